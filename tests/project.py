@@ -76,8 +76,8 @@ class Run:
 
     @property
     def text(self) -> str:
-        """The output on one line, since messages are wrapped."""
-        return " ".join(self.output.split())
+        """The output on one line, since messages are wrapped; further lines of one text in a list are indented."""
+        return " ".join(re.sub(r'",\n +"  (?=\S)', " ", self.output).split())
 
     @property
     def said(self) -> str:

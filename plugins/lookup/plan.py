@@ -19,6 +19,12 @@ description:
 options:
   _terms:
     description: V(end) for what ends; without it, what is bought.
+  rows:
+    description:
+      - What runs, as P(compute_index.supply.owned_machines#filter) lists it. Then the lookup returns the lines with
+        which the role ends.
+    type: list
+    elements: dict
 """
 
 EXAMPLES = r"""
@@ -37,6 +43,7 @@ _raw:
 import typing as t
 
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import closing
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
 
@@ -46,6 +53,8 @@ class LookupModule(LookupBase):
     def run(
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
-        """The plan of the task's host."""
+        """The plan of the task's host, or the lines for the rows."""
+        if "rows" in options:
+            return closing.lines(options["rows"], round_of(variables or {}).common)
         of_host = end_round_of if terms else round_of
         return [of_host(variables or {}).for_tasks]

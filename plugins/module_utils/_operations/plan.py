@@ -332,6 +332,7 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
+        lasting = lifetimes.of_hosts(plans, {case.host.host: case for case in cases}, statuses, clock)
         common = rows.common(
             plans,
             cases,
@@ -341,12 +342,12 @@ class _Planning:
             decided=[*params["decided"], *params["ids"]],
             registry=kept_in,
             without_offer=self._without_offer,
+            would=quote.would(plans, lasting) if self._check_mode else "",
             **self._login(cases, table),
         )
         answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published(plans, cases)}
-        lasting = lifetimes.of_hosts(plans, {case.host.host: case for case in cases}, statuses, clock)
         return {**answer, **quote.quoted(plans, kept_in, lasting, lifetimes.lives(lasting))}
 
     def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:

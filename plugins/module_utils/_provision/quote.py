@@ -19,7 +19,7 @@ from . import lease, planning, storage
 from .allocation import Offer
 from .lifetimes import Lifetime
 from .messages import some
-from .planning import LATER, Plan
+from .planning import BUY, LATER, Plan
 from .sums import Sum, add_up
 from .validity import VALID_TO
 
@@ -27,7 +27,7 @@ Row = dict[str, t.Any]
 
 PURCHASE = "compute_index.supply.provision"
 VANISHES = "spot: may be taken away"
-_ALTERNATIVES = 2  # offers that no host would get, shown beside the others
+_ALTERNATIVES = 3  # offers that no host would get, shown beside the others
 _COLUMNS = {
     "host": "host",
     "GPUs": "gpus",
@@ -86,6 +86,12 @@ def _has_prices(rows: t.Iterable[Row]) -> bool:
     return any("price_per_hour" in row for row in rows)
 
 
+def would(plans: t.Sequence[Plan], lifetimes: t.Mapping[str, Lifetime]) -> str:
+    """What the plans buy, in a line; empty for nothing."""
+    buyers = [draft for draft in plans if draft.action == BUY]
+    return summary({draft.host: _published(draft, lifetimes.get(draft.host)) for draft in buyers}) if buyers else ""
+
+
 def _offer_of(draft: Plan) -> Offer:
     """The offer that the host would buy, or what it has."""
     if not draft.is_owned:
@@ -113,7 +119,9 @@ def _table(plans: t.Sequence[Plan]) -> list[str]:
     # Several offers of one kind at one price are one way out.
     others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", item) for item in _spare(plans))}
     rows += list(others.values())[:_ALTERNATIVES]
-    return narrow_table(rows, _COLUMNS, LINE, ("vendor", "region", "GPUs", "host")) if _has_prices(rows) else []
+    if not _has_prices(rows):
+        return []
+    return [*narrow_table(rows, _COLUMNS, LINE, ("vendor", "region", "GPUs", "host")), ""]
 
 
 def _spare(plans: t.Sequence[Plan]) -> t.Collection[t.Mapping[str, t.Any]]:

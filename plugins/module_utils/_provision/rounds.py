@@ -70,7 +70,7 @@ class Common(Part):
     that one host can skip them for all. ``acquires``: a host buys, or waits for what it has bought. ``under_way``: the
     offers that are waited for. ``labels``: hosts, by their offers. ``poll``: how often and as long as any host wants.
     ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
-    ``columns``, ``logins``: for the lines at the end.
+    ``columns``, ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
     """
 
     round: str = ""
@@ -85,6 +85,7 @@ class Common(Part):
     registry: str = ""
     columns: t.Mapping[str, str] = field(default_factory=dict)
     logins: t.Sequence[str] = ()
+    would: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lines with which a purchase ends: what runs, what it costs, where that is remembered, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+from .._text import number_of
+from .._wording import LINE, line, narrow_table, ranges, wrapped
+from .rounds import Common
+
+Row = t.Mapping[str, t.Any]  # see `registration.row`
+
+
+def lines(rows: t.Sequence[Row], common: Common) -> list[str]:
+    """The lines for ``rows``: what the hosts of the play own that is known to run. Prices are in USD per hour."""
+    hosts = [str(row["host"]) for row in rows]
+    would = f"Without --check this buys {common.would}." if common.would else ""
+    return [
+        *_table(rows, common.columns),
+        *wrapped(would, indent="  "),
+        *wrapped(common.registry, indent="  "),
+        *_end(hosts),
+        *(f"{login} {host}" for login in common.logins for host in hosts[:1]),
+    ]
+
+
+def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
+    """A line for each host, and one for all of them; a host alone has a single line if that is short enough."""
+    alone = line(rows[0], columns) if len(rows) == 1 else ""
+    if alone and len(alone) <= LINE:
+        return [alone]
+    shorten = [title for title in ("host", "address") if title in columns]
+    return narrow_table([*rows, *_sum(rows)], columns, LINE, shorten)
+
+
+def _sum(rows: t.Sequence[Row]) -> list[Row]:
+    """The row below several hosts. What is unknown is in no sum."""
+    prices = [number_of(row["price_per_hour"]) for row in rows]
+    bills = [number_of(row["at_most"]) for row in rows]
+    most = None if None in bills else sum(filter(None, bills))
+    return [{"host": "in total", "price_per_hour": sum(filter(None, prices)), "at_most": most}] if len(rows) > 1 else []
+
+
+def _end(hosts: t.Sequence[str]) -> list[str]:
+    """How the machines are ended."""
+    if not hosts:
+        return []
+    option = f"  -e {shlex.quote('decommission_hosts=' + ','.join(ranges(hosts)))}"
+    if len(option) > LINE:
+        option = "  -e decommission_hosts=<host>"
+    return [f"To end {'them' if len(hosts) > 1 else 'it'}: compute_index.supply.decommission", option]

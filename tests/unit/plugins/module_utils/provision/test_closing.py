@@ -1,0 +1,87 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lines with which a purchase ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.closing import lines
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Common
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+
+COLUMNS = {"host": "host", "USD/hour": "price_per_hour", "address": "ansible_host"}
+LEASED = {"host": "host", "USD/hour": "price_per_hour", "until": "ends_at", "at most": "at_most"}
+COMMON = Common(registry="registry: host_vars", columns=COLUMNS, logins=["ssh -F host_vars/.ssh_config"])
+END = "To end {}: compute_index.supply.decommission"
+
+
+def row(host: str, price: float | None = 2.0, most: float | None = None) -> dict[str, Any]:
+    end = "2026-11-29T15:43:00Z" if most else None
+    return {"host": host, "price_per_hour": price, "ansible_host": "192.0.2.1", "ends_at": end, "at_most": most}
+
+
+def test_what_runs_what_it_costs_and_what_to_type_next() -> None:
+    assert lines([row("gpu-1"), row("gpu-2", 2.5)], COMMON) == [
+        "host      USD/hour  address",
+        "gpu-1         2.00  192.0.2.1",
+        "gpu-2         2.50  192.0.2.1",
+        "in total      4.50  -",
+        "registry: host_vars",
+        END.format("them"),
+        "  -e decommission_hosts=gpu-1,gpu-2",
+        "ssh -F host_vars/.ssh_config gpu-1",
+    ]
+
+
+def test_a_host_alone_has_one_line() -> None:
+    assert lines([row("gpu-1")], COMMON) == [
+        "gpu-1  2.00 USD/hour  address 192.0.2.1",
+        "registry: host_vars",
+        END.format("it"),
+        "  -e decommission_hosts=gpu-1",
+        "ssh -F host_vars/.ssh_config gpu-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "total"),
+    [
+        ([row("a", 2.0, 16.0), row("b", 1.5, 12.0)], "in total      3.50  -                       28.00"),
+        # The bill of all is known only if that of each is.
+        ([row("a", 2.0, 16.0), row("b", 1.5)], "in total      3.50  -                           -"),
+        ([row("a", None, 16.0), row("b", 1.5)], "in total      1.50  -                           -"),
+    ],
+)
+def test_sums(rows: list[dict[str, Any]], total: str) -> None:
+    assert total in lines(rows, Common(columns=LEASED))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "option"),
+    [
+        ([f"gpu-{number}" for number in range(1, 51)], "  -e 'decommission_hosts=gpu-[1:50]'"),
+        (["a b"], "  -e 'decommission_hosts=a b'"),
+        ([f"name-{letter}" for letter in "abcdefghij"], "  -e decommission_hosts=<host>"),
+    ],
+)
+def test_the_hosts_to_end_fit_a_line(hosts: list[str], option: str) -> None:
+    assert option in lines([row(host) for host in hosts], COMMON)
+
+
+def test_check_mode_ends_with_the_total() -> None:
+    would = "gpu-1, gpu-2: USD 4.50 per hour, no largest bill; offers hold until 2026-11-29 08:31 UTC"
+    assert lines([], Common(registry="registry: host_vars", columns=COLUMNS, would=would)) == [
+        "Without --check this buys gpu-1, gpu-2: USD 4.50 per hour, no largest",
+        "  bill; offers hold until 2026-11-29 08:31 UTC.",
+        "registry: host_vars",
+    ]
+
+
+def test_no_line_is_wider_than_a_screen() -> None:
+    rows = [{**row(f"{'x' * 50}-{n}"), "ansible_host": f"{'y' * 60}.example"} for n in range(2)]
+    shown = lines(rows, Common(registry="registry: host_vars", columns=COLUMNS))
+    assert max(map(len, (line for line in shown if not line.startswith("~")))) <= LINE
+    assert f"~ {'y' * 60}.example" in shown, "what was shortened stands below"
