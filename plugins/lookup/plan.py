@@ -25,6 +25,11 @@ options:
         which the role ends.
     type: list
     elements: dict
+  configured:
+    description:
+      - Hosts that were configured. Then the lookup returns the lines with which the playbook configure ends.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -54,7 +59,9 @@ class LookupModule(LookupBase):
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
         """The plan of the task's host, or the lines for the rows."""
-        if "rows" in options:
-            return closing.lines(options["rows"], round_of(variables or {}).common)
-        of_host = end_round_of if terms else round_of
-        return [of_host(variables or {}).for_tasks]
+        if terms:
+            return [end_round_of(variables or {}).for_tasks]
+        planned = round_of(variables or {})
+        if "configured" in options:
+            return closing.configured(options["configured"], options["rows"], planned.common)
+        return closing.lines(options["rows"], planned.common) if "rows" in options else [planned.for_tasks]

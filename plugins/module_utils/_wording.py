@@ -14,7 +14,8 @@ import typing as t
 
 from ._text import printable
 
-LINE = 69  # characters of 80, where Ansible prints a list: with blanks, quotes and a comma around
+COLUMNS = 80  # of a screen
+LINE = 69  # characters of these, where Ansible prints a list: with blanks, quotes and a comma around
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
 
 

@@ -10,10 +10,9 @@ import time
 
 from ansible import constants as C
 from ansible.utils.display import Display
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import COLUMNS, wrapped
 
 MINUTE = 60.0  # seconds after which a state that has not changed is told again
-_COLUMNS = 80
 # Ansible's callback for terminals. Others, such as AWX's and JSON, have an output of their own, which stays as it is.
 _TERMINAL = ("default", "ansible.builtin.default")
 
@@ -27,7 +26,7 @@ def in_terminal() -> bool:
 
 def tell(text: str) -> None:
     """Show a line in the terminal, or as many as it needs there."""
-    for line in wrapped(f"  {text}", _COLUMNS, "    "):
+    for line in wrapped(f"  {text}", COLUMNS, "    "):
         display.display(line)
 
 

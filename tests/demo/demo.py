@@ -1,10 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of two machines of the simulated API: bought, configured, once more without a change, listed, ended.
+"""The life of two machines of the simulated API: found, quoted, bought, configured, used, ended.
 
 One of them has a lease. Its end is reached by a clock that is moved: the API's, and that of the plays. The other has
-storage, which goes on after it until it is ended, too.
+storage, which would go on after it, and is ended with it.
 
 Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
 .build/demo, keeps its keys there, and stops all that it has started.
@@ -40,7 +40,6 @@ def prepare() -> None:
     """A fresh working folder with the demo's inventory and a key pair of its own."""
     shutil.rmtree(WORK, ignore_errors=True)
     shutil.copytree(HERE / "inventory", INVENTORY)
-    shutil.copy(HERE / "all.supply.yml", WORK)
     CLOCK.write_text("0")
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(WORK / "id_ed25519")], check=True
@@ -56,8 +55,10 @@ def start_simulator() -> tuple[subprocess.Popen[bytes], dict[str, str]]:
                 sys.executable,
                 "-m",
                 "simulator",
-                "--provision-seconds=4",
-                "--delete-seconds=2",
+                # Real machines take minutes, and each look at them would be a line.
+                "--provision-seconds=0",
+                "--procure-seconds=0.3",
+                "--delete-seconds=0",
                 "--environment-file",
                 str(exports),
                 "--clock-file",
@@ -87,7 +88,7 @@ def _folded(command: str) -> str:
 
 
 def run(command: str, environment: dict[str, str]) -> int:
-    """Show and run a command of ansible-core. Returns how many changes its recap counts."""
+    """Show and run a command. Returns how many changes a recap of Ansible's counts."""
     print(f"$ {_folded(command)}", flush=True)
     changed = 0
     with subprocess.Popen(command.split(), cwd=WORK, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -134,38 +135,36 @@ def main() -> None:
         "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
         "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
     }
-    both = "compute_index.supply.provision compute_index.supply.configure"
     try:
-        say("1. What would be bought, and at which price? Check mode asks, and buys nothing.")
-        play("--check --diff compute_index.supply.provision", environment)
+        say("1. What does the market have? This needs no inventory.")
+        run("ansible-playbook compute_index.supply.offers", environment)
+        say("2. Which offers would the two hosts of the inventory get? This buys nothing.")
+        play("compute_index.supply.quote", environment)
         quoted = purchases()
-        say("2. Buy the machines, wait until they run, configure them over SSH.")
-        play(both, environment)
+        say("3. Buy the machines, wait until they run, and configure them over SSH.")
+        play("compute_index.supply.provision compute_index.supply.configure", environment)
         bought = purchases()
-        say("3. The same once more: nothing is bought, nothing is changed.")
-        changed = play(both, environment)
-        say("4. What runs, as an inventory of its own.")
-        run("ansible-inventory -i all.supply.yml --graph", environment)
-        end = "compute_index.supply.decommission -e decommission_hosts=gpu-2"
-        say("5. End gpu-2. Its storage stays. Who owns what, at which price?")
-        play(end, environment)
+        say("4. Log in.")
+        run("ssh -F inventory/host_vars/.ssh_config gpu-1 nvidia-smi", environment)
+        say("5. The same once more buys nothing.")
+        changed = play("compute_index.supply.provision", environment)
+        say("6. End gpu-2, and its storage with its data.")
+        play("compute_index.supply.decommission -e decommission_hosts=gpu-2 -e decommission_storage=end", environment)
         by_hand = requests("DELETE /resources/")
-        play("compute_index.supply.audit", environment)
-        say("6. Nine hours later: the lease of gpu-1 is over, and a sweep ends it.")
+        say("7. Nine hours later the lease of gpu-1 is over, and a sweep ends it.")
         environment |= move_clock(environment)
         play("compute_index.supply.reap", environment)
         ended = requests("DELETE /resources/")
-        say("7. End the storage, with its data.")
-        play(f"{end} -e decommission_storage=end", environment)
-        deleted = requests("DELETE /resources/")
         say("8. What has it cost, at most?")
         play("compute_index.supply.spend", environment)
-        say(f"Purchases in check mode: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
-        swept, storage = ended - by_hand, deleted - ended
+        say(f"Purchases for the quote: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
+        swept = ended - by_hand
         print(f"The second run changed {changed} things.")
-        print(f"Ended: {swept} machine by the sweep, {by_hand} by hand, {storage} storage. Nothing is billed any more.")
-        if (quoted, bought, purchases(), changed, swept, by_hand, storage) != (0, 2, 2, 0, 1, 1, 1):
-            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, and 1 of each ended.")
+        print(
+            f"Ended: {by_hand} by hand (a machine and its storage), {swept} by the sweep. Nothing is billed any more."
+        )
+        if (quoted, bought, purchases(), changed, swept, by_hand) != (0, 2, 2, 0, 1, 2):
+            sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, and 3 ends.")
         print(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
         print("`make sandbox` keeps the simulated API running for your own playbooks.")
     finally:

@@ -215,7 +215,7 @@ def test_on_a_market_that_is_too_dear_nothing_is_sent(shop: Project) -> None:
 def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
     published, lines, run = told(shop, *BUY, "-e", "probe_recording=recording.json", "--check")
     assert run.returncode == 0 and not shop.requests(*PROCURE), run.output
-    assert "1 x nvidia-l4-pcie-24gb, USD 1.20/h, USD 1.20 in 1h" in run.text
+    assert "1 x L4, USD 1.20/h, 1.20 in 1h" in run.text
     assert not (shop.folder / "recording.json").exists() and shop.registry(HOST) is None
     assert "post-time" in published["not_seen"] and lines
 

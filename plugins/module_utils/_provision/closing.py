@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines with which a purchase ends: what runs, what it costs, where that is remembered, and what to type next."""
+"""The lines with which plays end: what runs, its price (USD per hour), where that is kept, and what to type next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shlex
 import typing as t
 
 from .._text import number_of
-from .._wording import LINE, line, narrow_table, ranges, wrapped
+from .._wording import LINE, line, narrow_table, ranges, usd, wrapped
 from .rounds import Common
 
 Row = t.Mapping[str, t.Any]  # see `registration.row`
@@ -25,6 +25,18 @@ def lines(rows: t.Sequence[Row], common: Common) -> list[str]:
         *wrapped(common.registry, indent="  "),
         *_end(hosts),
         *(f"{login} {host}" for login in common.logins for host in hosts[:1]),
+    ]
+
+
+def configured(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Common) -> list[str]:
+    """The lines for ``hosts`` that were configured; ``rows`` and ``common`` as far as this play knows them."""
+    prices = [number_of(row["price_per_hour"]) for row in rows]
+    is_known = len(rows) == len(hosts) and None not in prices
+    costs = f", {usd(sum(filter(None, prices)))}{' in total' if len(rows) > 1 else ''}" if is_known else ""
+    logins = [f"{login} {row['host']}" for login in common.logins for row in rows[:1]]
+    return [
+        *wrapped(f"Configured: {', '.join(ranges(hosts))}{costs}", indent="  "),
+        *(logins or [str(row["ssh"]) for row in rows[:1]]),
     ]
 
 

@@ -537,7 +537,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
         missed=joined(case.note, _missed(host, search_result, search_result.numbers.get(offer_id, 1))),
         label=planning_report.what_is_bought(
-            offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
+            host.host, offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
         ),
         ends_storage=host.ends_storage,
         hides_storage=case.is_bare and offer.get(storage.DETAILS) is None,

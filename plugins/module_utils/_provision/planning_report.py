@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._wording import amount, usd, usd_short
+from .._wording import COLUMNS, amount, usd, usd_short
 from .machines import Machine
 from .messages import NOTHING_SENT, ids_of, some
 
@@ -122,17 +122,27 @@ def all_or_none(hosts: t.Iterable[str]) -> str:
     return f"provision_all_or_nothing: nothing was bought, since {some(hosts)} cannot have a machine."
 
 
-def what_is_bought(offer: Machine, lease: str, bill: float | None) -> str:
-    """What a host is about to buy, short enough for a line of the terminal; the quote says more.
+def what_is_bought(host: str, offer: Machine, lease: str, bill: float | None) -> str:
+    """What a host is about to buy, as much as fits behind its name in a line of the terminal; the quote says more.
 
     ``lease``: how long, as in ``in 8h``, empty if there is no end; ``bill``: USD in all that time.
     """
+    gpus = [str(name) for name in (offer.get("gpu_type"), offer.get("gpu_family")) if name]
+    total = "unknown price" if bill is None else f"USD {amount(round(bill, 2))}"
+    in_short = total.removeprefix("USD ")
+    bills = [f"{total} {lease}", f"{in_short} {lease}", f"{in_short} in all"] if lease else [""]
+    texts = [_in_short(offer, gpu, text) for text in bills for gpu in gpus or ["None"]]
+    room = COLUMNS - len(f"changed: [{host} -> localhost] => (item=)")
+    return next((text for text in texts if len(text) <= room), min(texts, key=len))
+
+
+def _in_short(offer: Machine, gpu: str, bill: str) -> str:
     contract = offer.get("contract_type")
     facts = [
-        f"{offer.get('gpu_count')} x {offer.get('gpu_type')}",
+        f"{offer.get('gpu_count')} x {gpu}",
         usd_short(offer.get("price_per_hour")),
         contract if contract != "ondemand" else "",
-        lease and f"{'unknown price' if bill is None else f'USD {amount(round(bill, 2))}'} {lease}",
+        bill,
     ]
     return ", ".join(str(fact) for fact in facts if fact)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.closing import lines
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.closing import configured, lines
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Common
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
@@ -20,7 +20,15 @@ END = "To end {}: compute_index.supply.decommission"
 
 def row(host: str, price: float | None = 2.0, most: float | None = None) -> dict[str, Any]:
     end = "2026-11-29T15:43:00Z" if most else None
-    return {"host": host, "price_per_hour": price, "ansible_host": "192.0.2.1", "ends_at": end, "at_most": most}
+    ssh = "ssh root@192.0.2.1"
+    return {
+        "host": host,
+        "price_per_hour": price,
+        "ansible_host": "192.0.2.1",
+        "ssh": ssh,
+        "ends_at": end,
+        "at_most": most,
+    }
 
 
 def test_what_runs_what_it_costs_and_what_to_type_next() -> None:
@@ -85,3 +93,23 @@ def test_no_line_is_wider_than_a_screen() -> None:
     shown = lines(rows, Common(registry="registry: host_vars", columns=COLUMNS))
     assert max(map(len, (line for line in shown if not line.startswith("~")))) <= LINE
     assert f"~ {'y' * 60}.example" in shown, "what was shortened stands below"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "rows", "common", "shown"),
+    [
+        (
+            ["gpu-1", "gpu-2"],
+            [row("gpu-1"), row("gpu-2", 2.5)],
+            COMMON,
+            ["Configured: gpu-1, gpu-2, USD 4.50 per hour in total", "ssh -F host_vars/.ssh_config gpu-1"],
+        ),
+        (["gpu-1"], [row("gpu-1")], Common(), ["Configured: gpu-1, USD 2.00 per hour", "ssh root@192.0.2.1"]),
+        # What is known of some of them only is no sum.
+        (["gpu-1", "gpu-2"], [row("gpu-1")], Common(), ["Configured: gpu-1, gpu-2", "ssh root@192.0.2.1"]),
+        (["gpu-1"], [row("gpu-1", None)], Common(), ["Configured: gpu-1", "ssh root@192.0.2.1"]),
+        (["a-1", "a-2", "a-3"], [], COMMON, ["Configured: a-[1:3]"]),
+    ],
+)
+def test_what_was_configured(hosts: list[str], rows: list[dict[str, Any]], common: Common, shown: list[str]) -> None:
+    assert configured(hosts, rows, common) == shown

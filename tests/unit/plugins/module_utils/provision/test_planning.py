@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import usd_short
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -622,9 +624,20 @@ def test_another_name_is_drift() -> None:
 
 
 def test_what_a_lease_costs_at_most_is_said_before_the_purchase() -> None:
-    assert planned(free(lease="8h"))[0].label == "1 x nvidia-h100-sxm5-80gb, USD 1.00/h, USD 8.00 in 8h"
+    assert planned(free(lease="8h"))[0].label == "1 x H100, USD 1.00/h, USD 8.00 in 8h"
     (found,) = planned(free(lease="1970-01-02T00:00Z"), now=3600.0 * 22)
-    assert found.label.endswith("USD 1.00/h, USD 2.00 until 1970-01-02 00:00 UTC")
+    assert found.label.endswith("1 x H100, USD 1.00/h, 2.00 in all")
+
+
+@pytest.mark.parametrize("name", ["g", "gpu-1", "gpu-100", "supply-probe", "a-rather-long-name"])
+@pytest.mark.parametrize("lease", ["", "8h", "3d", "1970-01-09T00:00Z"])
+@pytest.mark.parametrize("price", [1.0, 3.0048])
+def test_what_is_bought_fits_a_line_of_the_terminal(name: str, lease: str, price: float) -> None:
+    (found,) = planned(free(name, lease=lease), offers=[offer(1, price)])
+    line = f"changed: [{name} -> localhost] => (item={found.label})"
+    assert len(line) <= 80 or (lease and len(name) > 7), line
+    # Whatever is left out, the price and the bill are not.
+    assert usd_short(price) in found.label and (not lease or re.search(r"\d\.\d\d (in|until) ", found.label))
 
 
 @pytest.mark.parametrize(
