@@ -30,7 +30,7 @@ PER_CORE = $(if $(CORE),--session $@-$(CORE),--tags $@)
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(DEMO) ## Buy two simulated machines, configure them over SSH, and do it once more
+demo: $(DEMO) ## Find, buy, configure, use and end two simulated machines (ARGS=--all shows each task)
 	@$(RUN) $(BIN)/python tests/demo/demo.py $(ARGS)
 
 sandbox: $(DEMO) $(if $(REGISTRY),.venv/.$(REGISTRY)) ## Run the simulated API in the foreground (REGISTRY=postgresql: and a shared registry)

@@ -152,7 +152,7 @@ class Project:
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""
         with self.start(*words, **environment) as program:
-            run = Run(program.wait(HANGS), program.read())
+            run = Run(program.wait(HANGS), unfolded(program.read()))
         if self.recorder:
             self.recorder.note(words, run)
         return run
@@ -241,6 +241,13 @@ class Project:
     def requests(self, method: str, path: str) -> int:
         """How often the API was asked this; ``path`` is a regular expression for the whole path."""
         return sum(1 for r in self.simulator.requests if r.method == method and re.fullmatch(path, r.path))
+
+
+def unfolded(output: str) -> str:
+    """The output with each of our warnings on one line."""
+    return re.sub(
+        r"^\[WARNING\]: .*(?:\n    \S.*)+", lambda warning: re.sub(r"\n +", " ", warning[0]), output, flags=re.M
+    )
 
 
 def tool(name: str) -> str:

@@ -29,15 +29,15 @@ def lines(output: str) -> int:
 
 def too_wide(output: str) -> list[str]:
     """The lines that we have written and that a terminal would break."""
-    wide = [line for line in map(_plain, output.splitlines()) if len(line) > COLUMNS]
+    wide = [line for line in map(plain, output.splitlines()) if len(line) > COLUMNS]
     return [line for line in wide if not line.startswith(_OF_ANSIBLE) and not _RECAP.match(line)]
 
 
 def _counted(output: str) -> Iterator[str]:
     """The lines that count."""
-    return (line for line in map(_plain, output.splitlines()) if not line.startswith(_NOT_COUNTED))
+    return (line for line in map(plain, output.splitlines()) if not line.startswith(_NOT_COUNTED))
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
     """The line without colours, and without the blanks at its end, which a terminal does not wrap."""
     return _COLOUR.sub("", line).rstrip()

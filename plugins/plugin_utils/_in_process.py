@@ -30,6 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
     AS_MODULE,
     Operation,
     Result,
+    folded,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
@@ -141,7 +142,10 @@ class InProcessAction(ActionBase):
         # The newer versions have a setting for it; the older ones always show the options.
         if getattr(C, "INJECT_INVOCATION", True):
             result["invocation"] = {"module_args": self.shown(params)}
-        return _without_secrets(result, self.hidden(_spec.secrets(spec, params), params))
+        result = _without_secrets(result, self.hidden(_spec.secrets(spec, params), params))
+        if "warnings" in result:
+            result["warnings"] = list(map(folded, result["warnings"]))
+        return result
 
     def worded(self, msg: str) -> str:
         """What is wrong with an option, in the words of the person who gave it."""

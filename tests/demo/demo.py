@@ -7,7 +7,8 @@ One of them has a lease. Its end is reached by a clock that is moved: the API's,
 storage, which would go on after it, and is ended with it.
 
 Everything is real but the machines: playbooks run by ansible-playbook, HTTP, cloud-init rendered, SSH. It works in
-.build/demo, keeps its keys there, and stops all that it has started.
+.build/demo, keeps its keys there, and stops all that it has started. Of what Ansible prints it shows the tasks that
+change or show something; ``--all`` shows the others, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import screen
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parents[1] / ".build" / "demo"
@@ -29,11 +33,25 @@ LATER = 9 * 3600
 INVENTORY = WORK / "inventory"
 START_SECONDS = 30
 STOP_SECONDS = 10
+MOST_LINES = 250
+"""Of a screen of 80 columns: what a buyer reads before looking away."""
+ALL = "--all" in sys.argv
+# The lines of a task that changes and shows nothing
+QUIET = re.compile(r"(ok|skipping): \[[^]]*\]( => \(item=.*\))?$|included: ")
+
+printed: list[str] = []
+
+
+def show(line: str) -> None:
+    """Print a line, and remember that it was printed."""
+    printed.append(line)
+    print(line, flush=True)
 
 
 def say(text: str) -> None:
     """A heading, before what it is about."""
-    print(f"\n\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)
+    show("")
+    show(f"\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"# {text}")
 
 
 def prepare() -> None:
@@ -89,17 +107,53 @@ def _folded(command: str) -> str:
 
 def run(command: str, environment: dict[str, str]) -> int:
     """Show and run a command. Returns how many changes a recap of Ansible's counts."""
-    print(f"$ {_folded(command)}", flush=True)
-    changed = 0
+    show(f"$ {_folded(command)}")
+    output: list[str] = []
     with subprocess.Popen(command.split(), cwd=WORK, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            found = re.search(r"\bchanged=(\d+)", line)
-            changed += int(found.group(1)) if found else 0
+        lines = _noted(process.stdout, output)
+        for line in lines if ALL or command.startswith("ssh") else excerpt(lines):
+            show(line)
     if process.returncode != 0:
+        print(*output, sep="\n")
         sys.exit(f"The demo failed: {command.split()[0]} ended with exit code {process.returncode}.")
-    return changed
+    return sum(int(count) for line in output for count in re.findall(r"\bchanged=(\d+)", line))
+
+
+def _noted(stream: Iterable[str], output: list[str]) -> Iterator[str]:
+    """The lines of a stream, each of which is added to the output."""
+    for line in stream:
+        output.append(line.rstrip("\n"))
+        yield output[-1]
+
+
+def excerpt(lines: Iterable[str]) -> Iterator[str]:
+    """The tasks that change or show something, each as soon as it is over, and the recap of each play.
+
+    Plays without such a task are left out.
+    """
+    play: list[str] = []
+    for block in _blocks(lines):
+        head, *rest = map(screen.plain, block)
+        if head.startswith("PLAY ["):
+            play = block
+        elif not (head.startswith("TASK [") and all(map(QUIET.match, rest))):
+            yield from ("", *play) if play and not head.startswith("PLAY RECAP") else ()
+            yield from ("", *block)
+            play = []
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Lines between empty ones."""
+    block: list[str] = []
+    for line in lines:
+        if screen.plain(line):
+            block.append(line)
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
 def move_clock(environment: dict[str, str]) -> dict[str, str]:
@@ -133,6 +187,9 @@ def main() -> None:
         "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
         "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+        # Of Ansible's own, where a playbook needs no inventory
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
     }
     try:
@@ -145,7 +202,7 @@ def main() -> None:
         play("compute_index.supply.provision compute_index.supply.configure", environment)
         bought = purchases()
         say("4. Log in.")
-        run("ssh -F inventory/host_vars/.ssh_config gpu-1 nvidia-smi", environment)
+        run("ssh -F inventory/host_vars/.ssh_config gpu-1 nvidia-smi -L", environment)
         say("5. The same once more buys nothing.")
         changed = play("compute_index.supply.provision", environment)
         say("6. End gpu-2, and its storage with its data.")
@@ -157,16 +214,16 @@ def main() -> None:
         ended = requests("DELETE /resources/")
         say("8. What has it cost, at most?")
         play("compute_index.supply.spend", environment)
-        say(f"Purchases for the quote: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
         swept = ended - by_hand
-        print(f"The second run changed {changed} things.")
-        print(
-            f"Ended: {by_hand} by hand (a machine and its storage), {swept} by the sweep. Nothing is billed any more."
-        )
+        say(f"Purchases for the quote: {quoted}. In the first run: {bought}. In the second: {purchases() - bought}.")
+        show(f"The second run changed {changed} things.")
+        show(f"Ended: {by_hand} by hand, a machine and its storage; {swept} by the sweep. Nothing is billed.")
         if (quoted, bought, purchases(), changed, swept, by_hand) != (0, 2, 2, 0, 1, 2):
             sys.exit("The demo failed: this should have been 0, 2 and 0 purchases, 0 changes, and 3 ends.")
-        print(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
-        print("`make sandbox` keeps the simulated API running for your own playbooks.")
+        show(f"Look around in {WORK.relative_to(HERE.parents[1])}: simulator.log has what the API was asked.")
+        show("`make demo ARGS=--all` shows each task; `make sandbox` keeps the API running.")
+        if not ALL and screen.lines("\n".join(printed)) > MOST_LINES:
+            sys.exit(f"The demo failed: it prints more than {MOST_LINES} lines of {screen.COLUMNS} columns.")
     finally:
         simulator.terminate()
         try:

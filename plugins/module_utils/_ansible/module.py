@@ -8,9 +8,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.parameters import remove_values
 
 from .. import _spec
-from .operation import AS_MODULE, Operation
+from .operation import AS_MODULE, Operation, folded
 
 
 class _Module(AnsibleModule):
@@ -30,5 +31,6 @@ def run(operation: Operation) -> None:
     module.no_log_values = _spec.secrets(operation.argument_spec, module.params)
     result = operation.perform({**module.params, AS_MODULE: True}, module.check_mode)
     for warning in result.pop("warnings", []):
-        module.warn(warning)
+        # A secret with blanks would not be found in folded lines.
+        module.warn(folded(str(remove_values(warning, module.no_log_values))))
     (module.fail_json if result.get("failed") else module.exit_json)(**result)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+import textwrap
 import typing as t
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ Checked = t.TypeVar("Checked")
 
 # A parameter beside the options: the operation runs in a module's process, which does not see the end of Ansible.
 AS_MODULE = "_as_module"
+
+_MARK = "[WARNING]: "  # what Ansible puts before a warning
+_COLUMNS = 80
 
 
 class Failure(Exception):
@@ -54,6 +58,14 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
     except ValueError as error:
         stop = "" if str(error).endswith("?") else "."
         raise Failure(f"{option} {error}{stop} Nothing was sent.", error_class) from None
+
+
+def folded(warning: str) -> str:
+    """A warning in lines of a screen, as Ansible shows it. From 2.19 on Ansible breaks no line of it."""
+    lines = textwrap.wrap(
+        f"{_MARK}{warning}", _COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines).removeprefix(_MARK)
 
 
 @dataclass(frozen=True)

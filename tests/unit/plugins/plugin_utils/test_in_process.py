@@ -13,8 +13,14 @@ from unittest.mock import Mock
 
 import pytest
 from ansible.module_utils.basic import env_fallback
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import AS_MODULE, Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import (
+    AS_MODULE,
+    Operation,
+    folded,
+)
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+from hypothesis import given
+from hypothesis import strategies as st
 
 BLANK = {"changed": False, "outcome": "", "offer_id": None}
 
@@ -93,3 +99,11 @@ def test_a_process_that_ends_without_a_result_leaves_all_in_doubt(tmp_path: Path
     assert found["failed"] and found["changed"] and found["outcome"] == "unknown" and found["offer_id"] is None
     assert found["error_class"] == "unknown_outcome"
     assert function.__name__ in found["msg"] and found["msg"].endswith("without a result. It may be billed.")
+
+
+@given(st.text("ab c.,-/\n", max_size=400))
+def test_a_warning_fits_a_screen_and_keeps_its_words(text: str) -> None:
+    words = ["First", *(word for word in text.split() if len(word) <= 60)]
+    lines = f"[WARNING]: {folded(' '.join(words))}".split("\n")
+    assert max(map(len, lines)) <= 80 and all(line.startswith("    ") for line in lines[1:])
+    assert " ".join(lines).split() == ["[WARNING]:", *words]
