@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import screen
 from packaged import unpack
 
 from . import ends, fleet, inventories, shared, sweep, tasks
@@ -124,7 +125,7 @@ def measure_sweep(where: Commands, options: argparse.Namespace) -> str:
 
 def measure_seen(where: Commands, options: argparse.Namespace) -> str:
     title = (
-        f"What a first run forks (no SSH), and prints on {fleet.COLUMNS} columns (simulated machines that SSH reaches)"
+        f"What a first run forks (no SSH), and prints on {screen.COLUMNS} columns (simulated machines that SSH reaches)"
     )
     return markdown(title, fleet.seen_rows(where, (1,) if options.small else (2, 10)))
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -14,8 +13,10 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import screen
+
 from .measure import Commands, in_turn, ratio
-from .provision import FIRST, RUNS, SECOND, check, peer, provision
+from .provision import FIRST, RUNS, SECOND, check, peer, provision, quote
 from .table import Row
 from .tasks import MODULES
 
@@ -30,11 +31,13 @@ LATENCY = 0.2
 BEYOND = "16 s beyond"
 """The goal of a fleet whose purchases take 10 s each."""
 CALLBACKS = Path(__file__).with_name("callback")
-COLUMNS = 80
 # A warning of a line for each machine, which a user's own setting decides on.
 SILENT = {"ANSIBLE_PYTHON_INTERPRETER": "auto_silent"}
-FORKS, LINES = "7", {2: "70", 10: "160"}
-"""The goals of what a host's first purchase forks, and of the lines that it prints."""
+FORKS = "7"
+"""The goal of what a host's first purchase forks."""
+QUOTE = "50"
+LINES = {"no SSH": {2: "54", 10: "86"}, "SSH": {2: "60", 10: "100"}}
+"""The goals of the lines that a quote prints, and a first purchase by hosts; integration/test_screen.py checks some."""
 CHECK = "30 s"
 """The goal of a job in check mode."""
 
@@ -132,11 +135,9 @@ def seen_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:
     key = commands.folder / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "benchmark", "-f", str(key)], check=True)
     for hosts in counts:
-        output = provision(commands, hosts, (FIRST,), key=key, environment=SILENT)[FIRST].output
-        found.append(Row(f"printed with {hosts_of(hosts)}", [lines(output)], "lines", "", LINES.get(hosts, "")))
-    return found
-
-
-def lines(text: str) -> int:
-    """How many lines of a terminal it takes."""
-    return sum(max(1, math.ceil(len(line) / COLUMNS)) for line in text.splitlines())
+        for way, reached in (("no SSH", None), ("SSH", key)):
+            output = provision(commands, hosts, (FIRST,), key=reached, environment=SILENT)[FIRST].output
+            what = f"printed with {hosts_of(hosts)}, {way}"
+            found.append(Row(what, [screen.lines(output)], "lines", "", LINES[way].get(hosts, "")))
+    output = quote(commands, most, SILENT).output
+    return [*found, Row(f"printed by a quote of {hosts_of(most)}", [screen.lines(output)], "lines", "", QUOTE)]

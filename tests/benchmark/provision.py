@@ -44,6 +44,18 @@ def play(
     return {run: commands.run(*words, **environment) for run in runs}
 
 
+def quote(commands: Commands, hosts: int, environment: Mapping[str, str]) -> Usage:
+    """Ask what the hosts would get; there are more offers than hosts."""
+    variables = {
+        "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}},
+        "provision_max_price_per_hour": 5,
+    }
+    offers = [Offer(gpu_price_per_hour=2 + number / 100) for number in range(2 * hosts)]
+    with Simulator(Settings(token=TOKEN), offers, backend=Nowhere()) as simulator:
+        api = {"COMPUTE_INDEX_API_URL": simulator.url, "COMPUTE_INDEX_API_TOKEN": TOKEN, **environment}
+        return play(commands, "compute_index.supply.quote", hosts, (FIRST,), variables, api)[FIRST]
+
+
 def provision(
     commands: Commands,
     hosts: int,
