@@ -30,6 +30,11 @@ options:
       - Hosts that were configured. Then the lookup returns the lines with which the playbook configure ends.
     type: list
     elements: str
+  unusable:
+    description:
+      - Why the machine of the task's host cannot be used, what it is and costs, and what became of it. Then the lookup
+        returns the message with which the host fails.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -62,6 +67,8 @@ class LookupModule(LookupBase):
         if terms:
             return [end_round_of(variables or {}).for_tasks]
         planned = round_of(variables or {})
+        if "unusable" in options:
+            return [closing.unusable(planned.host, planned.for_tasks, options["unusable"])]
         if "configured" in options:
             return closing.configured(options["configured"], options["rows"], planned.common)
         return closing.lines(options["rows"], planned.common) if "rows" in options else [planned.for_tasks]

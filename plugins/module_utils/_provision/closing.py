@@ -10,6 +10,7 @@ import typing as t
 
 from .._text import number_of
 from .._wording import LINE, line, narrow_table, ranges, usd, wrapped
+from .messages import ids_of, in_short, joined
 from .rounds import Common
 
 Row = t.Mapping[str, t.Any]  # see `registration.row`
@@ -65,3 +66,37 @@ def _end(hosts: t.Sequence[str]) -> list[str]:
     if len(option) > LINE:
         option = "  -e decommission_hosts=<host>"
     return [f"To end {'them' if len(hosts) > 1 else 'it'}: compute_index.supply.decommission", option]
+
+
+def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.Any]) -> str:
+    """Why a host cannot use its machine, and what that costs.
+
+    ``failure``: its ``cause``, which Ansible has shown as a whole; ``other_key`` (another host key answers),
+    ``price_per_hour`` (USD), ``resource_ids``, and what became of it if it was ``given_back``.
+    """
+    other_key = failure["other_key"] in (True, "True")  # what ansible-core before 2.19 makes of it
+    is_given_back = plan["may_release"] and not other_key
+    return joined(
+        f"{host} cannot be used:",
+        in_short(failure["cause"]),
+        _other_key(plan["known_hosts_file"]) if other_key else "",
+        plan["spared"],
+        failure["given_back"] if is_given_back else _billed(failure["price_per_hour"], failure["resource_ids"]),
+    )
+
+
+def _billed(price: t.Any, ids: t.Iterable[str]) -> str:
+    """A machine that is there, and that nothing can be done with."""
+    return (
+        f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to go on, or end"
+        " it with compute_index.supply.decommission (in AWX with GPU decommission)."
+    )
+
+
+def _other_key(known_hosts: str) -> str:
+    """The machine's address answers with an unknown host key."""
+    return (
+        f"Its address answers with a host key that is not the one pinned in {known_hosts}. Somebody may be in between,"
+        " or the address belongs to another machine. Ask the vendor; if the new key is right, remove that file and run"
+        " again."
+    )

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import typing as t
 
 from .._wording import usd
@@ -14,6 +16,7 @@ NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."
 NO_REASON = "the API gives no reason"
 _SHOWN = 5  # names in a sentence
+_SHORT = 60  # characters of a sentence that may be shown twice
 
 
 def ids_of(ids: t.Iterable[str]) -> str:
@@ -94,6 +97,13 @@ def may_be_billed(price: float | None, ids: t.Iterable[str]) -> str:
 def offers_tried(offer_ids: t.Sequence[str]) -> str:
     """The offers of several attempts."""
     return f"Offers tried: {', '.join(offer_ids)}." if len(offer_ids) > 1 else ""
+
+
+def in_short(text: object) -> str:
+    """A text that was shown before: its first sentence, or the beginning of that if it is long."""
+    first = re.split(r"(?<=\.) ", str(text).strip())[0]
+    head = first if len(first) < _SHORT else re.split("[:;] ", first)[0]
+    return head and sentence(head) if len(head) < _SHORT else textwrap.shorten(head, _SHORT, placeholder=" ...")
 
 
 def joined(*sentences: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.closing import configured, lines
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.closing import configured, lines, unusable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Common
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
@@ -113,3 +113,39 @@ def test_no_line_is_wider_than_a_screen() -> None:
 )
 def test_what_was_configured(hosts: list[str], rows: list[dict[str, Any]], common: Common, shown: list[str]) -> None:
     assert configured(hosts, rows, common) == shown
+
+
+PLAN = {"may_release": False, "spared": "", "known_hosts_file": "/keys"}
+FAILURE = {
+    "cause": "SSH cannot work on this computer: Permissions 0666 for 'id_ed25519' are too open. Nobody may read it.",
+    "other_key": False,
+    "price_per_hour": "2.5",
+    "resource_ids": ["m-1", "m-2"],
+    "given_back": "",
+}
+BILLED = "It is BOUGHT and billed at USD 2.50 per hour. Resource ids: m-1, m-2. Run again to go on, or end it with"
+
+
+@pytest.mark.parametrize(
+    ("plan", "failure", "begins", "has"),
+    [
+        ({}, {}, "gpu-1 cannot be used: SSH cannot work on this computer. It is", BILLED),
+        ({}, {"cause": "It broke."}, "gpu-1 cannot be used: It broke. It is BOUGHT", BILLED),
+        ({}, {"cause": f"{'long ' * 20}."}, f"gpu-1 cannot be used: {'long ' * 11}... It is", BILLED),
+        ({}, {"cause": ""}, "gpu-1 cannot be used: It is", BILLED),
+        ({}, {"resource_ids": [], "price_per_hour": ""}, "gpu-1 cannot", "an unknown price. Resource ids: none known"),
+        ({"spared": "It is protected."}, {}, "gpu-1 cannot", f"It is protected. {BILLED}"),
+        # Somebody in between answers with another key: nothing is given back then.
+        *(
+            ({"may_release": True}, {"other_key": key, "given_back": "Gone."}, "gpu-1 cannot", f"run again. {BILLED}")
+            for key in (True, "True")
+        ),
+        ({"may_release": True}, {"given_back": "It was given back."}, "gpu-1 cannot", "computer. It was given back."),
+    ],
+)
+def test_a_machine_that_cannot_be_used_is_billed(
+    plan: dict[str, Any], failure: dict[str, Any], begins: str, has: str
+) -> None:
+    text = unusable("gpu-1", {**PLAN, **plan}, {**FAILURE, **failure})
+    assert text.startswith(begins) and has in text, text
+    assert "are too open" not in text, "what Ansible has shown already is not repeated"
