@@ -128,19 +128,12 @@ def _noted(stream: Iterable[str], output: list[str]) -> Iterator[str]:
 
 
 def excerpt(lines: Iterable[str]) -> Iterator[str]:
-    """The tasks that change or show something, each as soon as it is over, and the recap of each play.
-
-    Plays without such a task are left out.
-    """
-    play: list[str] = []
+    """The tasks that change or show something, each as soon as it is over, and the recaps."""
     for block in _blocks(lines):
         head, *rest = map(screen.plain, block)
-        if head.startswith("PLAY ["):
-            play = block
-        elif not (head.startswith("TASK [") and all(map(QUIET.match, rest))):
-            yield from ("", *play) if play and not head.startswith("PLAY RECAP") else ()
+        is_quiet = head.startswith("TASK [") and all(map(QUIET.match, rest))
+        if not is_quiet and not head.startswith("PLAY ["):
             yield from ("", *block)
-            play = []
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
