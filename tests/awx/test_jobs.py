@@ -368,9 +368,9 @@ def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeContr
     controller = make_controller()
     quote = successful(controller.launch("GPU quote", ORDER))
     first = min(host["expires_at"] for host in quote.artifacts["quote"]["hosts"].values())
-    assert f"Buy it until {first[:10]} {first[11:16]} UTC: compute_index.supply.provision" in quote.text
+    assert f"Buy them until {first[:10]} {first[11:16]} UTC: compute_index.supply.provision" in quote.text
     successful(controller.launch("GPU provision", ORDER))
-    assert "Buy it" not in successful(controller.launch("GPU quote", ORDER)).text
+    assert "Buy them" not in successful(controller.launch("GPU quote", ORDER)).text
 
 
 @core
