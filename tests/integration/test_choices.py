@@ -107,7 +107,7 @@ def test_a_later_run_looks_again(make_project: MakeProject) -> None:
     asks = {"provision_wait": "2099-01-01T00:00Z", "provision_wait_delay": 0}
     first = waits(project, **asks)
     assert first.returncode == 0, first.output
-    assert "gpu-2: no offer yet, a later run looks again until 2099-01-01 00:00 UTC" in first.text
+    assert "gpu-2: no offer yet; runs look until 2099-01-01 00:00 UTC" in first.text
     assert (len(project.simulator.billed), project.registry("gpu-2")) == (1, None)
     project.simulator.add_offer(gpu_price_per_hour=3.0)
     second = waits(project, **asks)

@@ -69,7 +69,7 @@ def no_choice(reasons: t.Iterable[str]) -> str:
 
 def looked_for_later(host: str, until: str) -> str:
     """A line for a host that has no offer yet, and for which a later run looks again."""
-    return f"{host}: no offer yet, a later run looks again until {until}"
+    return f"{host}: no offer yet; runs look until {until}"
 
 
 def waits(hosts: t.Sequence[str], since: str, text: str, again: str, until: str) -> str:

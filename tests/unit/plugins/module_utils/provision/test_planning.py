@@ -825,7 +825,7 @@ def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "max_price_per_hour": "0.5"}
     (found,) = planned(free(**asks))
     assert (found.action, found.refusal, found.lacks) == (LATER, "", True)
-    assert found.label == "gpu-1: no offer yet, a later run looks again until 1970-01-02 00:00 UTC"
+    assert found.label == "gpu-1: no offer yet; runs look until 1970-01-02 00:00 UTC"
     (over,) = planned(free(**asks), now=24 * 3600.0)
     assert (over.action, over.lacks) == (STOP, True)
     (wrong,) = planned(case(declared(**{**asks, "max_price_per_hour": "3,5"})))

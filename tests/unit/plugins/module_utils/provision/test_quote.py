@@ -127,8 +127,8 @@ def test_without_any_offer_there_is_no_sum_and_a_task_says_why() -> None:
     found = quote(Plan("a", STOP, refusal="None left."), Plan("b", STOP, refusal="None left."))
     assert found["lines"] == ["Registry: host_vars"]
     assert found["refusals"] == {"a": "None left.", "b": "None left."}
-    waiting = quote(Plan("a", LATER, label="a: no offer yet, a later run looks again until noon"))
-    assert waiting["lines"] == ["a: no offer yet, a later run looks again until noon", "Registry: host_vars"]
+    waiting = quote(Plan("a", LATER, label="a: no offer yet; runs look until noon"))
+    assert waiting["lines"] == ["a: no offer yet; runs look until noon", "Registry: host_vars"]
 
 
 @pytest.mark.parametrize(
