@@ -33,7 +33,7 @@ def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
     """The registry entry after a run that had to write it and another that had not."""
     changes = [project.provision(*words, **variables) for _again in range(2)]
     assert [(run.returncode, run.changed) for run in changes] == [(0, 1), (0, 0)], changes[0].output
-    assert [run.output.count("Judge | Find") for run in changes] == [1, 0]
+    assert [run.output.count("Await | Wait for the machines] **********\nok:") for run in changes] == [1, 0]
     entry = project.registry("gpu-1")
     assert entry is not None
     return entry
@@ -46,8 +46,8 @@ def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
     assert (run.returncode, run.changed) == (0, 0), run.output
     assert finished.registry("gpu-1") == entry
     assert [request.method for request in finished.simulator.requests[requests:]] == ["GET", "GET"]
-    # One task of its own, the declaration, and two that are once for all hosts: the plan and the table.
-    assert run.recap("gpu-1", "ok") == 3
+    # One task of its own, the declaration, and three that are once for all hosts: the plan, its verdicts and the table.
+    assert run.recap("gpu-1", "ok") == 4
     assert entry["ansible_host"] in run.output
     assert "2.00" in run.output
 
