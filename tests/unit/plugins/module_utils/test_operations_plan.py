@@ -150,7 +150,8 @@ def test_a_host_that_keeps_storage_looks_where_that_is(
     spec = {"compute": SPEC["compute"], **place}
     answer = planned(tmp_path, 1, api=Places(), quote=is_quote, spec=spec)
     (found,) = answer["plans"]
-    shown = " ".join([*(answer["lines"] if is_quote else answer["warnings"]), found["refusal"]])
+    lines = [*(answer["lines"] if is_quote else answer["warnings"]), found["refusal"]]
+    shown = " ".join(" ".join(lines).split())  # a quote's lines are folded
     note = f"gpu-0 looks only at nebius{'' if place else f' {region}'}, where its storage {machine_id(5)} is."
     assert found["offer_id"] == ("" if number is None else offer(number)["offer_id"]), found["refusal"]
     assert (note in shown) is ("vendor" not in place) and any(
