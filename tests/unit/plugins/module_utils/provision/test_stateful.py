@@ -20,7 +20,6 @@ from typing import Any
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import rows, storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import of_entries
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import with_storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     ApiView,
@@ -60,6 +59,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     Variables,
     without,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage_end import with_storage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
