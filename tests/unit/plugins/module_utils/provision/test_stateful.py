@@ -317,7 +317,7 @@ class Plays(RuleBasedStateMachine):
         plans = self.plan(cases)
         for case in cases:
             if case.standing.void:
-                self.forget(case.host.host, case.left_storage)
+                self.forget(case.host.host, case.leaves)
             if case.standing.adopted and not self.by_name:
                 raise AssertionError("nobody has set provision_adopt")
         found = []
