@@ -9,7 +9,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo sandbox test rest test-all lint sanity unit integration awx e2e nightly benchmark format docs pictures build release clean
+.PHONY: help demo sandbox on-gpu test rest test-all lint sanity unit integration awx e2e nightly benchmark format docs pictures build release clean
 
 # Tests must never spend real money.
 unexport COMPUTE_INDEX_API_TOKEN COMPUTE_INDEX_API_URL
@@ -36,6 +36,10 @@ demo: $(DEMO) ## Find, buy, configure, use and end two simulated machines (ARGS=
 sandbox: $(DEMO) $(if $(REGISTRY),.venv/.$(REGISTRY)) ## Run the simulated API in the foreground (REGISTRY=postgresql: and a shared registry)
 	@trap : INT; $(RUN) $(BIN)/python -m simulator --port 8402 --environment-file .build/sandbox.env \
 		$(if $(REGISTRY),--registry $(REGISTRY)) $(ARGS)
+
+on-gpu: $(DEMO) ## Test a machine with GPUs over SSH (HOST=root@203.0.113.7), and keep what it said
+	@$(RUN) $(BIN)/ansible all -i '$(HOST),' -m compute_index.supply.gpu_acceptance -a level=load --tree .build/on-gpu $(ARGS) >/dev/null; \
+		ls .build/on-gpu/*
 
 test: .venv/.nox ## Run what a change needs first: lint, unit tests, sanity, and some 200 plays; 11 minutes on two processors
 	SUPPLY_TEST_PART=first $(NOX) --tags first --parallel $(LANES) $(ARGS)

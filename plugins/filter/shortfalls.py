@@ -60,7 +60,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import hardware
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import verdicts
 
 
 class FilterModule:
@@ -68,4 +68,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """The filters of this file by their names."""
-        return {"shortfalls": hardware.shortfalls}
+        return {"shortfalls": verdicts.shortfalls}

@@ -65,13 +65,13 @@ machine:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import hardware
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, machine=hardware.measure(module.run_command, "/"))
+    module.exit_json(changed=False, machine=acceptance.measure("/"))
 
 
 if __name__ == "__main__":

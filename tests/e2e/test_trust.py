@@ -11,8 +11,14 @@ from typing import Any
 from conftest import Machine, MakeProject, Project
 from simulator import Offer
 
-#: A stand-in that lists GPUs as nvidia-smi does, for ``--query-gpu=name,memory.total``.
-SMI = "#!/bin/sh\nfor gpu in {}; do echo 'NVIDIA H100 80GB HBM3, 81559'; done\n"
+MEMORY = "<fb_memory_usage><total>81559 MiB</total></fb_memory_usage>"
+GPU = f"<gpu><product_name>NVIDIA H100 80GB HBM3</product_name>{MEMORY}</gpu>"
+
+
+def smi_of(count: int) -> str:
+    """A stand-in that lists GPUs as ``nvidia-smi -q -x`` does."""
+    gpus = f"<attached_gpus>{count}</attached_gpus>{count * GPU}"
+    return f"#!/bin/sh\necho '<nvidia_smi_log>{gpus}</nvidia_smi_log>'\n"
 
 
 def pins(project: Project, host: str) -> list[list[str]]:
@@ -76,18 +82,18 @@ def test_another_key_is_an_error_that_explains_itself(rent: MakeProject) -> None
 def test_a_machine_with_less_than_was_paid_for_is_told_field_by_field(rent: MakeProject) -> None:
     project = rent([Offer(gpu_count=4, vcpu_count=999, memory_in_gb=None, boot_disk_in_gb=None, gpu_price_per_hour=1)])
     fields = {"provision_verify": True, "provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 4}}}
-    smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": SMI.format("0 1 2")}
+    smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": smi_of(3)}
     project.declare(["gpu-1"], provision_files=[smi], **fields)
 
     short = project.provision()
 
     assert short.returncode == 2
-    assert "less than was paid for: gpu_count: 3 instead of 4; vcpu_count: " in short.text
+    assert "did not pass its test: gpu_count: 3 instead of 4 (bad); vcpu_count: " in short.text
     machine, entry = owned(project, "gpu-1")
     assert project.simulator.billed == entry["provision_resource_ids"]
 
     project.simulator.offers[entry["provision_procured_offer_id"]].vcpu_count = None
-    machine.run(f"cat > /usr/local/bin/nvidia-smi <<'END'\n{SMI.format('0 1 2 3')}END")
+    machine.run(f"cat > /usr/local/bin/nvidia-smi <<'END'\n{smi_of(4)}END")
     again = project.provision()
     assert again.returncode == 0, again.output
     assert project.registry("gpu-1") == {**entry, "provision_verified": True}
@@ -98,9 +104,9 @@ def test_a_machine_with_less_than_was_paid_for_is_told_field_by_field(rent: Make
 
 def test_a_machine_with_less_than_was_paid_for_is_released(rent: MakeProject) -> None:
     project = rent([Offer(vcpu_count=None, memory_in_gb=None, boot_disk_in_gb=None)])
-    smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": SMI.format("")}
+    smi = {"path": "/usr/local/bin/nvidia-smi", "permissions": "0755", "content": smi_of(0)}
     project.declare(["gpu-1"], provision_verify=True, provision_on_failure="release", provision_files=[smi])
     run = project.provision()
     assert run.returncode == 2
-    assert "gpu_count: 0 instead of 1. It was deleted again." in run.text
+    assert "gpu_count: 0 instead of 1 (bad)." in run.text
     assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``nvidia-smi`` prints on an idle machine: its table, ``-L`` and ``--query-gpu``.
+"""What ``nvidia-smi`` prints on an idle machine: its table, ``-L``, ``--query-gpu``, ``-q -x`` and ``nvlink``.
 
 A machine of the simulator has a copy of this file as its program, so it needs only Python 3.9 and no other file.
 """
@@ -37,6 +37,37 @@ PROCESSES = f"""
 |=========================================================================================|
 |  No running processes found                                                             |
 {FRAME}"""
+
+
+#: What ``-q -x`` says of a GPU that is well, by the names of its DTD; `Gpus.xml` fills in the rest.
+WELL = """\
+<product_name>{model}</product_name><serial>{serial}</serial><uuid>{uuid}</uuid>
+<mig_mode><current_mig>Disabled</current_mig></mig_mode>
+<pci><pci_bus_id>{bus}</pci_bus_id><pci_gpu_link_info>
+<pcie_gen><max_link_gen>5</max_link_gen><current_link_gen>5</current_link_gen></pcie_gen>
+<link_widths><max_link_width>16x</max_link_width><current_link_width>16x</current_link_width></link_widths>
+</pci_gpu_link_info><tx_util>0 KB/s</tx_util><rx_util>0 KB/s</rx_util></pci>
+<clocks_event_reasons>
+<clocks_event_reason_hw_slowdown>Not Active</clocks_event_reason_hw_slowdown>
+<clocks_event_reason_hw_thermal_slowdown>Not Active</clocks_event_reason_hw_thermal_slowdown>
+<clocks_event_reason_hw_power_brake_slowdown>Not Active</clocks_event_reason_hw_power_brake_slowdown>
+<clocks_event_reason_sw_thermal_slowdown>Not Active</clocks_event_reason_sw_thermal_slowdown>
+</clocks_event_reasons>
+<fb_memory_usage><total>{mebibytes} MiB</total></fb_memory_usage>
+<utilization><gpu_util>0 %</gpu_util></utilization>
+<ecc_mode><current_ecc>Enabled</current_ecc></ecc_mode>
+<ecc_errors>
+<volatile><dram_uncorrectable>0</dram_uncorrectable><sram_uncorrectable>0</sram_uncorrectable></volatile>
+<aggregate><dram_uncorrectable>0</dram_uncorrectable><sram_uncorrectable>0</sram_uncorrectable></aggregate>
+</ecc_errors>
+<retired_pages><pending_retirement>N/A</pending_retirement></retired_pages>
+<remapped_rows><remapped_row_pending>No</remapped_row_pending><remapped_row_failure>No</remapped_row_failure></remapped_rows>
+<temperature><gpu_temp>29 C</gpu_temp><gpu_temp_slow_threshold>92 C</gpu_temp_slow_threshold></temperature>
+<gpu_power_readings>
+<current_power_limit>{watts}.00 W</current_power_limit><default_power_limit>{watts}.00 W</default_power_limit>
+</gpu_power_readings>
+<fabric><state>Completed</state><status>Success</status></fabric>
+"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +136,24 @@ class Gpus:
         """The answer to ``-L``."""
         return "\n".join(f"GPU {index}: {self.model} (UUID: {self.uuid(index)})" for index in range(self.count))
 
+    def xml(self) -> str:
+        """The answer to ``-q -x``."""
+        gpus = "".join(
+            f'<gpu id="{self.bus(index)}">\n{WELL.format(**self._known(index))}</gpu>\n' for index in range(self.count)
+        )
+        head = f"<driver_version>{DRIVER}</driver_version>\n<cuda_version>{CUDA}</cuda_version>\n"
+        count = f"<attached_gpus>{self.count}</attached_gpus>\n"
+        return f'<?xml version="1.0" ?>\n<nvidia_smi_log>\n{head}{count}{gpus}</nvidia_smi_log>'
+
+    def _known(self, index: int) -> dict[str, object]:
+        own = {"serial": 1650923000000 + index, "uuid": self.uuid(index), "bus": self.bus(index)}
+        return {"model": self.model, "mebibytes": self.mebibytes, "watts": self.watts, **own}
+
+    def links(self) -> str:
+        """The answer to ``nvlink --status``."""
+        links = "".join(f"\n\t Link {number}: 26.562 GB/s" for number in range(18))
+        return "\n".join(f"{line}{links}" for line in self.listed().splitlines())
+
     def query(self, names: list[str], style: list[str], gpu: int | None) -> str:
         """The answer to ``--query-gpu``: CSV. Raises KeyError for an unknown field."""
         units = {name: UNITS.get(name.partition(".")[0], "") for name in names}
@@ -125,10 +174,16 @@ def answer(gpus: Gpus, arguments: list[str]) -> tuple[int, str]:
     parser.add_argument("--query-gpu", metavar="FIELD,...")
     parser.add_argument("--query-compute-apps", metavar="FIELD,...")
     parser.add_argument("--format", default="", help="csv[,noheader][,nounits]")
+    parser.add_argument("-q", "--query", action="store_true")
+    parser.add_argument("-x", "--xml-format", action="store_true")
+    if arguments[:1] == ["nvlink"]:
+        return 0, gpus.links()
     options = parser.parse_args(arguments)
     style = options.format.split(",")
     if options.id is not None and not 0 <= options.id < gpus.count:
         return NOT_FOUND, "No devices were found"
+    if options.query and options.xml_format:
+        return 0, gpus.xml()
     if options.list_gpus:
         return 0, gpus.listed()
     if not (options.query_gpu or options.query_compute_apps):

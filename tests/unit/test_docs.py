@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # For contributors, or generated from code.
 NOT_COUNTED = {
     *("docs/architecture.md", "docs/guarantees.md", "docs/performance.md"),
-    *("docs/api.md", "docs/playbooks.md", "docs/spec.md"),
+    *("docs/acceptance.md", "docs/api.md", "docs/playbooks.md", "docs/spec.md"),
 }
 PATTERNS = ("README.md", "docs/*.md", "roles/*/README.md")
 # Lower it when pages get shorter; never raise it.

@@ -1,21 +1,22 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine has: measured on it, and held against the offer that it was bought as. Knows no Ansible."""
+"""What a machine has, and whether that is what its offer says. Knows no Ansible."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import typing as t
 
 from .._text import number_of
+from .gpu_rules import BAD, OK, UNKNOWN, Judgement
+from .readings import Gpu, Smi, pci_address
 
 Json = dict[str, t.Any]
 
-SMI_SECONDS = 60  # nvidia-smi starts the driver, which takes long on machines with eight GPUs
 _NVIDIA = "0x10de"
+_BRIDGE = "0x0680"  # an NVSwitch
 _DISPLAY = "0x03"  # the PCI class of display controllers; GPUs also have functions for sound and USB
 # Device ids of the PCI database, for machines without a driver; the names are nvidia-smi's.
 _MODELS = {
@@ -42,58 +43,54 @@ _TOLERANCE = 0.85
 _SHARES = {"vcpu_count": 1.0}
 
 
-# Runs a command; returns its exit code, output and errors, as AnsibleModule.run_command does.
-RunCommand = t.Callable[[list[str]], tuple[int, str, str]]
-
-
-def measure(run_command: RunCommand, root: str) -> Json:
+def measure(smi: Smi | None, root: str) -> Json:
     """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown.
 
-    ``root``: the folder of the file system that is measured.
+    ``smi``: what nvidia-smi says. Without it, the PCI bus tells. ``root``: the folder of the file system to measure.
     """
-    gpus = _gpus_of_the_driver(run_command)
-    source = "nvidia-smi"
-    if gpus is None:
-        gpus, source = _gpus_of_the_bus(root), "pci"
     return {
-        "gpus": gpus,
-        "gpu_source": source,
+        "gpus": _gpus_of_the_bus(root) if smi is None else [_gpu(gpu) for gpu in smi.gpus],
+        "gpu_source": "pci" if smi is None else "nvidia-smi",
         "vcpu_count": len(os.sched_getaffinity(0)),
         "memory_in_gb": _memory(root),
         "boot_disk_in_gb": _disk(root),
     }
 
 
-def _gpus_of_the_driver(run_command: RunCommand) -> list[Json] | None:
-    """What nvidia-smi lists, None if there is none or it has no driver to talk to."""
-    program = shutil.which("nvidia-smi", path=os.environ.get("PATH", "") + ":/usr/local/bin:/usr/bin:/bin")
-    if program is None:
-        return None
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    code, output, _errors = run_command(["timeout", str(SMI_SECONDS), *query])
-    if code != 0:
-        return None
-    gpus = []
-    for line in filter(None, map(str.strip, output.splitlines())):
-        model, _comma, mebibytes = line.rpartition(",")
-        size = round(int(mebibytes) * 1.048576 / 1000, 1) if mebibytes.strip().isdigit() else None
-        gpus.append({"model": model.strip() or line, "memory_in_gb": size})
-    return gpus
+def _gpu(gpu: Gpu) -> Json:
+    size = None if gpu.memory is None else round(gpu.memory * 2**20 / 1e9, 1)
+    return {"model": gpu.model, "memory_in_gb": size}
 
 
 def _gpus_of_the_bus(root: str) -> list[Json]:
     """The GPUs that the kernel sees on the PCI bus, be there a driver or not."""
+    devices = (model for kind, model in _devices(root) if kind.startswith(_DISPLAY))
+    return [{"model": _MODELS.get(model), "memory_in_gb": None} for model in devices]
+
+
+def switches(root: str) -> int:
+    """How many NVSwitches the kernel sees on the PCI bus."""
+    return sum(kind.startswith(_BRIDGE) for kind, _model in _devices(root))
+
+
+def _devices(root: str) -> t.Iterator[tuple[str, str]]:
+    """Class and model of each device of NVIDIA's on the PCI bus."""
     folder = os.path.join(root, "sys/bus/pci/devices")
-    gpus = []
     for device in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        vendor, kind, model = (_read(os.path.join(folder, device, name)) for name in ("vendor", "class", "device"))
-        if vendor == _NVIDIA and kind.startswith(_DISPLAY):
-            gpus.append({"model": _MODELS.get(model), "memory_in_gb": None})
-    return gpus
+        vendor, kind, model = (read(os.path.join(folder, device, name)) for name in ("vendor", "class", "device"))
+        if vendor == _NVIDIA:
+            yield kind, model
+
+
+def addresses(root: str) -> frozenset[str]:
+    """Where on the PCI bus the driver has GPUs, one that has fallen off included; a container sees its own alone."""
+    folder = os.path.join(root, "proc/driver/nvidia/gpus")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return frozenset(filter(None, map(pci_address, names)))
 
 
 def _memory(root: str) -> float | None:
-    match = re.search(r"^MemTotal:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
+    match = re.search(r"^MemTotal:\s+(\d+) kB", read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
     return round(int(match[1]) * 1024 / 1e9, 1) if match else None
 
 
@@ -105,7 +102,8 @@ def _disk(root: str) -> float | None:
     return round(size.f_blocks * size.f_frsize / 1e9, 1)
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """The text of a file, empty if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -113,41 +111,45 @@ def _read(path: str) -> str:
         return ""
 
 
-def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> list[str]:
-    """Where a machine has less than the offer says, a sentence for each field.
-
-    What either does not tell, or tells in a way that cannot be read as a number, is passed over. ``offer`` is an offer
-    of the API; of a cluster each machine has its share of the GPUs.
-    """
-    lacking = _gpu_shortfalls(machine["gpus"], offer)
-    for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb"):
-        has, wanted = number_of(machine[name]), number_of(offer.get(name))
-        if has is not None and wanted is not None and has < wanted * _SHARES.get(name, _TOLERANCE):
-            lacking.append(f"{name}: {has:g} instead of {wanted:g}")
-    return lacking
+def gpu_count(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> Judgement | None:
+    """The number of GPUs against the machine's share of its offer's; None if the offer does not say."""
+    wanted, count = gpus_of_node(offer), len(machine["gpus"])
+    return None if wanted is None else Judgement(BAD if count < wanted else OK, count, wanted)
 
 
-def _gpu_shortfalls(gpus: list[Json], offer: t.Mapping[str, t.Any]) -> list[str]:
-    wanted = _gpus_of_node(offer)
-    too_few = [f"gpu_count: {len(gpus)} instead of {wanted}"] if len(gpus) < wanted else []
-    family, gigabytes = _canonical(offer)
-    other_kinds = (_gpu_shortfall(gpu, family, gigabytes, offer.get("gpu_type")) for gpu in gpus)
-    return list(dict.fromkeys((*too_few, *filter(None, other_kinds))))
+def gpu_type(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> list[Judgement]:
+    """The model of each GPU against the offer's family; a model that is not known is unknown, whatever was offered."""
+    family, _gigabytes = _canonical(offer)
+    wanted = offer.get("gpu_type") or family
+    return [_model(gpu["model"], family, wanted, index) for index, gpu in enumerate(machine["gpus"])]
 
 
-def _gpu_shortfall(gpu: Json, family: str | None, gigabytes: int | None, gpu_type: str | None) -> str | None:
-    """Where a GPU is less than one of the family, or has fewer gigabytes; None if it is not, or that is unknown."""
-    if family and gpu["model"] and not _is_of(family, gpu["model"]):
-        return f"gpu_type: {gpu['model']} instead of {gpu_type or family}"
-    if gigabytes and gpu["memory_in_gb"] is not None and gpu["memory_in_gb"] < gigabytes * _TOLERANCE:
-        return f"gpu_type: {gpu['model']} with {gpu['memory_in_gb']:g} GB instead of {gigabytes} GB"
-    return None
+def _model(model: str | None, family: str | None, wanted: str | None, index: int) -> Judgement:
+    verdict = UNKNOWN if not model else BAD if family and not _is_of(family, model) else OK
+    return Judgement(verdict, model, wanted, index)
 
 
-def _gpus_of_node(offer: t.Mapping[str, t.Any]) -> int:
-    """How many GPUs each machine of the offer has; 0 if it does not say."""
+def gpu_memory(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> list[Judgement]:
+    """The memory of each GPU against the offer's in GB; nothing if the offer does not say."""
+    wanted = _canonical(offer)[1]
+    sizes = [gpu["memory_in_gb"] for gpu in machine["gpus"]] if wanted else []
+    return [_size(size, float(wanted or 0), _TOLERANCE, index) for index, size in enumerate(sizes)]
+
+
+def size(name: str, machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> Judgement | None:
+    """A number of the machine against the offer's of the same name; None if the offer does not say."""
+    wanted = number_of(offer.get(name))
+    return None if wanted is None else _size(number_of(machine[name]), wanted, _SHARES.get(name, _TOLERANCE))
+
+
+def _size(has: float | None, wanted: float, share: float, gpu: int | None = None) -> Judgement:
+    return Judgement(UNKNOWN if has is None else BAD if has < wanted * share else OK, has, wanted, gpu)
+
+
+def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
+    """How many GPUs each machine of the offer has, None if it does not say."""
     count, nodes = number_of(offer.get("gpu_count")), number_of(offer.get("node_count") or 1)
-    return int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else 0
+    return int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else None
 
 
 def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.hardware import measure, shortfalls
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import accept, measure
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 
 from limits import HANGS
 from simulator import Offer, Purchase, Resource
@@ -76,7 +78,7 @@ def test_nvidia_smi_shows_the_gpus_that_were_bought(buy: Make, ssh: Make) -> Non
     ]
     assert smi("-i 3 --query-gpu=index,memory.total,utilization.gpu --format=csv,noheader,nounits") == ["3, 81920, 0"]
     assert smi("--query-compute-apps=pid --format=csv,noheader") == []
-    for wrong in ("--query-gpu=colour --format=csv", "--query-gpu=name", "-q -x", "-i 4"):
+    for wrong in ("--query-gpu=colour --format=csv", "--query-gpu=name", "topo -m", "-i 4"):
         assert ssh(first.address, f"nvidia-smi {wrong}").returncode != 0, wrong
 
 
@@ -87,15 +89,15 @@ def test_each_gpu_of_the_sandbox_is_what_was_paid_for(
     install(programs(Resource(Purchase(offer, {}, offer.created_at, 0), "gpu-1")), tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")
 
-    def run(command: list[str]) -> tuple[int, str, str]:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout, done.stderr
-
-    machine = measure(run, os.fspath(tmp_path))
+    machine = measure(os.fspath(tmp_path))
     fields = ("gpu_type", "gpu_family", "gpu_count", "node_count")
-    lacking = shortfalls(machine, {name: getattr(offer, name) for name in fields})
+    expected = {name: getattr(offer, name) for name in fields}
+    lacking = shortfalls(machine, expected)
     assert (machine["gpu_source"], lacking) == ("nvidia-smi", [])
     assert len(machine["gpus"]) * (offer.node_count or 1) == offer.gpu_count
+    findings = accept(Wanted("health", expected), 60, 30, writes=False, root=os.fspath(tmp_path))["findings"]
+    about_gpus = [finding for finding in findings if finding["source"].startswith("nvidia-smi")]
+    assert {finding["verdict"] for finding in about_gpus} == {"ok"}, findings
 
 
 def test_a_terminal(buy: Make, ssh: Make) -> None:

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import hardware
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.hardware import measure, shortfalls
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.hardware import measure, switches
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu, Smi
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
 
 H100 = {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": 85.5}
 OFFER = {
@@ -25,26 +25,6 @@ OFFER = {
     "boot_disk_in_gb": 100,
 }
 MACHINE = {"gpus": [H100] * 4, "vcpu_count": 16, "memory_in_gb": 190.0, "boot_disk_in_gb": 95.0}
-Smi = Callable[[str], None]
-
-
-def run(command: list[str]) -> tuple[int, str, str]:
-    """What AnsibleModule.run_command does."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
-    """``smi(script)`` puts a stand-in nvidia-smi first on PATH."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-
-    def write(script: str) -> None:
-        file = tmp_path / "nvidia-smi"
-        file.write_text(f"#!/bin/sh\n{script}\n")
-        file.chmod(0o755)
-
-    return write
 
 
 @pytest.fixture
@@ -63,9 +43,9 @@ def add_device(root: Path, slot: str, vendor: str, kind: str, device: str) -> No
         (folder / name).write_text(value + "\n")
 
 
-def test_gpus_are_those_of_the_driver(smi: Smi, root: Path) -> None:
-    smi("[ \"$1\" = --query-gpu=name,memory.total ] && printf 'NVIDIA H100 80GB HBM3, 81559\nOdd, name, [N/A]\n'")
-    machine = measure(run, str(root))
+def test_gpus_are_those_of_the_driver(root: Path) -> None:
+    gpus = [Gpu(0, model="NVIDIA H100 80GB HBM3", memory=81559.0), Gpu(1, model="Odd, name")]
+    machine = measure(Smi(tuple(gpus), 2.0, "550", "12"), str(root))
     assert machine["gpu_source"] == "nvidia-smi"
     assert machine["gpus"] == [H100, {"model": "Odd, name", "memory_in_gb": None}]
     assert machine["memory_in_gb"] == 8.0
@@ -75,25 +55,28 @@ def test_gpus_are_those_of_the_driver(smi: Smi, root: Path) -> None:
 
 @pytest.mark.parametrize("script", [None, "exit 9", "sleep 9"], ids=["none", "no driver", "hangs"])
 def test_without_a_driver_the_bus_tells(
-    smi: Smi, root: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
 ) -> None:
-    monkeypatch.setattr(hardware, "SMI_SECONDS", 0.2)
     if script:
-        smi(script)
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     add_device(root, "0000:01:00.0", "0x10de", "0x030200", "0x2330")
     add_device(root, "0000:01:00.1", "0x10de", "0x040300", "0x22ba")
     add_device(root, "0000:02:00.0", "0x10de", "0x030000", "0xffff")
     add_device(root, "0000:03:00.0", "0x1af4", "0x030000", "0x1050")
-    machine = measure(run, str(root))
+    add_device(root, "0000:04:00.0", "0x10de", "0x068000", "0x22a3")
+    machine = acceptance.measure(str(root), seconds=0.2)
     assert machine["gpu_source"] == "pci"
     assert machine["gpus"] == [
         {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": None},
         {"model": None, "memory_in_gb": None},
     ]
+    assert switches(str(root)) == 1
 
 
 def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
-    machine = measure(run, str(tmp_path / "nowhere"))
+    machine = measure(None, str(tmp_path / "nowhere"))
     assert (machine["gpus"], machine["memory_in_gb"], machine["boot_disk_in_gb"]) == ([], None, None)
 
 
@@ -107,9 +90,9 @@ def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
         ({"gpus": [H100] * 8}, {"gpu_count": 24, "node_count": 3}, []),
         ({"gpus": [H100] * 7}, {"gpu_count": 24, "node_count": 3}, ["gpu_count: 7 instead of 8"]),
         ({"vcpu_count": 15}, {}, ["vcpu_count: 15 instead of 16"]),
-        ({"memory_in_gb": 169.9}, {}, ["memory_in_gb: 169.9 instead of 200"]),
+        ({"memory_in_gb": 169.9}, {}, ["memory_in_gb: 169.9 GB instead of 200 GB"]),
         ({"memory_in_gb": 171.0, "boot_disk_in_gb": 86.0}, {}, []),
-        ({"boot_disk_in_gb": 48.0}, {}, ["boot_disk_in_gb: 48 instead of 100"]),
+        ({"boot_disk_in_gb": 48.0}, {}, ["boot_disk_in_gb: 48 GB instead of 100 GB"]),
         ({"memory_in_gb": None, "boot_disk_in_gb": None}, {}, []),
         ({"vcpu_count": 1, "memory_in_gb": 1.0}, {"vcpu_count": None, "memory_in_gb": None}, []),
         ({}, dict.fromkeys(OFFER), []),
@@ -125,7 +108,7 @@ def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
         (
             {"vcpu_count": 15, "memory_in_gb": 0.4},
             {"vcpu_count": "16", "memory_in_gb": "0.5"},
-            ["vcpu_count: 15 instead of 16", "memory_in_gb: 0.4 instead of 0.5"],
+            ["vcpu_count: 15 instead of 16", "memory_in_gb: 0.4 GB instead of 0.5 GB"],
         ),
         ({}, {"vcpu_count": "many", "memory_in_gb": {}, "boot_disk_in_gb": True}, []),
         ({}, {"vcpu_count": float("nan"), "memory_in_gb": "inf"}, []),
@@ -138,7 +121,7 @@ def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
         (
             {"gpus": [{"model": "NVIDIA A100-SXM4-40GB", "memory_in_gb": 42.9}] * 4},
             {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_family": "A100"},
-            ["gpu_type: NVIDIA A100-SXM4-40GB with 42.9 GB instead of 80 GB"],
+            ["gpu_memory: 42.9 GB instead of 80 GB"],
         ),
         ({"gpus": [{"model": None, "memory_in_gb": None}] * 4}, {}, []),
     ],

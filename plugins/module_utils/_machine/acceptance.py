@@ -1,0 +1,288 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests the machine that it runs on: which programs each level asks, and what becomes of their answers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+import typing as t
+from dataclasses import replace
+
+from . import hardware, readings, tools, verdicts
+from .readings import Readings
+from .tools import Answer, Command
+from .wanted import Wanted, least_version, thresholds_of
+
+MOST_EVIDENCE = 256 * 1024  # bytes, as JSON
+_MIB_WRITTEN = 64
+_SHORTEST = 60.0  # seconds that dcgmi and all_reduce_perf get at least
+_LOAD_DELAY = 30.0  # seconds until a load is looked at; PyTorch takes long to start
+
+_LOADED = ("load", "burnin")  # the levels that put load on the GPUs
+SMI = ("nvidia-smi", "-q", "-x")
+_ALL_REDUCE = ("all_reduce_perf", "-b", "1G", "-e", "4G", "-f", "2", "-g")
+# The file has no name while it is written, so it is gone whatever happens.
+_WRITE = (
+    'file=$(mktemp /var/tmp/supply-XXXXXX) && exec 3>"$file" && rm -f "$file" && '
+    f"dd if=/dev/zero bs=1048576 count={_MIB_WRITTEN} conv=fsync >&3"
+)
+_QUERIES: dict[str, tuple[str, ...]] = {
+    "nvlink": ("nvidia-smi", "nvlink", "--status"),
+    "journalctl": ("journalctl", "--dmesg", "--boot", "--no-pager", "--output=cat"),
+    "dmesg": ("dmesg",),
+    "fabric_manager": ("systemctl", "is-active", "nvidia-fabricmanager"),
+}
+# gpu_burn finds its parts only from its own folder.
+_GPU_BURN = (
+    'program=$(command -v gpu_burn || command -v gpu-burn) || exit 127; cd "$(dirname "$(readlink -f "$program")")"'
+)
+# Products of random matrices, again and again: each must be the first. The copies load the PCIe links.
+_PYTORCH = """
+import sys, time
+try:
+    import torch
+except ImportError:
+    sys.exit(127)
+end = time.time() + float(sys.argv[1])
+gpus = range(torch.cuda.device_count())
+factors = [torch.randn(8192, 8192, device=gpu, dtype=torch.float16) for gpu in gpus]
+first, right = [factor @ factor for factor in factors], [True for _gpu in gpus]
+while time.time() < end:
+    products = [factor @ factor for factor in factors]
+    right = [ok and torch.equal(*pair) for ok, *pair in zip(right, first, products)]
+    copies = [product.cpu() for product in products]
+for gpu in gpus:
+    print(f"GPU {gpu}: {'OK' if right[gpu] else 'FAULTY'}")
+"""
+
+
+def loads(seconds: int) -> dict[str, tuple[str, ...]]:
+    """The loads by their names; the first that is installed and can be read is enough."""
+    return {
+        "gpu_burn": ("sh", "-c", f'{_GPU_BURN} && exec "$program" {seconds}'),
+        "pytorch": ("python3", "-c", _PYTORCH, str(seconds)),
+        "nvbandwidth": ("nvbandwidth",),
+    }
+
+
+class Acceptance:
+    """One test of a machine. ``timeout`` covers all of it, ``tool_timeout`` each query; both are seconds."""
+
+    def __init__(self, wanted: Wanted, timeout: float, tool_timeout: float, run: tools.Run = tools.run) -> None:
+        self._wanted, self._tool_timeout, self._run = wanted, tool_timeout, run
+        self._end = time.monotonic() + timeout
+        self.answers: dict[str, Answer] = {}
+
+    def ask(self, writes: bool) -> dict[str, Answer]:
+        """Run all programs of the level; after one that did not answer only the kernel log is read, as evidence."""
+        level = self._wanted.level
+        queries = {"nvidia-smi": SMI} if level == "specs" else {"nvidia-smi": SMI, **_QUERIES}
+        self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
+        gpus = self._gpus()
+        if level in _LOADED and gpus and not any(gpu.mig == "Enabled" for gpu in gpus):
+            self._long({"dcgmi": ("dcgmi", "diag", "-r", "1" if level == "load" else "3", "--json")}, _SHORTEST)
+            self._load(60 if level == "load" else 600)
+            if level == "burnin" and len(gpus) > 1:
+                self._long({"all_reduce": (*_ALL_REDUCE, str(len(gpus)))}, _SHORTEST)
+            # What the load has brought to light.
+            logs = {name: _QUERIES[name] for name in ("journalctl", "dmesg")}
+            self._query(logs if _hanging(self.answers) else queries)
+        return self.answers
+
+    def _gpus(self) -> tuple[readings.Gpu, ...]:
+        smi = readings.smi_of(self.answers["nvidia-smi"].output) if "nvidia-smi" in self.answers else None
+        return smi.gpus if smi else ()
+
+    def _load(self, seconds: int) -> None:
+        for name, arguments in loads(seconds).items():
+            self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
+            if burnt_of(self.answers, 1) is not None:
+                return
+
+    def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
+        self._start({name: Command(arguments, self._tool_timeout) for name, arguments in programs.items()}, self._left)
+
+    def _long(self, programs: t.Mapping[str, tuple[str, ...]], least: float, **further: tuple[str, ...]) -> None:
+        """Programs that take as long as they may, but for the time of a last look.
+
+        They do not start with less than so many seconds: what we cut off would seem to hang.
+        """
+        left = self._left - self._tool_timeout
+        if left < least or _hanging(self.answers):
+            return
+        commands = {name: Command(arguments, math.inf) for name, arguments in programs.items()}
+        commands.update({name: Command(item, self._tool_timeout, _LOAD_DELAY) for name, item in further.items()})
+        self._start(commands, left)
+
+    @property
+    def _left(self) -> float:
+        return self._end - time.monotonic()
+
+    def _start(self, commands: t.Mapping[str, Command], left: float) -> None:
+        if left > 0:
+            limited = {name: replace(item, limit=min(item.limit, left)) for name, item in commands.items()}
+            self.answers.update(self._run(limited))
+
+
+def _hanging(answers: t.Mapping[str, Answer]) -> tuple[str, ...]:
+    return tuple(name for name, answer in answers.items() if answer.hangs)
+
+
+def accept(
+    wanted: Wanted,
+    timeout: float,
+    tool_timeout: float,
+    controller_time: float | None = None,
+    writes: bool = True,
+    root: str = "/",
+    run: tools.Run = tools.run,
+) -> dict[str, t.Any]:
+    """The result of a test. ``controller_time``: seconds since 1970, to compare the clock with.
+
+    ``writes``: whether a file may be written, to see how long that takes.
+    """
+    began, ahead = time.monotonic(), None if controller_time is None else round(time.time() - controller_time, 1)
+    answers = Acceptance(wanted, timeout, tool_timeout, run).ask(writes)
+    looks = readings_of(answers, root, ahead)
+    made = verdicts.findings(looks, wanted)
+    return {
+        "verdict": verdicts.verdict_of(made),
+        "findings": [finding.mapping() for finding in made],
+        "reasons": verdicts.reasons(made),
+        "tools": _versions(looks),
+        "seconds": round(time.monotonic() - began, 1),
+        "evidence": evidence(answers),
+    }
+
+
+def measure(root: str, seconds: float = 60.0, run: tools.Run = tools.run) -> dict[str, t.Any]:
+    """What a machine has, for `machine_info`; nvidia-smi gets so many seconds to answer."""
+    return hardware.measure(_smi(run({"nvidia-smi": Command(SMI, seconds)}), "nvidia-smi"), root)
+
+
+_TIMEOUTS = {"specs": 60.0, "health": 120.0, "load": 600.0, "burnin": 3600.0}  # seconds
+
+
+def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """The result of the module by its options. Raises ValueError for an option that cannot be used."""
+    level = options["level"]
+    wanted = Wanted(
+        level="health" if check_mode and level in _LOADED else level,
+        offer=options["expected"],
+        min_driver=least_version("min_driver", options["min_driver"]),
+        min_cuda=least_version("min_cuda", options["min_cuda"]),
+        thresholds=thresholds_of(options["thresholds"]),
+    )
+    timeout = options["timeout"] if options["timeout"] is not None else _TIMEOUTS[level]
+    return accept(wanted, timeout, options["tool_timeout"], options["controller_time"], writes=not check_mode)
+
+
+def readings_of(answers: t.Mapping[str, Answer], root: str, ahead: float | None) -> Readings:
+    """What the answers and the files below ``root`` say."""
+    smi = _smi(answers, "nvidia-smi")
+    return Readings(
+        machine=hardware.measure(smi, root),
+        smi=smi,
+        smi_code=_code(answers, "nvidia-smi"),
+        has_load="loaded" in answers,
+        loaded=_smi(answers, "loaded"),
+        addresses=hardware.addresses(root),
+        log=_log(answers),
+        nvlinks=readings.nvlinks_of(answers["nvlink"].output) if _code(answers, "nvlink") == 0 else None,
+        switches=hardware.switches(root),
+        fabric_manager=answers["fabric_manager"].output.strip() if "fabric_manager" in answers else None,
+        **_written(answers.get("disk")),
+        clock=ahead,
+        boot_errors=readings.boot_errors_of(hardware.read(os.path.join(root, "run/cloud-init/result.json"))),
+        diagnosis=readings.diagnosis_of(answers["dcgmi"].output) if _code(answers, "dcgmi") is not None else None,
+        diagnosis_code=_code(answers, "dcgmi"),
+        burnt=burnt_of(answers, len(smi.gpus) if smi else 0),
+        all_reduce=readings.all_reduce_of(answers["all_reduce"].output) if _code(answers, "all_reduce") == 0 else None,
+        programs=tuple(answers),
+        hanging=_hanging(answers),
+    )
+
+
+def _code(answers: t.Mapping[str, Answer], name: str) -> int | None:
+    """The exit code of a program, None if it did not end or was not started."""
+    return answers[name].code if name in answers else None
+
+
+def _smi(answers: t.Mapping[str, Answer], name: str) -> readings.Smi | None:
+    return readings.smi_of(answers[name].output) if _code(answers, name) is not None else None
+
+
+def _log(answers: t.Mapping[str, Answer]) -> readings.KernelLog | None:
+    """What journald and the kernel's own buffer say together: each may lack the beginning."""
+    texts = [answers[name].output for name in ("journalctl", "dmesg") if _code(answers, name) == 0]
+    logs = [readings.kernel_log_of(text) for text in texts if text.strip()]
+    xids = tuple(xid for log in logs for xid in log.xids)
+    return readings.KernelLog(xids, any(log.is_complete for log in logs)) if logs else None
+
+
+def _written(answer: Answer | None) -> dict[str, t.Any]:
+    if answer is None or answer.code is None or answer.is_absent:
+        return {}
+    if answer.code:
+        return {"write_error": (answer.errors.strip().splitlines() or [f"dd exits with {answer.code}"])[-1]}
+    return {"write_speed": round(_MIB_WRITTEN * 2**20 / 1e6 / max(answer.seconds, 0.001))}
+
+
+def burnt_of(answers: t.Mapping[str, Answer], gpus: int) -> dict[int, bool] | None:
+    """Which GPUs calculate right, None if no load could be used. nvbandwidth checks what it copies, of all of them."""
+    for name in loads(0):
+        if _code(answers, name) is not None:
+            burnt = readings.burnt_of(answers[name].output)
+            if burnt and (answers[name].code == 0 or not all(burnt.values())):
+                return burnt
+    copied = _code(answers, "nvbandwidth") == 0 and "\nSUM " in answers["nvbandwidth"].output
+    return dict.fromkeys(range(gpus), True) if copied else None
+
+
+def _versions(looks: Readings) -> dict[str, str | None]:
+    """Those of what was asked."""
+    smi, diagnosis = looks.smi, looks.diagnosis
+    return {
+        "driver": smi.driver if smi else None,
+        "cuda": smi.cuda if smi else None,
+        "dcgm": diagnosis.version if diagnosis else None,
+        "kernel": os.uname().release,
+    }
+
+
+# What a vendor asks for. Clocks that a GPU could have are most of nvidia-smi's answer, and say nothing.
+_CLOCKS = re.compile(r"<supported_clocks>.*?</supported_clocks>\s*", re.DOTALL)
+_OF_INTEREST = re.compile(r"NVRM|nvidia|nvlink|Xid|AER|Linux version", re.IGNORECASE)
+
+
+def evidence(answers: t.Mapping[str, Answer], most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
+    """The raw outputs, in at most so many bytes of JSON: the longest are cut first."""
+    rows = [
+        {"command": " ".join(answer.command)[:200], "exit_code": answer.code, "seconds": round(answer.seconds, 1)}
+        for answer in answers.values()
+    ]
+    texts = [_shortened(name, answer.output + answer.errors) for name, answer in answers.items()]
+    left = most - len(json.dumps([{**row, "output": ""} for row in rows]))
+    order = sorted(range(len(rows)), key=lambda index: len(texts[index]))
+    for place, index in enumerate(order):
+        rows[index]["output"] = _cut(texts[index], left // (len(order) - place))
+        left -= len(json.dumps(rows[index]["output"])) - 2
+    return rows
+
+
+def _shortened(name: str, text: str) -> str:
+    if name in ("journalctl", "dmesg"):
+        return "\n".join(line for line in text.splitlines() if _OF_INTEREST.search(line))
+    return _CLOCKS.sub("", text)
+
+
+def _cut(text: str, most: int) -> str:
+    """As much of a text as fits into so many bytes of JSON."""
+    while len(json.dumps(text)) - 2 > most:
+        text = text[: int(len(text) * min(0.95, most / len(json.dumps(text))))]
+    return text

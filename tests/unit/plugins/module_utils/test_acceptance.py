@@ -1,0 +1,480 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which machines are kept: every record of a machine has its verdict, and no reading that disappears improves one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import (
+    acceptance,
+    gpu_rules,
+    readings,
+    verdicts,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.tools import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import CHECKS, Finding
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import LEVELS, THRESHOLDS, Wanted
+from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from gpu_records import H100, LINK, RECORDS, RUBBISH, Machine
+
+ROOT = Path(__file__).parents[4]
+WORDS = ["", "N/A", "[N/A]", "[Unknown Error]", "[GPU requires reset]", "???", "None"]
+Answers = dict[str, Answer]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The files of a machine whose first boot is over."""
+    folder = tmp_path_factory.mktemp("machine")
+    for name, text in {
+        "run/cloud-init/result.json": '{"v1": {"datasource": "DataSourceNone", "errors": []}}',
+        "proc/meminfo": "MemTotal: 2112000000 kB\n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+def judged(answers: Answers, root: str, machine: Machine, level: str) -> list[Finding]:
+    wanted = Wanted(level, machine.offer, min_driver="535", min_cuda="12")
+    return verdicts.findings(acceptance.readings_of(answers, root, 0.5), wanted)
+
+
+def verdict(answers: Answers, root: str, machine: Machine, level: str) -> str:
+    return verdicts.verdict_of(judged(answers, root, machine, level))
+
+
+def worse_than_ok(made: list[Finding]) -> set[str]:
+    return {finding.check for finding in made if finding.verdict != "ok"}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_each_record_has_its_verdict(name: str, root: str) -> None:
+    machine, health, burnin, _checks = RECORDS[name]
+    for level, expected in (("health", health), ("load", None), ("burnin", burnin)):
+        made = judged(machine.answers(level), root, machine, level)
+        assert expected in (None, verdicts.verdict_of(made)), [finding for finding in made if finding.verdict != "ok"]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_each_fault_is_of_its_check(name: str, root: str) -> None:
+    """Where one check fails, it is the one that is about it; without GPUs those about GPUs are unknown beside it."""
+    machine, _health, _burnin, checks = RECORDS[name]
+    made = judged(machine.answers("burnin"), root, machine, "burnin")
+    bad = {finding.check for finding in made if finding.verdict in ("bad", "degraded")}
+    assert bad <= checks <= worse_than_ok(made)
+    if all(finding.gpu is not None or finding.check != "ecc" for finding in made):
+        assert worse_than_ok(made) == checks
+
+
+# No reading that disappears or gets worse improves a verdict
+
+
+def paths_of(machine: Machine) -> list[str]:
+    return list(machine.card.elements(0))
+
+
+def without(text: str, gpu: int, path: str, word: str | None) -> str:
+    """nvidia-smi's answer with another word in an element of a GPU, or without the element."""
+    parts = re.split(r"(?=<gpu id=)", text)
+    if gpu + 1 >= len(parts):
+        return text
+    name = path.rpartition("/")[2]
+    parents = path.split("/")[:-1]
+    start = 0
+    for parent in parents:
+        start = parts[gpu + 1].find(f"<{parent}>", start)
+    if start < 0:
+        return text
+    element = re.compile(rf"<{name}>[^<]*</{name}>")
+    new = "" if word is None else f"<{name}>{word}</{name}>"
+    before, after = parts[gpu + 1][:start], parts[gpu + 1][start:]
+    parts[gpu + 1] = before + element.sub(lambda _match: new, after, count=1)
+    return "".join(parts)
+
+
+def changed(answers: Answers, name: str, text: str) -> Answers:
+    return {**answers, name: replace(answers[name], output=text)}
+
+
+@pytest.mark.parametrize("word", [None, "N/A"])
+@pytest.mark.parametrize(
+    "name", [name for name, (machine, *_) in RECORDS.items() if machine.faults or machine.under_load]
+)
+def test_no_element_that_disappears_hides_a_fault(name: str, word: str | None, root: str) -> None:
+    """Every element of nvidia-smi's answer about a GPU that has faults."""
+    machine, _health, expected, _checks = RECORDS[name]
+    gpu = min({*machine.faults, *machine.under_load})
+    answers = machine.answers("burnin")
+    for path in machine.card.elements(0) if expected != "ok" else ():
+        mutated = answers
+        for source in {"nvidia-smi", "loaded"} & answers.keys():
+            mutated = changed(mutated, source, without(answers[source].output, gpu, path, word))
+        assert verdict(mutated, root, machine, "burnin") != "ok", path
+
+
+READ = {path for item in fields(Gpu) for path in item.metadata.get("paths", ())}
+OPTIONAL = {"pci/rx_util", "pci/tx_util", "ecc_errors/aggregate/sram_threshold_exceeded", "serial"}
+
+
+@pytest.mark.parametrize("path", sorted(READ & H100.elements(0).keys() - OPTIONAL))
+def test_a_healthy_machine_of_which_something_cannot_be_read_is_neither_ok_nor_bad(path: str, root: str) -> None:
+    machine = Machine()
+    answers = machine.answers("health")
+    made = {
+        verdict(
+            changed(answers, "nvidia-smi", without(answers["nvidia-smi"].output, 3, path, word)),
+            root,
+            machine,
+            "health",
+        )
+        for word in (None, "[Unknown Error]")
+    }
+    # What only older GPUs tell, and what a link at its best does not need.
+    spare = path.startswith("retired_pages/") or path in ("temperature/gpu_temp", "utilization/gpu_util")
+    assert made == {"ok" if spare else "unknown"}
+
+
+@pytest.mark.parametrize("path", sorted(H100.elements(0).keys() - READ))
+def test_what_no_check_reads_changes_nothing(path: str, root: str) -> None:
+    if not path.startswith(("ecc_errors", "pci/pci_bus_id", "mig_devices")):
+        answers = Machine().answers("burnin")
+        text = without(answers["nvidia-smi"].output, 3, path, "???")
+        assert text != answers["nvidia-smi"].output
+        assert verdict(changed(answers, "nvidia-smi", text), root, Machine(), "burnin") == "ok"
+
+
+class Mutation:
+    """What happens to a machine's answers: each removes or worsens a reading."""
+
+    def __init__(self, kind: str, tool: str, number: int, path: str, word: str | None) -> None:
+        self.kind, self.tool, self.number, self.path, self.word = kind, tool, number, path, word
+
+    def __repr__(self) -> str:
+        return f"Mutation{(self.kind, self.tool, self.number, self.path, self.word)}"
+
+    def __call__(self, answers: Answers) -> Answers:
+        if self.tool not in answers:
+            return answers
+        answer = answers[self.tool]
+        if self.kind == "element":
+            output = without(answer.output, self.number % 8, self.path, self.word)
+            return {**answers, self.tool: replace(answer, output=output)}
+        if self.kind == "truncate" and self.tool != "journalctl":  # a log has no end that would be missed
+            return {
+                **answers,
+                self.tool: replace(answer, output=answer.output[: self.number * len(answer.output) // 1000]),
+            }
+        if self.kind == "gpu":
+            parts = re.split(r"(?=<gpu id=)", answer.output)
+            return {**answers, self.tool: replace(answer, output="".join(parts[:1] + parts[2:-1] + parts[-1:]))}
+        if self.kind == "code":
+            return {**answers, self.tool: replace(answer, code=answer.code or 1 + self.number % 255)}
+        mutated = {"hang": replace(answer, code=None, output=""), "rubbish": replace(answer, output=RUBBISH)}
+        return {**answers, self.tool: mutated.get(self.kind, answer)}
+
+
+TOOLS = ["nvidia-smi", "loaded", "nvlink", "journalctl", "fabric_manager", "dcgmi", "gpu_burn", "all_reduce"]
+mutations = st.builds(
+    Mutation,
+    st.sampled_from(["element", "element", "element", "truncate", "code", "hang", "rubbish", "gpu"]),
+    st.sampled_from([*TOOLS, "nvidia-smi", "loaded"]),
+    st.integers(0, 999),
+    st.sampled_from(sorted(H100.elements(0))),
+    st.sampled_from([None, *WORDS]),
+)
+SICK = [name for name, (_machine, _health, burnin, _checks) in RECORDS.items() if burnin != "ok"]
+quickly = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quickly
+@given(name=st.sampled_from(SICK), several=st.lists(mutations, min_size=1, max_size=3))
+def test_no_mutation_turns_a_verdict_to_ok(name: str, several: list[Mutation], root: str) -> None:
+    machine, _health, _burnin, _checks = RECORDS[name]
+    answers = machine.answers("burnin")
+    for mutation in several:
+        answers = mutation(answers)
+    assert verdict(answers, root, machine, "burnin") != "ok"
+
+
+WORSE: Mapping[str, st.SearchStrategy[str]] = {
+    "ecc_errors/volatile/dram_uncorrectable": st.integers(1, 10**9).map(str),
+    "ecc_errors/aggregate/sram_uncorrectable_parity": st.integers(1, 10**9).map(str),
+    "remapped_rows/remapped_row_failure": st.just("Yes"),
+    "remapped_rows/remapped_row_pending": st.just("Yes"),
+    "clocks_event_reasons/clocks_event_reason_hw_thermal_slowdown": st.just("Active"),
+    "clocks_event_reasons/clocks_event_reason_hw_power_brake_slowdown": st.just("Active"),
+    "clocks_event_reasons/clocks_event_reason_sw_thermal_slowdown": st.just("Active"),
+    "temperature/gpu_temp_tlimit": st.integers(-100, 2).map("{} C".format),
+    "gpu_power_readings/current_power_limit": st.integers(0, 699).map("{}.00 W".format),
+    "pci/pci_gpu_link_info/pcie_gen/current_link_gen": st.integers(1, 4).map(str),
+    LINK: st.integers(1, 15).map("{}x".format),
+    "fabric/status": st.just("Insufficient Resources"),
+    "fb_memory_usage/total": st.integers(0, 60_000).map("{} MiB".format),
+    "product_name": st.just("NVIDIA A10"),
+}
+
+
+SAMPLED = ("clocks", "temperature", "pci")
+"""What is judged under load, too, where it may be as it should again."""
+
+
+@quickly
+@given(path=st.sampled_from(sorted(WORSE)), gpu=st.integers(0, 7), data=st.data())
+def test_no_reading_that_gets_worse_is_ok(path: str, gpu: int, data: st.DataObject, root: str) -> None:
+    answers = Machine().answers("burnin")
+    source = "loaded" if path.startswith(SAMPLED) else "nvidia-smi"
+    text = without(answers[source].output, gpu, path, data.draw(WORSE[path]))
+    assert verdict(changed(answers, source, text), root, Machine(), "burnin") != "ok"
+
+
+# What the readers make of any text
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode(errors="replace")) | st.just(RUBBISH))
+@example("<nvidia_smi_log></nvidia_smi_log>")
+@example('{"DCGM Diagnostic": {"test_categories": [{"tests": [{"name": 1, "results": 7}]}]}}')
+@example('{"DCGM Diagnostic": {"test_categories": {"a": 1}}}')
+@example(
+    '{"DCGM Diagnostic": {"test_categories": [{"tests": [{"name": "a", "results": [{"status": 1, "warnings": 3}]}]}]}}'
+)
+@example("{" * 100_000)
+@example('{"v1": {"errors": 7}}')
+def test_no_reader_raises(text: str) -> None:
+    readings.smi_of(text)
+    readings.smi_of(f"<nvidia_smi_log>{text}</nvidia_smi_log>")
+    readings.diagnosis_of(text)
+    readings.kernel_log_of(text)
+    readings.nvlinks_of(text)
+    readings.burnt_of(text)
+    readings.all_reduce_of(text)
+    readings.boot_errors_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("00000000:1B:00.0", "0000:1b:00"),
+        ("PCI:0000:1b:00", "0000:1b:00"),
+        ("0000:1b:00.0", "0000:1b:00"),
+        ("00000001:00:00.0", "0001:00:00"),
+        ("1b:00.0", None),
+        ("", None),
+    ],
+)
+def test_an_address_has_one_spelling(text: str, address: str | None) -> None:
+    assert readings.pci_address(text) == address
+
+
+DCGM_3 = {
+    "DCGM GPU Diagnostic": {
+        "test_categories": [
+            {
+                "category": "Deployment",
+                "tests": [
+                    {"name": "Persistence Mode", "results": [{"gpu_ids": "0", "status": "Pass"}]},
+                    {"name": "Denylist", "results": [{"gpu_ids": "1", "status": "Fail", "warnings": "it is denied"}]},
+                ],
+            }
+        ],
+        "version": "3.3.6",
+    }
+}
+
+
+def test_both_forms_of_a_diagnosis_are_read() -> None:
+    old = readings.diagnosis_of(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
+    assert old and old.version == "3.3.6"
+    assert [(item.gpu, item.status) for item in old.outcomes] == [(0, "pass"), (1, "fail")]
+    assert gpu_rules.outcome(old.outcomes[1]) == gpu_rules.Judgement("bad", "Denylist: it is denied", "pass", 1)
+    new = readings.diagnosis_of(Machine().dcgmi())
+    assert new and new.version == "4.2.3" and [item.gpu for item in new.outcomes] == [*range(8)]
+    failed = readings.diagnosis_of(
+        Machine().dcgmi().replace('"test_summary": {"status": "Pass"}', '"test_summary": {"status": "Fail"}')
+    )
+    assert failed and failed.outcomes[-1] == readings.Outcome("software", "fail")
+
+
+@pytest.mark.parametrize(
+    ("severities", "expected"),
+    [
+        ([5], "degraded"),
+        ([1], "degraded"),
+        ([1, 5], "degraded"),
+        ([2], "bad"),
+        ([5, 6], "bad"),
+        ([3], "bad"),
+        ([], "bad"),
+    ],
+)
+def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: str) -> None:
+    result = readings.Outcome("software", "fail", 0, tuple(severities))
+    assert gpu_rules.outcome(result).verdict == expected
+
+
+SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": "NVIDIA H100 NVL"}
+
+
+@pytest.mark.parametrize(
+    ("model", "state", "switches", "service", "expected"),
+    [
+        ("H100", "Completed, Success", 0, None, "ok"),
+        ("H100", "Completed, Success", 4, "inactive", "ok"),
+        ("H100", "Completed, Failed", 4, "active", "bad"),
+        ("H100", "Completed, ", 4, "active", "unknown"),
+        ("H100", "In Progress, N/A", 4, "active", "unknown"),
+        ("H100", "In Progress, N/A", 0, None, "unknown"),
+        ("H100", "In Progress, N/A", 4, "failed", "bad"),
+        ("H100", "In Progress, N/A", 0, "inactive", "bad"),
+        ("H100", "Not Started, N/A", 4, "active", "bad"),
+        ("H100", "N/A, N/A", 0, "active", "unknown"),
+        ("H100", ", ", 0, None, "unknown"),
+        # Before Hopper only systemd knows.
+        ("A100", "N/A, N/A", 6, "active", "ok"),
+        ("A100", "N/A, N/A", 6, "inactive", "bad"),
+        ("A100", "N/A, N/A", 6, "failed", "bad"),
+        ("A100", "N/A, N/A", 6, "activating", "unknown"),
+        ("A100", "N/A, N/A", 6, None, "unknown"),
+        ("A100", "N/A, N/A", 0, "inactive", "ok"),
+        ("NVL", "N/A, N/A", 0, None, "ok"),
+        ("", "N/A, N/A", 0, None, "unknown"),
+    ],
+)
+def test_the_fabric(model: str, state: str, switches: int, service: str | None, expected: str) -> None:
+    word, _comma, status = state.partition(", ")
+    gpu = Gpu(0, model=SXM.get(model), fabric=word or None, fabric_status=status or None)
+    for count, verdict_of_it in ((2, expected), (1, "ok" if model else "unknown")):
+        smi = readings.Smi((gpu,) * count, float(count), "550", "12")
+        looks = readings.Readings({}, smi, switches=switches, fabric_manager=service)
+        assert gpu_rules.fabric(gpu, looks, Wanted("health")).verdict == verdict_of_it
+
+
+def test_a_load_of_copies_will_do(root: str) -> None:
+    answers = {name: item for name, item in Machine().answers("load").items() if name not in ("dcgmi", "gpu_burn")}
+    for code, expected in ((0, "ok"), (1, "unknown")):
+        answers["nvbandwidth"] = Answer(("nvbandwidth",), code, "Running...\nSUM host_to_device_memcpy_ce 440.1\n")
+        assert verdict(answers, root, Machine(), "load") == expected
+
+
+# Expectations and options
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("min_driver", "new"), ("min_cuda", "12."), ("thresholds", {"clok": 1}), ("thresholds", {"clock": "x"})],
+)
+def test_an_option_that_cannot_be_used_is_refused(option: str, value: object) -> None:
+    options = {"level": "specs", "expected": {}, "min_driver": "", "min_cuda": "", "thresholds": {}, "timeout": None}
+    with pytest.raises(ValueError, match="must be"):
+        acceptance.of_options({**options, "tool_timeout": 1.0, "controller_time": None, option: value}, False)
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(0.0, "ok"), (-60.0, "ok"), (61.0, "degraded"), (-1e6, "degraded")])
+def test_the_clock(ahead: float, expected: str, root: str) -> None:
+    looks = acceptance.readings_of(Machine().answers("health"), root, ahead)
+    made = verdicts.findings(looks, Wanted("health", Machine().offer))
+    assert [finding.verdict for finding in made if finding.check == "clock"] == [expected]
+
+
+def test_a_machine_without_gpus_is_not_asked_for_them(root: str) -> None:
+    answers = {**Machine().answers("burnin"), "nvidia-smi": Answer((), 127)}
+    made = verdicts.findings(acceptance.readings_of(answers, root, None), Wanted("burnin", {"gpu_count": 0}))
+    assert {finding.check for finding in made} == {"answers", "gpu_count", "disk_write", "user_data"}
+    assert verdicts.verdict_of(made) == "ok"
+
+
+def test_a_missing_driver_is_no_fault_of_what_was_paid_for(root: str) -> None:
+    answers = {"nvidia-smi": Answer((), 127)}
+    for demand, expected in (("", "unknown"), ("535", "bad")):
+        made = verdicts.findings(acceptance.readings_of(answers, root, None), Wanted("specs", {}, min_driver=demand))
+        assert verdicts.verdict_of(made) == expected
+
+
+def test_a_gpu_that_fell_off_the_bus_is_known_by_the_drivers_own_list(root: str, tmp_path: Path) -> None:
+    """nvidia-smi no longer lists it."""
+    machine = Machine(count=7, offered=7, xids=[("0000:eb:00", 79)])
+    assert verdict(machine.answers("health"), root, machine, "health") == "ok", "a neighbour's, for all that is known"
+    (tmp_path / "proc/driver/nvidia/gpus/0000:eb:00.0").mkdir(parents=True)
+    made = judged(machine.answers("health"), str(tmp_path), machine, "health")
+    assert [finding.gpu for finding in made if finding.check == "xid" and finding.verdict == "bad"] == [None]
+
+
+# The table
+
+
+def test_every_threshold_of_the_table_is_the_codes_own() -> None:
+    rows = {check.name: check for check in CHECKS}
+    assert re.search(r"\d+", rows["clock"].degraded)[0] == f"{THRESHOLDS['clock']:g}"  # type: ignore[index]
+    assert rows["disk_write"].degraded == f"under {THRESHOLDS['disk_write']:g}"
+    assert rows["temperature"].degraded == f"under {THRESHOLDS['temperature_margin']:g}"
+
+
+def test_every_verdict_of_the_table_is_reached_by_a_record(root: str) -> None:
+    """Which of `degraded` and `bad` a check knows is what the records show of it."""
+    shown: dict[str, set[str]] = {check.name: set() for check in CHECKS}
+    for machine, _health, _burnin, _checks in RECORDS.values():
+        for finding in judged(machine.answers("burnin"), root, machine, "burnin"):
+            shown[finding.check].add(finding.verdict)
+    rows = {check.name: {word for word in ("degraded", "bad") if getattr(check, word)} for check in CHECKS}
+    elsewhere = {"vcpu_count", "memory_in_gb", "boot_disk_in_gb", "clock", "user_data"}
+    for name, words in rows.items():
+        assert shown[name] & {"degraded", "bad"} <= words, name
+        assert name in elsewhere or words <= shown[name], name
+
+
+def test_the_page_has_the_codes_own_table() -> None:
+    about = {check.name: f"{check.about}, in {check.unit}" if check.unit else check.about for check in CHECKS}
+    rows = [
+        f"| `{check.name}` | `{check.level}` | {about[check.name]} | {check.source} | {check.degraded} | {check.bad} |"
+        for check in CHECKS
+    ]
+    page = (ROOT / "docs" / "acceptance.md").read_text()
+    assert "\n".join(rows) in page, "\n".join(rows)
+    for codes in (gpu_rules.HARDWARE, gpu_rules.APPLICATION):
+        assert ", ".join(map(str, codes)) in page
+
+
+def test_the_module_documents_its_options() -> None:
+    documented = yaml.safe_load(gpu_acceptance.DOCUMENTATION)["options"]
+    said = {
+        name: {key: value for key, value in option.items() if key != "description"}
+        for name, option in documented.items()
+    }
+    assert said == gpu_acceptance.SPEC
+    assert documented["level"]["choices"] == list(LEVELS)
+    assert (
+        yaml.safe_load(gpu_acceptance.RETURN).keys()
+        == acceptance.accept(Wanted("specs"), 1, 1, run=lambda _commands: Machine().answers("specs")).keys()
+    )
+
+
+# Evidence
+
+
+def test_evidence_fits_and_keeps_serial_numbers() -> None:
+    noise = "NVRM: \u00e4\u4e16\U0001f600\n" * 100_000
+    answers = {**Machine().answers("burnin"), "journalctl": Answer(("journalctl",), 0, noise)}
+    rows = acceptance.evidence(answers)
+    assert len(json.dumps(rows)) <= acceptance.MOST_EVIDENCE
+    (smi,) = [row["output"] for row in rows if row["command"] == "nvidia-smi"]
+    assert [serial for serial in re.findall(r"<serial>(\d+)", smi)] == [f"16509230{index:05}" for index in range(8)]
+    assert "supported_clocks" not in smi
+    assert len(next(row["output"] for row in rows if row["command"] == "journalctl")) > 10_000
+
+
+@given(st.lists(st.text(max_size=300), max_size=5), st.integers(1000, 3000))
+def test_evidence_is_never_larger(texts: list[str], most: int) -> None:
+    answers = {str(index): Answer((str(index),), 0, text) for index, text in enumerate(texts)}
+    assert len(json.dumps(acceptance.evidence(answers, most))) <= most
