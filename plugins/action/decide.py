@@ -39,7 +39,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
     STORAGE_ENDED,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import EXTEND
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import JUDGE, REACHED, RELEASE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
+    JUDGE,
+    REACHED,
+    RELEASE,
+    TESTED,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
@@ -589,6 +594,13 @@ class ActionModule(InProcessAction):
         ]
         return {"hosts": rows, "trouble": [found["trouble"]], "kept": found["kept"], "at": found["at"]}
 
+    def _verified(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The hosts of the play, and how the tests of their machines have gone."""
+        hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
+        tests = {row["host"]: _hosts.raw(row["host"], task_vars).get("verify__tested") or {} for row in hosts}
+        rows = [{**row, "tested": {**tests[row["host"]], "item": row["host"]}} for row in hosts]
+        return {"hosts": rows, "troubles": self._hosts.troubles, "unreadable": self._hosts.unreadable}
+
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         named = _hosts.parts("extend_hosts", self._task.args.get("hosts"))
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
@@ -678,6 +690,7 @@ STEPS = {
     "quote": Step(ActionModule._plan, PLAN),
     "judge": Step(ActionModule._judge, JUDGE),
     "release": Step(ActionModule._own, RELEASE),
+    "tested": Step(ActionModule._own, TESTED),
     "reached": Step(ActionModule._own, REACHED),
     "offers": Step(ActionModule._offers, _later("offers", "OFFERS"), prefix="offers_"),
     "order": Step(ActionModule._order, ORDER, ActionModule._if_it_finds, prefix="order_"),
@@ -702,6 +715,7 @@ STEPS = {
     "registry": Step(ActionModule._registry, REGISTRY, _ALL),
     "timer": Step(ActionModule._timer, _later("timer", "TIMER"), prefix="reap_timer_"),
     "timer_due": Step(ActionModule._timer, _later("timer", "TIMER_DUE")),
+    "verified": Step(ActionModule._verified, _later("verified", "VERIFIED"), _ALL, prefix="verify_"),
 }
 
 

@@ -39,6 +39,7 @@ options:
       - V(release) - what follows once machines were given back?
       - V(offers) - what does the market have now, and for how much?
       - V(order) - which hosts do extra variables and surveys ask for?
+      - V(tested) - did the machines pass their tests? Fails if not, and keeps the evidence.
       - V(reached) - notes that the machine was reached, so that what is done once is not done again.
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
       - V(declare_end) - what does a host say of its end? For a host that declares by itself.
@@ -59,6 +60,7 @@ options:
         if that did not go as it should, above all if the machine may still be billed.
       - V(timer) - what installs or removes the timer that runs sweeps on this computer, and how do they go?
         V(timer_due) - must a sweep prove that it works? Neither asks the API or a registry.
+      - V(verified) - which machines that run have passed their tests?
     type: str
     required: true
     choices:
@@ -67,6 +69,7 @@ options:
       - quote
       - judge
       - release
+      - tested
       - reached
       - offers
       - order
@@ -89,6 +92,7 @@ options:
       - registry
       - timer
       - timer_due
+      - verified
   deleted:
     description:
       - For O(step=release) and O(step=storage_ended) the results of M(compute_index.supply.delete_resource).
@@ -100,6 +104,17 @@ options:
       - For O(step=storage_ended) what V(release) says of its storage.
     type: dict
     default: {}
+  tests:
+    description:
+      - For O(step=tested) the results of M(compute_index.supply.gpu_acceptance), one for each machine.
+    type: list
+    elements: dict
+    default: []
+  unsound:
+    description:
+      - For O(step=release) why the machine did not pass its test; empty if that is not why it is given back.
+    type: str
+    default: ''
   hosts:
     description:
       - For O(step=named) names, groups and patterns of hosts, as a list or as a text with commas. Hosts that only a
@@ -358,6 +373,10 @@ added:
   returned: success
   type: list
   elements: dict
+verified:
+  description: For O(step=verified) the verdict on each host's machines.
+  returned: success
+  type: dict
 reached:
   description: For O(step=order) how machines of earlier jobs are reached, as variables of hosts with C(name).
   returned: success

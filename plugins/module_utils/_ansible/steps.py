@@ -26,6 +26,8 @@ _COUNT: _Option = {"type": "int", "default": 0}
 OPTIONS: Spec = {
     "deleted": _ROWS,
     "end": _MAPPING,
+    "tests": _ROWS,
+    "unsound": _TEXT,
     "hosts": {"type": "raw"},
     "group": {"type": "str", "default": "gpu"},
     "find": _FLAG,
@@ -102,7 +104,7 @@ PLAN: Spec = {
 
 JUDGE: Spec = {
     **_STEP,
-    **_options("deleted"),
+    **_options("deleted", "tests", "unsound"),
     "plans": _ROWS,
     "purchases": _MAPPING,
     "offers": _MAPPING,
@@ -212,6 +214,8 @@ PROBE_PURCHASE: Spec = {
 PROBE_ENDED: Spec = {**_STEP, "trouble": _TEXT, "unended": _TEXT}
 
 OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
+
+VERIFIED: Spec = {**_HOSTS}
 
 SPEND: Spec = {**_HOSTS, **_options("since"), "limited": _FLAG}
 

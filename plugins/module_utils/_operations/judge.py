@@ -16,7 +16,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import judging, messages, observing, registration, storage_end, verdict_rows
+from .._provision import acceptance, judging, messages, observing, registration, storage_end, verdict_rows
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -192,7 +192,7 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
 @with_registries
 def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
-    plan, ended = params["plans"][0], params["deleted"]
+    plan, ended, unsound = params["plans"][0], params["deleted"], params.get("unsound", "")
     observer = _Observer(api, registries, [plan])
     judged = _Judged(plan, params, registries, observer)
     case = judged.case
@@ -203,8 +203,9 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
         case = replace(case, storage_ends=storage_end.of_released(plan, case.all_storage, ids, observer.machines))
         for last in tried[-1:]:
             last["ended"] = sorted(item["resource_id"] for item in ended)
+            last.update(case.tested(unsound))
             last["msg"] = messages.joined(str(last.get("msg") or ""), case.given_back)
-        money, verdict = case.given_back, case.verdict(check_mode, released=True)
+        money, verdict = case.given_back, case.verdict(check_mode, released=True, unsound=bool(unsound))
         stop = case.failure(case.attempt(released=True), [item["offer_id"] for item in tried])
     else:
         left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
@@ -232,6 +233,23 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
         return bring_ssh_up_to_date(registries, [judged.place])
     except RegistryError as error:
         return [str(error)]
+
+
+def accepted(params: Params, check_mode: bool) -> Result:
+    """What follows from the tests of a host's machines. Raises Failure if one is bad, once the evidence is kept."""
+    plan, registries = params["plans"][0], Registries.of(params, read_only=check_mode)
+    report, place, trouble = acceptance.Report.of(plan["host"], params["tests"]), "", ""
+    if report.passes:
+        return {"changed": False, "warnings": report.warnings}
+    try:
+        store = registries.at(place_of(plan["registry"]))
+        whole = acceptance.bundle(report, plan, store.entry(plan["host"]), time.time())
+        place = store.keep_evidence(plan["host"], whole)
+    except RegistryError as error:
+        trouble = str(error)
+    finally:
+        registries.close()
+    raise Failure(acceptance.refusal(report, place, trouble), acceptance.UNSOUND, unsound=report.cause)
 
 
 def reached(params: Params, check_mode: bool) -> Result:
@@ -265,4 +283,5 @@ def _shared_keys(plan: Plan) -> Variables:
 
 JUDGE = on_api(Market, judge, steps.JUDGE, BLANK)
 RELEASE = on_api(Market, release, steps.JUDGE, {"changed": False})
+TESTED = Operation(accepted, {**_spec.API, **steps.JUDGE}, {"changed": False})
 REACHED = Operation(reached, {**_spec.API, **steps.JUDGE}, {"changed": False})

@@ -17,6 +17,7 @@ from .._machine.ssh_config import UNREADABLE
 from .._text import number_of, printable
 from .._wording import duration
 from . import lease as leases
+from .acceptance import read_expected, read_level
 from .choosing import CEILING, LISTED, Choice, read_choice, slips_of
 from .lease import Lease
 from .place import NOWHERE, Place, twin_of
@@ -29,8 +30,8 @@ from .waiting import Patience, read_patience
 GIVEN = (
     *("project", "spec", "spec_order", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
     *("max_account_price_per_hour", "budget", "max_bill", "max_attempts", "all_or_nothing", "adopt", "cluster_name"),
-    *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "host_key_trust", "on_failure", "protect"),
-    "storage_on_end",
+    *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "verify_expect", "host_key_trust"),
+    *("on_failure", "protect", "storage_on_end"),
     *("poll_delay", "poll_retries", "registry_dir", "wait", "wait_delay"),
     *("lease", "lease_max", "lease_unswept", "idle_after", "idle_gpu_percent"),
 )
@@ -75,7 +76,8 @@ class Declaration:
     all_or_nothing: bool = False
     adopt: bool = False
     reach: bool = True
-    verify: bool = False
+    verify: str = ""  # the level of the test before its machine is kept, empty for none
+    expected: t.Mapping[str, t.Any] = field(default_factory=dict)  # by which its machine is tested, beside the offer
     trust: str = "first_use"
     on_failure: str = "keep"
     protect: bool = False  # none of our code ends its machine
@@ -168,7 +170,8 @@ def read_declaration(
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
         reach=truth(raw["reach"]),
-        verify=truth(raw["verify"]),
+        verify=read_level(raw["verify"], wrong),
+        expected=read_expected(raw["verify_expect"], wrong),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),

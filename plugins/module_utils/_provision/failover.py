@@ -62,6 +62,7 @@ class Attempt:
     doubled: bool = False
     later: bool = False
     doubtful: bool = False
+    unsound: bool = False  # its machine did not pass its test
 
     @property
     def is_left(self) -> bool:
@@ -105,7 +106,7 @@ def _can_end(attempt: Attempt) -> bool:
 def _was_the_offers_fault(attempt: Attempt) -> bool:
     if attempt.outcome in ("rejected", "not_sent"):
         return attempt.error_class in OF_THE_OFFER
-    return attempt.phase == _states.FAILED
+    return attempt.unsound or attempt.phase == _states.FAILED
 
 
 def needs_another(attempt: Attempt) -> bool:

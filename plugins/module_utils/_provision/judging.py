@@ -17,6 +17,7 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import usd
 from . import failover, holdings, lease, registration, storage
+from .acceptance import UNSOUND
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
@@ -257,7 +258,7 @@ class JudgedHost:
 
     # What follows
 
-    def attempt(self, *, released: bool = False) -> Attempt:
+    def attempt(self, *, released: bool = False, unsound: bool = False) -> Attempt:
         """How it has gone, for the rule of what follows."""
         made = self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
@@ -273,14 +274,15 @@ class JudgedHost:
             doubled=bool(self.namesakes),
             later=self.later,
             released=released,
+            unsound=unsound,
             release=bool(self.plan["may_release"]) and bool(self.endable),
             # What was not sent was no attempt.
             left=int(self.plan["left"]) - (self.outcome != "not_sent"),
         )
 
-    def verdict(self, check_mode: bool, *, released: bool = False) -> Verdict:
+    def verdict(self, check_mode: bool, *, released: bool = False, unsound: bool = False) -> Verdict:
         """The verdict. In check mode nothing is given back and nothing else is tried."""
-        verdict = failover.judge(self.attempt(released=released))
+        verdict = failover.judge(self.attempt(released=released, unsound=unsound))
         return Verdict.STOP if check_mode and verdict is not Verdict.READY else verdict
 
     @property
@@ -426,10 +428,15 @@ class JudgedHost:
                 "offer_id": self.offer_id,
                 "outcome": self.outcome or "existing",
                 "error_class": self.error_class,
-                "vendor": str((self.plan.get("offer") or {}).get("vendor") or ""),
+                **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
             }
         ]
+
+    @staticmethod
+    def tested(unsound: str) -> Variables:
+        """What an attempt says if its machine did not pass its test; ``unsound``: why, empty if that is not so."""
+        return {"error_class": UNSOUND, "msg": unsound} if unsound else {}
 
     def taken_names(self, inventory: t.Mapping[str, t.Any]) -> list[str]:
         """Hosts of the inventory whose names the further machines would have, but for those that the role added."""

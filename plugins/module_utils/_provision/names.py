@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from .._wording import nearest
+from .acceptance import EVIDENCE, TESTED
 from .clock import NOTED_BY
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
@@ -25,7 +26,7 @@ OTHERS = frozenset(
         *("provision_attempts", "provision_hosts", "provision_group"),
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
         *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF, AFFECTED),
-        *(ORDERED, BOOT_MARK),
+        *(ORDERED, BOOT_MARK, EVIDENCE, TESTED),
     }
 )
 
@@ -40,7 +41,7 @@ PLAYBOOKS = frozenset(
         *("decommission_forget", "decommission_forget_ids", "decommission_force", "decommission_wait_timeout"),
         *("decommission_storage", "offers_spec"),
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
-        *("end_resource_id", "end_reason"),
+        *("end_resource_id", "end_reason", "verify_level"),
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
         *("reap_timer_state", "reap_timer_every", "reap_timer_scheduler"),
     }

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from . import registration
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
+EVIDENCE = ".evidence"  # a folder in the registry, of machines that did not pass their test
 SSH_CONFIG = ".ssh_config"  # of all hosts, in the registry itself. Ansible does not read files that begin with a dot.
 _SHARED = "shared:"  # what the text of a project begins with; that of a folder is its absolute path
 
@@ -76,6 +77,10 @@ class Folder(Place):
 
     def entry_file(self, host: str) -> str:
         return f"{self.path}/{host}/{ENTRY}"
+
+    def evidence_file(self, host: str, offer_id: str) -> str:
+        """What speaks against a machine of the host, by its offer."""
+        return os.path.join(self.path, EVIDENCE, f"{host}-{offer_id}.json")
 
 
 @dataclass(frozen=True)

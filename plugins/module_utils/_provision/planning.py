@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from .._text import QUOTA, grouped, number_of
 from .._wording import usd
 from . import allocation, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
+from .acceptance import UNSOUND
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
@@ -129,15 +130,26 @@ class Case:
         """The vendors whose quota is used up, by what was tried; an empty text if one has no name."""
         return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
 
+    @property
+    def unsound(self) -> frozenset[tuple[str, str]]:
+        """The pairs of vendor and region of machines that did not pass their test."""
+        tried = (one for one in self.attempts if one.get("error_class") == UNSOUND)
+        return frozenset((str(one.get("vendor") or ""), str(one.get("region") or "")) for one in tried)
+
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up."""
-        vendors = self.without_quota
-        return [offer for offer in offers if offer.get("vendor") not in vendors] if vendors else offers
+        """The offers, but for those of vendors whose quota is used up, or where a machine did not pass its test."""
+        vendors, places = self.without_quota, self.unsound
+        return [
+            offer
+            for offer in offers
+            if offer.get("vendor") not in vendors
+            and (str(offer.get("vendor") or ""), str(offer.get("region") or "")) not in places
+        ]
 
     @property
-    def verifies(self) -> bool:
-        """Whether its machine is still to be compared with what was paid for."""
-        return self.host.verify and not self.entry.verified
+    def verifies(self) -> str:
+        """The level at which its machine is still to be tested, empty if it is not."""
+        return "" if self.entry.verified else self.host.verify
 
     @property
     def wanted(self) -> str:
@@ -562,7 +574,9 @@ def _none(case: Case, search_result: SearchResult) -> str:
     """Why there is no offer for the host."""
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
-    return joined(_no_offer(case, search_result), left_out, case.way_out)
+    places = ", ".join(" ".join(filter(None, pair)) for pair in sorted(case.unsound))
+    avoided = f"Offers of {places} were left out, since a machine there did not pass its test." if places else ""
+    return joined(_no_offer(case, search_result), left_out, avoided, case.way_out)
 
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import usd_short
-from . import lease, lifetimes, planning, protection, registration, storage
+from . import acceptance, lease, lifetimes, planning, protection, registration, storage
 from .clock import API, NOTED_BY, Clock
 from .entry import MADE
 from .messages import NOTHING_SENT, nothing_below
@@ -137,6 +137,8 @@ def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts
         "poll": poll([case]),
         "cluster": bool(host.cluster_name) or _is_cluster(draft),
         "verify": case.verifies,
+        "verify_seconds": 0 if check_mode else acceptance.SECONDS.get(case.verifies, 0),
+        "expected": dict(host.expected),
         "reach": host.reach,
         "lease": host.lease.text,
         "keeps": [item.variables for item in case.kept],
@@ -147,7 +149,9 @@ def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts
 def _reached_by(case: Case) -> str:
     """What the role does for a machine that runs."""
     host = case.host
-    return registration.reached_by(host.reach, case.verifies, case.entry, host.trust, host.registry.keeps_host_keys)
+    return registration.reached_by(
+        host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
+    )
 
 
 def _label(draft: Plan) -> str:

@@ -60,7 +60,7 @@ def _reached_by(case: JudgedHost) -> str:
         return "prepare"
     plan = case.plan
     return registration.reached_by(
-        plan["reach"], plan["verify"], case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
+        plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
     )
 
 

@@ -324,6 +324,14 @@ def swept(folder: str) -> str:
         raise RegistryError(f"The file {path} cannot be read: {_reason(error)}.") from None
 
 
+def note_evidence(path: str, text: str) -> None:
+    """Write what speaks against a machine. Raises RegistryError."""
+    try:
+        write_durably(path, text)
+    except OSError as error:
+        raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
+
+
 def note_sweep(folder: str, moment: str) -> None:
     """Note when the leases of the folder were enforced. Raises RegistryError.
 

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 import typing as t
 
-from .._provision import lease
+from .._provision import acceptance, lease
+from .._provision.entry import Entry, read_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
 from ._files import HostFile
 from ._place import known_hosts_file, pinned_of
 from ._postgresql import Ceilings, Database
-from ._protocol import Entries, ReadsOnly, Registry
+from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
 from ._shared import SharedHost, entries_of
 
 
@@ -74,6 +76,28 @@ class Store:
     def note_sweep(self, now: float) -> None:
         """Note that they were enforced now (seconds since the epoch)."""
 
+    def entry(self, host: str) -> Entry:
+        """What is remembered of a host; an empty entry of nothing."""
+        registry = self.host(host)
+        return read_entry(registry.read() if registry else None)
+
+    def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
+        """Keep what speaks against a host's machine, durably, and return where it is.
+
+        Empty where there is no registry, or it is only read.
+        """
+        return ""
+
+    def note_test(self, host: str, result: Variables) -> str:
+        """Note how the test of a host's machines has gone; why that was not possible, else empty. Never raises."""
+        try:
+            registry = self.host(host)
+            if registry and not registry.read_only and read_entry(registry.read()).resource_ids:
+                registry.note({acceptance.TESTED: result})
+        except RegistryError as error:
+            return str(error)
+        return ""
+
     def name(self) -> str:
         """What the place is called for people, without a secret."""
         return ""
@@ -107,6 +131,13 @@ class _FolderStore(Store):
         if self._session.read_only:
             raise ReadsOnly(self._path)
         _files.note_sweep(self._path, lease.utc(now))
+
+    def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
+        path = self._place.evidence_file(host, str(whole["offer_id"]))
+        if self._session.read_only:
+            return ""
+        _files.note_evidence(path, json.dumps(whole, indent=1))
+        return path
 
     def name(self) -> str:
         return self._path
@@ -150,6 +181,14 @@ class _SharedStore(Store):
 
     def note_sweep(self, now: float) -> None:
         self._database.note_sweep(self._project)
+
+    def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
+        registry = t.cast(Registry, self.host(host))
+        if registry.read_only:
+            return ""
+        registry.read()
+        registry.note({acceptance.EVIDENCE: acceptance.noted(whole)})
+        return self.name()
 
     def name(self) -> str:
         return f"{self._database.place}, project {self._project}"

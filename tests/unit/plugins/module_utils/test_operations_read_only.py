@@ -29,7 +29,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.a
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import delete, gone
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import judge, reached, release
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
+    accepted,
+    judge,
+    reached,
+    release,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import offer_statuses
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import offers
@@ -45,6 +50,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer, timer_due
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import deleting
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     Place,
@@ -243,6 +249,8 @@ def in_check_mode(step: Callable[..., Json], spec: Json, **given: Any) -> Callab
     return lambda world: step(world.market, world.params(spec, **{"hosts": world.hosts(), **given}), True)
 
 
+BAD = {"item": "gpu-1", "verdict": "bad", "reasons": ["driver: there is none (bad)"]}
+
 # Every step of `decide`, in the mode in which it only reads, and every operation that a registry is given.
 # What installs a timer has no registry to write to.
 TIMED: Json = {
@@ -257,6 +265,11 @@ READS: dict[str, Callable[[World], Json]] = {
     "quote in check mode": lambda world: plan(world.market, world.planning(quote=True), True),
     "judge": lambda world: judge(world.market, world.judging(world.chance.choice(["created", "rejected"])), True),
     "release": lambda world: release(world.market, world.judging("created"), True),
+    "tested": lambda world: accepted({**world.judging("created"), "tests": [BAD]}, True),
+    "verified": lambda world: verified(
+        world.params(steps.VERIFIED, hosts=[{**row, "tested": {**BAD, "item": row["host"]}} for row in world.hosts()]),
+        True,
+    ),
     "reached": lambda world: reached(world.judging("created"), True),
     "order": lambda world: ORDER.function(world.params(steps.ORDER, group="gpu"), False),
     "offers": lambda world: offers(world.market, {**world.params(steps.OFFERS), "spec": SPEC}, False),

@@ -159,8 +159,8 @@ def test_counts_that_came_as_texts() -> None:
 )
 def test_booleans_that_came_as_texts(said: Any, read: bool) -> None:
     assert truth(said) is read
-    known = declared(all_or_nothing=said, adopt=said, reach=said, verify=said)
-    assert (known.all_or_nothing, known.adopt, known.reach, known.verify) == (read,) * 4
+    known = declared(all_or_nothing=said, adopt=said, reach=said)
+    assert (known.all_or_nothing, known.adopt, known.reach) == (read,) * 3
 
 
 # The order
@@ -345,6 +345,7 @@ _fields = st.sampled_from(
             "cluster_name",
             "reach",
             "verify",
+            "verify_expect",
             "host_key_trust",
             "on_failure",
             "poll_delay",

@@ -74,6 +74,9 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("never got ready in time, was given back", "created", "", "going_on", GIVEN_BACK, STOP),
     ("the named offer failed, and was given back", "created", "", "failed", {"wanted": True, **GIVEN_BACK}, STOP),
     ("nobody could look at it", "created", "", "", BILLED, STOP),
+    ("did not pass its test, was given back", "created", "", "ready", {**RUNS, **GIVEN_BACK, "unsound": True}, AGAIN),
+    ("the same, not known to have ended", "created", "", "ready", {**BILLED, "unsound": True}, STOP),
+    ("the same of the named offer", "created", "", "ready", {"wanted": True, **GIVEN_BACK, "unsound": True}, STOP),
     # Another run has bought for the host at the same moment, where no registry could tell.
     ("the later one of two runs", "created", "", "ready", {**RUNS, **LATER, **BILLED}, STOP),
     ("the later one of two runs, is given back", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK}, RELEASE),
@@ -141,7 +144,9 @@ RULES: dict[str, Rule] = {
     "the very offer of the user is not replaced": lambda a, v: v is not AGAIN or not a.wanted,
     "another offer only if this one was at fault": lambda a, v: (
         v is not AGAIN
-        or (a.error_class in OF_THE_OFFER if a.outcome in ("rejected", "not_sent") else a.phase == "failed")
+        or (
+            a.error_class in OF_THE_OFFER if a.outcome in ("rejected", "not_sent") else a.phase == "failed" or a.unsound
+        )
     ),
     "an offer at fault that left nothing is followed by another": lambda a, v: (
         v is AGAIN
@@ -177,9 +182,14 @@ def test_every_combination() -> None:
         doubtful = replace(attempt, doubtful=True)
         claimed = attempt.outcome == "claimed" and verdict is ANEW
         assert claimed or (judge(doubtful) is STOP and not leaves_nothing(doubtful))
-        for name, rule in RULES.items():
-            if name not in broken and not rule(attempt, verdict):
-                broken[name] = (attempt, verdict)
+        decided = [(attempt, verdict)]
+        if attempt.released and not attempt.error_class:  # only then it matters whether it has passed its test
+            unsound = replace(attempt, unsound=True)
+            decided.append((unsound, judge(unsound)))
+        for one, what in decided:
+            for name, rule in RULES.items():
+                if name not in broken and not rule(one, what):
+                    broken[name] = (one, what)
     assert broken == {}
     assert count == 7 * (13 + 2) * 7 * 4 * 2**7
     assert seen == set(Verdict)

@@ -1,0 +1,35 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of the machines that run have passed a test, whose result the registry keeps. Nothing ends."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from .. import _spec
+from .._ansible import steps
+from .._ansible.operation import Operation, Params, Result
+from .._provision import acceptance
+from ._registries import Registries
+
+BLANK: Result = {"changed": False, "lines": [], "verified": {}, "trouble": ""}
+
+
+def verified(params: Params, check_mode: bool) -> Result:
+    """The verdicts by host, lines for people, and in ``trouble`` which machines are not sound."""
+    reports = {row["host"]: acceptance.Report.of(row["host"], [row["tested"]]) for row in params["hosts"]}
+    with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
+        stores = {host: registries.at(place) for host, place in registries.places(params).items()}
+        notes = [stores[host].note_test(host, report.noted(time.time())) for host, report in reports.items()]
+    return {
+        "changed": False,
+        "lines": acceptance.lines(reports.values()),
+        "verified": {host: report.verdict for host, report in reports.items()},
+        "trouble": acceptance.trouble(reports.values()),
+        "warnings": [*params["troubles"], *filter(None, notes)],
+    }
+
+
+VERIFIED = Operation(verified, {**_spec.API, **steps.VERIFIED}, BLANK)

@@ -1,0 +1,202 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test of a machine before it is kept: what is tested, what follows from it, and what is kept of it as evidence.
+
+The tests themselves are in `_machine/verdicts.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+from dataclasses import dataclass
+from textwrap import wrap
+
+from .._machine.wanted import LEVELS, least_version, thresholds_of
+from .._moments import seconds_of, utc
+from .._text import LONGEST_LINE, printable
+from .._wording import LINE
+from .entry import Entry
+from .messages import joined
+
+Row = t.Mapping[str, t.Any]
+UNSOUND = "unsound"  # the error class of an attempt whose machine did not pass
+EVIDENCE = "provision_evidence"  # of a shared registry
+TESTED = "provision_tested"  # when its machines were tested last, how it went, and why it was not better
+MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
+# How long a test may run by itself while people see that it goes on: longer than its own limit. Others are short.
+SECONDS = {"health": 180, "load": 660, "burnin": 3660}
+_RANKS = ("ok", "unknown", "degraded", "bad")
+_EXPECTED = ("min_driver", "min_cuda", "thresholds")
+_TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("none", "", "false", "no", "off", "0", "n", "f")
+
+
+def read_level(value: object, wrong: list[str]) -> str:
+    """The level of ``provision_verify``; empty for no test, and the first one for true, as earlier versions had it."""
+    word = "" if value is None else str(value).strip().lower()
+    if word not in (*LEVELS, *_TRUE, *_FALSE):
+        wrong.append(f"provision_verify must be none, {', '.join(LEVELS)}, true or false.")
+    return word if word in LEVELS else LEVELS[0] if word in _TRUE else ""
+
+
+def read_expected(value: object, wrong: list[str]) -> dict[str, t.Any]:
+    """The options of gpu_acceptance that ``provision_verify_expect`` gives, all of them."""
+    given: dict[t.Any, t.Any] = dict(value) if isinstance(value, t.Mapping) else {}
+    if (value and not given) or given.keys() - set(_EXPECTED):
+        wrong.append(f"provision_verify_expect must be a mapping of {', '.join(_EXPECTED)}.")
+    thresholds = given.get("thresholds") or {}
+    try:
+        if not isinstance(thresholds, t.Mapping):
+            raise ValueError("thresholds must be a mapping.")
+        versions = {name: least_version(name, str(given.get(name) or "")) for name in _EXPECTED[:2]}
+        return {**versions, "thresholds": thresholds_of(thresholds)}
+    except ValueError as error:
+        wrong.append(f"provision_verify_expect: {error}")
+        return {"min_driver": "", "min_cuda": "", "thresholds": {}}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A machine, by its host, and how its test has gone."""
+
+    machine: str
+    verdict: str
+    reasons: tuple[str, ...]
+    result: Row
+
+    @classmethod
+    def of(cls, result: Row) -> Tested:
+        """By the result of a task. A test that does not end is a machine that does not answer; no other is bad."""
+        machine, verdict = str(_item_of(result)), result.get("verdict")
+        if result.get("unreachable"):
+            return cls(machine, "bad", ("it cannot be reached any more",), result)
+        if verdict in _RANKS:
+            return cls(machine, str(verdict), tuple(map(str, result.get("reasons") or ())), result)
+        if "finished" in result and not result["finished"]:
+            return cls(machine, "bad", ("its test does not answer",), result)
+        return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
+
+    @property
+    def row(self) -> dict[str, t.Any]:
+        """What is kept of it."""
+        names = ("findings", "tools", "seconds", "evidence")
+        kept = {name: self.result[name] for name in names if name in self.result}
+        return {"machine": self.machine, "verdict": self.verdict, "reasons": list(self.reasons), **kept}
+
+
+def _item_of(result: Row) -> object:
+    """The host of a result: a task that waits has the result of the one that started the test as its item."""
+    item = result.get("item")
+    return item.get("item") if isinstance(item, t.Mapping) else item
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tests of all machines of a host."""
+
+    host: str
+    tests: tuple[Tested, ...]
+
+    @classmethod
+    def of(cls, host: str, results: t.Iterable[Row]) -> Report:
+        """By the results of the tasks that have started the tests, and waited for them: of each machine the last."""
+        newest = {test.machine: test for test in map(Tested.of, results)}
+        return cls(host, tuple(newest.values()))
+
+    @property
+    def verdict(self) -> str:
+        """The worst of its machines; without a test nothing is known."""
+        return max((test.verdict for test in self.tests), key=_RANKS.index, default="unknown")
+
+    @property
+    def passes(self) -> bool:
+        """Whether all of its machines are kept."""
+        return self.verdict != "bad"
+
+    def reasons(self, verdict: str) -> str:
+        """What was said of the machines with this verdict; of several machines with their names."""
+        return "; ".join(
+            (f"{test.machine}: " if len(self.tests) > 1 else "") + "; ".join(test.reasons)
+            for test in self.tests
+            if test.verdict == verdict
+        )
+
+    def noted(self, now: float) -> dict[str, t.Any]:
+        """What the registry keeps of a test of machines that run; of the reasons as much as fits into a line or two."""
+        reasons = joined(*(f"{word}: {self.reasons(word)}." for word in _RANKS[2:] if self.reasons(word)))
+        return {"at": utc(now), "verdict": self.verdict, "reasons": printable(reasons, LONGEST_LINE)}
+
+    @property
+    def cause(self) -> str:
+        """Why a machine is not kept."""
+        return f"it did not pass its test: {self.reasons('bad')}."
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of machines that are kept."""
+        reasons = [(word, self.reasons(word)) for word in ("degraded", "unknown")]
+        return [f"{self.host} is kept, but {word}: {text}." for word, text in reasons if text]
+
+
+def lines(reports: t.Iterable[Report]) -> list[str]:
+    """The verdicts of machines that run, for people."""
+    return [line for report in reports for line in _lines(report)]
+
+
+def _lines(report: Report) -> list[str]:
+    reasons = [reason for test in report.tests for reason in test.reasons]
+    return [f"{report.host}: {report.verdict}", *(f"  {part}" for reason in reasons for part in wrap(reason, LINE - 2))]
+
+
+def trouble(reports: t.Iterable[Report]) -> str:
+    """Which machines that run are not sound, and how to end them; empty if there are none."""
+    bad = [report for report in reports if not report.passes]
+    causes = [f"{report.host}: {report.cause}" for report in bad]
+    names = ",".join(report.host for report in bad)
+    end = f"Nothing was ended; compute_index.supply.decommission -e decommission_hosts={names} would do that."
+    return joined(*causes, end) if bad else ""
+
+
+def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.Any]:
+    """The evidence against a machine: its offer, its tests, what it has cost (USD), and a digest of all the rest."""
+    begin = seconds_of(entry.journaled_at)
+    price = entry.price_per_hour
+    whole: dict[str, t.Any] = {
+        "host": report.host,
+        "offer_id": entry.offer_id or plan["offer_id"],
+        "resource_ids": list(entry.resource_ids),
+        "offer": dict(entry.offer or plan["offer"]),
+        "bought_at": entry.journaled_at,
+        "tested_at": utc(now),
+        "price_per_hour": price,
+        "cost_so_far": None if price is None or begin is None else round(max(now - begin, 0) / 3600 * price, 4),
+        "verdict": report.verdict,
+        "machines": [test.row for test in report.tests],
+    }
+    return signed(whole)
+
+
+def signed(whole: Row) -> dict[str, t.Any]:
+    """A bundle with the SHA-256 of its JSON, whose keys are sorted, without the digest itself."""
+    rest = {name: value for name, value in whole.items() if name != "sha256"}
+    return {**rest, "sha256": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
+def noted(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
+    """What fits into a claim's note: no raw output, and of the findings, if need be, those that are worst."""
+    machines = [{name: value for name, value in row.items() if name != "evidence"} for row in whole["machines"]]
+    for words in (_RANKS, _RANKS[1:], _RANKS[2:], _RANKS[3:]):
+        kept = [{**row, "findings": [f for f in row.get("findings", ()) if f["verdict"] in words]} for row in machines]
+        smaller = signed({**whole, "machines": kept})
+        if len(json.dumps(smaller)) <= most:
+            return smaller
+    few = [{"machine": row["machine"], "verdict": row["verdict"]} for row in machines]
+    return signed({**whole, "offer": {}, "machines": few[:100]})
+
+
+def refusal(report: Report, place: str, trouble: str) -> str:
+    """Why the machine is not kept, and where the evidence is; ``trouble``: why it could not be kept."""
+    lost = f"The evidence could not be kept: {trouble}" if trouble else ""
+    return joined(report.cause, f"The evidence is in {place}." if place else "", lost)

@@ -1,0 +1,138 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine is tested before it is kept: what does not pass is evidence, and is replaced if the user says so."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import MakeProject
+from gpu_records import H100, Machine
+from plays import kill, write_impatient
+from simulator import Offer, Settings
+from simulator.instances import NO_PROGRAMS, Programs, SshBackend
+from simulator.market import Address
+
+
+class Equipped(SshBackend):
+    """Machines with programs for their GPUs, but for the first so many; ``programs``: their scripts by name."""
+
+    def __init__(self, without: int, programs: dict[str, str]) -> None:
+        super().__init__(Settings(runs_user_data=True))
+        self.without, self.programs = without, programs
+
+    async def start(
+        self, resource_id: str, ssh_public_key: str, cloud_init: str | None, programs: Programs = NO_PROGRAMS
+    ) -> Address:
+        scripts = {name: f"#!/bin/sh\n{script}\n" for name, script in self.programs.items()}
+        image = NO_PROGRAMS if self.without else scripts
+        self.without = max(self.without - 1, 0)
+        return await super().start(resource_id, ssh_public_key, cloud_init, image)
+
+
+def prints(text: str) -> str:
+    return f"cat <<'END'\n{text}\nEND"
+
+
+WELL = Machine(H100, 1, 1)
+PROGRAMS = {
+    "nvidia-smi": f'[ "$1" = -q ] || exit 0\n{prints(WELL.smi())}',
+    "dcgmi": prints(WELL.dcgmi()),
+    "journalctl": prints(WELL.kernel_log()),
+    "gpu_burn": prints(WELL.gpu_burn()),
+}
+BIG = {"vcpu_count": None, "memory_in_gb": None, "boot_disk_in_gb": None}
+
+
+def kept(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("host_vars/.evidence/*.json"))]
+
+
+def test_what_does_not_pass_is_replaced_elsewhere(make_project: MakeProject) -> None:
+    offers = [
+        Offer(gpu_price_per_hour=2.0, vendor="a", region="EU", **BIG),
+        Offer(gpu_price_per_hour=2.1, vendor="a", region="EU", **BIG),
+        Offer(gpu_price_per_hour=2.5, vendor="b", region="EU", **BIG),
+    ]
+    project = make_project(offers, backend=Equipped(1, PROGRAMS))
+    run = project.provision(provision_verify="specs", provision_on_failure="release")
+    assert run.returncode == 0, run.output
+    first, second = project.simulator.purchases
+    assert (first.offer, second.offer) == (offers[0], offers[2]), "nothing more of the place whose machine was bad"
+    assert project.simulator.billed == second.resource_ids
+    entry = project.registry("gpu-1")
+    assert entry is not None and entry["provision_verified"] is True
+    assert entry["provision_procured_offer_id"] == offers[2].offer_id
+    (evidence,) = kept(project.folder)
+    assert (evidence["offer_id"], evidence["verdict"]) == (offers[0].offer_id, "bad")
+    assert evidence["resource_ids"] == first.resource_ids
+
+    again = project.provision(provision_verify="specs", provision_on_failure="release")
+    assert (again.returncode, again.changed) == (0, 0), again.output
+
+
+def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) -> None:
+    offers = [Offer(gpu_price_per_hour=2.0, **BIG)]
+    project = make_project(offers, backend=Equipped(0, PROGRAMS))
+    run = project.provision(provision_verify="load", provision_on_failure="release")
+    assert run.returncode == 0, run.output
+    assert len(project.simulator.billed) == 1 and not kept(project.folder)
+
+    # What runs is tested, too, and nothing ends, whatever is found.
+    tested = project.play("compute_index.supply.verify")
+    assert tested.returncode == 0 and "gpu-1: " in tested.output, tested.output
+    program = project.simulator.home(project.simulator.billed[0]) / "bin" / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexit 15\n")
+    tested = project.play("compute_index.supply.verify", "-e", "verify_level=specs")
+    assert tested.returncode == 2 and "gpu-1: bad" in tested.output, tested.output
+    assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
+    entry = project.registry("gpu-1")
+    assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
+
+
+def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_otherwise(make_project: MakeProject) -> None:
+    cluster = Offer(gpu_count=2, node_count=2, gpu_price_per_hour=2.0, **BIG)
+    project = make_project([cluster], backend=Equipped(1, PROGRAMS))
+    project.declare_host("gpu-1", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=9)
+    run = project.provision(provision_verify="health", provision_verify_expect={"min_driver": 535})
+    assert ": gpu_count: 0 instead of 1 (bad); driver: there is none instead of at least 535 (bad)" in run.text
+    assert f"The evidence is in {project.folder}" in run.text
+    assert "It is BOUGHT and billed at USD 4.00" in run.failure("gpu-1")
+    (evidence,) = kept(project.folder)
+    assert sorted(evidence["resource_ids"]) == sorted(project.simulator.billed)
+    verdicts = {machine["machine"]: machine["verdict"] == "bad" for machine in evidence["machines"]}
+    assert verdicts.keys() == {"gpu-1", "gpu-1-1"} and sorted(verdicts.values()) == [False, True]
+
+
+@pytest.mark.parametrize("after", ["the evidence is kept", "the machine was told to end"])
+def test_a_play_killed_between_verdict_and_next_purchase_has_one_machine(make_project: MakeProject, after: str) -> None:
+    offers = [Offer(gpu_price_per_hour=2.0, vendor="a", **BIG), Offer(gpu_price_per_hour=2.5, vendor="b", **BIG)]
+    project = make_project(offers, backend=Equipped(1, PROGRAMS))
+    book = write_impatient(
+        project,
+        provision_reach=True,
+        provision_verify="specs",
+        provision_on_failure="release",
+        provision_poll_delay=0.2,
+    )
+    due = {
+        "the evidence is kept": lambda: bool(kept(project.folder)),
+        "the machine was told to end": lambda: project.requests("DELETE", "/resources/.*") > 0,
+    }[after]
+    kill(project, signal.SIGKILL, due, book)
+    (evidence,) = kept(project.folder)
+    assert evidence["verdict"] == "bad" and len(project.simulator.purchases) == 1
+
+    # What was registered as ready is never given back by itself, and nothing is bought beside it.
+    run = project.play(book)
+    assert len(project.simulator.billed) == 1, run.output
+    if run.returncode:
+        assert "did not pass its test" in run.failure("gpu-1") and len(project.simulator.purchases) == 1
+    else:
+        assert project.simulator.billed == project.simulator.purchases[1].resource_ids

@@ -1,0 +1,256 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows from the tests of a host's machines, and what is kept of them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import accepted
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import (
+    MOST_NOTED,
+    Report,
+    bundle,
+    noted,
+    read_expected,
+    read_level,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import host, planned
+
+OFFER = "0ffe0000-0000-4000-8000-000000000001"
+MACHINE = "5e500000-0000-4000-8000-000000000001"
+FINDING = {"check": "gpu_count", "gpu": None, "verdict": "bad", "measured": 7, "expected": 8, "unit": "", "source": ""}
+BAD = {
+    "item": "gpu-1",
+    "verdict": "bad",
+    "reasons": ["gpu_count: 7 instead of 8 (bad)"],
+    "findings": [FINDING],
+    "evidence": [{"command": "nvidia-smi -q -x", "exit_code": 0, "seconds": 0.2, "output": "<serial>1</serial>"}],
+}
+OK = {"item": "gpu-1", "verdict": "ok", "reasons": [], "findings": [], "evidence": []}
+BOUGHT = {
+    "provision_procured_offer_id": OFFER,
+    "provision_resource_ids": [MACHINE],
+    "provision_price_per_hour": 12.0,
+    "provision_journaled_at": "2026-01-31T12:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        *[(given, "") for given in (None, "", "none", "None", False, "false", "no", 0)],
+        *[(given, "specs") for given in (True, "true", "Yes", "specs", " Specs ", 1)],
+        *[(given, given) for given in ("health", "load", "burnin")],
+    ],
+)
+def test_the_level(given: Any, level: str) -> None:
+    wrong: list[str] = []
+    assert (read_level(given, wrong), wrong) == (level, [])
+
+
+@pytest.mark.parametrize("given", ["perhaps", "healthy", ["specs"], {}, 2])
+def test_no_level(given: Any) -> None:
+    wrong: list[str] = []
+    assert read_level(given, wrong) == "" and wrong[0].startswith("provision_verify must be none, specs, health,")
+
+
+def test_what_is_expected() -> None:
+    wrong: list[str] = []
+    given = {"min_driver": 550, "min_cuda": 12.4, "thresholds": {"clock": "5"}}
+    assert read_expected(given, wrong) == {
+        "min_driver": "550",
+        "min_cuda": "12.4",
+        "thresholds": {**THRESHOLDS, "clock": 5.0},
+    }
+    assert read_expected({}, wrong) == {"min_driver": "", "min_cuda": "", "thresholds": THRESHOLDS}
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "given", ["550", ["550"], {"driver": "550"}, {"min_driver": "new"}, {"thresholds": {"clok": 1}}, {"thresholds": 7}]
+)
+def test_what_cannot_be_expected(given: Any) -> None:
+    wrong: list[str] = []
+    read_expected(given, wrong)
+    assert len(wrong) == 1 and wrong[0].startswith("provision_verify_expect")
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict", "words"),
+    [
+        ([], "unknown", ""),
+        ([OK], "ok", ""),
+        ([{**OK, "verdict": "degraded", "reasons": ["clock: 70 seconds"]}], "degraded", "clock: 70 seconds"),
+        ([BAD], "bad", "gpu_count: 7 instead of 8 (bad)"),
+        ([OK, {**BAD, "item": "gpu-1-1"}], "bad", "gpu-1-1: gpu_count: 7 instead of 8 (bad)"),
+        ([{"item": "gpu-1", "unreachable": True, "msg": "no route"}], "bad", "it cannot be reached any more"),
+        ([{"item": "gpu-1", "failed": True, "msg": "no Python"}], "unknown", "it could not be tested: no Python"),
+        ([{"item": "gpu-1"}], "unknown", "it could not be tested: no result"),
+        # Of tests that run by themselves, first how they were started, then how they have ended.
+        (
+            [{"item": "a", "ansible_job_id": "1"}, {"item": {"item": "a"}, "finished": 1, "verdict": "ok"}],
+            "ok",
+            "",
+        ),
+        (
+            [{"item": "a", "ansible_job_id": "1"}, {"item": {"item": "a"}, "finished": 0}],
+            *("bad", "its test does not answer"),
+        ),
+    ],
+)
+def test_a_report(results: list[dict[str, Any]], verdict: str, words: str) -> None:
+    report = Report.of("gpu-1", results)
+    assert (report.verdict, report.reasons(verdict)) == (verdict, words)
+    assert (report.warnings == []) == (verdict in ("ok", "bad") or not results)
+
+
+def whole(results: list[dict[str, Any]]) -> dict[str, Any]:
+    plan = {"offer_id": OFFER, "offer": {"gpu_count": 8}}
+    return bundle(Report.of("gpu-1", results), plan, read_entry(BOUGHT), 1769860800 + 600)
+
+
+def is_signed(kept: dict[str, Any]) -> bool:
+    rest = {name: value for name, value in kept.items() if name != "sha256"}
+    return kept["sha256"] == hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def test_the_evidence_says_what_was_bought_and_what_it_cost() -> None:
+    kept = whole([BAD])
+    assert (kept["offer_id"], kept["resource_ids"], kept["offer"]) == (OFFER, [MACHINE], {"gpu_count": 8})
+    assert (kept["bought_at"], kept["tested_at"]) == ("2026-01-31T12:00:00Z", "2026-01-31T12:10:00Z")
+    assert (kept["price_per_hour"], kept["cost_so_far"]) == (12.0, 2.0)
+    (machine,) = kept["machines"]
+    assert machine["evidence"] == BAD["evidence"] and machine["findings"] == [FINDING]
+    assert is_signed(kept)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=20), st.integers(0, 100))
+def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[int], good: int) -> None:
+    results = [
+        {**BAD, "item": f"gpu-1-{number}", "findings": [FINDING] * count + [{**FINDING, "verdict": "ok"}] * good}
+        for number, count in enumerate(counts)
+    ]
+    kept = noted(whole(results))
+    assert len(json.dumps(kept)) <= MOST_NOTED and is_signed(kept)
+    assert "serial" not in json.dumps(kept)
+    assert [machine["verdict"] for machine in kept["machines"]] == ["bad"] * len(counts)
+
+
+def entry_of(folder: Path) -> Path:
+    file = folder / "gpu-1" / "compute_index_supply.yml"
+    file.parent.mkdir()
+    file.write_text(json.dumps(BOUGHT))
+    return file
+
+
+def params_of(folder: Path | str, *results: dict[str, Any]) -> dict[str, Any]:
+    return {"plans": [planned(registry=str(folder), offer_id=OFFER)], "tests": list(results)}
+
+
+def test_the_evidence_is_kept_before_anything_ends(tmp_path: Path) -> None:
+    file = entry_of(tmp_path)
+    with pytest.raises(Failure) as failed:
+        accepted(params_of(tmp_path, BAD), False)
+    path = tmp_path / ".evidence" / f"gpu-1-{OFFER}.json"
+    kept = json.loads(path.read_text())
+    assert is_signed(kept) and kept["machines"][0]["evidence"] == BAD["evidence"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    result = failed.value.result
+    assert result["msg"] == (f"it did not pass its test: gpu_count: 7 instead of 8 (bad). The evidence is in {path}.")
+    assert (result["error_class"], result["unsound"]) == ("unsound", result["msg"].partition(" The")[0])
+    assert json.loads(file.read_text()) == BOUGHT
+
+
+def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
+    with contextlib.closing(Registries(registry_url, "https://api.example.com", read_only=False)) as registries:
+        registries.make(False)
+        store = registries.at(SharedProject("default"))
+        owner = store.host("gpu-1")
+        assert owner is not None and owner.read() is None
+        owner.claim({**BOUGHT, "provision_resource_ids": None, "provision_purchase": "sent"})
+        owner.note({**BOUGHT, "provision_purchase": "made"})
+        whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1"), 1769860800)
+        assert "project default" in store.keep_evidence("gpu-1", whole_bundle)
+        assert store.note_test("gpu-1", {"verdict": "bad"}) == ""
+        noted_by_all = registries.at(SharedProject("default")).host("gpu-1")
+        assert noted_by_all is not None
+        entry = noted_by_all.read() or {}
+        assert is_signed(entry["provision_evidence"]) and entry["provision_evidence"]["verdict"] == "bad"
+        assert "serial" not in json.dumps(entry) and entry["provision_tested"] == {"verdict": "bad"}
+        assert entry["provision_resource_ids"] == BOUGHT["provision_resource_ids"]
+
+
+def test_evidence_that_cannot_be_kept_changes_nothing_else(tmp_path: Path) -> None:
+    entry_of(tmp_path)
+    (tmp_path / ".evidence").write_text("a file")
+    with pytest.raises(Failure) as failed:
+        accepted(params_of(tmp_path, BAD), False)
+    assert "The evidence could not be kept: The file" in failed.value.result["msg"]
+
+
+def test_without_a_registry_there_is_no_place_for_it() -> None:
+    with pytest.raises(Failure) as failed:
+        accepted(params_of("", BAD), False)
+    assert failed.value.result["msg"].endswith("8 (bad).")
+
+
+def test_what_is_degraded_is_kept_and_reported(tmp_path: Path) -> None:
+    entry_of(tmp_path)
+    worse = {**OK, "verdict": "degraded", "reasons": ["clock: 70 seconds instead of at most 60 (degraded)"]}
+    result = accepted(params_of(tmp_path, worse), False)
+    assert result["warnings"] == ["gpu-1 is kept, but degraded: clock: 70 seconds instead of at most 60 (degraded)."]
+    assert not (tmp_path / ".evidence").exists()
+
+
+def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
+    file = entry_of(tmp_path)
+    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
+    params = {"hosts": [{**row, "tested": BAD}], "sources": [], "here": "/", "troubles": []}
+    result = verified(params, False)
+    assert result["verified"] == {"gpu-1": "bad"}
+    assert result["lines"] == ["gpu-1: bad", "  gpu_count: 7 instead of 8 (bad)"]
+    assert result["trouble"] == (
+        "gpu-1: it did not pass its test: gpu_count: 7 instead of 8 (bad). Nothing was ended;"
+        " compute_index.supply.decommission -e decommission_hosts=gpu-1 would do that."
+    )
+    entry = yaml.safe_load(file.read_text())
+    assert {**entry["provision_tested"], "at": ""} == {
+        "at": "",
+        "verdict": "bad",
+        "reasons": "bad: gpu_count: 7 instead of 8 (bad).",
+    }
+    assert {name: value for name, value in entry.items() if name != "provision_tested"} == BOUGHT
+
+    well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
+    assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "unknown"})
+    assert not (tmp_path / "gpu-2").exists()
+
+
+def test_the_rest_of_the_run_avoids_where_the_machine_was() -> None:
+    offers: list[dict[str, Any]] = [
+        {"offer_id": str(number), "vendor": vendor, "region": region}
+        for number, (vendor, region) in enumerate([("a", "EU"), ("a", "US"), ("b", "EU"), ("a", None)])
+    ]
+    tried = [{"offer_id": "9", "vendor": "a", "region": "EU", "error_class": "unsound"}]
+    case = Case(host(), read_entry(None), Standing(HostState.FREE), tried)
+    assert [offer["offer_id"] for offer in case.elsewhere(offers)] == ["1", "2", "3"]
+    assert Case(host(), read_entry(None), Standing(HostState.FREE)).elsewhere(offers) == offers
