@@ -34,7 +34,7 @@ from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ordered import Order
 from .._provision.ownership import Claim, holders_of
-from .._provision.place import SharedProject
+from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (
     ANSWERED_NO,
     PHASE_OF_ERROR,
@@ -91,6 +91,9 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     project = params.get("project") or "default"
     registry = _registry_of(api, params, order, project, read_only=check_mode)
     entry = _entry_of(registry, planned=bool(account))
+    if entry.is_of_another_project(project):
+        whose = another_project(_host_of(params, order), str(params["registry_file"]), entry.project, project)
+        raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
     order["offer_id"], terms, differs = sending.precedence(entry, order["offer_id"], _terms(params, order))
     journal = _journal_of(registry, params, order, project)
     facts: Result = {

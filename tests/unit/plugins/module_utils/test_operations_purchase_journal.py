@@ -277,6 +277,19 @@ def test_what_the_host_has_takes_precedence_over_another_offer(
     assert kept(path) == (SENT if check_mode and entry is SENT else MADE)
 
 
+@pytest.mark.parametrize("offer_id", [OFFER_ID, OTHER_ID], ids=["its offer", "another offer"])
+@pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
+def test_what_another_project_has_is_not_taken_for_the_hosts(
+    queue: RequestQueue, buy: Any, path: Path, entry: Any, offer_id: str
+) -> None:
+    """Two projects with one folder: a host of this name has a machine, and this one's task must not get that."""
+    write(path, {**entry, "provision_project": "team-a"})
+    result = buy(offer_id=offer_id, project="team-b", host="trainer")
+    assert outcome(result) == ("not_sent", "conflict", []) and result["changed"] is False
+    assert f"{path} was written for trainer of the project team-a" in result["msg"]
+    assert queue.calls == [] and kept(path) == {**entry, "provision_project": "team-a"}
+
+
 @pytest.mark.parametrize(
     ("price", "limit", "sent"), [(2.0, None, True), (2.5, None, False), (2.5, 3.0, True), (2.0, 1.5, False)]
 )
