@@ -179,7 +179,7 @@ def _of_storage(end: End) -> str:
         storage.brief([item for item in (*end.storage, *end.unremembered) if item.resource_id not in end.storage_ends]),
         storage.brief([item for item in end.storage if item.resource_id in ending_ids], ends=True),
         f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
-        *(f"; {item} does not end, since a machine uses it: {user}" for item, user in end.storage_used.items()),
+        *(f"; {item} does not end, since {reason}" for item, reason in end.storage_spared.items()),
     )
     return "".join(parts)
 

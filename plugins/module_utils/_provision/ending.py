@@ -98,7 +98,7 @@ class End:
 
     ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what it leaves, and what
     the host has kept; of this ``storage_ends`` are the ids of what ends, too, ``storage_lost`` of what a person
-    forgets, and ``storage_used`` of what should end, with another machine that uses it. ``unremembered``: what it
+    forgets, and ``storage_spared`` of what should end, with the reason why it does not. ``unremembered``: what it
     leaves of a host of which no registry has noted the machine.
     """
 
@@ -111,7 +111,7 @@ class End:
     storage: tuple[Storage, ...] = ()
     storage_ends: tuple[str, ...] = ()
     storage_lost: tuple[str, ...] = ()
-    storage_used: t.Mapping[str, str] = field(default_factory=dict)
+    storage_spared: t.Mapping[str, str] = field(default_factory=dict)
     unremembered: tuple[Storage, ...] = ()
 
     @property

@@ -17,7 +17,7 @@ from .ended import NotEnded, Row, left_of, stopped, unknown_cost
 from .ending import Action, ApiView, End, EndRequest
 from .holdings import linked_to
 from .messages import described, ids_of
-from .ownership import Machine, machines_in
+from .ownership import Claim, Machine, holders_of, id_of, machines_in
 from .spending import Bill, cents, dollars
 from .storage import Storage
 
@@ -36,10 +36,11 @@ def with_storage(
     if refuted := [item for item in lost if item not in api_view.unknown]:
         return stopped(one.host, _not_unknown(refuted))
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
-    users = _users(machines_in(api_view.account.owned), end.ids) if ends else {}
-    over = tuple(dict.fromkeys((*(item for item in ends if item not in users), *lost)))
-    used = {item: users[item] for item in ends if item in users}
-    return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_used=used)
+    account = api_view.account
+    reasons = {**_held(account.claims.values(), one.host), **_used(machines_in(account.owned), end.ids)} if ends else {}
+    over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
+    spared = {item: reasons[item] for item in ends if item in reasons}
+    return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
 
 
 def of_released(
@@ -52,8 +53,8 @@ def of_released(
     """
     if not (plan["ends_storage"] and plan["registry"]) or machines is None:
         return ()
-    users = _users(machines, ended)
-    return tuple(item for item in _wanted(items, is_asked=False) if item not in users)
+    used = _used(machines, ended)
+    return tuple(item for item in _wanted(items, is_asked=False) if item not in used)
 
 
 def _wanted(items: t.Iterable[Storage], *, is_asked: bool) -> list[str]:
@@ -61,11 +62,18 @@ def _wanted(items: t.Iterable[Storage], *, is_asked: bool) -> list[str]:
     return [item.resource_id for item in items if is_asked or not item.kept_since]
 
 
-def _users(machines: t.Iterable[Machine], ended: t.Container[str]) -> dict[str, str]:
-    """The machines, for people, that use storage and do not end, by the ids of the storage."""
+def _used(machines: t.Iterable[Machine], ended: t.Container[str]) -> dict[str, str]:
+    """Why storage with these ids does not end: it is a machine, whatever was noted, or one uses it that goes on."""
     live = [item for item in machines if _states.is_machine(item) and _states.is_live(item["status"])]
     others = [machine for machine in live if machine["resource_id"] not in ended]
-    return {item: described([machine]) for machine in others for item in linked_to(machine)}
+    used = {item: f"a machine uses it: {described([machine])}" for machine in others for item in linked_to(machine)}
+    return {**used, **{id_of(machine): f"it is a machine: {described([machine])}" for machine in others}}
+
+
+def _held(claims: t.Iterable[Claim], host: str) -> dict[str, str]:
+    """The same of what another host has, too. A host's own kept storage has a claim of its own."""
+    holders = holders_of((claim for claim in claims if claim.storage_of != host), host)
+    return {item: f"{holder} has it, too" for item, holder in holders.items()}
 
 
 def _not_unknown(ids: t.Sequence[str]) -> str:
