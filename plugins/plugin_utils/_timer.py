@@ -22,16 +22,18 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ti
 
 _SECONDS = 10  # for a question to systemd or cron, which answer at once or never
 _PROGRAM = "ansible-playbook"
+_USUAL = "/etc/ansible/hosts"  # the inventory of a run without one, which need not be there
 
 
 def gathered(sources: t.Iterable[str], here: str) -> dict[str, t.Any]:
     """What the step takes: the timer of this inventory (``timer``), and what there is of it (``observed``)."""
-    inventory = [source for source in sources if "," in source or os.path.exists(source)]
+    inventory = [source for source in sources if source != _USUAL or os.path.exists(source)]
     command = rules.command_of(_program(), inventory, context.CLIARGS.get("extra_vars") or (), _options())
     home = os.path.expanduser("~")
     return {
         "timer": {"sources": inventory, "here": here, "home": home, "command": command},
         "observed": _observed(Timer(tuple(inventory), here, home)),
+        "missing": [source for source in inventory if "," not in source and not os.path.exists(source)],
         "variables": rules.handed_on(name for name, value in os.environ.items() if value),
         "asks": bool(context.CLIARGS.get("ask_vault_pass")),
         "by_job": is_job(),

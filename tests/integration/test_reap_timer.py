@@ -32,6 +32,8 @@ def project(make_project: MakeProject) -> Project:
     project.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     home(project).joinpath("crontab").write_text(OTHERS)
     project.declare(["gpu-1"], provision_lease="8h")
+    (project.folder / "group_vars").mkdir()
+    (project.folder / "group_vars" / "all.yml").write_text("ansible_become: true\nansible_become_user: nobody\n")
     return project
 
 

@@ -226,6 +226,7 @@ TIMER_DUE: Spec = {
     "observed": _MAPPING,
     # What this run is
     "variables": _TEXTS,  # the names of those of its environment that sweeps get
+    "missing": _TEXTS,  # what it was given as an inventory and is none
     "limited": _FLAG,
     "asks": _FLAG,  # whether somebody types the password of Ansible Vault
     "by_job": _FLAG,

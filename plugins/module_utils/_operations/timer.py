@@ -47,8 +47,8 @@ def _refusing() -> t.Iterator[None]:
 
 def _read(params: Params, minutes: int = 0) -> tuple[Timer, Observed]:
     """The timer and what there is of it. Raises ValueError for a run that no timer can be made of."""
-    run = {name: params[name] for name in ("limited", "asks", "by_job")}
-    rules.check(params["state"], params["variables"], **run)
+    run = {name: params[name] for name in ("missing", "limited", "asks", "by_job")}
+    rules.check(params["state"], params["variables"], params["timer"]["command"], **run)
     given = {**params["timer"], **{name: tuple(params["timer"][name]) for name in ("sources", "command")}}
     return Timer(**given, minutes=minutes), Observed(
         **{**params["observed"], "files": tuple(params["observed"]["files"])}

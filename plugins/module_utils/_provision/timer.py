@@ -39,6 +39,9 @@ _LIMIT = "25h"  # longer than the longest last command; a sweep that hangs must 
 _SLUG = 19  # characters of a name that say which inventory it is: the command that shows its output fits on a line
 _OWN = re.compile(r"\s*(?:reap_timer_\w+=\S*\s*)+")  # an extra variable that sweeps do not need
 
+# An extra variable that is secret: the name of one, or an address with a password
+_SECRET = re.compile(r"(?:token|password|passwd|secret|_pass)\W{0,2}\s*[=:]|://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
+
 Result = dict[str, t.Any]
 
 
@@ -161,12 +164,32 @@ def command_of(program: str, sources: t.Iterable[str], extra: t.Iterable[str], o
     return [program, *inventory, *variables, *options, "compute_index.supply.reap"]
 
 
-def check(state: str, names: t.Container[str], *, limited: bool, asks: bool, by_job: bool) -> None:
-    """Raise ValueError, with a sentence for a person, for a run that no timer can be made of."""
+def check(
+    state: str,
+    names: t.Container[str],
+    command: t.Iterable[str],
+    *,
+    missing: t.Sequence[str],
+    limited: bool,
+    asks: bool,
+    by_job: bool,
+) -> None:
+    """Raise ValueError, with a sentence for a person, for a run that no timer can be made of.
+
+    ``missing``: inventories that are not there. A timer is removed and shown without them: its name has their paths.
+    """
     if limited:
         raise ValueError(f"A sweep is about all machines that the registry knows: leave --limit out. {_NOTHING}")
     if state == PRESENT:
-        for is_wrong, sentence in ((by_job, _BY_JOB), (TOKEN not in names, _NO_TOKEN), (asks, _ASKS)):
+        absent, is_secret = ", ".join(missing), any(map(_SECRET.search, command))
+        refusals = (
+            (by_job, _BY_JOB),
+            (TOKEN not in names, _NO_TOKEN),
+            (asks, _ASKS),
+            (is_secret, _SHOWN),
+            (absent, f"There is no inventory {printable(absent, 300)}, so sweeps would be about others."),
+        )
+        for is_wrong, sentence in refusals:
             if is_wrong:
                 raise ValueError(f"{sentence} {_NOTHING}")
 
@@ -174,6 +197,10 @@ def check(state: str, names: t.Container[str], *, limited: bool, asks: bool, by_
 _NOTHING = "Nothing was changed."
 _BY_JOB = "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup makes it."
 _NO_TOKEN = f"{TOKEN} is not set, and sweeps need it."
+_SHOWN = (
+    "An extra variable has a password or a token, which the command of each sweep would show. Put it into a file, as in"
+    " -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL."
+)
 _ASKS = "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file."
 
 

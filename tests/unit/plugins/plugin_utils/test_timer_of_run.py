@@ -50,7 +50,7 @@ def test_a_run_is_repeated_as_it_was_typed(here: Path, monkeypatch: pytest.Monke
         private_key_file="/k",
         ask_vault_pass=True,
     )
-    found = _timer.gathered([str(here / "hosts"), str(here / "none"), "gpu-1,"], str(here))
+    found = _timer.gathered(["/etc/ansible/hosts", str(here / "hosts"), "gpu-1,"], str(here))
     options = ["--vault-id", "x@y", "--vault-password-file", "/p", "--private-key", "/k"]
     assert found["timer"]["command"] == [
         *(str(here / "bin" / "ansible-playbook"), "-i", str(here / "hosts"), "-i", "gpu-1,", "-e", "a=b"),
@@ -58,6 +58,17 @@ def test_a_run_is_repeated_as_it_was_typed(here: Path, monkeypatch: pytest.Monke
     ]
     assert found["asks"] and not found["by_job"]
     assert "COMPUTE_INDEX_API_TOKEN" in found["variables"] and "secret" not in str(found)
+
+
+def test_an_inventory_that_is_not_there_has_its_own_timer(here: Path) -> None:
+    """A slip in its path was left out, and the timer that ran, or was removed, was that of runs without an inventory."""
+    (here / "hosts").unlink()
+    path = str(here / "hosts")
+    with pytest.raises(Failure, match=f"There is no inventory {path}.*Nothing was changed"):
+        timer(params(here), check_mode=False)
+    installed = timer({**params(here), "missing": []}, check_mode=False)
+    removed = timer(params(here, state="absent"), check_mode=False)
+    assert removed["name"] == installed["name"] != Timer((), str(here), str(here)).name
 
 
 def test_the_program_is_the_one_that_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,10 +195,16 @@ def test_what_runs_sweeps(wanted: str, observed: Observed, scheduler: str) -> No
         ({"by_job": True}, "GPU reap every quarter of an hour"),
         ({"asks": True}, "--vault-password-file"),
         ({"names": ()}, "COMPUTE_INDEX_API_TOKEN is not set"),
+        ({"missing": ["/srv/gpu/inventroy"]}, "There is no inventory /srv/gpu/inventroy"),
+        ({"command": ("-e", "provision_registry_url=postgresql://me:pw@db/x")}, "a password or a token"),
+        ({"command": ("-e", '{"ansible_become_password": "pw"}')}, "a password or a token"),
+        ({"command": ("-e", "api_token=x")}, "a password or a token"),
     ],
 )
 def test_runs_that_no_timer_can_be_made_of(change: dict[str, object], said: str) -> None:
     usual: dict[str, object] = {"names": (timer.TOKEN,), "limited": False, "asks": False, "by_job": False}
+    words = ("-e", "@secrets.yml", "-e", "vault_password_file=/p", "--vault-password-file", "/p", "-e", "x=http://h:80/")
+    usual = {**usual, "missing": (), "command": words}
     timer.check("present", **usual)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"{said}.*Nothing was changed"):
         timer.check("present", **{**usual, **change})  # type: ignore[arg-type]
