@@ -17,7 +17,7 @@ from .ended import NotEnded, Row, left_of, stopped, unknown_cost
 from .ending import Action, ApiView, End, EndRequest
 from .holdings import linked_to
 from .messages import described, ids_of
-from .ownership import Claim, Machine, holders_of, id_of, machines_in
+from .ownership import Claim, Machine, holders_of, id_of, machines_in, offer_of
 from .spending import Bill, cents, dollars
 from .storage import Storage
 
@@ -37,7 +37,11 @@ def with_storage(
         return stopped(one.host, _not_unknown(refuted))
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
     account = api_view.account
-    reasons = {**_held(account.claims.values(), one.host), **_used(machines_in(account.owned), end.ids)} if ends else {}
+    reasons = (
+        {**_held(account.claims.values(), one.host), **_used(machines_in(account.owned), end.ids, items)}
+        if ends
+        else {}
+    )
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
     return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
@@ -53,7 +57,8 @@ def of_released(
     """
     if not (plan["ends_storage"] and plan["registry"]) or machines is None:
         return ()
-    used = _used(machines, ended)
+    items = list(items)
+    used = _used(machines, ended, items)
     return tuple(item for item in _wanted(items, is_asked=False) if item not in used)
 
 
@@ -62,12 +67,17 @@ def _wanted(items: t.Iterable[Storage], *, is_asked: bool) -> list[str]:
     return [item.resource_id for item in items if is_asked or not item.kept_since]
 
 
-def _used(machines: t.Iterable[Machine], ended: t.Container[str]) -> dict[str, str]:
-    """Why storage with these ids does not end: it is a machine, whatever was noted, or one uses it that goes on."""
+def _used(machines: t.Iterable[Machine], ended: t.Container[str], items: t.Iterable[Storage]) -> dict[str, str]:
+    """Why storage with these ids does not end: it is a machine, or a machine uses it that goes on.
+
+    What was bought with the same offer as was noted is the host's, whatever the API calls it by now.
+    """
+    bought = {(item.resource_id, item.offer_id) for item in items if item.offer_id}
     live = [item for item in machines if _states.is_machine(item) and _states.is_live(item["status"])]
     others = [machine for machine in live if machine["resource_id"] not in ended]
+    odd = [machine for machine in others if (id_of(machine), offer_of(machine)) not in bought]
     used = {item: f"a machine uses it: {described([machine])}" for machine in others for item in linked_to(machine)}
-    return {**used, **{id_of(machine): f"it is a machine: {described([machine])}" for machine in others}}
+    return {**used, **{id_of(machine): f"it is a machine: {described([machine])}" for machine in odd}}
 
 
 def _held(claims: t.Iterable[Claim], host: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ def test_a_run_is_repeated_as_it_was_typed(here: Path, monkeypatch: pytest.Monke
 
 
 def test_an_inventory_that_is_not_there_has_its_own_timer(here: Path) -> None:
-    """A slip in its path was left out, and the timer that ran, or was removed, was that of runs without an inventory."""
+    """A slip in its path was left out, and the timer that ran or was removed was that of runs without inventory."""
     (here / "hosts").unlink()
     path = str(here / "hosts")
     with pytest.raises(Failure, match=f"There is no inventory {path}.*Nothing was changed"):

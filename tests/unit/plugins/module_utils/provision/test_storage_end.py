@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,6 +118,11 @@ def test_storage_that_is_a_machine_or_another_hosts_does_not_end(
     assert f"; old does not end, since {reason}" in label if reason else "does not end" not in label
 
 
-def test_what_is_a_machine_does_not_end_as_storage_of_what_is_given_back() -> None:
-    plan = {"ends_storage": True, "registry": "/r"}
-    assert of_released(plan, [NEW], ["r"], [machine(1, resource_id="new")]) == ()
+@pytest.mark.parametrize(("offer", "ends"), [("other", ()), (None, ()), ("o", ("new",))])
+def test_what_is_a_machine_ends_as_storage_only_if_it_was_bought_with_it(offer: str | None, ends: Any) -> None:
+    """The API may call what it called storage a machine once it runs; then it is the host's all the same."""
+    item, resources = replace(NEW, offer_id="o"), [machine(1, resource_id="new", offer_id=offer)]
+    assert of_released({"ends_storage": True, "registry": "/r"}, [item], ["r"], resources) == ends
+    one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True)
+    view = ApiView(Account.of([], resources))
+    assert with_storage(one, End(Action.END, storage=(item,)), [], view).storage_ends == ends

@@ -203,7 +203,16 @@ def test_what_runs_sweeps(wanted: str, observed: Observed, scheduler: str) -> No
 )
 def test_runs_that_no_timer_can_be_made_of(change: dict[str, object], said: str) -> None:
     usual: dict[str, object] = {"names": (timer.TOKEN,), "limited": False, "asks": False, "by_job": False}
-    words = ("-e", "@secrets.yml", "-e", "vault_password_file=/p", "--vault-password-file", "/p", "-e", "x=http://h:80/")
+    words = (
+        "-e",
+        "@secrets.yml",
+        "-e",
+        "vault_password_file=/p",
+        "--vault-password-file",
+        "/p",
+        "-e",
+        "x=http://h:80/",
+    )
     usual = {**usual, "missing": (), "command": words}
     timer.check("present", **usual)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"{said}.*Nothing was changed"):
