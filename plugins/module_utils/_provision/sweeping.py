@@ -9,8 +9,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
-from .._text import number_of, one_line
-from .._wording import table, usd
+from .._text import grouped, number_of, one_line
+from .._wording import ranges, table, usd
 from . import lease, lifetimes, ownership, protection, reaping
 from .clock import Clock
 from .entry import Entry
@@ -144,6 +144,14 @@ def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[
     return sorted({project for project, entry in entries if reaping.life(entry, None, clock).is_over()})
 
 
+def _not_listed(place: Place, hosts: t.Collection[str]) -> str:
+    """A registry of which the account has no machine."""
+    return (
+        f"The account lists no machine of {', '.join(ranges(hosts))}, which {place.entry_place('<host>')} names. Is the"
+        " token of the right account? Until one is listed, no sweep counts for their leases."
+    )
+
+
 @dataclass(frozen=True)
 class SweepFindings:
     """All that a sweep has found: the hosts that registries know, those that only their names tell, and the clocks.
@@ -193,10 +201,23 @@ class SweepFindings:
     def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:
         """Those of these registries in which all leases can be read, and are over by clocks that agree.
 
-        ``left``: hosts whose lease is over and that do not end, and why.
+        One of which the account has no machine at all is rather another account's: see `of_another_account`. ``left``:
+        hosts whose lease is over and that do not end, and why.
         """
         broken = {item.place for item in (*_in(LeaseState.UNKNOWN, self.all), *(host for host, _why in left))}
+        broken.update(self._unlisted())
         return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
+
+    def _unlisted(self) -> dict[Place, list[str]]:
+        """The registries that name machines of which the account lists none, with the hosts of these."""
+        named = [item for item in self.known if item.entry.resource_ids and not item.entry.storage_of]
+        listed = {item.place for item in named if item.machines}
+        return grouped((item.place, item.host) for item in named if item.place not in listed)
+
+    @property
+    def of_another_account(self) -> list[str]:
+        """A warning for each registry that this token can hardly sweep: its leases would end nothing."""
+        return [_not_listed(place, hosts) for place, hosts in self._unlisted().items()]
 
     def lines(self) -> list[str]:
         """For people, shortest if there is nothing to do."""

@@ -124,6 +124,18 @@ def report(answer: Json, *rows: Json, check_mode: bool = False) -> Json:
 # Sweeps
 
 
+@pytest.mark.parametrize("hours", [3.0, -1.0])
+def test_a_sweep_with_another_accounts_token_keeps_no_lease(tmp_path: Path, hours: float) -> None:
+    """It left the mark by which purchases believe that their leases are enforced."""
+    write(tmp_path, "gpu-1", "r1", hours)
+    write(tmp_path, "gpu-2", "r2", 3.0)
+    answer = swept(Api(machine("x", "theirs")), described("gpu-1", tmp_path))
+    assert answer["kept"] == [] and "no machine of gpu-1, gpu-2" in " ".join(answer["warnings"])
+    # One that is listed shows that the account is right; the other is missing.
+    answer = swept(Api(machine("r2", "gpu-2")), described("gpu-1", tmp_path))
+    assert answer["kept"] == [str(tmp_path)] and not answer["warnings"]
+
+
 SINCE = {"provision_protected_since": "2026-12-01T06:00:00Z"}
 
 
@@ -220,7 +232,8 @@ def test_leases_are_kept_by_a_sweep_whose_ends_succeed(
     places = [tmp_path / "one", tmp_path / "other"]
     for number, place in enumerate(places, start=1):
         write(place, f"gpu-{number}", f"r{number}", -1.0)
-    answer = swept(Api(), *(described(f"gpu-{number}", place) for number, place in enumerate(places, start=1)))
+    api = Api(machine("r1", "gpu-1"), machine("r2", "gpu-2"))
+    answer = swept(api, *(described(f"gpu-{number}", place) for number, place in enumerate(places, start=1)))
     own = {"host": "gpu-1", "place": str(places[0]), "idle": idle, "failed": failed, "activity": {"state": "active"}}
     with pytest.raises(Failure) if said else nullcontext() as caught:
         report(answer, own, {**own, "host": "gpu-2", "place": str(places[1]), "failed": "", "idle": 0})
