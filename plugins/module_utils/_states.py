@@ -42,7 +42,8 @@ _OF_MACHINES = frozenset(
 )
 _SHORT = 4  # letters of a word that could be the end of another one by chance
 # What follows only adds to what is named before: "vm with disk" is a machine.
-_JOINS = frozenset({"with", "without", "and", "plus", "for", "in", "of", "on", "from"})
+_ADDS = frozenset({"with", "without", "and", "plus"})
+_JOINS = _ADDS | {"for", "in", "of", "on", "from"}
 # Says how something else is, as in "gpu-storage-optimized".
 _ADJECTIVE = re.compile(r"(?:storage|disk|volume)s?[^a-z0-9]*(?:optimi[sz]ed|intensive|dense|less)")
 _TWO_WORDS = re.compile(r"file[^a-z0-9]+system")
@@ -106,13 +107,15 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
 
     `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
     snapshot. An unknown word, or none, is a machine: it counts, and ends, as one. Of words that name storage first and
-    a machine ("storage_instance") nobody knows what they mean: it is a machine if it ``is_used`` as one.
+    a machine ("storage_instance"), or only beside what is not known ("h100 with disk"), nobody knows what they mean: it
+    is a machine if it ``is_used`` as one.
     """
     words = _head(_words(resource_type))
     stored = list(map(_is_of_storage, words))
     if any(stored):
-        is_certain = stored[-1] or not any(map(_is_of_machines, words))
-        return STORAGE if is_certain or not is_used else MACHINE
+        is_added = not _ADDS.isdisjoint(words[1:])  # to what is not known, see `_head`
+        is_doubtful = is_added or (not stored[-1] and any(map(_is_of_machines, words)))
+        return MACHINE if is_doubtful and is_used else STORAGE
     return OTHER if _ends_in(words, _OF_OTHER) else MACHINE
 
 
