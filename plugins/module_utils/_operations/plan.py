@@ -170,9 +170,11 @@ class _Planning:
         """What a host without an entry has in another registry."""
         others = observing.other_registries(host, wanted, self._params["here"])
         for place in [] if os.path.exists(host.registry_file) else others:
-            with contextlib.suppress(RegistryError):
+            try:
                 registry = t.cast(Registry, self._registries.at(place).host(host.host))
                 yield observing.bought_elsewhere(host, place, read_entry(registry.read()))
+            except RegistryError as error:
+                yield observing.unread_elsewhere(host, str(error))
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """Nothing can be decided for the hosts of this play."""

@@ -69,6 +69,14 @@ def bought_elsewhere(host: Declaration, place: Place, entry: Entry) -> str:
     )
 
 
+def unread_elsewhere(host: Declaration, error: str) -> str:
+    """The host's entry in another registry cannot be read, so it may have bought something by that."""
+    return (
+        f"{error} That is another registry than this play's, and {host.host} may have a machine by it. Correct it."
+        f" If it is of another account, add -e provision_registry_dir={host.registry.text}."
+    )
+
+
 def offers_of(entries: t.Iterable[Entry]) -> set[str]:
     """The offers whose statuses tell what became of them."""
     return {entry.offer_id for entry in entries if not entry.is_refused}

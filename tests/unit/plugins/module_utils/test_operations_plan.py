@@ -117,6 +117,19 @@ def test_what_was_bought_without_an_inventory_is_not_bought_again_with_one(tmp_p
     assert told["plans"][0]["action"] == "buy", "the user has said which registry is meant"
 
 
+def test_an_entry_of_another_registry_that_cannot_be_read_may_have_bought(tmp_path: Path) -> None:
+    """A merge of a colleague's may have left it so; what is broken is not the same as nothing."""
+    inventory, broken = tmp_path / "inventory", tmp_path / "host_vars" / "gpu-0" / "compute_index_supply.yml"
+    inventory.mkdir()
+    broken.parent.mkdir(parents=True)
+    broken.write_text("<<<<<<< HEAD\n")
+    where = {"here": str(tmp_path), "sources": [str(inventory)], "inventory_dir": str(inventory)}
+    (refused,) = planned(tmp_path, 1, registry_dir=None, **where)["plans"]
+    assert refused["action"] == "stop" and str(broken) in refused["refusal"]
+    assert f"-e provision_registry_dir={inventory}/host_vars." in refused["refusal"]
+    assert planned(tmp_path, 1, registry_dir="host_vars", **where)["plans"][0]["action"] == "buy"
+
+
 class Places(Offers):
     """A market of the same offers at another vendor, and at two regions of the one that has the storage."""
 
