@@ -28,6 +28,13 @@ _NO_LONGER_LIVE = _GONE | _ENDING | {"failed"}
 # Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
 KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
 _OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # a part of a word, since a lost volume costs most
+# Names of what keeps data, too, or of a part of a machine: the last word alone, and only of what nobody logs in to.
+_MAY_BE_STORAGE = frozenset(
+    {
+        *("nfs", "efs", "fs", "sharedfs", "s3", "objectstore", "store", "pvc", "drive"),
+        *("ssd", "hdd", "nvme", "ceph", "lustre"),
+    }
+)
 _OF_OTHER = frozenset(  # the last word, as in "volume_snapshot"
     {
         *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
@@ -48,7 +55,7 @@ _JOINS = _ADDS | {"for", "in", "of", "on", "from"}
 _ADJECTIVE = re.compile(r"(?:storage|disk|volume)s?[^a-z0-9]*(?:optimi[sz]ed|intensive|dense|less)")
 _TWO_WORDS = re.compile(r"file[^a-z0-9]+system")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_PLURAL = re.compile(r"(?<=ss)es$|(?<=[^s])s$")
+_PLURAL = re.compile(r"(?<=ss)es$|(?<=[^sf])s$")  # an "nfs" is one
 
 
 def word(value: object) -> str | None:
@@ -107,8 +114,8 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
 
     `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
     snapshot. An unknown word, or none, is a machine: it counts, and ends, as one. Of words that name storage first and
-    a machine ("storage_instance"), or only beside what is not known ("h100 with disk"), nobody knows what they mean: it
-    is a machine if it ``is_used`` as one.
+    a machine ("storage_instance"), only beside what is not known ("h100 with disk"), or only perhaps ("nvme"), nobody
+    knows what they mean: it is a machine if it ``is_used`` as one.
     """
     words = _head(_words(resource_type))
     stored = list(map(_is_of_storage, words))
@@ -116,6 +123,8 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
         is_added = not _ADDS.isdisjoint(words[1:])  # to what is not known, see `_head`
         is_doubtful = is_added or (not stored[-1] and any(map(_is_of_machines, words)))
         return MACHINE if is_doubtful and is_used else STORAGE
+    if _ends_in(words, _MAY_BE_STORAGE):
+        return MACHINE if is_used or any(map(_is_of_machines, words)) else STORAGE
     return OTHER if _ends_in(words, _OF_OTHER) else MACHINE
 
 

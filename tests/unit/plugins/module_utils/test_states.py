@@ -99,8 +99,10 @@ MACHINES = (
 DOUBTFUL = ("storage_instance", "disk-server", "StorageNode", "gpu-storage-xlarge", "volume host")
 # Storage stands beside a word that is not known.
 BESIDE = ("h100 with disk", "8xH100_with_storage", "H100-SXM-and-volumes")
+# Names of storage, or of a part of a machine.
+PERHAPS = ("nvme", "local-SSD", "NFS", "shared_fs", "SharedFS", "objectStore", "pvc", "drives")
 KINDS = {
-    "machine": (*MACHINES, None, "", "  ", 7, ["vm"], {}, "reservation", "warp-core", "nvme", "chip", "monkey"),
+    "machine": (*MACHINES, None, "", "  ", 7, ["vm"], {}, "reservation", "warp-core", "gpu nvme", "chip", "monkey"),
     "storage": (
         *("storage", "block_disk", "Block-Disk", "block disks", "blockdisk", "BlockDisk", "filesystem", "file_system"),
         *("FileSystem", "volume", "VOLUMES", "boot_disk", "disk_of_vm", "vm_storage", "object-storage", "bucket"),
@@ -116,6 +118,7 @@ KINDS = {
         ),
         *DOUBTFUL,
         *BESIDE,
+        *PERHAPS,
     ),
     "other": (
         *("network", "Networks", "sub-net", "vpc", "ip", "IPs", "public_ip", "FloatingIP", "ip-address", "addresses"),
@@ -145,7 +148,7 @@ def test_what_is_used_as_a_machine_is_one_unless_its_word_is_certain(access: Any
     for kind, words in KINDS.items():
         for word in words:
             page = read_resource({"resource_id": "r", "resource_type": word, "access": access, "spec": spec})
-            is_doubtful = word in (*DOUBTFUL, *BESIDE)
+            is_doubtful = word in (*DOUBTFUL, *BESIDE, *PERHAPS)
             assert page["kind"] == ("machine" if is_doubtful and is_used else kind), word
             assert _states.may_be_reached(page) or not (word in DOUBTFUL and is_used)
 
@@ -158,7 +161,7 @@ def test_what_could_not_be_read_counts_as_a_machine() -> None:
 def test_only_a_known_word_for_a_machine_or_none_is_logged_in_to(word: Any) -> None:
     is_none = not isinstance(word, str) or not word.strip()
     resource = {"resource_type": word, "kind": _states.kind_of(word)}
-    assert _states.may_be_reached(resource) is (word in MACHINES or is_none)
+    assert _states.may_be_reached(resource) is (word in (*MACHINES, "gpu nvme") or is_none)
 
 
 @given(st.text() | st.none() | st.integers() | st.lists(st.text()))
