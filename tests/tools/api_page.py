@@ -86,7 +86,7 @@ says nothing of the kind, nor does "optimized" with the word before it.
 | {machines} | `machine`: it can be a host |
 | {storage}, as the last word or without a word for a machine | `storage`: never a host |
 | one of these before a word for a machine (`storage_instance`) | `machine` if it has a login or GPUs, else `storage` |
-| `nfs`, `ssd`, `drive`, `pvc`, `objectstore` and their like, last | `machine` if it has a login or GPUs, else `storage` |
+| `nfs`, `ssd`, `drive`, `objectstore` and their like, last | `machine` if it has a login or GPUs, else `storage` |
 | at the end: {other} | `other`: never a host |
 | any other word | `machine`: it counts and ends as one, but is never logged in to |
 | none | `machine`: its address decides whether it can be logged in to |

@@ -86,22 +86,22 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     order, warnings = check_order(params)
     account = params.get("account")
-    if account and account != api.account:
-        raise Failure(sending.another_account(order["offer_id"]), "invalid", **BLANK)
+    if differs := sending.another_account(order["offer_id"], account, api.account):
+        raise Failure(differs, "invalid", **BLANK)
     project = params.get("project") or "default"
     registry = _registry_of(api, params, order, project, read_only=check_mode)
     entry = _entry_of(registry, planned=bool(account))
     if entry.is_of_another_project(project):
         whose = another_project(_host_of(params, order), str(params["registry_file"]), entry.project, project)
         raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
-    order["offer_id"], terms, differs = sending.precedence(entry, order["offer_id"], _terms(params, order))
+    order["offer_id"], terms, warned = sending.precedence(entry, order["offer_id"], _terms(params, order))
     journal = _journal_of(registry, params, order, project)
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": order["offer_id"],
         "cloud_init_sha256": _sha256(order.get("cloud_init")),
         "registry": journal.where,
-        "warnings": [*warnings, *differs],
+        "warnings": [*warnings, *warned],
     }
     try:
         settle_others = functools.partial(settle, api, params)

@@ -145,8 +145,10 @@ def claimed(claim: object, host: str) -> str:
     )
 
 
-def another_account(offer_id: str) -> str:
-    """A host of the play has another token or API address than the one that was planned with."""
+def another_account(offer_id: str, planned: str | None, account: str) -> str:
+    """A host of the play has another token or API address than it was ``planned`` with; empty if it has not."""
+    if planned in (None, "", account):
+        return ""
     return (
         f"Offer {offer_id} was planned with another token or api_url than this host has. All hosts of a play use one"
         f" account: set both for all of them. {NOTHING_SENT}"
