@@ -173,15 +173,27 @@ def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[Claim]) -> None:
     """Add storage to the rows: of the hosts that registries name, else of the one that has bought its offer."""
-    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    owners = _owners_of_storage(claims)
     named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
-    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
     for item in storage:
-        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
+        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners(item))
         others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        trouble = _ONLY_NAMED.format(hosts=", ".join(others)) if others else "" if hosts else _STORAGE
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, trouble))
+        row = _row(item, hosts or others, _trouble_of_storage(hosts, others))
+        (result.storage if hosts else result.orphans).append(row)
+
+
+def _owners_of_storage(claims: t.Sequence[Claim]) -> t.Callable[[Machine], t.Sequence[Claim]]:
+    """A function that returns the claims of storage: by its id, else by the offer that has bought it."""
+    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
+    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+
+
+def _trouble_of_storage(hosts: t.Collection[str], others: t.Sequence[str]) -> str:
+    """What is odd about storage of these hosts, which the purchases of the ``others`` only name; empty for nothing."""
+    if others:
+        return _ONLY_NAMED.format(hosts=", ".join(others))
+    return "" if hosts else _STORAGE
 
 
 def _is_billed(resource: Machine) -> bool:

@@ -103,9 +103,14 @@ def _outcome(plan: Row, noted: Row, of_storage: bool, said: t.Sequence[str]) -> 
     stop = str(plan["refusal"] or (noted["msg"] if noted.get("failed") else ""))
     waits = bool(plan["storage_ends"]) and not of_storage
     is_over = (of_storage or plan["next"] in ended.NOTED) and not (stop or waits or plan["check_mode"])
-    told = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
-    lines = [] if stop else [*(said if of_storage else _lines(plan)), *told, *([] if waits else noted["storage"])]
-    return {**noted, "next": STOP if stop else STORAGE if waits else "", "stop": stop, "over": is_over, "lines": lines}
+    cost = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
+    lines = [*(said if of_storage else _lines(plan)), *cost, *([] if waits else noted["storage"])]
+    return {**noted, **_next(stop, waits), "stop": stop, "over": is_over, "lines": [] if stop else lines}
+
+
+def _next(stop: str, waits: bool) -> dict[str, str]:
+    """Which file of the role follows for a host, of which storage is still to end if it ``waits``."""
+    return {"next": STOP if stop else STORAGE if waits else ""}
 
 
 def _lines(plan: Row) -> list[str]:

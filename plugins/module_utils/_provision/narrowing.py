@@ -37,8 +37,7 @@ def narrowed(host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]) 
 
     They stay as they are if that is at several places, or at a vendor that is not known.
     """
-    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
-    if len(places) != 1 or not kept[0].vendor:
+    if not _is_at_one_place(kept):
         return Narrowing(choices)
     at_storage = tuple(_at(choice, kept[0]) for choice in choices)
     pairs = list(zip(choices, at_storage))
@@ -50,6 +49,12 @@ def narrowed(host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]) 
     return Narrowing(
         at_storage, planning_report.looks_only_at(host, shown, ids), planning_report.narrowed_to(host, shown, ids, key)
     )
+
+
+def _is_at_one_place(kept: t.Sequence[Storage]) -> bool:
+    """Whether all of it is at one vendor and region, and the vendor is known."""
+    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
+    return len(places) == 1 and bool(kept[0].vendor)
 
 
 def _at(choice: Choice, storage: Storage) -> Choice:

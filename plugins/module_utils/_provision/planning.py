@@ -344,9 +344,12 @@ def plan(
     count = Count((*_parts(cases, drafts), *others))
     drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
-    hosts = {action: [draft.host for draft in drafts if draft.action == action] for action in (STOP, LATER)}
-    stopped, later = [*failed, *hosts[STOP]], hosts[LATER]
+    stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
+
+
+def _hosts_that(action: str, drafts: t.Iterable[Plan]) -> list[str]:
+    return [draft.host for draft in drafts if draft.action == action]
 
 
 _First = tuple[Case, SearchResult, str]  # with why nothing can be bought, if that is known already

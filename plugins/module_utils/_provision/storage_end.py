@@ -36,15 +36,16 @@ def with_storage(
     if refuted := [item for item in lost if item not in api_view.unknown]:
         return stopped(one.host, _not_unknown(refuted))
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
-    account = api_view.account
-    reasons = (
-        {**_held(account.claims.values(), one.host), **_used(machines_in(account.owned), end.ids, items)}
-        if ends
-        else {}
-    )
+    reasons = _reasons(one.host, end.ids, items, api_view) if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
     return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
+
+
+def _reasons(host: str, ending: t.Collection[str], items: t.Sequence[Storage], api_view: ApiView) -> dict[str, str]:
+    """Why storage does not end although that is asked for, by its id; ``ending``: the ids of the host's machines."""
+    account = api_view.account
+    return {**_held(account.claims.values(), host), **_used(machines_in(account.owned), ending, items)}
 
 
 def of_released(
