@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._text import grouped, number_of, one_line
-from .._wording import ranges, table, usd
+from .._wording import LINE, narrow_table, ranges, usd
 from . import lease, lifetimes, ownership, protection, reaping
 from .clock import Clock
 from .entry import Entry
@@ -21,7 +21,7 @@ from .place import NOWHERE, Place
 from .reaping import LeaseState, Life, SweepLimits
 from .standing import Account
 
-_OVER = {"host": "host", "lease over since": "until", "USD/hour": "price_per_hour", "machine": "resource_id"}
+_OVER = {"host": "host", "over since (UTC)": "since", "USD/h": "price_per_hour", "machine": "resource_id"}
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,8 @@ class SweepFindings:
     def lines(self) -> list[str]:
         """For people, shortest if there is nothing to do."""
         due = self.due
-        over = [*table([item.row for item in due], _OVER), ""] if due else ["No lease is over."]
+        rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
+        over = [*narrow_table(rows, _OVER, LINE, ["host"]), ""] if due else ["No lease is over."]
         return [
             *over,
             *filter(None, (self._live(), self._endless(), self._asked(), self._over_by_name())),
