@@ -36,6 +36,10 @@ def _word(text: str | None) -> str | None:
     return ABSENT if _ABSENT.fullmatch(word) else None if _TROUBLE.fullmatch(word) else word
 
 
+# Fields of the dataclasses below, with where they are read.
+# pylint: disable=invalid-field-call
+
+
 def _numbers(*paths: str) -> t.Any:
     return field(default=None, metadata={"paths": paths, "read": _number})
 

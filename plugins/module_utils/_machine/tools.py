@@ -89,7 +89,8 @@ class _Process:
         self._began = time.monotonic()
         self._output, self._errors = (tempfile.TemporaryFile() for _name in range(2))  # noqa: SIM115 - it outlives this
         path = f"{os.environ.get('PATH', '')}:{_FURTHER_PATH}"
-        self._process = subprocess.Popen(
+        # `run_command` would wait for its end.
+        self._process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             [*_SHELL, *command.arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
