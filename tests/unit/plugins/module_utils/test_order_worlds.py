@@ -277,7 +277,8 @@ def test_a_run_beside_a_shared_registry_covers_what_its_order_names(postgresql_s
 def test_provision_and_audit_say_the_same_of_a_machine_with_a_hosts_name(
     tmp_path: Path, registry_url: str, registry: str, owns: bool
 ) -> None:
-    world = World(["gpu-1"], [], [], [], [], "", registry_url if registry == "shared" else "", tmp_path)
+    url = registry_url if registry == "shared" else ""
+    world = World(["gpu-1"], [], [], [], [], "", url=url, folder=tmp_path)
     api = AccountApi(machine(1, "gpu-1", offer_id(1)), bought={offer_id(1): status("ready")})
     folder = str(tmp_path / "host_vars") if registry == "files" else ""
     (planned,) = world.planned(api, {"gpu-1"}, registry_dir=folder)["plans"]
