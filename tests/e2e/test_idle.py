@@ -192,7 +192,7 @@ def test_a_sweep_ends_what_nobody_uses(rent: MakeProject) -> None:
     sweep("unknown: ", **soon)
     assert len(site.project.simulator.billed) == 1
     site.run("mv /run/state.json /run/supply-idle/state.json")
-    sweep("; it was idle: 8 GPUs at 0 %", **soon)
+    sweep("gpu-1: it was idle: 8 GPUs at 0 %", **soon)
     assert site.project.simulator.billed == [] and site.project.registry("gpu-1") is None
 
 

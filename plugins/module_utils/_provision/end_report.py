@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from types import MappingProxyType
 
-from .._wording import amount, usd_short
+from .._wording import amount, usd_short, wrapped
 from . import ended
 from .ending import Action, End
 from .entry import Entry
@@ -120,7 +120,7 @@ def _lines(plan: Row) -> list[str]:
         return [plan["label"]]
     checked = plan["ids"] if plan["check_mode"] else []
     ends = [f"{host}: would end {item}, {usd_short(plan['prices'].get(item))}" for item in checked]
-    return [*ends, *([f"{host}: {plan['more']}"] if plan["more"] else [])]
+    return [*ends, *(wrapped(f"{host}: {plan['more']}", indent="  ") if plan["more"] else [])]
 
 
 def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
