@@ -90,7 +90,7 @@ def measure_fleet(where: Commands, options: argparse.Namespace) -> str:
 
 
 def measure_ends(where: Commands, options: argparse.Namespace) -> str:
-    title = f"The end of machines (CPU time; registry files, plain HTTP), and what it prints on {fleet.COLUMNS} columns"
+    title = f"Ends (CPU time; registry files, plain HTTP), and what they print on {screen.COLUMNS} columns"
     rows = ends.end_rows(where, options.fleet, 2 if options.small else 40, options.rounds)
     return markdown(title, rows + ends.line_rows(where, (1,) if options.small else (2, 10)))
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import screen
 from simulator import Nowhere, Settings, Simulator
 
 from .answers import TOKEN, VULTR, VULTR_INSTANCE, Vultr
-from .fleet import FEW_HOSTS, OF_FEW, PEER, hosts_of, lines
+from .fleet import FEW_HOSTS, OF_FEW, PEER, hosts_of
 from .measure import Commands, Usage, in_turn, ratio
 from .server import Server
 from .sweep import write
@@ -56,15 +57,9 @@ def end_rows(commands: Commands, counts: Sequence[int], peer_hosts: int, rounds:
 def line_rows(commands: Commands, counts: Sequence[int]) -> list[Row]:
     """What the playbook prints on a terminal."""
     return [
-        Row(f"printed with {hosts_of(hosts)}", [printed(end(commands, hosts, PLAYBOOK).output)], "lines", "", goal)
+        Row(f"printed with {hosts_of(hosts)}", [screen.lines(end(commands, hosts, PLAYBOOK).output)], "lines", "", goal)
         for hosts, goal in ((hosts, LINES.get(hosts, "")) for hosts in counts)
     ]
-
-
-def printed(output: str) -> int:
-    """How many lines of a terminal it takes; a line of the recap counts once."""
-    text, recap, rows = output.partition("\nPLAY RECAP ")
-    return lines(text) + len(f"{recap}{rows}".splitlines())
 
 
 def end(commands: Commands, hosts: int, way: str) -> Usage:
