@@ -122,7 +122,7 @@ def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject) -> No
     (purchase,) = project.simulator.purchases
     assert purchase.offer is offers[1] and purchase.request["resource_name"] == HOST
     assert states(project) == ["deleted"] and project.registry(HOST) is None
-    assert f"decommission_hosts={HOST}" in run.text and "USD 1.20 in 1h" in run.text
+    assert f"decommission_hosts={HOST}" in run.text and "USD 1.20/h, 1.20 in 1h" in run.text
     assert published["contradicted"] == ["vocabulary", "post-ids"]
     of_life = {"post-time", "post-moment", "post-answer", "sold", "boot-time", "lets-in", "listed", "running-price"}
     of_life |= {"names", "sync", "states", "progress", "ssh-port", "end-answer", "end-time", "deleted-read"}
