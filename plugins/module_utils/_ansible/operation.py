@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import copy
-import textwrap
 import typing as t
 from dataclasses import dataclass, field
+
+from .._wording import COLUMNS, wrapped
 
 if t.TYPE_CHECKING:
     from .._api.client import ApiError
@@ -24,7 +25,6 @@ Checked = t.TypeVar("Checked")
 AS_MODULE = "_as_module"
 
 _MARK = "[WARNING]: "  # what Ansible puts before a warning
-_COLUMNS = 80
 
 
 class Failure(Exception):
@@ -62,10 +62,7 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
 
 def folded(warning: str) -> str:
     """A warning in lines of a screen, as Ansible shows it. From 2.19 on Ansible breaks no line of it."""
-    lines = textwrap.wrap(
-        f"{_MARK}{warning}", _COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
-    return "\n".join(lines).removeprefix(_MARK)
+    return "\n".join(wrapped(f"{_MARK}{warning}", COLUMNS, "    ")).removeprefix(_MARK)
 
 
 @dataclass(frozen=True)
