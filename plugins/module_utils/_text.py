@@ -45,6 +45,9 @@ def number_of(value: t.Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+TRUE = ("true", "yes", "on", "1", "y", "t")  # what Ansible takes for true, in small letters
+
+
 def text_of(value: t.Any) -> str:
     """What a person may have written as a text, without blanks around it; empty for nothing."""
     return "" if value is None else str(value).strip()

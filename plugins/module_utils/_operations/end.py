@@ -29,6 +29,7 @@ from .._provision.spending import Bill
 from .._provision.standing import Account, doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
+from .._text import grouped
 from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
 from ._unlisted import List, Listing, ask_with_links, read_by_id
@@ -216,10 +217,9 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
 
 def _left_out_of_ssh(plans: t.Iterable[t.Mapping[str, t.Any]], noted: t.Mapping[str, Result]) -> list[str]:
     """Take the hosts whose entries have ended out of ssh's configurations; what fails is a warning."""
-    over: dict[Place, list[str]] = {}
-    for plan in filter(lambda plan: noted[plan["host"]].get("has_ended"), plans):
-        over.setdefault(place_of(plan["registry"]), []).append(plan["host"])
-    return [text for place, hosts in over.items() for text in leave_out_of_ssh(hosts, place)]
+    over = (plan for plan in plans if noted[plan["host"]].get("has_ended"))
+    places = grouped((place_of(plan["registry"]), plan["host"]) for plan in over)
+    return [text for place, hosts in places.items() for text in leave_out_of_ssh(hosts, place)]
 
 
 def _machines_ended(

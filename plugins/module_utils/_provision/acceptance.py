@@ -12,14 +12,14 @@ import hashlib
 import json
 import typing as t
 from dataclasses import dataclass
-from textwrap import wrap
 
 from .._machine.wanted import LEVELS, least_version, thresholds_of
 from .._moments import seconds_of, utc
-from .._text import LONGEST_LINE, printable
-from .._wording import LINE
+from .._text import LONGEST_LINE, TRUE, printable, text_of
+from .._wording import wrapped
 from .entry import Entry
 from .messages import joined
+from .spending import Bill, dollars
 
 Row = t.Mapping[str, t.Any]
 UNSOUND = "unsound"  # the error class of an attempt whose machine did not pass
@@ -30,15 +30,15 @@ MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
 SECONDS = {"health": 180, "load": 660, "burnin": 3660}
 _RANKS = ("ok", "unknown", "degraded", "bad")
 _EXPECTED = ("min_driver", "min_cuda", "thresholds")
-_TRUE, _FALSE = ("true", "yes", "on", "1", "y", "t"), ("none", "", "false", "no", "off", "0", "n", "f")
+_FALSE = ("none", "", "false", "no", "off", "0", "n", "f")
 
 
 def read_level(value: object, wrong: list[str]) -> str:
     """The level of ``provision_verify``; empty for no test, and the first one for true, as earlier versions had it."""
-    word = "" if value is None else str(value).strip().lower()
-    if word not in (*LEVELS, *_TRUE, *_FALSE):
+    word = text_of(value).lower()
+    if word not in (*LEVELS, *TRUE, *_FALSE):
         wrong.append(f"provision_verify must be none, {', '.join(LEVELS)}, true or false.")
-    return word if word in LEVELS else LEVELS[0] if word in _TRUE else ""
+    return word if word in LEVELS else LEVELS[0] if word in TRUE else ""
 
 
 def read_expected(value: object, wrong: list[str]) -> dict[str, t.Any]:
@@ -147,7 +147,8 @@ def lines(reports: t.Iterable[Report]) -> list[str]:
 
 def _lines(report: Report) -> list[str]:
     reasons = [reason for test in report.tests for reason in test.reasons]
-    return [f"{report.host}: {report.verdict}", *(f"  {part}" for reason in reasons for part in wrap(reason, LINE - 2))]
+    parts = (part for reason in reasons for part in wrapped(f"  {reason}", indent="  "))
+    return [f"{report.host}: {report.verdict}", *parts]
 
 
 def trouble(reports: t.Iterable[Report]) -> str:
@@ -161,8 +162,8 @@ def trouble(reports: t.Iterable[Report]) -> str:
 
 def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.Any]:
     """The evidence against a machine: its offer, its tests, what it has cost (USD), and a digest of all the rest."""
-    begin = seconds_of(entry.journaled_at)
     price = entry.price_per_hour
+    bill = Bill("", report.host, "", price_per_hour=price, begin=seconds_of(entry.journaled_at), end=now)
     whole: dict[str, t.Any] = {
         "host": report.host,
         "offer_id": entry.offer_id or plan["offer_id"],
@@ -171,7 +172,7 @@ def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.A
         "bought_at": entry.journaled_at,
         "tested_at": utc(now),
         "price_per_hour": price,
-        "cost_so_far": None if price is None or begin is None else round(max(now - begin, 0) / 3600 * price, 4),
+        "cost_so_far": dollars(bill.cost(0.0, now)) if bill.is_known(now) else None,
         "verdict": report.verdict,
         "machines": [test.row for test in report.tests],
     }

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._machine.ssh_config import UNREADABLE
-from .._text import number_of, printable
+from .._text import TRUE, number_of, printable
 from .._wording import duration
 from . import lease as leases
 from .acceptance import read_expected, read_level
@@ -281,7 +281,7 @@ DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
 
 def truth(value: t.Any) -> bool:
     """A boolean, also where it came as a text (surveys, ``-e name=true``)."""
-    return value.strip().lower() in ("true", "yes", "on", "1", "y", "t") if isinstance(value, str) else bool(value)
+    return value.strip().lower() in TRUE if isinstance(value, str) else bool(value)
 
 
 def _count(name: str, value: t.Any, wrong: list[str], least: int = 0) -> int:

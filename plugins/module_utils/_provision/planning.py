@@ -102,6 +102,11 @@ class SearchResult:
         return SearchResult.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
 
 
+def _where(row: t.Mapping[str, t.Any]) -> tuple[str, str]:
+    """The vendor and the region of an offer, or of an attempt; empty for one that has none."""
+    return str(row.get("vendor") or ""), str(row.get("region") or "")
+
+
 @dataclass(frozen=True)
 class Case:
     """One host, with all that is known of it.
@@ -133,18 +138,12 @@ class Case:
     @property
     def unsound(self) -> frozenset[tuple[str, str]]:
         """The pairs of vendor and region of machines that did not pass their test."""
-        tried = (one for one in self.attempts if one.get("error_class") == UNSOUND)
-        return frozenset((str(one.get("vendor") or ""), str(one.get("region") or "")) for one in tried)
+        return frozenset(_where(one) for one in self.attempts if one.get("error_class") == UNSOUND)
 
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
         """The offers, but for those of vendors whose quota is used up, or where a machine did not pass its test."""
         vendors, places = self.without_quota, self.unsound
-        return [
-            offer
-            for offer in offers
-            if offer.get("vendor") not in vendors
-            and (str(offer.get("vendor") or ""), str(offer.get("region") or "")) not in places
-        ]
+        return [offer for offer in offers if offer.get("vendor") not in vendors and _where(offer) not in places]
 
     @property
     def verifies(self) -> str:
