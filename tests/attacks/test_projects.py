@@ -47,9 +47,11 @@ def test_two_projects_want_the_same_offers(account: StandIn, make: Make) -> None
         assert len(flat) == len(set(flat)), f"a machine has two owners: {owned}"
         assert set(flat) == {machine.resource_id for machine in account.machines}, "somebody's machine is forgotten"
     for (name, host), ids in owned.items():
-        # A machine without a name may be anybody's: who was told that somebody was faster may stop, but takes nothing.
+        # A machine without a name may be anybody's, and so may one whose vendor has kept no name of this project yet:
+        # who was told that somebody was faster may stop then, but takes nothing.
+        may_stop = host in unnamed or not any(owned[name, other] for other in named)
         with check(f"{host} of {name}"):
-            assert len(ids) == 1 or (host in unnamed and not ids)
+            assert len(ids) == 1 or (may_stop and not ids)
             assert bool(ids) != failed(second[name], host), failures(second[name], host)
     with check("names"):
         names = [purchase.name for purchase in account.purchases]
