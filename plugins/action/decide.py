@@ -29,8 +29,8 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._memory import Memory
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._snapshot import RegistrySnapshot
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT, ORPHAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import DELETE, GONE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import (
@@ -489,9 +489,9 @@ class ActionModule(InProcessAction):
         registries = self._registries()
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
         folders = [registries.place(host, self._task.args) for host in hosts]
-        memory = Memory(registries, folders)
+        snapshot = RegistrySnapshot(registries, folders)
         registries.close()
-        registered = {host: list(groups) for host, groups in memory.hosts().items()}
+        registered = {host: list(groups) for host, groups in snapshot.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in inventory}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
         return {
@@ -499,13 +499,13 @@ class ActionModule(InProcessAction):
             "matched": patterns.hosts(asked) if asked else [],
             "known": inventory,
             "registered": registered,
-            "broken": memory.warnings(),
-            "ungrouped": memory.warnings(without=inventory),
+            "broken": snapshot.warnings(),
+            "ungrouped": snapshot.warnings(without=inventory),
             "troubles": self._hosts.troubles_of(lambda host: host in near),
             "others": self._hosts.troubles_of(lambda host: host not in near),
             "unreadable": self._hosts.unreadable,
-            "several": _several(memory, further),
-            "elsewhere": [name for name, _entry in memory.beside()],
+            "several": _several(snapshot, further),
+            "elsewhere": [name for name, _entry in snapshot.beside()],
             "prefix": hosts[0]["prefix"] if hosts else "",
             "by_name": not (folders and folders[0]),
             **self._asked_beside(task_vars),
@@ -540,7 +540,7 @@ class ActionModule(InProcessAction):
         """The rows that stand for the hosts which only registries know."""
         with contextlib.closing(self._registries()) as registries:
             rows = {registries.place(row, self._task.args): row for row in reversed(self._stand_ins())}
-            return {host: rows[place] for place, host, _entry in Memory(registries, rows).all()}
+            return {host: rows[place] for place, host, _entry in RegistrySnapshot(registries, rows).all()}
 
     def _rows_of(self, hosts: list[str], task_vars: Variables) -> dict[str, dict[str, t.Any]]:
         """The rows of hosts, but for those whose registry cannot be told.
@@ -747,9 +747,9 @@ def _covered(machines: t.Mapping[str, t.Collection[str]], ids: set[str]) -> list
     return [host for host, item in machines.items() if item and ids.issuperset(item)]
 
 
-def _several(memory: Memory, hosts: t.Container[str]) -> list[str]:
+def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
     """Those of these hosts that several registries know."""
-    counted = Counter(host for _place, host, _entry in memory.all() if host in hosts)
+    counted = Counter(host for _place, host, _entry in snapshot.all() if host in hosts)
     return [host for host, count in counted.items() if count > 1]
 
 

@@ -78,7 +78,7 @@ class _Sample:
     load: float  # above which the machine is in use
 
 
-def judge(look: Readings) -> Activity:
+def activity_of(look: Readings) -> Activity:
     """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
     until, complaint = None, ""
     try:

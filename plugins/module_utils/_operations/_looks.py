@@ -22,32 +22,36 @@ from .._provision.ownership import Machine
 from .._provision.place import Place, SharedProject
 from .._provision.standing import Account
 from .._registry._protocol import Registry, RegistryError, anew, end_with
-from ._memory import Memory, leave_out_of_ssh
 from ._registries import Registries
+from ._snapshot import RegistrySnapshot, leave_out_of_ssh
 from ._unlisted import read_by_id
 from .offer_status import offer_statuses
 
 
-def looked(api: SupplyApi, registries: Registries, memory: Memory, machines: t.Collection[Machine]) -> MissingLook:
+def looked(
+    api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, machines: t.Collection[Machine]
+) -> MissingLook:
     """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
-    known = [entry for _host, entry in memory.known()]
+    known = [entry for _host, entry in snapshot.known()]
     at = registries.clock()  # before anything is read by its id
     return MissingLook.of(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
 
 
-def all_projects(registries: Registries, places: t.Iterable[Place], memory: Memory) -> Memory:
-    """The memory of all projects of the shared registry, so that what is missing in each may be noted."""
-    beside = dict.fromkeys(SharedProject(project) for project, _entry in memory.elsewhere())
-    return Memory(registries, [*places, *beside]) if beside else memory
+def all_projects(registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot) -> RegistrySnapshot:
+    """A snapshot of all projects of the shared registry, so that what is missing in each may be noted."""
+    beside = dict.fromkeys(SharedProject(project) for project, _entry in snapshot.elsewhere())
+    return RegistrySnapshot(registries, [*places, *beside]) if beside else snapshot
 
 
-def note(api: SupplyApi, params: Params, memory: Memory, look: MissingLook, leave: t.Container[str] = ()) -> Looked:
-    """Note what follows from the look, for all hosts of the memory but those to ``leave``."""
+def note(
+    api: SupplyApi, params: Params, snapshot: RegistrySnapshot, look: MissingLook, leave: t.Container[str] = ()
+) -> Looked:
+    """Note what follows from the look, for all hosts of the snapshot but those to ``leave``."""
     with contextlib.closing(Registries.of(params, lambda: api.ahead, read_only=False)) as registries:
-        noting = _Noting(api, registries, memory, look)
-        for place, host, entry in missing.of_others(memory.all(), leave):
+        noting = _Noting(api, registries, snapshot, look)
+        for place, host, entry in missing.of_others(snapshot.all(), leave):
             noting.note(place, host, entry)
-        for place, name, entry in memory.strays():
+        for place, name, entry in snapshot.strays():
             noting.note_stray(place, name, entry)
         return Looked(tuple(noting.noted), tuple(noting.troubles))
 
@@ -55,16 +59,16 @@ def note(api: SupplyApi, params: Params, memory: Memory, look: MissingLook, leav
 class _Noting:
     """What one look notes."""
 
-    def __init__(self, api: SupplyApi, registries: Registries, memory: Memory, look: MissingLook) -> None:
-        self._registries, self._memory, self._look = registries, memory, look
+    def __init__(self, api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, look: MissingLook) -> None:
+        self._registries, self._snapshot, self._look = registries, snapshot, look
         self.noted: list[Noted] = []
         self.troubles: list[tuple[MissingStep, str]] = []
-        entries = [*(entry for _place, _host, entry in memory.all()), *memory.stray_entries().values()]
+        entries = [*(entry for _place, _host, entry in snapshot.all()), *snapshot.stray_entries().values()]
         self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
 
     @cached_property
     def _account(self) -> Account:
-        return Account.of(self._memory.claims(), refreshed(self._look.machines, self._look.read))
+        return Account.of(self._snapshot.claims(), refreshed(self._look.machines, self._look.read))
 
     def note(self, place: Place, host: str, entry: Entry) -> None:
         """Note what follows for one host."""

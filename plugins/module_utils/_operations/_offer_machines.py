@@ -13,7 +13,7 @@ from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Look
-from .._provision.ownership import Claim
+from .._provision.ownership import OwnershipClaim
 from .._provision.purchase import UNSEEN, OfferLook, Past, told_apart, whose_by_name
 from ._unlisted import read_by_id
 
@@ -21,7 +21,11 @@ _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
 
 def asked_apart(
-    api: SupplyApi, past: Past, offer_look: OfferLook, of_offer: tuple[str, t.Collection[str]], noted: t.Iterable[Claim]
+    api: SupplyApi,
+    past: Past,
+    offer_look: OfferLook,
+    of_offer: tuple[str, t.Collection[str]],
+    noted: t.Iterable[OwnershipClaim],
 ) -> OfferLook:
     """`told_apart` by the account's list; the same if that cannot be read."""
     with contextlib.suppress(ApiError):

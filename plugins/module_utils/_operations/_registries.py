@@ -25,8 +25,8 @@ from .._provision.place import NOWHERE, Place, SharedProject, place_of
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage
 from .._registry import _postgresql
+from .._registry._folder import registry_dir
 from .._registry._pins import pin
-from .._registry._place import registry_dir
 from .._registry._postgresql import Database
 from .._registry._protocol import Registry, RegistryError, run_of
 from .._registry._shared import Read, late_of, take_late

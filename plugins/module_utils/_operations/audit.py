@@ -19,12 +19,12 @@ from .._provision.auditing import expected, under_deletion
 from .._provision.entry import all_storage
 from .._provision.machines import refreshed
 from .._provision.missing import Looked
-from .._provision.ownership import Claim, with_unnoted
+from .._provision.ownership import OwnershipClaim, with_unnoted
 from .._provision.storage import priced
-from ._leases import Sweeps
+from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note
-from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, reading_registries
+from ._snapshot import RegistrySnapshot, nameable, named_claim
 from ._unlisted import read_by_id
 from .settle import settle
 
@@ -39,30 +39,32 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         raise Failure("An audit is about the whole account: leave --limit out.", "invalid")
     places = registries.places(params)
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
-    memory, machines = Memory(registries, places.values()), _machines(api)
-    look, noted = looked(api, registries, memory, machines), Looked()
+    snapshot, machines = RegistrySnapshot(registries, places.values()), _machines(api)
+    look, noted = looked(api, registries, snapshot, machines), Looked()
     if params["settle"] and not check_mode:
-        noted = note(api, params, all_projects(registries, places.values(), memory), look)
-        memory = Memory(registries, places.values())
+        noted = note(api, params, all_projects(registries, places.values(), snapshot), look)
+        snapshot = RegistrySnapshot(registries, places.values())
     registered = set(filter(places.get, places))
     names = expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
-    claims = _claims(memory, nameable(params, places), names.claims)
-    billed = priced(refreshed(machines, look.read), all_storage(memory.known()))
+    claims = _claims(snapshot, nameable(params, places), names.claims)
+    billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
     found = compare(billed, claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)
-    found.note_buying(memory.known())
-    found.note_missing(memory.known(), look, time.time())
-    leased = [(place, host, entry) for place, host, entry in memory.all() if entry.ends_at]
+    found.note_buying(snapshot.known())
+    found.note_missing(snapshot.known(), look, time.time())
+    leased = [(place, host, entry) for place, host, entry in snapshot.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
     leases = sorted(ends, key=lambda each: each[:2])
-    unswept = Sweeps(registries).warnings(place for place, _host, _entry in leased)
+    unswept = LastSweeps(registries).warnings(place for place, _host, _entry in leased)
     trouble = audit_report.trouble(found, fail_on_orphans=params["fail_on_orphans"])
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
         "lines": audit_report.lines(found, leases),
-        "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings(), *noted.problems]), trouble),
+        "trouble": messages.joined(
+            *dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble
+        ),
         "warnings": [*settled.told, *noted.told(), *unswept],
     }
 
@@ -79,14 +81,14 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     resource_id = given("end_resource_id", params["resource_id"], _input.check_uuid)
     reason = given("end_reason", params["reason"], orphans.check_reason)
     places = registries.places(params)
-    memory = Memory(registries, places.values())
-    if unread := messages.joined(*dict.fromkeys([*params["troubles"], *memory.warnings()])):
+    snapshot = RegistrySnapshot(registries, places.values())
+    if unread := messages.joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):
         raise Failure(orphans.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
     try:
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
         raise Failure.of(error, "Nothing was ended.", **BLANK_ORPHAN) from None
-    claims, strays = _claims(memory, nameable(params, places), []), memory.stray_entries()
+    claims, strays = _claims(snapshot, nameable(params, places), []), snapshot.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
     if objection := orphans.objection(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
@@ -95,9 +97,11 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     return {**BLANK_ORPHAN, "ended": found, "lines": [messages.described([machine]), message]}
 
 
-def _claims(memory: Memory, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[Claim]) -> list[Claim]:
+def _claims(
+    snapshot: RegistrySnapshot, named: t.Iterable[t.Mapping[str, t.Any]], names: t.Iterable[OwnershipClaim]
+) -> list[OwnershipClaim]:
     """What registries note; and the names of hosts that have no registry and declare something, or are expected."""
-    return with_unnoted(memory.claims(), [*map(named_claim, named), *names])
+    return with_unnoted(snapshot.claims(), [*map(named_claim, named), *names])
 
 
 ORPHAN = on_api(SupplyApi, orphan, steps.ORPHAN, BLANK_ORPHAN)

@@ -73,7 +73,7 @@ def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Re
     seen = side_by_side(lambda job: one.answer_of(api, job["resource_id"], retries=0), jobs)
     listing = Listing(api)
 
-    def judge(pair: tuple[Params, t.Any]) -> tuple[str, Result]:
+    def outcome_of(pair: tuple[Params, t.Any]) -> tuple[str, Result]:
         job, answer = pair
         facts = deleting.unsaid(answers[job["resource_id"]])
         try:
@@ -82,7 +82,7 @@ def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Re
             return job["resource_id"], failure.result
         return job["resource_id"], deleting.looked(facts, text, job["wait"])
 
-    return dict(side_by_side(judge, list(zip(jobs, seen))))
+    return dict(side_by_side(outcome_of, list(zip(jobs, seen))))
 
 
 DELETE = on_api(SupplyApi, delete, steps.DELETE, BLANK)

@@ -21,17 +21,17 @@ from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
 from .._provision.machines import created_of, machines_among, refreshed
-from .._provision.ownership import Claim
+from .._provision.ownership import OwnershipClaim
 from .._provision.place import NOWHERE, Place, place_of
-from .._provision.reaping import LastLook, Sweep, Turn
+from .._provision.reaping import LastLook, SweptHost, Turn
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import Account, doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
 from .._text import grouped
-from ._memory import Memory, leave_out_of_ssh, named_claim
 from ._registries import Registries, with_registries
+from ._snapshot import RegistrySnapshot, leave_out_of_ssh, named_claim
 from ._unlisted import List, Listing, ask_with_links, read_by_id
 from .delete_resource import PAUSE
 from .offer_status import offer_statuses
@@ -53,23 +53,23 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             [end_report.row(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts], decided
         )
     places = registries.places(params)
-    memory = Memory(registries, places.values())
-    asked = [endings.asked(host, _entry(host, places[host["host"]], memory), places[host["host"]]) for host in hosts]
+    snapshot = RegistrySnapshot(registries, places.values())
+    asked = [endings.asked(host, _entry(host, places[host["host"]], snapshot), places[host["host"]]) for host in hosts]
     forget = {resource_id.strip().lower() for resource_id in params["forget"]}
-    seen = _seen(api, asked, _others(params, places, memory), forget)
+    seen = _seen(api, asked, _others(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
     ends = []
     for raw, one in zip(hosts, asked):
         place, look, is_checked = places[one.host], None, endings.is_checked(raw, check_mode)
-        trouble = _trouble(raw, one, place, registries, params, memory)
+        trouble = _trouble(raw, one, place, registries, params, snapshot)
         found = endings.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen, forget))
-        sweep = reaping.read_sweep(raw, place.text, clock.here)
+        sweep = reaping.read_swept_host(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
-        found = storage_end.with_storage(one, found, memory.storage_of(place, one.host), seen, forget)
+        found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen, forget)
         ends.append(end_report.row(raw, one.entry, place, found, look, api.ahead, is_checked))
-    return {**_decided(ends, decided), "warnings": memory.warnings(without=places)}
+    return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
 
 
 def _decided(ends: t.Sequence[Result], decided: t.Sequence[str]) -> Result:
@@ -79,22 +79,27 @@ def _decided(ends: t.Sequence[Result], decided: t.Sequence[str]) -> Result:
 
 
 def _trouble(
-    raw: t.Mapping[str, t.Any], one: EndRequest, place: Place, registries: Registries, params: Params, memory: Memory
+    raw: t.Mapping[str, t.Any],
+    one: EndRequest,
+    place: Place,
+    registries: Registries,
+    params: Params,
+    snapshot: RegistrySnapshot,
 ) -> str:
     """Why nothing ends for a host, by its registry; empty if it may."""
     reasons = (
         str(raw.get("trouble") or ""),
         endings.fault_of(raw),
-        memory.trouble(place, one.host),
+        snapshot.trouble(place, one.host),
         one.entry.held_by and endings.being_bought(one.host, one.entry.held_by),
         registries.left_behind(raw, params, one.entry.offer_id),
-        memory.foreign(place, one.host, str(raw["project"])),
+        snapshot.foreign(place, one.host, str(raw["project"])),
     )
     return next(filter(None, reasons), "")
 
 
 def _reaped(
-    one: EndRequest, sweep: Sweep, found: End, clock: Clock, place: Place, registries: Registries, check_mode: bool
+    one: EndRequest, sweep: SweptHost, found: End, clock: Clock, place: Place, registries: Registries, check_mode: bool
 ) -> tuple[End, LastLook | None]:
     """What ends of a host since its time is over: what it is now, not what the sweep has read.
 
@@ -113,7 +118,7 @@ def _reaped(
 
 
 def _looked(
-    one: EndRequest, sweep: Sweep, created: float | None, clock: Clock, store: Store, check_mode: bool
+    one: EndRequest, sweep: SweptHost, created: float | None, clock: Clock, store: Store, check_mode: bool
 ) -> LastLook:
     """The last look, noted; once more if another run changes the entry meanwhile. Raises RegistryError."""
     registry = store.host(one.host)
@@ -144,19 +149,19 @@ def _ended_by_another(host: str, offer_id: str, store: Store) -> Bill | None:
     return endings.ended_by_another(host, offer_id, store.ledger(store.now() - _RECENT).bills)
 
 
-def _entry(raw: t.Mapping[str, t.Any], place: Place, memory: Memory) -> Entry:
+def _entry(raw: t.Mapping[str, t.Any], place: Place, snapshot: RegistrySnapshot) -> Entry:
     # Without a registry there may still be what an earlier role of this run, or an earlier job, has given to the host.
-    return memory.entry(place, raw["host"]) if place else read_entry(raw["known"])
+    return snapshot.entry(place, raw["host"]) if place else read_entry(raw["known"])
 
 
-def _others(params: Params, places: t.Mapping[str, Place], memory: Memory) -> list[Claim]:
+def _others(params: Params, places: t.Mapping[str, Place], snapshot: RegistrySnapshot) -> list[OwnershipClaim]:
     """What hosts claim that are not asked about: of the same registries, and of the inventory where names count."""
     named = [named_claim(host) for host in params["inventory"] if host["host"] not in places]
-    return memory.claims(without=places) + named
+    return snapshot.claims(without=places) + named
 
 
 def _seen(
-    api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[Claim], forget: t.Collection[str]
+    api: SupplyApi, asked: t.Sequence[EndRequest], others: t.Sequence[OwnershipClaim], forget: t.Collection[str]
 ) -> ApiView:
     """What the API says of the hosts, in as few requests as it takes."""
     own = [one.claim for one in asked]

@@ -15,7 +15,7 @@ from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
 from .._provision.extending import Extension, TimeRequest
 from .._registry._protocol import Registry, RegistryError, anew
-from ._leases import Sweeps
+from ._last_sweeps import LastSweeps
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
@@ -52,7 +52,7 @@ def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mod
         "lines": extending.lines(rows),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
         "extended": rows,
-        "warnings": Sweeps(registries).warnings(places.values()),
+        "warnings": LastSweeps(registries).warnings(places.values()),
     }
 
 

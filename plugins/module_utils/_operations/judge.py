@@ -28,8 +28,8 @@ from .._provision.rounds import Judged, Released
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
-from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
+from ._snapshot import RegistrySnapshot, bring_ssh_up_to_date
 from ._unlisted import read_by_id
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
@@ -79,11 +79,11 @@ class _Observer:
 
     def _holders(self, host: str) -> dict[str, str]:
         """The other hosts that hold resources, by the ids of these."""
-        return holders_of(self._memory.claims(without={host}), host)
+        return holders_of(self._snapshot.claims(without={host}), host)
 
     @cached_property
-    def _memory(self) -> Memory:
-        return Memory(self._registries, (place_of(plan["registry"]) for plan in self._plans))
+    def _snapshot(self) -> RegistrySnapshot:
+        return RegistrySnapshot(self._registries, (place_of(plan["registry"]) for plan in self._plans))
 
     @cached_property
     def machines(self) -> list[Json] | None:

@@ -14,7 +14,7 @@ from .._api.client import SupplyApi
 from .._provision import messages
 from .._provision.naming import (
     NAMED_ACTIONS,
-    Part,
+    PatternPart,
     added,
     elsewhere,
     left_out,
@@ -34,7 +34,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
     Raises Failure (invalid): nothing happens.
     """
-    parts = [Part(part["text"], tuple(part["hosts"])) for part in params["parts"]]
+    parts = [PatternPart(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)
     hosts = within([*params["matched"], *made], params["limited"])

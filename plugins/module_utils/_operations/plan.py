@@ -35,7 +35,7 @@ from .._provision import (
 )
 from .._provision.ceilings import AccountPrices
 from .._provision.clock import Clock
-from .._provision.counted import Part, State
+from .._provision.counted import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
@@ -43,18 +43,18 @@ from .._provision.machines import refreshed
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
 from .._provision.observing import Observed
-from .._provision.ownership import Claim
+from .._provision.ownership import OwnershipClaim
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
-from ._leases import Sweeps
+from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note
-from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries, with_registries
 from ._searches import Searches, told, waits
+from ._snapshot import RegistrySnapshot, bring_ssh_up_to_date
 from ._unlisted import read_by_id
 from .offer_status import offer_statuses
 from .settle import settle
@@ -89,7 +89,7 @@ class _Planning:
         self._registries = registries
         self._params = params
         self._check_mode = check_mode
-        self._sweeps = Sweeps(registries)
+        self._sweeps = LastSweeps(registries)
         self._without_offer: list[str] = []
         self._has_looked_again = self._has_noted = False
 
@@ -98,26 +98,26 @@ class _Planning:
         hosts = [self._declared(raw) for raw in self._params["hosts"]]
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
-        memory = self._memory(hosts)
-        observed = _observe(self._api, hosts, memory, self._params["attempts"])
+        snapshot = self._snapshot(hosts)
+        observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
         self._without_offer = observed.account.without_offer
         late = [] if self._has_looked_again else self._late(observed.account)
         if late and not self._registries.read_only:  # the registry says something else now
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
-        cases = [lifetimes.timed(self._case(host, observed, memory), clock) for host in hosts]
-        seen = self._looked(cases, observed.account, memory)
+        cases = [lifetimes.timed(self._case(host, observed, snapshot), clock) for host in hosts]
+        seen = self._looked(cases, observed.account, snapshot)
         warnings = [*late, *seen.told({host.host for host in hosts})]
         if seen.changes_sums and not self._has_looked_again:
             return self.again(warnings, BLANK)
-        plans = self._planned(cases, observed.account, memory, clock, warnings)
+        plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
         if waiting:
             return {**BLANK, "waits": True, **waiting}
         plans = told(plans, self._params)
-        changed = any((self._noted(cases, memory, clock), seen.noted))
+        changed = any((self._noted(cases, snapshot, clock), seen.noted))
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
-        warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else memory)
+        warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
         answer = self._answer(plans, cases, observed.statuses, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
@@ -184,39 +184,39 @@ class _Planning:
 
     # What registry and API say
 
-    def _memory(self, hosts: t.Sequence[Declaration]) -> _Known:
-        memory, params = _Known(self._registries, hosts), self._params
+    def _snapshot(self, hosts: t.Sequence[Declaration]) -> _PlannedSnapshot:
+        snapshot, params = _PlannedSnapshot(self._registries, hosts), self._params
         for raw, host in zip(params["hosts"], hosts):
             reasons = (
-                memory.foreign(host.registry, host.host, host.project),
+                snapshot.foreign(host.registry, host.host, host.project),
                 planning_report.ANOTHER_REGISTRY
                 if raw["registry_fingerprint"] != params["registry_fingerprint"]
                 else "",
-                self._registries.left_behind(raw, params, memory.of(host).offer_id),
+                self._registries.left_behind(raw, params, snapshot.of(host).offer_id),
             )
-            memory.refuse(host.host, next(filter(None, reasons), ""))
-        return memory
+            snapshot.refuse(host.host, next(filter(None, reasons), ""))
+        return snapshot
 
     def _late(self, account: Account) -> list[str]:
         """Note what freed claims have bought after all; a warning for each."""
         with _as_failures():
             return self._registries.take_late(account.unclaimed, functools.partial(read_by_id, self._api))
 
-    def _case(self, host: Declaration, observed: Observed, memory: _Known) -> Case:
+    def _case(self, host: Declaration, observed: Observed, snapshot: _PlannedSnapshot) -> Case:
         """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""
-        entry, trouble = observed.entries[host.host], memory.trouble(host.registry, host.host)
+        entry, trouble = observed.entries[host.host], snapshot.trouble(host.registry, host.host)
         if trouble:
             stands = planning.stopped(f"{trouble} {NOTHING_SENT}")
         else:
             stands = standing(host, entry, observed.status(host), observed.account)
-        kept = memory.storage_of(host.registry, host.host)
+        kept = snapshot.storage_of(host.registry, host.host)
         case = Case(host, entry, stands, self._params["attempts"].get(host.host) or (), kept)
         if case.adopts_offer:
             with contextlib.suppress(ApiError):
                 return case.fitting(self._api.offer(case.adopts_offer))
         return case
 
-    def _looked(self, cases: t.Sequence[Case], account: Account, memory: _Known) -> Looked:
+    def _looked(self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot) -> Looked:
         """Note once what machines are missing, found again or gone, if the account was listed to buy something.
 
         A host whose machine has ended by its offer's own status is free by its plan. Raises Failure.
@@ -224,9 +224,12 @@ class _Planning:
         if any((self._registries.read_only, self._has_noted, account.is_unlisted)):
             return Looked()
         self._has_noted = True
-        look, known = looked(self._api, self._registries, memory, account.resources), t.cast(Memory, memory)
+        look, known = (
+            looked(self._api, self._registries, snapshot, account.resources),
+            t.cast(RegistrySnapshot, snapshot),
+        )
         if ceilings.is_of_account(case.host for case in cases):
-            known = all_projects(self._registries, [case.host.registry for case in cases], memory)
+            known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
         result = note(self._api, self._params, known, look, planning.voided(cases))
         if result.uncounted:
             raise Failure(f"{result.uncounted} {NOTHING_SENT}", "unavailable")
@@ -235,20 +238,20 @@ class _Planning:
     # What is decided
 
     def _planned(
-        self, cases: t.Sequence[Case], account: Account, memory: _Known, clock: Clock, warnings: list[str]
+        self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
-        parts, unread = memory.parts(self._params["others"])
-        unreadable = [case.host.host for case in cases if memory.trouble(case.host.registry, case.host.host)]
+        parts, unread = snapshot.parts(self._params["others"])
+        unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         return planning.plan(
             cases,
             Searches(self._api, warnings).of,
             {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
-            taken=memory.taken(case.entry for case in cases),
-            others=[*parts, *(Part(host, None, State.UNREAD) for host in unreadable)],
+            taken=snapshot.taken(case.entry for case in cases),
+            others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],
             unread=unread,
             failed=self._params["failed"],
             now=clock.now(),
-            account=_account_prices(account, cases, memory),
+            account=_account_prices(account, cases, snapshot),
             spent=self._spent(cases, clock.now()),
         )
 
@@ -273,12 +276,12 @@ class _Planning:
 
     # What follows
 
-    def _noted(self, cases: t.Sequence[Case], memory: _Known, clock: Clock) -> bool:
+    def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool:
         """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure."""
         if self._registries.read_only:
             return False
         with _as_failures():
-            changed = memory.note(cases, clock)
+            changed = snapshot.note(cases, clock)
         for case in cases:
             self._registries.pin(case.host.registry, case.host.host, case.entry)
         return changed
@@ -297,9 +300,9 @@ class _Planning:
         plans: t.Sequence[Plan],
         statuses: t.Mapping[str, Json],
         clock: Clock,
-        memory: Memory | None,
+        snapshot: RegistrySnapshot | None,
     ) -> t.Iterator[str]:
-        """What people must know; ``memory``: None if a registry has changed since it was read."""
+        """What people must know; ``snapshot``: None if a registry has changed since it was read."""
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
         yield from () if is_quote else self._key_warnings(plans, hosts)
@@ -310,7 +313,7 @@ class _Planning:
         yield from planning.still_kept(cases, plans)
         yield from self._sweeps.warnings(lifetimes.unwatched(cases, plans))
         yield from lifetimes.warnings(cases, plans, statuses, clock)
-        yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), memory)
+        yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), snapshot)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
         yield from (
@@ -381,7 +384,7 @@ class _Planning:
         }
 
 
-class _Known(Memory):
+class _PlannedSnapshot(RegistrySnapshot):
     """What the registries say: of the hosts that are planned, and of all others in their folders."""
 
     def __init__(self, registries: Registries, hosts: t.Sequence[Declaration]) -> None:
@@ -412,7 +415,7 @@ class _Known(Memory):
         """Offers that are spoken for: what an entry names its host has, or may still buy."""
         return observing.spoken_for([*(entry for _name, entry in self.others()), *planned])
 
-    def parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[Part], list[str]]:
+    def parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[CeilingPart], list[str]]:
         """What further hosts of the play cost, and those of which that is unknown.
 
         A shared registry knows all that is billed in its projects, and that is what its users mean.
@@ -450,15 +453,17 @@ class _Known(Memory):
         return True
 
 
-def _observe(api: Market, hosts: t.Sequence[Declaration], memory: _Known, attempts: observing.Attempts) -> Observed:
+def _observe(
+    api: Market, hosts: t.Sequence[Declaration], snapshot: _PlannedSnapshot, attempts: observing.Attempts
+) -> Observed:
     """All that is asked before anything is decided: entries, the statuses of their offers, the account's machines.
 
     Machines that decide, or of which it is not certain that they are a host's, are read by their ids.
     """
-    entries = {host.host: memory.of(host) for host in hosts}
+    entries = {host.host: snapshot.of(host) for host in hosts}
     statuses = offer_statuses(api, observing.offers_of(entries.values()))
     claims = [ownership.claim_of(h.host, h.name, entries[h.host], by_name=h.by_name or h.adopt) for h in hosts]
-    claims += [ownership.noted_claim(name, entry) for name, entry in memory.others()] + memory.further()
+    claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.others()] + snapshot.further()
     observed = Observed(entries, statuses, Account.of(claims, None))
     if any(observing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
         observed = _with_account(api, claims, hosts, observed, attempts)
@@ -468,7 +473,7 @@ def _observe(api: Market, hosts: t.Sequence[Declaration], memory: _Known, attemp
 
 def _with_account(
     api: Market,
-    claims: t.Sequence[Claim],
+    claims: t.Sequence[OwnershipClaim],
     hosts: t.Sequence[Declaration],
     observed: Observed,
     attempts: observing.Attempts,
@@ -488,11 +493,11 @@ def _with_account(
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
 
 
-def _account_prices(account: Account, cases: t.Sequence[Case], memory: _Known) -> AccountPrices:
+def _account_prices(account: Account, cases: t.Sequence[Case], snapshot: _PlannedSnapshot) -> AccountPrices:
     """What is billed on the account, or is being bought by others than these hosts."""
     if account.machines is None:
         return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
-    entries = [*memory.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
+    entries = [*snapshot.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
     entries += [item for case in cases for item in case.left_entries]
     buying = {case.entry.offer_id for case in cases if case.buys}
     return ceilings.account_prices(account.resources, entries, buying)

@@ -34,13 +34,13 @@ from .._probe.assumptions import (
 from .._probe.exchanges import Exchange, Exchanges, Finding, items_in, lines_of, named_by_path
 from .._probe.recording import redacted
 from .._provision import probing
-from .._provision.ownership import Claim
+from .._provision.ownership import OwnershipClaim
 from .._provision.place import Place
 from .._provision.spending import Bill
 from .._registry._protocol import RegistryError
 from .._version import VERSION
-from ._memory import Memory
 from ._registries import Registries, reading_registries
+from ._snapshot import RegistrySnapshot
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
 MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all
@@ -140,8 +140,8 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     """Each assumption with its verdict, as data and as lines; and, if asked for, a recording. Raises Failure."""
     file = _checked(params["recording"], params["here"])
     places = list(registries.places(params).values())
-    memory = Memory(registries, places)
-    wished = dict(pair for claim in memory.claims() for pair in _wishes(claim))
+    snapshot = RegistrySnapshot(registries, places)
+    wished = dict(pair for claim in snapshot.claims() for pair in _wishes(claim))
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
     if not any(exchange.is_success for exchange in api.exchanges):
@@ -162,7 +162,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         "changed": writes,
         "probe": _published(clean, len(api.exchanges) + len(hosts)),
         "lines": lines_of(clean, api.exchanges, len(hosts), len(life), params["recording"] if writes else ""),
-        "warnings": memory.warnings(),
+        "warnings": snapshot.warnings(),
     }
 
 
@@ -172,7 +172,7 @@ def _lived(log: str) -> list[Exchange]:
     return [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
 
 
-def _wishes(claim: Claim) -> t.Iterator[tuple[str, str]]:
+def _wishes(claim: OwnershipClaim) -> t.Iterator[tuple[str, str]]:
     """The names that were asked for, by machine."""
     for key in claim.resource_ids:
         yield key, claim.name

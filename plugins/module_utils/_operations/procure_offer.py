@@ -33,15 +33,15 @@ from .._provision.entry import Entry, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ordered import Order
-from .._provision.ownership import Claim, holders_of
+from .._provision.ownership import OwnershipClaim, holders_of
 from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (
     ANSWERED_NO,
     PHASE_OF_ERROR,
     Do,
+    NextStep,
     OfferLook,
     Past,
-    Step,
     Why,
     asks_the_clock,
     asks_the_list,
@@ -58,9 +58,9 @@ from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from .._wording import usd
 from ._journal import Journal
-from ._memory import noted_beside
 from ._offer_machines import OfferMachines, asked_apart
 from ._registries import Registries, this_run
+from ._snapshot import noted_beside
 from .settle import Settling, settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
@@ -84,29 +84,29 @@ BLANK: Result = {
 
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
-    order, warnings = check_order(params)
+    body, warnings = checked_body(params)
     account = params.get("account")
-    if differs := sending.another_account(order["offer_id"], account, api.account):
+    if differs := sending.another_account(body["offer_id"], account, api.account):
         raise Failure(differs, "invalid", **BLANK)
     project = params.get("project") or "default"
-    registry = _registry_of(api, params, order, project, read_only=check_mode)
+    registry = _registry_of(api, params, body, project, read_only=check_mode)
     entry = _entry_of(registry, planned=bool(account))
     if entry.is_of_another_project(project):
-        whose = another_project(_host_of(params, order), str(params["registry_file"]), entry.project, project)
+        whose = another_project(_host_of(params, body), str(params["registry_file"]), entry.project, project)
         raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
-    order["offer_id"], terms, warned = sending.precedence(entry, order["offer_id"], _terms(params, order))
-    journal = _journal_of(registry, params, order, project)
+    body["offer_id"], terms, warned = sending.precedence(entry, body["offer_id"], _terms(params, body))
+    journal = _journal_of(registry, params, body, project)
     facts: Result = {
         **copy.deepcopy(BLANK),
-        "offer_id": order["offer_id"],
-        "cloud_init_sha256": _sha256(order.get("cloud_init")),
+        "offer_id": body["offer_id"],
+        "cloud_init_sha256": _sha256(body.get("cloud_init")),
         "registry": journal.where,
         "warnings": [*warnings, *warned],
     }
     try:
         settle_others = functools.partial(settle, api, params)
         noted = functools.partial(noted_beside, params)
-        return _Purchase(api, order, facts, terms, journal, check_mode, settle_others, noted).settle()
+        return _Purchase(api, body, facts, terms, journal, check_mode, settle_others, noted).run()
     finally:
         journal.close()
 
@@ -114,17 +114,17 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
 # What the user gave
 
 
-def check_order(params: Params) -> tuple[Json, list[str]]:
+def checked_body(params: Params) -> tuple[Json, list[str]]:
     """The body of POST /procure_offer, with only what the user gave, and warnings. Raises Failure (invalid)."""
     warnings: list[str] = []
-    order: Json = {
+    body: Json = {
         "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
         "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], ssh_key.check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
         warnings = given("cloud_init", params["cloud_init"], user_data.check_user_data)
-        order["cloud_init"] = params["cloud_init"]
-    return {**order, **{name: params[name] for name in ("resource_name", "cluster_name") if params[name]}}, warnings
+        body["cloud_init"] = params["cloud_init"]
+    return {**body, **{name: params[name] for name in ("resource_name", "cluster_name") if params[name]}}, warnings
 
 
 def _price(params: Params, name: str) -> float | None:
@@ -132,7 +132,7 @@ def _price(params: Params, name: str) -> float | None:
     return given(name, params.get(name), _input.check_price)
 
 
-def _terms(params: Params, order: Json) -> Terms:
+def _terms(params: Params, body: Json) -> Terms:
     """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
     # A module's process does not see that Ansible was killed, so it sends nothing again.
@@ -144,13 +144,13 @@ def _terms(params: Params, order: Json) -> Terms:
         procure_timeout=given("procure_timeout", params["procure_timeout"], _input.check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
         repeats=Repeats(returns, resends, http.FIRST_PAUSE, http.LONGEST_PAUSE),
-        host=_host_of(params, order),
+        host=_host_of(params, body),
         listed_before=frozenset(params.get("listed_before") or ()),
     )
 
 
-def _host_of(params: Params, order: Json) -> str:
-    return str(params.get("host") or order.get("resource_name", ""))
+def _host_of(params: Params, body: Json) -> str:
+    return str(params.get("host") or body.get("resource_name", ""))
 
 
 def _sha256(text: str | None) -> str | None:
@@ -164,20 +164,20 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
     return read_entry(None)
 
 
-def _journal_of(registry: Registry | None, params: Params, order: Json, project: str) -> Journal:
+def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
     facts = dict(params.get("note") or {})
-    if "resource_name" in order:
-        facts["provision_resource_name"] = order["resource_name"]
+    if "resource_name" in body:
+        facts["provision_resource_name"] = body["resource_name"]
     if project != "default":
         facts["provision_project"] = project
-    return Journal(registry, order["offer_id"], facts, Order.of(order, params["api_token"], facts))
+    return Journal(registry, body["offer_id"], facts, Order.of(body, params["api_token"], facts))
 
 
-def _registry_of(api: Market, params: Params, order: Json, project: str, *, read_only: bool) -> Registry | None:
+def _registry_of(api: Market, params: Params, body: Json, project: str, *, read_only: bool) -> Registry | None:
     """The memory of the host, None if the user keeps none. Raises Failure."""
     limits = Ceilings(_price(params, "max_total_price_per_hour"), _price(params, "max_account_price_per_hour"))
-    file, url, host = params.get("registry_file"), params.get("registry_url"), _host_of(params, order)
+    file, url, host = params.get("registry_file"), params.get("registry_url"), _host_of(params, body)
     has_total = limits.max_total_price_per_hour is not None
     if refusal := sending.registry_refusal(file=bool(file), url=bool(url), host=host, has_total=has_total):
         raise Failure(f"{refusal} {NOTHING_SENT}", "invalid", **BLANK)
@@ -195,25 +195,25 @@ class _Purchase:
     def __init__(
         self,
         api: Market,
-        order: Json,
+        body: Json,
         facts: Result,
         terms: Terms,
         journal: Journal,
         check_mode: bool,
         settle_others: t.Callable[..., Settling],
-        noted: t.Callable[[], t.Iterable[Claim]],
+        noted: t.Callable[[], t.Iterable[OwnershipClaim]],
     ) -> None:
         self._api = api
         self._noted = noted
         self._settle_others = settle_others
-        self._order = order
-        self._offer_id: str = order["offer_id"]
+        self._body = body
+        self._offer_id: str = body["offer_id"]
         self._facts = facts
         self._terms = terms
         self._journal = journal
         self._check_mode = check_mode
         self._parent = os.getppid()
-        names = [order[key] for key in ("resource_name", "cluster_name") if key in order]
+        names = [body[key] for key in ("resource_name", "cluster_name") if key in body]
         self._past = Past(by_name=journal.where is None, named=bool(names))
         self._story = purchase_report.Story(self._offer_id, self._past, " or ".join(names), journal.where)
         self._machines = OfferMachines(api, self._offer_id, names, terms.listed_before)
@@ -223,7 +223,7 @@ class _Purchase:
         self._looked = self._has_reread = self._has_settled = False
         self._uncertain = ""  # what counts in a ceiling, and whose outcome nobody could find out
 
-    def settle(self) -> Result:
+    def run(self) -> Result:
         """Look, and do what follows, until there is an end to report."""
         self._open()
         while True:
@@ -326,7 +326,7 @@ class _Purchase:
             self._do_not_send(self._objection(sending.orphaned(self._offer_id), "unavailable"))
             return None
         try:
-            answer = self._api.procure(self._order, timeout=self._terms.procure_timeout)
+            answer = self._api.procure(self._body, timeout=self._terms.procure_timeout)
         except ApiError as error:
             self._not_made(error)
             return None
@@ -465,11 +465,11 @@ class _Purchase:
         self._knows(made=True)
         self._tells(reason=answer["error"])
         is_known = self._machines.failed_at_once(answer["resource_ids"])
-        return self._end(Step(Do.REJECTED, Why.FAILED) if is_known else Step(Do.UNKNOWN, Why.UNLISTED))
+        return self._end(NextStep(Do.REJECTED, Why.FAILED) if is_known else NextStep(Do.UNKNOWN, Why.UNLISTED))
 
     # Ends
 
-    def _end(self, step: Step) -> Result:
+    def _end(self, step: NextStep) -> Result:
         """The result of an end. Raises Failure for all that are no machine of ours."""
         if step.do is Do.EXISTING:
             return self._existing()
@@ -489,13 +489,13 @@ class _Purchase:
         facts = {**self._facts, "outcome": step.do.value, "resource_ids": list(ending.ids), "changed": changed}
         raise Failure(ending.msg, ending.error_class, **{**facts, **ending.answer})
 
-    def _checked(self, step: Step) -> Step:
+    def _checked(self, step: NextStep) -> NextStep:
         """The end of a purchase that came to nothing, if it is still this run's once the looks at it are over."""
         if sending.needs_claim(step, self._past, self._machines.billed):
             self._check_held()
         return unless_overtaken(self._past, step)
 
-    def _told(self, step: Step) -> purchase_report.Story:
+    def _told(self, step: NextStep) -> purchase_report.Story:
         """All that the message of an end is made of."""
         price, unknown = self._facts["price_per_hour"], step.do is Do.UNKNOWN
         return dataclasses.replace(
@@ -608,9 +608,9 @@ class _Purchase:
     def _bought(self, outcome: str, facts: Result) -> Result:
         """The result of a purchase that was made or, in check mode, would be made."""
         offer: t.Mapping[str, t.Any] = facts["offer"]
-        order = self._order
+        body = self._body
         after: Result = {
-            "offer_id": order["offer_id"],
+            "offer_id": body["offer_id"],
             "status": facts["status"],
             "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
             "contract_type": offer["contract_type"],
@@ -619,17 +619,17 @@ class _Purchase:
             "price_per_hour": facts["price_per_hour"],
             "resource_ids": facts["resource_ids"],
             "cloud_init_sha256": facts["cloud_init_sha256"],
-            **{name: order[name] for name in ("resource_name", "cluster_name") if name in order},
+            **{name: body[name] for name in ("resource_name", "cluster_name") if name in body},
         }
         verb = "would be bought" if outcome == "planned" else "was bought"
         return {
             **facts,
             "changed": True,
             "outcome": outcome,
-            "msg": f"Offer {order['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
+            "msg": f"Offer {body['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
             "diff": {
                 "before_header": "machine (none)",
-                "after_header": f"machine (offer {order['offer_id']})",
+                "after_header": f"machine (offer {body['offer_id']})",
                 "before": {},
                 "after": after,
             },

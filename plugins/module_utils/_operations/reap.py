@@ -24,10 +24,10 @@ from .._provision.reaping import SweepLimits
 from .._provision.standing import Account
 from .._provision.sweeping import Host, SweepFindings
 from .._registry._protocol import RegistryError
-from ._leases import Sweeps
+from ._last_sweeps import LastSweeps
 from ._looks import looked, note
-from ._memory import Memory, nameable, named_claim
 from ._registries import Registries, with_registries
+from ._snapshot import RegistrySnapshot, nameable, named_claim
 from .settle import settle
 
 BLANK: Result = {
@@ -51,10 +51,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         raise Failure(f"{error} Nothing was ended.", "invalid") from None
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
-    memory, machines = Memory(registries, places.values()), api.resources()
-    noted = Looked() if check_mode else note(api, params, memory, looked(api, registries, memory, machines))
-    memory = Memory(registries, places.values()) if noted.noted else memory
-    sweep_findings = _found(registries, params, places, memory, machines)
+    snapshot, machines = RegistrySnapshot(registries, places.values()), api.resources()
+    noted = Looked() if check_mode else note(api, params, snapshot, looked(api, registries, snapshot, machines))
+    snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
+    sweep_findings = _found(registries, params, places, snapshot, machines)
     *able, left = sweeping.playable(sweep_findings.due, sweep_findings.watched, params["unreadable"])
     (due, odd), (watched, others) = (sweeping.limited(item, params["own"], limits) for item in able)
     if not check_mode:
@@ -64,10 +64,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     trouble = [
         *(
             *params["troubles"],
-            *memory.warnings(),
+            *snapshot.warnings(),
             *noted.problems,
             *sweep_findings.trouble,
-            *_unswept(registries, memory),
+            *_unswept(registries, snapshot),
         ),
         *(why for _host, why in (*left, *odd, *others)),
     ]
@@ -79,7 +79,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         ],
         "hosts": [item.host for item, _limits in (*due, *watched)],
         "batches": reaping.batches(len(due), params["forks"]),
-        "kept": [place.text for place in kept if not memory.has_trouble(place)],
+        "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
@@ -97,24 +97,24 @@ def _found(
     registries: Registries,
     params: Params,
     places: t.Mapping[str, Place],
-    memory: Memory,
+    snapshot: RegistrySnapshot,
     machines: t.Sequence[Json],
 ) -> SweepFindings:
     by_name = nameable(params, places)
-    account = Account.of([*memory.claims(), *map(named_claim, by_name)], machines)
+    account = Account.of([*snapshot.claims(), *map(named_claim, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
-    known = filter(None, (sweeping.of_entry(*item, account, clock, limits, protects) for item in memory.all()))
+    known = filter(None, (sweeping.of_entry(*item, account, clock, limits, protects) for item in snapshot.all()))
     named = (sweeping.of_name(item, account, clock) for item in by_name)
     return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 
-def _unswept(registries: Registries, memory: Memory) -> t.Iterator[str]:
+def _unswept(registries: Registries, snapshot: RegistrySnapshot) -> t.Iterator[str]:
     """The projects beside these, of the shared registry, in which leases are over that no sweep enforces."""
-    over = sweeping.projects_over(memory.elsewhere(), registries.clock())
+    over = sweeping.projects_over(snapshot.elsewhere(), registries.clock())
     for project in over:
-        if Sweeps(registries).trouble(SharedProject(project), refused=False):
+        if LastSweeps(registries).trouble(SharedProject(project), refused=False):
             yield sweeping.project_unswept(project)
 
 

@@ -17,8 +17,8 @@ from .._provision.place import Place, SharedProject
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
-from ._memory import Memory, bring_ssh_up_to_date
 from ._registries import Registries
+from ._snapshot import RegistrySnapshot, bring_ssh_up_to_date
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 
@@ -49,10 +49,10 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
     rows = moving.sharing(params["hosts"])
     of_rows = [registries.folder(row, params) for row in rows]
     folders = list(dict.fromkeys(filter(None, of_rows)))
-    memory = Memory(registries, folders)
-    hosts, stay = moving.hosts_to_move(rows, of_rows, memory.all())
-    trouble += [*memory.warnings(), *stay]
-    readable = [host for host in hosts if not memory.trouble(registries.folder(host, params), str(host["host"]))]
+    snapshot = RegistrySnapshot(registries, folders)
+    hosts, stay = moving.hosts_to_move(rows, of_rows, snapshot.all())
+    trouble += [*snapshot.warnings(), *stay]
+    readable = [host for host in hosts if not snapshot.trouble(registries.folder(host, params), str(host["host"]))]
     lines = [line for host in readable for line in _tried(_moved, trouble, host, registries, params, check_mode)]
     yield from lines
     if lines and not check_mode:

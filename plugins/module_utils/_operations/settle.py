@@ -23,7 +23,7 @@ from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.machines import ids_in
-from .._provision.ownership import Claim, holders_of
+from .._provision.ownership import OwnershipClaim, holders_of
 from .._provision.place import Place
 from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, phase_in_words, whose_by_name
 from .._provision.sending import Note, leaves_storage, note_of
@@ -31,9 +31,9 @@ from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
 from ._journal import Journal
-from ._memory import noted_in
 from ._offer_machines import asked_apart
 from ._registries import Registries
+from ._snapshot import noted_in
 from ._unlisted import read_by_id, side_by_side
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
@@ -80,7 +80,7 @@ def settle(
 
 
 _Answer = tuple[str, str]  # for `Settling.of`
-_Noted = t.Callable[[], t.Iterable[Claim]]  # what the registry of the place notes
+_Noted = t.Callable[[], t.Iterable[OwnershipClaim]]  # what the registry of the place notes
 
 
 def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) -> _Answer | None:

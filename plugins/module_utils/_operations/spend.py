@@ -16,8 +16,8 @@ from .._provision import messages, spending_report
 from .._provision.place import Place
 from .._provision.spending import Ledger, since_of, spent
 from .._registry._protocol import RegistryError
-from ._memory import Memory, nameable
 from ._registries import Registries, together
+from ._snapshot import RegistrySnapshot, nameable
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 
@@ -65,7 +65,7 @@ def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> 
 
 def _projects_beside(registries: Registries, places: t.Iterable[Place]) -> list[str]:
     """The projects of the shared registry that own machines and are not counted."""
-    return sorted({project for project, _entry in Memory(registries, filter(_is_shared, places)).elsewhere()})
+    return sorted({project for project, _entry in RegistrySnapshot(registries, filter(_is_shared, places)).elsewhere()})
 
 
 def _is_shared(place: Place) -> bool:

@@ -16,7 +16,7 @@ from .ending import told_by_name
 from .entry import Entry
 from .missing import MissingLook
 from .missing import rows as missing_rows
-from .ownership import Claim, Machine, Owners, OwnershipProof
+from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .spending import HOUR, cost, dollars
 from .validity import VALID_TO
 
@@ -41,7 +41,7 @@ class Expected:
 
     hosts: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[OwnershipClaim, ...] = ()
 
 
 def expected(
@@ -60,7 +60,7 @@ def expected(
     prefix = next((str(item.get("prefix") or "") for item in inventory if item["host"] == "localhost"), "")
     machines = tuple(name if name.startswith(prefix) else prefix + name for name in hosts)
     unregistered = [pair for pair in zip(hosts, machines) if not (is_shared or pair[0] in registered)]
-    return Expected(hosts, machines, tuple(Claim(host, name, by_name=True) for host, name in unregistered))
+    return Expected(hosts, machines, tuple(OwnershipClaim(host, name, by_name=True) for host, name in unregistered))
 
 
 @dataclass
@@ -149,7 +149,9 @@ class Audit:
         }
 
 
-def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: t.Container[str], now: float) -> Audit:
+def audit(
+    resources: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim], inventory: t.Container[str], now: float
+) -> Audit:
     """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
     machines, storage, claims = ownership.apart(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
@@ -171,7 +173,7 @@ def audit(resources: t.Iterable[Machine], claims: t.Iterable[Claim], inventory: 
     return result
 
 
-def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[Claim]) -> None:
+def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage to the rows: of the hosts that registries name, else of the one that has bought its offer."""
     owners = _owners_of_storage(claims)
     named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
@@ -182,7 +184,7 @@ def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequenc
         (result.storage if hosts else result.orphans).append(row)
 
 
-def _owners_of_storage(claims: t.Sequence[Claim]) -> t.Callable[[Machine], t.Sequence[Claim]]:
+def _owners_of_storage(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
     """A function that returns the claims of storage: by its id, else by the offer that has bought it."""
     by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
     by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
@@ -213,7 +215,7 @@ def _note_machine(
         rows.append(_row(machine, owner.hosts, near.odd(machine, owner)))
 
 
-def _note_runs(rows: t.Iterable[Row], claims: t.Iterable[Claim]) -> None:
+def _note_runs(rows: t.Iterable[Row], claims: t.Iterable[OwnershipClaim]) -> None:
     """Add the runs that have claimed machines for their hosts."""
     runs = {claim.host: claim.run for claim in claims}
     for row in rows:
@@ -259,7 +261,7 @@ def _doubts_of_host(
 class _Near:
     """Claims that are about the same offer or name as a machine which they do not prove."""
 
-    def __init__(self, claims: t.Iterable[Claim]) -> None:
+    def __init__(self, claims: t.Iterable[OwnershipClaim]) -> None:
         claims = list(claims)
         self._by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.offer_id)
         self._by_name = grouped((claim.name, claim) for claim in claims)
@@ -290,7 +292,7 @@ class _Near:
         return ending.OTHER_OFFER.format(offer_id=machine["offer_id"]) if is_odd else ""
 
 
-def _gone(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> t.Iterator[Row]:
+def _gone(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> t.Iterator[Row]:
     """What hosts claim by id and is gone, or not listed at all."""
     listed = {machine["resource_id"]: machine for machine in machines}
     for claim in claims:

@@ -14,7 +14,7 @@ from .._moments import END, UNKNOWN, calendar
 from .._text import grouped, number_of
 from .._wording import amount, ranges, usd
 from . import ownership
-from .counted import Count, Part, State
+from .counted import CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import Entry, all_storage
 from .messages import NOTHING_SENT, some
@@ -77,8 +77,8 @@ class AccountPrices:
     ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
     """
 
-    registered: tuple[Part, ...] = ()
-    foreign: tuple[Part, ...] = ()
+    registered: tuple[CeilingPart, ...] = ()
+    foreign: tuple[CeilingPart, ...] = ()
     unreadable: str = ""
 
 
@@ -91,7 +91,7 @@ def account_prices(
     ``buying``: the offers that the play goes on to buy.
     """
     purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
-    noted = {mark: Part.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
+    noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.
     listed, stored = _marks_of_machines(owned), set(map(ownership.id_of, owned))
@@ -100,15 +100,17 @@ def account_prices(
         for host, entry in purchases
         if entry.offer_id not in buying and not (stored if entry.storage_of else listed) & _marks(entry)
     ]
-    parts = [_listed(machine, noted) for machine in owned] + [Part.of_entry(host, entry) for host, entry in unlisted]
+    parts = [_listed(machine, noted) for machine in owned] + [
+        CeilingPart.of_entry(host, entry) for host, entry in unlisted
+    ]
     parts += _storage_beside(purchases, listed, stored)
-    return AccountPrices(tuple(parts), tuple(map(Part.of_machine, foreign)))
+    return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)))
 
 
-def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[Part]:
+def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
     """Storage that the list leaves out, of machines that it has: their listed prices do not include it."""
     return [
-        Part(label_of(host, item.resource_id), item.price_per_hour)
+        CeilingPart(label_of(host, item.resource_id), item.price_per_hour)
         for host, entry in purchases
         for item in entry.storage
         if not item.kept_since and item.resource_id not in stored and listed & _marks(entry)
@@ -116,7 +118,7 @@ def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], 
 
 
 def _owned_and_foreign(
-    machines: t.Iterable[Machine], noted: t.Mapping[str, Part]
+    machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]
 ) -> tuple[list[Machine], list[Machine]]:
     """The billed machines that have a mark which registries have ``noted``, and the others."""
     billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
@@ -124,7 +126,7 @@ def _owned_and_foreign(
     return owned, [machine for machine in billed if not noted.keys() & _marks_of(machine)]
 
 
-def _listed(machine: Machine, noted: t.Mapping[str, Part]) -> Part:
+def _listed(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
     """A host's machine at the price that it has now; what is listed is not missing."""
     mark = next(item for item in (ownership.id_of(machine), ownership.offer_of(machine)) if item in noted)
     return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
@@ -145,14 +147,14 @@ def _marks_of(machine: Machine) -> set[str]:
 
 def costs_of_others(
     facts: t.Mapping[str, t.Any], known: t.Mapping[str, Entry], *, has_registry: bool
-) -> tuple[list[Part], list[str]]:
+) -> tuple[list[CeilingPart], list[str]]:
     """What further hosts of the play cost, and those of which that is unknown.
 
     ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
     registries, by hosts.
     """
     unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
-    parts = [Part(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
+    parts = [CeilingPart(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
     parts += of_entries((name, known[name]) for name in unseen if name in known)
     return parts, [] if has_registry else [name for name in unseen if name not in known]
 
@@ -162,9 +164,9 @@ def _is_unseen(fact: t.Any, entry: Entry | None) -> bool:
     return fact is None or (entry is not None and entry.is_missing)
 
 
-def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[Part]:
+def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
     """What hosts with these entries cost."""
-    return [Part.of_entry(host, entry) for host, entry in entries if entry.names_purchase]
+    return [CeilingPart.of_entry(host, entry) for host, entry in entries if entry.names_purchase]
 
 
 def in_a_slice(host: Declaration, template: str) -> list[str]:
@@ -193,7 +195,9 @@ def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
     return any(host.max_account_price_per_hour != UNLIMITED for host in hosts)
 
 
-def of_account(max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[Part]) -> Allowance:
+def of_account(
+    max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[CeilingPart]
+) -> Allowance:
     """The ceiling of the account, with what the hosts of the play would buy."""
     if max_account_price_per_hour == UNLIMITED:
         return Allowance()
@@ -269,10 +273,10 @@ class Month:
         return Count(tuple(_share(*key, parts) for key, parts in shares.items() if any(cost for cost, _since in parts)))
 
 
-def _share(state: State, host: str, parts: t.Sequence[tuple[int, float | None]]) -> Part:
+def _share(state: State, host: str, parts: t.Sequence[tuple[int, float | None]]) -> CeilingPart:
     """What a host costs in a month, of one state."""
     begun = [since for _millionths, since in parts if since is not None]
-    return Part(host, cents(sum(millionths for millionths, _since in parts)), state, min(begun, default=None))
+    return CeilingPart(host, cents(sum(millionths for millionths, _since in parts)), state, min(begun, default=None))
 
 
 def month_of(now: float) -> tuple[str, float, float]:

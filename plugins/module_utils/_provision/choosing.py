@@ -17,7 +17,7 @@ from .._text import number_of, text_of
 from .._wording import usd
 from . import allocation
 from .allocation import Offer
-from .sums import UNLIMITED, price_that_counts
+from .sums import UNLIMITED, highest_known_price
 
 Spec = t.Mapping[str, t.Any]
 
@@ -67,7 +67,7 @@ def prices_that_count(looks: t.Iterable[Offer]) -> dict[str, float | None]:
     prices: dict[str, float | None] = {}
     for offer in looks:
         offer_id = offer["offer_id"]
-        prices[offer_id] = price_that_counts(prices.get(offer_id), offer["price_per_hour"])
+        prices[offer_id] = highest_known_price(prices.get(offer_id), offer["price_per_hour"])
     return prices
 
 

@@ -26,7 +26,7 @@ from .._wording import usd
 from . import ownership
 from .machines import Machine
 from .messages import described
-from .purchase import Do, OfferLook, Past, Step, Why, is_put_off
+from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
 OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
@@ -71,7 +71,7 @@ def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
     return replace(past, sends=1, refused=refused, put_off=is_put_off(refused))
 
 
-def settled(step: Step, offer_look: OfferLook) -> str:
+def settled(step: NextStep, offer_look: OfferLook) -> str:
     """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
 
     It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send

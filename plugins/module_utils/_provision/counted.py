@@ -42,7 +42,7 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Part:
+class CeilingPart:
     """A host, or a machine that no host owns, in a ceiling.
 
     ``cost``: USD per hour (of a month: USD), None if unknown. ``since``: seconds since the epoch, None if unknown or
@@ -55,7 +55,7 @@ class Part:
     since: float | None = None
 
     @classmethod
-    def of_entry(cls, host: str, entry: Entry) -> Part:
+    def of_entry(cls, host: str, entry: Entry) -> CeilingPart:
         """What a registry says of a host that owns or buys something."""
         if entry.is_missing:
             return cls(host, entry.price_per_hour, State.MISSING, seconds_of(entry.missing_since))
@@ -63,7 +63,7 @@ class Part:
         return cls(host, entry.price_per_hour, state, seconds_of(entry.journaled_at))
 
     @classmethod
-    def of_machine(cls, machine: t.Mapping[str, t.Any], state: State = State.UNOWNED) -> Part:
+    def of_machine(cls, machine: t.Mapping[str, t.Any], state: State = State.UNOWNED) -> CeilingPart:
         """A machine as the API lists it."""
         name, number = machine.get("name"), str(machine.get("resource_id") or "a machine without an id")
         named = f"{name} ({number})" if name else number
@@ -74,7 +74,7 @@ class Part:
 class Count:
     """All parts of a ceiling, with those that do not count."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[CeilingPart, ...] = ()
 
     @property
     def sum(self) -> Sum:
@@ -107,14 +107,14 @@ class Count:
         return " ".join(f"{word}: {_listed(parts)}." for word, parts in said if parts)
 
 
-def _listed(parts: t.Sequence[Part]) -> str:
+def _listed(parts: t.Sequence[CeilingPart]) -> str:
     few = len(parts) <= _FEW
     ordered = (part for state in State for part in parts if part.state is state)
     alike = grouped(((part.state, part.cost, part if few else None), part) for part in ordered)
     return "; ".join(map(_told, alike.values()))
 
 
-def _told(alike: t.Sequence[Part]) -> str:
+def _told(alike: t.Sequence[CeilingPart]) -> str:
     """Parts of one state and one cost."""
     first, names = alike[0], ranges(part.name for part in alike)
     most = _MOST_UNOWNED if first.state is State.UNOWNED else len(names)
@@ -124,7 +124,7 @@ def _told(alike: t.Sequence[Part]) -> str:
     return f"{', '.join(names[:most])}{rest} {times}{each} ({first.state.value}{_since(alike)})"
 
 
-def _since(alike: t.Sequence[Part]) -> str:
+def _since(alike: t.Sequence[CeilingPart]) -> str:
     moments = {part.since for part in alike if part.since is not None}
     if not moments:
         return ""

@@ -19,7 +19,7 @@ from . import ownership
 from .entry import Entry
 from .holdings import linked_to
 from .messages import described, ids_of
-from .ownership import Claim, Machine, Owned, OwnershipProof, machines_in, unowned
+from .ownership import Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
 from .standing import Account, Status, brought_with, look_at, storage_bought
 from .storage import Storage
 
@@ -72,10 +72,10 @@ class EndRequest:
     is_swept: bool = False
 
     @property
-    def claim(self) -> Claim:
+    def claim(self) -> OwnershipClaim:
         """What the host says that it owns."""
         if self.resource_id and self.entry.is_empty:
-            return Claim(self.host, self.name, resource_ids=frozenset({self.resource_id}))
+            return OwnershipClaim(self.host, self.name, resource_ids=frozenset({self.resource_id}))
         return ownership.claim_of(self.host, self.name, self.entry, by_name=self.by_name)
 
 
@@ -125,7 +125,7 @@ class End:
         return tuple(machine["resource_id"] for machine in self.machines)
 
 
-def decisive(claims: t.Iterable[Claim], named: t.Iterable[str], machines: t.Iterable[Machine]) -> set[str]:
+def decisive(claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machines: t.Iterable[Machine]) -> set[str]:
     """The ids to read by themselves before anything ends: what the list lacks, and what it alone calls gone.
 
     ``claims``: of the hosts that are asked about. ``named``: the ids that the statuses of their offers name.

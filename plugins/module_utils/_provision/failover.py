@@ -70,7 +70,7 @@ class Attempt:
         return self.billed and not self.released
 
 
-def judge(attempt: Attempt) -> Verdict:
+def what_follows(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
     if attempt.outcome == "claimed" and not attempt.held and attempt.left > 0:
         return Verdict.ANEW

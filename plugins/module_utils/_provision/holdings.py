@@ -119,7 +119,7 @@ def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
 
 def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
     """The holdings with what was observed, and what contradicts them, which changes nothing."""
-    verdicts = [(observation, *judge(holdings, observation)) for observation in observations]
+    verdicts = [(observation, *what_is_held(holdings, observation)) for observation in observations]
     of = {verdict: [item for item, its, _why in verdicts if its is verdict] for verdict in HoldingState}
     learnt = replace(
         holdings,
@@ -135,7 +135,7 @@ def _ids(before: t.Iterable[str], more: t.Iterable[Observation]) -> tuple[str, .
     return tuple(dict.fromkeys((*before, *(item.resource_id for item in more))))
 
 
-def judge(holdings: Holdings, observation: Observation) -> tuple[HoldingState, str]:
+def what_is_held(holdings: Holdings, observation: Observation) -> tuple[HoldingState, str]:
     """What follows for one resource, and why it contradicts the purchase if it does. This is the whole table."""
     resource, proof = observation.resource, observation.proof
     other = (resource or {}).get("offer_id")

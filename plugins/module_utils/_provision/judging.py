@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What became of a host's plan: what it holds, what may be billed, what the registry keeps, and why the host stops.
 
-What follows for the host is decided by `failover.judge`.
+What follows for the host is decided by `failover.what_follows`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .messages import (
 from .ownership import base_of
 from .planning import BUY, WAIT
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
-from .sums import price_that_counts
+from .sums import highest_known_price
 
 Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -129,7 +129,9 @@ class JudgedHost:
     @property
     def price_per_hour(self) -> float | None:
         """USD per hour, the price that counts (section 12 of the API's facts)."""
-        return price_that_counts(number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"]))
+        return highest_known_price(
+            number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"])
+        )
 
     # What it holds
 
@@ -282,7 +284,7 @@ class JudgedHost:
 
     def verdict(self, check_mode: bool, *, released: bool = False, unsound: bool = False) -> Verdict:
         """The verdict. In check mode nothing is given back and nothing else is tried."""
-        verdict = failover.judge(self.attempt(released=released, unsound=unsound))
+        verdict = failover.what_follows(self.attempt(released=released, unsound=unsound))
         return Verdict.STOP if check_mode and verdict is not Verdict.READY else verdict
 
     @property

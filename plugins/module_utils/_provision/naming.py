@@ -28,7 +28,7 @@ def texts_of(variable: str, value: t.Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Part:
+class PatternPart:
     """A part of a host pattern between commas, and the hosts that it matches by itself, without its ``!`` or ``&``."""
 
     text: str
@@ -67,7 +67,7 @@ NAMED_ACTIONS = {
 }
 
 
-def unmatched_names(parts: t.Iterable[Part]) -> list[str]:
+def unmatched_names(parts: t.Iterable[PatternPart]) -> list[str]:
     """The parts that match no host, and can only be names."""
     return [part.text for part in parts if part.is_name and not part.hosts]
 
@@ -80,12 +80,12 @@ def elsewhere(names: t.Iterable[str], labels: t.Sequence[str]) -> t.Iterator[str
             yield f"The shared registry knows {', '.join(found)}: name the project, -e provision_project=..."
 
 
-def with_names(parts: t.Iterable[Part], made: t.Container[str]) -> list[Part]:
+def with_names(parts: t.Iterable[PatternPart], made: t.Container[str]) -> list[PatternPart]:
     """The parts, where a name that was ``made`` a host matches that."""
-    return [Part(part.text, (part.text,)) if part.text in made else part for part in parts]
+    return [PatternPart(part.text, (part.text,)) if part.text in made else part for part in parts]
 
 
-def left_out(parts: t.Iterable[Part], ungrouped: t.Sequence[str]) -> t.Sequence[str]:
+def left_out(parts: t.Iterable[PatternPart], ungrouped: t.Sequence[str]) -> t.Sequence[str]:
     """What cannot be read of hosts that a group or pattern may mean. ``ungrouped``: of those that only registries know.
 
     Nothing else says of which groups they are. Of a host that is named by its name nothing is left out.
@@ -153,7 +153,7 @@ def names_of(machines: t.Collection[Machine], names: t.Iterable[str], prefix: st
 
 
 def objection(
-    parts: t.Sequence[Part],
+    parts: t.Sequence[PatternPart],
     hosts: t.Collection[str],
     limited: t.Collection[str] | None,
     count: str = "",
@@ -191,19 +191,19 @@ def objection(
     return _unexpected(parts, hosts, asked, count, by_job, deed)
 
 
-def _are_names(parts: t.Sequence[Part]) -> bool:
+def _are_names(parts: t.Sequence[PatternPart]) -> bool:
     """Whether there are parts, each with a letter or a digit."""
     return bool(parts) and all(re.search(r"\w", part.text) for part in parts)
 
 
-def _outside(parts: t.Iterable[Part], limited: t.Collection[str] | None) -> list[str]:
+def _outside(parts: t.Iterable[PatternPart], limited: t.Collection[str] | None) -> list[str]:
     """The parts whose hosts ``--limit`` leaves out, none without it."""
     if limited is None:
         return []
     return [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
 
 
-def _needs_count(parts: t.Sequence[Part], by_job: bool) -> bool:
+def _needs_count(parts: t.Sequence[PatternPart], by_job: bool) -> bool:
     """Whether the person must say how many hosts the parts mean: see `objection`."""
     several = any(part.hosts != (part.text,) for part in parts)
     sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
@@ -211,7 +211,7 @@ def _needs_count(parts: t.Sequence[Part], by_job: bool) -> bool:
 
 
 def _unexpected(
-    parts: t.Sequence[Part], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: NamedAction
+    parts: t.Sequence[PatternPart], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: NamedAction
 ) -> str:
     """Why a number must be given, or is not the right one."""
     if count == str(len(hosts)) or not (count or _needs_count(parts, by_job)):

@@ -9,7 +9,7 @@ import typing as t
 
 from . import ownership
 from .messages import described
-from .ownership import Claim, Machine
+from .ownership import Machine, OwnershipClaim
 
 _SHOWN = ("resource_id", "name", "status", "vendor", "price_per_hour", "created_at")
 _REASON = 5  # letters that a reason has at least
@@ -23,7 +23,7 @@ def check_reason(text: str) -> str:
     return reason
 
 
-def known_as(resource_id: str, claims: t.Iterable[Claim], strays: t.Container[str]) -> str:
+def known_as(resource_id: str, claims: t.Iterable[OwnershipClaim], strays: t.Container[str]) -> str:
     """What the registry calls the machine if it was bought beside a host's own; empty if it does not know it."""
     known = [claim for claim in claims if claim.host in strays and resource_id in claim.all_ids]
     names = ", ".join(claim.host for claim in known)
@@ -41,7 +41,7 @@ def ended(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
 
 
 def objection(
-    resource_id: str, machines: t.Sequence[Machine], claims: t.Iterable[Claim], strays: t.Container[str] = ()
+    resource_id: str, machines: t.Sequence[Machine], claims: t.Iterable[OwnershipClaim], strays: t.Container[str] = ()
 ) -> str:
     """Why the machine of this id may not end, empty if it may. ``machines``: of the account, and this one.
 
@@ -76,7 +76,7 @@ def _may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:
     )
 
 
-def _may_have_bought(claim: Claim, machine: Machine) -> bool:
+def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:
     """Whether a purchase of which no machine is known may be this one's; of one that says of no offer, by its name."""
     offer = ownership.offer_of(machine)
     is_open = bool(claim.offer_id) and not claim.resource_ids and (claim.unanswered or claim.bought)

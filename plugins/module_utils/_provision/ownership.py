@@ -42,7 +42,7 @@ class OwnershipProof(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Claim:
+class OwnershipClaim:
     """What a host says that it owns. ``by_name``: it has no registry, or a person lets it adopt."""
 
     host: str
@@ -74,32 +74,32 @@ class Claim:
         return bool(self.offer_id) and not self.unanswered
 
 
-def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> Claim:
+def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> OwnershipClaim:
     """The claim of a host with this registry entry. A name is no identity beside an entry that names something.
 
     A purchase that was refused claims nothing: the offer is somebody else's.
     """
     if entry.is_refused:
-        return Claim(host, name, by_name=by_name)
+        return OwnershipClaim(host, name, by_name=by_name)
     ids = frozenset(entry.resource_ids)
     bought = entry.purchase == MADE or bool(ids)
-    claim = Claim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
+    claim = OwnershipClaim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
     return replace(claim, storage_ids=frozenset(item.resource_id for item in entry.storage)) if entry.storage else claim
 
 
-def noted_claim(host: str, entry: Entry) -> Claim:
+def noted_claim(host: str, entry: Entry) -> OwnershipClaim:
     """The claim of a host of which only its registry entry is known."""
     claim = claim_of(host, entry.name or host, entry, by_name=False)
     claim = replace(claim, storage_of=entry.storage_of, affected_ids=frozenset(entry.affected))
     return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at)
 
 
-def holders_of(claims: t.Iterable[Claim], host: str) -> dict[str, str]:
+def holders_of(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
     """The other hosts than this one that hold resources, by the ids of these."""
     return {resource_id: claim.host for claim in claims if claim.host != host for resource_id in claim.all_ids}
 
 
-def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Claim]:
+def with_unnoted(noted: t.Sequence[OwnershipClaim], others: t.Iterable[OwnershipClaim]) -> list[OwnershipClaim]:
     """What registries note, where hosts of several projects may have one name, and the first claim of other hosts."""
     known = {claim.host for claim in noted}
     further = grouped((claim.host, claim) for claim in others if claim.host not in known)
@@ -107,8 +107,8 @@ def with_unnoted(noted: t.Sequence[Claim], others: t.Iterable[Claim]) -> list[Cl
 
 
 def apart(
-    resources: t.Iterable[Machine], claims: t.Iterable[Claim]
-) -> tuple[list[Machine], list[Machine], list[Claim]]:
+    resources: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]
+) -> tuple[list[Machine], list[Machine], list[OwnershipClaim]]:
     """What is listed as machines, and as storage; and the claims, which name no storage as a machine any more.
 
     Earlier versions noted the ids of storage beside the machines'.
@@ -119,7 +119,7 @@ def apart(
     return machines_among(listed), storage, [_without_storage(claim, ids) for claim in claims]
 
 
-def _without_storage(claim: Claim, storage: t.Collection[str]) -> Claim:
+def _without_storage(claim: OwnershipClaim, storage: t.Collection[str]) -> OwnershipClaim:
     ids = claim.resource_ids.intersection(storage)
     if not ids:
         return claim
@@ -152,7 +152,7 @@ def unowned(owned: t.Iterable[Owned]) -> list[Machine]:
     return [machine for machine, owner in owned if not owner.hosts]
 
 
-def proof(claim: Claim, machine: Machine) -> OwnershipProof:
+def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
     """What the claim proves of this machine by itself."""
     if id_of(machine) in claim.resource_ids:
         return OwnershipProof.ID
@@ -197,7 +197,7 @@ def clusters(machines: t.Iterable[Machine]) -> frozenset[tuple[str, str]]:
     return frozenset(key for key, size in sizes.items() if key[1] and size > 1)
 
 
-def owners(machines: t.Iterable[Machine], claims: t.Iterable[Claim]) -> list[tuple[Machine, Owners]]:
+def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> list[tuple[Machine, Owners]]:
     """Each machine with those who own it, in the order of the machines."""
     machines = list(machines)
     known = _Index(claims, clusters(machines))
@@ -217,9 +217,9 @@ def _together(owner: Owners, of_offer: t.Collection[str]) -> Owners:
 class _Index:
     """Claims by what they may prove, so that thousands of machines are not compared with thousands of hosts."""
 
-    def __init__(self, claims: t.Iterable[Claim], several: t.Collection[tuple[str, str]]) -> None:
+    def __init__(self, claims: t.Iterable[OwnershipClaim], several: t.Collection[tuple[str, str]]) -> None:
         self._several = several
-        self._claims: dict[tuple[str, str], list[Claim]] = {}
+        self._claims: dict[tuple[str, str], list[OwnershipClaim]] = {}
         for claim in claims:
             keys = [("id", resource_id) for resource_id in claim.resource_ids]
             keys += [("offer", claim.offer_id)] if claim.unanswered or claim.bought else []
@@ -238,7 +238,7 @@ class _Index:
             return Owners()
         return Owners(tuple(sorted(host for host, item in proofs.items() if item is strongest)), strongest)
 
-    def _proof(self, claim: Claim, machine: Machine) -> OwnershipProof:
+    def _proof(self, claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
         """What it proves. A single machine with a number is rather another host's: train-1 is no part of train."""
         ownership_proof = proof(claim, machine)
         if ownership_proof is OwnershipProof.ID or claim.bought or is_named(machine, claim.name):
@@ -246,7 +246,7 @@ class _Index:
         return ownership_proof if (offer_of(machine), claim.name) in self._several else OwnershipProof.NONE
 
 
-def rivals(claims: t.Iterable[Claim]) -> dict[str, tuple[str, ...]]:
+def rivals(claims: t.Iterable[OwnershipClaim]) -> dict[str, tuple[str, ...]]:
     """Hosts that claim the same id, or the same offer with equal right, each with the others.
 
     A journal that is only open yields to a host whose purchase of that offer was answered: it was faster.

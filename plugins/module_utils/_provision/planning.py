@@ -16,7 +16,7 @@ from .acceptance import UNSOUND
 from .allocation import Offer, OfferRequest
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
-from .counted import Count, Part, State
+from .counted import CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .messages import (
@@ -31,7 +31,7 @@ from .messages import (
 from .spending import Ledger
 from .standing import HostState, Standing
 from .storage import Storage, changes_of, label_of
-from .sums import UNLIMITED, price_that_counts
+from .sums import UNLIMITED, highest_known_price
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
@@ -170,7 +170,7 @@ class Case:
         """The offer that it wants at the price that was noted or quoted before this call (USD per hour)."""
         noted = self.entry.price_per_hour if self.is_open else None
         quoted = self.host.quoted_price_per_hour if self.wanted == self.host.offer_id else None
-        return {"offer_id": self.wanted, "price_per_hour": price_that_counts(noted, quoted)}
+        return {"offer_id": self.wanted, "price_per_hour": highest_known_price(noted, quoted)}
 
     @property
     def offers(self) -> set[str]:
@@ -320,7 +320,7 @@ def plan(
     wanted: t.Mapping[str, SearchResult],
     *,
     taken: t.Collection[str] = (),
-    others: t.Sequence[Part] = (),
+    others: t.Sequence[CeilingPart] = (),
     unread: t.Sequence[str] = (),
     failed: t.Sequence[str] = (),
     now: float = 0.0,
@@ -381,14 +381,14 @@ def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
     return shared_name(case.host.name, namesakes) if namesakes else ""
 
 
-def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part]:
+def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[CeilingPart]:
     """What each host costs: one that stops may be billed for what its entry or name tells of.
 
     The storage that a machine leaves counts, too, in the very run that learns of the machine's end.
     """
-    found: dict[str, Part] = {}
+    found: dict[str, CeilingPart] = {}
     for case, draft in zip(cases, drafts):
-        noted = Part.of_entry(case.host.host, case.entry)
+        noted = CeilingPart.of_entry(case.host.host, case.entry)
         if draft.action == BUY:
             found[draft.offer_id] = _ordered(draft)
         elif case.standing.owns:
@@ -396,12 +396,14 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Part
         elif case.may_be_billed:
             found.setdefault(case.entry.offer_id or case.host.host, noted)
         elif draft.action == STOP:
-            found.update({str(machine["resource_id"]): Part.of_machine(machine) for machine in case.standing.machines})
+            found.update(
+                {str(machine["resource_id"]): CeilingPart.of_machine(machine) for machine in case.standing.machines}
+            )
     return [*found.values(), *ceilings.of_entries(item for case in cases for item in case.left_entries)]
 
 
-def _ordered(draft: Plan) -> Part:
-    return Part(draft.host, draft.price_per_hour, State.ORDERED)
+def _ordered(draft: Plan) -> CeilingPart:
+    return CeilingPart(draft.host, draft.price_per_hour, State.ORDERED)
 
 
 def _honest(case: Case, draft: Plan) -> Plan:
@@ -683,7 +685,7 @@ def _or_none(max_price_per_hour: float) -> float | None:
 def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> AccountPrices:
     """With purchases under way that will not go on in this play, and may be billed all the same."""
     stopped = [
-        Part.of_entry(case.host.host, case.entry)
+        CeilingPart.of_entry(case.host.host, case.entry)
         for case, draft in zip(cases, drafts)
         if case.buys and case.may_be_billed and draft.action != BUY
     ]

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .entry import Entry
-from .ownership import Claim, Machine, id_of, is_named
+from .ownership import Machine, OwnershipClaim, id_of, is_named
 
 # Whose the machines of an offer are, by their names
 OURS = "ours"
@@ -85,7 +85,7 @@ class Why(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """What follows."""
 
     do: Do
@@ -182,7 +182,7 @@ class OfferLook:
         return self.shown and self.left is False
 
 
-_LOOK = Step(Do.LOOK)
+_LOOK = NextStep(Do.LOOK)
 
 
 def phase_in_words(status: t.Mapping[str, t.Any]) -> str:
@@ -229,7 +229,7 @@ def told_apart(
     past: Past,
     offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
-    noted: t.Iterable[Claim],
+    noted: t.Iterable[OwnershipClaim],
     account: t.Callable[[], t.Collection[Machine]],
 ) -> OfferLook:
     """The same with what proves that machines are another host's, where a refusal of ours alone says so.
@@ -244,7 +244,10 @@ def told_apart(
 
 
 def are_of_others(
-    offer_id: str, ids: t.Collection[str], noted: t.Iterable[Claim], account: t.Callable[[], t.Collection[Machine]]
+    offer_id: str,
+    ids: t.Collection[str],
+    noted: t.Iterable[OwnershipClaim],
+    account: t.Callable[[], t.Collection[Machine]],
 ) -> bool:
     """Whether it is proved that the offer's machines, with these ids, were not bought by a refused purchase of ours.
 
@@ -274,7 +277,7 @@ def is_put_off(status: int | None) -> bool:
     return status in _PUT_OFF
 
 
-def follow(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def follow(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows from this; ``patience`` says whether there is time for another look."""
     return unless_overtaken(past, _alone(past, offer_look, patience))
 
@@ -290,13 +293,13 @@ def asks_the_clock(past: Past, phase: str | None) -> bool:
     return phase in GONE and past.unanswered and not past.overtaken
 
 
-def unless_overtaken(past: Past, step: Step) -> Step:
+def unless_overtaken(past: Past, step: NextStep) -> NextStep:
     """The step, if this run may take it: one that holds the purchase no more neither sends again nor frees the host."""
     goes_on = step.do in (Do.LOOK, Do.CREATED, Do.EXISTING)
-    return step if goes_on or not past.overtaken else Step(Do.UNKNOWN, Why.OVERTAKEN)
+    return step if goes_on or not past.overtaken else NextStep(Do.UNKNOWN, Why.OVERTAKEN)
 
 
-def _alone(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def _alone(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     """The same where no other run has a part in it."""
     if offer_look.phase is None:
         return _unreadable(past, patience)
@@ -309,25 +312,25 @@ def _alone(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     return _gone(past, Why.EXPIRED if offer_look.phase == _states.EXPIRED else Why.NOT_FOUND, patience)
 
 
-def _unreadable(past: Past, patience: bool) -> Step:
+def _unreadable(past: Past, patience: bool) -> NextStep:
     if not past.may_have_bought:
-        return Step(Do.NOT_SENT, Why.UNREADABLE)
+        return NextStep(Do.NOT_SENT, Why.UNREADABLE)
     if patience:
         return _LOOK
     spoken = past.refused not in (None, ANSWERED_NO) and past.refused not in _ABOUT_THE_OFFER
     if spoken and not past.unanswered and not past.made:
-        return Step(Do.REJECTED, Why.REFUSED)
-    return Step(Do.UNKNOWN, Why.UNREADABLE)
+        return NextStep(Do.REJECTED, Why.REFUSED)
+    return NextStep(Do.UNKNOWN, Why.UNREADABLE)
 
 
-def _bought(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def _bought(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     return _have(past) if past.made or _is_ours(past, offer_look) else _whose(past, offer_look, patience)
 
 
-def _failed(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def _failed(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
     if offer_look.left is None and past.may_have_bought:
-        return _LOOK if patience else Step(Do.UNKNOWN, Why.UNLISTED)
+        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.UNLISTED)
     if not offer_look.left or past.made or _is_ours(past, offer_look):
         return _over(past, Why.FAILED)
     return _whose(past, offer_look, patience)
@@ -346,12 +349,12 @@ def _is_anybodys(past: Past) -> bool:
     return past.by_name and not past.named and past.refused is not None
 
 
-def _whose(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def _whose(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     """What the names say of machines that are not proved to be ours: rules 3 to 5."""
     if offer_look.gone:
         return _over(past, Why.ENDED)
     if past.named and offer_look.whose == OURS:
-        return Step(Do.UNKNOWN, Why.UNPROVEN)
+        return NextStep(Do.UNKNOWN, Why.UNPROVEN)
     if past.named and offer_look.whose == THEIRS:
         return _named_otherwise(past, offer_look, patience)
     return _nameless(past, offer_look, patience)
@@ -367,16 +370,16 @@ def _is_unproved(past: Past, offer_look: OfferLook) -> bool:
     return doubts_refusal(past, offer_look) and not offer_look.of_others
 
 
-def _named_otherwise(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def _named_otherwise(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows if all machines that have a name are called otherwise than was asked for."""
     if _may_be_ours(past):
-        return Step(Do.UNKNOWN, Why.ANOTHER)
+        return NextStep(Do.UNKNOWN, Why.ANOTHER)
     if not _is_unproved(past, offer_look):
         return _over(past, Why.TAKEN)
-    return _LOOK if patience else Step(Do.UNKNOWN, Why.ANOTHER)
+    return _LOOK if patience else NextStep(Do.UNKNOWN, Why.ANOTHER)
 
 
-def _nameless(past: Past, offer_look: OfferLook, patience: bool) -> Step:
+def _nameless(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows if no name says who has bought the machines."""
     doubtful = _is_doubtful(past, offer_look)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
@@ -385,7 +388,7 @@ def _nameless(past: Past, offer_look: OfferLook, patience: bool) -> Step:
     if patience:
         return _LOOK
     # Other customers of the market buy, too, and their machines are on no list of ours.
-    return Step(Do.UNKNOWN, Why.NAMELESS) if doubtful else _over(past, Why.TAKEN)
+    return NextStep(Do.UNKNOWN, Why.NAMELESS) if doubtful else _over(past, Why.TAKEN)
 
 
 def _is_doubtful(past: Past, offer_look: OfferLook) -> bool:
@@ -394,19 +397,19 @@ def _is_doubtful(past: Past, offer_look: OfferLook) -> bool:
     return _may_be_ours(past) or _is_unproved(past, offer_look) or offer_look.left is None or is_anybodys
 
 
-def _unbought(past: Past, patience: bool) -> Step:
+def _unbought(past: Past, patience: bool) -> NextStep:
     if past.made:
-        return _LOOK if patience else Step(Do.UNKNOWN, Why.CONTRADICTED)
+        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.CONTRADICTED)
     if past.busy and past.again:
-        return Step(Do.SEND)
+        return NextStep(Do.SEND)
     if past.unanswered:
         return _LOOK if patience else _after_silence(past)
     if past.refused is None:
-        return Step(Do.SEND)
+        return NextStep(Do.SEND)
     return _refused_but_free(past, patience)
 
 
-def _refused_but_free(past: Past, patience: bool) -> Step:
+def _refused_but_free(past: Past, patience: bool) -> NextStep:
     """What follows a refusal if the offer is free."""
     # A conflict over an offer that is free: the status lags behind, or what had it lets go of it. And what was put off
     # may have been bought a moment ago.
@@ -414,38 +417,38 @@ def _refused_but_free(past: Past, patience: bool) -> Step:
     return _LOOK if looks_on else _refused(past, (404, 409, 410))
 
 
-def _after_silence(past: Past) -> Step:
+def _after_silence(past: Past) -> NextStep:
     """What follows a purchase without an answer if the offer has stayed free."""
     # What follows a lost one was answered: the lost one may still be under way.
-    return Step(Do.SEND) if past.again and past.refused is None else Step(Do.UNKNOWN, Why.SILENT)
+    return NextStep(Do.SEND) if past.again and past.refused is None else NextStep(Do.UNKNOWN, Why.SILENT)
 
 
-def _gone(past: Past, why: Why, patience: bool) -> Step:
+def _gone(past: Past, why: Why, patience: bool) -> NextStep:
     if past.made:
-        return _LOOK if patience else Step(Do.UNKNOWN, Why.CONTRADICTED)
+        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.CONTRADICTED)
     if past.unanswered:
         if past.expired_long:
-            return Step(Do.REJECTED, why)
-        return _LOOK if patience else Step(Do.UNKNOWN, Why.LATELY)
+            return NextStep(Do.REJECTED, why)
+        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.LATELY)
     if not past.sends:
-        return Step(Do.NOT_SENT, why)
+        return NextStep(Do.NOT_SENT, why)
     return _LOOK if patience and past.refused == 409 else _refused(past, (409,))
 
 
-def _refused(past: Past, contradicted: t.Container[int | None]) -> Step:
+def _refused(past: Past, contradicted: t.Container[int | None]) -> NextStep:
     """Refused, and no machine shows.
 
     If what is seen has ``contradicted`` the refusal, the offer may be sold to a request of ours that was put off.
     """
     is_own = past.put_off and past.refused in contradicted
-    return Step(Do.UNKNOWN, Why.SILENT) if is_own else Step(Do.REJECTED, Why.REFUSED)
+    return NextStep(Do.UNKNOWN, Why.SILENT) if is_own else NextStep(Do.REJECTED, Why.REFUSED)
 
 
-def _have(past: Past) -> Step:
+def _have(past: Past) -> NextStep:
     """Bought, and ours: by this run, or before it."""
-    return Step(Do.CREATED if past.lost or past.refused == ANSWERED_NO else Do.EXISTING)
+    return NextStep(Do.CREATED if past.lost or past.refused == ANSWERED_NO else Do.EXISTING)
 
 
-def _over(past: Past, why: Why) -> Step:
+def _over(past: Past, why: Why) -> NextStep:
     """Nothing of ours will come of this offer."""
-    return Step(Do.REJECTED if past.sends or past.unanswered else Do.NOT_SENT, why)
+    return NextStep(Do.REJECTED if past.sends or past.unanswered else Do.NOT_SENT, why)

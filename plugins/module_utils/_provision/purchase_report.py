@@ -17,7 +17,7 @@ from .._wording import usd
 from .failover import class_of
 from .machines import Machine
 from .messages import NO_REASON, NOTHING_BOUGHT, described, sentence
-from .purchase import Do, Past, Step, Why
+from .purchase import Do, NextStep, Past, Why
 
 _AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
 _NO_MACHINE = "this account lists no machine of it"
@@ -158,7 +158,7 @@ class Ending:
         return {} if error is None else {"status_code": error.status_code, "retry_after": error.retry_after}
 
 
-def ending(step: Step, story: Story) -> Ending:
+def ending(step: NextStep, story: Story) -> Ending:
     """The failure for a step that ends a purchase without a machine of ours."""
     why = t.cast(Why, step.why)
     newest = story.error or (None if story.past.sends else story.missing)

@@ -167,7 +167,7 @@ class Turn(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweptHost:
     """What a sweep has found of a host that it sends to its end.
 
     ``place``: the registry that knows its machine. ``grace``: seconds for which its time must have been over, 0 unless
@@ -180,7 +180,7 @@ class Sweep:
     use: Idleness
 
 
-def read_sweep(raw: t.Mapping[str, t.Any], place: str, now: float) -> Sweep | None:
+def read_swept_host(raw: t.Mapping[str, t.Any], place: str, now: float) -> SweptHost | None:
     """What a sweep says of a host in this place; None if no sweep has sent it.
 
     ``raw``: with ``before``, the result of its last command, and ``activity``. ``now``: by this computer's clock.
@@ -190,7 +190,7 @@ def read_sweep(raw: t.Mapping[str, t.Any], place: str, now: float) -> Sweep | No
         return None
     grace = 0.0 if is_saved(raw.get("before")) else number_of(asked.get("grace")) or 0.0
     use = idleness(asked.get("idle"), raw.get("activity"), now)
-    return Sweep(str(asked.get("place", place)), grace, str(asked.get("lease") or ""), use)
+    return SweptHost(str(asked.get("place", place)), grace, str(asked.get("lease") or ""), use)
 
 
 def is_saved(before: t.Mapping[str, t.Any] | None) -> bool:
@@ -212,7 +212,7 @@ class LastLook:
     said: str
 
 
-def last_look(host: str, sweep: Sweep, lived: Life) -> LastLook:
+def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     """What a sweep does with a host now that its last command was run.
 
     A machine whose lease cannot be read ends neither by it nor by its idleness.

@@ -217,4 +217,4 @@ def reached_by(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_k
         return ""
     if verify or (trust == "seeded" and entry.bootstrap_host_key):
         return "prepare"
-    return "pinned" if keeps_host_keys and trust != "none" and not entry.host_keys else "reach"
+    return "reach_and_share_key" if keeps_host_keys and trust != "none" and not entry.host_keys else "reach"

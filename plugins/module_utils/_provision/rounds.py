@@ -19,12 +19,12 @@ from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
 Rows = t.Sequence[Variables]
-_Part = t.TypeVar("_Part", bound="Part")
+_Part = t.TypeVar("_Part", bound="RoundPart")
 _MAPPING = (dict, abc.Mapping)  # the first is found sooner
 
 
 @dataclass(frozen=True)
-class Part:
+class RoundPart:
     """What one step hands on. Its first field tells it from the result of a task that was skipped or has failed."""
 
     is_whole: t.ClassVar[bool] = True  # else it stands in a task's result, to which Ansible adds fields of its own
@@ -52,7 +52,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Declared(Part):
+class Declared(RoundPart):
     """``declarations`` by host; ``all_declared``: none of the batch is missing there."""
 
     is_whole: t.ClassVar[bool] = False
@@ -62,7 +62,7 @@ class Declared(Part):
 
 
 @dataclass(frozen=True)
-class Common(Part):
+class Common(RoundPart):
     """What a plan says for all hosts of its ``round``, which has an id of its own.
 
     ``decided``: the ids of the declarations about which this round or an earlier one has decided. ``all_skip_first``
@@ -89,7 +89,7 @@ class Common(Part):
 
 
 @dataclass(frozen=True)
-class Following(Part):
+class Following(RoundPart):
     """What follows for a host in a ``round``: the ``next`` file of tasks, and why it stops there.
 
     ``again``: whether it may try another offer. ``attempts``: those that it has tried.
@@ -126,7 +126,7 @@ class Released(Following):
 
 
 @dataclass(frozen=True)
-class Judged(Part):
+class Judged(RoundPart):
     """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host."""
 
     is_whole: t.ClassVar[bool] = False
@@ -138,7 +138,7 @@ class Judged(Part):
 
 
 @dataclass(frozen=True)
-class Ends(Part):
+class Ends(RoundPart):
     """What the role decommission ends of each host, decided once for all that have declared.
 
     ``ends``: `end_report.row`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
@@ -153,7 +153,7 @@ class Ends(Part):
 
 
 @dataclass(frozen=True)
-class Ended(Part):
+class Ended(RoundPart):
     """What became of the hosts of a ``round`` (`end_report.outcomes`), be it of their machines or storage.
 
     ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
@@ -169,7 +169,7 @@ class Ended(Part):
     one_for_all: bool = False
 
 
-def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
+def _shape(part: type[RoundPart]) -> dict[str, tuple[type, ...]]:
     """The types that a part's fields have as plain values, by their defaults."""
     plain: dict[type, tuple[type, ...]] = {tuple: (list, tuple), dict: _MAPPING}
     types = {item.name: type(getattr(part(), item.name)) for item in fields(part)}
@@ -177,7 +177,7 @@ def _shape(part: type[Part]) -> dict[str, tuple[type, ...]]:
 
 
 # Made before Ansible forks its workers: each task of each host reads all parts.
-_PARTS: tuple[type[Part], ...] = (Declared, Common, Judged, HostVerdict, Released, Ends, Ended)
+_PARTS: tuple[type[RoundPart], ...] = (Declared, Common, Judged, HostVerdict, Released, Ends, Ended)
 _SHAPES = {part: _shape(part) for part in _PARTS}
 
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._wording import usd
-from .counted import Count, Part, State
+from .counted import CeilingPart, Count, State
 from .entry import Entry
 from .messages import NOTHING_SENT
-from .purchase import THEIRS, Do, Past, Step, Why, is_put_off
-from .sums import price_that_counts
+from .purchase import THEIRS, Do, NextStep, Past, Why, is_put_off
+from .sums import highest_known_price
 
 Json = t.Mapping[str, t.Any]
 
@@ -72,7 +72,7 @@ class Terms:
 
     def price_that_counts(self, fresh: float | None) -> float | None:
         """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
-        return None if fresh is None else price_that_counts(fresh, self.price_per_hour)
+        return None if fresh is None else highest_known_price(fresh, self.price_per_hour)
 
     def refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
@@ -85,9 +85,11 @@ class Terms:
         """Why the offer may not be bought beside all resources of the account; empty if it may."""
         limit = self.max_account_price_per_hour
         billed = [
-            Part.of_machine(resource, State.LIVE) for resource in resources if not _states.is_gone(resource["status"])
+            CeilingPart.of_machine(resource, State.LIVE)
+            for resource in resources
+            if not _states.is_gone(resource["status"])
         ]
-        count = Count((Part(self.host or offer_id, price, State.ORDERED), *billed))
+        count = Count((CeilingPart(self.host or offer_id, price, State.ORDERED), *billed))
         return "" if limit is None or not count.sum.exceeds(limit) else _above_account(offer_id, count, limit)
 
 
@@ -219,7 +221,7 @@ class Note(enum.Enum):
     LEFT = "left"  # it failed, and something of it may be billed
 
 
-def needs_claim(step: Step, past: Past, left: t.Collection[str]) -> bool:
+def needs_claim(step: NextStep, past: Past, left: t.Collection[str]) -> bool:
     """Whether this end may only be told by a run that still holds the purchase: its refusal makes room for another one.
 
     What was made, and has failed with something ``left``, is a fact whoever says it.
@@ -227,7 +229,7 @@ def needs_claim(step: Step, past: Past, left: t.Collection[str]) -> bool:
     return step.do is Do.REJECTED and past.sends > 0 and not (step.why is Why.FAILED and left)
 
 
-def note_of(step: Step, past: Past, left: t.Collection[str]) -> Note:
+def note_of(step: NextStep, past: Past, left: t.Collection[str]) -> Note:
     """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed."""
     if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:
         return Note.NOTHING

@@ -20,7 +20,7 @@ from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import price_of
 from .messages import described, does_not_fit, joined, shared_name, still_open
-from .ownership import Claim, Machine, Owned
+from .ownership import Machine, Owned, OwnershipClaim
 from .storage import Storage
 from .sums import UNLIMITED, total_of
 
@@ -76,13 +76,15 @@ class Account:
 
     machines: tuple[Owned, ...] | None = None
     unreadable: str = ""
-    claims: t.Mapping[str, Claim] = field(default_factory=dict)
+    claims: t.Mapping[str, OwnershipClaim] = field(default_factory=dict)
     rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
     storage: tuple[Machine, ...] = ()
 
     @classmethod
-    def of(cls, claims: t.Iterable[Claim], resources: t.Iterable[Machine] | None, unreadable: str = "") -> Account:
+    def of(
+        cls, claims: t.Iterable[OwnershipClaim], resources: t.Iterable[Machine] | None, unreadable: str = ""
+    ) -> Account:
         """The account as these claims see it. What is listed as storage is no machine, whatever a claim says."""
         machines, storage, known = ownership.apart(resources or (), claims)
         owned = None if resources is None else tuple(ownership.owners(machines, known))
@@ -388,7 +390,7 @@ def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machin
         for machine, owner in account.named(host.name)
         if entry.is_unanswered and ownership.is_named(machine, host.name)
     ]
-    return [machine for machine, observed in named if holdings.judge(purchase, observed)[0] is HoldingState.HELD]
+    return [machine for machine, observed in named if holdings.what_is_held(purchase, observed)[0] is HoldingState.HELD]
 
 
 def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ from .ended import NotEnded, Row, left_of, stopped, unknown_cost
 from .ending import Action, ApiView, End, EndRequest
 from .holdings import linked_to
 from .messages import described, ids_of
-from .ownership import Claim, Machine, holders_of, id_of, machines_in, offer_of
+from .ownership import Machine, OwnershipClaim, holders_of, id_of, machines_in, offer_of
 from .spending import Bill, cents, dollars
 from .storage import Storage
 
@@ -81,7 +81,7 @@ def _used(machines: t.Iterable[Machine], ended: t.Container[str], items: t.Itera
     return {**used, **{id_of(machine): f"it is a machine: {described([machine])}" for machine in odd}}
 
 
-def _held(claims: t.Iterable[Claim], host: str) -> dict[str, str]:
+def _held(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
     """The same of what another host has, too. A host's own kept storage has a claim of its own."""
     holders = holders_of((claim for claim in claims if claim.storage_of != host), host)
     return {item: f"{holder} has it, too" for item, holder in holders.items()}

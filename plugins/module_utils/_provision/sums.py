@@ -44,7 +44,7 @@ def total_of(prices: t.Iterable[float | None]) -> float | None:
     return None if found.unknown else found.total
 
 
-def price_that_counts(*prices: float | None) -> float | None:
+def highest_known_price(*prices: float | None) -> float | None:
     """USD per hour to go by, of an offer for which these prices were shown: the highest; None if none is known.
 
     Its own page may leave out the storage or the total, which a search has named, or the other way round.

@@ -31,8 +31,8 @@ from .._provision.storage import (
     without,
 )
 from . import _ledger
+from ._folder import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._place import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
 from ._protocol import (
     FAILED,
     GONE,

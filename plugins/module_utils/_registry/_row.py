@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from .._provision import claims
 from .._provision.clock import DATABASE, NOTED_BY
-from .._provision.counted import Part, State
+from .._provision.counted import CeilingPart, State
 from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, read_entry
 from .._provision.storage import STORAGE_OF, label_of
 from ._protocol import Variables, run_of, same_account
@@ -68,9 +68,9 @@ class Row:
         # A host has these beside its own machine.
         return f"{self.host}{of}" + (f" (stray {self.claim[:8]})" if self.state == claims.STRAY else "")
 
-    def part(self, claim: str, project: str) -> Part:
+    def part(self, claim: str, project: str) -> CeilingPart:
         """What it is in the sums for a ``claim`` of a project."""
-        part = Part.of_entry(self.label(project), read_entry(self.variables()))
+        part = CeilingPart.of_entry(self.label(project), read_entry(self.variables()))
         return replace(part, state=State.ORDERED, since=None) if self.claim == claim else part
 
     def is_held_by_another(self, run: str) -> bool:

@@ -15,7 +15,7 @@ from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
 from ._files import HostFile
-from ._place import known_hosts_file, pinned_of
+from ._folder import known_hosts_file, pinned_of
 from ._postgresql import Ceilings, Database
 from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
 from ._shared import SharedHost, entries_of

@@ -134,7 +134,7 @@ class IdleMachine:
         found = activity.look(str(self.root), READER, self.clock)
         for pid in own:
             shutil.rmtree(self.root / f"proc/{pid}")
-        return activity.judge(found)
+        return activity.activity_of(found)
 
     def check(self, state: str, evidence: str = "", since: float | None = None) -> None:
         """See this, and that it was in use ``since`` seconds ago (None: does not matter)."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ownership
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Part
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     Declaration,
     read_declaration,
@@ -34,9 +34,9 @@ def machine_id(number: int) -> str:
     return f"e5000000-0000-4000-8000-{number:012d}"
 
 
-def billed(*prices: float | None) -> tuple[Part, ...]:
+def billed(*prices: float | None) -> tuple[CeilingPart, ...]:
     """What further hosts cost, USD per hour each."""
-    return tuple(Part(f"other-{number}", price) for number, price in enumerate(prices))
+    return tuple(CeilingPart(f"other-{number}", price) for number, price in enumerate(prices))
 
 
 def raw(**fields: Any) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def offer(number: int, price: float | None = 2.0, **fields: Any) -> dict[str, An
 def account(
     hosts: Mapping[Declaration, Entry] | Iterable[tuple[Declaration, Entry]],
     machines: Iterable[dict[str, Any]] | None,
-    others: Iterable[ownership.Claim] = (),
+    others: Iterable[ownership.OwnershipClaim] = (),
     unreadable: str = "",
 ) -> Account:
     """The account as these hosts see it, and the claims of ``others``."""

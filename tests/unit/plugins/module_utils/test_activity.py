@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.activity import Readings, judge
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.activity import Readings, activity_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ def keep(**fields: Any) -> Readings:
 
 
 def test_an_idle_machine_says_since_when_and_what_was_seen() -> None:
-    assert judge(LOOK).result() == {
+    assert activity_of(LOOK).result() == {
         "state": "idle",
         "since": "2026-11-27T02:00:00Z",
         "idle_seconds": 36_030,
@@ -39,12 +39,12 @@ def test_an_idle_machine_says_since_when_and_what_was_seen() -> None:
 
 
 def test_a_machine_that_is_kept_says_until_when() -> None:
-    assert judge(keep()).result() == {
+    assert activity_of(keep()).result() == {
         "state": "active",
         "since": "2026-11-27T02:00:00Z",
         "idle_seconds": 0,
         "keep_until": "2026-11-27T13:00:30Z",
-        "evidence": f"supply-keep until 2026-11-27 13:00 UTC; {judge(LOOK).evidence}",
+        "evidence": f"supply-keep until 2026-11-27 13:00 UTC; {activity_of(LOOK).evidence}",
     }
 
 
@@ -86,7 +86,7 @@ TABLE = {
 
 @pytest.mark.parametrize(("look", "state", "evidence"), TABLE.values(), ids=TABLE.keys())
 def test_what_follows(look: Readings, state: str, evidence: str) -> None:
-    found = judge(look)
+    found = activity_of(look)
     assert (found.state, evidence in found.evidence) == (state, True), found
     assert (found.idle_seconds > 0) == (state == "idle")
     assert "\n" not in found.evidence and found.evidence
@@ -100,7 +100,7 @@ TEXTS = st.none() | st.text()
 
 @given(state=TEXTS | NOTES, keeps=st.none() | st.dictionaries(st.text(max_size=9), TEXTS | KEEPS, max_size=3))
 def test_idle_is_only_what_is_certain(state: str | None, keeps: dict[str, str | None] | None) -> None:
-    found = judge(replace(LOOK, state=state, keeps=keeps))
+    found = activity_of(replace(LOOK, state=state, keeps=keeps))
     result = found.result()
     if result["state"] == "idle":
         note = json.loads(state or "")

@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._leases import Sweeps
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._last_sweeps import LastSweeps
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
@@ -207,7 +207,7 @@ def test_a_sweep_is_noted_but_not_in_check_mode(tmp_path: Path) -> None:
 
 
 def test_who_is_to_run_sweeps_depends_on_where_this_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps = Sweeps(Registries(None, "https://api.example.com", read_only=True))
+    sweeps = LastSweeps(Registries(None, "https://api.example.com", read_only=True))
     for name in ("AWX_HOST", "JOB_ID"):
         assert "reap_timer" in sweeps.trouble(place_of(str(tmp_path)), refused=False)
         monkeypatch.setenv(name, "7")

@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import LEDGER
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._folder import LEDGER
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import entries_of
 

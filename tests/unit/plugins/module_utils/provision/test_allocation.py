@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.al
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import (
     add_up,
-    price_that_counts,
+    highest_known_price,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,7 +181,7 @@ def test_what_one_may_pay(
     ],
 )
 def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: float | None) -> None:
-    assert price_that_counts(*prices) == counts
+    assert highest_known_price(*prices) == counts
 
 
 # What was asked for

@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit, expected
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
-    Claim,
+    OwnershipClaim,
     claim_of,
     noted_claim,
 )
@@ -32,15 +32,15 @@ def machine(key: str, name: str | None = "n", offer: str | None = "o", **fields:
     return {**shown, "price_per_hour": 2.0, **fields}
 
 
-def owns(host: str, *ids: str, offer: str = "", name: str = "", purchase: str = "") -> Claim:
+def owns(host: str, *ids: str, offer: str = "", name: str = "", purchase: str = "") -> OwnershipClaim:
     """The claim of a host with a registry entry."""
     entry = {"provision_resource_ids": list(ids), "provision_procured_offer_id": offer, "provision_purchase": purchase}
     return claim_of(host, name or host, read_entry(entry), by_name=False)
 
 
-def named(host: str, name: str = "") -> Claim:
+def named(host: str, name: str = "") -> OwnershipClaim:
     """The claim of a host without a registry."""
-    return Claim(host, name or host, by_name=True)
+    return OwnershipClaim(host, name or host, by_name=True)
 
 
 def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
@@ -119,7 +119,7 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
     ],
 )  # fmt: skip
 def test_each_machine_has_an_owner_or_is_an_orphan(
-    machines: list[Any], claims: list[Claim], claimed: list[Any], contested: list[Any], orphans: list[Any]
+    machines: list[Any], claims: list[OwnershipClaim], claimed: list[Any], contested: list[Any], orphans: list[Any]
 ) -> None:
     found = audit(machines, claims, {claim.host for claim in claims}, NOW)
     assert (brief(found.claimed), brief(found.contested), brief(found.orphans)) == (claimed, contested, orphans)
@@ -155,7 +155,7 @@ DAY_AGO, HALF_AN_HOUR_AGO, TOMORROW = "2027-01-14T08:00:00Z", "2027-01-15T07:30:
     ],
 )
 def test_what_is_ending_is_shown_with_its_age_and_its_price(
-    word: str, claims: list[Claim], hosts: list[str], who: str
+    word: str, claims: list[OwnershipClaim], hosts: list[str], who: str
 ) -> None:
     found = audit([machine("r", status=word, created_at=DAY_AGO)], claims, {"h"}, NOW)
     found.note_buying([("h", entry("o", "made"))])
@@ -273,7 +273,10 @@ def test_names_that_are_expected_are_those_of_the_project() -> None:
     here = [{"host": "gpu-1", "prefix": "other-"}, {"host": "localhost", "prefix": "red-"}]
     found = expected([" gpu-1", "", "red-gpu-2"], here, is_shared=False)
     assert (found.hosts, found.machines) == (("gpu-1", "red-gpu-2"), ("red-gpu-1", "red-gpu-2"))
-    assert found.claims == (Claim("gpu-1", "red-gpu-1", by_name=True), Claim("red-gpu-2", "red-gpu-2", by_name=True))
+    assert found.claims == (
+        OwnershipClaim("gpu-1", "red-gpu-1", by_name=True),
+        OwnershipClaim("red-gpu-2", "red-gpu-2", by_name=True),
+    )
 
 
 def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries() -> None:

@@ -23,7 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     of_play,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import PlannedPurchase as Buys
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count, Part, State
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
@@ -94,7 +94,7 @@ def test_a_play_is_refused() -> None:
     ],
 )
 def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None], left: float | None, said: str) -> None:
-    allowance = of_account(ceiling, live, [Part("gpu-1", price, State.ORDERED) for price in wanted])
+    allowance = of_account(ceiling, live, [CeilingPart("gpu-1", price, State.ORDERED) for price in wanted])
     assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
         assert allowance.max_further_price_per_hour == left

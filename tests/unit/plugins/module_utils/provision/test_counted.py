@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count, Part, State
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import ranges
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ from provision_samples import entry, machine, machine_id, offer_id
 
 NIGHT = seconds_of("2026-02-27T00:00:00Z") or 0.0
 MORNING = NIGHT + 8 * 3600
-FLEET = [Part(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1, 28)]
+FLEET = [CeilingPart(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1, 28)]
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,17 @@ FLEET = [Part(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1,
     [
         pytest.param([], "USD 0.00 per hour together", "", id="nothing"),
         pytest.param(
-            [Part("b-1", 3.0, State.ORDERED)],
+            [CeilingPart("b-1", 3.0, State.ORDERED)],
             "USD 3.00 per hour together",
             "Counted: b-1 USD 3.00 (would be bought).",
             id="only what would be bought",
         ),
         pytest.param(
-            [Part("b-1", 3.0, State.ORDERED), Part("a", None, State.BUYING, MORNING), Part("c", 1.5, since=NIGHT)],
+            [
+                CeilingPart("b-1", 3.0, State.ORDERED),
+                CeilingPart("a", None, State.BUYING, MORNING),
+                CeilingPart("c", 1.5, since=NIGHT),
+            ],
             "USD 4.50 per hour and 1 unknown price(s) together, of which USD 1.50 per hour are live or being bought"
             " already",
             "Counted: b-1 USD 3.00 (would be bought); a unknown (being bought since 2026-02-27 08:00 UTC); c USD 1.50"
@@ -41,14 +45,14 @@ FLEET = [Part(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1,
             id="one by one",
         ),
         pytest.param(
-            [Part("b-1", 3.0, State.ORDERED), *FLEET],
+            [CeilingPart("b-1", 3.0, State.ORDERED), *FLEET],
             "USD 57.00 per hour together, of which USD 54.00 per hour are live or being bought already",
             "Counted: b-1 USD 3.00 (would be bought); gpu-[1:27] 27 x USD 2.00 (live, the oldest since 2026-02-27 00:00"
             " UTC).",
             id="many",
         ),
         pytest.param(
-            [Part("b-1", 3.0, State.ORDERED), Part("gpu-7", 2.0, State.MISSING, NIGHT)],
+            [CeilingPart("b-1", 3.0, State.ORDERED), CeilingPart("gpu-7", 2.0, State.MISSING, NIGHT)],
             "USD 3.00 per hour together",
             "Counted: b-1 USD 3.00 (would be bought). Not counted: gpu-7 USD 2.00 (missing since 2026-02-27 00:00"
             " UTC).",
@@ -56,22 +60,24 @@ FLEET = [Part(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1,
         ),
     ],
 )
-def test_a_sum_is_told_with_all_of_its_parts(parts: list[Part], told: str, names: str) -> None:
+def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str, names: str) -> None:
     assert (Count(tuple(parts)).told, Count(tuple(parts)).names) == (told, names)
 
 
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
     noted = {"provision_journaled_at": "2026-02-27T00:00:00Z", "provision_price_per_hour": 2.0}
-    assert Part.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == Part("a", 2.0, State.BUYING, NIGHT)
+    assert CeilingPart.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == CeilingPart(
+        "a", 2.0, State.BUYING, NIGHT
+    )
     made = entry(offer_id(1), [machine_id(1)], "made", **noted)
-    assert Part.of_entry("a", made) == Part("a", 2.0, State.LIVE, NIGHT)
+    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, NIGHT)
     listed = {**machine(1, "train"), "created_at": "2026-02-27T08:00:00Z"}
-    assert Part.of_machine(listed) == Part(f"train ({machine_id(1)})", 2.0, State.UNOWNED, MORNING)
-    assert Part.of_machine({**listed, "name": None}).name == machine_id(1)
+    assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED, MORNING)
+    assert CeilingPart.of_machine({**listed, "name": None}).name == machine_id(1)
 
 
 def test_a_large_account_does_not_fill_the_page() -> None:
-    found = Count(tuple(Part(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).names
+    found = Count(tuple(CeilingPart(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).names
     assert "m99x and 480 more 500 x USD 2.00 (no host owns it)" in found or "and 480 more 500 x USD 2.00" in found
     assert len(found) < 300
 
@@ -114,7 +120,7 @@ def expanded(folded: list[str]) -> list[str]:
 
 STATES = [State.ORDERED, State.BUYING, State.LIVE, State.UNREAD, State.MISSING]
 parts = st.builds(
-    Part,
+    CeilingPart,
     name=names,
     cost=st.integers(0, 8).map(lambda quarters: quarters / 4),
     state=st.sampled_from(STATES),
@@ -123,7 +129,7 @@ parts = st.builds(
 
 
 @given(st.lists(parts, max_size=30, unique_by=lambda part: part.name))
-def test_what_is_named_adds_up_to_what_is_told(known: list[Part]) -> None:
+def test_what_is_named_adds_up_to_what_is_told(known: list[CeilingPart]) -> None:
     count = Count(tuple(known))
     counted = count.names.partition("Not counted: ")[0]
     total, found = 0.0, Counter[str]()

@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     end,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim, claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim, claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 OLD, YOUNG = FRESH + 1, 60.0
@@ -43,7 +43,7 @@ def asked(registered: dict[str, Any] | None = None, name: str = "h", **more: Any
     return EndRequest("h", name, read_entry(registered), **more)
 
 
-def owner(host: str, *ids: str, offer: str = "") -> Claim:
+def owner(host: str, *ids: str, offer: str = "") -> OwnershipClaim:
     return claim_of(host, host, read_entry(entry(*ids, offer=offer)), by_name=False)
 
 
@@ -51,7 +51,7 @@ def ending(
     one: EndRequest,
     machines: list[dict[str, Any]] | None,
     *,
-    others: tuple[Claim, ...] = (),
+    others: tuple[OwnershipClaim, ...] = (),
     phase: Any = None,
     **more: Any,
 ) -> Any:
@@ -335,7 +335,7 @@ SHARED = (owner("copy", "r", offer="x"),)
             id="two, no offer",
         ),
         pytest.param(
-            asked(by_name=True), [machine("r")], {"others": (Claim("b", "h", by_name=True),)},
+            asked(by_name=True), [machine("r")], {"others": (OwnershipClaim("b", "h", by_name=True),)},
             ["b, h", "several hosts"],
             id="one name, two hosts",
         ),

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What follows an attempt: a table of the cases that matter, and every combination against rules of their own.
 
-For another way of failing over: change `judge`, the rows of `TABLE` that it is about, and `RULES` if one is given up.
+For another way of failing over: change `what_follows`, the rows of `TABLE` that it is about, and `RULES` if one is
+given up.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.fa
     OF_THE_OFFER,
     Attempt,
     Verdict,
-    judge,
     leaves_nothing,
     needs_another,
+    what_follows,
 )
 
 READY, AGAIN, ANEW = Verdict.READY, Verdict.AGAIN, Verdict.ANEW
@@ -93,9 +94,9 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
 def test_the_cases_that_matter(
     outcome: str, error_class: str, phase: str, fields: dict[str, bool], verdict: Verdict
 ) -> None:
-    assert judge(Attempt(outcome, error_class, phase, left=2, **fields)) is verdict
+    assert what_follows(Attempt(outcome, error_class, phase, left=2, **fields)) is verdict
     # Without an offer that is left the same, but no further attempt.
-    assert judge(Attempt(outcome, error_class, phase, left=0, **fields)) is (
+    assert what_follows(Attempt(outcome, error_class, phase, left=0, **fields)) is (
         STOP if verdict in (AGAIN, ANEW) else verdict
     )
 
@@ -177,15 +178,15 @@ def test_every_combination() -> None:
     count = 0
     for attempt in attempts():
         count += 1
-        verdict = judge(attempt)
+        verdict = what_follows(attempt)
         seen.add(verdict)
         doubtful = replace(attempt, doubtful=True)
         claimed = attempt.outcome == "claimed" and verdict is ANEW
-        assert claimed or (judge(doubtful) is STOP and not leaves_nothing(doubtful))
+        assert claimed or (what_follows(doubtful) is STOP and not leaves_nothing(doubtful))
         decided = [(attempt, verdict)]
         if attempt.released and not attempt.error_class:  # only then it matters whether it has passed its test
             unsound = replace(attempt, unsound=True)
-            decided.append((unsound, judge(unsound)))
+            decided.append((unsound, what_follows(unsound)))
         for one, what in decided:
             for name, rule in RULES.items():
                 if name not in broken and not rule(one, what):

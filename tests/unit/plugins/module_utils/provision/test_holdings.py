@@ -14,8 +14,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ho
     Look,
     Observation,
     Proof,
-    judge,
     learn,
+    what_is_held,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,7 +74,7 @@ def test_what_follows_for_one_resource(
     proof: Proof, resource: Any, holder: str, sent_at: float | None, verdict: HoldingState
 ) -> None:
     observed = Observation(machine_id(1), proof, resource, holder)
-    assert judge(Holdings(OURS, sent_at), observed)[0] is verdict
+    assert what_is_held(Holdings(OURS, sent_at), observed)[0] is verdict
 
 
 def look(**fields: Any) -> Look:
@@ -147,9 +147,9 @@ def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(
     after, contradictions = learn(before, observed)
     assert set(noted) <= set(after.ids)
     for each in set(after.ids) - set(noted):
-        proofs = [one for one in observed if one.resource_id == each and judge(before, one)[0] is HELD]
+        proofs = [one for one in observed if one.resource_id == each and what_is_held(before, one)[0] is HELD]
         assert any(one.proof is Proof.PERSON or (one.resource or {}).get("offer_id") in (None, OURS) for one in proofs)
-    assert len(contradictions) == sum(judge(before, each)[0] is CONTRADICTION for each in observed)
+    assert len(contradictions) == sum(what_is_held(before, each)[0] is CONTRADICTION for each in observed)
     assert learn(after, observed)[0].ids == after.ids
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import (
-    Part,
+    PatternPart,
     added,
     left_out,
     names_of,
@@ -21,12 +21,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from provision_samples import machine
 
 ONE, TWO, NONE, ALL = (
-    Part("gpu-1", ("gpu-1",)),
-    Part("gpu-2", ("gpu-2",)),
-    Part("gpu-11"),
-    Part("gpu", ("gpu-1", "gpu-2")),
+    PatternPart("gpu-1", ("gpu-1",)),
+    PatternPart("gpu-2", ("gpu-2",)),
+    PatternPart("gpu-11"),
+    PatternPart("gpu", ("gpu-1", "gpu-2")),
 )
-BUT = Part("!gpu-2", ("gpu-2",))
+BUT = PatternPart("!gpu-2", ("gpu-2",))
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_a_play_of_the_users_own_ends_no_host_that_was_not_named(
     ("parts", "hosts", "limited"),
     [
         ([ONE], ["gpu-1"], None),
-        ([ALL, Part("&all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None),
+        ([ALL, PatternPart("&all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], None),
         ([ONE], ["gpu-1"], ["gpu-1"]),
         ([ALL], ["gpu-1"], ["gpu-1"]),
     ],
     ids=str,
 )
-def test_what_was_named(parts: list[Part], hosts: list[str], limited: list[str] | None) -> None:
+def test_what_was_named(parts: list[PatternPart], hosts: list[str], limited: list[str] | None) -> None:
     assert objection(parts, hosts, limited) == ""
 
 
@@ -64,20 +64,20 @@ def test_what_was_named(parts: list[Part], hosts: list[str], limited: list[str] 
     ("parts", "hosts", "limited", "words"),
     [
         ([], [], None, "must say whose machines end"),
-        ([Part("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
-        ([ONE, Part("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
+        ([PatternPart("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
+        ([ONE, PatternPart("*", ("gpu-1",))], ["gpu-1"], None, "must say whose machines end"),
         ([BUT], ["gpu-1"], None, "begins with an exclusion, which means all others"),
         ([BUT, ALL], ["gpu-1"], None, "begins with an exclusion"),
-        ([Part("&gpu", ("gpu-1",))], ["gpu-1"], None, "begins with an exclusion"),
+        ([PatternPart("&gpu", ("gpu-1",))], ["gpu-1"], None, "begins with an exclusion"),
         ([ONE, NONE], ["gpu-1"], None, "decommission_hosts='gpu-1,gpu-11': gpu-11 matches no host"),
-        ([ALL, Part("!gpu-11")], ["gpu-1", "gpu-2"], None, "!gpu-11 matches no host"),
-        ([ONE, Part("!gpu-1", ("gpu-1",))], [], None, "matches no host"),
+        ([ALL, PatternPart("!gpu-11")], ["gpu-1", "gpu-2"], None, "!gpu-11 matches no host"),
+        ([ONE, PatternPart("!gpu-1", ("gpu-1",))], [], None, "matches no host"),
         ([ONE], [], ["gpu-2"], "names gpu-1, but --limit leaves it out"),
         ([ONE, TWO], ["gpu-1"], ["gpu-1"], "names gpu-2, but --limit"),
     ],
     ids=str,
 )
-def test_what_ends_nobody(parts: list[Part], hosts: list[str], limited: list[str] | None, words: str) -> None:
+def test_what_ends_nobody(parts: list[PatternPart], hosts: list[str], limited: list[str] | None, words: str) -> None:
     reason = objection(parts, hosts, limited)
     assert words in reason and reason.endswith("Nothing was ended.")
 
@@ -89,14 +89,14 @@ def test_what_ends_nobody(parts: list[Part], hosts: list[str], limited: list[str
         ([ONE], ["gpu-1"], False, False),
         ([ONE, TWO], ["gpu-1", "gpu-2"], False, False),
         ([ALL], ["gpu-1", "gpu-2"], False, True),
-        ([Part("gpu-*", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], False, True),
-        ([Part("all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], True, True),
+        ([PatternPart("gpu-*", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], False, True),
+        ([PatternPart("all", ("gpu-1", "gpu-2"))], ["gpu-1", "gpu-2"], True, True),
         ([ALL, BUT], ["gpu-1"], True, True),
     ],
     ids=str,
 )
 def test_what_sweeps_needs_a_number(
-    parts: list[Part], hosts: list[str], needs: bool, needs_in_a_job: bool, by_job: bool
+    parts: list[PatternPart], hosts: list[str], needs: bool, needs_in_a_job: bool, by_job: bool
 ) -> None:
     reason = objection(parts, hosts, None, by_job=by_job)
     assert bool(reason) is (needs_in_a_job if by_job else needs), reason
@@ -111,15 +111,15 @@ def test_what_sweeps_needs_a_number(
     [("gpu-1", True), ("a.b_c", True), ("gpu*", False), ("!gpu", False), ("~gpu", False), ("g[0]", False)],
 )
 def test_a_name_has_no_marks_of_a_pattern(text: str, is_name: bool) -> None:
-    assert Part(text).is_name is is_name
+    assert PatternPart(text).is_name is is_name
 
 
 def test_names_that_nothing_here_knows_may_be_machines() -> None:
-    parts = [ONE, NONE, Part("gpu-*"), Part("!gpu-12"), Part("gpu-13")]
+    parts = [ONE, NONE, PatternPart("gpu-*"), PatternPart("!gpu-12"), PatternPart("gpu-13")]
     assert unmatched_names(parts) == ["gpu-11", "gpu-13"]
     machines = [machine(1, "red-gpu-11"), machine(2, "gpu-13"), machine(3, "red-gpu-14-2"), machine(4)]
     assert names_of(machines, ["gpu-11", "gpu-13", "gpu-14"], "red-") == ["gpu-11", "gpu-14"]
-    assert with_names(parts, ["gpu-11"])[1] == Part("gpu-11", ("gpu-11",))
+    assert with_names(parts, ["gpu-11"])[1] == PatternPart("gpu-11", ("gpu-11",))
 
 
 @pytest.mark.parametrize(("limited", "hosts"), [(None, ["a", "b"]), (["b", "c"], ["b"]), ([], [])])
@@ -130,14 +130,14 @@ def test_a_limit_narrows(limited: list[str] | None, hosts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("parts", "is_left_out"),
     [
-        ([Part("gpu-1", ("gpu-1",))], False),
-        ([Part("gpu-1", ("gpu-1",)), Part("!gpu", ("gpu-1", "gpu-2"))], False),
-        ([Part("gpu-1", ("gpu-1",)), Part("gpu", ("gpu-1", "gpu-2"))], True),
-        ([Part("gpu-*", ("gpu-1",))], True),
+        ([PatternPart("gpu-1", ("gpu-1",))], False),
+        ([PatternPart("gpu-1", ("gpu-1",)), PatternPart("!gpu", ("gpu-1", "gpu-2"))], False),
+        ([PatternPart("gpu-1", ("gpu-1",)), PatternPart("gpu", ("gpu-1", "gpu-2"))], True),
+        ([PatternPart("gpu-*", ("gpu-1",))], True),
     ],
     ids=str,
 )
-def test_a_group_may_have_a_host_of_which_nothing_can_be_read(parts: list[Part], is_left_out: bool) -> None:
+def test_a_group_may_have_a_host_of_which_nothing_can_be_read(parts: list[PatternPart], is_left_out: bool) -> None:
     assert list(left_out(parts, ["the file of gpu-9"])) == ["the file of gpu-9"] * is_left_out
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import orphans
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 
 OTHER = "other"
 
@@ -24,53 +24,67 @@ def machine(key: str = "r", name: str | None = "n", offer: str | None = "o", **f
     ("machines", "claims", "said"),
     [
         pytest.param([machine()], [], "", id="nobody's"),
-        pytest.param([machine()], [Claim("n", "n")], "", id="with a registry a name is no claim"),
-        pytest.param([machine()], [Claim("n", "n", by_name=True)], "is owned by n", id="without one it is"),
-        pytest.param([machine()], [Claim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="by id"),
-        pytest.param([machine("R")], [Claim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="in capitals"),
+        pytest.param([machine()], [OwnershipClaim("n", "n")], "", id="with a registry a name is no claim"),
+        pytest.param([machine()], [OwnershipClaim("n", "n", by_name=True)], "is owned by n", id="without one it is"),
+        pytest.param([machine()], [OwnershipClaim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="by id"),
         pytest.param(
-            [machine(status="deleted")], [Claim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="gone"
+            [machine("R")], [OwnershipClaim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="in capitals"
         ),
-        pytest.param([], [Claim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="not listed"),
         pytest.param(
-            [machine()], [Claim("h", "x", "o", bought=True)], "is owned by h", id="of an offer that was bought"
+            [machine(status="deleted")],
+            [OwnershipClaim("h", "x", resource_ids=frozenset("r"))],
+            "is owned by h",
+            id="gone",
         ),
-        pytest.param([machine()], [Claim("h", "n", "o", unanswered=True)], "is owned by h", id="by offer and name"),
+        pytest.param([], [OwnershipClaim("h", "x", resource_ids=frozenset("r"))], "is owned by h", id="not listed"),
         pytest.param(
-            [machine()], [Claim("h", "x", "o", unanswered=True)], "h may just be buying", id="the API keeps no names"
+            [machine()], [OwnershipClaim("h", "x", "o", bought=True)], "is owned by h", id="of an offer that was bought"
         ),
-        pytest.param([machine()], [Claim("h", "x", "p", unanswered=True)], "", id="another offer"),
+        pytest.param(
+            [machine()], [OwnershipClaim("h", "n", "o", unanswered=True)], "is owned by h", id="by offer and name"
+        ),
+        pytest.param(
+            [machine()],
+            [OwnershipClaim("h", "x", "o", unanswered=True)],
+            "h may just be buying",
+            id="the API keeps no names",
+        ),
+        pytest.param([machine()], [OwnershipClaim("h", "x", "p", unanswered=True)], "", id="another offer"),
         pytest.param(
             [machine(offer=None)],
-            [Claim("h", "n", "o", unanswered=True)],
+            [OwnershipClaim("h", "n", "o", unanswered=True)],
             "h may just be buying",
             id="no offer is told",
         ),
         pytest.param(
             [machine(name="n-2", offer=None)],
-            [Claim("h", "n", "o", bought=True)],
+            [OwnershipClaim("h", "n", "o", bought=True)],
             "h may just be buying",
             id="a cluster",
         ),
         pytest.param(
-            [machine(offer=None)], [Claim("h", "x", "o", unanswered=True)], "", id="no offer and another name"
+            [machine(offer=None)], [OwnershipClaim("h", "x", "o", unanswered=True)], "", id="no offer and another name"
         ),
-        pytest.param([machine(offer="p")], [Claim("h", "n", "o", unanswered=True)], "", id="another offer of the name"),
+        pytest.param(
+            [machine(offer="p")], [OwnershipClaim("h", "n", "o", unanswered=True)], "", id="another offer of the name"
+        ),
         pytest.param(
             [machine(), machine(OTHER)],
-            [Claim("h", "x", "o", frozenset({OTHER}), bought=True)],
+            [OwnershipClaim("h", "x", "o", frozenset({OTHER}), bought=True)],
             "is owned by h",
             id="a further machine of a purchase",
         ),
         pytest.param(
             [machine()],
-            [Claim("a", "x", resource_ids=frozenset("r")), Claim("b", "y", "o", bought=True)],
+            [OwnershipClaim("a", "x", resource_ids=frozenset("r")), OwnershipClaim("b", "y", "o", bought=True)],
             "is owned by a",
             id="an id counts more",
         ),
     ],
 )
-def test_only_what_no_host_owns_may_end(machines: list[dict[str, Any]], claims: list[Claim], said: str) -> None:
+def test_only_what_no_host_owns_may_end(
+    machines: list[dict[str, Any]], claims: list[OwnershipClaim], said: str
+) -> None:
     objection = orphans.objection("r", machines, claims)
     assert said in objection if said else objection == ""
     assert "Nothing was ended." in objection or not said
@@ -86,7 +100,7 @@ def test_no_machine_that_a_registry_names_ends_by_its_id(seed: int) -> None:
     for host in ("h1", "h2", "h3"):
         owned = frozenset(dice.sample(ids, dice.randrange(3)))
         bought = bool(owned) or dice.random() < 0.5
-        claims.append(Claim(host, "a", dice.choice([*offers, ""]), owned, not bought, bought=bought))
+        claims.append(OwnershipClaim(host, "a", dice.choice([*offers, ""]), owned, not bought, bought=bought))
     for each in machines:
         together = {m["resource_id"] for m in machines if m["offer_id"] and m["offer_id"] == each["offer_id"]}
         named = any(each["resource_id"] in claim.resource_ids for claim in claims)
@@ -108,7 +122,10 @@ def test_a_reason_says_something() -> None:
 
 
 def test_what_was_bought_beside_a_hosts_own_machine_ends_by_its_id() -> None:
-    stray, own = Claim("h (stray 1)", "h", "o", frozenset("r"), bought=True), Claim("h", "h", "p", frozenset("s"))
+    stray, own = (
+        OwnershipClaim("h (stray 1)", "h", "o", frozenset("r"), bought=True),
+        OwnershipClaim("h", "h", "p", frozenset("s")),
+    )
     machines = [machine(), machine("s", offer="p")]
     assert orphans.objection("r", machines, [stray, own], {stray.host}) == ""
     assert "h (stray 1)" in orphans.known_as("r", [stray, own], {stray.host})

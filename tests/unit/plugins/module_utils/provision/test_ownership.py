@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
-    Claim,
     Owners,
+    OwnershipClaim,
     OwnershipProof,
     claim_of,
     is_named,
@@ -39,11 +39,11 @@ OWNS = entry(X, [M], "made")
 NONE = entry()
 
 
-def claim(host: str, known: Entry = NONE, name: str = "train", *, by_name: bool = False) -> Claim:
+def claim(host: str, known: Entry = NONE, name: str = "train", *, by_name: bool = False) -> OwnershipClaim:
     return claim_of(host, name, known, by_name=by_name)
 
 
-def owned(machines: Sequence[Machine], *claims: Claim) -> list[tuple[tuple[str, ...], OwnershipProof]]:
+def owned(machines: Sequence[Machine], *claims: OwnershipClaim) -> list[tuple[tuple[str, ...], OwnershipProof]]:
     return [(owner.hosts, owner.proof) for _machine, owner in owners(machines, claims)]
 
 
@@ -145,7 +145,7 @@ def test_a_name_proves_nothing_of_an_offer_that_another_host_has_bought() -> Non
 
 
 def test_two_claims_of_one_host_are_one() -> None:
-    twice = [claim("gpu", by_name=True), Claim("gpu", "train", X)]
+    twice = [claim("gpu", by_name=True), OwnershipClaim("gpu", "train", X)]
     for claims in itertools.permutations(twice):
         assert owned([machine(1, "train", X)], *claims) == [(("gpu",), OwnershipProof.NAME)]
         assert rivals(claims) == {}
@@ -198,7 +198,7 @@ def machines_of(number: int) -> list[Machine]:
     return [machine(number, name, offer) for name in names for offer in (X, Y, None)]
 
 
-def worlds() -> Iterator[tuple[list[Machine], list[tuple[Claim, Entry]]]]:
+def worlds() -> Iterator[tuple[list[Machine], list[tuple[OwnershipClaim, Entry]]]]:
     first, second = machines_of(1), machines_of(2)
     fleets = [[one] for one in first] + [
         [one, two] for one in first for two in second if one["offer_id"] or not two["offer_id"]
@@ -232,7 +232,9 @@ def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: 
     return 2 if called else 1 if numbered else 0
 
 
-def expected_owners(fleet: list[Machine], hosts: list[tuple[Claim, Entry]], by_names: list[bool]) -> list[set[str]]:
+def expected_owners(
+    fleet: list[Machine], hosts: list[tuple[OwnershipClaim, Entry]], by_names: list[bool]
+) -> list[set[str]]:
     found = []
     for its in fleet:
         proofs = {
@@ -294,12 +296,12 @@ _claims = st.lists(
 )
 
 
-def by_id(machines: Sequence[Machine], claims: Sequence[Claim]) -> dict[str, Owners]:
+def by_id(machines: Sequence[Machine], claims: Sequence[OwnershipClaim]) -> dict[str, Owners]:
     return {its["resource_id"]: owner for its, owner in owners(machines, claims)}
 
 
 @given(_machines, _claims, st.randoms(use_true_random=False))
-def test_the_order_changes_nothing(machines: list[Machine], claims: list[Claim], random: Any) -> None:
+def test_the_order_changes_nothing(machines: list[Machine], claims: list[OwnershipClaim], random: Any) -> None:
     before, before_rivals = by_id(machines, claims), rivals(claims)
     random.shuffle(machines)
     random.shuffle(claims)
@@ -308,7 +310,7 @@ def test_the_order_changes_nothing(machines: list[Machine], claims: list[Claim],
 
 
 @given(_machines, _claims)
-def test_another_hosts_claim_never_gives_a_host_more(machines: list[Machine], claims: list[Claim]) -> None:
+def test_another_hosts_claim_never_gives_a_host_more(machines: list[Machine], claims: list[OwnershipClaim]) -> None:
     every = by_id(machines, claims)
     for added in claims:
         before = by_id(machines, [each for each in claims if each is not added])
@@ -319,7 +321,7 @@ def test_another_hosts_claim_never_gives_a_host_more(machines: list[Machine], cl
 
 @given(_machines, _claims)
 def test_no_machine_and_no_offer_is_two_hosts_without_being_contested(
-    machines: list[Machine], claims: list[Claim]
+    machines: list[Machine], claims: list[OwnershipClaim]
 ) -> None:
     found = owners(machines, claims)
     assert [its for its, _owner in found] == machines
@@ -333,7 +335,7 @@ def test_no_machine_and_no_offer_is_two_hosts_without_being_contested(
 
 
 @given(_claims)
-def test_rivalry_is_mutual(claims: list[Claim]) -> None:
+def test_rivalry_is_mutual(claims: list[OwnershipClaim]) -> None:
     found = rivals(claims)
     for host, others in found.items():
         assert host not in others

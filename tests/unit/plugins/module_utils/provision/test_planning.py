@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Part, State
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
@@ -691,7 +691,7 @@ def test_the_account_has_a_ceiling_for_all_that_buy() -> None:
 
 
 def test_a_refusal_names_all_that_was_counted() -> None:
-    others = [Part("a-1", 3.0, State.BUYING), Part("gone", 9.0, State.MISSING)]
+    others = [CeilingPart("a-1", 3.0, State.BUYING), CeilingPart("gone", 9.0, State.MISSING)]
     hosts = [
         case(declared("shared:red", host="b-1", project="red", max_total_price_per_hour=5)),
         owner("c-1"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     ANSWERED_NO,
     NOT_FOUND,
@@ -22,9 +22,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     THEIRS,
     UNSEEN,
     Do,
+    NextStep,
     OfferLook,
     Past,
-    Step,
     Why,
     asks_the_list,
     follow,
@@ -148,9 +148,9 @@ ROWS = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip().spl
 CELLS = [(story, shown, cell) for story, *cells in ROWS for shown, cell in zip(COLUMNS, cells, strict=True)]
 
 
-def step(text: str) -> Step:
+def step(text: str) -> NextStep:
     do, _blank, why = text.partition(" ")
-    return Step(Do(do), Why(why) if why else None)
+    return NextStep(Do(do), Why(why) if why else None)
 
 
 def test_each_story_is_in_the_table() -> None:
@@ -161,7 +161,7 @@ def test_each_story_is_in_the_table() -> None:
 def test_what_follows(story: str, shown: str, cell: str) -> None:
     past, seen, end = Past(**STORIES[story]), COLUMNS[shown], step(cell.lstrip("?"))
     assert follow(past, seen, False) == end
-    assert follow(past, seen, True) == (Step(Do.LOOK) if cell.startswith("?") else end)
+    assert follow(past, seen, True) == (NextStep(Do.LOOK) if cell.startswith("?") else end)
 
 
 # The whole product
@@ -250,7 +250,7 @@ def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_th
         for patience in BOOLEANS if past.sends else ():
             alone, found = follow(past, seen, patience), follow(replace(past, overtaken=True), seen, patience)
             is_fact = alone.do in (Do.LOOK, Do.CREATED, Do.EXISTING)
-            assert found == (alone if is_fact else Step(Do.UNKNOWN, Why.OVERTAKEN)), f"{past} {seen} {alone}"
+            assert found == (alone if is_fact else NextStep(Do.UNKNOWN, Why.OVERTAKEN)), f"{past} {seen} {alone}"
 
 
 @pytest.mark.parametrize(
@@ -313,10 +313,10 @@ def test_a_message_never_offers_to_take_a_machine_that_has_ended(status: str, id
     machine = {"resource_id": "r-1", "name": "gpu-1", "price_per_hour": 2.0, "status": status}
     past = Past(by_name=False, sends=1, refused=409, overtaken=True)
     facts = {"ids": ids, "machines": [machine], "error": Answer("It was refused."), "taken_over": "It is taken over."}
-    told = ending(Step(Do.UNKNOWN, Why.OVERTAKEN), Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
+    told = ending(NextStep(Do.UNKNOWN, Why.OVERTAKEN), Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
     assert "adopt" not in told and ("MAY BE BILLED at USD 2.00 per hour (r-1)" in told) is bool(ids)
     assert ids or "Its machines have ended." in told
-    past, step = Past(by_name=False, sends=1, refused=409), Step(Do.UNKNOWN, Why.UNPROVEN)
+    past, step = Past(by_name=False, sends=1, refused=409), NextStep(Do.UNKNOWN, Why.UNPROVEN)
     facts = {"machines": [machine, {**machine, "resource_id": "r-2", "status": "running"}], "ids": ["r-2"]}
     told = ending(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
     assert ("r-1" in told) is (status == "running") and "r-2" in told
@@ -365,20 +365,28 @@ _SHOWN = OfferLook(_states.READY, THEIRS, True, shown=True)
     ("claims", "names", "proved"),
     [
         ([], ["vm-1"], False),
-        ([Claim("b", "b", "o-2", frozenset({"r-1"}), bought=True)], ["vm-1"], True),  # it holds the machine
-        ([Claim("b", "b", "o-1", bought=True)], ["vm-1"], True),  # it was told that it has bought the offer
-        ([Claim("b", "b", "o-1", unanswered=True)], ["vm-1"], False),  # it may have lost the race as well
-        ([Claim("b", "b", "o-1")], ["vm-1"], False),  # it was refused, too
-        ([Claim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], True),  # the vendor keeps names
-        ([Claim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], [None], False),  # and this machine has none
-        ([Claim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1", None], False),
-        ([Claim("b", "c", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], False),  # not kept
-        ([Claim("b", "b", "o-2", frozenset({"r-3"}), bought=True)], ["vm-1"], False),  # another vendor keeps them
-        ([Claim("b", "b", "o-2", frozenset({"r-9"}), bought=True)], ["vm-1"], False),  # not listed
+        ([OwnershipClaim("b", "b", "o-2", frozenset({"r-1"}), bought=True)], ["vm-1"], True),  # it holds the machine
+        ([OwnershipClaim("b", "b", "o-1", bought=True)], ["vm-1"], True),  # it was told that it has bought the offer
+        ([OwnershipClaim("b", "b", "o-1", unanswered=True)], ["vm-1"], False),  # it may have lost the race as well
+        ([OwnershipClaim("b", "b", "o-1")], ["vm-1"], False),  # it was refused, too
+        ([OwnershipClaim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], True),  # the vendor keeps names
+        (
+            [OwnershipClaim("b", "b", "o-2", frozenset({"r-2"}), bought=True)],
+            [None],
+            False,
+        ),  # and this machine has none
+        ([OwnershipClaim("b", "b", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1", None], False),
+        ([OwnershipClaim("b", "c", "o-2", frozenset({"r-2"}), bought=True)], ["vm-1"], False),  # not kept
+        (
+            [OwnershipClaim("b", "b", "o-2", frozenset({"r-3"}), bought=True)],
+            ["vm-1"],
+            False,
+        ),  # another vendor keeps them
+        ([OwnershipClaim("b", "b", "o-2", frozenset({"r-9"}), bought=True)], ["vm-1"], False),  # not listed
     ],
 )
 def test_what_proves_that_a_machine_is_another_hosts(
-    claims: list[Claim], names: list[str | None], proved: bool
+    claims: list[OwnershipClaim], names: list[str | None], proved: bool
 ) -> None:
     others = [{"resource_id": "r-2", "name": "b", "vendor": "v"}, {"resource_id": "r-3", "name": "b", "vendor": "w"}]
     own = [{"resource_id": f"r-1{n or ''}", "name": name, "vendor": "v"} for n, name in enumerate(names)]
@@ -395,10 +403,10 @@ def test_it_is_not_asked_where_it_decides_nothing(past: Past) -> None:
     def fail() -> Any:
         raise AssertionError
 
-    assert told_apart(past, _SHOWN, ("o-1", ["r-1"]), [Claim("b", "b", "o-1", bought=True)], fail) == _SHOWN
+    assert told_apart(past, _SHOWN, ("o-1", ["r-1"]), [OwnershipClaim("b", "b", "o-1", bought=True)], fail) == _SHOWN
 
 
 def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:
     past = Past(named=False, sends=1, refused=409)
-    told = ending(Step(Do.UNKNOWN, Why.NAMELESS), Story("o-1", past, "", None, 2.0)).msg
+    told = ending(NextStep(Do.UNKNOWN, Why.NAMELESS), Story("o-1", past, "", None, 2.0)).msg
     assert "provision_adopt" not in told and "compute_index.supply.delete_resource" in told

@@ -15,15 +15,15 @@ from random import Random
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     OURS,
     THEIRS,
     UNSEEN,
     Do,
+    NextStep,
     OfferLook,
     Past,
-    Step,
     asks_the_list,
     follow,
     is_put_off,
@@ -100,14 +100,14 @@ class World:
         whose = (OURS if ours else THEIRS) if self.keeps_names else self.chance.choice([THEIRS, UNSEEN])
         seen = OfferLook(phase, whose, self.runs, shown=True)
         # The colleague may be a host of the registry; and if names are kept, a machine that a host has may show that.
-        known = [Claim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)]
+        known = [OwnershipClaim("b", "b", "o-1" if self.buyer == COLLEAGUE else "o-2", frozenset({"r-2"}), bought=True)]
         own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}
         theirs = {"resource_id": "r-2", "name": "b" if self.keeps_names else "vm-2", "vendor": "v"}
         claims = known if self.chance.random() < 0.5 else []
         return told_apart(past, seen, ("o-1", ["r-1"]), claims, lambda: [own, theirs])
 
 
-def run(world: World, number: int) -> Step | None:
+def run(world: World, number: int) -> NextStep | None:
     """One run at the offer, which may be killed: None."""
     past = Past(by_name=False, sent_before=world.is_sent and world.noted is None)
     past = replace(past, put_off=world.is_sent and is_put_off(world.noted))
@@ -126,7 +126,7 @@ def run(world: World, number: int) -> Step | None:
             if world.chance.random() < 0.2:
                 return None
             if status == 200:
-                return Step(Do.CREATED)
+                return NextStep(Do.CREATED)
             refused = status if status is not None and status < 500 else None
             past, repeats, _pause = after(past, repeats, refused, status in (429, 503), 0.0)
             past = replace(past, overtaken=past.overtaken or world.holder != number)

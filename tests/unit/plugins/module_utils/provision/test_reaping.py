@@ -15,14 +15,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     Idleness,
     LeaseState,
     Life,
-    Sweep,
+    SweptHost,
     Turn,
     is_saved,
     last_look,
     life,
     life_by_name,
     newest,
-    read_sweep,
+    read_swept_host,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,7 +138,7 @@ ENDS_NOW, STAYS, WAITS = Turn.ENDS, Turn.STAYS, Turn.WAITS
 def test_the_last_look(passed: Any, idle: float | None, grace: float, turn: Turn, said: str) -> None:
     lived = Life(reason="odd") if passed == "odd" else Life() if passed is None else Life(BOUGHT, passed)
     use = Idleness(0.0) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
-    found = last_look("gpu-1", Sweep("/registry", grace, "", use), lived)
+    found = last_look("gpu-1", SweptHost("/registry", grace, "", use), lived)
     assert found.turn is turn and said in found.said
 
 
@@ -147,12 +147,12 @@ def test_the_last_look(passed: Any, idle: float | None, grace: float, turn: Turn
     [
         ({}, None),
         (None, None),
-        ({"grace": "1800"}, Sweep("/here", 1800.0, "", Idleness(0.0))),
-        ({"place": "/there", "idle": "60", "lease": "8h", "grace": 0}, Sweep("/there", 0.0, "8h", Idleness(60.0))),
+        ({"grace": "1800"}, SweptHost("/here", 1800.0, "", Idleness(0.0))),
+        ({"place": "/there", "idle": "60", "lease": "8h", "grace": 0}, SweptHost("/there", 0.0, "8h", Idleness(60.0))),
     ],
 )
-def test_what_a_sweep_says(reaped: Any, sweep: Sweep | None) -> None:
-    assert read_sweep({"reaped": reaped, "before": {"rc": 1}}, "/here", BOUGHT) == sweep
+def test_what_a_sweep_says(reaped: Any, sweep: SweptHost | None) -> None:
+    assert read_swept_host({"reaped": reaped, "before": {"rc": 1}}, "/here", BOUGHT) == sweep
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_a_sweep_says(reaped: Any, sweep: Sweep | None) -> None:
 )
 def test_whether_the_last_command_has_saved_what_it_should(before: Any, saved: bool) -> None:
     assert is_saved(before) is saved
-    found = read_sweep({"reaped": {"grace": 60}, "before": before}, "/here", BOUGHT)
+    found = read_swept_host({"reaped": {"grace": 60}, "before": before}, "/here", BOUGHT)
     assert found is not None and found.grace == (0 if saved else 60)
 
 

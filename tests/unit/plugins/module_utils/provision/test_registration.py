@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     row_of,
     ssh_args,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._place import known_hosts_file
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._folder import known_hosts_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,7 +222,7 @@ def test_a_row_of_an_unknown_price() -> None:
         (True, False, "key", "first_use", False, "reach"),
         # Other controllers shall know the key that answers first.
         (False, False, "", "first_use", True, ""),
-        (True, False, "", "first_use", True, "pinned"),
+        (True, False, "", "first_use", True, "reach_and_share_key"),
         (True, False, "", "none", True, "reach"),
         (True, True, "", "first_use", True, "prepare"),
     ],

@@ -21,9 +21,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
     Following,
     HostVerdict,
     Judged,
-    Part,
     Released,
     Round,
+    RoundPart,
 )
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -220,7 +220,7 @@ def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
 # The shapes
 
 
-def filled(part: type[Part]) -> Part:
+def filled(part: type[RoundPart]) -> RoundPart:
     """A part whose fields all have another value than by default."""
     other = {str: "x", bool: True, tuple: ["y"], dict: {"z": 1}}
     blank = part()
@@ -228,21 +228,21 @@ def filled(part: type[Part]) -> Part:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_what_is_handed_on_is_read_as_it_was_written(part: type[Part]) -> None:
+def test_what_is_handed_on_is_read_as_it_was_written(part: type[RoundPart]) -> None:
     assert part.of(json.loads(json.dumps(filled(part).mapping))) == filled(part)
     assert part.of(json.loads(json.dumps(part().mapping))).mapping == part().mapping
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("nothing", [None, "", {}, {"skipped": True}, {"failed": True, "msg": "x", "attempts": 3}])
-def test_a_task_that_did_not_run_hands_on_nothing(part: type[Part], nothing: Any) -> None:
+def test_a_task_that_did_not_run_hands_on_nothing(part: type[RoundPart], nothing: Any) -> None:
     assert part.of(nothing) == part()
 
 
 @pytest.mark.parametrize(
     ("part", "name"), [(part, item.name) for part in PARTS for item in dataclasses.fields(part)[1:]]
 )
-def test_a_field_that_is_missing_or_of_another_type_is_refused(part: type[Part], name: str) -> None:
+def test_a_field_that_is_missing_or_of_another_type_is_refused(part: type[RoundPart], name: str) -> None:
     written = filled(part).mapping
     for odd in ({key: value for key, value in written.items() if key != name}, {**written, name: 7}):
         with pytest.raises(ValueError, match=rf"\({part.__name__}: {name}\)"):
@@ -250,7 +250,7 @@ def test_a_field_that_is_missing_or_of_another_type_is_refused(part: type[Part],
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_only_ansible_adds_fields_and_only_to_a_result(part: type[Part]) -> None:
+def test_only_ansible_adds_fields_and_only_to_a_result(part: type[RoundPart]) -> None:
     result = {**filled(part).mapping, "changed": False, "warnings": []}
     if not part.is_whole:
         assert part.of(result) == filled(part)
@@ -268,4 +268,4 @@ def test_the_architecture_has_a_row_for_each_field() -> None:
     ]
     fields = [(item.name, part.__name__) for part in PARTS for item in dataclasses.fields(part)]
     assert sorted(documented) == sorted((name, f"`{part}`") for name, part in fields)
-    assert set(PARTS) == {*Part.__subclasses__(), *Following.__subclasses__()} - {Following}
+    assert set(PARTS) == {*RoundPart.__subclasses__(), *Following.__subclasses__()} - {Following}

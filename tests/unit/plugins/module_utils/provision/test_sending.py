@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, Past, Step, Why
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, NextStep, Past, Why
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     AnswerMeaning,
     Note,
@@ -195,18 +195,18 @@ def test_an_objection_ends_what_is_certainly_not_under_way(past: Past, end: Do |
 @pytest.mark.parametrize(
     ("step", "past", "left", "needed"),
     [
-        (Step(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=409), [], True),
-        (Step(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), ["theirs"], True),
-        (Step(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), [], True),
-        (Step(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), ["r"], False),
-        (Step(Do.REJECTED, Why.EXPIRED), Past(sent_before=True), [], False),
-        (Step(Do.NOT_SENT, Why.EXPIRED), Past(), [], False),
-        (Step(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], False),
+        (NextStep(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=409), [], True),
+        (NextStep(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), ["theirs"], True),
+        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), [], True),
+        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), ["r"], False),
+        (NextStep(Do.REJECTED, Why.EXPIRED), Past(sent_before=True), [], False),
+        (NextStep(Do.NOT_SENT, Why.EXPIRED), Past(), [], False),
+        (NextStep(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], False),
     ],
     ids=str,
 )
 def test_who_makes_room_for_another_offer_must_hold_the_purchase(
-    step: Step, past: Past, left: list[str], needed: bool
+    step: NextStep, past: Past, left: list[str], needed: bool
 ) -> None:
     assert needs_claim(step, past, left) is needed
 
@@ -217,23 +217,23 @@ def test_who_makes_room_for_another_offer_must_hold_the_purchase(
 @pytest.mark.parametrize(
     ("step", "past", "left", "note"),
     [
-        (Step(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], Note.NOTHING),
-        (Step(Do.UNKNOWN, Why.UNLISTED), Past(made=True), ["r"], Note.NOTHING),
-        (Step(Do.NOT_SENT, Why.UNREADABLE), Past(), [], Note.NOTHING),
-        (Step(Do.NOT_SENT, Why.EXPIRED), Past(), [], Note.FREE),
-        (Step(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=422), [], Note.FREE),
-        (Step(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), [], Note.FREE),
-        (Step(Do.REJECTED, Why.FAILED), Past(sends=1), [], Note.FREE_MADE),
-        (Step(Do.REJECTED, Why.FAILED), Past(sends=1), ["r"], Note.LEFT),
-        (Step(Do.NOT_SENT, Why.FAILED), Past(made=True), ["r"], Note.LEFT),
-        (Step(Do.REJECTED, Why.FAILED), Past(sent_before=True), ["r"], Note.LEFT),
-        (Step(Do.NOT_SENT, Why.FAILED), Past(), ["r"], Note.NOTHING),
+        (NextStep(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], Note.NOTHING),
+        (NextStep(Do.UNKNOWN, Why.UNLISTED), Past(made=True), ["r"], Note.NOTHING),
+        (NextStep(Do.NOT_SENT, Why.UNREADABLE), Past(), [], Note.NOTHING),
+        (NextStep(Do.NOT_SENT, Why.EXPIRED), Past(), [], Note.FREE),
+        (NextStep(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=422), [], Note.FREE),
+        (NextStep(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), [], Note.FREE),
+        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1), [], Note.FREE_MADE),
+        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1), ["r"], Note.LEFT),
+        (NextStep(Do.NOT_SENT, Why.FAILED), Past(made=True), ["r"], Note.LEFT),
+        (NextStep(Do.REJECTED, Why.FAILED), Past(sent_before=True), ["r"], Note.LEFT),
+        (NextStep(Do.NOT_SENT, Why.FAILED), Past(), ["r"], Note.NOTHING),
         # Of what may have been ours the ledger counts what it may have cost.
-        (Step(Do.REJECTED, Why.ENDED), Past(sends=1, refused=409), [], Note.FREE),
-        (Step(Do.REJECTED, Why.ENDED), Past(sends=1, lost=True), [], Note.FREE_MADE),
-        (Step(Do.NOT_SENT, Why.ENDED), Past(by_name=False, put_off=True), [], Note.FREE_MADE),
+        (NextStep(Do.REJECTED, Why.ENDED), Past(sends=1, refused=409), [], Note.FREE),
+        (NextStep(Do.REJECTED, Why.ENDED), Past(sends=1, lost=True), [], Note.FREE_MADE),
+        (NextStep(Do.NOT_SENT, Why.ENDED), Past(by_name=False, put_off=True), [], Note.FREE_MADE),
     ],
     ids=str,
 )
-def test_what_the_registry_notes_of_an_end(step: Step, past: Past, left: list[str], note: Note) -> None:
+def test_what_the_registry_notes_of_an_end(step: NextStep, past: Past, left: list[str], note: Note) -> None:
     assert note_of(step, past, left) is note

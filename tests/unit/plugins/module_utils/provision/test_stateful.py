@@ -37,7 +37,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ho
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import refreshed
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
-    Claim,
+    OwnershipClaim,
     claim_of,
     noted_claim,
 )
@@ -353,7 +353,7 @@ class Plays(RuleBasedStateMachine):
             for each in hosts
         ]
 
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[OwnershipClaim]:
         entries = {name: read_entry(self.registry.get(name)) for name in HOSTS}
         own = [claim_of(name, name, entry, by_name=self.by_name) for name, entry in entries.items()]
         return [*own, *(noted_claim(label, entry) for label, entry in self.kept().items())]

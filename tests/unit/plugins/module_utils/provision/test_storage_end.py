@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     EndRequest,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage_end import (
@@ -101,14 +101,20 @@ def test_what_is_given_back_ends_its_storage_if_the_host_says_so(plan: Any, mach
     ("claims", "resources", "reason"),
     [
         pytest.param([], [machine(1, resource_id="old")], "it is a machine: ", id="a machine of nobody"),
-        pytest.param([Claim("gpu-2", "b", resource_ids=frozenset({"old"}))], [], "gpu-2 has it, too", id="machine"),
-        pytest.param([Claim("gpu-2", "b", storage_ids=frozenset({"old"}))], [], "gpu-2 has it, too", id="storage"),
-        pytest.param([Claim("gpu-1", "a", storage_ids=frozenset({"old"}))], [], "", id="its own"),
-        pytest.param([Claim("gpu-1 (storage old)", "d", "old", storage_of="gpu-1")], [], "", id="its own, kept"),
+        pytest.param(
+            [OwnershipClaim("gpu-2", "b", resource_ids=frozenset({"old"}))], [], "gpu-2 has it, too", id="machine"
+        ),
+        pytest.param(
+            [OwnershipClaim("gpu-2", "b", storage_ids=frozenset({"old"}))], [], "gpu-2 has it, too", id="storage"
+        ),
+        pytest.param([OwnershipClaim("gpu-1", "a", storage_ids=frozenset({"old"}))], [], "", id="its own"),
+        pytest.param(
+            [OwnershipClaim("gpu-1 (storage old)", "d", "old", storage_of="gpu-1")], [], "", id="its own, kept"
+        ),
     ],
 )
 def test_storage_that_is_a_machine_or_another_hosts_does_not_end(
-    claims: list[Claim], resources: list[Any], reason: str
+    claims: list[OwnershipClaim], resources: list[Any], reason: str
 ) -> None:
     """What a registry calls storage, a person may have copied from another host's entry, or the API calls otherwise."""
     one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True)

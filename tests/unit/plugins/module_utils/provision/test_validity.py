@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lifetimes import Lifetime
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     LATER,
@@ -127,7 +127,7 @@ def test_a_quote_publishes_it_and_counts_the_whole_lease() -> None:
     ],
 )
 def test_an_audit_shows_machines_that_end_before_their_leases(valid_to: str | None, ends_at: str, said: str) -> None:
-    claim = Claim("gpu-1", "gpu-1", offer_id(1), frozenset({machine_id(1)}))
+    claim = OwnershipClaim("gpu-1", "gpu-1", offer_id(1), frozenset({machine_id(1)}))
     found = audit([machine(1, "gpu-1", offer_id(1), valid_to=valid_to)], [claim], {"gpu-1"}, NOON)
     (row,) = found.claimed
     assert row["valid_to"] == (valid_to if valid_to and valid_to > at(0) else None)

@@ -53,7 +53,7 @@ def known_hosts_file(entry: str) -> str:
 
 
 def pinned_of(home: str, offer_id: str) -> str:
-    """The same of a purchase that no file is kept of; ``home`` is Ansible's own folder."""
+    """The file of host keys of a purchase without an entry file; ``home`` is Ansible's own folder."""
     return os.path.join(home, "compute_index_supply", "known_hosts", os.path.basename(offer_id) or "none")
 
 

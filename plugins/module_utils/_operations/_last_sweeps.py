@@ -13,7 +13,7 @@ from .._registry._protocol import RegistryError
 from ._registries import Registries, is_job
 
 
-class Sweeps:
+class LastSweeps:
     """When the leases of each registry were enforced last, read once."""
 
     def __init__(self, registries: Registries) -> None:
@@ -28,7 +28,7 @@ class Sweeps:
         return "" if known is None else lifetimes.unswept(*known, refused=refused, by_job=is_job())
 
     def warnings(self, places: t.Iterable[Place]) -> list[str]:
-        """The same of several places, each sentence once."""
+        """What to say of leases in several places, each sentence once."""
         return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
 
     def _read(self, place: Place) -> tuple[float | None, float] | None:

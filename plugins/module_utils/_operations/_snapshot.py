@@ -12,7 +12,7 @@ from .._ansible.operation import Params
 from .._machine import ssh_config
 from .._provision import registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
-from .._provision.ownership import Claim, claim_of, noted_claim
+from .._provision.ownership import OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of_purchase
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config
@@ -20,7 +20,7 @@ from .._registry._protocol import RegistryError
 from ._registries import Registries
 
 
-def named_claim(host: t.Mapping[str, t.Any]) -> Claim:
+def named_claim(host: t.Mapping[str, t.Any]) -> OwnershipClaim:
     """The claim of a host without a registry (``host``, ``name``, ``known``): its name is its identity."""
     return claim_of(host["host"], str(host["name"]), read_entry(host["known"]), by_name=True)
 
@@ -30,19 +30,19 @@ def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[st
     return [host for host in params["hosts"] if host["declares"] and not places[host["host"]]]
 
 
-def noted_in(registries: Registries, place: Place) -> t.Iterator[Claim]:
+def noted_in(registries: Registries, place: Place) -> t.Iterator[OwnershipClaim]:
     """What the registry of the place notes of all hosts, read once the first is asked for."""
-    yield from Memory(registries, [place]).claims()
+    yield from RegistrySnapshot(registries, [place]).claims()
 
 
-def noted_beside(params: Params) -> t.Iterator[Claim]:
-    """The same of a single purchase's registry (``registry_url``, ``project``; ``registry_file``)."""
+def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
+    """What a single purchase's registry notes of all hosts (``registry_url``, ``project``; ``registry_file``)."""
     place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
     with contextlib.closing(Registries.of(params, read_only=True)) as registries:
         yield from noted_in(registries, place)
 
 
-class Memory:
+class RegistrySnapshot:
     """The entries of all hosts in these places. What cannot be read of one host concerns that host alone."""
 
     def __init__(self, registries: Registries, places: t.Iterable[Place]) -> None:
@@ -89,12 +89,12 @@ class Memory:
         """Each entry of this account, also of projects beside these places, by names for people."""
         return [*((host, entry) for _place, host, entry in self.all()), *self.beside()]
 
-    def claims(self, without: t.Container[str] = ()) -> list[Claim]:
+    def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
         """What the registries note, but for these hosts."""
         own = [noted_claim(host, entry) for _place, host, entry in self.all() if host not in without]
         return own + self.further()
 
-    def further(self) -> list[Claim]:
+    def further(self) -> list[OwnershipClaim]:
         """What a shared registry notes for others than the hosts of these places, and beside what these have."""
         return [noted_claim(name, entry) for name, entry in self.beside()]
 
@@ -154,19 +154,21 @@ class Memory:
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
-def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place], memory: Memory | None = None) -> list[str]:
+def bring_ssh_up_to_date(
+    registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot | None = None
+) -> list[str]:
     """Write how the machines of these registries are reached, unless they are only read.
 
-    Nothing depends on it, so what fails is a warning. ``memory``: what has just been read of them, and spares another
+    Nothing depends on it, so what fails is a warning. ``snapshot``: what has just been read of them, and spares another
     look where the file says just that.
     """
     warnings = []
     for place in dict.fromkeys(place for place in places if place.ssh_config and not registries.read_only):
-        known = None if memory is None else _ssh_config_of(registries, place, memory)
+        known = None if snapshot is None else _ssh_config_of(registries, place, snapshot)
         try:
             keep_ssh_config(
                 place.ssh_config,
-                lambda _before, place=place: _ssh_config_of(registries, place, Memory(registries, [place])),  # type: ignore[misc]
+                lambda _before, place=place: _ssh_config_of(registries, place, RegistrySnapshot(registries, [place])),  # type: ignore[misc]
                 known,
             )
         except RegistryError as error:
@@ -174,9 +176,9 @@ def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place], memo
     return warnings
 
 
-def _ssh_config_of(registries: Registries, place: Place, memory: Memory) -> str | None:
+def _ssh_config_of(registries: Registries, place: Place, snapshot: RegistrySnapshot) -> str | None:
     """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
-    store, known = registries.at(place), memory.entries(place)
+    store, known = registries.at(place), snapshot.entries(place)
     files = {host: store.known_hosts(host, entry.offer_id) for host, entry in known.items()}
     return ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
 
