@@ -131,6 +131,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec, _states
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.secrets import masked, secrets_of
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import id_of
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     MISSING_REQUESTS,
@@ -271,6 +272,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _resources(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
         """The live machines; ``cache`` is false if the user wants them fresh (``--flush-cache``)."""
         params = {name: self._templated(self.get_option(name)) for name in _spec.API}
+        secrets_of(_spec.API, params)
         if not self.get_option("cache"):
             return self._listed(params)
         account = hashlib.sha256(f"{params['api_url']} {params['api_token']}".encode()).hexdigest()
@@ -287,6 +289,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         url = self._templated(self.get_option("registry_url"))
         if not url:
             return None
+        masked([url])
         from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
         from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import registered
 

@@ -25,13 +25,13 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import (
     AS_MODULE,
     Operation,
     Result,
     folded,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.secrets import secrets_of, without_secrets
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 
@@ -40,7 +40,6 @@ VARIABLE = "compute_index_in_process"  # the same for a host, a group, a play or
 
 # What a play's environment may set without a process of its own: what is looked up at each request.
 _HARMLESS = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", LOG.lower()})
-_CENSORED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 display = Display()
 
@@ -142,7 +141,7 @@ class InProcessAction(ActionBase):
         # The newer versions have a setting for it; the older ones always show the options.
         if getattr(C, "INJECT_INVOCATION", True):
             result["invocation"] = {"module_args": self.shown(params)}
-        result = _without_secrets(result, self.hidden(_spec.secrets(spec, params), params))
+        result = without_secrets(result, self.hidden(secrets_of(spec, params), params))
         if "warnings" in result:
             result["warnings"] = list(map(folded, result["warnings"]))
         return result
@@ -167,38 +166,6 @@ def plain(value: t.Any) -> t.Any:
     if isinstance(value, (set, frozenset)):
         return list(value)
     return value.isoformat() if isinstance(value, datetime.date) else str(value)
-
-
-def _without_secrets(result: Result, secrets: set[str]) -> dict[str, t.Any]:
-    """As AnsibleModule does it: a secret that is the word True must not make texts of booleans."""
-    if not secrets:
-        return result
-    longest_first = sorted(secrets, key=len, reverse=True)
-    return {
-        name: value if value is None or isinstance(value, bool) else _censored(value, longest_first)
-        for name, value in result.items()
-    }
-
-
-def _censored(value: t.Any, secrets: list[str]) -> t.Any:
-    """A part of a result without secrets, in the words of ansible-core's own modules."""
-    if isinstance(value, Mapping):
-        return {key: _censored(part, secrets) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_censored(part, secrets) for part in value]
-    text = str(value)
-    if text in secrets:
-        return _CENSORED
-    if isinstance(value, str):
-        return _without(text, secrets)
-    return _CENSORED if any(secret in text for secret in secrets) else value
-
-
-def _without(text: str, secrets: list[str]) -> str:
-    """The text with stars in the secrets' place."""
-    for secret in secrets:
-        text = text.replace(secret, "********")
-    return text
 
 
 def _apart(environment: Mapping[str, str], folder: str, work: Callable[[], Result]) -> Result | None:

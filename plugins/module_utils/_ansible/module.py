@@ -8,10 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.parameters import remove_values
 
-from .. import _spec
-from .operation import AS_MODULE, Operation, folded
+from .operation import AS_MODULE, Operation, Result, folded
+from .secrets import secrets_of, without_secrets
 
 
 class _Module(AnsibleModule):
@@ -22,15 +21,19 @@ class _Module(AnsibleModule):
         super().__init__(argument_spec=operation.argument_spec, supports_check_mode=True, **operation.rules)
 
     def fail_json(self, msg: str, **facts: t.Any) -> None:
-        super().fail_json(**{**self._operation.refused(msg), **facts})
+        super().fail_json(**self.shown({**self._operation.refused(msg), **facts}))
+
+    def shown(self, result: Result) -> Result:
+        """A result with the options that it repeats, if Ansible is to inject them, and without secrets."""
+        self.no_log_values = secrets_of(self._operation.argument_spec, self.params)
+        return without_secrets({"invocation": {"module_args": self.params}, **result}, self.no_log_values)
 
 
 def run(operation: Operation) -> None:
     """Parse the options, perform the operation, and leave with its result."""
     module = _Module(operation)
-    module.no_log_values = _spec.secrets(operation.argument_spec, module.params)
-    result = operation.perform({**module.params, AS_MODULE: True}, module.check_mode)
+    result = module.shown(operation.perform({**module.params, AS_MODULE: True}, module.check_mode))
     for warning in result.pop("warnings", []):
-        # A secret with blanks would not be found in folded lines.
-        module.warn(folded(str(remove_values(warning, module.no_log_values))))
+        # Folded last: a secret with blanks would not be found in folded lines.
+        module.warn(folded(warning))
     (module.fail_json if result.get("failed") else module.exit_json)(**result)

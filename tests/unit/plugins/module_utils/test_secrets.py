@@ -1,0 +1,60 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which values of options are secret, and results without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import secrets
+
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n  b3BlbnNzaC1rZXkt\n  AAAAB3NzaC1yc2EA\n  -----END OPENSSH PRIVATE KEY-----"
+# What is given, and what is secret of it beside the whole.
+PARTS: list[tuple[str, set[str]]] = [
+    ("a-token", set()),
+    ("postgresql://user:pass-word@db/registry", {"pass-word"}),
+    ("postgresql://user:p%40ss@db/registry", {"p%40ss", "p@ss"}),
+    ("postgresql://user@db/registry", set()),
+    ("postgresql://user:pw@db/registry", set()),  # too short to be hidden by itself
+    ("postgresql://[::1", set()),
+    ("host=db user=me", set()),
+    ("#cloud-config\npackages: [curl]\n", set()),
+    (f"#cloud-config\nssh_keys:\n  ed25519_private: |\n  {KEY}\n", {"b3BlbnNzaC1rZXkt", "AAAAB3NzaC1yc2EA"}),
+]
+
+
+@pytest.mark.parametrize(("value", "parts"), PARTS)
+def test_what_is_secret_in_a_value_is_told_to_core(
+    value: str, parts: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered: set[str] = set()
+    monkeypatch.setattr(secrets, "register_secrets", registered.update)
+    assert secrets.masked([value]) == {value, *parts}
+    assert registered == {value, *parts}
+
+
+def test_only_options_with_no_log_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "register_secrets", None)  # as before ansible-core 2.22
+    spec: dict[str, dict[str, Any]] = {"api_token": {"no_log": True}, "cloud_init": {"no_log": True}, "host": {}}
+    assert secrets.secrets_of(spec, {"api_token": "a-token", "cloud_init": None, "host": "gpu-1"}) == {"a-token"}
+    assert secrets.secrets_of(spec, {"api_token": "no"}) == set()
+
+
+# A result, and the same without the secret `oven`.
+RESULTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"msg": "the oven is hot"}, {"msg": "the ******** is hot"}),
+    ({"key": "oven", "list": ["oven", 1]}, {"key": secrets.CENSORED, "list": [secrets.CENSORED, 1]}),
+    (
+        {"invocation": {"module_args": {"api_token": "oven"}}},
+        {"invocation": {"module_args": {"api_token": secrets.CENSORED}}},
+    ),
+    ({"changed": True, "oven": None}, {"changed": True, "oven": None}),
+]
+
+
+@pytest.mark.parametrize(("result", "shown"), RESULTS)
+def test_a_result_loses_secrets(result: dict[str, Any], shown: dict[str, Any]) -> None:
+    assert secrets.without_secrets(result, {"oven"}) == shown
+    assert secrets.without_secrets(result, set()) is result
