@@ -14,15 +14,13 @@ import time
 import typing as t
 
 from .._moments import seconds_of, utc
-from .._provision import claims
+from .._provision import claims, journaling
 from .._provision.clock import NOTED_BY, noted
-from .._provision.entry import LISTED_BEFORE, MADE, REFUSED, SENT, Entry, read_entry
+from .._provision.entry import Entry, read_entry
+from .._provision.journaling import EXPIRED, JOURNALED, OFFER, STATUS
 from .._provision.ordered import Order
-from .._provision.storage import Storage, changes_of
+from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
-
-_PURCHASE, _STATUS = "provision_purchase", "provision_refused_status"
-_JOURNALED, _EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
 
 
 class Journal:
@@ -35,7 +33,7 @@ class Journal:
     def __init__(self, registry: Registry | None, offer_id: str, facts: Variables, order: Order | None = None) -> None:
         self._registry = registry
         self._offer_id = offer_id
-        self._facts = {**facts, "provision_procured_offer_id": offer_id}
+        self._facts = {**facts, OFFER: offer_id}
         self.order = order or Order()
         self._entry: Variables = {}
 
@@ -57,7 +55,7 @@ class Journal:
     @property
     def sent_at(self) -> float | None:
         """When the purchase was noted (seconds since the epoch), None if that cannot be read."""
-        return seconds_of(self._entry.get(_JOURNALED))
+        return seconds_of(self._entry.get(JOURNALED))
 
     def read(self) -> None:
         """Read what is noted of this offer.
@@ -65,11 +63,9 @@ class Journal:
         Raises Claimed if another offer may have been bought for the host, or if another run is buying at this moment.
         """
         variables = (self._registry.read() if self._registry else None) or {}
-        entry = read_entry(variables)
-        about_this = entry.offer_id == self._offer_id
-        if self._registry and (entry.held_by or (entry.may_have_bought and not about_this)):
+        if self._registry and journaling.forbids(read_entry(variables), self._offer_id):
             raise Claimed(self._registry.where, variables)
-        self._entry = variables if about_this else {}
+        self._entry = variables if journaling.is_about(variables, self._offer_id) else {}
 
     def hold(self) -> None:
         """Be the one run that settles the purchase that is noted. Raises Claimed."""
@@ -89,14 +85,8 @@ class Journal:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
-        entry = {
-            **self._facts,
-            "provision_price_per_hour": price_per_hour,
-            **self._journaled(),
-            **self.order.kept(self.entry),
-            _PURCHASE: SENT,
-        }
-        self._entry = self._registry.claim({name: value for name, value in entry.items() if value is not None})
+        noted_with = self._journaled(), self.order.kept(self.entry)
+        self._entry = self._registry.claim(journaling.sent(self._facts, price_per_hour, *noted_with))
 
     def check_held(self) -> None:
         """Read anew what is noted of the purchase that this run has sent. Raises RegistryError if it is not its own."""
@@ -109,7 +99,7 @@ class Journal:
     def answered(self, status: int) -> None:
         """Note that the purchase, which this run holds, was refused."""
         if self._registry is not None and not self.entry.is_made:
-            self._entry = self._registry.note({_STATUS: status})
+            self._entry = self._registry.note({STATUS: status})
 
     def free(self, status: int | None = None, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
         """Note that nothing came of the purchase, if it was noted, and no other run has begun it anew.
@@ -124,12 +114,9 @@ class Journal:
             self.read()
         except Claimed:
             return
-        if self._entry and self._entry.get(_JOURNALED) == before.get(_JOURNALED):
-            if made:
-                storage = changes_of(kept, ())
-                self._writes.note({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE, **storage})
-            changes: Variables = {_PURCHASE: REFUSED, _EXPIRED: None, "provision_resource_ids": None}
-            self._entry = self._writes.note({**changes, **({} if status is None else {_STATUS: status})})
+        if journaling.is_same(before, self._entry):
+            for changes in journaling.freed(self._offer_id, status, is_made=made, kept=kept):
+                self._entry = self._writes.note(changes)
 
     def make(self, resource_ids: list[str], price_per_hour: float | None, strange: t.Sequence[str] = ()) -> None:
         """Note that the purchase was made, and its machines; what is noted of it already stays.
@@ -140,18 +127,10 @@ class Journal:
         if self._writes is None:
             return
         before = self._writes.read() or {}
-        about_this = read_entry(before).offer_id == self._offer_id
-        journaled = {} if about_this and _JOURNALED in before else self._journaled()
-        facts = {**self._facts, "provision_price_per_hour": price_per_hour, **journaled}
-        changes: Variables = {} if about_this else dict.fromkeys(before)
-        changes.update({name: value for name, value in facts.items() if not about_this or name not in before})
-        changes.update({"provision_procured_offer_id": self._offer_id, _PURCHASE: MADE})
-        changes.update(dict.fromkeys((_STATUS, _EXPIRED)))
-        if resource_ids:
-            changes["provision_resource_ids"] = resource_ids
-        if strange:
-            changes[LISTED_BEFORE] = list(strange)
-        if any(before.get(name) != value for name, value in changes.items()):
+        facts = {**self._facts, "provision_price_per_hour": price_per_hour}
+        if not journaling.is_journaled(before, self._offer_id):
+            facts.update(self._journaled())
+        if changes := journaling.made(before, facts, resource_ids, strange):
             self._entry = self._writes.note(changes)
 
     @property
@@ -160,23 +139,18 @@ class Journal:
         return self._registry.longest_post if self._registry else LONGEST_POST
 
     def gone_for(self) -> float:
-        """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before.
-
-        They have passed by every clock since the latest moment that one of them noted, and since the purchase was
-        journaled: a clock that was behind then, and is right now, has not waited.
-        """
+        """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
         if self._registry is None or not self._entry:
             return 0.0
         earliest, latest = self._registry.clock().span
-        if seconds_of(self._entry.get(_EXPIRED)) is None:
-            now: Variables = {"provision_procured_offer_id": self._offer_id, _EXPIRED: utc(latest)}
+        if seconds_of(self._entry.get(EXPIRED)) is None:
+            now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
-        known = map(seconds_of, (self._entry.get(_EXPIRED), self._entry.get(_JOURNALED)))
-        return max(0.0, earliest - max((item for item in known if item is not None), default=earliest))
+        return journaling.waited(self._entry, earliest)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
-        seen = seconds_of(self._entry.get(_EXPIRED))
+        seen = seconds_of(self._entry.get(EXPIRED))
         return utc((self._now() if seen is None else seen) + later)
 
     def _journaled(self) -> Variables:
@@ -185,7 +159,7 @@ class Journal:
             return {}
         clock = self._registry.clock()
         noted_by = self._facts.get(NOTED_BY) or clock.noting
-        return {NOTED_BY: noted(noted_by), _JOURNALED: utc(clock.now(noted_by))}
+        return {NOTED_BY: noted(noted_by), JOURNALED: utc(clock.now(noted_by))}
 
     def _now(self) -> float:
         return self._registry.now() if self._registry else time.time()

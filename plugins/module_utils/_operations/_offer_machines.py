@@ -9,12 +9,20 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import machines as _machines
 from .._provision.holdings import Look
 from .._provision.ownership import OwnershipClaim
-from .._provision.purchase import UNSEEN, OfferLook, Past, told_apart, whose_by_name
+from .._provision.purchase import (
+    UNSEEN,
+    OfferLook,
+    Past,
+    ids_of,
+    is_left,
+    lists_machines,
+    told_apart,
+    whose_by_name,
+)
 from ._unlisted import read_by_id
 
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
@@ -77,13 +85,10 @@ class OfferMachines:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = _machines.ids_in(status)
         self._named, self._resources = list(ids), []
-        failed = status["phase"] == _states.FAILED
-        ids = list(dict.fromkeys([*ids, *(noted_ids if failed else ())]))
-        undecided = past.named and not past.made
-        found = self._read(ids, _machines.ids_for_match(status)) if undecided or not ids else []
+        ids = ids_of(status["phase"], ids, noted_ids)
+        found = self._read(ids, _machines.ids_for_match(status)) if lists_machines(past, ids) else []
         self.billed = _machines.left_of(_machines.without_storage(ids, self._resources), found)
-        # Where nobody can list them, a machine of ours may be among those of a bought offer.
-        left = None if self.unreadable and not (failed and self.billed) else bool(self.billed)
+        left = is_left(status["phase"], self.billed, is_listed=self.unreadable is None)
         self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
 

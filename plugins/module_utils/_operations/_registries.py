@@ -134,8 +134,7 @@ class Registries:
             entry = read_entry(file.read() if file else None)
         except RegistryError as error:
             return str(error)
-        is_left = entry.may_have_bought and entry.offer_id not in ("", offer_id)
-        return moving.not_imported(folder.entry_file(str(host["host"])), entry.offer_id) if is_left else ""
+        return moving.left_behind(folder.entry_file(str(host["host"])), entry, offer_id)
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""

@@ -81,8 +81,7 @@ class Searches:
 def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
     """What to say if another look is worth waiting for, empty if not. ``trouble``: why nothing can be looked at now."""
     history = _HISTORY.setdefault(_key(params), [])
-    # The task ends badly if it is to look again more often than it may.
-    if params["quote"] or params["attempts"] or params["failed"] or len(history) >= params["looks"]:
+    if not waiting.may_wait(params, len(history)):
         return {}
     lacking = planning.lacking(cases, plans, now, trouble)
     if not lacking:

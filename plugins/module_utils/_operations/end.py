@@ -108,7 +108,7 @@ def _reaped(
     """
     if sweep.place != place.text:
         return endings.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text)), None
-    if found.action not in (Action.END, Action.FORGET):
+    if not found.ends:
         return endings.being_ended(one.entry, found, clock.now(one.entry.clock)), None
     try:
         look = _looked(one, sweep, created_of(found.machines), clock, registries.at(place), check_mode)
@@ -181,16 +181,13 @@ def _seen(
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     account = Account.of(claims, refreshed(machines, read))
     # What only a status names is read by its id before it ends, since a list may lag.
-    only_named = {one.host: one.entry for one in asked if not one.entry.resource_ids}
-    account = replace(account, read=read_by_id(api, doubtful(only_named, statuses, account)))
+    account = replace(account, read=read_by_id(api, doubtful(ending.without_ids(asked), statuses, account)))
     return ApiView(account, statuses, unknown, unread)
 
 
 def _statuses(api: SupplyApi, asked: t.Sequence[EndRequest], listed: t.Collection[str]) -> dict[str, Json]:
     """What became of registered offers, where the registry and the list do not say all that there is to know."""
-    entries = [one.entry for one in asked if not one.entry.is_refused]
-    open_ = [entry for entry in entries if not entry.was_ready or not set(entry.resource_ids) <= set(listed)]
-    return offer_statuses(api, {entry.offer_id for entry in open_})
+    return offer_statuses(api, ending.undecided_offers((one.entry for one in asked), listed))
 
 
 @with_registries
@@ -311,7 +308,7 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
     entry = read_entry(before)
     if registry is None or entry.is_empty:  # another run has ended it, and storage may be left
         return False, None
-    if (entry.offer_id, list(entry.resource_ids)) != (plan["offer_id"], plan["resource_ids"]):
+    if not endings.is_as_planned(entry, plan):
         raise RegistryError(endings.changed_meanwhile(registry.where))
     notes = endings.notes(entry, plan, left)
     changed = bool(notes.changes) and registry.note(notes.changes) != before

@@ -16,7 +16,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, judging, messages, observing, registration, storage_end, verdict_rows
+from .._provision import acceptance, journaling, observing, registration, storage_end, verdict_rows
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -24,7 +24,7 @@ from .._provision.machines import namesakes, refreshed
 from .._provision.ownership import holders_of
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
-from .._provision.rounds import Judged, Released
+from .._provision.rounds import Judged
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
@@ -142,8 +142,7 @@ class _Judged:
             end_with(registry, case.noted_storage, FAILED if case.is_failed else GONE)
             return True
         changes, before = self.place.kept(case.noted(verdict)), self._before
-        # What it says already is not written again.
-        if before is not None and all(before.get(name) == value for name, value in changes.items()):
+        if journaling.says(before, changes):
             return False
         return bool(changes) and registry.note(changes) != before
 
@@ -192,33 +191,16 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
 @with_registries
 def release(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
     """What follows once a host's machines were told to end; the registry forgets only what has ended for certain."""
-    plan, ended, unsound = params["plans"][0], params["deleted"], params.get("unsound", "")
+    plan, ended = params["plans"][0], params["deleted"]
     observer = _Observer(api, registries, [plan])
     judged = _Judged(plan, params, registries, observer)
-    case = judged.case
-    tried = [dict(attempt) for attempt in params["before"].get("attempts") or []]
-    over = verdict_rows.is_over(case, ended)
+    case, over = judged.case, verdict_rows.is_over(judged.case, ended)
     if over:
         ids = {item["resource_id"] for item in ended}
         case = replace(case, storage_ends=storage_end.of_released(plan, case.all_storage, ids, observer.machines))
-        for last in tried[-1:]:
-            last["ended"] = sorted(item["resource_id"] for item in ended)
-            last.update(case.tested(unsound))
-            last["msg"] = messages.joined(str(last.get("msg") or ""), case.given_back)
-        money, verdict = case.given_back, case.verdict(check_mode, released=True, unsound=bool(unsound))
-        stop = case.failure(case.attempt(released=True), [item["offer_id"] for item in tried])
-    else:
-        left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
-        money, verdict = messages.joined(left, judging.bought_and_billed(case.price_per_hour, case.ids)), Verdict.STOP
-        stop = messages.joined(case.reason(), money)
-    answer = Released(
-        round=plan["round"],
-        next=verdict_rows.NEXT.get(verdict, "stop"),
-        stop=stop,
-        again=verdict in (Verdict.AGAIN, Verdict.ANEW),
-        attempts=tried,
-        over=over,
-        money=money,
+    attempts, unsound = params["before"].get("attempts") or [], params.get("unsound", "")
+    answer = replace(
+        verdict_rows.released(case, attempts, ended, unsound, check_mode=check_mode),
         storage=storage_end.to_end(plan, case.all_storage, case.storage_ends, RELEASED, api.ahead),
     )
     return {**answer.mapping, "changed": over, "warnings": _forgotten(judged, registries) if over else []}
@@ -256,19 +238,16 @@ def accepted(params: Params, check_mode: bool) -> Result:
 def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
     plan, registries = params["plans"][0], Registries.of(params, read_only=check_mode)
-    done: Variables = {"provision_verified": True} if plan["verify"] else {}
-    variables = _shared_keys(plan)
+    before: Variables | None = None
     try:
         registry = registries.at(place_of(plan["registry"])).host(plan["host"])
         before = registry.read() if registry else None
-        if check_mode or registry is None or before is None:
+        changes = {**registration.reached(plan, before), **_shared_keys(plan)}
+        if check_mode or registry is None or before is None or not changes:
             return {"changed": False}
-        if "provision_bootstrap_host_key" in before:
-            done["provision_bootstrap_host_key"] = None
-        changes = {**done, **variables}
-        return {"changed": bool(changes) and registry.note(changes) != before}
+        return {"changed": registry.note(changes) != before}
     except RegistryError as error:
-        if done:
+        if registration.reached(plan, before):
             raise Failure(str(error), error.error_class) from None
         # The next run notes it: without it another controller takes the key that answers.
         return {"changed": False, "warnings": [str(error)]}
@@ -278,7 +257,7 @@ def reached(params: Params, check_mode: bool) -> Result:
 
 def _shared_keys(plan: Plan) -> Variables:
     """The host keys of the machine, where other controllers are told them."""
-    shares = place_of(plan["registry"]).keeps_host_keys and plan["trust"] != "none"
+    shares = registration.shares_host_keys(plan["trust"], place_of(plan["registry"]).keeps_host_keys)
     return {HOST_KEYS: pinned(plan["known_hosts_file"])} if shares else {}
 
 

@@ -33,7 +33,6 @@ from .._provision import (
     rows,
     standing_report,
 )
-from .._provision.ceilings import AccountPrices
 from .._provision.clock import Clock
 from .._provision.counted import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
@@ -67,7 +66,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     """A plan for each of ``hosts``. What is wrong with one is told in its plan; it fails by itself, later."""
     look = _Planning(api, registries, params, check_mode)
     planned = look.run()
-    above = [item for item in planned["plans"] if item["error_class"] == "price"]
+    above = rows.too_dear(planned["plans"])
     if not above:
         return planned
     places = [place_of(item["registry"]) for item in above]
@@ -75,9 +74,8 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     settled = settle(api, params, places, registries.read_only, everywhere=everywhere)
     if settled.closed:  # the sums are others now
         planned = look.again(settled.closed, planned)
-    for item in planned["plans"]:
-        if item["error_class"] == "price":
-            item["refusal"] = messages.joined(item["refusal"], *settled.uncertain)
+    for item in rows.too_dear(planned["plans"]):
+        item["refusal"] = messages.joined(item["refusal"], *settled.uncertain)
     return planned
 
 
@@ -189,9 +187,7 @@ class _Planning:
         for raw, host in zip(params["hosts"], hosts):
             reasons = (
                 snapshot.foreign(host.registry, host.host, host.project),
-                planning_report.ANOTHER_REGISTRY
-                if raw["registry_fingerprint"] != params["registry_fingerprint"]
-                else "",
+                planning_report.another_registry(raw["registry_fingerprint"], params["registry_fingerprint"]),
                 self._registries.left_behind(raw, params, snapshot.of(host).offer_id),
             )
             snapshot.refuse(host.host, next(filter(None, reasons), ""))
@@ -251,7 +247,7 @@ class _Planning:
             unread=unread,
             failed=self._params["failed"],
             now=clock.now(),
-            account=_account_prices(account, cases, snapshot),
+            account=planning.account_prices(account, cases, snapshot.billed()),
             spent=self._spent(cases, clock.now()),
         )
 
@@ -493,16 +489,6 @@ def _with_account(
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
 
 
-def _account_prices(account: Account, cases: t.Sequence[Case], snapshot: _PlannedSnapshot) -> AccountPrices:
-    """What is billed on the account, or is being bought by others than these hosts."""
-    if account.machines is None:
-        return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
-    entries = [*snapshot.billed(), *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
-    entries += [item for case in cases for item in case.left_entries]
-    buying = {case.entry.offer_id for case in cases if case.buys}
-    return ceilings.account_prices(account.resources, entries, buying)
-
-
 @contextlib.contextmanager
 def _as_failures() -> t.Iterator[None]:
     """Raise the Failure of a RegistryError before anything was bought."""
@@ -530,12 +516,8 @@ def _private_half(public: str) -> str:
 
 def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
     """What is odd about pairs of keys, as far as both files can be read; an inline key is not looked at."""
-    pairs = {
-        (os.path.expanduser(str(raw["ssh_public_key_file"])), host.identity_file)
-        for raw, host in zip(raws, hosts)
-        if host.identity_file and not raw["has_ssh_public_key"]
-    }
-    for public, private in sorted(pairs):
+    for file, private in keys.pairs(raws, hosts):
+        public = os.path.expanduser(file)
         yield keys.other_half(public, private, _text(public), public_half(_text(private)))
 
 
@@ -543,10 +525,10 @@ def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
     """Private keys that ssh cannot use: others may read them, or nobody is there to say their passphrase."""
     if os.environ.get("SSH_AUTH_SOCK"):
         return  # the agent may know them
-    for private in sorted({host.identity_file for host in hosts if host.identity_file and host.reach}):
+    for private in keys.private_keys(hosts):
         with contextlib.suppress(OSError):
             file = os.stat(private)
-            is_open = file.st_uid == os.getuid() and bool(file.st_mode & 0o077)  # as ssh asks in sshkey_perm_ok
+            is_open = keys.is_open(file.st_mode, is_own=file.st_uid == os.getuid())
             yield keys.unusable(private, is_open=is_open, is_locked=has_passphrase(_text(private)))
 
 

@@ -28,7 +28,7 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
-from .._provision import holdings, purchase_report, sending
+from .._provision import holdings, journaling, purchase_report, sending
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
@@ -56,7 +56,6 @@ from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
-from .._wording import usd
 from ._journal import Journal
 from ._offer_machines import OfferMachines, asked_apart
 from ._registries import Registries, this_run
@@ -166,11 +165,7 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
 
 def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    facts = dict(params.get("note") or {})
-    if "resource_name" in body:
-        facts["provision_resource_name"] = body["resource_name"]
-    if project != "default":
-        facts["provision_project"] = project
+    facts = journaling.facts_of(body, project, params.get("note") or {})
     return Journal(registry, body["offer_id"], facts, Order.of(body, params["api_token"], facts))
 
 
@@ -607,33 +602,7 @@ class _Purchase:
 
     def _bought(self, outcome: str, facts: Result) -> Result:
         """The result of a purchase that was made or, in check mode, would be made."""
-        offer: t.Mapping[str, t.Any] = facts["offer"]
-        body = self._body
-        after: Result = {
-            "offer_id": body["offer_id"],
-            "status": facts["status"],
-            "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
-            "contract_type": offer["contract_type"],
-            "vendor": offer["vendor"],
-            "region": offer["vendor_region"] or offer["region"],
-            "price_per_hour": facts["price_per_hour"],
-            "resource_ids": facts["resource_ids"],
-            "cloud_init_sha256": facts["cloud_init_sha256"],
-            **{name: body[name] for name in ("resource_name", "cluster_name") if name in body},
-        }
-        verb = "would be bought" if outcome == "planned" else "was bought"
-        return {
-            **facts,
-            "changed": True,
-            "outcome": outcome,
-            "msg": f"Offer {body['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
-            "diff": {
-                "before_header": "machine (none)",
-                "after_header": f"machine (offer {body['offer_id']})",
-                "before": {},
-                "after": after,
-            },
-        }
+        return {**facts, **purchase_report.bought(outcome, facts, self._body)}
 
 
 _DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."

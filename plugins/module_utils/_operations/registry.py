@@ -122,8 +122,7 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     """A line about what the folder's ledger has beside the entries, empty if that is known. Raises RegistryError."""
     bills = moving.unentered(registries.at(folder).ledger().bills, MOVED)
     projects = map(SharedProject, {bill.project for bill in bills})
-    known = {"", *(bill.offer_id for project in projects for bill in registries.at(project).ledger().bills)}
-    new = [bill for bill in bills if bill.offer_id not in known]
+    new = moving.unknown_to((registries.at(project).ledger() for project in projects), bills)
     count = registries.note_ended(new) if new and not check_mode else len(new)
     lost = sum(item.runs for item in new)
     return moving.ended_moved(folder.text, count, lost, would=check_mode) if count else ""

@@ -12,6 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._machine import connection
+from .._provision import machines
 from ._unlisted import ask_by_id
 
 
@@ -31,13 +32,11 @@ def _described(resource: Json) -> Json:
 
 
 def _read(api: SupplyApi, params: Params) -> list[Json]:
-    name, states = params["name"], [_states.word(state) for state in params["states"] or []]
-    kinds = params["kinds"] or _states.KINDS
-    found = [item for item in _listed(api, params) if name in (None, item["name"]) and item["kind"] in kinds]
+    found = machines.matching(_listed(api, params), params["name"], params["kinds"] or ())
     # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
     if params["force_refresh"] and params["resource_id"] is None:
         found = list(_refreshed(api, found))
-    return [resource for resource in found if not states or resource["status"] in states]
+    return machines.in_states(found, params["states"] or ())
 
 
 def _listed(api: SupplyApi, params: Params) -> list[Json]:

@@ -189,7 +189,7 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
 
     ``clock``: the one that noted that moment. Nothing of what was not bought.
     """
-    if entry.is_refused or end.action not in (Action.END, Action.FORGET):
+    if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
     known = [price for price in (entry.price_per_hour, _price_of(end)) if price is not None and price > 0]
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
@@ -305,6 +305,11 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
         return Notes({_PURCHASE: REFUSED})
     return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept})
+
+
+def is_as_planned(entry: Entry, plan: Row) -> bool:
+    """Whether an entry is still about the purchase and the machines whose end was planned."""
+    return (entry.offer_id, list(entry.resource_ids)) == (plan["offer_id"], plan["resource_ids"])
 
 
 def remembered_elsewhere(place: str, declared_place: str) -> str:

@@ -120,6 +120,11 @@ class End:
         return [item.resource_id for item in self.storage if item.resource_id not in self.storage_ends]
 
     @property
+    def ends(self) -> bool:
+        """Whether the host's purchase ends, with machines or without."""
+        return self.action in (Action.END, Action.FORGET)
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """The ids of what ends."""
         return tuple(machine["resource_id"] for machine in self.machines)
@@ -144,10 +149,24 @@ def decisive(claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machine
     return (wanted.union(linked) - listed.keys()) | gone
 
 
+def undecided_offers(entries: t.Iterable[Entry], listed: t.Collection[str]) -> set[str]:
+    """The offers whose statuses are asked for: entry and list do not say all that there is to know of the purchase.
+
+    ``listed``: the ids of the machines that the list has.
+    """
+    bought = [entry for entry in entries if not entry.is_refused]
+    return {item.offer_id for item in bought if not (item.was_ready and set(item.resource_ids).issubset(listed))}
+
+
+def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
+    """The entries that name no machine, by their hosts: only the statuses of their offers do."""
+    return {one.host: one.entry for one in asked if not one.entry.resource_ids}
+
+
 def end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str] = ()) -> End:
     """What ends for the host, and which storage stays. ``forget``: ids that a person says are gone."""
     found = _end(asked, api_view, forget)
-    if found.action not in (Action.END, Action.FORGET):
+    if not found.ends:
         return found
     if asked.entry.offer_id:
         return replace(found, storage=_storage(asked, api_view))

@@ -65,6 +65,29 @@ def _other_half(public: str, private: str) -> str:
     )
 
 
+def pairs(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> list[tuple[str, str]]:
+    """The files of public keys, each with the private key that ssh is given for its host; an inline key has none.
+
+    ``raws``: the hosts' declared values.
+    """
+    files = {
+        (str(raw["ssh_public_key_file"]), host.identity_file)
+        for raw, host in zip(raws, hosts)
+        if host.identity_file and not raw["has_ssh_public_key"]
+    }
+    return sorted(files)
+
+
+def private_keys(hosts: t.Iterable[Declaration]) -> list[str]:
+    """The private keys with which ssh reaches hosts, each once."""
+    return sorted({host.identity_file for host in hosts if host.identity_file and host.reach})
+
+
+def is_open(mode: int, *, is_own: bool) -> bool:
+    """Whether ssh ignores a private key for its ``mode``, as sshkey_perm_ok does: others read the user's own."""
+    return is_own and bool(mode & 0o077)
+
+
 def unusable(private: str, *, is_open: bool, is_locked: bool) -> str:
     """Why ssh will not use a private key: others may read it, or it has a passphrase that no agent knows."""
     if is_open:

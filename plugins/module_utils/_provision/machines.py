@@ -26,6 +26,17 @@ def of_offer(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str])
     return [resource for resource in resources if resource["resource_id"] in ids or resource["offer_id"] == offer_id]
 
 
+def matching(resources: t.Iterable[Kind], name: str | None, kinds: t.Collection[str]) -> list[Kind]:
+    """The resources of this name (None: of any) and of one of these kinds (none: of any)."""
+    return [item for item in resources if name in (None, item["name"]) and (not kinds or item["kind"] in kinds)]
+
+
+def in_states(resources: t.Iterable[Kind], states: t.Iterable[str]) -> list[Kind]:
+    """The resources in one of these states, as a person writes them; all if none is given."""
+    words = set(map(_states.word, states))
+    return [resource for resource in resources if not words or resource["status"] in words]
+
+
 def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> list[Kind]:
     """The listed resources as they were ``read`` by their ids since, with those that only this has shown.
 

@@ -10,7 +10,7 @@ import typing as t
 from . import storage
 from .entry import MADE, Entry
 from .place import Place
-from .spending import Bill
+from .spending import Bill, Ledger
 
 Row = t.Mapping[str, t.Any]
 Facts = t.Mapping[str, t.Any]
@@ -99,8 +99,22 @@ def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
     return [item for item in named if not (item.runs and item.registered)]
 
 
-def not_imported(path: str, offer_id: str) -> str:
-    """A host with a shared registry, whose file names a purchase that the registry does not know."""
+def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bill]:
+    """Those of the purchases, by their offers, that none of the ledgers has."""
+    known = {"", *(bill.offer_id for ledger in ledgers for bill in ledger.bills)}
+    return [bill for bill in bills if bill.offer_id not in known]
+
+
+def left_behind(path: str, entry: Entry, offer_id: str) -> str:
+    """Why a host with a shared registry waits: its file names a purchase that the registry does not know.
+
+    ``offer_id``: that the registry knows; empty if it knows none. The answer is empty if the host need not wait.
+    """
+    is_left = entry.may_have_bought and entry.offer_id not in ("", offer_id)
+    return _not_imported(path, entry.offer_id) if is_left else ""
+
+
+def _not_imported(path: str, offer_id: str) -> str:
     return (
         f"{path} names offer {offer_id}, which the shared registry does not know. Nothing was sent. Run"
         " compute_index.supply.registry with the same inventory and variables: it moves what files remember into the"

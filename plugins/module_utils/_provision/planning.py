@@ -29,7 +29,7 @@ from .messages import (
     still_open,
 )
 from .spending import Ledger
-from .standing import HostState, Standing
+from .standing import Account, HostState, Standing
 from .storage import Storage, changes_of, label_of
 from .sums import UNLIMITED, highest_known_price
 
@@ -680,6 +680,16 @@ def _limited(
 
 def _or_none(max_price_per_hour: float) -> float | None:
     return None if max_price_per_hour == UNLIMITED else max_price_per_hour
+
+
+def account_prices(account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]]) -> AccountPrices:
+    """What is billed on the account, or is being bought by others than these hosts. ``billed``: as registries note."""
+    if account.machines is None:
+        return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
+    entries = [*billed, *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
+    entries += [item for case in cases for item in case.left_entries]
+    buying = {case.entry.offer_id for case in cases if case.buys}
+    return ceilings.account_prices(account.resources, entries, buying)
 
 
 def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> AccountPrices:

@@ -11,7 +11,12 @@ from .._wording import COLUMNS, amount, usd, usd_short
 from .machines import Machine
 from .messages import NOTHING_SENT, ids_of, some
 
-ANOTHER_REGISTRY = "The hosts of a play share one registry, and these have different values of provision_registry_url."
+
+def another_registry(fingerprint: str, others: str) -> str:
+    """A host of the play has another shared registry than the first one, by the fingerprints of their URLs."""
+    if fingerprint == others:
+        return ""
+    return "The hosts of a play share one registry, and these have different values of provision_registry_url."
 
 
 def not_declared(host: str) -> str:

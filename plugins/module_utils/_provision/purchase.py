@@ -282,6 +282,25 @@ def follow(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
     return unless_overtaken(past, _alone(past, offer_look, patience))
 
 
+def ids_of(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[str]:
+    """The ids by which a purchase knows its machines: the status names them; of one that failed, also the registry."""
+    return list(dict.fromkeys([*named, *(noted if phase == _states.FAILED else ())]))
+
+
+def lists_machines(past: Past, ids: t.Collection[str]) -> bool:
+    """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known."""
+    return not ids or (past.named and not past.made)
+
+
+def is_left(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool | None:
+    """Whether machines of a bought offer may be billed; None if that is unknown, since they could not be listed.
+
+    Then a machine of ours may be among them. Of an offer that has failed, those that are known are enough.
+    """
+    is_known = is_listed or (phase == _states.FAILED and billed)
+    return bool(billed) if is_known else None
+
+
 def asks_the_list(past: Past, phase: str | None) -> bool:
     """Whether a refusal would free the host since the status, which may lag, does not call the offer bought either."""
     is_refused = past.refused is not None and not (past.unanswered or past.made or past.busy)

@@ -251,3 +251,31 @@ def odd_ids(offer_id: str, price: float | None, ids: list[str], odd: t.Iterable[
         f" The API also names what is no id, and is not used: {', '.join(repr(str(item)) for item in odd)}. See what it"
         " is with compute_index.supply.resource_info."
     )
+
+
+def bought(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """The result of a purchase that was made or, in check mode, would be made, with its ``diff``.
+
+    ``facts``: of the task's result. ``body``: of the request.
+    """
+    offer = facts["offer"]
+    after = {
+        "offer_id": body["offer_id"],
+        "status": facts["status"],
+        "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
+        "contract_type": offer["contract_type"],
+        "vendor": offer["vendor"],
+        "region": offer["vendor_region"] or offer["region"],
+        "price_per_hour": facts["price_per_hour"],
+        "resource_ids": facts["resource_ids"],
+        "cloud_init_sha256": facts["cloud_init_sha256"],
+        **{name: body[name] for name in ("resource_name", "cluster_name") if name in body},
+    }
+    headers = {"before_header": "machine (none)", "after_header": f"machine (offer {body['offer_id']})"}
+    verb = "would be bought" if outcome == "planned" else "was bought"
+    return {
+        "changed": True,
+        "outcome": outcome,
+        "msg": f"Offer {body['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
+        "diff": {**headers, "before": {}, "after": after},
+    }

@@ -18,6 +18,7 @@ from .messages import some
 Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
 
+_HANDED_OVER = "provision_bootstrap_host_key"  # the host key in the user data
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
 ADDRESS, SSH_ARGUMENTS = CONNECTION[:3], CONNECTION[3:]
 SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
@@ -115,7 +116,7 @@ def facts(
 
 def of_order(entry: Entry) -> Variables:
     """What the machine's first boot was given, as the registry noted it with the order."""
-    return {"provision_bootstrap_host_key": entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}
+    return {_HANDED_OVER: entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}
 
 
 def lease_facts(end: float | None, begin: float | None, price: float | None) -> Variables:
@@ -217,4 +218,18 @@ def reached_by(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_k
         return ""
     if verify or (trust == "seeded" and entry.bootstrap_host_key):
         return "prepare"
-    return "reach_and_share_key" if keeps_host_keys and trust != "none" and not entry.host_keys else "reach"
+    return "reach_and_share_key" if shares_host_keys(trust, keeps_host_keys) and not entry.host_keys else "reach"
+
+
+def shares_host_keys(trust: str, keeps_host_keys: bool) -> bool:
+    """Whether the registry has a machine's host keys, for other controllers. ``trust``: provision_host_key_trust."""
+    return keeps_host_keys and trust != "none"
+
+
+def reached(plan: Variables, before: Variables | None) -> dict[str, t.Any]:
+    """What is noted once a machine was reached: it was tested, if it was; and the key that was handed over is used up.
+
+    ``before``: what the registry says; None without an entry.
+    """
+    tested = {"provision_verified": True} if plan["verify"] else {}
+    return {**tested, **({_HANDED_OVER: None} if _HANDED_OVER in (before or {}) else {})}

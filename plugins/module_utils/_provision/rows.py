@@ -249,6 +249,11 @@ def login(ssh_config: str, here: str) -> str:
     return f"ssh -F {shlex.quote(shortest(ssh_config, here))}"
 
 
+def too_dear(table: t.Iterable[Row]) -> list[Row]:
+    """The rows of hosts that a price above a ceiling stops."""
+    return [row for row in table if row["error_class"] == "price"]
+
+
 def kept_in(names: t.Sequence[str], here: str) -> str:
     """Where the hosts are remembered, for a line of the play. ``names``: those of their registries."""
     shown = ", ".join(shortest(name, here) if os.path.isabs(name) else name for name in names)

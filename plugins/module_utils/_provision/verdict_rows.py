@@ -9,11 +9,13 @@ import typing as t
 
 from . import registration
 from .failover import Verdict
-from .judging import JudgedHost
+from .judging import JudgedHost, bought_and_billed
+from .messages import joined
 from .place import place_of
-from .rounds import HostVerdict
+from .rounds import HostVerdict, Released
 
 Row = dict[str, t.Any]
+Answers = t.Collection[t.Mapping[str, t.Any]]  # of deletions
 
 NEXT = {
     Verdict.AGAIN: "round",
@@ -21,6 +23,7 @@ NEXT = {
     Verdict.RELEASE: "give_back",
     Verdict.STOP: "stop",
 }
+_AGAIN = (Verdict.AGAIN, Verdict.ANEW)  # the host takes part in another round
 
 
 def row(case: JudgedHost, verdict: Verdict) -> Row:
@@ -37,7 +40,7 @@ def row(case: JudgedHost, verdict: Verdict) -> Row:
         round=case.plan["round"],
         next=NEXT.get(verdict) or _reached_by(case),
         stop=stop,
-        again=verdict in (Verdict.AGAIN, Verdict.ANEW),
+        again=verdict in _AGAIN,
         attempts=attempts,
         facts=facts,
         # What the role may end, at once or if the machine proves unusable: what this purchase holds, by exact id.
@@ -64,7 +67,44 @@ def _reached_by(case: JudgedHost) -> str:
     )
 
 
-def is_over(case: JudgedHost, ended: t.Collection[t.Mapping[str, t.Any]]) -> bool:
+def is_over(case: JudgedHost, ended: Answers) -> bool:
     """Whether all that was told to end, and all that may be billed, is billed no more."""
     stopped = {item.get("resource_id") for item in ended if item.get("billing_stopped")}
     return bool(stopped) and stopped.issuperset([*case.billed, *(item.get("resource_id") for item in ended)])
+
+
+def released(
+    case: JudgedHost, attempts: t.Sequence[Row], ended: Answers, unsound: str, *, check_mode: bool
+) -> Released:
+    """What follows once machines were told to end, by what ``ended``; its storage is not decided here.
+
+    ``attempts``: the last one bought them. ``unsound``: why a machine did not pass its test, empty if it did.
+    """
+    if not is_over(case, ended):
+        return _not_over(case, attempts, ended)
+    tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
+    verdict = case.verdict(check_mode, released=True, unsound=bool(unsound))
+    return Released(
+        round=case.plan["round"],
+        next=NEXT.get(verdict, "stop"),
+        stop=case.failure(case.attempt(released=True), [item["offer_id"] for item in tried]),
+        again=verdict in _AGAIN,
+        attempts=tried,
+        over=True,
+        money=case.given_back,
+    )
+
+
+def _not_over(case: JudgedHost, attempts: t.Sequence[Row], ended: Answers) -> Released:
+    """The host stops, since something of its purchase may still be billed."""
+    left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
+    money = joined(left, bought_and_billed(case.price_per_hour, case.ids))
+    return Released(
+        round=case.plan["round"], next="stop", stop=joined(case.reason(), money), attempts=attempts, money=money
+    )
+
+
+def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
+    """An attempt whose machines have ended: their ids, and in words what stays."""
+    row = {**attempt, "ended": sorted(item["resource_id"] for item in ended), **case.tested(unsound)}
+    return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}

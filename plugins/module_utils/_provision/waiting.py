@@ -19,6 +19,14 @@ MAX_LOOKS = 100_000
 _HOURS = 12  # of the history that is told
 
 
+def may_wait(call: t.Mapping[str, t.Any], looks: int) -> bool:
+    """Whether the plans of a call may wait for offers, after so many looks: before its first purchase, and in no quote.
+
+    The task ends badly if it is to look again more often than it may.
+    """
+    return not (call["quote"] or call["attempts"] or call["failed"]) and looks < call["looks"]
+
+
 @dataclass(frozen=True)
 class Patience:
     """Until when offers are waited for (None: not at all), and the time between two looks.

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import ended
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    ended,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import (
     NotEnded,
@@ -184,3 +186,12 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
 )
 def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
     assert ended.label("gpu-1", entry(), end, None, would=False) == line
+
+
+@pytest.mark.parametrize(
+    ("offer", "ids", "is_as_planned"),
+    [(OFFER, [M], True), (OFFER, [], False), (OFFER, [M, N], False), (offer_id(2), [M], False), ("", [], False)],
+)
+def test_an_end_is_noted_only_of_what_was_planned(offer: str, ids: list[str], is_as_planned: bool) -> None:
+    plan = {**PLAN, "offer_id": OFFER, "resource_ids": [M]}
+    assert ended.is_as_planned(entry(offer, ids, "made"), plan) is is_as_planned

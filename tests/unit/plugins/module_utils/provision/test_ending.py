@@ -12,8 +12,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     FRESH,
     Action,
     ApiView,
+    End,
     EndRequest,
     end,
+    undecided_offers,
+    without_ids,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim, claim_of
@@ -416,3 +419,28 @@ def test_storage_of_an_offer_is_the_hosts_only_if_the_host_has_bought_it(
     found = ending(asked(registered, age=OLD), machines, phase="failed")
     assert found.action in (Action.END, Action.FORGET), found.reason
     assert [item.resource_id for item in found.storage] == storage
+
+
+@pytest.mark.parametrize(
+    ("registered", "listed", "is_asked_for"),
+    [
+        ({**entry("r"), "provision_instances": [{}]}, ["r"], False),  # all is known
+        ({**entry("r"), "provision_instances": [{}]}, [], True),
+        ({**entry("r", "s"), "provision_instances": [{}]}, ["r"], True),
+        ({**entry("r"), "provision_adopted": True}, ["r"], False),
+        (entry("r"), ["r"], True),  # it was never ready
+        (entry(), [], True),
+        (entry(purchase="refused"), [], False),
+    ],
+)
+def test_whose_offers_are_asked_for(registered: dict[str, Any], listed: list[str], is_asked_for: bool) -> None:
+    assert undecided_offers([read_entry(registered)], listed) == ({"o"} if is_asked_for else set())
+
+
+def test_only_the_status_names_the_machines_of_an_entry_without_ids() -> None:
+    assert list(without_ids([asked(entry()), EndRequest("b", "b", read_entry(entry("r")))])) == ["h"]
+
+
+@pytest.mark.parametrize("action", Action)
+def test_a_purchase_ends_with_machines_or_without(action: Action) -> None:
+    assert End(action).ends is (action in (Action.END, Action.FORGET))

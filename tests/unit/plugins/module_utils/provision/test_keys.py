@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
+    is_open,
     locked_out,
     needs_agent,
     other_half,
+    pairs,
+    private_keys,
     unsuited,
     unusable,
 )
@@ -84,3 +87,26 @@ def test_what_ssh_will_not_use() -> None:
     assert "chmod 600 key" in unusable("key", is_open=True, is_locked=True)
     assert "has a passphrase" in unusable("key", is_open=False, is_locked=True)
     assert unusable("key", is_open=False, is_locked=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "pair", "key"),
+    [
+        ({"identity_file": "/key"}, [("/k.pub", "/key")], ["/key"]),
+        ({"identity_file": ""}, [], []),
+        ({"identity_file": "/key", "has_ssh_public_key": True}, [], ["/key"]),  # an inline key has no file
+        ({"identity_file": "/key", "reach": False}, [("/k.pub", "/key")], []),
+    ],
+)
+def test_which_files_of_keys_are_looked_at(fields: dict[str, Any], pair: list[Any], key: list[str]) -> None:
+    values = raw(ssh_public_key_file="/k.pub", **{"has_ssh_public_key": False, **fields})
+    host = declared(**{"ssh_public_key_file": "/k.pub", "has_ssh_public_key": False, **fields})
+    assert (pairs([values, values], [host, host]), private_keys([host, host])) == (pair, key)
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_own", "ignored"),
+    [(0o600, True, False), (0o400, True, False), (0o640, True, True), (0o604, True, True), (0o644, False, False)],
+)
+def test_ssh_ignores_a_key_that_others_can_read(mode: int, is_own: bool, ignored: bool) -> None:
+    assert is_open(0o100000 | mode, is_own=is_own) is ignored

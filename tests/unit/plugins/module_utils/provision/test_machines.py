@@ -12,6 +12,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.client i
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import (
     ids_for_match,
     ids_in,
+    in_states,
+    matching,
     may_be_billed,
     namesakes,
     of_offer,
@@ -113,3 +115,26 @@ def test_two_purchases_of_one_name_are_told_apart(
 ) -> None:
     found, is_later = namesakes(machines, "gpu-1", A, ["5"])
     assert ([each["resource_id"] for each in found], is_later) == (others, later)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "states", "ids"),
+    [
+        (None, [], [], ["1", "2", "3"]),
+        ("gpu-1", [], [], ["1", "2"]),
+        ("gpu", [], [], []),  # no part of a name
+        (None, ["storage"], [], ["2"]),
+        (None, ["machine", "storage"], [], ["1", "2", "3"]),
+        (None, [], ["RUNNING "], ["1", "3"]),
+        (None, [], ["deleted"], []),
+        ("gpu-1", ["machine"], ["running", "deleted"], ["1"]),
+    ],
+)
+def test_all_that_was_given_must_match(name: str | None, kinds: list[str], states: list[str], ids: list[str]) -> None:
+    resources = [
+        {"resource_id": "1", "name": "gpu-1", "kind": "machine", "status": "running"},
+        {"resource_id": "2", "name": "gpu-1", "kind": "storage", "status": "attached"},
+        {"resource_id": "3", "name": None, "kind": "machine", "status": "running"},
+    ]
+    found = in_states(matching(resources, name, kinds), states)
+    assert [item["resource_id"] for item in found] == ids

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, State
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
@@ -26,12 +26,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Case,
     Plan,
     SearchResult,
+    account_prices,
     drift,
     kept_of,
     plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
+    Account,
+    HostState,
+    Standing,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import usd_short
 from hypothesis import given
 from hypothesis import strategies as st
@@ -840,3 +845,23 @@ def test_all_or_nothing_waits_for_all() -> None:
     assert [each.action for each in some] == [BUY, LATER]
     (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), HostState.STOP, reason="A fault."))
     assert first.action == STOP
+
+
+@pytest.mark.parametrize(
+    ("machines", "unreadable", "total", "said"),
+    [
+        ([machine(1, "gpu-1", X), machine(2, "foreign")], "", 6.0, ""),
+        ([], "", 2.0, ""),  # what the registry names, and the list does not have
+        (None, "It answered 500.", 0.0, "It answered 500."),
+    ],
+)
+def test_what_is_billed_on_the_account(
+    machines: list[dict[str, Any]] | None, unreadable: str, total: float, said: str
+) -> None:
+    others = [("gpu-2", entry(offer_id(7), [machine_id(7)], "made"))]
+    found = account_prices(Account.of([], machines, unreadable), [], others)
+    assert (found.unreadable, Count((*found.registered, *found.foreign)).sum.total) == (said, total)
+
+
+def test_an_account_that_was_not_listed_says_so() -> None:
+    assert account_prices(Account.of([], None), [], []).unreadable

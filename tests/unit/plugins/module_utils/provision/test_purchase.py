@@ -28,6 +28,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     Why,
     asks_the_list,
     follow,
+    ids_of,
+    is_left,
+    lists_machines,
     told_apart,
     whose_by_name,
 )
@@ -410,3 +413,44 @@ def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:
     past = Past(named=False, sends=1, refused=409)
     told = ending(NextStep(Do.UNKNOWN, Why.NAMELESS), Story("o-1", past, "", None, 2.0)).msg
     assert "provision_adopt" not in told and "compute_index.supply.delete_resource" in told
+
+
+# Which machines an offer has, as a purchase sees them
+
+
+@pytest.mark.parametrize(
+    ("phase", "ids"),
+    [("ready", ["r-1"]), ("going_on", ["r-1"]), ("failed", ["r-1", "r-2"])],
+)
+def test_of_a_purchase_that_failed_also_the_noted_machines_are_looked_at(phase: str, ids: list[str]) -> None:
+    assert ids_of(phase, ["r-1", "r-1"], ["r-2", "r-1"]) == ids
+
+
+@pytest.mark.parametrize(
+    ("named", "made", "ids", "lists"),
+    [
+        (True, False, ["r-1"], True),  # the names decide
+        (True, True, ["r-1"], False),
+        (False, False, ["r-1"], False),
+        (False, False, [], True),
+        (True, True, [], True),
+    ],
+)
+def test_when_the_machines_of_an_offer_are_listed(named: bool, made: bool, ids: list[str], lists: bool) -> None:
+    assert lists_machines(Past(named=named, made=made), ids) is lists
+
+
+@pytest.mark.parametrize(
+    ("phase", "billed", "is_listed", "left"),
+    [
+        ("ready", ["r-1"], True, True),
+        ("ready", [], True, False),
+        ("ready", ["r-1"], False, None),  # one of ours may be among those that are not listed
+        ("ready", [], False, None),
+        ("failed", ["r-1"], False, True),
+        ("failed", [], False, None),
+        ("failed", [], True, False),
+    ],
+)
+def test_whether_something_is_left(phase: str, billed: list[str], is_listed: bool, left: bool | None) -> None:
+    assert is_left(phase, billed, is_listed=is_listed) is left

@@ -17,9 +17,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     further,
     is_registered,
     lease_facts,
+    reached,
     reached_by,
     row,
     row_of,
+    shares_host_keys,
     ssh_args,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._folder import known_hosts_file
@@ -234,3 +236,29 @@ def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, shar
 def test_a_host_key_is_kept_once() -> None:
     known = read_entry({"provision_host_keys": ["0e4f ssh-ed25519 AAAA"]})
     assert reached_by(True, False, known, "first_use", True) == "reach"
+
+
+@pytest.mark.parametrize(
+    ("trust", "keeps", "shares"),
+    [("first_use", True, True), ("seeded", True, True), ("none", True, False), ("first_use", False, False)],
+)
+def test_who_shares_host_keys(trust: str, keeps: bool, shares: bool) -> None:
+    assert shares_host_keys(trust, keeps) is shares
+
+
+@pytest.mark.parametrize(
+    ("verify", "before", "notes"),
+    [
+        ("", None, {}),
+        ("", {}, {}),
+        ("health", {}, {"provision_verified": True}),
+        ("", {"provision_bootstrap_host_key": "key"}, {"provision_bootstrap_host_key": None}),
+        (
+            "specs",
+            {"provision_bootstrap_host_key": "key"},
+            {"provision_verified": True, "provision_bootstrap_host_key": None},
+        ),
+    ],
+)
+def test_what_is_done_once_is_noted(verify: str, before: dict[str, Any] | None, notes: dict[str, Any]) -> None:
+    assert reached({"verify": verify}, before) == notes

@@ -9,7 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import registration, rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    registration,
+    rows,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -196,3 +199,11 @@ def test_where_hosts_are_remembered_is_named_as_short_as_possible() -> None:
         == "registry: host_vars, db, project red"
     )
     assert rows.login("/a b/.ssh_config", "/a b/c/d/e") == "ssh -F '/a b/.ssh_config'"
+
+
+@pytest.mark.parametrize(
+    ("classes", "numbers"), [([], []), (["", "price", "capacity", "price"], [1, 3]), (["capacity"], [])]
+)
+def test_the_rows_of_hosts_that_a_ceiling_stops(classes: list[str], numbers: list[int]) -> None:
+    table = [{"error_class": error_class, "number": number} for number, error_class in enumerate(classes)]
+    assert [row["number"] for row in rows.too_dear(table)] == numbers

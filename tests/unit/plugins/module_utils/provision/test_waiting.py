@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.wa
     by_hour,
     look,
     looks,
+    may_wait,
     read_patience,
 )
 
@@ -65,3 +66,18 @@ def test_what_was_seen_by_the_hour() -> None:
     )
     assert by_hour([look(NOW + hour * HOUR, []) for hour in range(30)]).count("no offer") == 12
     assert by_hour([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "may"),
+    [
+        ({}, 0, True),
+        ({}, 9, True),
+        ({}, 10, False),
+        ({"quote": True}, 0, False),
+        ({"attempts": {"gpu-1": [{}]}}, 0, False),  # something was bought
+        ({"failed": ["gpu-1"]}, 0, False),
+    ],
+)
+def test_only_a_run_that_has_bought_nothing_waits(fields: dict[str, Any], count: int, may: bool) -> None:
+    assert may_wait({"quote": False, "attempts": {}, "failed": [], "looks": 10, **fields}, count) is may

@@ -1,0 +1,91 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan says: its lines fit, and its sentences say that nothing was bought, or what is billed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import planning_report as report
+
+from provision_samples import machine_id, offer, offer_id
+
+X, M = offer_id(1), machine_id(1)
+BILLED = report.locked_out_of("gpu-1", X, 2.0, [M])
+
+
+@pytest.mark.parametrize(("own", "first", "differs"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
+def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: bool) -> None:
+    assert bool(report.another_registry(own, first)) is differs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        report.not_declared("gpu-1"),
+        report.strategy("free"),
+        report.wanted_by_another("gpu-1", X, ["gpu-2"]),
+        report.no_match("none"),
+        report.no_match("at other vendors there are 3"),
+        report.no_choice(["1: none", "2: none"]),
+        report.none_left(3, report.ceiling_of(4.0), 5.0, 2),
+        report.none_left(3, report.bill_of(20.0, "8h", 2.5), None, 0),
+        report.unread_ledger("The file is gone."),
+        report.too_dear(X, 5.0, report.ceiling_of(4.0)),
+        report.too_dear(X, None, report.ceiling_of(float("inf"))),
+        report.all_or_none(f"gpu-{number}" for number in range(9)),
+    ],
+)
+def test_a_refusal_says_that_nothing_happened(text: str) -> None:
+    assert text.count("Nothing was sent.") + text.lower().count("nothing was bought") == 1
+    assert "inf" not in text.replace("info", "") and "None" not in text.replace("None of the", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BILLED, f"offer {X} at USD 2.00 per hour, resource ids: {M}. It is billed"),
+        (report.locked_out_of("gpu-1", X, None, []), "resource ids: none known yet"),
+        (report.unjudged("gpu-1"), "What was bought is billed."),
+        (report.none_left(3, "ceiling", 5.0, 2), "after 2 tried"),
+        (report.ceiling_of(float("inf")), "(unlimited)"),
+        (report.bill_of(20.0, "8h", 2.5), "provision_max_bill (USD 20.00 with the lease 8h, so USD 2.50 per hour)"),
+        (report.too_few(1, 3), "1 offer for 3 hosts."),
+        (report.too_few(2, 3), "2 offers for 3 hosts."),
+        (report.few_forks(40, 5), "40 hosts buy, 5 at a time"),
+        (report.narrowed_to("gpu-1", "nebius, EU", ["disk"], "vendor"), "vendor: any for every vendor"),
+        (
+            report.waits(["a", "b"], "08:00", "none", "in 10 m", "16:00"),
+            "waiting for 2 (a, b): none. Next look in 10 m",
+        ),
+    ],
+)
+def test_what_is_said(text: str, words: str) -> None:
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("host", "lease", "bill", "text"),
+    [
+        ("gpu-1", "in 8h", 16.0, "1 x H100, USD 2.00/h, USD 16.00 in 8h"),
+        ("gpu-1", "", None, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h"),
+        ("trainer-12", "in 8h", 16.0, "1 x H100, USD 2.00/h, 16.00 in 8h"),
+    ],
+)
+def test_what_is_bought_fits_in_the_line(host: str, lease: str, bill: float | None, text: str) -> None:
+    shown = report.what_is_bought(host, offer(1), lease, bill)
+    assert len(f"changed: [{host} -> localhost] => (item={shown})") <= 80
+    assert shown == text
+
+
+@pytest.mark.parametrize(("contract", "shown"), [("ondemand", False), ("spot", True)])
+def test_a_contract_that_is_not_the_usual_one_is_shown(contract: str, shown: bool) -> None:
+    found = report.what_is_bought("gpu-1", offer(1, contract_type=contract, gpu_type="H100"), "", None)
+    assert (contract in found) is shown
+
+
+@pytest.mark.parametrize("fields", [{"gpu_type": None, "gpu_family": None}, {"price_per_hour": None}])
+def test_an_offer_that_says_little_has_a_line_too(fields: dict[str, Any]) -> None:
+    assert report.what_is_bought("gpu-1", {**offer(1), **fields}, "in 8h", 16.0)
