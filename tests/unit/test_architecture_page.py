@@ -181,3 +181,10 @@ def test_a_module_or_a_class_without_the_name_is_an_error() -> None:
     page = "`holdings.what_is_held`, `holdings.nothing`, `Terms.nothing`, `nowhere.nothing`, `holdings.py`"
     assert unresolved(page) == ["Terms.nothing", "holdings.nothing", "nowhere.nothing"]
     assert matching("_provision/nowhere.py") == [] and matching("_provision/") != []
+
+
+def test_each_rule_has_a_table_of_its_own() -> None:
+    """As the page says below its list."""
+    tests = {PurePosixPath(path).name for path in matching("tests/unit/plugins/module_utils/provision/test_*.py")}
+    rules = {PurePosixPath(path).name for path in matching(f"{PROVISION}*.py")} - {"__init__.py"}
+    assert rules and not {f"test_{name}" for name in rules} - tests

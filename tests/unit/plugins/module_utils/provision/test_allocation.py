@@ -18,7 +18,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.al
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import (
     add_up,
-    highest_known_price,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,23 +164,6 @@ def test_what_one_may_pay(
     quoted: float | None, max_price_per_hour: float, further: float, buyers: int, most: float
 ) -> None:
     assert max_price_of_one(quoted, max_price_per_hour, further, buyers) == most
-
-
-@pytest.mark.parametrize(
-    ("prices", "counts"),
-    [
-        ((2.0, 5.0), 5.0),
-        ((5.0, 2.0), 5.0),
-        ((None, 5.0), 5.0),
-        ((2.0, None), 2.0),
-        ((0.0, None), 0.0),
-        ((None, None), None),
-        ((), None),
-        ((2.0, 5.0, 4.0), 5.0),
-    ],
-)
-def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: float | None) -> None:
-    assert highest_known_price(*prices) == counts
 
 
 # What was asked for

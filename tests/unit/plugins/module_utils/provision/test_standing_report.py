@@ -1,0 +1,78 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a host stops where it stands: nothing was bought, what may be billed, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing_report as report
+
+from provision_samples import machine, machine_id, offer_id
+
+X, M, N = offer_id(1), machine_id(1), machine_id(2)
+OWN = [machine(1, "gpu-1", X)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            report.claimed_twice("gpu-1", ["gpu-2"], X, [M]),
+            f"gpu-1 and gpu-2 claim the same offer {X} with machine {M}",
+        ),
+        (report.claimed_twice("gpu-1", ["gpu-2"], "", [M]), f"claim the same machine {M}"),
+        (report.claimed_twice("gpu-1", ["gpu-2"], X, []), f"claim the same offer {X}, which"),
+        (report.no_offer("gpu-1", [M]), "Add its provision_procured_offer_id"),
+        (report.cannot_be_asked("gpu-1", X, "It answered 500.", 2.0, [M]), "MAY BE BOUGHT and billed at USD 2.00"),
+        (report.gone_missing("gpu-1", X, [M], "it is unbought", "/f"), "The registry file is /f."),
+        (report.still_missing("gpu-1", "12:00", [M], 2.0), f"-e decommission_forget={M}"),
+        (report.not_listed("gpu-1"), "gpu-1 may have one already"),
+        (report.namesake("gpu-1", "gpu-1", OWN, "/vars"), "and not in /vars: run there"),
+        (report.unseen("gpu-1", OWN), "Run again in a minute."),
+        (report.several_of_a_name("gpu-1", OWN), "compute_index.supply.delete_resource"),
+        (report.no_offer_named("gpu-1", OWN), "the API does not name its offer"),
+        (report.open_by_name("gpu-1", X, 2.0, [M]), "MAY BE BOUGHT and billed at USD 2.00"),
+    ],
+)
+def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
+    assert words in text
+    assert any(
+        item in text for item in ("othing was bought", "othing was sent", "othing else was bought", "Do not buy")
+    )
+    assert M in text or X in text or "may have one already" in text
+
+
+@pytest.mark.parametrize(
+    ("was_sent", "present", "absent"),
+    [
+        (True, ["it may be ours nevertheless", "remove the registry entry"], ["remove provision_offer_id"]),
+        (False, ["remove provision_offer_id"], ["nevertheless", "remove the registry entry"]),
+    ],
+)
+def test_a_machine_of_another_name_may_be_ours_if_one_was_sent(
+    was_sent: bool, present: list[str], absent: list[str]
+) -> None:
+    text = report.bought_by_another("gpu-1", "gpu-1", X, OWN, was_sent=was_sent)
+    assert all(item in text for item in present) and not any(item in text for item in absent)
+
+
+@pytest.mark.parametrize("folder", ["/vars", ""])
+def test_only_a_registry_of_files_may_be_in_another_folder(folder: str) -> None:
+    text = report.namesake("gpu-1", "gpu-1", OWN, folder)
+    assert ("provision_registry_dir" in text) is bool(folder) and "provision_adopt: true" in text
+
+
+@pytest.mark.parametrize(
+    ("machines", "would", "begin", "what"),
+    [
+        (OWN, False, "gpu-1 takes ", "by its name."),
+        (OWN, True, "gpu-1 would take ", "by its name."),
+        ([], True, "gpu-1 would take ", f"what was bought with its offer {X}, since provision_adopt is set."),
+    ],
+)
+def test_what_is_adopted(machines: list[Any], would: bool, begin: str, what: str) -> None:
+    text = report.adopted("gpu-1", machines, X, would=would)
+    assert text.startswith(begin) and text.endswith(what)

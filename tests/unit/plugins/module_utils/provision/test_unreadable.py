@@ -1,0 +1,50 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why variables cannot be read, without the secrets in them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import unreadable
+
+URL = "postgresql://user:hunter2@db/supply"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "reason"),
+    [
+        ("provision_registry_url", f"'x' is undefined in {URL}", "cannot be evaluated"),
+        ("provision_spec", "'gpu' is undefined.", "cannot be evaluated: 'gpu' is undefined"),
+        ("provision_spec", "a. a. b.", "cannot be evaluated: a. b"),  # older versions say it twice
+        ("provision_spec", f"no filter. String: {URL}", "cannot be evaluated: no filter"),
+        (
+            "provision_spec",
+            f"while templating '{URL} {{{{ x }}}}'. Error was: x",
+            "cannot be evaluated: while templating. Error was: x",
+        ),
+        ("provision_spec", f"bad. The offending line appears to be:\n\n{URL}\n^ here", "cannot be evaluated: bad"),
+    ],
+)
+def test_an_error_repeats_no_secret(name: str, error: str, reason: str) -> None:
+    assert unreadable.why_unevaluated(name, error) == reason
+    assert "hunter2" not in unreadable.why_unevaluated(name, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("Attempting to decrypt but no vault secrets found", "there is no vault password that opens it"),
+        ("VAULT password wrong", "there is no vault password that opens it"),
+        (f"mapping values are not allowed here: {URL}", "it is no YAML mapping"),
+    ],
+)
+def test_a_file_is_not_repeated(error: str, reason: str) -> None:
+    assert unreadable.why_unreadable(error) == f"cannot be read: {reason}"
+
+
+def test_a_sentence_names_the_hosts_and_what_to_do() -> None:
+    assert unreadable.unread_of_hosts(["a", "b"], "provision_spec", "is odd") == "a, b: provision_spec is odd."
+    text = unreadable.ends_the_play("gpu-1", "host_vars/gpu-1.yml is odd.")
+    assert text.startswith("host_vars/gpu-1.yml is odd. ") and "--limit 'all:!gpu-1'" in text
+    assert text.endswith("Nothing was sent.")
