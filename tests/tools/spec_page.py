@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._search_keys import CEILING, KEYS, SECTIONS, Key
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search_keys import (
+    CEILING,
+    KEYS,
+    SECTIONS,
+    Key,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec.md"
 BEGIN = """\
-<!-- Made by tests/tools/spec_page.py from plugins/module_utils/_search_keys.py. -->
+<!-- Made by tests/tools/spec_page.py from plugins/module_utils/_provision/search_keys.py. -->
 
 # Keys of a search
 

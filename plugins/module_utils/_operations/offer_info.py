@@ -12,6 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError
 from .._api.market import Market
+from .._provision import search
 
 
 def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
@@ -23,27 +24,27 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
     if params["offer_id"] is not None:
         offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
-    spec = given("spec", params["spec"], _input.check_spec)
-    sent = _input.as_sent(spec)
+    spec = given("spec", params["spec"], search.check_spec)
+    sent = search.as_sent(spec)
     try:
         offers, total_count, filters = api.search_offers(sent)
     except ApiError as error:
         if error.error_class != "invalid":
             raise
         raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
-    unlisted = _unlisted(api, spec) if _input.may_mistype_gpu(spec, offers) else []
+    unlisted = _unlisted(api, spec) if search.may_mistype_gpu(spec, offers) else []
     return {
         "changed": False,
         "offers": offers[:limit],
         "total_count": total_count,
-        "warnings": [*_input.undocumented(spec), *_input.unapplied(sent, filters), *unlisted],
+        "warnings": [*search.undocumented(spec), *search.unapplied(sent, filters), *unlisted],
     }
 
 
 def _unlisted(api: Market, spec: Params) -> list[str]:
     """Which GPUs of the search the API does not list, and what may be meant; none if its catalogue cannot be read."""
     with contextlib.suppress(ApiError):
-        return _input.unlisted_gpus(spec, api.gpus)
+        return search.unlisted_gpus(spec, api.gpus)
     return []
 
 

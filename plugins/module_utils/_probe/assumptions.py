@@ -16,9 +16,9 @@ from .. import _states
 from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of, read_resource
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
-from .._input import unapplied
 from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
+from .._provision.search import unapplied
 from .._text import one_line
 from . import purchases
 from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Exchanges, Finding, RuleResult, items_in, stands

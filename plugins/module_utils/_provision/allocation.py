@@ -9,8 +9,8 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from .._input import ANY
 from .._text import number_of
+from .search import ANY
 from .sums import UNLIMITED
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it

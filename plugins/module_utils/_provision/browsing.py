@@ -11,7 +11,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._input import ANY, ON_DEMAND
 from .._moments import seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table, shortened, usd, wrapped
@@ -21,6 +20,7 @@ from .choosing import CEILING, Choice, slips_of
 from .declaration import read_limit
 from .messages import NOTHING_SENT
 from .quote import VANISHES, is_spot
+from .search import ANY, ON_DEMAND
 
 Row = dict[str, t.Any]
 

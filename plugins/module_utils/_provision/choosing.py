@@ -11,19 +11,18 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .. import _search_keys
-from .._input import ANY, as_sent, contract_of
 from .._text import number_of, text_of
 from .._wording import usd
-from . import allocation
+from . import allocation, search_keys
 from .allocation import Offer
+from .search import ANY, as_sent, contract_of
 from .sums import UNLIMITED, highest_known_price
 
 Spec = t.Mapping[str, t.Any]
 
 LISTED, CHEAPEST = "listed", "cheapest"
 PLACE = ("vendor", "region")  # the keys of a search that say where
-CEILING = _search_keys.CEILING.name  # of one choice, beside what the API knows of a search
+CEILING = search_keys.CEILING.name  # of one choice, beside what the API knows of a search
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Chosen:
 
 def slips_of(variable: str, spec: Spec) -> list[str]:
     """A sentence for each misspelled key of a search that this variable gives."""
-    return [f"{variable} {slip}" for slip in _search_keys.slips(spec, (_search_keys.CEILING,))]
+    return [f"{variable} {slip}" for slip in search_keys.slips(spec, (search_keys.CEILING,))]
 
 
 def prices_that_count(looks: t.Iterable[Offer]) -> dict[str, float | None]:

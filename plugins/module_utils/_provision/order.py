@@ -12,12 +12,12 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._input import ANY, ON_DEMAND
 from .._text import number_of, printable
 from .._wording import nearest
 from .messages import NOTHING_SENT
 from .names import PLAYBOOKS
 from .naming import texts_of
+from .search import ANY, ON_DEMAND
 from .storage import DETAILS, brought_by
 
 Answers = t.Mapping[str, t.Any]

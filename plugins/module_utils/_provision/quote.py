@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import typing as t
 
-from .._input import SPOT
 from .._moments import seconds_of
 from .._text import number_of
 from .._wording import LINE, amount, narrow_table, wrapped
@@ -20,6 +19,7 @@ from .allocation import Offer
 from .lifetimes import Lifetime
 from .messages import some
 from .planning import BUY, LATER, Plan
+from .search import SPOT
 from .sums import Sum, add_up
 from .validity import VALID_TO
 

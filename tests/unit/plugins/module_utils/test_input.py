@@ -244,14 +244,3 @@ def test_any_text_is_accepted_or_refused_with_a_reason(check: Callable[[str], An
         assert check(value)
     except ValueError as error:
         assert str(error)
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(),
-        lambda part: st.lists(part) | st.dictionaries(st.text(), part),
-    )
-)
-def test_filters_of_any_form_are_read(filters: Any) -> None:
-    texts = _input.unapplied({"region": "EU", "compute": {"gpu_type": "H100"}, "network": 7}, filters)
-    assert len(texts) <= 1

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _input
-from ansible_collections.compute_index.supply.plugins.module_utils._search_keys import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import search as search_rules
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search_keys import (
     CEILING,
     KEYS,
     SECTIONS,
@@ -89,4 +89,4 @@ def test_each_key_is_on_the_page_once_and_the_page_is_up_to_date() -> None:
 
 def test_the_example_of_the_page_is_a_search() -> None:
     spec = {name: value for name, value in EVERY_KEY.items() if name != CEILING.name}
-    assert _input.check_spec(spec) is spec and _input.undocumented(spec) == []
+    assert search_rules.check_spec(spec) is spec and search_rules.undocumented(spec) == []

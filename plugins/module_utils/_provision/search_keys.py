@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from ._wording import nearest
+from .._wording import nearest
 
 SECTIONS = {
     "": "Where, and how soon",
