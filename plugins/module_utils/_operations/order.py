@@ -26,7 +26,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
         found = order.order_of(params["variables"], group, params["sizes"], params["limited"])
     except ValueError as error:
         raise Failure(str(error), "invalid") from None
-    run_group = f"{order.RUN_GROUP}{secrets.token_hex(4)}" if found.hosts else group
+    run_group = order.run_group(secrets.randbits(32)) if found.hosts else group
     registered = _registered(params, found.hosts)
     further = [*params["further"], *(item["name"] for item in registered if item["name"] not in found.hosts)]
     return {

@@ -38,8 +38,9 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 _LETTERS = 52  # that a range may have, [a:Z]
 _MOST = 10_000  # names of a range
-# What the group begins with that is made for the hosts of an order, for one run.
+# What the group begins with that is made for the hosts of an order, for one run, and how the playbooks find it.
 RUN_GROUP = "supply_order_"
+RUN_GROUP_PATTERN = f"^{RUN_GROUP}[0-9a-f]{{8}}$"
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {
     "order_max_price_per_hour": "provision_max_price_per_hour",
@@ -174,6 +175,11 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
 def left_out(hosts: t.Sequence[str]) -> str:
     """That ``--limit`` excludes these hosts of an order."""
     return f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
+
+
+def run_group(number: int) -> str:
+    """The group that is made for the hosts of one run's order. ``number``: of 32 random bits."""
+    return f"{RUN_GROUP}{number:08x}"
 
 
 def lasting(groups: t.Iterable[str]) -> list[str]:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     APPROVAL,
     RUN_GROUP,
+    RUN_GROUP_PATTERN,
     approved,
     asked_for,
     lasting,
@@ -21,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     ordered,
     published,
     renamed,
+    run_group,
     sizes_of,
     slice_of,
     spelled,
@@ -32,6 +35,7 @@ from hypothesis import strategies as st
 
 from provision_samples import offer_id
 
+ROOT = Path(__file__).resolve().parents[5]
 X, Y = offer_id(1), offer_id(2)
 QUOTED = {"quoted_price_per_hour": 2.5, "advice": APPROVAL}
 LEASED = ("provision_max_bill", "provision_lease")
@@ -382,3 +386,12 @@ def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() 
     assert ordered({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
     assert ordered({"order_adopt": "no"}) == {}
     assert asked_for("gpu-1", {"order_adopt": True}) == {"provision_adopt": "True"}
+
+
+@pytest.mark.parametrize("number", [0, 0xAB, 2**32 - 1])
+def test_the_playbooks_find_the_group_that_was_made_for_an_order(number: int) -> None:
+    """They cannot import the rule, so each repeats its pattern."""
+    playbooks = (ROOT / "playbooks" / "parts").glob("asked_*.yml")
+    patterns = [re.findall(r"select\('match', '(.*?)'\)", file.read_text()) for file in playbooks]
+    assert patterns == [[RUN_GROUP_PATTERN]] * 3
+    assert re.match(RUN_GROUP_PATTERN, run_group(number)) and lasting([run_group(number), "gpu"]) == ["gpu"]
