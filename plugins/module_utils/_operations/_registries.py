@@ -126,6 +126,10 @@ class Registries:
         """The registry of a place."""
         return store_of(place, self)
 
+    def of_plan(self, plan: t.Mapping[str, t.Any]) -> Registry | None:
+        """The registry of the host that a plan is about; None if it has none. Raises RegistryError."""
+        return self.at(place_of(plan["registry"])).host(plan["host"])
+
     def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
         """Why a host must wait whose file, which is not used any more, names another purchase than this one."""
         folder = self.folder(host, call) if self._url else NOWHERE

@@ -275,7 +275,7 @@ def _storage_noted(
     left = storage_end.not_ended(plan, answers)
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
-        registry = t.cast(Registry, registries.at(place_of(plan["registry"])).host(plan["host"]))
+        registry = t.cast(Registry, registries.of_plan(plan))
         bills = [registry.end_storage(item, plan.get("why", DECOMMISSIONED)) for item in left.over]
     except RegistryError as error:
         raise Failure(endings.not_noted(plan["host"], str(error), left.said, left.ids), "invalid", **facts) from None
@@ -303,7 +303,7 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
 
     Raises RegistryError, also if the entry is about something else by now.
     """
-    registry = registries.at(place_of(plan["registry"])).host(plan["host"])
+    registry = registries.of_plan(plan)
     before = registry.read() if registry else None
     entry = read_entry(before)
     if registry is None or entry.is_empty:  # another run has ended it, and storage may be left

@@ -240,7 +240,7 @@ def reached(params: Params, check_mode: bool) -> Result:
     plan, registries = params["plans"][0], Registries.of(params, read_only=check_mode)
     before: Variables | None = None
     try:
-        registry = registries.at(place_of(plan["registry"])).host(plan["host"])
+        registry = registries.of_plan(plan)
         before = registry.read() if registry else None
         changes = {**registration.reached(plan, before), **_shared_keys(plan)}
         if check_mode or registry is None or before is None or not changes:

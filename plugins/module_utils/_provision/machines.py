@@ -94,6 +94,11 @@ def _of_instances(status: t.Mapping[str, t.Any], field: str) -> list[str]:
     return [item[field] for item in status["instances"] if isinstance(item.get(field), str) and item[field]]
 
 
+def is_one_alive(machines: t.Iterable[Machine]) -> bool:
+    """Whether one of them lives, by its own word."""
+    return any(_states.is_live(machine["status"]) for machine in machines)
+
+
 def may_be_billed(machines: t.Iterable[Machine]) -> list[str]:
     """The ids of those that have not been told to be gone."""
     return [

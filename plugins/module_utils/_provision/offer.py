@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._machine import connection
-from .machines import ids_in, refreshed
+from .machines import ids_in, is_one_alive, refreshed
 
 Json = dict[str, t.Any]
 
@@ -93,7 +93,7 @@ def _words(status: Json) -> list[str | None]:
 def seen_with(status: Json, resources: list[Json]) -> View:
     """What the status of a ready offer shows, with the resources that are its own. Storage outlives its machine."""
     machines = list(filter(_states.is_machine, resources))
-    if machines and not any(_states.is_live(machine["status"]) for machine in machines):
+    if machines and not is_one_alive(machines):
         return _without_life(status, resources)
     reached = connection.machines(status["instances"], resources)
     return View(reached, _states.READY, _hindrance(reached, ids_in(status)))

@@ -90,9 +90,14 @@ def taken_up(host: Declaration, entry: Entry) -> str:
     )
 
 
+def odd_offer(host: Declaration, entry: Entry) -> str:
+    """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
+    return choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+
+
 def other_spec(host: Declaration, entry: Entry) -> str:
     """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
-    odd = choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+    odd = odd_offer(host, entry)
     if not odd:
         return ""
     return f"{host.host} declares something else than its open purchase was ordered as: {odd}. It is bought as ordered."

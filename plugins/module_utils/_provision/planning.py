@@ -827,7 +827,7 @@ def differs(case: Case) -> str:
 
 def drift(host: Declaration, entry: Entry) -> str:
     """In what a host owns something else than it declares now; empty where it does not."""
-    found = [choosing.misfit(host.choices, entry.offer) if entry.offer and not host.offer_id else ""]
+    found = [ordered.odd_offer(host, entry)]
     if (
         host.declared_max_price_per_hour is not None
         and entry.price_per_hour is not None

@@ -18,7 +18,7 @@ from . import choosing, holdings, ownership, standing_report
 from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
-from .machines import price_of
+from .machines import is_one_alive, price_of
 from .messages import described, does_not_fit, joined, shared_name, still_open
 from .ownership import Machine, Owned, OwnershipClaim
 from .storage import Storage
@@ -448,7 +448,7 @@ def _by_name(
     ids = _ids(machines)
     brings = () if host.by_name else brought_with(host.host, offers, ids, account)
     price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
-    failed = not any(_states.is_live(machine["status"]) for machine in machines)
+    failed = not is_one_alive(machines)
     reason = ""
     if others:
         reason = standing_report.claimed_twice(host.host, others, "", ids)

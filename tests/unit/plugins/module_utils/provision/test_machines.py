@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ma
     ids_for_match,
     ids_in,
     in_states,
+    is_one_alive,
     matching,
     may_be_billed,
     namesakes,
@@ -138,3 +139,17 @@ def test_all_that_was_given_must_match(name: str | None, kinds: list[str], state
     ]
     found = in_states(matching(resources, name, kinds), states)
     assert [item["resource_id"] for item in found] == ids
+
+
+@pytest.mark.parametrize(
+    ("words", "alive"),
+    [
+        ([], False),
+        (["running"], True),
+        (["deleted"], False),
+        (["deleting", "failed"], False),
+        (["deleted", "running"], True),
+    ],
+)
+def test_one_machine_that_lives_is_enough(words: list[str], alive: bool) -> None:
+    assert is_one_alive([{"status": word} for word in words]) is alive
