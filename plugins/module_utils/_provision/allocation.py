@@ -14,6 +14,7 @@ from .search import ANY
 from .sums import UNLIMITED
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
+_OF_PRODUCT = ("vendor", "vendor_region", "region", "gpu_type", "gpu_count", "contract_type", "node_count")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ def within(offer: Offer, max_price_per_hour: float) -> bool:
     """Whether the offer may be bought: an unknown price passes no limit."""
     price = offer["price_per_hour"]
     return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
+
+
+def product(offer: Offer, price_per_hour: float | None) -> str:
+    """What an offer sells, at which price (USD per hour): a later search may list it again under another id."""
+    return " ".join(str(offer.get(name) or "-") for name in _OF_PRODUCT) + f" {price_per_hour}"
 
 
 def count(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:

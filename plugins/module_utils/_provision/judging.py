@@ -18,6 +18,7 @@ from .._text import QUOTA, number_of
 from .._wording import usd
 from . import failover, holdings, lease, registration, storage
 from .acceptance import UNSOUND
+from .allocation import product
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
@@ -121,6 +122,12 @@ class JudgedHost:
     def is_failed(self) -> bool:
         """Whether the offer failed after it was bought."""
         return self.status.get("phase") == _states.FAILED
+
+    @property
+    def _undelivered(self) -> str:
+        """What its vendor sold and could not deliver; empty if that did not happen."""
+        is_failed = self.is_failed or _states.word(self.purchase.get("status")) == _states.FAILED
+        return product(self.offer, number_of(self.plan["price_per_hour"])) if is_failed else ""
 
     @property
     def _is_noted(self) -> bool:
@@ -430,6 +437,7 @@ class JudgedHost:
                 "offer_id": self.offer_id,
                 "outcome": self.outcome or "existing",
                 "error_class": self.error_class,
+                "product": self._undelivered,
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
             }

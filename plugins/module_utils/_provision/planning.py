@@ -140,10 +140,22 @@ class Case:
         """The pairs of vendor and region of machines that did not pass their test."""
         return frozenset(_where(one) for one in self.attempts if one.get("error_class") == UNSOUND)
 
+    @property
+    def undelivered(self) -> frozenset[str]:
+        """The products that a vendor sold and could not deliver."""
+        return frozenset(str(one["product"]) for one in self.attempts if one.get("product"))
+
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up, or where a machine did not pass its test."""
-        vendors, places = self.without_quota, self.unsound
-        return [offer for offer in offers if offer.get("vendor") not in vendors and _where(offer) not in places]
+        """The offers, but for those of vendors whose quota is used up, or where a machine did not pass its test.
+
+        A product that was not delivered comes last: each search may make new offers of it, the cheapest first, until
+        no attempt is left for another vendor.
+        """
+        vendors, places, last = self.without_quota, self.unsound, self.undelivered
+        left = [offer for offer in offers if offer.get("vendor") not in vendors and _where(offer) not in places]
+        if not last:
+            return left
+        return sorted(left, key=lambda offer: allocation.product(offer, offer["price_per_hour"]) in last)
 
     @property
     def verifies(self) -> str:

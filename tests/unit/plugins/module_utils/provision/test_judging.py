@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
@@ -151,6 +152,24 @@ def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_clas
     failed = case([M], [{**OURS, "status": "deleted"}], status=status, plan={"offer": {"vendor": "nebius"}})
     (tried,) = failed.tried(Verdict.AGAIN)
     assert (tried["error_class"], tried["vendor"]) == (error_class, "nebius")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "is_undelivered"),
+    [
+        ({"outcome": "created"}, {"phase": "failed"}, True),
+        ({"outcome": "rejected", "status": "failed", "error_class": "conflict"}, {}, True),
+        ({"outcome": "rejected", "error_class": "conflict"}, {}, False),  # somebody else was faster
+        ({"outcome": "rejected", "error_class": "expired"}, {}, False),
+    ],
+)
+def test_what_its_vendor_could_not_deliver_is_noted(
+    outcome: dict[str, str], status: dict[str, str], is_undelivered: bool
+) -> None:
+    sold = {"vendor": "nebius", "region": "EU", "gpu_count": 1}
+    attempt = JudgedHost(planned(offer=sold, price_per_hour=2.0), outcome, status, MADE)
+    (tried,) = attempt.tried(Verdict.AGAIN)
+    assert tried["product"] == (product(sold, 2.0) if is_undelivered else "")
 
 
 def test_of_what_was_refused_only_its_own_is_left() -> None:

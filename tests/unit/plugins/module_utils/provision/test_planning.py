@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
@@ -407,6 +408,18 @@ def test_the_history_is_in_the_refusal() -> None:
     for said in ("Somebody else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
         assert said in found.refusal
     assert case(host(max_attempts=3), attempts=tried).attempts_left == 1
+
+
+def test_what_was_not_delivered_comes_last_under_whichever_id() -> None:
+    tried = [{"offer_id": X, "outcome": "created", "product": product(CHEAP, CHEAP["price_per_hour"])}]
+    again, dearer = offer(9, 1.0), offer(10, 1.5)
+    failed = case(host(), attempts=tried)
+    for market, bought in (([again, FAIR], FAIR), ([again, dearer, FAIR], dearer), ([again], again)):
+        (draft,) = planned(failed, offers=market)
+        assert (draft.action, draft.offer_id) == (BUY, bought["offer_id"])
+    # Another host has not tried it.
+    first, second = planned(failed, free("other"), offers=[again, FAIR])
+    assert (first.offer_id, second.offer_id) == (FAIR["offer_id"], again["offer_id"])
 
 
 # No run waits for a quota, and only another vendor may have more
