@@ -74,7 +74,7 @@ def add_offers(app: FastAPI, world: World) -> None:
     @app.get("/offers/{offer_id}", tags=["Offers"])
     async def get_offer_details(offer_id: UUID) -> forms.OfferDetails:
         offer = offer_of(offer_id)
-        procured_at = offer.purchase and offer.purchase.procured_at
+        procured_at = offer.purchase.procured_at if offer.purchase else None
         fields = listed(offer).model_dump()
         return forms.OfferDetails(**fields, status=offer.status(world.now()), procured_at=procured_at)
 
@@ -218,8 +218,8 @@ def how_far(offer: Offer, world: World) -> forms.OfferStatus:
         instances=[instance(machine) for machine in machines],
         resource_ids=[resource.resource_id for resource in purchase.resources] if purchase else [],
         progress=f"{running}/{len(machines)} instances running" if machines else None,
-        failure_reason=purchase and purchase.failure,
-        procured_at=purchase and purchase.procured_at,
+        failure_reason=purchase.failure if purchase else None,
+        procured_at=purchase.procured_at if purchase else None,
     )
 
 
@@ -228,22 +228,21 @@ def instance(machine: Resource) -> forms.Instance:
     access = reached(machine)
     return forms.Instance(
         resource_id=machine.resource_id,
-        external_ip=access and access.external_ip,
-        ssh_command=access and access.ssh_command,
+        external_ip=access.external_ip if access else None,
+        ssh_command=access.ssh_command if access else None,
         status=machine.status,
     )
 
 
 def reached(resource: Resource) -> forms.Access | None:
-    """How a machine is reached once it runs. A container shares its host's address, so it has a port of its own."""
+    """How a machine is reached once it runs."""
     if resource.status != "running" or not resource.address:
         return None
-    port = 22022 if resource.kind == "container" else 22
     return forms.Access(
         external_ip=resource.address,
         internal_ip="10.0.0.4",
-        ssh_command=f"ssh root@{resource.address}" + (f" -p {port}" if port != 22 else ""),
-        ssh_port=port,
+        ssh_command=f"ssh root@{resource.address}" + (f" -p {resource.port}" if resource.port != 22 else ""),
+        ssh_port=resource.port,
     )
 
 

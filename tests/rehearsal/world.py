@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid4
@@ -75,6 +75,7 @@ class Resource:
     synced_at: datetime | None = None
     machine: Resource | None = None
     address: str = ""
+    port: int = 22
 
     @property
     def is_machine(self) -> bool:
@@ -149,8 +150,19 @@ class UnknownGpu(Exception):
 class World:
     """The vendors, one account, and time, which a test may move on."""
 
-    def __init__(self, create_seconds: float = 0.5, boot_seconds: float = 1.5, end_seconds: float = 1.0) -> None:
-        """A vendor takes these times to make a machine, to start it, and to end it."""
+    def __init__(
+        self,
+        create_seconds: float = 0.5,
+        boot_seconds: float = 1.5,
+        end_seconds: float = 1.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        """A vendor takes these times, by this clock, to make a machine, to start it, and to end it.
+
+        ``ssh``: an address and a port that answer for all machines. Otherwise none can be logged in to.
+        """
+        self.clock = clock
+        self.ssh: tuple[str, int] | None = None
         self.create_time = timedelta(seconds=create_seconds)
         self.boot_time = timedelta(seconds=boot_seconds)
         self.end_time = timedelta(seconds=end_seconds)
@@ -161,7 +173,7 @@ class World:
 
     def now(self) -> datetime:
         """The API's time."""
-        return datetime.now(timezone.utc) + self.ahead
+        return self.clock() + self.ahead
 
     def search(self, wanted: Wanted) -> list[Offer]:
         """Make an offer of each stock that fits, cheapest first.
@@ -204,7 +216,9 @@ class World:
         ending = sum(disk.hourly_cost for disk in offer.storage if not disk.persistent)
         machine = Resource(offer, offer.stock.kind, "", offer.stock.price * offer.gpu_count + ending, made_at)
         machine.name = purchase.name or f"{offer.stock.vendor}-{str(machine.resource_id)[:8]}"
-        machine.address = f"203.0.113.{len(self.resources) % 250 + 1}"
+        # A container shares its host's address, so it has a port of its own.
+        port = 22022 if machine.kind == "container" else 22
+        machine.address, machine.port = self.ssh or (f"203.0.113.{len(self.resources) % 250 + 1}", port)
         purchase.resources.append(machine)
         for disk in offer.storage:
             if disk.persistent:

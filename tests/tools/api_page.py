@@ -9,7 +9,6 @@ Source: pages. If not: what the collection does.``
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS
@@ -48,8 +47,8 @@ With [`probe_buy`](playbooks.md#probe) the playbook buys one machine, follows it
 few seconds.""",
 }
 HEAD = "| id | assumption | source | if it is wrong |\n|---|---|---|---|\n"
-PARTS = re.compile(r"(.+)\. Source: (.+)\. If not: (.+)\.")
-# What no read and no purchase shows, by the simulator's switch for other behaviour.
+# What no read and no purchase shows, by the simulator's switch for other behaviour; by a word with hyphens if there is
+# none, since the collection does the same in either case.
 UNSEEN = {
     "second_purchase_status": (
         "an offer can be sold once; a second purchase gets 409. Trying it might buy another machine"
@@ -66,13 +65,21 @@ UNSEEN = {
     "storage_names_offer": "it names the offer that it was bought with, as a machine does",
     "storage_price": "it has a price of its own, which is not part of its machine's",
     "storage_after_machine": "it stays as it is when its machine ends, and is billed until it is deleted by its own id",
+    "failed-leaves": "a purchase that failed may have left machines, which are looked for, and billed until they end",
+    "force": (
+        "what runs or is under way can be deleted without `force`. If it gets 409, `decommission` fails with the API's "
+        "sentence and says what is billed; `decommission_force` sends `force`"
+    ),
+    "search-storage": "a search for storage alone is valid. It finds no machine, so nothing is bought",
+    "size": "64 KB of user data are 65,536 bytes, not characters. More is refused before anything is sent",
+    "words": "`link_type`, `offer_type` and `deployment_type` may be any words. They decide nothing",
 }
 END = """\
 ## What no check tells
 
-The first column is the simulator's switch for other behaviour.
+Names with `_` are the simulator's switches for other behaviour. If there is none, both are the same to the collection.
 
-| switch | assumption |
+| question | assumption |
 |---|---|
 {unseen}
 
@@ -93,20 +100,14 @@ says nothing of the kind, nor does "optimized" with the word before it.
 """
 
 
-def parts(docstring: str) -> tuple[str, str, str]:
-    """The assumption, its source, and what the collection does if it is wrong."""
-    found = PARTS.fullmatch(" ".join(docstring.split()))
-    assert found, docstring
-    return found[1], found[2], found[3]
-
-
 def page() -> str:
     """The whole page."""
     written = BEGIN
     for assumption in ASSUMPTIONS:
         if assumption.id in BEFORE:
             written += f"\n{BEFORE[assumption.id]}\n\n{HEAD}"
-        written += f"| `{assumption.id}` | {' | '.join(parts(assumption.rule.__doc__ or ''))} |\n"
+        assert assumption.statement.source, assumption.rule.__doc__
+        written += f"| `{assumption.id}` | {' | '.join(assumption.statement)} |\n"
     unseen = "\n".join(f"| `{switch}` | {meaning} |" for switch, meaning in UNSEEN.items())
     words = {
         "storage": _OF_STORAGE,

@@ -19,7 +19,7 @@ from .._api import recorder
 from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, no_answer, path_to, read_detail
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import search_body
-from .._probe import purchases
+from .._probe import page, purchases
 from .._probe.assumptions import (
     CATALOGS,
     Read,
@@ -156,12 +156,15 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     writes = bool(file) and not check_mode
     if writes:
-        _write(file, {"format": FORMAT, "version": VERSION, "findings": _plain(clean), "exchanges": exchanges})
+        recording = {"format": FORMAT, "version": VERSION, "findings": _plain(clean), "exchanges": exchanges}
+        _write(file, json.dumps(recording, indent=1) + "\n")
+        _write(page.beside(file), page.page_of(clean, file, VERSION))
+    shown = params["recording"] if writes else ""
     return {
         **BLANK,
         "changed": writes,
         "probe": _published(clean, len(api.exchanges) + len(hosts)),
-        "lines": lines_of(clean, api.exchanges, len(hosts), len(life), params["recording"] if writes else ""),
+        "lines": lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.beside(shown)),
         "warnings": snapshot.warnings(),
     }
 
@@ -248,16 +251,15 @@ def _checked(recording: str, here: str) -> str:
     return file
 
 
-def _write(file: str, recording: Json) -> None:
-    """Write the recording for its owner only, in place of one that was there. Raises Failure."""
+def _write(file: str, text: str) -> None:
+    """Write a file for its owner only, in place of one that was there. Raises Failure."""
     temporary = f"{file}.{os.getpid()}.tmp"
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as written:
-            json.dump(recording, written, indent=1)
-            written.write("\n")
+            written.write(text)
         os.replace(temporary, file)
     except OSError as error:
         raise Failure(f"probe_recording: {file} cannot be written: {error.strerror}.", "invalid") from None

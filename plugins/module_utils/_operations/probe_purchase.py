@@ -17,7 +17,6 @@ from .._api.recorder import PROBE_HOST
 from .._probe.assumptions import families_of
 from .._probe.exchanges import items_in
 from .._provision import probing
-from .._wording import amount, usd
 from ._registries import Registries, reading_registries
 from .probe import MOST_TYPES, Prober
 
@@ -48,11 +47,7 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
             "max_usd": most,
             "log": params["log"],
         },
-        "lines": [
-            f"The cheapest kind of machine is {kind}, at {usd(price)}. One is bought for at most an hour if that costs"
-            f" no more than probe_max_usd (USD {amount(most)}), and ended as soon as it was seen.",
-            f"Should this run be interrupted, end it: {DECOMMISSION}",
-        ],
+        "lines": probing.announced(kind, price, most, DECOMMISSION),
     }
 
 

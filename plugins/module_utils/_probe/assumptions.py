@@ -262,7 +262,9 @@ def _gpus(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _catalogs(exchanges: Exchanges) -> RuleResult | None:
-    """The other catalogues are bare lists. Source: inferred. If not: `catalog_info` returns what it gets."""
+    """The catalogues of vendors, regions, contracts and storage are bare lists. Source: inferred. If not:
+    `catalog_info` returns what it gets.
+    """
     found = {kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None}
     if not found:
         return None
@@ -306,8 +308,21 @@ def _sorted(exchanges: Exchanges) -> RuleResult | None:
     return stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
 
 
+def _same_again(exchanges: Exchanges) -> RuleResult | None:
+    """A search that is repeated returns the same offers. Source: inferred; get-offers asks all vendors each time. If
+    not: a product that its vendor did not deliver comes last, whichever id it has; hosts for which one search has too
+    few offers buy in the next run.
+    """
+    first, again = (exchanges.offers(name) for name in ("search", "without_count"))
+    if not first or not again:
+        return None
+    ids = {id_of(offer.get("offer_id")) for offer in again}
+    same = sum(id_of(offer.get("offer_id")) in ids for offer in first)
+    return stands(same > 0, f"{same} of {_several(len(first), 'offer')} found again")
+
+
 def _several_types(exchanges: Exchanges) -> RuleResult | None:
-    """A vertical bar joins several types. Source: yaml-spec. If not: the API's own error is shown."""
+    """A vertical bar joins several types in a search. Source: yaml-spec. If not: the API's own error is shown."""
     answer = exchanges.last("several_types") or exchanges.last("search")
     kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
     if answer is None or "|" not in kinds:
@@ -382,7 +397,9 @@ def _offer_life(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _no_match(exchanges: Exchanges) -> RuleResult | None:
-    """No match is a success with an empty list. Source: inferred. If not: an error is reported as an error."""
+    """A search without a match is a success with an empty list. Source: inferred. If not: an error is reported as an
+    error.
+    """
     answer = exchanges.last("no_match")
     if answer is None or (answer.is_success and exchanges.offers("no_match")):
         return None
@@ -422,8 +439,8 @@ def _vocabulary(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _odd_words(exchanges: Exchanges) -> RuleResult | None:
-    """It has no other words. Source: get-offer-status. If not: an unknown word means still in progress, until the
-    deadline.
+    """`procurement_status` has no other words. Source: get-offer-status. If not: an unknown word means still in
+    progress, until the deadline.
     """
     words = _procurement_words(exchanges)
     if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
@@ -453,8 +470,8 @@ def _status_resources(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _progress(exchanges: Exchanges) -> RuleResult | None:
-    """Its progress text is in `progress`. Source: inferred. If not: `message` and `status_message` are read as well;
-    else no progress is shown.
+    """The progress text of a status is in `progress`. Source: inferred. If not: `message` and `status_message` are read
+    as well; else no progress is shown.
     """
     for status in (*exchanges.under_way, *exchanges.bought):
         texts = [name for name, value in status.items() if name not in _STATUS_FIELDS and isinstance(value, str)]
@@ -465,8 +482,8 @@ def _progress(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _address(exchanges: Exchanges) -> RuleResult | None:
-    """The port is in `ssh_command` and in `access.ssh_port`. Source: get-offer-status, get-resource. If not: either is
-    enough.
+    """The SSH port is in `ssh_command` and in `access.ssh_port`. Source: get-offer-status, get-resource. If not: either
+    is enough.
     """
     places = _places_of_ports(exchanges)
     if places is None:
@@ -501,8 +518,8 @@ def _access(resource: Json) -> Json:
 
 
 def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
-    """The command is `ssh root@<address> -p <port>`. Source: offer-lifecycle shows it without a port. If not: options
-    are understood in any order; without a port, that of `access` is used, else 22.
+    """A machine's SSH command is `ssh root@<address> -p <port>`. Source: offer-lifecycle shows it without a port. If
+    not: options are understood in any order; without a port, that of `access` is used, else 22.
     """
     instances = [item for status in exchanges.statuses for item in items_in(status.get("instances"))]
     # Where the instances have none, the resource's own may lack the port.
@@ -540,8 +557,8 @@ def _list_bare(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _list_complete(exchanges: Exchanges) -> RuleResult | None:
-    """It is complete in one answer. Source: inferred; no page shows paging. If not: pages are read until two readings
-    agree; a list that may be incomplete is an error.
+    """`/resources` is complete in one answer. Source: inferred; no page shows paging. If not: pages are read until two
+    readings agree; a list that may be incomplete is an error.
     """
     answer = exchanges.last("resources")
     if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
@@ -564,8 +581,8 @@ def _in_pages(page: dict[str, t.Any], size: int) -> RuleResult:
 
 
 def _list_filter(exchanges: Exchanges) -> RuleResult | None:
-    """`offer_id` leaves out the machines of other offers. Source: offer-lifecycle. If not: each machine's own offer is
-    compared; a filter alone ends nothing.
+    """`offer_id` of `/resources` leaves out the machines of other offers. Source: offer-lifecycle. If not: each
+    machine's own offer is compared; a filter alone ends nothing.
     """
     answer = exchanges.last("resources_of_offer")
     # Without any machine nothing can be left out.
@@ -726,7 +743,7 @@ def _fields(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _more_fields(exchanges: Exchanges) -> RuleResult | None:
-    """Answers have no other fields. Source: the same pages. If not: results include them, except fields that may
+    """Answers have only documented fields. Source: the same pages. If not: results include them, except fields that may
     repeat user data.
     """
     described = list(_described(exchanges))
@@ -747,9 +764,9 @@ def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption("host", _host, "an api_url of the API's pages"),
+    Assumption("host", _host, "an api_url of the API's pages", "Set `api_url` to the host that answers."),
     Assumption("wrong-token", _wrong_token, "a request with a wrong token"),
-    Assumption("clock", _clock),
+    Assumption("clock", _clock, to_do="Set this computer's clock, if it is the one that is wrong."),
     Assumption("timestamps", _timestamps, "an offer or a machine"),
     Assumption("unknown-id", _unknown_id),
     Assumption("error-body", _error_body),
@@ -761,8 +778,16 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("search", _search_envelope),
     Assumption("filters", _filters, "a search that is answered with filters"),
     Assumption("search-order", _sorted, "two offers with a price"),
-    Assumption("search-types", _several_types, "a catalogue of several families"),
-    Assumption("search-count", _gpu_count, "a search that is understood"),
+    Assumption(
+        "search-again",
+        _same_again,
+        "two searches that find offers",
+        "After a play that had too few offers, run it again.",
+    ),
+    Assumption(
+        "search-types", _several_types, "a catalogue of several families", "Give a list of searches, each for one type."
+    ),
+    Assumption("search-count", _gpu_count, "a search that is understood", "Give `gpu_count` in each `provision_spec`."),
     Assumption("search-clusters", _clusters, "a cluster on the market"),
     Assumption("search-no-match", _no_match, "a search that matches nothing"),
     Assumption("search-invalid", _invalid),
@@ -778,7 +803,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     Assumption("list-bare", _list_bare),
     Assumption("list-pages", _list_complete),
     Assumption("list-filter", _list_filter, "a machine, and an offer"),
-    Assumption("names", _names, "a machine that a registry knows"),
+    Assumption("names", _names, "a machine that a registry knows", purchases.KEEP_A_REGISTRY),
     Assumption("states", _resource_words, "a machine"),
     Assumption("history", _history, "a machine"),
     Assumption("spec", _spec_known, "a machine"),

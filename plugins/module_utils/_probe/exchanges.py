@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from .. import _states
 from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
 from .._api.http import PASSING, Answer
-from .._wording import LINE, narrow_table
+from .._wording import LINE, narrow_table, wrapped
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 
@@ -175,13 +175,34 @@ class RuleResult(t.NamedTuple):
 Rule = t.Callable[[Exchanges], "RuleResult | None"]
 
 
+class Statement(t.NamedTuple):
+    """What is assumed, on which pages of the API's documentation, and what the collection does if it is wrong."""
+
+    assumed: str
+    source: str
+    otherwise: str
+
+
+_STATEMENT = re.compile(r"(.+)\. Source: (.+)\. If not: (.+)\.")
+
+
 @dataclass(frozen=True)
 class Assumption:
-    """A line of ``docs/api.md``: its id there, rule, and needs. The rule's docstring is the rest of the line."""
+    """A line of ``docs/api.md``: its id there, rule, and needs. The rule's docstring is the rest of the line.
+
+    ``to_do``: what a user should do if it is wrong; empty if the collection manages by itself.
+    """
 
     id: str
     rule: Rule
     needs: str = "the API's answer"
+    to_do: str = ""
+
+    @property
+    def statement(self) -> Statement:
+        """The rule's docstring, in its parts; without docstrings (``python -OO``) the id alone."""
+        parts = _STATEMENT.fullmatch(" ".join((self.rule.__doc__ or "").split()))
+        return Statement(*parts.groups()) if parts else Statement(self.id, "", "")
 
 
 def stands(as_believed: bool, evidence: str) -> RuleResult:
@@ -230,12 +251,12 @@ _COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
 
 
 def lines_of(
-    findings: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str
+    findings: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str, page: str
 ) -> list[str]:
     """The findings for a person.
 
-    ``hosts``: how many other hosts were asked; ``lived``: how many requests a machine's life took; ``recording``: its
-    file.
+    ``hosts``: how many other hosts were asked; ``lived``: how many requests a machine's life took; ``recording`` and
+    ``page``: their files, empty if none is written.
     """
     verdicts = [finding.verdict for finding in findings]
     slowest = max(exchange.seconds for exchange in exchanges)
@@ -245,5 +266,6 @@ def lines_of(
         f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
+        *wrapped(f"What that changes, and what to do: {page or 'on the page beside a probe_recording'}"),
         ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
     ]

@@ -24,6 +24,7 @@ _TELLING = 2.0  # seconds that a purchase must take to tell when it happened
 _ROUNDED = 0.002  # seconds; a recording has milliseconds
 _ANSWERS = ("procured", "provisioning_in_progress")
 _NEEDS = "a purchase (probe_buy)"
+KEEP_A_REGISTRY = "Keep a registry (`provision_registry_dir` or `provision_registry_url`)."
 
 
 def _purchase(exchanges: Exchanges) -> Exchange | None:
@@ -87,8 +88,8 @@ def _procured_at(exchanges: Exchanges) -> float | None:
 
 
 def _post_answer(exchanges: Exchanges) -> RuleResult | None:
-    """The answer is `procured`. Source: procure-offer, which also has `provisioning_in_progress`. If not: any word but
-    `failed` is a purchase.
+    """The answer to a purchase is `procured`. Source: procure-offer, which also has `provisioning_in_progress`. If not:
+    any word but `failed` is a purchase.
     """
     found = _purchase(exchanges)
     word = _states.word(found.fields.get("status")) if found else None
@@ -98,8 +99,8 @@ def _post_answer(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _post_ids(exchanges: Exchanges) -> RuleResult | None:
-    """The answer has the machines' ids. Source: procure-offer, may be null. If not: the status is asked for them, then
-    the account's list.
+    """The answer to a purchase has the machines' ids. Source: procure-offer, may be null. If not: the status is asked
+    for them, then the account's list.
     """
     made = _made(exchanges)
     if made is None:
@@ -116,8 +117,8 @@ def _looks(exchanges: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
 
 
 def _sold(exchanges: Exchanges) -> RuleResult | None:
-    """From then on the status does not offer it for sale. Source: inferred. If not: with ids or a purchase time it
-    counts as bought anyway.
+    """From its purchase on, an offer is not for sale by its status. Source: inferred. If not: with ids or a purchase
+    time it counts as bought anyway.
     """
     made, looks = _looks(exchanges)
     if made is None or not looks:
@@ -147,7 +148,9 @@ def _boot_time(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _lets_in(exchanges: Exchanges) -> RuleResult | None:
-    """You can log in within a minute of that. Source: inferred. If not: the role waits (`provision_boot_timeout`)."""
+    """You can log in within a minute after a machine is ready. Source: inferred. If not: the role waits
+    (`provision_boot_timeout`).
+    """
     ready = [item for item in exchanges.all("life_status") if phase_of(item.fields) == _states.READY]
     # The first look at the machine comes once it has let in.
     looks = _since(exchanges, "life_resource", ready[0].end) if ready else []
@@ -164,8 +167,10 @@ def _listed(exchanges: Exchanges) -> RuleResult | None:
     """By the time it is ready, the purchase is listed. Source: inferred. If not: with a registry nothing; without one,
     a run soon after might buy again.
     """
-    made = _made(exchanges)
-    looks = [item for item in _since(exchanges, "life_list", made.end) if item.is_success] if made else []
+    made, statuses = _looks(exchanges)
+    # Before it is ready, nothing is expected of the list.
+    begin = next((item.at for item in statuses if phase_of(item.fields) == _states.READY), made.end if made else 0.0)
+    looks = [item for item in _since(exchanges, "life_list", begin) if item.is_success]
     ids = bought_ids(exchanges)
     if made is None or not looks or not ids:
         return None
@@ -207,8 +212,8 @@ def _end_answer(exchanges: Exchanges) -> RuleResult | None:
 
 
 def _end_time(exchanges: Exchanges) -> RuleResult | None:
-    """A machine is gone within 5 minutes of that. Source: inferred. If not: `decommission` fails, says that the machine
-    may be billed, and waits again on the next run (`decommission_wait_timeout`).
+    """A machine is gone within 5 minutes of its DELETE. Source: inferred. If not: `decommission` fails, says that the
+    machine may be billed, and waits again on the next run (`decommission_wait_timeout`).
     """
     deletion = exchanges.last("deletion")
     if deletion is None or not deletion.is_success:
@@ -238,15 +243,15 @@ def _texts(value: t.Any) -> list[str]:
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (
-    Assumption("post-time", _post_time, _NEEDS),
+    Assumption("post-time", _post_time, _NEEDS, "Give `procure_offer` a higher `procure_timeout` (`module_defaults`)."),
     Assumption("post-moment", _post_moment, f"{_NEEDS} that takes time"),
     Assumption("post-answer", _post_answer, _NEEDS),
     Assumption("post-ids", _post_ids, _NEEDS),
     Assumption("sold", _sold, _NEEDS),
-    Assumption("boot-time", _boot_time, _NEEDS),
-    Assumption("lets-in", _lets_in, _NEEDS),
-    Assumption("listed", _listed, _NEEDS),
+    Assumption("boot-time", _boot_time, _NEEDS, "Set `provision_poll_retries` to wait for longer than that."),
+    Assumption("lets-in", _lets_in, _NEEDS, "Set `provision_boot_timeout` to wait for longer than that."),
+    Assumption("listed", _listed, _NEEDS, KEEP_A_REGISTRY),
     Assumption("running-price", _running_price, _NEEDS),
     Assumption("end-answer", _end_answer, _NEEDS),
-    Assumption("end-time", _end_time, _NEEDS),
+    Assumption("end-time", _end_time, _NEEDS, "Set `decommission_wait_timeout` to wait for longer than that."),
 )

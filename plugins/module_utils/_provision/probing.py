@@ -9,6 +9,7 @@ import re
 import typing as t
 
 from .._text import number_of
+from .._wording import amount, usd, wrapped
 from .spending import Bill
 
 #: What the play of the purchase decides on by itself. Extra variables would beat it.
@@ -59,6 +60,13 @@ def is_one_machine(offer: t.Mapping[str, t.Any]) -> bool:
     kind = offer.get("gpu_type")
     is_plain = isinstance(kind, str) and _GPU.fullmatch(kind) is not None
     return is_plain and offer.get("gpu_count") == 1 and offer.get("node_count") in (None, 1)
+
+
+def announced(kind: str, price_per_hour: float | None, max_usd: float, end: str) -> list[str]:
+    """What is bought, at which price (USD per hour) and for how much at most (USD), and the command that ends it."""
+    bought = f"The cheapest kind of machine is {kind}, at {usd(price_per_hour)}. One is bought for at most an hour if "
+    bought += f"that costs no more than probe_max_usd (USD {amount(max_usd)}), and ended as soon as it was seen."
+    return [*wrapped(bought), *wrapped(f"If this run is interrupted, end it: {end}", indent="  ")]
 
 
 def one_by_one(families: t.Sequence[str], refused: bool) -> list[list[str]]:

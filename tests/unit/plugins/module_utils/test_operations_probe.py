@@ -107,7 +107,7 @@ def test_an_api_that_has_nothing_else_is_told(queue: RequestQueue, perform: Perf
     result = perform(PROBE)
     assert not result.get("failed")
     assert result["probe"]["contradicted"] == ["clock", "gpus", "search-no-match", "search-invalid"]
-    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 40 not seen"
+    assert result["lines"][-1] == "5 confirmed, 4 contradicted, 41 not seen"
 
 
 def test_both_hosts_of_the_pages_are_asked_without_a_token(
@@ -168,14 +168,18 @@ def test_a_recording_is_for_its_owner(
     result = perform(PROBE, recording=" recording.json", here=str(tmp_path), **mode)
     assert result["changed"] is not bool(mode)
     assert any("recording.json" in line for line in result["lines"]) is not bool(mode)
-    assert [each.name for each in tmp_path.iterdir() if each.name != "home"] == ["recording.json"]
+    written = {"recording.json"} if mode else {"recording.json", "recording.md"}
+    assert {each.name for each in tmp_path.iterdir() if each.name != "home"} == written
     if mode:
         assert file.read_text() == "an earlier one, for all"
     else:
         assert file.stat().st_mode & 0o777 == 0o600
         recording = json.loads(file.read_text())
         assert (recording["format"], len(recording["exchanges"])) == (1, len(queue.calls))
-        assert not [own for own in (samples.TOKEN, OWN, samples.OFFER_ID, "trainer") if own in file.read_text()]
+        page = tmp_path / "recording.md"
+        assert page.stat().st_mode & 0o777 == 0o600
+        for text in (file.read_text(), page.read_text()):
+            assert not [own for own in (samples.TOKEN, OWN, samples.OFFER_ID, "trainer", str(tmp_path)) if own in text]
 
 
 @pytest.mark.parametrize("recording", [".", "no/such/folder/recording.json"])

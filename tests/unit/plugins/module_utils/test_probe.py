@@ -203,6 +203,24 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             {},
         ),
         (
+            "search-again",
+            [look("search", offers(samples.offer())), look("without_count", offers(samples.offer()))],
+            CONFIRMED,
+            "1 of 1 offer found again",
+            {},
+        ),
+        (
+            "search-again",
+            [
+                look("search", offers(samples.offer())),
+                look("without_count", offers(samples.offer(offer_id=samples.SECOND_RESOURCE_ID))),
+            ],
+            CONTRADICTED,
+            "0 of 1 offer found again",
+            {},
+        ),
+        ("search-again", [look("search", offers(samples.offer())), look("without_count", offers())], NOT_SEEN, "", {}),
+        (
             "search-count",
             [look("search", offers()), look("without_count", offers({"gpu_count": 8}, {"gpu_count": 1}, {}))],
             CONTRADICTED,
@@ -417,6 +435,27 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             [look("purchase", BOUGHT), look("life_list", [], at=2), look("life_list", [samples.resource()], at=9)],
             CONTRADICTED,
             "not listed 2 s after the answer",
+            {},
+        ),
+        # Before it is ready, nothing is expected.
+        (
+            "listed",
+            [
+                look("purchase", BOUGHT),
+                look("life_list", [], at=2),
+                look("life_status", samples.status("provisioning"), at=3),
+                look("life_status", samples.status("ready"), at=5),
+                look("life_list", [samples.resource()], at=9),
+            ],
+            CONFIRMED,
+            "listed 9 s after the answer",
+            {},
+        ),
+        (
+            "listed",
+            [look("purchase", BOUGHT), look("life_list", [], at=2), look("life_status", samples.status("ready"), at=5)],
+            NOT_SEEN,
+            "",
             {},
         ),
         (

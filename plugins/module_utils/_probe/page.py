@@ -1,0 +1,86 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page that the probe writes beside its recording: what was found, what that changes, and what to do.
+
+Pure. It says nothing of whose account it was, so that it can be sent with the recording.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._wording import wrapped
+from .assumptions import ASSUMPTIONS
+from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, Finding
+
+WIDTH = 80  # characters of a line
+REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new?template=recording.yml"
+_BY_ID = {assumption.id: assumption for assumption in ASSUMPTIONS}
+# By verdict: its words in the summary, its title, and what a reader must know of its lines.
+_SECTIONS = {
+    CONTRADICTED: ("otherwise", "What is otherwise", "The collection goes on as each line says."),
+    NOT_SEEN: ("not known yet", "What is not known yet", "`probe_buy` shows what needs a purchase."),
+    CONFIRMED: ("as assumed", "What is as assumed", "In brackets is what was seen."),
+}
+
+
+def beside(recording: str) -> str:
+    """The page's file: that of the recording, with another ending, or one more; empty without a recording."""
+    stem, ending = os.path.splitext(recording)
+    return f"{recording if ending == '.md' else stem}.md" if recording else ""
+
+
+def page_of(findings: t.Sequence[Finding], recording: str, version: str) -> str:
+    """The page, in Markdown, with lines of 80 characters.
+
+    ``recording``: the file that it lies beside. ``version``: the collection's.
+    """
+    verdicts = [finding.verdict for finding in findings]
+    counts = ", ".join(f"{verdicts.count(verdict)} {words}" for verdict, (words, *_rest) in _SECTIONS.items())
+    head = f"compute_index.supply {version} assumes {len(findings)} things about the API: {counts}."
+    sections = [
+        ("# What this API does", wrapped(head, WIDTH)),
+        ("## What to do", _to_do(findings)),
+        *((f"## {title}", _described(verdict, note, findings)) for verdict, (_words, title, note) in _SECTIONS.items()),
+        ("## Send the recording", _sending(recording)),
+    ]
+    return "\n".join("\n".join([title, "", *lines, ""]) for title, lines in sections if lines)
+
+
+def _to_do(findings: t.Iterable[Finding]) -> list[str]:
+    """What a user should do, since an assumption is wrong."""
+    wrong = [_BY_ID[finding.id] for finding in findings if finding.verdict == CONTRADICTED]
+    items = [f"{assumption.to_do} (`{assumption.id}`)" for assumption in wrong if assumption.to_do]
+    return _listed(items or ["Nothing: the collection manages each difference by itself."])
+
+
+def _described(verdict: str, note: str, findings: t.Iterable[Finding]) -> list[str]:
+    """The findings of one verdict; nothing if there are none."""
+    items = [_item(_BY_ID[finding.id], finding) for finding in findings if finding.verdict == verdict]
+    return [*wrapped(note, WIDTH), "", *_listed(items)] if items else []
+
+
+def _item(assumption: Assumption, finding: Finding) -> str:
+    """A line about one finding: what it changes only if it is not as assumed."""
+    assumed, _source, otherwise = assumption.statement
+    if finding.verdict == CONFIRMED:
+        return f"`{finding.id}`: {assumed} ({finding.evidence})."
+    if finding.verdict == CONTRADICTED:
+        return f"`{finding.id}`: {assumed}. Seen: {finding.evidence}. So: {otherwise}."
+    return f"`{finding.id}`: {assumed}. Not known: {finding.evidence}. If it is wrong: {otherwise}."
+
+
+def _sending(recording: str) -> list[str]:
+    """Where the recording is, and how it helps others."""
+    name = os.path.basename(recording)
+    kept = f"`{name}`, beside this page, has the requests and answers. It has no token and no user data, and ids, "
+    kept += "addresses, names and other identifying texts are replaced. Prices, times, GPU types and vendors stay."
+    send = "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows. Look into "
+    send += f"`{name}`, then attach it and this page to an issue:"
+    return [*wrapped(kept, WIDTH), "", *wrapped(send, WIDTH), "", f"<{REPORT}>"]
+
+
+def _listed(items: t.Iterable[str]) -> list[str]:
+    return [line for item in items for line in wrapped(f"- {item}", WIDTH, "  ")]
