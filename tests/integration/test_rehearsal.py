@@ -1,0 +1,143 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first contact, rehearsed: the whole life of a machine at an API that nobody had adapted the collection to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import golden
+from conftest import Project, Run
+from project import extra
+from rehearsal.standin import TOKEN, serving
+from rehearsal.world import World
+
+CLOCK = Path(__file__).resolve().parents[1] / "clock"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a project must know of an API."""
+
+    url: str
+    token: str = TOKEN
+
+    @property
+    def settings(self) -> Endpoint:
+        """Where a project looks for the token."""
+        return self
+
+
+@pytest.fixture
+def world() -> World:
+    """The vendors and the account."""
+    return World()
+
+
+@pytest.fixture
+def project(tmp_path: Path, sockets: str, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A project whose API is the second one. Its machines cannot be logged in to."""
+    monkeypatch.setattr(golden, "FOLDER", None)
+    with serving(world) as url:
+        project = Project(tmp_path, Endpoint(url), sockets)  # type: ignore[arg-type]
+        yield project
+        project.end_killed()
+
+
+class Banner(socketserver.BaseRequestHandler):
+    """Enough of an SSH server to be waited for."""
+
+    def handle(self) -> None:
+        """Say what it is."""
+        self.request.sendall(b"SSH-2.0-rehearsal\r\n")
+
+
+@pytest.fixture
+def ssh(world: World) -> Iterator[None]:
+    """Let the machines look as if one could log in."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Banner) as server:
+        world.ssh = ("127.0.0.1", server.server_address[1])
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def run(project: Project, playbook: str, *words: str, **variables: Any) -> Run:
+    """A playbook of the collection, which must succeed."""
+    ended = project.play(f"compute_index.supply.{playbook}", *extra(variables), *words)
+    assert ended.returncode == 0, ended.output
+    return ended
+
+
+def later(project: Project, world: World, hours: float) -> None:
+    """Let hours pass, for the API and for this computer."""
+    world.ahead = timedelta(hours=hours)
+    project.environment["SUPPLY_CLOCK_AHEAD"] = str(hours * 3600)
+    project.environment["PYTHONPATH"] = f"{CLOCK}{os.pathsep}{os.environ['PYTHONPATH']}"
+
+
+def test_the_whole_life_of_two_machines(project: Project, world: World) -> None:
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_lease="8h")
+    offers = run(project, "offers", order_gpu="1 x H100")
+    assert re.search(r"nvidia-h100-pcie-80gb +1\.90", offers.output), offers.output
+    assert "USD per hour in total: 4.85" in run(project, "quote").output and not world.resources
+
+    # The cheapest vendor has none left, and says so only after the purchase.
+    bought = run(project, "provision")
+    prices = {machine.name: machine.price for machine in world.live()}
+    assert prices == {"gpu-1": 2.95, "gpu-2": 2.95}, bought.output
+    again = run(project, "provision")
+    assert (again.changed, len(world.resources)) == (0, 2)
+
+    file = project.folder / "all.supply.yml"
+    file.write_text("plugin: compute_index.supply.resources\n")
+    listed = json.loads(project.run("ansible-inventory", "-i", str(file), "--list").output)
+    assert sorted(listed["supply"]["hosts"]) == sorted(listed["gpu_h100"]["hosts"]) == ["gpu-1", "gpu-2"]
+
+    assert "USD per hour: 5.90 claimed + 0.00 orphans = 5.90" in run(project, "audit").output
+    assert "USD more in total: 11.80" in run(project, "extend", extend_hosts="gpu-1", extend_by="4h").output
+    assert "now 5.90 per hour" in run(project, "spend").output
+
+    run(project, "decommission", decommission_hosts="gpu-1")
+    assert [machine.name for machine in world.live()] == ["gpu-2"] and project.registry("gpu-1") is None
+    later(project, world, 8.1)
+    run(project, "reap")
+    assert list(world.live()) == [] and project.registry("gpu-2") is None
+
+
+# What the second API does otherwise than is assumed; the simulator does all of it as assumed, but for its switches.
+OTHERWISE = [
+    *("catalogs", "search-again", "search-invalid", "vocabulary", "list-bare", "history", "deleted-listed"),
+    *("post-answer", "post-ids"),
+]
+
+
+def test_a_probe_says_what_differs(project: Project, world: World, ssh: None) -> None:
+    project.declare(["gpu-1"])
+    project.environment["ANSIBLE_SHOW_CUSTOM_STATS"] = "1"
+    words = ("-e", "probe_buy=true", "-e", "probe_max_usd=3", "-e", "probe_recording=recording.json")
+    probed = run(project, "probe", *words)
+    assert [machine.status for machine in world.resources.values()] == ["deleted"], probed.output
+    published = json.loads(re.search(r"RUN: (\{.*\})", probed.output, re.DOTALL)[1])["probe"]
+    assert published["contradicted"] == OTHERWISE
+    assert set(published["not_seen"]) == {"host", "busy", "search-clusters", "list-pages", "post-moment"}
+
+    assert "What that changes, and what to do: recording.md" in probed.output
+    page = (project.folder / "recording.md").read_text()
+    otherwise = page.partition("## What is otherwise")[2].partition("\n## ")[0]
+    assert re.findall(r"^- `([\w-]+)`", otherwise, re.MULTILINE) == OTHERWISE
+    assert max(map(len, page.splitlines())) <= 90  # the form's address
+    own = [TOKEN, "supply-probe", str(project.folder), *map(str, world.resources)]
+    assert not [text for text in own if text in page or text in (project.folder / "recording.json").read_text()]
