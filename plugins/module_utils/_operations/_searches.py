@@ -8,7 +8,9 @@ The looks of one task follow each other in one process, which remembers them.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
+from functools import partial
 
 from .._ansible.on_api import ADVICE
 from .._ansible.operation import Failure, Params, Result
@@ -27,10 +29,11 @@ _HISTORY: dict[str, list[MarketLook]] = {}  # by the first declaration of those 
 
 
 class Searches:
-    """Each different search is sent once."""
+    """Each different search of these cases is sent once, or until it has brought an offer for each of them."""
 
-    def __init__(self, api: Market, warnings: list[str]) -> None:
+    def __init__(self, api: Market, cases: t.Sequence[Case], warnings: list[str]) -> None:
         self._api = api
+        self._cases = cases
         self._warnings = warnings
         self._sent: list[tuple[t.Any, _Answer]] = []
         self._found: list[tuple[t.Any, SearchResult]] = []
@@ -75,7 +78,19 @@ class Searches:
         except ApiError as error:
             return [], messages.joined(str(error), ADVICE.get(error.error_class, "")), error.passing
         self._warnings += answer.get("warnings") or []
-        return (*choosing.fitting(spec, answer["offers"]), False)
+        offers, reason = choosing.fitting(spec, answer["offers"])
+        return (
+            choosing.pooled(offers, partial(planning.is_short, self._cases, spec), partial(self._again, spec)),
+            reason,
+            False,
+        )
+
+    def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
+        """What the same search brings now; nothing if that fails."""
+        with contextlib.suppress(Failure, ApiError):
+            answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
+            return choosing.fitting(spec, answer["offers"])[0]
+        return []
 
 
 def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:

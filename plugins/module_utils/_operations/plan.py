@@ -240,7 +240,7 @@ class _Planning:
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         return planning.plan(
             cases,
-            Searches(self._api, warnings).of,
+            Searches(self._api, cases, warnings).of,
             {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
             taken=snapshot.taken(case.entry for case in cases),
             others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],

@@ -310,8 +310,8 @@ def _sorted(exchanges: Exchanges) -> RuleResult | None:
 
 def _same_again(exchanges: Exchanges) -> RuleResult | None:
     """A search that is repeated returns the same offers. Source: inferred; get-offers asks all vendors each time. If
-    not: a product that its vendor did not deliver comes last, whichever id it has; hosts for which one search has too
-    few offers buy in the next run.
+    not: hosts for which a search has too few offers search again; a product that its vendor did not deliver comes last,
+    whichever id it has.
     """
     first, again = (exchanges.offers(name) for name in ("search", "without_count"))
     if not first or not again:
@@ -782,7 +782,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
         "search-again",
         _same_again,
         "two searches that find offers",
-        "After a play that had too few offers, run it again.",
+        "With `provision_all_or_nothing`, ask for few machines: a search is sent once.",
     ),
     Assumption(
         "search-types", _several_types, "a catalogue of several families", "Give a list of searches, each for one type."

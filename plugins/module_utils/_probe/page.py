@@ -16,7 +16,8 @@ from .assumptions import ASSUMPTIONS
 from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, Finding
 
 WIDTH = 80  # characters of a line
-REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new?template=recording.yml"
+REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new/choose"
+FORM = "What your API does"
 _BY_ID = {assumption.id: assumption for assumption in ASSUMPTIONS}
 # By verdict: its words in the summary, its title, and what a reader must know of its lines.
 _SECTIONS = {
@@ -78,7 +79,7 @@ def _sending(recording: str) -> list[str]:
     kept = f"`{name}`, beside this page, has the requests and answers. It has no token and no user data, and ids, "
     kept += "addresses, names and other identifying texts are replaced. Prices, times, GPU types and vendors stay."
     send = "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows. Look into "
-    send += f"`{name}`, then attach it and this page to an issue:"
+    send += f'`{name}`, then attach it and this page to the form "{FORM}":'
     return [*wrapped(kept, WIDTH), "", *wrapped(send, WIDTH), "", f"<{REPORT}>"]
 
 

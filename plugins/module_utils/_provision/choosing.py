@@ -19,9 +19,11 @@ from .search import ANY, as_sent, contract_of
 from .sums import UNLIMITED, highest_known_price
 
 Spec = t.Mapping[str, t.Any]
+Again = t.Callable[[], t.Sequence[Offer]]  # sends a search again
 
 LISTED, CHEAPEST = "listed", "cheapest"
 PLACE = ("vendor", "region")  # the keys of a search that say where
+_MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
 CEILING = search_keys.CEILING.name  # of one choice, beside what the API knows of a search
 
 
@@ -124,6 +126,24 @@ def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
         return found, ""
     odd = allocation.misfit(spec, named_offers[0])
     return [], f"The API answers the search with {len(named_offers)} offers of another kind ({odd})."
+
+
+def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], bool], again: Again) -> list[Offer]:
+    """The offers, cheapest first, with those that the same search brings when it is sent again, until they suffice.
+
+    An API that makes its offers for each search lists a product once, though it may have many machines of it. One whose
+    offers stay is asked once more, and brings nothing new.
+    """
+    pool = {offer["offer_id"]: offer for offer in offers}
+    for _search in range(_MOST_SEARCHES):
+        count = len(pool)
+        if not is_short(list(pool.values())):
+            break
+        pool.update((offer["offer_id"], offer) for offer in again() if offer["offer_id"] not in pool)
+        if len(pool) == count:
+            break
+    prices = {key: number_of(offer["price_per_hour"]) for key, offer in pool.items()}
+    return at(prices, list(pool.values())) if len(pool) > len(offers) else list(offers)
 
 
 def why_not(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:

@@ -205,6 +205,10 @@ class Case:
         """Whether it would buy, if it is let."""
         return self.standing.kind in (HostState.FREE, HostState.OPEN) and not self.host.objections
 
+    def searches(self, spec: t.Mapping[str, t.Any]) -> bool:
+        """Whether it would buy what this search finds."""
+        return self.buys and not self.wanted and any(choice.spec == spec for choice in self.host.choices)
+
     @property
     def is_void(self) -> bool:
         """Whether its entry has come to nothing, and is removed."""
@@ -774,6 +778,17 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
     return replace(draft, action=STOP, refusal=_after(case, planning_report.all_or_none(stopped)))
+
+
+def is_short(cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], offers: t.Sequence[Offer]) -> bool:
+    """Whether more hosts look for this than there are offers for them, so that it is worth searching again.
+
+    Not if none or all of them are to buy: what is listed again under another id may be the same machine.
+    """
+    buyers = [case.host for case in cases if case.searches(spec)]
+    most = max((host.max_price_per_hour for host in buyers), default=0.0)
+    count = allocation.count(offers, most, ())
+    return 0 < count < len(buyers) and not any(host.all_or_nothing for host in buyers)
 
 
 def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str) -> list[tuple[Case, Plan]]:

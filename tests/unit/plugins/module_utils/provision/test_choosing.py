@@ -19,6 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     fitting,
     misfit,
     named,
+    pooled,
     prices_that_count,
     why_not,
     without_limits,
@@ -163,3 +164,31 @@ def test_prices_of_all_looks_are_compared() -> None:
         (offer_id(1), 6.0),
         (offer_id(2), None),
     ]
+
+
+# The same search, sent again
+
+
+def pool_of(market: list[list[int]], wanted: int) -> list[str]:
+    """The offers for so many hosts, if a search brings these numbers in turn; each costs its number."""
+    searches = iter([[offer(number, float(number)) for number in numbers] for numbers in market])
+    offers = pooled(next(searches), lambda items: len(items) < wanted, lambda: next(searches, []))
+    return [item["offer_id"] for item in offers]
+
+
+@pytest.mark.parametrize(
+    ("market", "wanted", "numbers"),
+    [
+        ([[1, 4]], 2, [1, 4]),  # enough, so there is no other search
+        ([[1, 4], [1, 4], [9]], 3, [1, 4]),  # the offers stay
+        ([[1, 4], [2, 3]], 3, [1, 2, 3, 4]),  # they are made anew
+        ([[1, 4], [2], [3], [5]], 4, [1, 2, 3, 4]),
+        ([[1], []], 2, [1]),  # the second search has failed
+    ],
+)
+def test_offers_of_several_searches_are_pooled(market: list[list[int]], wanted: int, numbers: list[int]) -> None:
+    assert pool_of(market, wanted) == [offer_id(number) for number in numbers]
+
+
+def test_a_market_without_an_end_is_left() -> None:
+    assert len(pool_of([[number] for number in range(1, 200)], 1000)) <= 60

@@ -29,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     SearchResult,
     account_prices,
     drift,
+    is_short,
     kept_of,
     plan,
 )
@@ -420,6 +421,31 @@ def test_what_was_not_delivered_comes_last_under_whichever_id() -> None:
     # Another host has not tried it.
     first, second = planned(failed, free("other"), offers=[again, FAIR])
     assert (first.offer_id, second.offer_id) == (FAIR["offer_id"], again["offer_id"])
+
+
+# More hosts than offers
+
+ONE, TWO, THREE = (free(name) for name in ("gpu-1", "gpu-2", "gpu-3"))
+
+
+@pytest.mark.parametrize(
+    ("cases", "offers", "short"),
+    [
+        ([ONE], [CHEAP], False),
+        ([ONE, TWO], [CHEAP], True),
+        ([ONE, TWO], [CHEAP, FAIR], False),
+        ([ONE, TWO], [], False),  # there is none, and another look would show none
+        ([ONE, TWO], [CHEAP, offer(4, 99.0)], True),  # above every ceiling
+        ([ONE, owner("gpu-2")], [CHEAP], False),
+        ([ONE, free("gpu-2", offer_id=Y)], [CHEAP], False),
+        ([ONE, free("gpu-2", spec={"compute": {"gpu_type": "A100"}})], [CHEAP], False),
+        ([ONE, free("gpu-2", all_or_nothing=True)], [CHEAP], False),
+        ([ONE, TWO, THREE], [CHEAP, FAIR], True),
+    ],
+)
+def test_a_search_is_sent_again_for_hosts_without_an_offer(cases: list[Case], offers: list[Any], short: bool) -> None:
+    (spec,) = [choice.spec for choice in ONE.host.choices]
+    assert is_short(cases, spec, offers) is short
 
 
 # No run waits for a quota, and only another vendor may have more
