@@ -87,7 +87,8 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
         if error.error_class in ("conflict", "not_found") and _ends_already(api, facts):
             return False
         if error.refused or not error.sent:
-            raise Failure.of(error, deleting.still(facts["resource"]), **{**facts, "changed": False}) from None
+            advice = deleting.refused(facts["resource"], error.error_class, force)
+            raise Failure.of(error, advice, **{**facts, "changed": False}) from None
         _settle(api, resource_id, error, facts)
     return True
 

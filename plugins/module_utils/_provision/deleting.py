@@ -48,6 +48,12 @@ def still(resource: Resource | None) -> str:
     return f"It may still {_words_of(resource)[2]} and be billed at {usd(price)}."
 
 
+def refused(resource: Resource | None, error_class: str, force: bool) -> str:
+    """What may be billed after the API refused a deletion, and the way out if it says that the resource is in use."""
+    way_out = " If it must end: decommission with -e decommission_force=true; what that ends is not documented."
+    return still(resource) + (way_out if error_class == "conflict" and not force else "")
+
+
 def not_gone(resource_id: str, resource: Resource | None, seconds: float, why: str) -> str:
     """The failure after waiting for so long."""
     return f"{named(resource_id, resource)} is not gone after {seconds:g} seconds: {why}. {still(resource)}"

@@ -306,14 +306,21 @@ def test_somebody_else_may_have_deleted_it_meanwhile(queue: RequestQueue, delete
     assert (result["changed"], result["billing_stopped"]) == (False, True)
 
 
-@pytest.mark.parametrize(("code", "error_class"), [(404, "not_found"), (409, "conflict")])
-def test_a_conflict_is_not_taken_for_an_end(queue: RequestQueue, delete: Any, code: int, error_class: str) -> None:
-    expect_look(queue, "provisioning").expect(*DELETE, {"detail": "still provisioning"}, code)
+@pytest.mark.parametrize(
+    ("code", "error_class", "force"),
+    [(404, "not_found", False), (409, "conflict", False), (409, "conflict", True)],
+)
+def test_a_conflict_is_not_taken_for_an_end(
+    queue: RequestQueue, delete: Any, code: int, error_class: str, force: bool
+) -> None:
+    answer, query = {"detail": "still provisioning"}, {"force": "true"} if force else None
+    expect_look(queue, "provisioning").expect(*DELETE, answer, code, query=query)
     expect_look(queue, "provisioning")
-    result = delete()
+    result = delete(force=force)
     assert (result["failed"], result["changed"], result["error_class"]) == (True, False, error_class)
-    assert result["resource_id"] == RESOURCE_ID
-    assert result["msg"].endswith(f"still provisioning. {STILL}")
+    assert result["resource_id"] == RESOURCE_ID and f"still provisioning. {STILL}" in result["msg"]
+    # It may be what force is for.
+    assert ("decommission_force=true" in result["msg"]) is (error_class == "conflict" and not force)
 
 
 def test_a_conflict_that_cannot_be_looked_into_names_the_machine(queue: RequestQueue, delete: Any) -> None:
