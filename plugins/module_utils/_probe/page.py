@@ -19,10 +19,11 @@ WIDTH = 80  # characters of a line
 REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new/choose"
 FORM = "What your API does"
 _BY_ID = {assumption.id: assumption for assumption in ASSUMPTIONS}
+_BUY = "To see what needs a purchase, add `-e probe_buy=true -e probe_max_usd=3`: it buys a machine and ends it."
 # By verdict: its words in the summary, its title, and what a reader must know of its lines.
 _SECTIONS = {
     CONTRADICTED: ("otherwise", "What is otherwise", "The collection goes on as each line says."),
-    NOT_SEEN: ("not known yet", "What is not known yet", "`probe_buy` shows what needs a purchase."),
+    NOT_SEEN: ("not known yet", "What is not known yet", _BUY),
     CONFIRMED: ("as assumed", "What is as assumed", "In brackets is what was seen."),
 }
 
