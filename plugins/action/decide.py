@@ -74,6 +74,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import folded_lines
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _declare_end, _hosts, _play, _timer
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,
@@ -147,6 +148,8 @@ class ActionModule(InProcessAction):
             _looked.update(result)
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
+        if "lines" in result:
+            result = {**result, "lines": folded_lines(result["lines"])}
         if "trouble" in result:  # so that no playbook must decide it
             result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():

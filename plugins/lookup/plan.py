@@ -30,6 +30,9 @@ options:
       - Hosts that were configured. Then the lookup returns the lines with which the playbook configure ends.
     type: list
     elements: str
+  text:
+    description: A text for people. Then the lookup returns it in lines that fit a screen.
+    type: str
   unusable:
     description:
       - Why the machine of the task's host cannot be used, what it is and costs, and what became of it. Then the lookup
@@ -54,6 +57,7 @@ import typing as t
 
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import closing
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
 
@@ -69,6 +73,8 @@ class LookupModule(LookupBase):
         planned = round_of(variables or {})
         if "unusable" in options:
             return [closing.unusable(planned.host, planned.for_tasks, options["unusable"])]
+        if "text" in options:
+            return wrapped(options["text"], indent="  ")
         if "configured" in options:
             return closing.configured(options["configured"], options["rows"], planned.common)
         return closing.lines(options["rows"], planned.common) if "rows" in options else [planned.for_tasks]

@@ -130,6 +130,11 @@ def wrapped(text: str, most: int = LINE, indent: str = "") -> list[str]:
     return textwrap.wrap(text, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+def folded_lines(lines: t.Iterable[str]) -> list[str]:
+    """The lines of a report, the longer ones folded, so that no terminal breaks them in the middle of a word."""
+    return [part for line in lines for part in wrapped(line, indent="  ") or [""]]
+
+
 def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
     """The lines of a table with a column for each key."""
     return _laid_out(_cells(rows, columns), rows, columns)

@@ -30,3 +30,6 @@ def test_what_is_printed_fits_a_screen(make_project: MakeProject) -> None:
     check(project.provision("--forks", "10"), "ten without SSH")
     project.declare(["ml-1", "ml-2"])
     check(project.provision(), "two with SSH")
+    for words in (["audit"], ["extend", "-e", "extend_hosts=gpu", "-e", "extend_until=2100-01-01T00:00Z"]):
+        run = project.play(f"compute_index.supply.{words[0]}", *words[1:])
+        assert run.returncode == 0 and screen.too_wide(run.output) == [], run.output

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from .._machine.wanted import LEVELS, least_version, thresholds_of
 from .._moments import seconds_of, utc
 from .._text import LONGEST_LINE, TRUE, printable, text_of
-from .._wording import wrapped
 from .entry import Entry
 from .messages import joined
 from .spending import Bill, dollars
@@ -147,8 +146,7 @@ def lines(reports: t.Iterable[Report]) -> list[str]:
 
 def _lines(report: Report) -> list[str]:
     reasons = [reason for test in report.tests for reason in test.reasons]
-    parts = (part for reason in reasons for part in wrapped(f"  {reason}", indent="  "))
-    return [f"{report.host}: {report.verdict}", *parts]
+    return [f"{report.host}: {report.verdict}", *(f"  {reason}" for reason in reasons)]
 
 
 def trouble(reports: t.Iterable[Report]) -> str:

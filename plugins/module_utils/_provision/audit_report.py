@@ -8,7 +8,8 @@ from __future__ import annotations
 import typing as t
 
 from .._moments import seconds_of
-from .._wording import age, amount, narrow_table, table, usd
+from .._text import grouped
+from .._wording import LINE, age, amount, narrow_table, usd
 from . import lease, storage, validity
 from .auditing import Audit, Row
 from .machines import Machine
@@ -19,16 +20,15 @@ from .validity import VALID_TO
 
 Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest bill (USD)
 
-_RUNS = {"state": "status", "USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
+_RUNS = {"USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
 _OWNED = {"host": "hosts", **_RUNS}
 _STORED = {"host": "hosts", "name": "name", **{head: key for head, key in _RUNS.items() if head != "USD"}}
 _NAMED = {"name": "name", **_RUNS}
-_ENDING = {"host or name": "who", **_RUNS}
-_GONE = {"host": "hosts", "state": "status", "resource": "resource_id"}
+_ENDING = {"name": "who", **_RUNS}
+_GONE = {"host": "hosts", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
 _BUYING = "BUYING: it counts, and no machine of it is known yet"
 _LEASES = 10  # that are shown
-WIDTH = 80
 
 
 def lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
@@ -62,7 +62,7 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += [*storage.ADVICE, ""] if audit.storage else []
     lines += missing_lines(audit.missing)
     if audit.buying:
-        lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, WIDTH, ["last run", "host"]), ""]
+        lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, LINE, ["last run", "host"]), ""]
     published = audit.published
     rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
@@ -82,15 +82,12 @@ def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
 
 
 def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
-    """The rows below their title. A state that all have stands there: beside an id there is no room for a column."""
-    if not rows:
-        return []
-    states = {row["status"] for row in rows}
-    if len(states) == 1 and (state := states.pop()):
-        title = f"{title} ({state})"
-        columns = {head: key for head, key in columns.items() if key != "status"}
-    shorten = [head for head in columns if head in ("host", "name", "host or name", "state")]
-    return [title, *narrow_table([_shown(row) for row in rows], columns, WIDTH, shorten), ""]
+    """The rows by their states, each below the title with its state: beside an id there is no room for a column."""
+    shorten = [head for head in columns if head in ("host", "name")]
+    lines = []
+    for state, group in grouped((row["status"], _shown(row)) for row in rows).items():
+        lines += [f"{title} ({state})" if state else title, *narrow_table(group, columns, LINE, shorten), ""]
+    return lines
 
 
 def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
@@ -101,7 +98,7 @@ def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
     more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
     return [
         "LEASES, what ends first",
-        *table(shown, {"host": "host", "until": "until", "USD at most": "bill"}),
+        *narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, LINE, ["host"]),
         *more,
         "",
     ]

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._moments import seconds_of
 from .._text import grouped, number_of
-from .._wording import LINE, amount, narrow_table, shortened, usd, wrapped
+from .._wording import LINE, amount, narrow_table, shortened, usd
 from . import allocation, choosing, lease, order
 from .allocation import Offer
 from .choosing import CEILING, Choice, slips_of
@@ -94,7 +94,7 @@ def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
     """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
     fits, odd = choosing.fitting(choice.spec, answer)
     offers = _affordable(choice, fits)
-    return {"offers": offers, "lines": _lines(offers) if offers else wrapped(odd or _why_none(choice, fits))}
+    return {"offers": offers, "lines": _lines(offers) if offers else [odd or _why_none(choice, fits)]}
 
 
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
@@ -146,12 +146,12 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
 
 def _missing(families: t.Sequence[str]) -> list[str]:
     """The families of GPUs without an offer."""
-    return wrapped(f"No offer now: {', '.join(families)}") if families else []
+    return [f"No offer now: {', '.join(families)}"] if families else []
 
 
 def _next_look(kinds: t.Sequence[Row]) -> list[str]:
     """How to see the offers of a kind."""
-    return wrapped(f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}") if kinds else []
+    return [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
 
 
 def _spot(count: int, price: float | None) -> str:

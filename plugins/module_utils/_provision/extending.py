@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._moments import seconds_of
-from .._wording import amount, table
+from .._wording import LINE, amount, narrow_table
 from . import lease
 from .clock import APART, Clock
 from .declaration import read_bill
@@ -213,7 +213,11 @@ def _cents(usd: float | None) -> float | None:
 def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """The same as a table, with what all of it costs more."""
     more = [item["more"] for item in rows if item["more"] is not None]
-    return [*table(rows, _COLUMNS), "", f"USD more in total: {amount(sum(more))}"] if rows else ["No end was moved."]
+    if not rows:
+        return ["No end was moved."]
+    shown = [{**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in _MOMENTS}} for item in rows]
+    return [*narrow_table(shown, _COLUMNS, LINE, ["host"]), "", f"USD more in total: {amount(sum(more))}"]
 
 
-_COLUMNS = {"host": "host", "until": "before", "now until": "until", "USD more": "more", "at most": "at_most"}
+_COLUMNS = {"host": "host", "until (UTC)": "before", "now until": "until", "USD more": "more", "at most": "at_most"}
+_MOMENTS = ("before", "until")

@@ -13,7 +13,7 @@ import typing as t
 
 from .._moments import seconds_of
 from .._text import number_of
-from .._wording import LINE, amount, narrow_table, wrapped
+from .._wording import LINE, amount, narrow_table
 from . import lease, planning, storage
 from .allocation import Offer
 from .lifetimes import Lifetime
@@ -69,7 +69,7 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
     ]
     text = summary(hosts)
     return {
-        "lines": [*_table(plans), *(part for line in lines for part in wrapped(line, indent="  "))],
+        "lines": [*_table(plans), *filter(None, lines)],
         "summary": text,
         "refusals": refusals,
         "is_complete": not refusals,

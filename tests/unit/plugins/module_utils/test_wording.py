@@ -117,6 +117,12 @@ def test_an_age_is_short(seconds: float, text: str) -> None:
     assert _wording.age(seconds) == text
 
 
+def test_lines_of_a_report_are_folded() -> None:
+    report = ["host   USD/h", "", "  -e a=b", " ".join(["word"] * 20), "x" * 80]
+    folded = _wording.folded_lines(report)
+    assert folded == [*report[:3], " ".join(["word"] * 14), f"  {' '.join(['word'] * 6)}", "x" * 80]
+
+
 def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be() -> None:
     rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
     columns = {"A": "a", "B": "b", "C": "c"}

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import browsing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Choice
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -230,4 +230,4 @@ texts = st.text("abc-0123 ", min_size=1, max_size=60)
 def test_no_line_is_too_long_for_the_screen(offers: list[dict[str, Any]]) -> None:
     """But for what was shortened and stands whole below its table."""
     lines = [*browsing.market(Choice({}), ["H100"], offers)["lines"], *browsing.listing(Choice({}), offers)["lines"]]
-    assert [line for line in lines if len(line) > LINE and not line.startswith(("~ ", "-e "))] == []
+    assert [line for line in folded_lines(lines) if len(line) > LINE and not line.startswith(("~ ", "-e "))] == []

@@ -18,11 +18,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE as LINE_WIDTH
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
 
 from provision_samples import offer, offer_id
 
-LINE = "registry: host_vars"
+KEPT_IN = "registry: host_vars"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def buys(host: str, number: int, price: float | None = 2.0, **fields: Any) -> Pl
 
 
 def quote(*plans: Plan, lifetimes: dict[str, Life] | None = None) -> dict[str, Any]:
-    return quoted(plans, LINE, lifetimes or {}, ["gpu-1: until you end it"])
+    return quoted(plans, KEPT_IN, lifetimes or {}, ["gpu-1: until you end it"])
 
 
 def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
@@ -156,9 +156,9 @@ def test_no_line_is_wider_than_a_screen() -> None:
     plans = [
         buys(f"{'a-very-long-name-of-a-host' * 3}-{n}", n, region="r" * 30, contract_type="spot") for n in range(9)
     ]
-    assert max(map(len, quote(*plans)["lines"])) <= 100, "a name alone may be longer"
+    assert max(map(len, folded_lines(quote(*plans)["lines"]))) <= 100, "a name alone may be longer"
     named = [buys(f"a-host-{n}", n, region="r" * 30, vendor="v" * 30, contract_type="spot") for n in range(9)]
-    assert max(map(len, quote(*named)["lines"])) <= LINE_WIDTH
+    assert max(map(len, folded_lines(quote(*named)["lines"]))) <= LINE
 
 
 def test_how_long_there_is_to_think_and_to_pay() -> None:
