@@ -47,6 +47,13 @@ def test_the_index_lists_each_page_once() -> None:
     assert sorted(listed) == sorted(page for page in pages if page != index)
 
 
+def test_the_page_about_releases_knows_whether_there_is_a_key() -> None:
+    """A key comes from outside, with the first signed release. From then on its fingerprint must stand there."""
+    page = (ROOT / "SECURITY.md").read_text()
+    fingerprints = re.findall(r"\b(?:[0-9A-F]{4} *){10}\b", page)
+    assert bool(fingerprints) is (ROOT / "release-key.asc").exists() is ("No release is signed yet" not in page)
+
+
 @pytest.mark.parametrize("tool", [api_page, playbooks_page])
 def test_a_page_that_is_made_from_code_is_up_to_date(tool: ModuleType) -> None:
     assert tool.PAGE.read_text() == tool.page(), f"python {tool.__file__}"
