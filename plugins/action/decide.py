@@ -410,8 +410,8 @@ class ActionModule(InProcessAction):
             "decided": decided,
             "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
             "forbidden": _play.forbidden(self._task) or self._not_named(hosts, task_vars),
-            # A survey's answer is a text, and empty if nobody answers; the role wants a list.
-            "forget": [*_listed(self._task.args.get("forget")), *_listed(task_vars.get("decommission_forget_ids"))],
+            # A survey's answer is a text, and empty if the question was not answered.
+            "forget": _listed(self._task.args.get("forget")),
         }
 
     def _not_named(self, hosts: t.Iterable[Variables], task_vars: Variables) -> str:

@@ -73,7 +73,7 @@ def test_a_missing_machine_locks_no_ceiling(
     assert full.returncode != 0 and len(project.simulator.purchases) == 4, full.output
     # If a person is certain, the host is free.
     project.simulator.hide(lost)
-    words = {"decommission_hosts": "gpu-2", "decommission_forget_ids": lost}
+    words = {"decommission_hosts": "gpu-2", "decommission_forget": lost}
     assert play(f"{PLAYS}.decommission", *extra(words)).returncode == 0
     bought = play(f"{PLAYS}.provision", *extra({"provision_hosts": "gpu-2", "provision_max_account_price_per_hour": 9}))
     assert bought.returncode == 0 and len(project.simulator.purchases) == 5, bought.output

@@ -38,7 +38,7 @@ PLAYBOOKS = frozenset(
         *("audit_names", "audit_fail_on_orphans", "audit_settle", "spend_since"),
         *("probe_buy", "probe_max_usd", "probe_recording", "probe_wrong_token"),
         *("decommission_hosts", "decommission_count", "decommission_resource_name", "decommission_resource_id"),
-        *("decommission_forget", "decommission_forget_ids", "decommission_force", "decommission_wait_timeout"),
+        *("decommission_forget", "decommission_force", "decommission_wait_timeout"),
         *("decommission_storage", "offers_spec"),
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
         *("end_resource_id", "end_reason", "verify_level"),
