@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
             progress.tell(step.msg, step.urgent)
             time.sleep(step.pause)
             if os.getppid() != parent:
-                raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for this machine any more.")
+                raise AnsibleActionFail("ansible-playbook has ended, so no one waits for this machine any more.")
 
     def _connect(self, stale: bool) -> None:
         """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""

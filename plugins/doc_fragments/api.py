@@ -33,7 +33,7 @@ options:
       - How often a request is sent again after a lost connection, a timeout or a passing error of the server.
       - This is done only with requests that are safe to repeat. A purchase is repeated only if it certainly was not
         sent, or if the server asks to come back (429, or 503 with C(Retry-After)) and the offer's status then says that
-        nobody has bought it.
+        no one has bought it.
     type: int
     default: 5
   validate_certs:

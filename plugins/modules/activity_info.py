@@ -38,7 +38,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Which machines does nobody use?
+- name: Which machines are idle?
   hosts: gpu
   gather_facts: false
   tasks:
@@ -56,7 +56,7 @@ RETURN = r"""
 state:
   description:
     - V(active), V(idle) or V(unknown).
-    - V(active) also while somebody is connected at this moment, and while C(supply-keep) is in force.
+    - V(active) also while someone is connected at this moment, and while C(supply-keep) is in force.
   returned: success
   type: str
   sample: idle
@@ -71,7 +71,7 @@ idle_seconds:
   type: int
   sample: 28800
 keep_until:
-  description: Until when somebody on the machine has asked to keep it (C(supply-keep)), in UTC. V(null) if nobody has.
+  description: Until when a user of the machine keeps it (C(supply-keep)), in UTC. V(null) if no one does.
   returned: success
   type: str
 evidence:

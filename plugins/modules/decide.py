@@ -164,7 +164,7 @@ options:
     default: ''
   fail_on_orphans:
     description:
-      - For O(step=audit) whether RV(trouble) names machines that nobody claims.
+      - For O(step=audit) whether RV(trouble) counts orphans.
     type: bool
     default: false
   settle:
@@ -468,7 +468,7 @@ due:
   type: list
   elements: dict
 reap:
-  description: For O(step=reap) the same as data for a workflow, and how many machines nobody claims.
+  description: For O(step=reap) the same as data for a workflow, and how many orphans there are.
   returned: success
   type: dict
 extended:

@@ -97,7 +97,7 @@ ready:
   sample: true
 terminal:
   description:
-    - Whether waiting is over, well or badly. In check mode also if the offer is not bought, since nobody will buy it.
+    - Whether waiting is over, well or badly. In check mode also if the offer is not bought, since no one will buy it.
     - With O(offer_ids), whether it is over for all of them.
   returned: always
   type: bool

@@ -209,7 +209,7 @@ outcome:
   description:
     - What became of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
       bought, in check mode.
-    - In a failure V(rejected) - the API refused it, somebody else has the offer, or it failed; V(not_sent) - this task
+    - In a failure V(rejected) - the API refused it, someone else has the offer, or it failed; V(not_sent) - this task
       sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - nobody can
       tell what became of it, or whose its machines are, so that it may be billed and nothing else may be bought;
       V(created) - bought, but the registry could not be written, or what the API gave as a machine's id is none.
@@ -217,7 +217,7 @@ outcome:
   type: str
   sample: created
 claimed_by:
-  description: With RV(outcome=claimed) who is buying for the host at this moment, if somebody is.
+  description: With RV(outcome=claimed) who is buying for the host at this moment, if anyone is.
   returned: always
   type: str
   sample: alice at bastion (AWX job 7)
@@ -239,7 +239,7 @@ procured_at:
 resource_ids:
   description:
     - The machines of the offer, as far as they are known yet. Also in failures. These are billed.
-    - Those of somebody else are only in RV(machines).
+    - Those of someone else are only in RV(machines).
   returned: always
   type: list
   elements: str

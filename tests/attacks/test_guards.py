@@ -85,7 +85,7 @@ def test_what_cannot_be_meant_costs_nothing(account: StandIn, project: Attacked,
         assert "silent-1 is at 192.0.2.8 in ['web']" in run.output, "a host of the inventory was taken over"
         assert failed(run, "silent") and silent.purchase
         assert all(resource_id in failures(run, "silent") for resource_id in silent.purchase.ids)
-        assert "USD 2.00" in failures(run, "silent") and "go on waiting" not in failures(run, "silent")
+        assert "USD 2.00" in failures(run, "silent") and "continue waiting" not in failures(run, "silent")
     with check("escaped (24)"):
         assert not (project.folder.parent / "escaped").exists() and not (tmp_path / "escaped").exists()
     with check("fine"):

@@ -96,7 +96,7 @@ def test_each_template_with_the_answers_of_its_survey(make_controller: MakeContr
     assert audit.status == "failed"
     assert [row["name"] for row in audit.artifacts["audit"]["claimed"]] == ["alice"]
     assert len(audit.artifacts["audit"]["orphans"]) == 1
-    assert "1 machine(s) that nobody claims cost USD 2.50 per hour" in audit.text
+    assert "1 machine(s) that no host claims cost USD 2.50 per hour" in audit.text
 
     assert "would end" in successful(controller.launch("GPU decommission (check)", ending)).output
     assert len(controller.simulator.billed) == 2
@@ -273,7 +273,7 @@ def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeContro
         assert all(bool(host["ends_at"]) for host in bought.artifacts["provision_hosts"].values())
         if not shares:
             # Nothing remembers what the survey said.
-            assert "2 that nobody claims cost USD 4.50 per hour" in sweep(9).text
+            assert "2 that no host claims cost USD 4.50 per hour" in sweep(9).text
             assert len(controller.simulator.billed) == 2
             return
         more = controller.run("GPU extend", {"extend_hosts": "gpu-2", "extend_by": "4h", "awx_job_id": 7})

@@ -66,7 +66,7 @@ def test_organizations_share_a_registry_and_no_machine(make_controller: MakeCont
         postgresql.age(url, 9)
         swept = red.run("GPU reap", {"awx_job_id": 7})
         assert swept.artifacts["reap"]["over"] == [] and billed(red) == ["blue-gpu-1"]
-        assert swept.status == "failed" and "Sweep it, too: -e provision_project=" in swept.text
+        assert swept.status == "failed" and "Sweep it as well: -e provision_project=" in swept.text
         successful(blue.launch("GPU reap"))
         assert billed(red) == []
         successful(red.launch("GPU reap"))

@@ -327,7 +327,7 @@ def test_a_name_is_no_claim_beside_a_registry(project: Project) -> None:
     (resource_id,) = buy(project, "gpu-1")["provision_resource_ids"]
     run = decommission(project, "gpu-1")
     said = run.failure("gpu-1")
-    assert "that nobody claims" in said and resource_id in said and "provision_adopt" in said, run.output
+    assert "that no host claims" in said and resource_id in said and "provision_adopt" in said, run.output
     assert ended(project) == []
     run = decommission(project, "gpu-1", "-e", f"decommission_resource_id={resource_id}")
     assert run.returncode == 0, run.output
@@ -437,7 +437,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
 
     run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=true")
     assert run.returncode == 2
-    assert "1 machine(s) that nobody claims cost USD 3.10 per hour" in run.text
+    assert "1 machine(s) that no host claims cost USD 3.10 per hour" in run.text
 
     run = project.play(
         "compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3, x"

@@ -200,7 +200,7 @@ def test_two_accounts_of_one_api_are_told_apart_by_a_name_and_not_by_their_token
     assert (again.returncode, again.changed) == (0, 0), again.output
     theirs = {"COMPUTE_INDEX_ACCOUNT": "research"}
     refused = provision_elsewhere(shop, theirs)
-    assert refused.returncode == 2 and "a name is one intent in a project" in refused.text.lower(), refused.output
+    assert refused.returncode == 2 and "a project has each name only once" in refused.text.lower(), refused.output
     # Another account does not list the machines of this one: they are not called gone, and the audit is not complete.
     shop.simulator.resources.clear()
     audit = shop.play("compute_index.supply.audit", **theirs)

@@ -111,7 +111,7 @@ def test_bad_input_is_told(project: Project, since: str, said: str) -> None:
 
 def test_without_a_registry_nothing_can_be_told(project: Project) -> None:
     run = project.play("compute_index.supply.spend", "-e", '{"provision_registry_dir": ""}')
-    assert run.returncode == 2 and "What was spent is known to a registry only" in run.failure("localhost")
+    assert run.returncode == 2 and "Only a registry knows what was spent" in run.failure("localhost")
     run = project.play("compute_index.supply.spend", "--limit", "gpu-1")
     assert run.returncode == 2 and "leave --limit out" in run.text
 

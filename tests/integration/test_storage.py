@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storage that is bought with a machine survives it, is billed until it ends, and ends only if a person says so."""
+"""Storage that is bought with a machine survives it, is billed until you end it, and ends only if a person says so."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
     if shown == "ids":
         quoted = playbook(project, "quote").text
-        assert "Storage goes on after its machine" in quoted and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quoted
+        assert "Storage outlives its machine" in quoted and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quoted
     assert playbook(project, "provision").changed > 0
     volume = volume_of(project)
     assert playbook(project, "provision").changed == 0

@@ -97,7 +97,7 @@ def test_a_machine_that_was_deleted_outside_is_bought_anew(make_project: MakePro
     ("variables", "message"),
     [
         ({"provision_resource_name": "same"}, "would buy a machine called same"),
-        ({"provision_offer_id": "first"}, "has or wants, too"),
+        ({"provision_offer_id": "first"}, "also has or wants"),
     ],
     ids=["name", "offer"],
 )

@@ -71,8 +71,8 @@ def _unseen(error: ApiError, facts: Result) -> Failure:
 def _unknown(error: ApiError, facts: Result) -> Failure:
     """The failure of a resource that the API does not know (any more), without a deletion of ours."""
     advice = (
-        "It may run under another account, or the API may be behind. This run deleted nothing, and nobody knows that "
-        "it is billed no more. If it is gone for certain, forget it: decommission with -e decommission_forget="
+        "It may run under another account, or the API may be behind. This run deleted nothing, and it may still be "
+        "billed. If it is gone for certain, forget it: decommission with -e decommission_forget="
     )
     return Failure.of(error, f"{advice}{facts['resource_id']}.", **{**facts, "changed": False})
 

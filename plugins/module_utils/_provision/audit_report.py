@@ -27,7 +27,7 @@ _NAMED = {"name": "name", **_RUNS}
 _ENDING = {"name": "who", **_RUNS}
 _GONE = {"host": "hosts", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
-_BUYING = "BUYING: it counts, and no machine of it is known yet"
+_BUYING = "BUYING: purchases that count, with no known machine yet"
 _LEASES = 10  # that are shown
 
 
@@ -52,9 +52,9 @@ def _of_machines(audit: Audit) -> list[str]:
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
         ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
-        ("CONTESTED: whose it is, a person must say", audit.contested, _OWNED),
-        ("STORAGE: billed until it ends, also without a machine", audit.storage, _STORED),
-        ("ORPHANS: billed, and nobody claims them", audit.orphans, _NAMED),
+        ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
+        ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),
+        ("ORPHANS: billed, and no host claims them", audit.orphans, _NAMED),
         ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
     ]
@@ -135,7 +135,7 @@ def _contested(rows: t.Sequence[Machine]) -> str:
     found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}: {row['trouble']})" for row in rows)
     return (
         f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or"
-        " names, or end those that are too many by their ids (compute_index.supply.delete_resource)."
+        " names, or end those that are too many by their ids (compute_index.supply.end_by_id)."
     )
 
 
@@ -144,7 +144,7 @@ def _doubled(rows: t.Sequence[Machine]) -> str:
     found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}, {usd(row['price_per_hour'])})" for row in rows)
     return (
         f"{len(rows)} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by"
-        " its id (compute_index.supply.delete_resource); if it is another project's, give one of the two a"
+        " its id (compute_index.supply.end_by_id); if it is another project's, give one of the two a"
         " provision_project."
     )
 
@@ -154,8 +154,8 @@ def _orphans(rows: t.Sequence[Machine]) -> str:
     cost = round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
     ids = ", ".join(str(row["resource_id"]) for row in rows)
     return (
-        f"{len(rows)} machine(s) that nobody claims cost {usd(cost)}: {ids}. End each by its id with"
-        " compute_index.supply.delete_resource; or declare a host of its name with provision_adopt: true and run"
+        f"{len(rows)} machine(s) that no host claims cost {usd(cost)}: {ids}. End each by its id with"
+        " compute_index.supply.end_by_id; or declare a host of its name with provision_adopt: true and run"
         " compute_index.supply.provision, which takes it."
     )
 
@@ -167,5 +167,5 @@ def _stuck(rows: t.Sequence[Machine]) -> str:
     )
     return (
         f"{len(rows)} machine(s) have been ending for more than an hour, and may be billed until they are gone:"
-        f" {found}. Ask the API's operator to end them; the playbook decommission then makes sure of it."
+        f" {found}. Ask the API's operator to end them; compute_index.supply.decommission then confirms that."
     )

@@ -222,7 +222,7 @@ def _above_account(count: Count, max_account_price_per_hour: float) -> str:
     return (
         f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
         f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows what"
-        " runs, and whose it is: end what nobody needs, or raise the ceiling."
+        " runs, and who owns it: end what you do not need, or raise the ceiling."
     )
 
 
@@ -249,7 +249,7 @@ class PlannedPurchase:
 
 @dataclass(frozen=True)
 class Month:
-    """What a month costs a project: what is spent till now, what runs and what is planned, in this order.
+    """What a month costs a project: what is spent so far, what runs and what is planned, in this order.
 
     Both until their leases or the month are over. ``shares``: of a host, in millionths of a USD, rounded up; since when
     (seconds since the epoch). ``unknown``: hosts of which nobody knows what they cost; ``lasts``: the seconds for which
@@ -352,9 +352,9 @@ def _above_budget(project: str, name: str, budget: float, count: Count) -> str:
     """A month of a project would cost more than was agreed to."""
     spent, runs, planned = (amount(count.sum_of(item).total) for item in (State.SPENT, State.RUNS_ON, State.ORDERED))
     return (
-        f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent till now,"
+        f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so far,"
         f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
-        f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what nobody needs, give a"
+        f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what you do not need, give a"
         " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
     )
 

@@ -88,15 +88,15 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
 def _billed(price: t.Any, ids: t.Iterable[str]) -> str:
     """A machine that is there, and that nothing can be done with."""
     return (
-        f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to go on, or end"
-        " it with compute_index.supply.decommission (in AWX with GPU decommission)."
+        f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to continue, or"
+        " end it with compute_index.supply.decommission (in AWX with GPU decommission)."
     )
 
 
 def _other_key(known_hosts: str) -> str:
     """The machine's address answers with an unknown host key."""
     return (
-        f"Its address answers with a host key that is not the one pinned in {known_hosts}. Somebody may be in between,"
+        f"Its address answers with a host key that is not the one pinned in {known_hosts}. Someone may be in between,"
         " or the address belongs to another machine. Ask the vendor; if the new key is right, remove that file and run"
         " again."
     )

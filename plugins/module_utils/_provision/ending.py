@@ -237,8 +237,8 @@ def _unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
     ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
     return nothing_ended(
         host,
-        f"The registry of {host} names no machine, but there is one called {name} that nobody claims:"
-        f" {described(machines)}. On a shared account it may be somebody else's. If it is this host's, end it by its"
+        f"The registry of {host} names no machine, but there is one called {name} that no host claims:"
+        f" {described(machines)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
         f" id: -e decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
         " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
     )

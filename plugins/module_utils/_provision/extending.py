@@ -148,8 +148,8 @@ def _not_later(host: str, before: float | None, end: float, now: float) -> str:
 def _no_shorter(host: str, end: str, before: str) -> str:
     """The end that was asked for is earlier than the one that it has."""
     return (
-        f"The machine of {host} may live until {before} already, which is later than {end}. What shall end earlier is"
-        " ended by compute_index.supply.decommission."
+        f"The machine of {host} may live until {before} already, which is later than {end}. To end it earlier,"
+        " run compute_index.supply.decommission."
     )
 
 
@@ -157,7 +157,7 @@ def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_mos
     """Why the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):
-        longest = "unknown, since nobody knows when it was bought" if begin is None else wish.longest.text
+        longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
         return _too_long(host, lease.said(end), longest)
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         return _too_dear_in_all(host, lease.said(end), at_most, wish.max_bill)
@@ -174,7 +174,7 @@ def _too_long(host: str, end: str, longest: str) -> str:
 
 def _too_dear_in_all(host: str, end: str, bill: float | None, most: float) -> str:
     """More time than the largest bill allows."""
-    costs = "would cost nobody knows how much" if bill is None else f"would cost up to USD {amount(round(bill, 2))}"
+    costs = "would cost an unknown sum" if bill is None else f"would cost up to USD {amount(round(bill, 2))}"
     return (
         f"Until {end} the machine of {host} {costs} in all, and provision_max_bill is USD {amount(most)}."
         " -e provision_max_bill=<USD> allows more."

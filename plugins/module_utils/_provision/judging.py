@@ -389,7 +389,7 @@ class JudgedHost:
             return holdings.disagreed(self.host, self.offer_id, self.price_per_hour, self.held.ids, self.contradictions)
         if self.is_failed:
             return f"Offer {self.offer_id} failed: {sentence(self.status.get('failure_reason') or NO_REASON)}"
-        said = self.status.get("msg") or self.purchase.get("msg") or f"Nobody looked at offer {self.offer_id}."
+        said = self.status.get("msg") or self.purchase.get("msg") or f"No one looked at offer {self.offer_id}."
         unread = holdings.not_shown_yet(self.held.pending) if self.held.pending else ""
         return joined(str(said), unread)
 
@@ -416,7 +416,7 @@ class JudgedHost:
         """That what is billed is waited for again; empty where that cannot help."""
         if self.is_over or self.outcome == "rejected" or self.trouble:
             return ""
-        return f"It was looked at {int(self.plan['poll']['retries'])} times; run again to go on waiting."
+        return f"It was looked at {int(self.plan['poll']['retries'])} times; run again to continue waiting."
 
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""

@@ -98,7 +98,7 @@ def unusable(private: str, *, is_open: bool, is_locked: bool) -> str:
 def no_ssh(program: str) -> str:
     """This computer has no SSH client."""
     return (
-        f"This computer has no {program}, so nobody could log in to the machines that would be bought. Install an SSH"
+        f"This computer has no {program}, so no one could log in to the machines that would be bought. Install an SSH"
         " client, or set provision_reach to false."
     )
 
@@ -107,7 +107,7 @@ def no_account(uid: int) -> str:
     """The program ssh does nothing for a user whom the system does not know."""
     return (
         f"This computer has no account for the user {uid} that runs Ansible, and for such a user ssh does nothing, so"
-        " nobody could log in to the machines that would be bought. Add a line for it to /etc/passwd, or set"
+        " no one could log in to the machines that would be bought. Add a line for it to /etc/passwd, or set"
         " provision_reach to false."
     )
 

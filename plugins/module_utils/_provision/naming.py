@@ -217,9 +217,9 @@ def _unexpected(
     if count == str(len(hosts)) or not (count or _needs_count(parts, by_job)):
         return ""
     shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
-    message = f"{deed.name}_count says {count}" if count else "nobody has said how many that shall be"
+    message = f"{deed.name}_count says {count}" if count else f"{deed.name}_count does not confirm that"
     return (
-        f"{deed.name}_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {message}. If all of them shall"
+        f"{deed.name}_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {message}. If you want all of them to"
         f" {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
     )
 

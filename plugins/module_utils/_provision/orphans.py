@@ -64,7 +64,7 @@ def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
     names = list(hosts)
     message = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
     if any(" " in name for name in names):
-        return f"{message} Ask those whose project that is."
+        return f"{message} Ask the people of that project."
     return f"{message} To end it: compute_index.supply.decommission -e decommission_hosts={','.join(names)}."
 
 

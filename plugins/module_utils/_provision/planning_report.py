@@ -38,7 +38,7 @@ def strategy(name: str) -> str:
 def wanted_by_another(host: str, offer_id: str, others: t.Iterable[str]) -> str:
     """The very offer that the host wants is another host's."""
     return (
-        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} has or wants, too. A machine belongs to"
+        f"provision_offer_id {offer_id} of {host} is what {', '.join(others)} also has or wants. A machine belongs to"
         f" one host. {NOTHING_SENT}"
     )
 
@@ -176,6 +176,6 @@ def drift(host: str, what: str) -> str:
 def unjudged(host: str) -> str:
     """A host buys, and no task has looked what became of its purchase."""
     return (
-        f"Nobody has told {host} what became of its purchase: the first host looks for all, and the role's condition"
+        f"{host} was not told what became of its purchase: the first host looks for all, and the role's condition"
         " (when) does not hold any more. What was bought is billed. Run again: nothing is bought twice."
     )

@@ -77,4 +77,4 @@ def overdue(host: str, why: str, ended: str) -> str:
 
 def not_given_back(why: str) -> str:
     """What follows from a failure of a protected host that would else be given back; empty if it is not protected."""
-    return f"It was not given back. {why}" if why else ""
+    return f"It was not released. {why}" if why else ""

@@ -35,7 +35,7 @@ _DESCRIBED = ("resource_id", "name", "price_per_hour")
 def _refusal(error_class: str) -> str:
     """What a refusal of the purchase means, after the API's own words."""
     reasons = {
-        "conflict": "Somebody else has bought the offer, or it is being bought.",
+        "conflict": "Someone else has bought the offer, or it is being bought.",
         "expired": "The offer has expired; search again.",
         "not_found": "The offer is gone; search again.",
         "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
@@ -203,7 +203,7 @@ def _gone(why: Why, story: Story) -> Ending:
     return Ending(msg, "expired")
 
 
-_TAKEN = f"{{refused}}Somebody else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again."
+_TAKEN = f"{{refused}}Someone else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again."
 _ENDED = (
     "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed any more."
     " Search again."
@@ -222,7 +222,7 @@ _UNKNOWN: t.Mapping[Why, str] = {
     " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
     " twice. It MAY BE BILLED for this host. Nothing else was bought. {take}",
     Why.ANOTHER: "The purchase of offer {offer} was sent and {answer}. The offer is bought, but no machine of"
-    " it is called {name}: {machines}. Somebody else was faster, or the API does not keep names and it is this host's:"
+    " it is called {name}: {machines}. Someone else was faster, or the API does not keep names and it is this host's:"
     " it MAY BE BILLED. Nothing else was bought. {decide}",
     Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
     " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."

@@ -18,9 +18,9 @@ DAYS = 31  # days that are shown; the result has all
 
 
 _UPPER_BOUNDS = "Upper bounds in USD, from before each purchase to its confirmed end."
-NEEDS_ALL_HOSTS = "What was spent is told of whole registries: leave --limit out. Nothing was sent."
+NEEDS_ALL_HOSTS = "compute_index.supply.spend covers whole registries: leave --limit out. Nothing was sent."
 SPEND_NEEDS_REGISTRY = (
-    "What was spent is known to a registry only, and none is kept (provision_registry_dir is empty, and there is no"
+    "Only a registry knows what was spent, and there is none (provision_registry_dir is empty, and there is no"
     " provision_registry_url). Nothing was sent."
 )
 

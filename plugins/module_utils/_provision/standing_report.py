@@ -78,7 +78,7 @@ def namesake(host: str, name: str, machines: t.Iterable[Machine], folder: str) -
     return (
         f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}."
         f" Nothing was bought.{here} If it is {host}'s and no registry has it, set provision_adopt: true."
-        " If it is somebody else's, or you want one more, set a provision_project or another provision_resource_name."
+        " If it is someone else's, or you want one more, set a provision_project or another provision_resource_name."
     )
 
 
@@ -108,7 +108,7 @@ def no_offer_named(name: str, machines: t.Iterable[Machine]) -> str:
 
 def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
     """An offer of the host is bought, and its machine has another name than the host's."""
-    sent = " A purchase of ours was sent whose answer never came, so it may be ours nevertheless." if was_sent else ""
+    sent = " A purchase of this host was never answered, so it may be this host's." if was_sent else ""
     away = "the registry entry" if was_sent else "provision_offer_id"
     return (
         f"Offer {offer_id} of {host} is bought, but no machine of it is called {name}: {described(machines)}.{sent}"

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storage that was bought with a machine: it has an id of its own, survives the machine, and is billed until it ends.
+"""Storage that was bought with a machine: it has an id of its own, outlives the machine, and is billed until it ends.
 
 While the machine runs, the price of the offer includes it (API page "storage"). From the machine's end on it is *kept*:
 the registry has it as a purchase of its own, whose offer is its own id, until the API says that it is gone.
@@ -34,10 +34,10 @@ STORAGE_IDS = "provision_storage_ids"
 STORAGE_OF = "provision_storage_of"
 # What is said of an offer's storage: as a rule, and if the host has `provision_storage_on_end: end`
 HEADS = (
-    "Storage goes on after its machine, and is billed until it ends:",
+    "Storage outlives its machine, and is billed until you end it:",
     "Storage ends with its machine, and so does its data:",
 )
-_NOT_DESCRIBED = "The offer's own page does not say whether storage goes on after it:"
+_NOT_DESCRIBED = "The API does not say whether the offer has storage that outlives it:"
 # What an offer says of the storage that its price includes
 DETAILS = "storage_details"
 _LONGEST = 40  # characters of a word of the API in a line
@@ -111,7 +111,7 @@ def _read(item: Variables) -> Storage:
 
 
 def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
-    """The storage that an offer brings along and that survives its machine, as far as the API describes it."""
+    """The storage that an offer brings along and that outlives its machine, as far as the API describes it."""
     details = offer.get(DETAILS)
     items = details if isinstance(details, (list, tuple)) else ()
     return [
@@ -206,13 +206,13 @@ def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
 
 def lines(host: str, items: t.Collection[Storage]) -> list[str]:
     """What people read of storage that stays after a machine: which, its price, and how it ends."""
-    head = f"{host} keeps its storage, which is billed until it ends:"
+    head = f"{host} keeps its storage, which is billed until you end it:"
     return [head, *map(_short, items), ADVICE[0], _HOW.format(host=host)] if items else []
 
 
 def unremembered(host: str, items: t.Collection[Storage]) -> list[str]:
     """The same of storage that no registry knows, since it has noted nothing of the machine."""
-    head = f"{host} leaves storage, billed until it ends, which no registry remembers:"
+    head = f"{host} leaves storage, billed until you end it, which no registry remembers:"
     return [head, *map(_short, items), *_BY_ID] if items else []
 
 
@@ -226,7 +226,7 @@ def stays(host: str, items: t.Collection[Storage]) -> str:
     if not items:
         return ""
     shown = "; ".join(map(_named, items))
-    return f"{host} keeps its storage, which is billed until it ends: {shown}. {_end(host)}"
+    return f"{host} keeps its storage, which is billed until you end it: {shown}. {_end(host)}"
 
 
 def still_kept(host: str, items: t.Collection[Storage], offer: Variables) -> str:
@@ -241,8 +241,8 @@ def still_kept(host: str, items: t.Collection[Storage], offer: Variables) -> str
     is_elsewhere = all(place) and place not in [(item.vendor, item.region) for item in items]
     elsewhere = f" The offer is elsewhere ({' '.join(place)})." if is_elsewhere else ""
     return (
-        f"{host} still has storage of an earlier machine, which is billed until it ends: {shown}. A machine of the same"
-        f" vendor and region could use it again; we do not know how the API attaches it.{elsewhere} {_end(host)}"
+        f"{host} still has storage of an earlier machine, which is billed until you end it: {shown}. A machine of the"
+        f" same vendor and region could use it again; we do not know how the API attaches it.{elsewhere} {_end(host)}"
     )
 
 
@@ -279,7 +279,7 @@ def _described(item: Variables) -> str:
 def goes_on_at(items: t.Iterable[Variables]) -> str:
     """The same as the end of a line: only what it costs; empty if there is none. ``items``: see `brought_by`."""
     costs = _hourly_costs(items)
-    return f"; storage goes on after them, {usd(total_of(costs))}" if costs else ""
+    return f"; storage outlives them, {usd(total_of(costs))}" if costs else ""
 
 
 def has_cost(host: str, dollars: float) -> str:

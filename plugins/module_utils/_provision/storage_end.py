@@ -84,7 +84,7 @@ def _used(machines: t.Iterable[Machine], ended: t.Container[str], items: t.Itera
 def _held(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
     """The same of what another host has, too. A host's own kept storage has a claim of its own."""
     holders = holders_of((claim for claim in claims if claim.storage_of != host), host)
-    return {item: f"{holder} has it, too" for item, holder in holders.items()}
+    return {item: f"{holder} has it as well" for item, holder in holders.items()}
 
 
 def _not_unknown(ids: t.Sequence[str]) -> str:

@@ -257,7 +257,7 @@ class SweepFindings:
         if not self.unclaimed:
             return ""
         cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
-        return f"{len(self.unclaimed)} that nobody claims cost {cost}; the playbook audit shows them."
+        return f"{len(self.unclaimed)} that no host claims cost {cost}; compute_index.supply.audit shows them."
 
 
 def _unreadable_idle(host: str, why: str) -> str:
@@ -313,7 +313,7 @@ def _not_looked_after(host: str) -> str:
 def _unasked(host: str, text: str) -> str:
     """A machine that may be idle, and that did not answer."""
     why = f": {text}" if text else "."
-    return f"{host}: its machine could not be asked whether it is idle, so it goes on, and is billed{why}"
+    return f"{host}: its machine could not be asked whether it is idle, so it stays, and is billed{why}"
 
 
 def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
@@ -325,6 +325,6 @@ def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> li
 def project_unswept(project: str) -> str:
     """A project of the shared registry that this sweep is not about, and no other enforces."""
     return (
-        f"The shared registry has leases of the project {project} that are over, and no sweep enforces them. Sweep it,"
-        f" too: -e provision_project={project}."
+        f"The shared registry has leases of the project {project} that are over, and no sweep enforces them. Sweep it"
+        f" as well: -e provision_project={project}."
     )

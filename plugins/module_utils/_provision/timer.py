@@ -330,7 +330,7 @@ def _wait(observed: Observed) -> Result:
     return {
         "path": os.path.join(observed.runtime, "systemd", "private"),
         "msg": (
-            f"Nobody is logged in as {observed.user} for whom systemd runs timers."
+            f"No one is logged in as {observed.user}, so systemd runs no timers for this user."
             f" Run `sudo loginctl enable-linger {observed.user}`, and then compute_index.supply.reap_timer again."
             f" {_NOTHING}"
         ),

@@ -182,5 +182,5 @@ def same_account(account: str) -> str:
 def run_of(holder: t.Mapping[str, t.Any]) -> str:
     """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
     known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
-    where = f"{holder.get('user') or 'somebody'} at {holder.get('host') or 'an unknown computer'}"
+    where = f"{holder.get('user') or 'someone'} at {holder.get('host') or 'an unknown computer'}"
     return f"{where} ({', '.join(known)})" if known else where

@@ -82,7 +82,7 @@ def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:
 def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide._no_login({}) == ""
     monkeypatch.setenv("PATH", "")
-    assert decide._no_login({}).startswith("This computer has no ssh, so nobody could log in")
+    assert decide._no_login({}).startswith("This computer has no ssh, so no one could log in")
     assert decide._no_login({"ansible_ssh_executable": "/mine/ssh"}) == ""
     monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
     assert decide._no_login({}).startswith("This computer has no account for the user 2147")

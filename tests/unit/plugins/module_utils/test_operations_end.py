@@ -558,16 +558,16 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         "host   USD/h  age  USD  resource",
         "gpu-9   2.40  -    -    s",
         "",
-        "CONTESTED: whose it is, a person must say (running)",
+        "CONTESTED: several hosts claim it, so you must decide (running)",
         "host  USD/h  age  USD  resource",
         "eve    2.40  -    -    u",
         "eve    2.40  -    -    v",
         "",
-        "ORPHANS: billed, and nobody claims them (starting)",
+        "ORPHANS: billed, and no host claims them (starting)",
         "name   USD/h  age  USD  resource",
         "stray   2.40  -    -    t",
         "",
-        "ORPHANS: billed, and nobody claims them (running)",
+        "ORPHANS: billed, and no host claims them (running)",
         "name  USD/h  age  USD  resource",
         "wish   2.40  -    -    w",
         "",
@@ -617,7 +617,7 @@ def test_orphans_are_trouble_only_if_asked_for(tmp_path: Path) -> None:
     api = Api(machine("r"))
     assert look(api, listed("localhost", tmp_path))["trouble"] == ""
     found = look(api, listed("localhost", tmp_path), fail_on_orphans=True)
-    assert found["trouble"].startswith("1 machine(s) that nobody claims cost USD 2.40 per hour: r.")
+    assert found["trouble"].startswith("1 machine(s) that no host claims cost USD 2.40 per hour: r.")
 
 
 def test_hosts_without_a_declaration_claim_nothing() -> None:

@@ -580,7 +580,7 @@ def test_a_wish_to_wait_is_handed_on(queue: RequestQueue, buy: Any) -> None:
         (402, "invalid", ""),
         (403, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN)."),
         (404, "not_found", "The offer is gone; search again."),
-        (409, "conflict", "Somebody else has bought the offer, or it is being bought."),
+        (409, "conflict", "Someone else has bought the offer, or it is being bought."),
         (410, "expired", "The offer has expired; search again."),
         (422, "invalid", ""),
     ],
@@ -699,7 +699,7 @@ def test_an_offer_that_another_host_has_by_now_is_theirs(
     queue.expect("GET", "/resources", [theirs, resource(SECOND_RESOURCE_ID, name="tuner", offer_history=[])])
     result = buy(resource_name="trainer", registry_file=str(tmp_path / "trainer" / "compute_index_supply.yml"))
     msg = assert_failed(result, "conflict", "rejected", code)
-    assert f"sold. Somebody else has bought offer {OFFER_ID}: no machine of it is called trainer" in msg
+    assert f"sold. Someone else has bought offer {OFFER_ID}: no machine of it is called trainer" in msg
     assert f"{RESOURCE_ID} (called colleague, USD 2.00 per hour). Nothing was bought." in msg
     assert result["machines"] == [
         {"resource_id": RESOURCE_ID, "name": "colleague", "status": "running", "price_per_hour": 2.0}

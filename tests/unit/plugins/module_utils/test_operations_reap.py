@@ -25,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
 
 from ends import after
 from provision_samples import made_entry
@@ -186,8 +187,8 @@ def test_what_is_over_and_what_is_not(tmp_path: Path) -> None:
     assert (due(answer), answer["trouble"]) == (["gpu-1"], "")
     text = "\n".join(answer["lines"])
     assert "1 with time left; the next until" in text and "(gpu-2)." in text and "1 without a lease: gpu-3." in text
-    assert "1 that nobody claims cost USD 2.00 per hour" in text
-    assert max(map(len, answer["lines"])) <= 80
+    assert "1 that no host claims cost USD 2.00 per hour" in text
+    assert max(map(len, folded_lines(answer["lines"]))) <= LINE
     assert answer["reap"]["unclaimed"] == 1
 
 

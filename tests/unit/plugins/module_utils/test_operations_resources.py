@@ -220,8 +220,8 @@ def test_what_is_gone_is_not_deleted_again(queue: RequestQueue, delete: Any, wor
 
 
 UNKNOWN = (
-    f"It may run under another account, or the API may be behind. This run deleted nothing, and nobody knows that it "
-    f"is billed no more. If it is gone for certain, forget it: decommission with -e decommission_forget={RESOURCE_ID}."
+    f"It may run under another account, or the API may be behind. This run deleted nothing, and it may still be "
+    f"billed. If it is gone for certain, forget it: decommission with -e decommission_forget={RESOURCE_ID}."
 )
 
 

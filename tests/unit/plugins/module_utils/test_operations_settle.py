@@ -90,7 +90,7 @@ def test_an_audit_settles_only_what_it_is_asked_to(
         result = audit(asked, check_mode=check_mode)
         assert (result["changed"], stored(registry_url)) == (False, before)
         text = "\n".join(result["lines"])
-        assert "BUYING: it counts, and no machine of it is known yet" in text
+        assert "BUYING: purchases that count, with no known machine yet" in text
         (row,) = result["audit"]["buying"]
         assert (row["host"], row["offer_id"], row["price_per_hour"]) == ("trainer", OFFER_ID, 2.0)
         assert "alice at bastion" in row["run"] and row["since"].startswith("2")

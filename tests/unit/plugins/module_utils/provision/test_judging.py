@@ -56,11 +56,11 @@ def case(
 
 
 def test_a_failure_says_why_what_was_bought_is_not_given_back() -> None:
-    plan = planned(may_release=False, spared="It was not given back. gpu-1 is protected.")
+    plan = planned(may_release=False, spared="It was not released. gpu-1 is protected.")
     failed = {"phase": "failed", "failure_reason": "no disk", "resource_ids": [machine_id(1)]}
     stopped = JudgedHost(plan, {"outcome": "created"}, failed, entry(X, [machine_id(1)], "made"), has_entry=True)
     told = stopped.failure(stopped.attempt(), [X])
-    assert "It was not given back. gpu-1 is protected. The offer is BOUGHT and" in told
+    assert "It was not released. gpu-1 is protected. The offer is BOUGHT and" in told
 
 
 def test_an_ordinary_purchase_is_registered() -> None:

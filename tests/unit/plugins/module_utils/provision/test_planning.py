@@ -257,7 +257,7 @@ def test_wanted_by_its_id_and_refused(wanted: SearchResult, said: tuple[str, ...
 def test_two_hosts_want_one_offer() -> None:
     found = planned(free("a", offer_id=X), free("b", offer_id=f" {X.upper()} "))
     assert [each.action for each in found] == [STOP, STOP]
-    assert "b has or wants" in found[0].refusal and "a has or wants" in found[1].refusal
+    assert "b also has or wants" in found[0].refusal and "a also has or wants" in found[1].refusal
 
 
 def test_a_host_wants_what_another_has() -> None:
@@ -403,10 +403,10 @@ def test_what_was_approved_counts_at_the_price_that_was_quoted(quoted: Any, pric
 
 
 def test_the_history_is_in_the_refusal() -> None:
-    tried = [{"offer_id": X, "msg": "gone"}, {"offer_id": Y, "msg": "Somebody else was faster."}]
+    tried = [{"offer_id": X, "msg": "gone"}, {"offer_id": Y, "msg": "Someone else was faster."}]
     (found,) = planned(case(host(), attempts=tried), offers=[CHEAP, FAIR])
     assert found.action == STOP
-    for said in ("Somebody else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
+    for said in ("Someone else was faster.", "after 2 tried", "Nothing is billed", f"Offers tried: {X}, {Y}."):
         assert said in found.refusal
     assert case(host(max_attempts=3), attempts=tried).attempts_left == 1
 

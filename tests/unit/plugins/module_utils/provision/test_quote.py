@@ -93,10 +93,10 @@ def test_a_quote_names_storage_that_goes_on() -> None:
     owned = Plan("gpu-3", KEEP, offer_id(3), price_per_hour=4.0)
     found = quote(buys("gpu-1", 1, storage_details=[sold]), buys("gpu-2", 2), owned)
     lines = found["lines"]
-    place = lines.index("Storage goes on after its machine, and is billed until it ends:")
+    place = lines.index("Storage outlives its machine, and is billed until you end it:")
     assert lines[place + 1] == "  gpu-1: data, 500 GB block_disk, USD 0.0548 per hour"
     assert found["summary"] == (
-        "gpu-1, gpu-2: USD 4.00 per hour, no largest bill; storage goes on after them, USD 0.0548 per hour"
+        "gpu-1, gpu-2: USD 4.00 per hour, no largest bill; storage outlives them, USD 0.0548 per hour"
     )
     hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
     assert [each["storage"] for each in hosts.values()] == [[sold], [], []]

@@ -123,7 +123,7 @@ TABLE: list[tuple[str, str, str, str, HostState, str, tuple[str, ...]]] = [
         "",
         STOP,
         "",
-        (X, N, "USD 2.00", "answer never came", "provision_adopt: true"),
+        (X, N, "USD 2.00", "never answered", "provision_adopt: true"),
     ),
     ("sent", "ready", "a stranger with its offer", "adopt", UNDER_WAY, "adopted", ()),
     ("sent", "ready", "another host's", "", FREE, "void", ()),

@@ -257,16 +257,16 @@ def test_words_of_the_api_fill_no_terminal() -> None:
 def test_check_mode_says_it_in_a_warning() -> None:
     plans = [Plan("gpu-1", BUY, OFFER, {**offer(1), "storage_details": [disk()]}), Plan("gpu-2", STOP)]
     assert planning.brings(plans, would=True) == (
-        "Storage goes on after its machine, and is billed until it ends:"
+        "Storage outlives its machine, and is billed until you end it:"
         " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
     )
     assert planning.brings(plans, would=False) == planning.brings(plans[1:], would=True) == ""
     ends, bare = replace(plans[0], host="b", ends_storage=True), replace(plans[1], host="c", hides_storage=True)
     assert planning.brings([*plans, ends, bare], would=True) == (
-        "Storage goes on after its machine, and is billed until it ends:"
+        "Storage outlives its machine, and is billed until you end it:"
         " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
         " Storage ends with its machine, and so does its data: b: data, 500 GB block_disk, USD 0.05 per hour"
-        " The offer's own page does not say whether storage goes on after it: c"
+        " The API does not say whether the offer has storage that outlives it: c"
     )
     assert all(len(line) <= 80 for lines in planning.storage_of([*plans, ends, bare]) for line in lines)
 
@@ -330,7 +330,7 @@ def test_a_host_that_buys_again_reads_what_it_still_has(
 ) -> None:
     text = still_kept("gpu-1", [kept(**its)], found)
     assert text.startswith(
-        "gpu-1 still has storage of an earlier machine, which is billed until it ends: old"
+        "gpu-1 still has storage of an earlier machine, which is billed until you end it: old"
         f" {OLDER}, USD 0.25 per hour, nebius eu-north1. A machine of the same vendor and region could use it again;"
     )
     assert text.endswith(END) and ("The offer is elsewhere" in text) is elsewhere
@@ -389,7 +389,7 @@ def test_what_ended_says_which_storage_stays(earlier: bool) -> None:
     known = entry(OFFER, [MACHINE], "made", **{STORAGE: [own.variables]})
     case = JudgedHost(planned(keeps=[kept().variables] if earlier else []), MADE, failed, known, has_entry=True)
     named = f"data {VOLUME}, USD 0.05 per hour" + (f"; old {OLDER}, USD 0.25 per hour" if earlier else "")
-    text = f"gpu-1 keeps its storage, which is billed until it ends: {named}. {END}"
+    text = f"gpu-1 keeps its storage, which is billed until you end it: {named}. {END}"
     assert case.given_back == f"It was deleted again. {text}"
     stop = case.failure(case.attempt(released=True), [OFFER])
     assert text in stop and "Nothing is billed" not in stop

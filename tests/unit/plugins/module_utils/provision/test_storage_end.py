@@ -102,10 +102,10 @@ def test_what_is_given_back_ends_its_storage_if_the_host_says_so(plan: Any, mach
     [
         pytest.param([], [machine(1, resource_id="old")], "it is a machine: ", id="a machine of nobody"),
         pytest.param(
-            [OwnershipClaim("gpu-2", "b", resource_ids=frozenset({"old"}))], [], "gpu-2 has it, too", id="machine"
+            [OwnershipClaim("gpu-2", "b", resource_ids=frozenset({"old"}))], [], "gpu-2 has it as well", id="machine"
         ),
         pytest.param(
-            [OwnershipClaim("gpu-2", "b", storage_ids=frozenset({"old"}))], [], "gpu-2 has it, too", id="storage"
+            [OwnershipClaim("gpu-2", "b", storage_ids=frozenset({"old"}))], [], "gpu-2 has it as well", id="storage"
         ),
         pytest.param([OwnershipClaim("gpu-1", "a", storage_ids=frozenset({"old"}))], [], "", id="its own"),
         pytest.param(
