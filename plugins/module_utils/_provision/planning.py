@@ -495,7 +495,8 @@ def _shortages(first: t.Sequence[_First], taken: t.Collection[str], allocated: t
     """By host: that there are fewer offers than hosts that share its search and its limits; not if there are enough."""
     unavailable = _unavailable(first, taken)
     alike = grouped(
-        ((id(item), case.host.max_price_per_hour, case.without_quota), (case, item)) for case, item in _searching(first)
+        ((id(item), case.host.max_price_per_hour, case.without_quota, case.unsound), (case, item))
+        for case, item in _searching(first)
     )
     found = {}
     for pairs in alike.values():

@@ -192,6 +192,17 @@ def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, .
     assert found[-1].endswith("Nothing was bought.")
 
 
+@pytest.mark.parametrize("error_class", ["unsound", "quota"])
+def test_hosts_that_avoid_different_places_are_counted_apart(error_class: str) -> None:
+    result = SearchResult([offer(number, 1.0, vendor=vendor, region="EU") for number, vendor in enumerate("ab", 1)])
+    avoided = {"a-1": "a", "a-2": "a", "a-3": "a", "b-1": "b", "b-2": "b"}
+    tried = {"offer_id": offer_id(9), "region": "EU", "error_class": error_class, "msg": "no"}
+    cases = [case(host(name), attempts=[{**tried, "vendor": vendor}]) for name, vendor in avoided.items()]
+    found = {draft.host: draft.refusal for draft in plan(cases, lambda _host: result, {})}
+    said = {name: re.findall("[0-9]+ offer for [0-9]+ hosts", text) for name, text in found.items() if text}
+    assert said == {"a-2": ["1 offer for 3 hosts"], "a-3": ["1 offer for 3 hosts"], "b-2": ["1 offer for 2 hosts"]}
+
+
 def test_what_others_want_have_or_tried_is_left_alone() -> None:
     wants = free("a", offer_id=X)
     (_wants, found) = planned(wants, free("b"))
