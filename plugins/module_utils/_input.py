@@ -21,7 +21,7 @@ def check_token(value: str | None) -> str:
     """The API token without white space around it, as files and copied text often have it."""
     token = (value or "").strip()
     if not token:
-        raise ValueError("is missing: give it as an option, or set the environment variable COMPUTE_INDEX_API_TOKEN")
+        raise ValueError("is missing: set the environment variable COMPUTE_INDEX_API_TOKEN, or this option")
     if not re.fullmatch(r"[\x21-\x7e]+", token):
         raise ValueError("holds a blank or a character that no HTTP header may carry")
     return token

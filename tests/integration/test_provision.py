@@ -209,7 +209,7 @@ def test_a_mistyped_extra_variable_of_a_playbook_sends_nothing(
 ) -> None:
     run = project.play(f"compute_index.supply.{playbook}", "-e", f"{name}=1", "-e", "decommission_hosts=gpu-1")
     assert run.returncode == 2, run.output
-    assert f"{name} is no variable of this collection. Is {meant} meant? Nothing was sent." in run.text
+    assert f"{name} is not a variable of this collection. Did you mean {meant}? Nothing was sent." in run.text
     assert project.simulator.requests == []
 
 
@@ -284,7 +284,7 @@ def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
             "startup.sh.j2 does not know uid of",
         ),
         "hidden": ({}, "host_vars/hidden.yml would not be read any more"),
-        "typo": ({"provision_max_total_price": 1}, "provision_max_total_price is no variable of this role"),
+        "typo": ({"provision_max_total_price": 1}, "provision_max_total_price is not a variable of this role"),
     }
     assert_refused(project, refusals)
     assert_refused(project, {"play": ({"provision_max_total_price_per_hour": 1.99}, "would cost USD 2.00 per hour")})

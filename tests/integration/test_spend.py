@@ -311,7 +311,7 @@ def test_a_budget_without_a_lease_is_for_the_rest_of_the_month(project: Project)
         ({"provision_budget": 100, "provision_registry_dir": ""}, "provision_budget needs a registry"),
         ({"provision_budget": "100 USD"}, "provision_budget must be a number (USD a month)"),
         ({"provision_max_account_price_per_hour": "10/h"}, "provision_max_account_price_per_hour must be a number"),
-        ({"provision_max_acount_price_per_hour": 10}, "Is provision_max_account_price_per_hour meant?"),
+        ({"provision_max_acount_price_per_hour": 10}, "Did you mean provision_max_account_price_per_hour?"),
     ],
     ids=str,
 )

@@ -52,7 +52,7 @@ def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mod
         "lines": extending.lines(rows),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
         "extended": rows,
-        "warnings": LastSweeps(registries).warnings(places.values()),
+        "warnings": LastSweeps(registries).warnings(places[row["host"]] for row in rows),
     }
 
 

@@ -373,15 +373,15 @@ def _text(value: t.Any) -> str:
 def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     if not (declaration.choices or declaration.offer_id):
         yield (
-            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy; for the playbook"
-            " order_gpu_type does, too."
+            "provision_spec (a search) or provision_offer_id (one offer) must say what to buy. For a playbook of this"
+            " collection, -e order_gpu_type=L4 does so as well."
         )
     if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
         yield f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'."
     if not _is_priced(declaration):
         yield (
-            'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited"; for the'
-            " playbook order_max_price_per_hour does, too."
+            'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited". For a'
+            " playbook of this collection, -e order_max_price_per_hour=4 does so as well."
         )
     if not all(choice.spec.get("compute") for choice in declaration.choices):
         yield "provision_spec needs a section compute: a volume alone is no machine that one can log in to."

@@ -102,10 +102,18 @@ def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extensio
     return Extension(end, None if before.end is None else lease.most(entry.price_per_hour, end - before.end), at_most)
 
 
+def _nothing_to_extend(host: str) -> str:
+    """A host that owns nothing."""
+    return (
+        f"The registry knows no machine of {host}, so there is nothing to extend. compute_index.supply.provision buys"
+        " one."
+    )
+
+
 def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float) -> str:
     """Why the end of the host's machine cannot be moved at all."""
     if entry.is_empty or entry.is_refused:
-        return f"The registry knows no machine of {host}, so there is nothing to extend."
+        return _nothing_to_extend(host)
     if before.reason:
         return unreadable_lease(host, before.reason)
     reaped = lease.moment_of(entry.reaped_at)

@@ -134,9 +134,9 @@ def _slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.
     sentences = []
     for name in sorted(unknown):
         if meant := meaning(name):
-            sentences.append(f"{name} is no variable of this {what}. Is {meant} meant?")
+            sentences.append(f"{name} is not a variable of this {what}. Did you mean {meant}?")
         elif is_ceiling(name):
-            sentences.append(f"{name} is no variable of this {what}, so it would limit nothing. Is the name right?")
+            sentences.append(f"{name} is not a variable of this {what}, so it would limit nothing. Is the name right?")
     return sentences
 
 

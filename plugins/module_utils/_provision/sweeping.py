@@ -223,12 +223,9 @@ class SweepFindings:
         """For people, shortest if there is nothing to do."""
         due = self.due
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
-        over = [*narrow_table(rows, _OVER, LINE, ["host"]), ""] if due else ["No lease is over."]
-        return [
-            *over,
-            *filter(None, (self._live(), self._endless(), self._asked(), self._over_by_name())),
-            *filter(None, (self._spared(), self._rest())),
-        ]
+        over = narrow_table(rows, _OVER, LINE, ["host"]) if due else ["No lease is over."]
+        sentences = (self._live(), self._endless(), self._asked(), self._over_by_name(), self._spared(), self._rest())
+        return [*over, *filter(None, sentences)]
 
     def _spared(self) -> str:
         hosts = [item.host for item in self.spared]

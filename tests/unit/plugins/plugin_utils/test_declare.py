@@ -80,7 +80,7 @@ def test_names_by_default_are_those_of_the_defaults(project: Any, variable: str)
 def test_only_variables_that_the_role_does_not_know_are_told_of() -> None:
     assert gathered({8080: "web"}, provision_spec=SPEC, provision__own=1)["slips"] == []
     (slip,) = gathered(provision_max_prize=2, provision_offer={})["slips"]
-    assert slip.startswith("provision_max_prize is no variable of this role")
+    assert slip.startswith("provision_max_prize is not a variable of this role")
 
 
 def test_each_declaration_is_another_one() -> None:
@@ -243,7 +243,7 @@ def test_a_pause_between_looks_has_a_unit_or_is_seconds(said: Any, seconds: int)
 
 def test_a_slip_of_what_is_ordered_is_refused_whatever_else_was_ordered() -> None:
     found = gathered(provision__group="gpu", extra={"odrer_max_price_per_hour": 2})
-    assert "Is order_max_price_per_hour meant?" in found["refused"]
+    assert "Did you mean order_max_price_per_hour?" in found["refused"]
     assert gathered(extra={"odrer_max_price_per_hour": 2})["refused"] == ""  # of a play of somebody else's
 
 

@@ -55,7 +55,7 @@ NAMES = RoleNames(SPECS["main"]["options"])
 def test_a_name_that_means_another_one_is_told(playbook: str, name: str, meant: str) -> None:
     told = slips_of_playbook([name, *PLAYBOOKS], playbook)
     assert len(told) == bool(meant)
-    assert all(line.startswith(f"{name} is no variable of this collection") and meant in line for line in told)
+    assert all(line.startswith(f"{name} is not a variable of this collection") and meant in line for line in told)
 
 
 def test_the_names_are_those_of_the_guide_of_the_role_and_of_the_surveys() -> None:
@@ -99,25 +99,25 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
     elif nearest(slip, sorted(NAMES.variables)) and not slip.startswith(
         WORDS
     ):  # one letter that slips twice may be further
-        assert len(found) == 1 and found[0].startswith(f"{slip} is no variable of this role")
+        assert len(found) == 1 and found[0].startswith(f"{slip} is not a variable of this role")
 
 
 @pytest.mark.parametrize(
     ("slip", "words"),
     [
-        ("provison_max_price_per_hour", "Is provision_max_price_per_hour meant?"),
-        ("porvision_max_price_per_hour", "Is provision_max_price_per_hour meant?"),
-        ("Provision_lease", "Is provision_lease meant?"),
-        ("PROVISION_LEASE", "Is provision_lease meant?"),
-        ("provision__lease", "Is provision_lease meant?"),
-        ("provision___max_price_per_hour", "Is provision_max_price_per_hour meant?"),
-        ("provisionlease", "Is provision_lease meant?"),
+        ("provison_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
+        ("porvision_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
+        ("Provision_lease", "Did you mean provision_lease?"),
+        ("PROVISION_LEASE", "Did you mean provision_lease?"),
+        ("provision__lease", "Did you mean provision_lease?"),
+        ("provision___max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
+        ("provisionlease", "Did you mean provision_lease?"),
         ("provisionmax_price", "so it would limit nothing"),
         ("provison_max_usd", "so it would limit nothing"),
         ("rovision_price_per_hour_at_most", "so it would limit nothing"),
-        ("provisoin_hosts", "Is provision_hosts meant?"),
-        ("provisioned_max_price_per_hour", "Is provision_max_price_per_hour meant?"),
-        ("revision_lease", "Is provision_lease meant?"),
+        ("provisoin_hosts", "Did you mean provision_hosts?"),
+        ("provisioned_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
+        ("revision_lease", "Did you mean provision_lease?"),
     ],
 )
 def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> None:
@@ -173,14 +173,14 @@ def test_names_cost_little_for_each_host() -> None:
     ],
 )
 def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
-    assert f"{name} is no variable of this role. Is {meant} meant?" in " ".join(NAMES.slips([name]))
+    assert f"{name} is not a variable of this role. Did you mean {meant}?" in " ".join(NAMES.slips([name]))
 
 
 @pytest.mark.parametrize(
     "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bills_usd"]
 )
 def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
-    assert f"{name} is no variable of this role, so it would limit nothing" in " ".join(NAMES.slips([name]))
+    assert f"{name} is not a variable of this role, so it would limit nothing" in " ".join(NAMES.slips([name]))
 
 
 @pytest.mark.parametrize(
