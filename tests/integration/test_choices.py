@@ -49,7 +49,7 @@ def test_second_choices(make_project: MakeProject) -> None:
     assert owned == {"gpu-1": offers[1].offer_id, "gpu-2": offers[3].offer_id}
     assert "gpu-1 gets choice 2 (1 x H100, ondemand, US)" in bought.text
     again = project.provision()
-    assert (again.returncode, again.changed) == (0, 0) and "owns something else" not in again.text, again.output
+    assert (again.returncode, again.changed) == (0, 0) and "owns something other" not in again.text, again.output
 
 
 def test_the_cheapest_gpu_of_all_choices(make_project: MakeProject) -> None:

@@ -127,7 +127,7 @@ def test_more_time(project: Project) -> None:
     assert (moment(entry["provision_ends_at"]) - before).total_seconds() == 4 * HOUR
     assert entry["provision_at_most"] == pytest.approx(24.0, abs=0.01)
     # Another lease is drift, and moves nothing; an extension is none.
-    assert "owns something else" not in project.provision().text
+    assert "owns something other" not in project.provision().text
     for variables, said in (
         ({"extend_by": "13h"}, "longer than provision_lease_max (24h)"),
         ({"extend_by": "9h"}, "would cost up to USD 42.00 in all, and provision_max_bill is USD 40.00"),

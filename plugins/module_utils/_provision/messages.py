@@ -9,6 +9,7 @@ import re
 import textwrap
 import typing as t
 
+from .._moments import formatted, seconds_of
 from .._wording import usd
 from .machines import Machine
 
@@ -34,7 +35,7 @@ def _described(machine: Machine) -> str:
         f"called {machine['name']}" if machine.get("name") else "without a name",
         str(machine.get("status") or ""),
         usd(machine.get("price_per_hour")),
-        f"since {machine['created_at']}" if machine.get("created_at") else "",
+        f"since {formatted(created)}" if (created := seconds_of(machine.get("created_at"))) is not None else "",
     ]
     return f"{machine.get('resource_id') or 'a machine without an id'} ({', '.join(filter(None, facts))})"
 

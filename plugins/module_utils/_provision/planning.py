@@ -881,5 +881,6 @@ def _other_lease(host: Declaration, entry: Entry) -> str:
             return ""
     if host.by_name or entry.is_empty:
         return ""
-    way_out = " (the playbook extend changes it)" if host.lease else ""
-    return f"its lease is {entry.leased or 'none'}, and provision_lease is {host.lease.text or 'empty'}{way_out}"
+    way_out = " (compute_index.supply.extend changes that)" if host.lease else ""
+    has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
+    return f"{has}, and provision_lease is {host.lease.text or 'empty'}{way_out}"

@@ -170,7 +170,7 @@ def few_forks(buyers: int, forks: int) -> str:
 
 def drift(host: str, what: str) -> str:
     """A host owns something else than it declares now. That is reported, and never repaired by a replacement."""
-    return f"{host} owns something else than it declares: {what}. It stays as it is."
+    return f"{host} owns something other than it declares: {what}. It stays as it is."
 
 
 def unjudged(host: str) -> str:
