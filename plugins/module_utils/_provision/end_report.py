@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from types import MappingProxyType
 
-from .._wording import amount, usd_short, wrapped
+from .._wording import amount, folded_lines, usd_short
 from . import ended
 from .ending import Action, End
 from .entry import Entry
@@ -105,7 +105,7 @@ def _outcome(plan: Row, noted: Row, of_storage: bool, said: t.Sequence[str]) -> 
     is_over = (of_storage or plan["next"] in ended.NOTED) and not (stop or waits or plan["check_mode"])
     cost = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
     lines = [*(said if of_storage else _lines(plan)), *cost, *([] if waits else noted["storage"])]
-    return {**noted, **_next(stop, waits), "stop": stop, "over": is_over, "lines": [] if stop else lines}
+    return {**noted, **_next(stop, waits), "stop": stop, "over": is_over, "lines": [] if stop else folded_lines(lines)}
 
 
 def _next(stop: str, waits: bool) -> dict[str, str]:
@@ -120,7 +120,7 @@ def _lines(plan: Row) -> list[str]:
         return [plan["label"]]
     checked = plan["ids"] if plan["check_mode"] else []
     ends = [f"{host}: would end {item}, {usd_short(plan['prices'].get(item))}" for item in checked]
-    return [*ends, *(wrapped(f"{host}: {plan['more']}", indent="  ") if plan["more"] else [])]
+    return [*ends, *([f"{host}: {plan['more']}"] if plan["more"] else [])]
 
 
 def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
