@@ -155,8 +155,8 @@ def _orphans(rows: t.Sequence[Machine]) -> str:
     ids = ", ".join(str(row["resource_id"]) for row in rows)
     return (
         f"{len(rows)} machine(s) that no host claims cost {usd(cost)}: {ids}. End each by its id with"
-        " compute_index.supply.end_by_id; or declare a host of its name with provision_adopt: true and run"
-        " compute_index.supply.provision, which takes it."
+        " compute_index.supply.end_by_id. Or adopt it: declare a host of its name, and run"
+        " compute_index.supply.provision -e provision_adopt=true."
     )
 
 

@@ -19,7 +19,10 @@ def check_reason(text: str) -> str:
     """The reason in one line. Raises ValueError for one that says nothing."""
     reason = " ".join(text.split())
     if len(reason) < _REASON:
-        raise ValueError(f"must say why the machine may end, in {_REASON} letters or more")
+        raise ValueError(
+            f"must say why the machine may end, in {_REASON} letters or more. Quote words with blanks between them, as"
+            " in -e 'end_reason=\"left by a test\"'"
+        )
     return reason
 
 

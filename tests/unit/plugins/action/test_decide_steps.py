@@ -17,6 +17,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.action import decide
+from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupModule
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS
@@ -25,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
     Declared,
     HostVerdict,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 from ansible_collections.compute_index.supply.plugins.modules import decide as modules_decide
 
 HOSTS = ("gpu-1", "gpu-2")
@@ -144,3 +146,14 @@ def test_a_wrong_type_is_told_by_the_playbooks_variable(step: str, spec: Any, ar
     action = decide.ActionModule(Mock(args={"step": step}), *[Mock()] * 5)
     (msg,) = ArgumentSpecValidator(spec).validate({"step": step, **args}).error_messages
     assert action.worded(msg).startswith((f"{variable} is of type", f"Elements value {variable}"))
+
+
+def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
+    long = " ".join(["word"] * 40)
+    action = decide.ActionModule(Mock(args={"step": "audit"}), *[Mock()] * 5)
+    action.operation = steps.AUDIT
+    for lines in (
+        action._completed({"lines": ["short", long]}, {})["lines"][1:],
+        LookupModule().run([], {}, text=long),
+    ):
+        assert len(lines) == 3 and max(map(len, lines)) <= LINE and " ".join(map(str.strip, lines)) == long
