@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 from .._machine.wanted import LEVELS, least_version, thresholds_of
 from .._moments import seconds_of, utc
-from .._text import LONGEST_LINE, TRUE, printable, text_of
+from .._text import LONGEST_LINE, TRUE, items_of, printable, text_of
 from .entry import Entry
 from .messages import joined
 from .spending import Bill, dollars
 
 Row = t.Mapping[str, t.Any]
+_LONGEST_NAME = 20  # characters of a check that a machine names
 UNSOUND = "unsound"  # the error class of an attempt whose machine did not pass
 EVIDENCE = "provision_evidence"  # of a shared registry
 TESTED = "provision_tested"  # when its machines were tested last, how it went, and why it was not better
@@ -146,7 +147,19 @@ def lines(reports: t.Iterable[Report]) -> list[str]:
 
 def _lines(report: Report) -> list[str]:
     reasons = [reason for test in report.tests for reason in test.reasons]
-    return [f"{report.host}: {report.verdict}", *(f"  {reason}" for reason in reasons)]
+    unread = _unread(report)
+    return [
+        f"{report.host}: {report.verdict}",
+        *(f"  {reason}" for reason in reasons),
+        *([f"  could not be read: {', '.join(unread)}"] if unread else []),
+    ]
+
+
+def _unread(report: Report) -> t.Collection[str]:
+    """The checks that could not read what they need, each once."""
+    findings = (item for test in report.tests for item in items_of(test.result.get("findings")))
+    rows = (item for item in findings if isinstance(item, t.Mapping) and item.get("verdict") == "unknown")
+    return dict.fromkeys(printable(text_of(row.get("check")), _LONGEST_NAME) for row in rows)
 
 
 def trouble(reports: t.Iterable[Report]) -> str:

@@ -242,6 +242,12 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
 
     well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
     assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "unknown"})
+    unread = [{"check": check, "verdict": word} for check in ("ecc", "ecc", "xid") for word in ("unknown", "ok")]
+    vague = {**OK, "verdict": "unknown", "findings": [*unread, "odd"]}
+    assert verified({**params, "hosts": [{**row, "tested": vague}]}, False)["lines"] == [
+        "gpu-1: unknown",
+        "  could not be read: ecc, xid",
+    ]
     assert not (tmp_path / "gpu-2").exists()
 
 
