@@ -124,7 +124,7 @@ def _not_imported(path: str, offer_id: str) -> str:
 
 def tables_made(registry: str, made: bool, *, would: bool) -> str:
     """Whether the shared registry has had its tables before."""
-    return f"{registry}: the tables {'would be made' if made and would else 'were made' if made else 'are there'}."
+    return f"The tables {'would be made' if made and would else 'were made' if made else 'are there'}: {registry}"
 
 
 def was_moved(host: str, path: str, offer_id: str | None, counts: bool, *, would: bool) -> str:
