@@ -93,3 +93,42 @@ WAIT_FOR_BOOT: Spec = {
     "seeded": {"type": "bool", "default": False},
     "marked": {"type": "bool", "default": False},
 }
+
+
+def secrets(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
+    """The values that must not be shown. One of a letter or two would only garble every message."""
+    values = (str(params[name]) for name, option in spec.items() if option.get("no_log") and params.get(name))
+    return {value for value in values if len(value.strip()) > 2}
+
+
+# Of a run; ``step`` is what an action plugin asks of its own module.
+
+RUN_FILES: Spec = {
+    "name": {"type": "str", "required": True},
+    "src": {"type": "path", "required": True},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "step": {"type": "dict"},
+}
+
+RUN_JOB: Spec = {
+    "name": {"type": "str", "required": True},
+    "command": {"type": "str", "required": True},
+    "setup": {"type": "str", "default": ""},
+    "env": {"type": "dict", "default": {}, "no_log": True},
+    "digest": {"type": "str", "required": True},
+    "time": {"type": "float", "default": 0},
+    "again": {"type": "bool", "default": False},
+}
+
+RUN_INFO: Spec = {
+    "name": {"type": "str"},
+    "lines": {"type": "int", "default": 20},
+}
+
+RUN_RESULTS: Spec = {
+    "name": {"type": "str", "required": True},
+    "paths": {"type": "list", "elements": "str", "default": []},
+    "dest": {"type": "path", "required": True},
+    "part_size": {"type": "int", "default": 64_000_000},
+    "step": {"type": "dict"},
+}

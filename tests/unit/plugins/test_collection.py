@@ -102,9 +102,11 @@ def test_the_section_of_a_playbook_has_its_variables_and_their_defaults(name: st
 def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     names = [f"ansible_collections.compute_index.supply.plugins.{kind}.{module}" for kind in ("modules", "action")]
     operation = getattr(importlib.import_module(names[0]), module.upper(), None)
-    if operation is None:  # three look at the machine that they run on, the others work on the controller only
-        assert module in ("machine_info", "gpu_acceptance", "activity_info", "last_command", "wait_for_boot", "decide")
-        assert (PLUGINS / "action" / f"{module}.py").exists() != (module in ("machine_info", "gpu_acceptance"))
+    if operation is None:  # some work on the machine that they run on, some there and on the controller, some only here
+        machine = ("machine_info", "gpu_acceptance", "run_job", "run_info")
+        both = ("activity_info", "run_files", "run_results")
+        assert module in (*machine, *both, "last_command", "wait_for_boot", "decide")
+        assert (PLUGINS / "action" / f"{module}.py").exists() != (module in machine)
     else:
         assert importlib.import_module(names[1]).ActionModule.operation is operation
 

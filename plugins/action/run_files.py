@@ -1,0 +1,64 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the code of a run to its machine: packs it here once, copies it, and lets the module put it in its place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.action import ActionBase
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module import asked
+
+_TRIES = 3  # to pack a folder in which somebody works
+
+
+class ActionModule(ActionBase):
+    """Ansible's way to find the plugin."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """The result is never "unreachable", which would take the host out of the play."""
+        super().run(tmp, task_vars)
+        _checked, options = self.validate_argument_spec(_spec.RUN_FILES)
+        limit_attempts(self._connection)
+        with leaving_nothing():
+            try:
+                return self._bring(options, task_vars)
+            except (AnsibleError, ValueError, OSError) as error:
+                return {"failed": True, "msg": to_text(error)}
+
+    def _bring(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        name, src, exclude = job.check_name(options["name"]), os.path.abspath(options["src"]), options["exclude"]
+        code = code_files.scan(src, exclude)
+        has = self._ask(options, task_vars, digest=code.digest)["has"]
+        if not has and not self._task.check_mode:
+            with tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
+                archive = os.path.join(folder, f"{name}.tar.gz")
+                code = _packed(src, exclude, archive, code)
+                tmp = self._make_tmp_path()
+                remote = self._transfer_file(archive, f"{tmp}/code.tar.gz")
+                self._fixup_perms2((tmp, remote))
+                sha256 = code_files.digest_of_file(archive)
+            self._ask(options, task_vars, digest=code.digest, archive=remote, sha256=sha256)
+        return {"changed": not has, "digest": code.digest, "files": code.files, "bytes": code.bytes}
+
+    def _ask(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None, **step: t.Any) -> dict[str, t.Any]:
+        return asked(self._execute_module(module_args={**options, "step": step}, task_vars=task_vars))
+
+
+def _packed(src: str, exclude: t.Sequence[str], archive: str, code: code_files.Code) -> code_files.Code:
+    """Pack the folder as it is at one moment. Raises ValueError if it never stays the same for so long."""
+    for _number in range(_TRIES):
+        before, code = code, code_files.pack(src, exclude, archive)
+        if code == before:
+            return code
+    raise ValueError(f"The files in {src} change while they are packed. Run the task again when they do not.")

@@ -1,0 +1,163 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the results of a run home, part by part: the module packs one, this fetches and checks it, and notes it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import tempfile
+import time
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.action import ActionBase
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
+from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home
+from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module import asked
+
+TRIES = 3  # of each request to the machine
+PAUSE = 5.0  # seconds between them
+LEAST_PART = 256 * 1024  # bytes
+QUIET = 10.0  # seconds that need no word
+
+Answer = t.TypeVar("Answer")
+Variables = t.Optional[dict[str, t.Any]]
+
+
+class ActionModule(ActionBase):
+    """Ansible's way to find the plugin."""
+
+    _supports_check_mode = False
+
+    def run(self, tmp: str | None = None, task_vars: Variables = None) -> dict[str, t.Any]:
+        """The result is never "unreachable", which would take the host out of the play."""
+        super().run(tmp, task_vars)
+        _checked, self._options = self.validate_argument_spec(_spec.RUN_RESULTS)
+        self._variables, self._home = task_vars, t.cast("Home | None", None)
+        self._parent = os.getppid()
+        limit_attempts(self._connection)
+        host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
+        with leaving_nothing(), tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
+            try:
+                self._bring(folder, Progress(host, QUIET))
+            except (AnsibleError, ValueError, OSError) as error:
+                return {**_result(self._home), "failed": True, "complete": False, "msg": _failure(error, self._home)}
+            return {**_result(self._home), "msg": _report(t.cast(Home, self._home), self._dest)}
+
+    @property
+    def _dest(self) -> str:
+        return os.path.abspath(str(self._options["dest"]))
+
+    def _bring(self, folder: str, progress: Progress) -> None:
+        job.check_name(self._options["name"])
+        for pattern in self._options["paths"]:
+            results.check_pattern(pattern)
+        into: str = self._repeated(self._make_tmp_path)
+        place = os.path.join(folder, "part")
+        listing = self._fetched(self._ask(into=into), place)
+        with gzip.open(place, "rt", encoding="ascii") as file:
+            home = self._home = Home(self._dest, json.load(file))
+        _check_room(self._dest, home.bytes_left)
+        size, whole = max(LEAST_PART, self._options["part_size"]), home.bytes_left
+        while part := home.next_part(size):
+            answer = self._ask(into=into, list=listing, wanted=part)
+            if answer["full"]:
+                size = _smaller(size)
+                continue
+            self._fetched(answer, place)
+            home.receive(place, part, answer["unusable"])
+            progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
+            if os.getppid() != self._parent:
+                raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for these results any more.")
+        home.finish()
+
+    def _ask(self, **step: t.Any) -> dict[str, t.Any]:
+        arguments = {**self._options, "step": step}
+        return self._repeated(lambda: asked(self._execute_module(module_args=arguments, task_vars=self._variables)))
+
+    def _fetched(self, answer: dict[str, t.Any], place: str) -> str:
+        """Fetch a file of the machine to this place, and return its SHA-256. Raises AnsibleError if it is damaged."""
+
+        def fetch() -> None:
+            self._connection.fetch_file(answer["path"], place)
+            if code_files.digest_of_file(place) != answer["sha256"]:
+                raise AnsibleError("A part of the results was damaged on its way. Run the task again.")
+
+        self._repeated(fetch)
+        return str(answer["sha256"])
+
+    def _repeated(self, request: t.Callable[[], Answer]) -> Answer:
+        """Make a request that is safe to repeat, again if the connection fails. Raises AnsibleError at last."""
+        for _number in range(TRIES - 1):
+            try:
+                return request()
+            except AnsibleError:
+                time.sleep(PAUSE)
+                if self._connection.transport == "ssh":
+                    self._connection.reset()  # a shared connection of before may lead nowhere
+        return request()
+
+
+def _check_room(dest: str, wanted: int) -> None:
+    """Raises ValueError with a sentence if the results need more room than there is."""
+    free = shutil.disk_usage(dest).free
+    if wanted > free:
+        raise ValueError(f"The results have {_size(wanted)} more, and the disk of {dest} has room for {_size(free)}.")
+
+
+def _smaller(size: int) -> int:
+    """Raises ValueError with a sentence if parts cannot be any smaller."""
+    if size <= LEAST_PART:
+        raise ValueError("The machine's disk has no room for any part of the results. Remove a file there.")
+    return max(LEAST_PART, size // 4)
+
+
+def _size(number: int) -> str:
+    """A number of bytes for people."""
+    amount = float(number)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def _result(home: Home | None) -> dict[str, t.Any]:
+    if home is None:
+        return {"changed": False, "complete": False, "files": 0, "bytes": 0, "missing": [], **_NOTHING}
+    return {
+        "changed": home.changed,
+        "complete": home.complete,
+        "files": home.files,
+        "bytes": home.size,
+        "missing": home.missing,
+        "incomplete": home.incomplete,
+        "log_complete": home.log_complete,
+    }
+
+
+_NOTHING: dict[str, t.Any] = {"incomplete": [], "log_complete": False}
+
+
+def _report(home: Home, dest: str) -> str:
+    """What is here, in a sentence."""
+    here = f"{home.files} file{'' if home.files == 1 else 's'} and the log are in {dest}"
+    if home.complete:
+        return f"{here}; nothing is missing."
+    first = home.incomplete[0] if home.incomplete else {"path": "log.txt", "reason": "it is not complete"}
+    more = f", and {len(home.incomplete) - 1} more" if len(home.incomplete) > 1 else ""
+    return f"{here}, but they are incomplete: {': '.join(filter(None, first.values()))}{more}."
+
+
+def _failure(error: Exception, home: Home | None) -> str:
+    """Why it has stopped, and what follows."""
+    kept = " What has arrived is kept; run the task again to go on." if home is not None else ""
+    return f"The results are not complete: {to_text(error).rstrip('.')}.{kept}"

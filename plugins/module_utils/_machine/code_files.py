@@ -1,0 +1,217 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder of code on its way to a machine: what is in it, its digest, one archive, and its place there.
+
+Knows no Ansible. The controller scans and packs, the machine unpacks; both call this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import typing as t
+from dataclasses import dataclass
+
+from .ignored import Rule, is_ignored, rules_of
+
+# The registry changes with each purchase, and is none of the machine's business.
+ALWAYS_IGNORED = (".git", "compute_index_supply.yml", ".compute_index_supply.*")
+_ENCODING: t.Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # any name survives
+TarError = tarfile.TarError
+WORK = "work"  # the link to the folder of the code
+_CODE = "code-"  # the beginning of that folder's name; the digest follows
+NEW = ".new-"  # the beginning of the name of one that is not complete
+_BLOCK = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Code:
+    """What is in a folder of code."""
+
+    digest: str  # SHA-256 of the sorted list of path, mode and the content's digest
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A file, a link, or an empty folder; ``path`` is relative to the folder of the code."""
+
+    path: str
+    place: str
+    status: os.stat_result
+
+    @property
+    def mode(self) -> int:
+        """Its kind, and whether it may be executed: what git remembers."""
+        kind = stat.S_IFMT(self.status.st_mode)
+        return kind | (0o755 if kind != stat.S_IFREG or self.status.st_mode & 0o100 else 0o644)
+
+
+def scan(src: str, exclude: t.Sequence[str] = ()) -> Code:
+    """What is in the folder. Raises ValueError with a sentence if it cannot be read."""
+    with _readable(src):
+        return _code((item, _digest_of(item)) for item in _walk(src, exclude))
+
+
+def pack(src: str, exclude: t.Sequence[str], archive: str) -> Code:
+    """Write the folder into a tar.gz, and return what was written. Raises ValueError if it cannot be read."""
+    with _readable(src), tarfile.open(archive, "w:gz", compresslevel=3, format=tarfile.GNU_FORMAT, **_ENCODING) as tar:
+        return _code([(item, _add(tar, item)) for item in _walk(src, exclude)])
+
+
+def digest_of_file(path: str) -> str:
+    """Its SHA-256, without reading it whole."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(_BLOCK), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _code(items: t.Iterable[tuple[_Item, str]]) -> Code:
+    pairs = list(items)
+    rows = sorted((os.fsencode(item.path).hex(), item.mode, content) for item, content in pairs)
+    files = [item for item, _content in pairs if not stat.S_ISDIR(item.status.st_mode)]
+    size = sum(item.status.st_size for item in files if stat.S_ISREG(item.status.st_mode))
+    return Code(hashlib.sha256(json.dumps(rows).encode()).hexdigest(), len(files), size)
+
+
+@contextlib.contextmanager
+def _readable(src: str) -> t.Iterator[None]:
+    if not os.path.isdir(src):
+        raise ValueError(f"{src} is not a folder.")
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"The files in {src} cannot be packed: {error}.") from error
+
+
+def _walk(src: str, exclude: t.Sequence[str]) -> t.Iterator[_Item]:
+    """All that is not ignored. ``exclude`` beats the files .gitignore, and deeper ones beat those above."""
+    last = rules_of([*exclude, *ALWAYS_IGNORED])
+    return _below(src, "", (), last)
+
+
+def _below(folder: str, base: str, rules: tuple[Rule, ...], last: tuple[Rule, ...]) -> t.Iterator[_Item]:
+    rules += rules_of(_lines_of(os.path.join(folder, ".gitignore")), base)
+    for name in sorted(os.listdir(folder)):
+        place, path = os.path.join(folder, name), base + name
+        status = os.lstat(place)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if is_ignored(path, is_folder, (*rules, *last)):
+            continue
+        if is_folder:
+            content = list(_below(place, f"{path}/", rules, last))
+            yield from content or [_Item(path, place, status)]
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            yield _Item(path, place, status)
+
+
+def _lines_of(place: str) -> list[str]:
+    try:
+        with open(place, **_ENCODING) as file:
+            return list(file)
+    except (FileNotFoundError, IsADirectoryError):
+        return []
+
+
+def _digest_of(item: _Item) -> str:
+    if stat.S_ISLNK(item.status.st_mode):
+        return os.readlink(item.place).encode(errors="surrogateescape").hex()
+    return "" if stat.S_ISDIR(item.status.st_mode) else digest_of_file(item.place)
+
+
+class _Digesting:
+    """A file whose content is digested as it is read."""
+
+    def __init__(self, file: t.BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """As a file does."""
+        block = self._file.read(size)
+        self.digest.update(block)
+        return block
+
+
+def _add(tar: tarfile.TarFile, item: _Item) -> str:
+    """Write an item, and return the digest of what was written."""
+    member = tar.gettarinfo(item.place, item.path)
+    if member.type == tarfile.LNKTYPE:  # the second name of a file is a file of its own
+        member.type, member.size = tarfile.REGTYPE, os.lstat(item.place).st_size
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = item.mode & 0o777
+    if not member.isreg():
+        tar.addfile(member)
+        return _digest_of(item)
+    with open(item.place, "rb") as file:
+        reader = _Digesting(file)
+        tar.addfile(member, t.cast(t.BinaryIO, reader))
+    return reader.digest.hexdigest()
+
+
+# On the machine
+
+
+def digest_at(folder: str) -> str:
+    """The digest of the code that a run's folder has; empty if it has none."""
+    try:
+        return os.readlink(os.path.join(folder, WORK))[len(_CODE) :]
+    except OSError:
+        return ""
+
+
+def unpack(archive: str, sha256: str, digest: str, folder: str) -> None:
+    """Put the code of an archive into a run's folder, all at once. Raises ValueError if the archive was damaged."""
+    if digest_of_file(archive) != sha256:
+        raise ValueError("The code was damaged on its way to the machine. Run the task again.")
+    new = tempfile.mkdtemp(prefix=NEW, dir=folder)
+    try:
+        with tarfile.open(archive, **_ENCODING) as tar:
+            for member in tar:
+                _extract(tar, member, new)
+    except OSError:  # a full disk gets back what this has taken
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    place_code(new, digest, folder)
+
+
+def place_code(new: str, digest: str, folder: str) -> None:
+    """Make a complete folder the code of the run, by renaming a link: a kill leaves the old code, or the new one."""
+    name = f"{_CODE}{digest}"
+    if digest_at(folder) != digest:
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)  # of an attempt that was killed
+        os.rename(new, os.path.join(folder, name))
+        link = os.path.join(folder, f"{NEW}link")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
+        os.symlink(name, link)
+        os.replace(link, os.path.join(folder, WORK))
+    for other in os.listdir(folder):
+        if other.startswith((_CODE, NEW)) and other != name:
+            shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> None:
+    """Write a member of an archive of ours. Raises ValueError if its name leads out of the folder."""
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        raise ValueError("The archive has a name that leads out of its folder.")
+    place = os.path.join(folder, member.name)
+    os.makedirs(place if member.isdir() else os.path.dirname(place), exist_ok=True)
+    if member.issym():
+        os.symlink(member.linkname, place)
+    source = tar.extractfile(member) if member.isreg() else None
+    if source is not None:
+        with source, open(place, "xb") as file:
+            shutil.copyfileobj(source, file, _BLOCK)
+        os.chmod(place, member.mode)
+        os.utime(place, (member.mtime, member.mtime))

@@ -1,0 +1,248 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watches a job on a machine: starts its command once, notes how it ended, and ends it when its time is over.
+
+``run_job`` copies this file to the machine and starts it there: ``job_watcher.py FOLDER HOW``. So it needs nothing
+but Python's own library, and nothing of the connection that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+
+GRACE = 30.0  # seconds between TERM and KILL
+RESERVE = 96 * 2**20  # bytes kept free for the modules that read the results of a job that has filled the disk
+FULL = 2**20  # bytes; a disk with less room is full
+_END_SIZE = 4096  # bytes
+_PAUSE = 0.2  # seconds between two looks
+_SUBREAPER = 36  # of prctl(2)
+
+
+class Ended(t.NamedTuple):
+    """How a command ended."""
+
+    status: int | None  # of waitpid(2); None if it could not be ended
+    in_time: bool
+    left: list[str]  # the names of processes that it had left running, and that were ended
+
+
+def watch(folder: str, how: str) -> None:
+    """Run what the run's folder asks for, unless another watcher has begun it."""
+    state = os.path.join(folder, "state")
+    try:
+        environment = _take(os.path.join(state, "env"))
+    except FileNotFoundError:
+        return
+    note(os.path.join(state, "pid"), {**process(os.getpid()), "how": how, "began_at": time.time()})
+    job = read(os.path.join(state, "job.json")) or {}
+    with _room_for_end(state, os.path.join(folder, "parts", "reserve")) as end:
+        try:
+            end.update(_run(folder, job, environment))
+        except OSError as error:
+            end.update(phase="job", error=f"The command could not be started: {error.strerror}.")
+
+
+def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dict[str, t.Any]:
+    """Set up and run the command. How the last of both ended."""
+    limit = time.monotonic() + (job["time"] or float("inf"))
+    with open(os.path.join(folder, "log.txt"), "ab", buffering=0, opener=_private) as log:
+        if job["setup"] and not job["is_set_up"]:
+            ended = _command("setup", job["setup"], folder, environment, log, limit)
+            if ended.status != 0 or not ended.in_time:
+                return _end("setup", ended)
+            note(os.path.join(folder, "setup.json"), {"digest": job["setup_digest"]})
+        _adopt_orphans()
+        return _end("job", _command("job", job["command"], folder, environment, log, limit))
+
+
+def _command(phase: str, text: str, folder: str, environment: dict[str, str], log: t.Any, limit: float) -> Ended:
+    shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+    # `run_command` would wait for its end.
+    child = subprocess.Popen(  # pylint: disable=ansible-bad-function
+        [shell, "-c", text],
+        cwd=os.path.join(folder, "work"),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    with contextlib.suppress(OSError):
+        note(os.path.join(folder, "state", "phase.json"), {"phase": phase, **process(child.pid)})
+    statuses: dict[int, int] = {}
+    while child.pid not in statuses and time.monotonic() < limit:
+        time.sleep(_PAUSE)
+        _reap(statuses)
+    in_time = child.pid in statuses
+    left = [] if phase == "setup" and in_time else _end_all(statuses)
+    return Ended(statuses.get(child.pid), in_time, left if in_time else [])
+
+
+def _end_all(statuses: dict[int, int]) -> list[str]:
+    """End all processes below this one, first with TERM; their names. What sleeps in the kernel is left alone."""
+    names: dict[int, str] = {}
+    began = time.monotonic()
+    while (rest := descendants(os.getpid())) and time.monotonic() - began < 2 * GRACE:
+        is_late = time.monotonic() - began >= GRACE
+        for pid in rest:
+            if is_late or pid not in names:
+                names.setdefault(pid, rest[pid])
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    os.kill(pid, signal.SIGKILL if is_late else signal.SIGTERM)
+        time.sleep(_PAUSE)
+        _reap(statuses)
+    return list(names.values())
+
+
+def _end(phase: str, ended: Ended) -> dict[str, t.Any]:
+    """How a command ended, as ``end.json`` has it."""
+    status = ended.status
+    killed = status is not None and os.WIFSIGNALED(status)
+    exited = status is not None and os.WIFEXITED(status)
+    return {
+        "phase": phase,
+        "exit_code": os.WEXITSTATUS(status) if status is not None and exited else None,
+        "signal": os.WTERMSIG(status) if status is not None and killed else None,
+        "in_time": ended.in_time,
+        "left": ended.left[:5],
+    }
+
+
+def _reap(statuses: dict[int, int]) -> None:
+    """Note how children have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            statuses[pid] = status
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what the job leaves behind, so that it is found and ended."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def _room_for_end(state: str, reserve: str) -> t.Iterator[dict[str, t.Any]]:
+    """Write how it ended, be the disk full: the room for that is taken at the beginning, and some for who reads it."""
+    end: dict[str, t.Any] = {}
+    place = os.path.join(state, "end.new")
+    with open(place, "wb", buffering=0) as file:
+        file.write(b" " * _END_SIZE)
+        os.fsync(file.fileno())
+    with contextlib.suppress(OSError):
+        _allocate(reserve)
+    try:
+        yield end
+    finally:
+        end.update(ended_at=time.time(), disk_full=free(state) < FULL)
+        with contextlib.suppress(OSError):
+            os.unlink(reserve)
+        with open(place, "r+b", buffering=0) as file:
+            file.write(json.dumps(end).encode()[:_END_SIZE])
+            os.fsync(file.fileno())
+        os.replace(place, os.path.join(state, "end.json"))
+
+
+def _allocate(reserve: str) -> None:
+    size = min(RESERVE, free(os.path.dirname(reserve)) // 10)
+    with open(reserve, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+# What those who read the state need as well
+
+
+def free(folder: str) -> int:
+    """The bytes that may still be written there."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def read(path: str) -> dict[str, t.Any] | None:
+    """A small file of the state; None if there is none, or it is no JSON."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content: dict[str, t.Any] = json.load(file)
+            return content
+    except (OSError, ValueError):
+        return None
+
+
+def note(path: str, content: dict[str, t.Any]) -> None:
+    """Write a small file of the state by a rename, so that who reads it finds the old one or the new one."""
+    with open(f"{path}.new", "w", encoding="utf-8", opener=_private) as file:
+        json.dump(content, file)
+    os.replace(f"{path}.new", path)
+
+
+def process(pid: int) -> dict[str, t.Any]:
+    """What tells a process from all others, also from one of another boot that has its number."""
+    content = _stat(pid)
+    return {"pid": pid, "start": content[1][19] if content else "", "boot": boot()}
+
+
+def lives(identity: dict[str, t.Any] | None) -> bool:
+    """Whether this process still runs."""
+    content = _stat(identity["pid"]) if identity else None
+    if identity is None or content is None or content[1][0] == "Z":
+        return False
+    return bool(identity["start"] == content[1][19] and identity["boot"] == boot())
+
+
+def boot() -> str:
+    """The id of this boot; empty if the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes below this one that still run, with their names."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    table = {number: content for number in pids if (content := _stat(number))}
+    below = {pid}
+    while True:
+        more = {child for child, (_name, fields) in table.items() if int(fields[1]) in below} - below
+        if not more:
+            return {child: table[child][0] for child in below - {pid} if table[child][1][0] != "Z"}
+        below |= more
+
+
+def _stat(pid: int) -> tuple[str, list[str]] | None:
+    """A process's name, and the fields of proc(5) from its state on; None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            head, _bracket, tail = file.read().rpartition(")")
+    except OSError:
+        return None
+    return head.partition("(")[2], tail.split()
+
+
+def _take(path: str) -> dict[str, str]:
+    """The job's variables; one watcher alone gets them. Raises FileNotFoundError if another one has."""
+    with open(path, encoding="utf-8") as file:
+        os.unlink(path)
+        content: dict[str, str] = json.load(file)
+        return content
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+if __name__ == "__main__":
+    watch(sys.argv[1], sys.argv[2])

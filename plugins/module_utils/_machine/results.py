@@ -1,0 +1,230 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The results of a run on its machine: which files there are, and parts of them that a controller fetches.
+
+A list comes first, as a file of its own. The controller asks for parts by the numbers of its entries, so a part is
+nothing but their bytes, one after the other, and has no names that could lead anywhere. Knows no Ansible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import gzip
+import json
+import os
+import stat
+import typing as t
+
+from . import code_files, job, job_watcher
+from .job_state import NONE, OVER
+
+LIST, PART, NOTE = "list.gz", "part.gz", "last.json"
+FILE, LOG, LINK, FOLDER = "file", "log", "link", "folder"
+_BLOCK = 2**20  # bytes
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+Entry = dict[str, t.Any]
+Wanted = t.Sequence[tuple[int, int, int]]  # the number of an entry, an offset and a length in bytes
+
+
+def check_pattern(pattern: str) -> str:
+    """A path or pattern of results. Raises ValueError with a sentence if it leads out of the work folder."""
+    if not pattern or os.path.isabs(pattern) or ".." in pattern.split("/") or "\0" in pattern:
+        raise ValueError(f"paths: {pattern!r} must be a path or pattern below the run's folder, without '..'.")
+    return pattern
+
+
+def step(name: str, patterns: t.Sequence[str], asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What the action plugin asks for: the list, or the next part of it. Raises ValueError with a sentence."""
+    if "into" not in asked:
+        raise ValueError("run_results is an action: it begins on the controller, as a task.")
+    folder, into = job.folder_of(name), str(asked["into"])
+    if "list" in asked:
+        return pack(folder, str(asked["list"]), asked["wanted"], into)
+    return list_files(folder, patterns, into)
+
+
+def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t.Any]:
+    """Write the list of all results and the log, for a controller to fetch. Raises ValueError if there is no run."""
+    state = job.state_of(folder).state
+    if state == NONE:
+        raise ValueError("There is no run of this name on the machine.")
+    _forget(folder)
+    content = listed(folder, patterns)
+    content["over"] = state in OVER
+    if content["over"]:  # its watcher may have been killed, and have left this
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, "parts", "reserve"))
+    place = os.path.join(folder, "parts", LIST)
+    with gzip.open(f"{place}.new", "wt", encoding="ascii") as file:
+        json.dump(content, file)
+    os.replace(f"{place}.new", place)
+    return _handed_over(folder, place, into, LIST)
+
+
+def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any]:
+    """Write a part with these ranges of the list's entries; ``unusable`` has why one of them is not good.
+
+    ``full`` is true if the disk has no room for it. Raises ValueError if the list is not the one the controller has.
+    """
+    place = os.path.join(folder, "parts", LIST)
+    if not os.path.exists(place) or code_files.digest_of_file(place) != sha256:
+        raise ValueError("The list of results has changed meanwhile. Run the task again.")
+    with gzip.open(place, "rt", encoding="ascii") as file:
+        entries = json.load(file)["entries"]
+    part = os.path.join(folder, "parts", PART)
+    unusable: dict[str, str] = {}
+    try:
+        with gzip.open(part, "wb", compresslevel=1) as stream:
+            for number, offset, length in wanted:
+                reason = _copy(folder, entries[number], offset, length, stream)
+                if reason:
+                    unusable[str(number)] = reason
+        return {**_handed_over(folder, part, into, PART), "unusable": unusable, "full": False}
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _forget(folder)
+        return {"full": True}
+
+
+def _handed_over(folder: str, place: str, into: str, name: str) -> dict[str, t.Any]:
+    """Where the user who is connected may read a file: where it is, or, as a copy of that user's, in ``into``."""
+    owner = os.stat(into)
+    digest, size = code_files.digest_of_file(place), os.stat(place).st_size
+    if owner.st_uid != os.geteuid():
+        _forget(folder, but=place)
+        copy = os.path.join(into, name)
+        job_watcher.note(os.path.join(folder, "parts", NOTE), {"copy": copy})
+        with open(place, "rb") as source, open(copy, "wb", opener=_private) as target:
+            for block in iter(lambda: source.read(_BLOCK), b""):
+                target.write(block)
+            os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
+        place = copy
+    return {"path": place, "sha256": digest, "bytes": size}
+
+
+def _forget(folder: str, but: str = "") -> None:
+    """Remove the last part, and what was copied of it."""
+    copied = job_watcher.read(os.path.join(folder, "parts", NOTE)) or {}
+    for place in {os.path.join(folder, "parts", PART), copied.get("copy") or ""} - {but, ""}:
+        with contextlib.suppress(OSError):
+            os.unlink(place)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+# Which files there are
+
+
+def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
+    """The entries of all results, patterns without a file, and what cannot be fetched, with a reason."""
+    work = os.path.join(os.path.realpath(os.path.join(folder, code_files.WORK)), "")
+    entries: dict[str, Entry] = {}
+    missing, incomplete = [], []
+    for pattern in map(check_pattern, patterns):
+        places = glob.glob(os.path.join(glob.escape(work), pattern), recursive=True)
+        missing += [] if places else [pattern]
+        for place in sorted(places):
+            path = os.path.relpath(place, work)
+            # A link that is named itself is followed: "out" may be on a large disk.
+            start = os.path.realpath(place) if os.path.exists(place) else place
+            entries.update((entry["path"], entry) for entry in _below("" if path == "." else path, start, work))
+    entries.pop("", None)  # the work folder itself, if it is empty
+    incomplete = [{"path": path, "reason": entry["reason"]} for path, entry in entries.items() if "reason" in entry]
+    good = [entry for _path, entry in sorted(entries.items()) if "reason" not in entry]
+    log = _entry("log.txt", os.path.join(folder, "log.txt"), work)
+    if log and log["kind"] == FILE:
+        good.insert(0, {**log, "kind": LOG, "identity": log["identity"].rpartition(".")[2]})
+    return {"entries": good, "missing": missing, "incomplete": incomplete}
+
+
+def _below(path: str, place: str, work: str) -> t.Iterator[Entry]:
+    """The entries of a file, or of all that is below a folder."""
+    entry = _entry(path, place, work)
+    if entry is None:
+        return
+    names: list[str] = []
+    if entry["kind"] == FOLDER:
+        try:
+            names = sorted(os.listdir(place))
+        except OSError as error:
+            entry["reason"] = str(error.strerror)
+    for name in names:
+        yield from _below(os.path.join(path, name), os.path.join(place, name), work)
+    if not names:
+        yield entry
+
+
+def _entry(path: str, place: str, work: str) -> Entry | None:
+    """What a controller needs to know of a file; None for sockets, devices and what is gone meanwhile."""
+    try:
+        status = os.lstat(place)
+        target = os.readlink(place) if stat.S_ISLNK(status.st_mode) else ""
+    except OSError:
+        return None
+    kind = {stat.S_IFREG: FILE, stat.S_IFLNK: LINK, stat.S_IFDIR: FOLDER}.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None
+    # One that names a place in the work folder by its full path means the same at home.
+    if target.startswith(work):
+        target = os.path.relpath(target, os.path.dirname(place))
+    entry = {"kind": kind, "path": path, "place": place, "mode": stat.S_IMODE(status.st_mode), "target": target}
+    size = status.st_size if kind == FILE else 0
+    return {**entry, "size": size, "mtime_ns": status.st_mtime_ns, "identity": _identity(status)}
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_size}.{status.st_mtime_ns}.{status.st_ino}"
+
+
+def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.GzipFile) -> str:
+    """Write a range of a file, filled up with zeros if it is shorter; why it is not good, empty if it is."""
+    written = 0
+    try:
+        file = os.open(entry["place"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        _fill(stream, length)
+        return str(error.strerror)
+    try:
+        reason = _changed(file, entry)
+        while written < length and not reason:
+            block, reason = _read(file, min(_BLOCK, length - written), offset + written)
+            stream.write(block)
+            written += len(block)
+        return reason or _changed(file, entry)
+    finally:
+        os.close(file)
+        _fill(stream, length - written)
+
+
+def _read(file: int, length: int, offset: int) -> tuple[bytes, str]:
+    """A block, or why there is none."""
+    try:
+        block = os.pread(file, length, offset)
+    except OSError as error:
+        return b"", str(error.strerror)
+    return block, "" if block else "it became shorter while it was read"
+
+
+def _changed(file: int, entry: Entry) -> str:
+    """Why a file is not the one of the list. A log only grows."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no plain file any more"
+    if entry["kind"] == LOG:
+        is_same = _identity(status).endswith(f".{entry['identity']}") and status.st_size >= entry["size"]
+    else:
+        is_same = _identity(status) == entry["identity"]
+    return "" if is_same else "it changed while it was fetched"
+
+
+def _fill(stream: gzip.GzipFile, length: int) -> None:
+    while length > 0:
+        stream.write(bytes(min(_BLOCK, length)))
+        length -= _BLOCK

@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_files
+short_description: Brings the code of a run to its machine
+version_added: 1.0.0
+description:
+  - Packs a folder of the controller once, copies it over the connection, checks it, and puts it into the run's folder,
+    all at once. If the machine already has exactly this code, nothing is copied.
+  - It leaves out what C(.gitignore) files leave out, C(.git), and the registry's files. Links stay links, and of a
+    file's mode only counts whether it may be executed.
+  - It refuses to replace code while a command of the run runs.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - The name of the run. It has letters, digits, C(.), C(_) and C(-).
+    type: str
+    required: true
+  src:
+    description:
+      - The folder on the controller.
+    type: path
+    required: true
+  exclude:
+    description:
+      - What else to leave out, as patterns of C(.gitignore).
+    type: list
+    elements: str
+    default: []
+  step:
+    description:
+      - Internal - what the action plugin asks of the machine.
+    type: dict
+notes:
+  - On the machine the code is in C(/var/lib/compute_index/run/NAME/work), without root in
+    C(~/.compute_index/run/NAME/work).
+  - With C(become) to a user other than root, Ansible must be able to share files with that user.
+seealso:
+  - module: compute_index.supply.run_job
+"""
+
+EXAMPLES = r"""
+- name: Bring my code to the machine
+  compute_index.supply.run_files:
+    name: train
+    src: "{{ playbook_dir }}/training"
+    exclude: ["*.ckpt", /data/]
+  register: code
+"""
+
+RETURN = r"""
+digest:
+  description: The SHA-256 of the sorted list of all paths, modes and contents.
+  returned: success
+  type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed
+files:
+  description: The number of files.
+  returned: success
+  type: int
+  sample: 42
+bytes:
+  description: Their size in bytes, before they are packed.
+  returned: success
+  type: int
+  sample: 183500
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job
+
+
+def main() -> None:
+    """Do on the machine what the action plugin asks for."""
+    module = AnsibleModule(argument_spec=_spec.RUN_FILES, supports_check_mode=True)
+    try:
+        has = job.take_code(module.params["name"], module.params["step"] or {}, module.check_mode)
+    except (ValueError, OSError, code_files.TarError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, has=has)
+
+
+if __name__ == "__main__":
+    main()

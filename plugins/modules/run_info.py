@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_info
+short_description: Tells how the runs on a machine stand
+version_added: 1.0.0
+description:
+  - Reads the state of one run or of all, and the newest lines of their logs. Of a long log only the end is read.
+  - A run has succeeded only if exit code 0 is on record.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - The name of a run. Without it all runs are read.
+    type: str
+  lines:
+    description:
+      - How many lines of each log to return, at most V(1000).
+    type: int
+    default: 20
+seealso:
+  - module: compute_index.supply.run_job
+"""
+
+EXAMPLES = r"""
+- name: Wait until the training is over
+  compute_index.supply.run_info:
+    name: train
+  register: run
+  until: run.state is defined and run.state not in ['setting_up', 'running']
+  retries: 1000
+  delay: 30
+"""
+
+RETURN = r"""
+runs:
+  description: The run, or all runs.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the run.
+      type: str
+      sample: train
+    state:
+      description:
+        - V(none), V(setting_up), V(running), V(succeeded), V(failed) or V(interrupted).
+      type: str
+      sample: running
+    reason:
+      description:
+        - A word for programs, often empty.
+        - V(time) - the time was over. V(gone) - the processes are gone, without a known exit code. V(rebooted) - the
+          machine was restarted. V(setup) - the setup failed. V(start) - the command could not be started. V(disk) - the
+          disk is full.
+        - V(left) - it succeeded, and what it had left running was ended. V(unwatched) - it runs, but no exit code will
+          be known. V(not_started) - it has not begun.
+      type: str
+    msg:
+      description: The same as a sentence.
+      type: str
+      sample: The command runs.
+    digest:
+      description: The digest of the job.
+      type: str
+    exit_code:
+      description: The exit code, V(null) if there is none.
+      type: int
+      sample: 0
+    signal:
+      description: The number of the signal that ended it, V(null) for none.
+      type: int
+    began_at:
+      description: When it began, in UTC (ISO 8601).
+      type: str
+      sample: "2026-11-27T03:00:00Z"
+    ended_at:
+      description: When it ended, in UTC. V(null) if it runs, or that is unknown.
+      type: str
+    log:
+      description: The newest lines of its output, without control characters.
+      type: list
+      elements: str
+    log_bytes:
+      description: The size of the whole log in bytes.
+      type: int
+      sample: 104857
+    disk_free_bytes:
+      description: How much room its disk has.
+      type: int
+      sample: 1000000000
+state:
+  description: With O(name), this and all other fields of the run are also here.
+  returned: with O(name)
+  type: str
+  sample: running
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import job
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=_spec.RUN_INFO, supports_check_mode=True)
+    try:
+        result = job.report(module.params["name"], module.params["lines"])
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

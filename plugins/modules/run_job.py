@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_job
+short_description: Starts the command of a run on a machine, once
+version_added: 1.0.0
+description:
+  - Starts a command that goes on without any connection, in the folder that M(compute_index.supply.run_files) has
+    filled. M(compute_index.supply.run_info) says how it stands.
+  - The same O(digest) under the same O(name) is started once, whatever happens in between. While another one runs, the
+    task fails.
+  - The run is over when its command ends. What that leaves running is ended.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details: With O(again=true) a command that is over starts again.
+options:
+  name:
+    description:
+      - The name of the run. It has letters, digits, C(.), C(_) and C(-).
+    type: str
+    required: true
+  command:
+    description:
+      - The command, for C(/bin/bash -c), or C(/bin/sh -c) where there is no bash.
+    type: str
+    required: true
+  setup:
+    description:
+      - A command that runs before. Once it has succeeded, it is left out until it or the code changes.
+    type: str
+    default: ''
+  env:
+    description:
+      - Variables for both. On the machine only a file that the connected user can read has them, until the run begins.
+    type: dict
+    default: {}
+  digest:
+    description:
+      - What tells this job from others, such as a digest of code and command.
+    type: str
+    required: true
+  time:
+    description:
+      - How long setup and command may take, in seconds. Then they get C(TERM), and 30 seconds later C(KILL). V(0) is no
+        limit.
+    type: float
+    default: 0
+  again:
+    description:
+      - Start it again if it is over. One that runs goes on.
+    type: bool
+    default: false
+notes:
+  - With root and systemd, the run is the unit C(compute-index-run-NAME). Users with lingering have their own such unit.
+    Otherwise it is a process of its own session.
+  - The output goes to C(log.txt) in the run's folder. Python does not buffer it (C(PYTHONUNBUFFERED)).
+seealso:
+  - module: compute_index.supply.run_info
+  - module: compute_index.supply.run_results
+"""
+
+EXAMPLES = r"""
+- name: Start the training
+  compute_index.supply.run_job:
+    name: train
+    setup: pip install -r requirements.txt
+    command: python train.py
+    env:
+      WANDB_API_KEY: "{{ lookup('ansible.builtin.env', 'WANDB_API_KEY') }}"
+    digest: "{{ (code.digest ~ 'python train.py') | hash('sha256') }}"
+    time: 36000
+"""
+
+RETURN = r"""
+state:
+  description: The state of the run, as of M(compute_index.supply.run_info). In check mode that of before.
+  returned: success
+  type: str
+  sample: running
+how:
+  description: V(systemd) or V(fork) if the task has started it, otherwise empty.
+  returned: success
+  type: str
+  sample: systemd
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import job
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=_spec.RUN_JOB, supports_check_mode=True)
+    # Nothing of it is in the result. Otherwise Ansible would hide each "1" in it because of a variable with that value.
+    env = module.params.pop("env")
+    module.no_log_values.clear()
+    try:
+        result = job.start_once(module.params, env, module.check_mode)
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    for warning in result.pop("notices"):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_results
+short_description: Brings the results of a run home
+version_added: 1.0.0
+description:
+  - Fetches files of the run's folder and its log, in parts. Each part is packed on the machine, fetched over the
+    connection, checked by its SHA-256, and removed. A transfer that was interrupted goes on where it was.
+  - Files appear below O(dest) by a rename once they are complete. Nothing is written outside O(dest).
+  - A link stays a link if it leads to a place within the results; otherwise it counts as incomplete. A link that is
+    itself one of O(paths) is followed. Sockets and devices are left out.
+author:
+  - Contributors to the compute_index.supply collection (@compute-index)
+extends_documentation_fragment:
+  - compute_index.supply.api.attributes
+attributes:
+  check_mode:
+    support: none
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - The name of the run.
+    type: str
+    required: true
+  paths:
+    description:
+      - Files, folders, or patterns of them (also C(**)), relative to the folder that the command runs in.
+    type: list
+    elements: str
+    default: []
+  dest:
+    description:
+      - The folder on the controller. It gets C(files/), C(log.txt) and C(.manifest.json).
+    type: path
+    required: true
+  part_size:
+    description:
+      - How many bytes a part may have before it is packed. If the machine's disk has no room, parts are smaller.
+    type: int
+    default: 64000000
+  step:
+    description:
+      - Internal - what the action plugin asks of the machine.
+    type: dict
+notes:
+  - If it is interrupted, or the machine does not answer, the task fails; run it again.
+  - C(become) works for root.
+seealso:
+  - module: compute_index.supply.run_info
+"""
+
+EXAMPLES = r"""
+- name: Bring the results home
+  compute_index.supply.run_results:
+    name: train
+    paths: [out, "*.json"]
+    dest: "{{ playbook_dir }}/runs/train"
+  register: results
+
+- name: Stop if something is missing
+  ansible.builtin.assert:
+    that: results.complete
+    fail_msg: "{{ results.msg }}"
+"""
+
+RETURN = r"""
+complete:
+  description: Whether the run is over, and all of its results and its log are here.
+  returned: always
+  type: bool
+  sample: true
+files:
+  description: How many files are here.
+  returned: always
+  type: int
+  sample: 20000
+bytes:
+  description: The size of all results and the log in bytes.
+  returned: always
+  type: int
+  sample: 2147483648
+missing:
+  description: Those of O(paths) that no file has. They are not incomplete.
+  returned: always
+  type: list
+  elements: str
+incomplete:
+  description: What changed while it was fetched, or could not be read or written.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The path, empty for the whole run.
+      type: str
+      sample: out/model.bin
+    reason:
+      description: Why it is not here.
+      type: str
+      sample: it changed while it was fetched
+log_complete:
+  description: Whether the log is here as it was when the run was over.
+  returned: always
+  type: bool
+  sample: true
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
+
+
+def main() -> None:
+    """Do on the machine what the action plugin asks for."""
+    module = AnsibleModule(argument_spec=_spec.RUN_RESULTS)
+    try:
+        answer = results.step(module.params["name"], module.params["paths"], module.params["step"] or {})
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The results of a run on their way home: which parts are still to come, and what becomes of one that has arrived.
+
+Nothing is written outside the folder of the results. A file appears by a rename once it is complete; until then it
+grows in the folder ``.partial``. The manifest notes after each part how much of each file has arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import stat
+import typing as t
+
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import note, read
+
+MANIFEST, PARTIAL, FILES, LOG = ".manifest.json", ".partial", "files", "log.txt"
+MOST_FILES = 5000  # in a part
+_BLOCK = 2**20  # bytes
+_OUT = "it is a link that leads out of the results"
+_NO_PATH = "its name leads out of the results"
+
+Entry = dict[str, t.Any]
+Stream = t.Union[t.IO[bytes], gzip.GzipFile]
+
+
+class Home:
+    """The folder of a run's results. ``listing``: what `results.listed` has said."""
+
+    def __init__(self, dest: str, listing: t.Mapping[str, t.Any]) -> None:
+        self._dest = dest
+        self.entries: list[Entry] = listing["entries"]
+        self.missing: list[str] = listing["missing"]
+        self.incomplete: list[dict[str, str]] = list(listing["incomplete"])
+        self._over: bool = listing["over"]
+        if not self._over:
+            self.incomplete.append({"path": "", "reason": "the run is not over"})
+        self.changed = False
+        os.makedirs(os.path.join(dest, PARTIAL), exist_ok=True)
+        self._files: dict[str, dict[str, t.Any]] = (read(os.path.join(dest, MANIFEST)) or {}).get("files", {})
+        self._done = {number: self._arrived(entry) for number, entry in enumerate(self.entries)}
+        self._failed: set[int] = set()
+        for number, entry in enumerate(self.entries):
+            if entry["kind"] in (results.LINK, results.FOLDER) or _leads_out(entry["path"]):
+                self._place(number, entry)
+
+    # What is still to come
+
+    @property
+    def bytes_left(self) -> int:
+        """How many bytes are still to be fetched."""
+        left = (entry["size"] - self._done[number] for number, entry in enumerate(self.entries))
+        return sum(size for number, size in enumerate(left) if number not in self._failed)
+
+    @property
+    def size(self) -> int:
+        """How many bytes the results have."""
+        return sum(int(entry["size"]) for entry in self.entries)
+
+    @property
+    def files(self) -> int:
+        """How many files of the results are here."""
+        kinds = (results.FILE, results.LINK)
+        here = (number for number, entry in enumerate(self.entries) if entry["kind"] in kinds)
+        return sum(number not in self._failed and self._is_here(number) for number in here)
+
+    @property
+    def log_complete(self) -> bool:
+        """Whether the log is here as it was when the run was over."""
+        logs = [number for number, entry in enumerate(self.entries) if entry["kind"] == results.LOG]
+        return self._over and all(self._is_here(number) and number not in self._failed for number in logs)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all results of a run that is over are here."""
+        return self.log_complete and not self.incomplete
+
+    def next_part(self, size: int) -> list[tuple[int, int, int]]:
+        """The number of an entry, an offset and a length for all that comes next, at most so many bytes."""
+        part, room = list[tuple[int, int, int]](), size
+        for number, entry in enumerate(self.entries):
+            left = entry["size"] - self._done[number]
+            if number in self._failed or self._is_here(number):
+                continue
+            if not room or len(part) == MOST_FILES or (part and room < left <= size):
+                break
+            length = min(left, room)
+            part.append((number, self._done[number], length))
+            room -= length
+        return part
+
+    def _is_here(self, number: int) -> bool:
+        return bool(self._files.get(_key(self.entries[number]), {}).get("here"))
+
+    def _arrived(self, entry: Entry) -> int:
+        """How many bytes have arrived by the manifest and the disk; what is noted of another file is forgotten."""
+        noted = self._files.get(_key(entry))
+        size = _size(self._target(entry)) if noted and noted["here"] else _size(self._partial(entry))
+        is_same = noted is not None and noted["identity"] == entry["identity"]
+        if noted is None or not is_same or size is None or size < noted["done"] or noted["done"] > entry["size"]:
+            self._files.pop(_key(entry), None)
+            return 0
+        noted["here"] = noted["here"] and noted["done"] == entry["size"]
+        return int(noted["done"])
+
+    # What has arrived
+
+    def receive(self, path: str, part: t.Iterable[tuple[int, int, int]], unusable: t.Mapping[str, str]) -> None:
+        """Write what a part has, and note it. Raises OSError if the disk is full."""
+        with gzip.open(path, "rb") as stream:
+            for number, offset, length in part:
+                if str(number) in unusable:
+                    _skip(stream, length)
+                    self._fail(number, unusable[str(number)])
+                else:
+                    self._write(number, offset, length, stream)
+        self.changed = True
+        self.save()
+
+    def save(self) -> None:
+        """Write the manifest."""
+        note(os.path.join(self._dest, MANIFEST), {"version": 1, "files": self._files})
+
+    def finish(self) -> None:
+        """After the last part: what is complete is on the disk, whatever happens to this computer."""
+        if not any(not entry["here"] for entry in self._files.values()):
+            shutil.rmtree(os.path.join(self._dest, PARTIAL), ignore_errors=True)
+        self.save()
+        if self.changed:
+            os.sync()
+
+    def _write(self, number: int, offset: int, length: int, stream: Stream) -> None:
+        entry = self.entries[number]
+        partial = self._partial(entry)
+        with open(partial, "r+b" if offset else "wb", opener=_plain) as file:
+            file.seek(offset)
+            _pour(stream, file, length)
+            file.truncate(offset + length)
+        self._done[number] = offset + length
+        self._files[_key(entry)] = {"identity": entry["identity"], "done": offset + length, "here": False}
+        if offset + length == entry["size"]:
+            self._place(number, entry)
+
+    def _place(self, number: int, entry: Entry) -> None:
+        """Put what is complete where it belongs; what cannot be there is incomplete."""
+        if _leads_out(entry["path"]):
+            return self._fail(number, _NO_PATH)
+        if entry["kind"] == results.LINK and _link_leads_out(entry["path"], entry["target"]):
+            return self._fail(number, _OUT)
+        try:
+            self.changed = self._put(entry) or self.changed
+        except OSError as error:
+            if error.errno in results.NO_ROOM:
+                raise
+            return self._fail(number, str(error.strerror))
+        noted = {"identity": entry["identity"], "done": entry["size"], "here": True}
+        self._files[_key(entry)] = noted
+        return None
+
+    def _put(self, entry: Entry) -> bool:
+        """Make a file, link or folder; whether that changes anything."""
+        target, partial = self._target(entry), self._partial(entry)
+        if entry["kind"] == results.LOG:
+            return True  # it grows in its place
+        _make_folders(self._dest, os.path.relpath(os.path.dirname(target), self._dest))
+        if entry["kind"] == results.FOLDER:
+            return _make_folders(self._dest, os.path.relpath(target, self._dest))
+        if entry["kind"] == results.LINK:
+            if os.path.islink(target) and os.readlink(target) == entry["target"]:
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+            os.symlink(entry["target"], partial)
+        else:
+            os.chmod(partial, entry["mode"] & 0o777 | 0o600)
+            os.utime(partial, ns=(entry["mtime_ns"], entry["mtime_ns"]))
+        os.replace(partial, target)
+        return True
+
+    def _fail(self, number: int, reason: str) -> None:
+        entry = self.entries[number]
+        self._failed.add(number)
+        self.incomplete.append({"path": entry["path"], "reason": reason})
+        self._files.pop(_key(entry), None)
+
+    def _target(self, entry: Entry) -> str:
+        parts = (LOG,) if entry["kind"] == results.LOG else (FILES, entry["path"])
+        return os.path.join(self._dest, *parts)
+
+    def _partial(self, entry: Entry) -> str:
+        """Where it grows, by a name of its own, since a path may have any length. The log grows in its place."""
+        name = hashlib.sha256(os.fsencode(entry["path"])).hexdigest()
+        is_log = entry["kind"] == results.LOG
+        return self._target(entry) if is_log else os.path.join(self._dest, PARTIAL, name)
+
+
+def _key(entry: Entry) -> str:
+    """What the manifest calls an entry: its path below the folder of the results."""
+    return LOG if entry["kind"] == results.LOG else f"{FILES}/{entry['path']}"
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path of the machine's list is none of a file below a folder."""
+    return "\0" in path or any(name in ("", ".", "..") for name in path.split("/"))
+
+
+def _link_leads_out(path: str, target: str) -> bool:
+    """Whether a link's target is outside the results. It may go up only at its beginning, so no other link misleads."""
+    names = [name for name in target.split("/") if name not in ("", ".")]
+    up = next((number for number, name in enumerate(names) if name != ".."), len(names))
+    return not target or target.startswith("/") or ".." in names[up:] or up > path.count("/")
+
+
+def _make_folders(dest: str, path: str) -> bool:
+    """Make the folders of a path below ``dest``, in place of what is none. Whether any was made."""
+    made, place = False, dest
+    for name in path.split(os.sep):
+        place = os.path.join(place, name)
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.lstat(place).st_mode):
+                os.unlink(place)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(place)
+            made = True
+    return made
+
+
+def _size(path: str) -> int | None:
+    """The size of a plain file; None if there is none. Links and folders have none that counts."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _pour(stream: Stream, file: t.IO[bytes], length: int) -> None:
+    """Write so many bytes; a block of zeros is left out, so that a file with holes keeps them."""
+    while length > 0:
+        block = stream.read(min(_BLOCK, length))
+        if not block:
+            raise ValueError("A part of the results is shorter than it should be.")
+        if block.count(0) == len(block):
+            file.seek(len(block), os.SEEK_CUR)
+        else:
+            file.write(block)
+        length -= len(block)
+
+
+def _skip(stream: Stream, length: int) -> None:
+    while length > 0:
+        length -= len(stream.read(min(_BLOCK, length))) or length
