@@ -65,8 +65,8 @@ options:
     type: bool
     default: false
 notes:
-  - With root and systemd, the run is the unit C(compute-index-run-NAME). Users with lingering have their own such unit.
-    Otherwise it is a process of its own session.
+  - With root and systemd, the run is the unit C(compute-index-run-NAME-TIME). Users with lingering have such a unit of
+    their own. Otherwise it is a process with a session of its own.
   - The output goes to C(log.txt) in the run's folder. Python does not buffer it (C(PYTHONUNBUFFERED)).
 seealso:
   - module: compute_index.supply.run_info

@@ -191,14 +191,15 @@ def place_code(new: str, digest: str, folder: str) -> None:
     if digest_at(folder) != digest:
         shutil.rmtree(os.path.join(folder, name), ignore_errors=True)  # of an attempt that was killed
         os.rename(new, os.path.join(folder, name))
-        link = os.path.join(folder, f"{NEW}link")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(link)
+        link = os.path.join(folder, f"{NEW}{os.getpid()}-link")
         os.symlink(name, link)
         os.replace(link, os.path.join(folder, WORK))
     for other in os.listdir(folder):
         if other.startswith((_CODE, NEW)) and other != name:
-            shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
+            place = os.path.join(folder, other)
+            if os.path.islink(place):
+                os.unlink(place)
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> None:

@@ -97,17 +97,17 @@ def state_of(folder: str) -> State:
 
 def _notes(folder: str) -> Notes:
     state = os.path.join(folder, "state")
-    job, watcher, phase, end = (
-        job_watcher.read(os.path.join(state, name)) for name in ("job.json", "pid", "phase.json", "end.json")
-    )
+    job, watcher, phase = (job_watcher.read(os.path.join(state, name)) for name in ("job.json", "pid", "phase.json"))
+    watcher_lives, command_lives = job_watcher.lives(watcher), job_watcher.lives(phase)
     return Notes(
         job,
         watcher,
         phase,
-        end,
+        # Read last: what ends at this moment has noted it, or counts as running.
+        job_watcher.read(os.path.join(state, "end.json")),
         is_begun=not os.path.exists(os.path.join(state, "env")) or watcher is not None,
-        watcher_lives=job_watcher.lives(watcher),
-        command_lives=job_watcher.lives(phase),
+        watcher_lives=watcher_lives,
+        command_lives=command_lives,
         boot=job_watcher.boot(),
         disk_full=job is not None and job_watcher.free(folder) < job_watcher.FULL,
         age=time.time() - os.stat(state).st_mtime if job is not None else 0.0,
@@ -182,13 +182,18 @@ def take_code(name: str, step: t.Mapping[str, t.Any], check_mode: bool) -> bool:
     folder, digest = folder_of(name), str(step["digest"])
     if code_files.digest_at(folder) == digest:
         return True
+    if "archive" not in step or check_mode:
+        _check_is_still(folder)
+        return False
+    with held(folder):
+        _check_is_still(folder)
+        code_files.unpack(str(step["archive"]), str(step["sha256"]), digest, folder)
+    return True
+
+
+def _check_is_still(folder: str) -> None:
     if state_of(folder).state in RUNS:
-        raise ValueError(f"A command of the run {name} still runs on the machine, with other code.")
-    if "archive" in step and not check_mode:
-        with held(folder):
-            code_files.unpack(str(step["archive"]), str(step["sha256"]), digest, folder)
-        return True
-    return False
+        raise ValueError(f"A command of the run {os.path.basename(folder)} still runs on the machine, with other code.")
 
 
 def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -222,8 +227,7 @@ def start(folder: str, job: Job, variables: t.Mapping[str, str]) -> str:
     notes = _notes(folder)
     if not notes.is_begun and not _withdrawn(folder):
         return _begun(folder) or "fork"  # what an earlier call has launched has begun at this moment
-    _make_state(folder, job)
-    job_watcher.note(os.path.join(folder, "state", "env"), dict(variables))
+    _make_state(folder, job, variables)
     for how, words in _ways(os.path.basename(folder)):
         if _launch([*words, sys.executable, "-I", os.path.join(folder, "watch.py"), folder, how]) and _begun(folder):
             return how
@@ -259,7 +263,7 @@ def _lingers() -> bool:
     return os.path.exists(os.path.join("/var/lib/systemd/linger", pwd.getpwuid(os.geteuid()).pw_name))
 
 
-def _make_state(folder: str, job: Job) -> None:
+def _make_state(folder: str, job: Job, variables: t.Mapping[str, str]) -> None:
     """Note what is to run, in place of what has run."""
     state, new, old = (os.path.join(folder, name) for name in ("state", "state.new", "state.old"))
     for place in (new, old):
@@ -271,6 +275,7 @@ def _make_state(folder: str, job: Job) -> None:
     os.mkdir(new, 0o700)
     asked = {**asdict(job), "setup_digest": setup, "is_set_up": is_set_up}
     job_watcher.note(os.path.join(new, "job.json"), asked)
+    job_watcher.note(os.path.join(new, "env"), dict(variables))
     with open(os.path.join(folder, "watch.py"), "w", encoding="utf-8") as file:
         file.write(inspect.getsource(job_watcher))
     with contextlib.suppress(FileNotFoundError):
@@ -305,7 +310,7 @@ def _ways(name: str) -> t.Iterator[tuple[str, list[str]]]:
         properties = ["KillMode=control-group", "OOMPolicy=continue"]
         properties += ["LimitMEMLOCK=infinity", "TasksMax=infinity"] if is_root else []
         user = [] if is_root else ["--user"]
-        options = [*user, "--quiet", "--collect", f"--unit=compute-index-run-{name}"]
+        options = [*user, "--quiet", "--collect", f"--unit=compute-index-run-{name}-{int(time.time())}"]
         yield "systemd", ["systemd-run", *options, *(f"--property={text}" for text in properties)]
     yield "fork", []
 

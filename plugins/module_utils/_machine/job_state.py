@@ -84,7 +84,7 @@ def _ended(end: t.Mapping[str, t.Any]) -> State:
     if not end.get("in_time", True):
         return State(INTERRUPTED, "time", f"The time of the run was over, so its {of} was ended.", code, number)
     if code == 0 and of == "command":
-        return _succeeded(end.get("left") or [])
+        return _succeeded(end)
     how = f"was ended by {_name(number)}" if number is not None else f"failed with exit code {code}"
     full = ", and the disk is full" if end.get("disk_full") else ""
     reason = "disk" if full else "setup" if of == "setup" else ""
@@ -92,11 +92,15 @@ def _ended(end: t.Mapping[str, t.Any]) -> State:
     return State(state, reason, f"The {of} {how}{full}.", code, number)
 
 
-def _succeeded(left: t.Sequence[str]) -> State:
-    if not left:
-        return State(SUCCEEDED, msg="The command succeeded.", exit_code=0)
-    ended = f"The command succeeded; processes that it had left running were ended: {', '.join(left)}."
-    return State(SUCCEEDED, "left", ended, 0)
+def _succeeded(end: t.Mapping[str, t.Any]) -> State:
+    left = ", ".join(end.get("left") or [])
+    if end.get("disk_full"):
+        return State(
+            SUCCEEDED, "disk", "The command succeeded, but the disk is full, so its results may be incomplete.", 0
+        )
+    if left:
+        return State(SUCCEEDED, "left", f"The command succeeded. What it had left running was ended: {left}.", 0)
+    return State(SUCCEEDED, msg="The command succeeded.", exit_code=0)
 
 
 def _lost(notes: Notes) -> State:

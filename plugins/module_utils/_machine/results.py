@@ -140,7 +140,8 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
     good = [entry for _path, entry in sorted(entries.items()) if "reason" not in entry]
     log = _entry("log.txt", os.path.join(folder, "log.txt"), work)
     if log and log["kind"] == FILE:
-        good.insert(0, {**log, "kind": LOG, "identity": log["identity"].rpartition(".")[2]})
+        began = (job_watcher.read(os.path.join(folder, "state", "pid")) or {}).get("began_at")
+        good.insert(0, {**log, "kind": LOG, "identity": f"{began}.{log['identity'].rpartition('.')[2]}"})
     return {"entries": good, "missing": missing, "incomplete": incomplete}
 
 
@@ -218,7 +219,7 @@ def _changed(file: int, entry: Entry) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "it is no plain file any more"
     if entry["kind"] == LOG:
-        is_same = _identity(status).endswith(f".{entry['identity']}") and status.st_size >= entry["size"]
+        is_same = entry["identity"].endswith(f".{status.st_ino}") and status.st_size >= entry["size"]
     else:
         is_same = _identity(status) == entry["identity"]
     return "" if is_same else "it changed while it was fetched"
