@@ -1,0 +1,499 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results on their way home: real files, parts that are killed before each line, and lists that cannot be trusted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.compute_index.supply.plugins.action import run_results
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, job_watcher, results
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _progress, _results_home
+
+from kills import kills
+
+Result = dict[str, Any]
+ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(reboot)", "a\\b", "x" * 250]
+MB = 10**6
+
+
+class Connection:
+    """A connection to this computer; ``fails`` is called before each transfer."""
+
+    transport = "local"
+    _shell = SimpleNamespace(tmpdir="given")
+
+    def __init__(self) -> None:
+        self.fetched: list[int] = []
+        self.fails: Callable[[], None] = lambda: None
+
+    def fetch_file(self, source: str, target: str) -> None:
+        self.fails()
+        self.fetched.append(os.path.getsize(source))
+        shutil.copyfile(source, target)
+
+
+class Action(run_results.ActionModule):  # type: ignore[misc]
+    """The action with its module in the same process."""
+
+    into = ""
+    asked: list[dict[str, Any]]
+
+    def _make_tmp_path(self, remote_user: str | None = None) -> str:
+        return self.into
+
+    def _execute_module(self, module_args: Any = None, task_vars: Any = None, **_more: Any) -> Result:
+        arguments = json.loads(json.dumps(module_args))
+        self.asked.append(arguments["step"])
+        try:
+            return results.step(arguments["name"], arguments["paths"], arguments["step"])
+        except (ValueError, OSError) as error:
+            return {"failed": True, "msg": str(error)}
+
+
+class Site:
+    """A machine with a run that is over, and a folder for its results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run, self.dest = folder / "runs" / "train", folder / "home" / "train"
+        self.work, self.state = self.run / "work", self.run / "state"
+        self.files, self.into = self.dest / "files", folder / "tmp"
+        for place in (self.work, self.state, self.run / "parts", self.into):
+            place.mkdir(parents=True)
+        (self.run / "log.txt").write_text("the log\n")
+        job_watcher.note(str(self.state / "job.json"), {"digest": "1"})
+        job_watcher.note(str(self.state / "pid"), {**job_watcher.process(1), "start": "?", "began_at": 1})
+        self.over()
+        self.connection, self.asked = Connection(), list[dict[str, Any]]()
+
+    def over(self, over: bool = True) -> None:
+        end = {"phase": "job", "exit_code": 0, "in_time": True, "ended_at": 2}
+        job_watcher.note(str(self.state / "end.json"), end if over else {})
+        if not over:
+            (self.state / "end.json").unlink()
+            job_watcher.note(str(self.state / "pid"), {**job_watcher.process(os.getpid()), "began_at": 1})
+
+    def write(self, path: str, content: bytes | int = b"content") -> Path:
+        """Write a result; a number stands for so many random bytes."""
+        file = self.work / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(random.Random(0).randbytes(content) if isinstance(content, int) else content)
+        return file
+
+    def fetch(self, *paths: str, name: str = "train", part_size: int = 64 * MB) -> Result:
+        """What the action does."""
+        arguments = {"name": name, "paths": list(paths), "dest": str(self.dest), "part_size": part_size}
+        task = SimpleNamespace(args=arguments, check_mode=False, async_val=0, delegate_to=None, action="run_results")
+        action = Action(task, self.connection, SimpleNamespace(), None, None, None)
+        action.into, action.asked = str(self.into), self.asked
+        result: Result = action.run(None, {"inventory_hostname": "gpu-1"})
+        assert not (self.dest / ".partial").exists() or not result["complete"]
+        return result
+
+    def is_home(self, path: str = "out") -> bool:
+        """Whether a folder of the machine is here exactly as it is there."""
+        command = ["diff", "-r", "--no-dereference", str(self.work / path), str(self.files / path)]
+        return subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setenv(job.PLACE, str(tmp_path / "runs"))
+    monkeypatch.setattr(_progress.display, "display", lambda *_words: None)
+    monkeypatch.setattr(run_results, "PAUSE", 0)
+    monkeypatch.setattr(run_results, "LEAST_PART", 1000)
+    return Site(tmp_path)
+
+
+# What comes home
+
+
+def test_all_comes_home_once(site: Site) -> None:
+    for number, name in enumerate(ODD):
+        site.write(f"out/{name}/{name}", name.encode(errors="surrogateescape") * number)
+    site.write("out/program").chmod(0o4755)
+    site.write("metrics.json")
+    site.write("other")
+    (site.work / "out" / "empty" / "deep").mkdir(parents=True)
+    (site.work / "out" / "latest").symlink_to("program")
+    (site.work / "out" / "full path").symlink_to(f"{os.path.realpath(site.work)}/out/program")
+    os.mkfifo(site.work / "out" / "pipe")
+    result = site.fetch("out", "*.json", "nix", "no/*")
+    assert result == {
+        **{"changed": True, "complete": True, "log_complete": True, "missing": ["nix", "no/*"], "incomplete": []},
+        **{"files": len(ODD) + 4, "bytes": result["bytes"]},
+        "msg": f"{len(ODD) + 4} files and the log are in {site.dest}; nothing is missing.",
+    }
+    os.unlink(site.work / "out" / "pipe")
+    assert os.readlink(site.files / "out" / "full path") == "program"
+    (site.work / "out" / "full path").unlink()
+    (site.work / "out" / "full path").symlink_to("program")
+    assert site.is_home()
+    assert (site.dest / "log.txt").read_text() == "the log\n"
+    assert sorted(os.listdir(site.dest)) == [".manifest.json", "files", "log.txt"]
+    assert sorted(os.listdir(site.files)) == ["metrics.json", "out"]
+    program = os.stat(site.files / "out" / "program")
+    assert (stat.S_IMODE(program.st_mode), program.st_mtime_ns) == (
+        0o755,
+        (site.work / "out/program").stat().st_mtime_ns,
+    )
+    site.connection.fetched.clear()
+    assert site.fetch("out", "*.json", "nix", "no/*") == {**result, "changed": False}
+    assert len(site.connection.fetched) == 1, "the list alone"
+
+
+@pytest.mark.parametrize("pattern", ["/etc", "../x", "a/../../b", "", "a\0b"])
+def test_no_path_leads_out_of_the_run(site: Site, pattern: str) -> None:
+    result = site.fetch(pattern)
+    assert result["failed"] and "must be a path or pattern below the run's folder" in result["msg"]
+    assert not site.dest.exists() and not site.asked
+
+
+def test_twenty_thousand_small_files_come_in_a_few_parts(site: Site) -> None:
+    for number in range(20_000):
+        site.write(f"out/{number % 100}/{number}", b"%d" % number)
+    result = site.fetch("out")
+    assert (result["complete"], result["files"]) == (True, 20_000)
+    assert len(site.connection.fetched) == 1 + 5
+    assert (site.files / "out/99/19999").read_bytes() == b"19999"
+    assert not site.fetch("out")["changed"]
+
+
+def test_a_large_file_comes_by_ranges_and_keeps_its_holes(site: Site) -> None:
+    file = site.write("out/model.bin", 3 * MB)
+    os.truncate(file, 200 * MB)
+    site.write("out/small")
+    assert site.fetch("out")["complete"]
+    assert len(site.connection.fetched) == 1 + 4
+    assert max(site.connection.fetched) < 5 * MB
+    assert site.is_home()
+    assert os.stat(site.files / "out/model.bin").st_blocks * 512 < 20 * MB
+
+
+def test_parts_are_no_larger_than_asked(site: Site) -> None:
+    for number, size in enumerate((700, 5000, 300, 0, 1000, 1001, 10)):
+        site.write(f"out/{number}", size)
+    assert site.fetch("out", part_size=1000)["complete"]
+    sizes = [sum(length for _number, _offset, length in step["wanted"]) for step in site.asked if "list" in step]
+    assert max(sizes) == 1000 and sum(sizes) == 8011 + len("the log\n")
+    assert site.is_home()
+
+
+def test_a_named_link_is_followed(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "large disk" / "deep").mkdir(parents=True)
+    (tmp_path / "large disk" / "deep" / "model").write_text("large")
+    (site.work / "out").symlink_to(tmp_path / "large disk")
+    (site.work / "self").symlink_to(".")
+    result = site.fetch("out", "self/*.nix")
+    assert result["complete"]
+    assert (site.files / "out" / "deep" / "model").read_text() == "large"
+
+
+@pytest.mark.parametrize(
+    ("target", "good"),
+    [
+        *((target, True) for target in ("a", "deep/x", "./a", "../out/a", "nix", "../../out", "..")),
+        *((target, False) for target in ("/etc/passwd", "../../../x", "../../..", "a/../../../..", "deep/../a")),
+    ],
+)
+def test_a_link_stays_only_if_it_leads_nowhere_else(site: Site, target: str, good: bool) -> None:
+    site.write("top/out/a")
+    (site.work / "top/out/link").symlink_to(target)
+    result = site.fetch("top")
+    assert result["complete"] is good
+    assert os.path.islink(site.files / "top/out/link") is good
+    assert good or result["incomplete"] == [
+        {"path": "top/out/link", "reason": "it is a link that leads out of the results"}
+    ]
+    assert (site.files / "top/out/a").read_text() == "content"
+
+
+def test_a_named_link_to_nothing_is_not_lost(site: Site) -> None:
+    (site.work / "out").symlink_to("/no/such/disk")
+    result = site.fetch("out")
+    assert not result["complete"] and result["incomplete"][0]["path"] == "out"
+
+
+# What is not complete
+
+
+def test_of_a_run_that_goes_on_nothing_is_complete_and_the_log_grows(site: Site) -> None:
+    site.over(False)
+    site.write("out/a")
+    result = site.fetch("out")
+    assert (result["complete"], result["log_complete"], result["files"]) == (False, False, 1)
+    assert result["incomplete"] == [{"path": "", "reason": "the run is not over"}]
+    assert "but they are incomplete: the run is not over." in result["msg"]
+    with open(site.run / "log.txt", "a") as log:
+        log.write("more\n")
+    site.over()
+    site.asked.clear()
+    # A watcher's own note of its begin names the log, and that was another here.
+    job_watcher.note(str(site.state / "pid"), {**job_watcher.process(1), "start": "?", "began_at": 1})
+    assert site.fetch("out")["complete"]
+    assert (site.dest / "log.txt").read_text() == "the log\nmore\n"
+    assert [step["wanted"] for step in site.asked if "list" in step] == [[[0, 8, 5]]]
+
+
+def test_the_log_of_another_start_takes_the_place_of_the_first(site: Site) -> None:
+    site.fetch()
+    (site.run / "log.txt").write_text("other log that is longer\n")
+    job_watcher.note(str(site.state / "pid"), {**job_watcher.process(1), "start": "?", "began_at": 7})
+    assert site.fetch()["complete"]
+    assert (site.dest / "log.txt").read_text() == "other log that is longer\n"
+
+
+@pytest.mark.parametrize("change", ["grow", "shrink", "replace", "touch", "remove", "folder"])
+def test_a_file_that_changes_while_it_is_fetched_is_not_complete(site: Site, change: str) -> None:
+    site.write("out/a", 2500)
+    file = site.write("out/b", 2500)
+    site.write("out/c", 2500)
+    transfers = iter(range(100))
+
+    def act() -> None:
+        if next(transfers) == 4:  # in the midst of b
+            if change in ("remove", "folder", "replace"):
+                file.unlink()
+            if change == "folder":
+                file.mkdir()
+            if change == "replace":
+                site.write("out/b", 2500)
+            if change == "touch":
+                os.utime(file, (1, 1))
+            if change in ("grow", "shrink"):
+                os.truncate(file, {"grow": 4000, "shrink": 10}[change])
+
+    site.connection.fails = act
+    result = site.fetch("out", part_size=1000)
+    assert (result["complete"], result["files"], result["log_complete"]) == (False, 2, True)
+    assert [item["path"] for item in result["incomplete"]] == ["out/b"]
+    assert not (site.files / "out/b").exists()
+    site.connection.fails = lambda: None
+    if change == "folder":
+        file.rmdir()
+        site.write("out/b")
+    elif change == "remove":
+        assert site.fetch("out")["complete"]
+        return
+    assert site.fetch("out", part_size=1000)["complete"]
+    assert site.is_home()
+
+
+def test_what_cannot_be_read_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write("out/a")
+    site.write("out/secret")
+    site.write("out/locked/b")
+    listdir, opened = os.listdir, os.open
+
+    def refuse(path: Any, *more: Any, **options: Any) -> Any:
+        if str(path).endswith(("out/secret", "out/locked")):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more, **options) if more else listdir(path)
+
+    monkeypatch.setattr(results.os, "listdir", refuse)
+    monkeypatch.setattr(results.os, "open", refuse)
+    result = site.fetch("out")
+    assert not result["complete"] and (site.files / "out/a").exists()
+    assert sorted((item["path"], item["reason"]) for item in result["incomplete"]) == [
+        *(("out/locked", "Permission denied"), ("out/secret", "Permission denied")),
+    ]
+
+
+def test_a_run_that_is_not_there_is_a_failure(site: Site) -> None:
+    result = site.fetch("out", name="other")
+    assert result["failed"] and "There is no run of this name on the machine" in result["msg"]
+    assert not site.dest.exists()
+
+
+# What breaks
+
+
+def test_a_connection_that_fails_is_tried_again_and_then_resumed(site: Site) -> None:
+    site.write("out/a", 10_000)
+    failures = iter([False, True, False, False, True, True, True])
+
+    def act() -> None:
+        if next(failures, False):
+            raise AnsibleConnectionFailure("Connection reset by peer")
+
+    site.connection.fails = act
+    result = site.fetch("out", part_size=3000)
+    assert result["failed"] and not result["complete"] and not (site.files / "out").exists()
+    assert "Connection reset by peer. What has arrived is kept; run the task again to go on." in result["msg"]
+    site.asked.clear()
+    assert site.fetch("out", part_size=3000)["complete"]
+    first = next(step["wanted"][0] for step in site.asked if "list" in step)
+    assert first[1] > 0, "it goes on in the midst of the file"
+    assert site.is_home()
+
+
+def test_a_damaged_part_is_fetched_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write("out/a", 5000)
+    fetch, transfers = site.connection.fetch_file, iter(range(100))
+
+    def damage(source: str, target: str) -> None:
+        fetch(source, target)
+        if next(transfers) in (0, 2, 3):
+            os.truncate(target, os.path.getsize(target) - 1)
+
+    monkeypatch.setattr(site.connection, "fetch_file", damage)
+    assert site.fetch("out")["complete"]
+    assert site.is_home() and len(site.connection.fetched) == 2 + 3
+
+
+def test_a_kill_before_any_line_leaves_only_complete_files_and_the_next_run_goes_on(site: Site) -> None:
+    contents = {
+        f"out/{name}": site.write(f"out/{name}", size).read_bytes() for name, size in [("a", 2500), ("b/c", 900)]
+    }
+    (site.work / "out/link").symlink_to("a")
+    modules = [run_results, _results_home, results]
+    for number in kills(modules, lambda: site.fetch("out", part_size=1000)):
+        for path, content in contents.items():
+            file = site.files / path
+            assert not file.exists() or file.read_bytes() == content, number
+        manifest = site.dest / ".manifest.json"
+        assert not manifest.exists() or json.loads(manifest.read_text())
+        # Each third time from the beginning, else from where the last one was killed.
+        if number % 3 == 0:
+            assert site.fetch("out", part_size=1000)["complete"], number
+            assert site.is_home() and (site.dest / "log.txt").read_text() == "the log\n"
+            shutil.rmtree(site.dest)
+    assert site.is_home()
+
+
+@pytest.fixture
+def small(site: Site) -> Iterator[Callable[[Path, str], None]]:
+    """``small(folder, size)`` puts a disk of this size into a folder."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "small", str(folder)], check=False).returncode:
+            pytest.skip("this computer lets no test mount")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_of_the_machine_makes_parts_smaller(site: Site, small: Callable[[Path, str], None]) -> None:
+    site.write("out/a", MB)
+    small(site.run / "parts", "600k")
+    assert site.fetch("out")["complete"]
+    assert site.is_home()
+
+
+def test_a_machine_without_any_room_is_said(site: Site, small: Callable[[Path, str], None]) -> None:
+    site.write("out/a", MB)
+    small(site.run / "parts", "100k")
+    filler = site.run / "parts" / "filler"
+    result = {}
+
+    def fill() -> None:
+        size = os.statvfs(filler.parent).f_bavail * 4096
+        filler.write_bytes(bytes(size))
+
+    site.connection.fails = fill
+    result = site.fetch("out")
+    assert result["failed"] and "no room for any part of the results. Remove a file there." in result["msg"]
+
+
+def test_no_room_at_home_is_said_before_anything_is_fetched(site: Site, small: Callable[[Path, str], None]) -> None:
+    site.write("out/a", MB)
+    small(site.dest, "500k")
+    result = site.fetch("out")
+    assert result["failed"] and "The results have 1 MB more" in result["msg"]
+    assert len(site.asked) == 1
+
+
+def test_a_disk_at_home_that_fills_up_keeps_what_has_arrived(
+    site: Site, small: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write("out/a", 300_000)
+    site.write("out/b", 900_000)
+    small(site.dest, "800k")
+    monkeypatch.setattr(run_results, "_check_room", lambda *_all: None)
+    result = site.fetch("out", part_size=400_000)
+    assert result["failed"] and "No space left on device" in result["msg"]
+    assert (site.files / "out/a").stat().st_size == 300_000
+    subprocess.run(["mount", "-o", "remount,size=4m", str(site.dest)], check=True)
+    assert site.fetch("out", part_size=400_000)["complete"]
+    assert site.is_home()
+
+
+# What must not be trusted
+
+
+def home(site: Site, *entries: dict[str, Any]) -> _results_home.Home:
+    usual = {"kind": "file", "size": 3, "mode": 0o644, "mtime_ns": 0, "identity": "1", "target": ""}
+    listing = {"entries": [{**usual, **entry} for entry in entries], "missing": [], "incomplete": [], "over": True}
+    return _results_home.Home(str(site.dest), listing)
+
+
+@pytest.mark.parametrize("path", ["/etc/x", "../x", "a/../../x", "", ".", "a//b", "a/", "a\0b", "./a"])
+@pytest.mark.parametrize("kind", ["file", "link", "folder"])
+def test_no_name_of_a_machine_leads_out(site: Site, path: str, kind: str) -> None:
+    here = home(site, {"path": path, "kind": kind, "target": "a"})
+    assert here.next_part(100) == [] and not here.complete
+    assert [item["reason"] for item in here.incomplete] == ["its name leads out of the results"]
+    assert not (site.dest.parent / "x").exists() and sorted(os.listdir(site.dest)) == [".partial"]
+
+
+def test_no_file_is_written_through_a_link(site: Site, tmp_path: Path) -> None:
+    """Neither through one of the list, nor through one that is there already."""
+    (site.files / "a").mkdir(parents=True)
+    (site.files / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "victim").write_text("old")
+    here = home(site, {"path": "a/up/victim"}, {"path": "b", "kind": "link", "target": "a"}, {"path": "b/victim"})
+    part = here.next_part(100)
+    with gzip.open(tmp_path / "part", "wb") as file:
+        file.write(b"newnew")
+    here.receive(str(tmp_path / "part"), part, {})
+    assert (tmp_path / "victim").read_text() == "old"
+    assert (site.files / "a/up/victim").read_text() == "new" and not (site.files / "a/up").is_symlink()
+    assert (site.files / "b/victim").read_text() == "new" and not (site.files / "b").is_symlink()
+
+
+def test_what_was_removed_at_home_is_fetched_again(site: Site) -> None:
+    site.write("out/a")
+    site.write("out/b")
+    site.fetch("out")
+    (site.files / "out/a").unlink()
+    (site.files / "out/b").write_bytes(b"")
+    assert site.fetch("out")["changed"] and site.is_home()
+
+
+def test_a_file_takes_the_place_of_a_folder_or_is_incomplete(site: Site) -> None:
+    site.write("out/a/b")
+    site.fetch("out")
+    shutil.rmtree(site.work / "out/a")
+    site.write("out/a")
+    result = site.fetch("out")
+    assert [item["path"] for item in result["incomplete"]] == ["out/a"]
+    assert (site.files / "out/a/b").exists()
+
+
+def test_a_part_for_another_user_is_a_copy_of_that_user(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With become: the connected user cannot read root's folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(site.into, 12345, 12345)
+    site.write("out/a", 5000)
+    places: list[tuple[str, int]] = []
+    site.connection.fails = lambda: places.extend((file.name, file.stat().st_uid) for file in site.into.iterdir())
+    assert site.fetch("out")["complete"] and site.is_home()
+    assert places == [("list.gz", 12345), ("part.gz", 12345)], "each is removed when the next is packed"
