@@ -117,6 +117,7 @@ RUN_JOB: Spec = {
     "env": {"type": "dict", "default": {}, "no_log": True},
     "digest": {"type": "str", "required": True},
     "time": {"type": "float", "default": 0},
+    "results": {"type": "list", "elements": "str", "default": []},
     "again": {"type": "bool", "default": False},
 }
 

@@ -76,6 +76,13 @@ runs:
       description: The same as a sentence.
       type: str
       sample: The command runs.
+    command:
+      description: The command.
+      type: str
+    results:
+      description: The paths of its results, as they were given when it was started.
+      type: list
+      elements: str
     digest:
       description: The digest of the job.
       type: str

@@ -59,6 +59,12 @@ options:
         limit.
     type: float
     default: 0
+  results:
+    description:
+      - Which paths of its folder are results. They are only noted, for M(compute_index.supply.run_info).
+    type: list
+    elements: str
+    default: []
   again:
     description:
       - Start it again if it is over. One that runs goes on.

@@ -167,6 +167,8 @@ class Machine:
             "USER": "root",
             "LOGNAME": "root",
             "SHELL": "/bin/sh",
+            # Root's usual folder is that of all machines of this computer.
+            "COMPUTE_INDEX_RUN_DIR": f"{self.home}/runs",
             MARK: self.resource_id,
             **({"PYTHONPATH": COMPILED[0]} if COMPILED else {}),
         }

@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils import _progr
 from kills import kills
 
 Result = dict[str, Any]
-ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(reboot)", "a\\b", "x" * 250]
+ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(false)", "a\\b", "x" * 250]
 MB = 10**6
 
 

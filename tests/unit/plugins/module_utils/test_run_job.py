@@ -47,7 +47,15 @@ class Runs:
 
     def start(self, command: str, digest: str = "1", check_mode: bool = False, **options: Any) -> Report:
         """What the module run_job does."""
-        params = {"name": "train", "command": command, "digest": digest, "setup": "", "time": 0, "again": False}
+        params = {
+            "name": "train",
+            "command": command,
+            "digest": digest,
+            "setup": "",
+            "time": 0,
+            "results": [],
+            "again": False,
+        }
         env = options.pop("env", {})
         return job.start_once({**params, **options}, env, check_mode)
 
@@ -449,7 +457,8 @@ def test_all_runs_are_listed(runs: Runs) -> None:
     assert job.report(None, 5) == {"runs": []}
     assert job.report("train", 5)["state"] == "none"
     assert not runs.folder.exists(), "who reads writes nothing"
-    runs.ended("echo out")
+    report = runs.ended("echo out", results=["out", "*.json"])
+    assert (report["command"], report["results"]) == ("echo out", ["out", "*.json"])
     (runs.folder / "other").mkdir()
     (runs.folder / ".hidden").mkdir()
     found = job.report(None, 5)["runs"]
