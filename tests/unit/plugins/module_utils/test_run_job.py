@@ -29,7 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_state import Notes
 
-from kills import kills
+from kills import ends_before, kills
 from limits import until
 
 SECRET = "kept-between-us-4711"
@@ -301,6 +301,35 @@ def test_a_watcher_that_is_killed_leaves_a_run_that_never_succeeds(runs: Runs) -
     assert (runs.work / "ran").exists()
     assert (report["state"], report["reason"], report["exit_code"]) == ("interrupted", "gone", None)
     assert runs.start("while [ ! -e go ]; do sleep 0.02; done; touch ran")["changed"] is False
+
+
+def test_a_watcher_that_is_killed_before_any_line_runs_the_command_at_most_once(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no run succeeds without its exit code on record: what was killed is over, or was never begun."""
+    lines = iter(range(1, 10_000))
+    killed: list[bool] = []
+
+    def launch(words: list[str]) -> bool:
+        killed.append(ends_before(next(lines), [job_watcher], lambda: job_watcher.watch(*words[-2:])))
+        return True
+
+    monkeypatch.setattr(job, "_launch", launch)
+    monkeypatch.setattr(job, "_STARTS_IN", 0.0)
+    monkeypatch.setattr(job_state, "SOON", 0.0)
+    monkeypatch.setattr(job_watcher, "_PAUSE", 0.01)
+    while not killed or killed[-1]:
+        place = runs.folder / f"ran-{len(killed)}"
+        begins = contextlib.suppress(ValueError)  # of a watcher that had not begun
+        with begins:
+            runs.start(f"echo ran >> {place}", digest=str(place))
+        report = until(lambda: now if (now := runs.info())["state"] not in job_state.RUNS else {})
+        ran = place.read_text() if place.exists() else ""
+        assert ran in ("", "ran\n")
+        assert (report["state"] == "succeeded") <= (report["exit_code"] == 0 and ran == "ran\n")
+        if report["state"] in OVER:
+            assert runs.start(f"echo ran >> {place}", digest=str(place))["changed"] is False
+    assert len(killed) > 50 and report["state"] == "succeeded"
 
 
 def test_another_process_with_its_number_is_not_the_job(runs: Runs) -> None:
