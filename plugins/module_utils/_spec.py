@@ -94,13 +94,6 @@ WAIT_FOR_BOOT: Spec = {
     "marked": {"type": "bool", "default": False},
 }
 
-
-def secrets(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
-    """The values that must not be shown. One of a letter or two would only garble every message."""
-    values = (str(params[name]) for name, option in spec.items() if option.get("no_log") and params.get(name))
-    return {value for value in values if len(value.strip()) > 2}
-
-
 # Of a run; ``step`` is what an action plugin asks of its own module.
 
 RUN_FILES: Spec = {

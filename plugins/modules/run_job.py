@@ -114,7 +114,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=_spec.RUN_JOB, supports_check_mode=True)
     # Nothing of it is in the result. Otherwise Ansible would hide each "1" in it because of a variable with that value.
     env = module.params.pop("env")
-    module.no_log_values.clear()
+    module.no_log_values = set()
     try:
         result = job.start_once(module.params, env, module.check_mode)
     except (ValueError, OSError) as error:
