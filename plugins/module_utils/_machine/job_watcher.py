@@ -183,7 +183,7 @@ def read(path: str) -> dict[str, t.Any] | None:
 def note(path: str, content: dict[str, t.Any]) -> None:
     """Write a small file of the state by a rename, so that who reads it finds the old one or the new one."""
     with open(f"{path}.new", "w", encoding="utf-8", opener=_private) as file:
-        json.dump(content, file)
+        file.write(json.dumps(content))  # `dump` takes five times as long
     os.replace(f"{path}.new", path)
 
 

@@ -60,7 +60,7 @@ def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t
             os.unlink(os.path.join(folder, "parts", "reserve"))
     place = os.path.join(folder, "parts", LIST)
     with gzip.open(f"{place}.new", "wt", encoding="ascii") as file:
-        json.dump(content, file)
+        file.write(json.dumps(content))
     os.replace(f"{place}.new", place)
     return _handed_over(folder, place, into, LIST)
 
