@@ -502,7 +502,7 @@ def check_upload(session: nox.Session, tarball: Path, env: dict[str, str | None]
     output = session.run("python", "-m", "galaxy_importer.main", str(tarball), env=env, silent=True, log=False)
     print(output)
     # ansible-lint takes the template in the name of an imported playbook for a file's name. Ansible does not. And on a
-    # busy machine it does not end within the 180 seconds that Galaxy gives it; the session lint runs it without a limit.
+    # busy machine it takes more than the 180 seconds that Galaxy gives; the session lint runs it without a limit.
     harmless = re.compile(r"Failed to find parts/\{\{ .* playbook\.$|Timeout on call to ansible-lint$")
     complaints = [line for line in output.splitlines() if line.startswith(("WARNING", "ERROR"))]
     if complaints := [line for line in complaints if not harmless.search(line)]:
