@@ -47,15 +47,16 @@ Place = tuple[str, int, int]
 
 
 class Tracer:
-    """Calls ``before`` before each line of ours that runs."""
+    """Calls ``before`` before each line of ours that runs, or of those files of ours whose paths have ``within``."""
 
-    def __init__(self, before: Callable[[Place], None]) -> None:
+    def __init__(self, before: Callable[[Place], None], within: str = OURS) -> None:
         self.before = before
+        self.within = within
         self.times: Counter[tuple[str, int]] = Counter()
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> Tracer | None:
         code = frame.f_code
-        if OURS not in code.co_filename or "ansible_collections" not in frame.f_globals.get("__name__", ""):
+        if self.within not in code.co_filename or "ansible_collections" not in frame.f_globals.get("__name__", ""):
             return None
         if event == "line":
             line = code.co_filename, frame.f_lineno
@@ -110,7 +111,7 @@ def killed(program: Callable[[], object], place: Place) -> bool:
     child = os.fork()
     if not child:
         try:
-            with Tracer(before):
+            with Tracer(before, within=place[0]):
                 program()
         finally:
             os._exit(0)
