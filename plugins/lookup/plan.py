@@ -53,12 +53,24 @@ _raw:
   elements: dict
 """
 
+import functools
 import typing as t
 
+from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import closing
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
+
+
+@functools.cache
+def _read_settings_of_lookups() -> None:
+    """Let Ansible read the documentation of the lookups with which a purchase is rendered, for their settings.
+
+    Its main process asks for the plan before it forks a worker for each host; else each of them would read it.
+    """
+    for name in ("ansible.builtin.file", "ansible.builtin.template", "compute_index.supply.user_data"):
+        lookup_loader.get(name, class_only=True)
 
 
 class LookupModule(LookupBase):
@@ -71,6 +83,8 @@ class LookupModule(LookupBase):
         if terms:
             return [end_round_of(variables or {}).for_tasks]
         planned = round_of(variables or {})
+        if planned.common.acquires:
+            _read_settings_of_lookups()
         if "unusable" in options:
             return [closing.unusable(planned.host, planned.for_tasks, options["unusable"])]
         if "text" in options:
