@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from conftest import Machine, MakeProject, Project
 from limits import HANGS, until
 from project import extra
@@ -129,23 +127,27 @@ def rented(rent: MakeProject, template: str) -> Site:
     return site
 
 
-@pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
-def test_reading_whether_a_machine_is_in_use_is_no_use(rent: MakeProject, template: str) -> None:
-    site = rented(rent, template)
-    seen = set()
+def check_that_reading_is_no_use(site: Site) -> None:
+    """Whoever only asks whether a machine is in use does not use it."""
+    moments = set()
     for pipelining in ("false", "true"):  # without it a module has a terminal
         found = ask(site.project, ANSIBLE_PIPELINING=pipelining)
         assert (found["state"], found["keep_until"], found["changed"]) == ("idle", None, False), found
         assert found["evidence"].startswith("8 GPUs at 0 %, no SSH connection, load 0.01, network "), found
         assert 0 < found["idle_seconds"] < 300
-        seen.add(found["since"][:16])
+        moments.add(found["since"][:16])
         # The connection that Ansible keeps is there.
         site.sample()
-    assert len(seen) <= 2, "it counts from the same moment, rounded to minutes"
+    assert len(moments) <= 2, "it counts from the same moment, rounded to minutes"
+
+
+def test_a_shell_script_installs_the_sampler_too(rent: MakeProject) -> None:
+    check_that_reading_is_no_use(rented(rent, "startup.sh.j2"))
 
 
 def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
     site = rented(rent, "cloud-config.yaml.j2")
+    check_that_reading_is_no_use(site)
     # Another connection is seen at once, and counts as use once it is older. Our own might be older, too.
     site.disconnect()
     site.run(f"systemctl stop supply-idle.timer supply-idle.service; {SOON}")
@@ -186,25 +188,16 @@ def test_a_sweep_ends_what_nobody_uses(rent: MakeProject) -> None:
     soon = {"provision_idle_after": "1s", "reap_before_end": "echo kept on $(hostname)"}
     said = site.run("supply-keep 6h", user="ml")
     assert said.startswith("This machine is idle since ") and "\nIt is kept until " in said, said
+    found = ask(site.project)
+    assert (found["state"], found["idle_seconds"]) == ("active", 0), found
+    assert found["keep_until"] > found["since"] and found["evidence"].startswith("supply-keep until ")
     sweep("active: supply-keep until ", **soon)
     site.run("supply-keep off", user="ml")
     site.run("systemctl stop supply-idle.timer supply-idle.service; mv /run/supply-idle/state.json /run/state.json")
+    found = ask(site.project)
+    assert (found["state"], found["since"], found["idle_seconds"]) == ("unknown", None, 0), found
     sweep("unknown: ", **soon)
     assert len(site.project.simulator.billed) == 1
     site.run("mv /run/state.json /run/supply-idle/state.json")
     sweep("gpu-1: it was idle: 8 GPUs at 0 %", **soon)
     assert site.project.simulator.billed == [] and site.project.registry("gpu-1") is None
-
-
-def test_a_user_keeps_a_machine_and_a_dead_sampler_ends_none(rent: MakeProject) -> None:
-    site = rented(rent, "cloud-config.yaml.j2")
-    said = site.run("supply-keep 6h", user="ml")
-    assert said.startswith("This machine is idle since ") and "\nIt is kept until " in said, said
-    found = ask(site.project)
-    assert (found["state"], found["idle_seconds"]) == ("active", 0), found
-    assert found["keep_until"] > found["since"] and found["evidence"].startswith("supply-keep until ")
-    site.run("supply-keep off", user="ml")
-    assert ask(site.project)["state"] == "idle"
-    site.run("systemctl stop supply-idle.timer supply-idle.service; rm /run/supply-idle/state.json")
-    found = ask(site.project)
-    assert (found["state"], found["since"], found["idle_seconds"]) == ("unknown", None, 0), found
