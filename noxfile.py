@@ -303,8 +303,8 @@ def add_tests(core: str) -> None:
         # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
         # of the modules take both ways everywhere.
         way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
-        # Runs that are killed at random; the newest has more of them, and `make nightly` ever new ones.
-        rounds = {"SUPPLY_TEST_ROUNDS": "1"} if PART and not newest else {}
+        # Runs that are killed at random; the newest has one more, and `make nightly` ever new ones.
+        rounds = {"SUPPLY_TEST_ROUNDS": "2" if newest else "1"} if PART else {}
         session.run(*command, env={**environment(), **way, **rounds})
 
 
