@@ -230,7 +230,6 @@ def test_no_offer_ends_the_workflow(make_controller: MakeController) -> None:
     assert controller.simulator.purchases == []
 
 
-@core
 def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController) -> None:
     """A job is launched twice while its purchase is under way, which shows nowhere; then a third one comes late."""
     controller = make_controller(procure_seconds=4, purchase_at="end")
@@ -250,7 +249,6 @@ def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController) ->
         assert "FAILED - RETRYING" not in jobs[2].output
 
 
-@core
 @pytest.mark.parametrize("shares", [True, False], ids=["registry", "by name"])
 def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeController, shares: bool) -> None:
     controller = make_controller()
@@ -373,7 +371,6 @@ def test_a_quote_says_how_long_there_is_to_approve_it(make_controller: MakeContr
     assert "Buy them" not in successful(controller.launch("GPU quote", ORDER)).text
 
 
-@core
 @pytest.mark.parametrize("key", ["another", "none"])
 def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeController, key: str) -> None:
     controller = make_controller()

@@ -37,7 +37,6 @@ def noted(controller: Controller) -> list[str]:
     )
 
 
-@pytest.mark.core
 def test_organizations_share_a_registry_and_no_machine(make_controller: MakeController) -> None:
     red, blue = make_controller("red", "blue")
     with postgresql.server() as url:
@@ -88,7 +87,6 @@ def test_organizations_without_a_registry_are_apart_by_the_names_of_machines(mak
     assert billed(red) == ["blue-gpu-1"]
 
 
-@pytest.mark.core
 def test_a_machine_ends_by_its_id_only_if_no_organization_owns_it(make_controller: MakeController) -> None:
     red, blue = make_controller("red", "blue")
     red.simulator.populate(1, gpu_price_per_hour=2.5)
