@@ -53,11 +53,14 @@ CORE_IMPORTS = (
 # Each play loads all of them, or the first ones.
 PLUGINS = ("become", "callback", "connection", "filter", "inventory", "shell", "strategy", "test", "vars")
 COLLECTION = "ansible_collections.compute_index.supply"
-# Variables that none of the first imports looks at, and those that ansible-core's do not look at, either.
-OTHERS = ("CLUSTER_", "COMPUTE_INDEX_", "PYTEST_", "SUPPLY_")
+# Variables that none of the first imports looks at, and those that ansible-core's do not look at, either: ours, and
+# those of ansible-runner, of an SSH agent, and of a shell in between.
+OTHERS = ("AWX_", "CLUSTER_", "COMPUTE_INDEX_", "ORIGINAL_STDOUT_CALLBACK", "PYTEST_", "RUNNER_", "SSH_", "SUPPLY_")
+OTHERS += ("OLDPWD", "PWD", "SHLVL", "_")
 HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
-# Variables that only matter in settings that each command reads anew, as long as no file has settings.
-RENEWED = ("ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR", "HOME")
+# Variables that only matter in settings, which each command reads anew.
+CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"
+RENEWED = ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR", CALLBACKS, "HOME")
 # So many of the forks that have imported ansible-core are kept.
 KEPT = 4
 # Seconds between two looks of Ansible's main process for a worker's result. Its own thousandth costs a tenth of a
@@ -113,6 +116,47 @@ class Program:
         self.connection.close()
 
 
+# What stands on PATH for a command, for programs that start it by its name: it hands over to the launcher of whoever
+# has put it there, and ends as the command does.
+STAND_IN = """\
+#!{python} -IS
+import json, os, socket, sys, tempfile
+
+ours, theirs = socket.socketpair()
+with theirs, tempfile.TemporaryFile() as request, socket.socket(socket.AF_UNIX) as door:
+    env = dict(os.environ)
+    request.write(json.dumps({{"words": [{command!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": env}}).encode())
+    request.flush()
+    door.connect({address!r})
+    socket.send_fds(door, [b"\\n"], [theirs.fileno(), 1, request.fileno()])
+ours.recv(4, socket.MSG_WAITALL)
+code = int.from_bytes(ours.recv(4, socket.MSG_WAITALL), "big", signed=True)
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+def stand_ins(folder: Path, commands: Sequence[Path]) -> None:
+    """Put what stands for these commands into a folder for PATH; it serves until this process ends."""
+    door = socket.socket(socket.AF_UNIX)
+    address = str(folder / "door")
+    door.bind(address)
+    door.listen()
+    for command in commands:
+        file = folder / command.name
+        file.write_text(STAND_IN.format(python=sys.executable, command=str(command), address=address))
+        file.chmod(0o755)
+
+    def answer() -> None:
+        while True:
+            connection, _address = door.accept()
+            with connection:
+                message, files, _flags, _from = socket.recv_fds(connection, 1, 3)
+                socket.send_fds(launcher(), [message], files)
+                close(*files)
+
+    threading.Thread(target=answer, daemon=True).start()
+
+
 # The exit code of a command's script.
 ENDED: list[int] = []
 RUNNING: list[socket.socket] = []
@@ -162,10 +206,8 @@ class Request:
         if "ANSIBLE_CONFIG" in self.env:
             files.append(Path(self.cwd, self.env["ANSIBLE_CONFIG"]))
         texts = [file.read_text() if file.is_file() else None for file in files]
-        has_file = any(text is not None for text in texts)
-        without = OTHERS if has_file else (*OTHERS, *RENEWED)
-        env = sorted(each for each in self.env.items() if not each[0].startswith(without))
-        return json.dumps([env, texts, self.cwd if has_file else None])
+        env = sorted(each for each in self.env.items() if not each[0].startswith((*OTHERS, *RENEWED)))
+        return json.dumps([env, texts])
 
 
 def serve(control: socket.socket, imported: bool | None = None) -> None:
@@ -216,7 +258,8 @@ def close(*files: socket.socket | int) -> None:
 def import_core(request: Request) -> bool:
     """Import ansible-core where the command is to run. Whether that was possible: if not, the program says why."""
     os.environ.clear()
-    os.environ.update(request.env)
+    # Other callbacks may look at their own command's variables when they are imported.
+    os.environ.update({name: value for name, value in request.env.items() if name != CALLBACKS})
     os.chdir(request.cwd)
     sys.path[0] = str(Path(request.words[0]).parent)
     try:
@@ -265,8 +308,12 @@ def load_plugins() -> None:
 def read_settings() -> None:
     """Let ansible-core read its settings again, as its import does; a temporary folder of its own is among them."""
     from ansible import constants
+    from ansible.config.manager import find_ini_config_file
     from ansible.plugins import loader
 
+    constants.config._config_file = find_ini_config_file()
+    if constants.config._config_file:
+        constants.config._parse_config_file()
     names = list(constants.config.get_configuration_definitions())
     paths = {id(getattr(constants, name)): name for name in names}
     for name in names:

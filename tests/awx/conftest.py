@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 import yaml
 
 import rules
-from launcher import Program
+from launcher import Program, stand_ins
 from limits import HANGS
 from project import MakeProject, Project, make_project, sockets, tool
 
@@ -91,8 +92,11 @@ class SyncFailed(Exception):
 class Controller:
     """As much of AWX as a job can see. Each job gets its own folder, and nothing of it is there for the next one."""
 
-    def __init__(self, project: Project, team: str = "") -> None:
-        """``team``: the project of an organization (awx_project), as the set-up puts it into inventory and source."""
+    def __init__(self, project: Project, commands: Path, team: str = "") -> None:
+        """``team``: the project of an organization (awx_project), as the set-up puts it into inventory and source.
+
+        ``commands``: a folder with those that jobs start by their names.
+        """
         self.simulator = project.simulator
         self.key = project.key
         self.folder = project.folder / "jobs" / team
@@ -103,7 +107,7 @@ class Controller:
             **{name: project.environment[name] for name in ("HOME", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR")},
             # Fewer processes for each module.
             "ANSIBLE_PIPELINING": "True",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         found = definitions()
         self.templates = {each["name"]: each for each in found["awx_job_templates"]}
@@ -210,13 +214,21 @@ class Controller:
 MakeController = Callable[..., Any]
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Path]:
+    """Stand-ins for what jobs start, since most of their time they would import ansible-core."""
+    with tempfile.TemporaryDirectory(prefix="supply-") as name:
+        stand_ins(Path(name), [Path(tool("ansible-playbook"))])
+        yield Path(name)
+
+
 @pytest.fixture
-def make_controller(make_project: MakeProject) -> MakeController:
+def make_controller(make_project: MakeProject, commands: Path) -> MakeController:
     """Makes a controller whose API is a simulator of these settings and offers; of several ``teams`` one for each."""
 
     def make(*teams: str, **settings: Any) -> Any:
         project = make_project(**{"provision_seconds": 0, **settings})
-        controllers = [Controller(project, team) for team in teams or ("",)]
+        controllers = [Controller(project, commands, team) for team in teams or ("",)]
         return controllers if teams else controllers[0]
 
     return make

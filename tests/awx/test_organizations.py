@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-
 import postgresql
 from conftest import Controller, Job, MakeController
 from simulator import Offer

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import Program
+from launcher import Program, stand_ins
 from limits import HANGS, until
 
 ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -64,6 +64,15 @@ def test_each_command_reads_the_settings_anew_and_has_a_temporary_folder_of_its_
     for _time in range(2):
         code, printed = run(tmp_path, ANSIBLE, "play.yml")
         assert code != 0 and "Error reading config file" in printed, printed
+
+
+def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None:
+    stand_ins(tmp_path, [Path(ANSIBLE)])
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ANSIBLE_HOME": str(tmp_path)}
+    words = ["sh", "-c", "ansible-playbook --version; ansible-playbook missing.yml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+    assert done.returncode == 1 and "missing.yml could not be found" in done.stdout, done.stderr
+    assert f"'{tmp_path}/plugins/modules'" in done.stdout
 
 
 def test_what_others_have_imported_is_hidden_where_the_environment_says_so(tmp_path: Path) -> None:
