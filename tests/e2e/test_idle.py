@@ -168,6 +168,7 @@ def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
         for _sample in range(2):
             site.sample()
         assert site.ask()[0] == state, unit
+    site.run("systemctl stop works")
     for gpu, said in (("97", "GPU 7 at 97 %"), ("[N/A]", "gpus cannot be told: nvidia-smi says '[N/A]' of GPU 7")):
         site.run(f"echo '{gpu}' > /run/gpu")
         site.sample()
