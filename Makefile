@@ -44,7 +44,7 @@ on-gpu: $(DEMO) ## Test a machine with GPUs over SSH (HOST=root@203.0.113.7), an
 test: .venv/.nox ## Run what a change needs first: lint, unit tests, sanity, and some 200 plays; 11 minutes on two processors
 	SUPPLY_TEST_PART=first $(NOX) --tags first --parallel $(LANES) $(ARGS)
 
-rest: .venv/.nox ## Run all other tests: plays, the oldest ansible-core, AWX, e2e, benchmark (small), docs, release
+rest: .venv/.nox ## Run all other tests: plays, the oldest ansible-core, AWX, e2e, docs, release
 	SUPPLY_TEST_PART=rest $(NOX) --tags rest --parallel $(LANES) $(ARGS)
 
 test-all: test rest ## Run both: every test, and none twice
@@ -67,7 +67,7 @@ awx: .venv/.nox ## Run AWX's job templates by its engine against the simulated A
 e2e: .venv/.nox ## Run real playbooks against real machines (as root on Debian, with mmdebstrap and systemd-container)
 	$(NOX) --session e2e -- $(ARGS)
 
-nightly: .venv/.nox ## Run unit and integration tests on the versions in between, and random plays for an hour (ARGS=5: only these, 5 minutes)
+nightly: .venv/.nox ## Run unit and integration tests on the versions in between, the benchmark (small), and random plays for an hour (ARGS=5: only these, 5 minutes)
 	$(if $(ARGS),,$(NOX) --tags nightly)
 	$(NOX) --session nightly -- $(ARGS)
 

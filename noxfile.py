@@ -469,7 +469,7 @@ def benchmark_oldest(session: nox.Session) -> None:
     run_benchmark(session, IN_TEST[0], *session.posargs)
 
 
-@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
+@nox.session(name="benchmark-small", python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["nightly"], allow_parallel=True)
 def benchmark_small(session: nox.Session) -> None:
     """See that the benchmark runs. Its figures mean nothing."""
     run_benchmark(session, NEWEST_CORE, "--small")

@@ -76,7 +76,8 @@ def test_each_pull_request_is_tested_as_by_the_script_of_ci() -> None:
 
 def test_each_night_the_versions_in_between_are_tested_too() -> None:
     _oldest, *between, _newest = noxfile()["CORES"]
-    assert commands("nightly", may_fail=False) == on("unit integration", between) | {"make nightly ARGS=60"}
+    others = {"make nightly ARGS=60", "make benchmark ARGS=--small"}
+    assert commands("nightly", may_fail=False) == on("unit integration", between) | others
     assert commands("nightly", may_fail=True) == set()
     assert "schedule" in load("nightly")["on"]
 
