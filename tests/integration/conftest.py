@@ -21,6 +21,7 @@ PROCURE = ("POST", "/procure_offer")
 # What takes longest: if it began last, all processors but one would wait for it.
 LONG = (
     "test_both_ways_give_the_same_results",
+    "test_both_ways_give_the_same_errors",
     "test_a_play_killed_at_any_moment_buys_once",
     "test_ten_thousand_machines",
 )
