@@ -14,7 +14,8 @@ import yaml
 from attack import SPEC, SUPPLY, Attacked, core, failed, failures
 from standin import StandIn
 
-pytestmark = pytest.mark.first
+# The first one takes as long as all others, and its rule has tables of its own: plugin_utils/test_declare.py.
+first = pytest.mark.first
 
 GROUP = {"provision__group": "gpu"}
 OTHER = {"hosts": "gpu", "gather_facts": False}
@@ -95,6 +96,7 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
         assert for_all == alone, run.output
 
 
+@first
 @core
 def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, project: Attacked) -> None:
     hosts: dict[str, dict[str, Any]] = {
@@ -118,6 +120,7 @@ def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, proje
     assert len(account.purchases) == 2, run.output
 
 
+@first
 @pytest.mark.parametrize("left_out", [pytest.param("gpu-1", marks=core), "gpu-2", "nobody"])
 def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: Attacked, left_out: str) -> None:
     """Ansible gives it to each task of the playbook. What runs once follows the first host."""
@@ -133,6 +136,7 @@ def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: At
     assert len(account.purchases) == len(set(hosts) - {left_out}), run.output
 
 
+@first
 @core
 def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2"]
@@ -145,6 +149,7 @@ def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn
     assert run.returncode == 0 and [purchase.name for purchase in account.purchases] == ["gpu-1"], run.output
 
 
+@first
 @core
 def test_a_strategy_that_buys_nothing_says_so_for_each_host(account: StandIn, project: Attacked) -> None:
     project.declare(["gpu-1", "gpu-2"])

@@ -208,7 +208,6 @@ def test_a_purchase_that_the_tasks_timeout_cuts_off_is_found_again(each_way: Pro
 MODULES = sorted(file.stem for file in (ROOT / "plugins" / "modules").glob("[a-z]*.py"))
 
 
-@pytest.mark.first
 @core
 def test_examples_run_as_they_stand(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)

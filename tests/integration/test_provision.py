@@ -326,7 +326,6 @@ def test_a_registry_that_cannot_be_written_stops_before_the_purchase(project: Pr
     assert project.requests(*PROCURE) == 0
 
 
-@pytest.mark.first
 @core
 def test_a_cluster_becomes_several_hosts_and_each_is_awaited(make_project: MakeProject) -> None:
     # They boot one after the other, and the last one answers two seconds after the first.
