@@ -30,6 +30,11 @@ options:
       - Hosts that were configured. Then the lookup returns the lines with which the playbook configure ends.
     type: list
     elements: str
+  group:
+    description:
+      - A group of the inventory. Then the lookup returns the group that was made for the hosts of an order, or this one
+        if the order names no hosts.
+    type: str
   text:
     description: A text for people. Then the lookup returns it in lines that fit a screen.
     type: str
@@ -58,7 +63,7 @@ import typing as t
 
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import closing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import closing, order
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
@@ -82,6 +87,8 @@ class LookupModule(LookupBase):
         """The plan of the task's host, or the lines for the rows."""
         if terms:
             return [end_round_of(variables or {}).for_tasks]
+        if "group" in options:
+            return [order.group_of_run((variables or {}).get("groups") or {}, options["group"])]
         planned = round_of(variables or {})
         if planned.common.acquires:
             _read_settings_of_lookups()

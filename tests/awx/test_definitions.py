@@ -25,7 +25,7 @@ TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templ
 # As AWX's forms call them.
 ROLES = {"execute": "Execute", "read": "Read", "approval": "Approve"}
 # What playbooks hand on by set_stats.
-ARTIFACTS = {"quote", "provision_hosts", "audit", "reap", "spend", "spend_csv", "probe", "ended"}
+ARTIFACTS = {"quote", "provision_hosts", "audit", "reap", "spend", "spend_csv", "probe", "ended", "verify"}
 
 
 @pytest.mark.parametrize("name", SURVEYS)
@@ -145,7 +145,7 @@ def test_labels_say_what_a_template_does_to_money() -> None:
     labels = {name: each["labels"] for name, each in TEMPLATES.items()}
     assert all(each[0] == "gpu" for each in labels.values())
     assert {name for name, each in labels.items() if "spends money" in each} == {"GPU provision", "GPU extend"}
-    reads = {"GPU quote", "GPU audit", "GPU spend", *(name for name in TEMPLATES if "(check)" in name)}
+    reads = {"GPU quote", "GPU audit", "GPU spend", "GPU verify", *(name for name in TEMPLATES if "(check)" in name)}
     assert {name for name, each in labels.items() if "reads only" in each} == reads
 
 

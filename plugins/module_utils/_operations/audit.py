@@ -51,6 +51,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found = compare(billed, claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)
     found.note_buying(snapshot.known())
+    found.note_tests(snapshot.known())
     found.note_missing(snapshot.known(), look, time.time())
     leased = [(place, host, entry) for place, host, entry in snapshot.all() if entry.ends_at]
     ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]

@@ -24,7 +24,6 @@ Row = t.Mapping[str, t.Any]
 _LONGEST_NAME = 20  # characters of a check that a machine names
 UNSOUND = "unsound"  # the error class of an attempt whose machine did not pass
 EVIDENCE = "provision_evidence"  # of a shared registry
-TESTED = "provision_tested"  # when its machines were tested last, how it went, and why it was not better
 MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
 # How long a test may run by itself while people see that it goes on: longer than its own limit. Others are short.
 SECONDS = {"health": 180, "load": 660, "burnin": 3660}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .._moments import seconds_of
+from .._moments import UNKNOWN, formatted, seconds_of
 from .._text import grouped
-from .._wording import LINE, age, amount, narrow_table, usd
+from .._wording import LINE, age, amount, narrow_table, usd, wrapped
 from . import lease, storage, validity
 from .auditing import Audit, Row
 from .machines import Machine
@@ -63,6 +63,7 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += missing_lines(audit.missing)
     if audit.buying:
         lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, LINE, ["last run", "host"]), ""]
+    lines += _tested_lines(audit.tested)
     published = audit.published
     rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
@@ -74,6 +75,18 @@ def _of_machines(audit: Audit) -> list[str]:
     so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
     lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
+
+
+def _tested_lines(rows: t.Iterable[Row]) -> list[str]:
+    """The last test of each host whose machine was tested; what was noted may be a person's."""
+    lines = [part for row in rows for part in wrapped(_tested(row), indent="  ")]
+    return ["TESTED by the playbook verify", *lines, ""] if lines else []
+
+
+def _tested(row: Row) -> str:
+    moment = seconds_of(row["at"])
+    when = UNKNOWN if moment is None else formatted(moment)
+    return f"{row['host']} ({when}): {row['reasons'] or row['verdict'] or UNKNOWN}"
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:

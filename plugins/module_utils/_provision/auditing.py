@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .. import _states
 from .._moments import seconds_of
-from .._text import grouped
+from .._text import grouped, one_line, text_of
 from . import ending, ownership, validity
 from .ending import told_by_name
 from .entry import Entry
@@ -70,7 +70,8 @@ class Audit:
     ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
     ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
-    ``storage``: what hosts have beside machines, or keep after them.
+    ``storage``: what hosts have beside machines, or keep after them. ``tested``: the last tests of machines (see
+    `note_tests`).
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -82,6 +83,7 @@ class Audit:
     buying: list[Row] = field(default_factory=list)
     missing: list[Row] = field(default_factory=list)
     storage: list[Row] = field(default_factory=list)
+    tested: list[Row] = field(default_factory=list)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
@@ -102,6 +104,15 @@ class Audit:
             }
             for host, entry in sorted(entries, key=lambda each: each[0])
             if entry.offer_id and not (entry.resource_ids or entry.is_refused or entry.offer_id in shown)
+        ]
+
+    def note_tests(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
+        """Show how the machines of these hosts have passed their last test: its moment, verdict and reasons."""
+        tested = [(host, entry.tested) for host, entry in entries if entry.tested and entry.resource_ids]
+        words = ("at", "verdict", "reasons")
+        self.tested = [
+            {"host": host, **{word: one_line(text_of(test.get(word))) for word in words}}
+            for host, test in sorted(tested, key=lambda item: item[0])
         ]
 
     def note_expected(self, names: t.Container[str]) -> None:
@@ -143,6 +154,7 @@ class Audit:
             "gone": self.gone,
             "buying": self.buying,
             "missing": self.missing,
+            "tested": self.tested,
             "price_per_hour": {name: _sum(rows) for name, rows in summed.items()},
             "usd": {name: _sum(rows, "usd") for name, rows in summed.items()},
             "unpriced": sum(row["price_per_hour"] is None for row in self.billed),

@@ -37,6 +37,9 @@ BOOT_MARK = "provision_boot_mark"
 MISSING_SINCE = "provision_missing_since"
 MISSING_AT = "provision_missing_at"  # half an hour or more after the first
 
+# When its machines were tested last (`at`), how that went (`verdict`), and why it was not better (`reasons`)
+TESTED = "provision_tested"
+
 # Since when `protection` keeps its machine from ending
 PROTECTED_SINCE = "provision_protected_since"
 
@@ -88,6 +91,7 @@ class Entry:
     storage: tuple[Storage, ...] = ()  # of its purchase, and what earlier ones have left
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
     affected: tuple[str, ...] = ()  # ids of others' storage that its purchase only named
+    tested: Variables = field(default_factory=dict)  # the last test of its machines; see `TESTED`
 
     @property
     def is_empty(self) -> bool:
@@ -192,7 +196,7 @@ def read_entry(variables: Variables | None) -> Entry:
     offer = known.get("provision_offer")
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
     ids, affected = ids_of(known.get("provision_resource_ids")), ids_of(known.get(AFFECTED))
-    ordered = known.get(ORDERED)
+    ordered, tested = known.get(ORDERED), known.get(TESTED)
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
@@ -231,6 +235,7 @@ def read_entry(variables: Variables | None) -> Entry:
         storage=storage,
         storage_of=storage_of,
         affected=affected,
+        tested=tested if isinstance(tested, t.Mapping) else {},
     )
 
 

@@ -10,9 +10,9 @@ import re
 import typing as t
 
 from .._wording import nearest
-from .acceptance import EVIDENCE, TESTED
+from .acceptance import EVIDENCE
 from .clock import NOTED_BY
-from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE
+from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 

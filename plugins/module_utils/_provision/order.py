@@ -38,9 +38,9 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 _LETTERS = 52  # that a range may have, [a:Z]
 _MOST = 10_000  # names of a range
-# What the group begins with that is made for the hosts of an order, for one run, and how the playbooks find it.
+# What the group begins with that is made for the hosts of an order, for one run.
 RUN_GROUP = "supply_order_"
-RUN_GROUP_PATTERN = f"^{RUN_GROUP}[0-9a-f]{{8}}$"
+_OF_RUN = re.compile(rf"{RUN_GROUP}[0-9a-f]{{8}}")
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {
     "order_max_price_per_hour": "provision_max_price_per_hour",
@@ -180,6 +180,11 @@ def left_out(hosts: t.Sequence[str]) -> str:
 def run_group(number: int) -> str:
     """The group that is made for the hosts of one run's order. ``number``: of 32 random bits."""
     return f"{RUN_GROUP}{number:08x}"
+
+
+def group_of_run(groups: t.Iterable[str], group: str) -> str:
+    """The newest group that was made for the hosts of an order; an order that names no hosts is for the whole group."""
+    return next((name for name in reversed(list(groups)) if _OF_RUN.fullmatch(name)), group)
 
 
 def lasting(groups: t.Iterable[str]) -> list[str]:

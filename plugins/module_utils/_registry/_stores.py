@@ -10,7 +10,7 @@ import time
 import typing as t
 
 from .._provision import acceptance, lease
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import TESTED, Entry, read_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
@@ -93,7 +93,7 @@ class Store:
         try:
             registry = self.host(host)
             if registry and not registry.read_only and read_entry(registry.read()).resource_ids:
-                registry.note({acceptance.TESTED: result})
+                registry.note({TESTED: result})
         except RegistryError as error:
             return str(error)
         return ""

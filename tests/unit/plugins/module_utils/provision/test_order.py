@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     APPROVAL,
     RUN_GROUP,
-    RUN_GROUP_PATTERN,
     approved,
     asked_for,
+    group_of_run,
     lasting,
     names,
     no_hosts,
@@ -35,7 +34,6 @@ from hypothesis import strategies as st
 
 from provision_samples import offer_id
 
-ROOT = Path(__file__).resolve().parents[5]
 X, Y = offer_id(1), offer_id(2)
 QUOTED = {"quoted_price_per_hour": 2.5, "advice": APPROVAL}
 LEASED = ("provision_max_bill", "provision_lease")
@@ -362,6 +360,18 @@ def test_the_group_of_a_run_is_in_no_registry() -> None:
 
 
 @pytest.mark.parametrize(
+    ("groups", "group"),
+    [
+        ([], "gpu"),
+        (["all", "gpu", f"{RUN_GROUP}12ab"], "gpu"),
+        ([f"{RUN_GROUP}12345678", "gpu", f"{RUN_GROUP}9abcdef0", "all"], f"{RUN_GROUP}9abcdef0"),
+    ],
+)
+def test_plays_are_for_the_newest_group_of_an_order(groups: list[str], group: str) -> None:
+    assert group_of_run(groups, "gpu") == group
+
+
+@pytest.mark.parametrize(
     ("part", "names"),
     [
         ("gpu-1", 1),
@@ -389,9 +399,6 @@ def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() 
 
 
 @pytest.mark.parametrize("number", [0, 0xAB, 2**32 - 1])
-def test_the_playbooks_find_the_group_that_was_made_for_an_order(number: int) -> None:
-    """They cannot import the rule, so each repeats its pattern."""
-    playbooks = (ROOT / "playbooks" / "parts").glob("asked_*.yml")
-    patterns = [re.findall(r"select\('match', '(.*?)'\)", file.read_text()) for file in playbooks]
-    assert patterns == [[RUN_GROUP_PATTERN]] * 3
-    assert re.match(RUN_GROUP_PATTERN, run_group(number)) and lasting([run_group(number), "gpu"]) == ["gpu"]
+def test_the_group_that_was_made_for_an_order_is_found(number: int) -> None:
+    assert group_of_run(["gpu", run_group(number), "all"], "gpu") == run_group(number)
+    assert lasting([run_group(number), "gpu"]) == ["gpu"]
