@@ -226,7 +226,8 @@ def accepted(params: Params, check_mode: bool) -> Result:
     registries = Registries.of(params, read_only=check_mode)
     try:
         store = registries.at(place_of(plan["registry"]))
-        whole = acceptance.bundle(report, plan, store.entry(plan["host"]), time.time())
+        registries.recall(plan["ahead"])
+        whole = acceptance.bundle(report, plan, *store.entry(plan["host"]))
         place = store.keep_evidence(plan["host"], whole)
     except RegistryError as error:
         trouble = str(error)

@@ -20,6 +20,7 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._machine.ssh_key import fingerprint, has_passphrase, public_half
 from .._provision import (
+    avoiding,
     ceilings,
     keys,
     lifetimes,
@@ -108,6 +109,7 @@ class _Planning:
         warnings = [*late, *seen.told({host.host for host in hosts})]
         if seen.changes_sums and not self._has_looked_again:
             return self.again(warnings, BLANK)
+        cases = self._avoiding(cases, clock, warnings)
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
         if waiting:
@@ -230,6 +232,14 @@ class _Planning:
         if result.uncounted:
             raise Failure(f"{result.uncounted} {NOTHING_SENT}", "unavailable")
         return result
+
+    def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
+        """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
+        since = avoiding.since((case.host.avoid for case in cases), clock.now())
+        with _as_failures():
+            kept = {place: self._registries.at(place).evidence(since) for place in planning.evidence_places(cases)}
+        warnings += [text for _evidence, unread in kept.values() for text in unread]
+        return planning.with_evidence(cases, {place: evidence for place, (evidence, _unread) in kept.items()}, clock)
 
     # What is decided
 
@@ -354,7 +364,8 @@ class _Planning:
     def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:
         known_hosts = self._known_hosts(case, draft.offer_id)
         ids = {"round_id": round_id, "declaration": declaration}
-        row = rows.row(draft, case, **ids, known_hosts=known_hosts, check_mode=self._check_mode)
+        ahead = self._registries.ahead()
+        row = rows.row(draft, case, **ids, known_hosts=known_hosts, ahead=ahead, check_mode=self._check_mode)
         if draft.action == BUY:
             note = {**lifetimes.leased(case.host, clock), **lifetimes.idles(case.host)}
             note.update(protection.noted(case.host.protect, clock.now()))

@@ -128,6 +128,12 @@ class Report:
         return {"at": utc(now), "verdict": self.verdict, "reasons": printable(reasons, LONGEST_LINE)}
 
     @property
+    def bad_reasons(self) -> list[str]:
+        """Why its machines are not kept, each reason once, without its verdict."""
+        reasons = (reason for test in self.tests if test.verdict == "bad" for reason in test.reasons)
+        return list(dict.fromkeys(reason.removesuffix(" (bad)") for reason in reasons))
+
+    @property
     def cause(self) -> str:
         """Why a machine is not kept."""
         return f"it did not pass its test: {self.reasons('bad')}."
@@ -171,14 +177,21 @@ def trouble(reports: t.Iterable[Report]) -> str:
 
 
 def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.Any]:
-    """The evidence against a machine: its offer, its tests, what it has cost (USD), and a digest of all the rest."""
-    price = entry.price_per_hour
+    """The evidence against a machine: its offer, its tests, what it has cost (USD), and a digest of all the rest.
+
+    ``now``: seconds since the epoch by the clock that noted the purchase, as all of its moments.
+    """
+    price, offer = entry.price_per_hour, entry.offer or plan["offer"]
     bill = Bill("", report.host, "", price_per_hour=price, begin=seconds_of(entry.journaled_at), end=now)
     whole: dict[str, t.Any] = {
         "host": report.host,
         "offer_id": entry.offer_id or plan["offer_id"],
         "resource_ids": list(entry.resource_ids),
-        "offer": dict(entry.offer or plan["offer"]),
+        "offer": dict(offer),
+        # What `avoiding` reads, also of what a shared registry keeps of it
+        **{name: offer.get(name) for name in ("vendor", "region")},
+        "reason": printable(next(iter(report.bad_reasons), ""), LONGEST_LINE),
+        "clock": entry.clock,
         "bought_at": entry.journaled_at,
         "tested_at": utc(now),
         "price_per_hour": price,

@@ -18,6 +18,7 @@ from .._text import TRUE, number_of, printable
 from .._wording import duration
 from . import lease as leases
 from .acceptance import read_expected, read_level
+from .avoiding import DAYS, read_avoid
 from .choosing import CEILING, LISTED, Choice, read_choice, slips_of
 from .lease import Lease
 from .place import NOWHERE, Place, twin_of
@@ -30,7 +31,7 @@ from .waiting import Patience, read_patience
 GIVEN = (
     *("project", "spec", "spec_order", "offer_id", "max_price_per_hour", "max_total_price_per_hour"),
     *("max_account_price_per_hour", "budget", "max_bill", "max_attempts", "all_or_nothing", "adopt", "cluster_name"),
-    *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "verify_expect", "host_key_trust"),
+    *("ssh_public_key_file", "cloud_init_template", "reach", "verify", "verify_expect", "avoid", "host_key_trust"),
     *("on_failure", "protect", "storage_on_end"),
     *("poll_delay", "poll_retries", "registry_dir", "wait", "wait_delay"),
     *("lease", "lease_max", "lease_unswept", "idle_after", "idle_gpu_percent"),
@@ -78,6 +79,7 @@ class Declaration:
     reach: bool = True
     verify: str = ""  # the level of the test before its machine is kept, empty for none
     expected: t.Mapping[str, t.Any] = field(default_factory=dict)  # by which its machine is tested, beside the offer
+    avoid: float = DAYS  # seconds for which it buys nothing where a machine did not pass its test
     trust: str = "first_use"
     on_failure: str = "keep"
     protect: bool = False  # none of our code ends its machine
@@ -172,6 +174,7 @@ def read_declaration(
         reach=truth(raw["reach"]),
         verify=read_level(raw["verify"], wrong),
         expected=read_expected(raw["verify_expect"], wrong),
+        avoid=read_avoid(raw["avoid"], wrong),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),

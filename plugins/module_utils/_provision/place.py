@@ -78,9 +78,14 @@ class Folder(Place):
     def entry_file(self, host: str) -> str:
         return f"{self.path}/{host}/{ENTRY}"
 
+    @property
+    def evidence_folder(self) -> str:
+        """Where it is kept what speaks against machines."""
+        return os.path.join(self.path, EVIDENCE)
+
     def evidence_file(self, host: str, offer_id: str) -> str:
         """What speaks against a machine of the host, by its offer."""
-        return os.path.join(self.path, EVIDENCE, f"{host}-{offer_id}.json")
+        return os.path.join(self.evidence_folder, f"{host}-{offer_id}.json")
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
 from .._wording import usd
-from . import allocation, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
-from .acceptance import UNSOUND
+from . import allocation, avoiding, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
 from .allocation import Offer, OfferRequest
+from .avoiding import Avoided, place_of
 from .ceilings import AccountPrices, Allowance, PlannedPurchase
 from .choosing import Offers
+from .clock import Clock
 from .counted import CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
@@ -28,6 +29,7 @@ from .messages import (
     shared_name,
     still_open,
 )
+from .place import Place
 from .spending import Ledger
 from .standing import Account, HostState, Standing
 from .storage import Storage, changes_of, label_of
@@ -102,16 +104,12 @@ class SearchResult:
         return SearchResult.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
 
 
-def _where(row: t.Mapping[str, t.Any]) -> tuple[str, str]:
-    """The vendor and the region of an offer, or of an attempt; empty for one that has none."""
-    return str(row.get("vendor") or ""), str(row.get("region") or "")
-
-
 @dataclass(frozen=True)
 class Case:
     """One host, with all that is known of it.
 
     ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
+    ``avoided_before``: where machines did not pass their tests, as the registry knows it, each perhaps several times.
     ``note`` and ``way_out``: see `Narrowing`.
     """
 
@@ -122,6 +120,7 @@ class Case:
     kept: tuple[Storage, ...] = ()
     note: str = ""
     way_out: str = ""
+    avoided_before: tuple[Avoided, ...] = ()
 
     @property
     def attempts_left(self) -> int:
@@ -136,9 +135,15 @@ class Case:
         return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
 
     @property
-    def unsound(self) -> frozenset[tuple[str, str]]:
-        """The pairs of vendor and region of machines that did not pass their test."""
-        return frozenset(_where(one) for one in self.attempts if one.get("error_class") == UNSOUND)
+    def bad_places(self) -> list[Avoided]:
+        """Where machines did not pass their tests, by this run and by the registry."""
+        return avoiding.avoided(avoiding.of_attempts(self.attempts), self.avoided_before)
+
+    def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
+        """Those of them where there are offers, and it buys none: it does not name them itself."""
+        places = set(map(place_of, offers))
+        bad = (item for item in self.bad_places if item.place in places)
+        return [item for item in bad if not avoiding.names(self.host.choices, item.place)]
 
     @property
     def undelivered(self) -> frozenset[str]:
@@ -146,13 +151,14 @@ class Case:
         return frozenset(str(one["product"]) for one in self.attempts if one.get("product"))
 
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up, or where a machine did not pass its test.
+        """The offers, but for those of vendors whose quota is used up, and of places that it avoids.
 
         A product that was not delivered comes last: each search may make new offers of it, the cheapest first, until
         no attempt is left for another vendor.
         """
-        vendors, places, last = self.without_quota, self.unsound, self.undelivered
-        left = [offer for offer in offers if offer.get("vendor") not in vendors and _where(offer) not in places]
+        vendors, places = self.without_quota, {item.place for item in self.avoided(offers)}
+        left = [offer for offer in offers if offer.get("vendor") not in vendors and place_of(offer) not in places]
+        last = self.undelivered
         if not last:
             return left
         return sorted(left, key=lambda offer: allocation.product(offer, offer["price_per_hour"]) in last)
@@ -262,6 +268,24 @@ class Case:
     def has_budget(self) -> bool:
         """Whether it would buy under a ceiling of a month."""
         return self.buys and self.host.budget != UNLIMITED
+
+
+def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:
+    """The registries of hosts that would buy by a search or by an id, and avoid something."""
+    return dict.fromkeys(case.host.registry for case in cases if case.buys and case.host.avoid)
+
+
+def with_evidence(
+    cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
+) -> list[Case]:
+    """The same cases, each with the places that its registry's evidence is about."""
+    return [
+        replace(
+            case,
+            avoided_before=avoiding.of_evidence(evidence.get(case.host.registry, ()), case.host.avoid, clock),
+        )
+        for case in cases
+    ]
 
 
 def voided(cases: t.Iterable[Case]) -> set[str]:
@@ -495,7 +519,10 @@ def _shortages(first: t.Sequence[_First], taken: t.Collection[str], allocated: t
     """By host: that there are fewer offers than hosts that share its search and its limits; not if there are enough."""
     unavailable = _unavailable(first, taken)
     alike = grouped(
-        ((id(item), case.host.max_price_per_hour, case.without_quota, case.unsound), (case, item))
+        (
+            (id(item), case.host.max_price_per_hour, case.without_quota, tuple(case.avoided(item.offers))),
+            (case, item),
+        )
         for case, item in _searching(first)
     )
     found = {}
@@ -565,10 +592,16 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         offer,
         []
         if case.wanted
-        else [offer for offer in search_result.offers if allocation.within(offer, host.max_price_per_hour)],
+        else [
+            offer for offer in case.elsewhere(search_result.offers) if allocation.within(offer, host.max_price_per_hour)
+        ],
         offer["price_per_hour"],
         min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
-        missed=joined(case.note, _missed(host, search_result, search_result.numbers.get(offer_id, 1))),
+        missed=joined(
+            case.note,
+            _missed(host, search_result, search_result.numbers.get(offer_id, 1)),
+            *_of_bad_places(case, search_result.offers, offer),
+        ),
         label=planning_report.what_is_bought(
             host.host, offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
         ),
@@ -595,9 +628,19 @@ def _none(case: Case, search_result: SearchResult) -> str:
     """Why there is no offer for the host."""
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
-    places = ", ".join(" ".join(filter(None, pair)) for pair in sorted(case.unsound))
-    avoided = f"Offers of {places} were left out, since a machine there did not pass its test." if places else ""
-    return joined(_no_offer(case, search_result), left_out, avoided, case.way_out)
+    avoided = [f"{item.words}." for item in case.avoided(search_result.offers)]
+    if any(item.until for item in case.avoided(search_result.offers)):
+        avoided.append(planning_report.AVOIDS_NOTHING)
+    return joined(_no_offer(case, search_result), left_out, *avoided, case.way_out)
+
+
+def _of_bad_places(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.Iterator[str]:
+    """Where the host does not look, and that it buys this offer though it is of such a place."""
+    if not case.wanted:
+        yield from (f"{item.words}." for item in case.avoided(offers))
+    for item in case.bad_places:
+        if item.place == place_of(chosen):
+            yield planning_report.buys_there(item.words, case.host.host, by_id=bool(case.wanted))
 
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:

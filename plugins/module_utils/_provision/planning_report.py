@@ -18,6 +18,14 @@ def another_registry(fingerprint: str, others: str) -> str:
         return ""
     return "The hosts of a play share one registry, and these have different values of provision_registry_url."
 
+AVOIDS_NOTHING = "To look there all the same, add -e provision_avoid=0."
+
+
+def buys_there(words: str, host: str, *, by_id: bool) -> str:
+    """A host buys where a machine did not pass its test (``words``), since it wants just that."""
+    wanted = "it names that offer" if by_id else "its search names both"
+    return f"{words}. {host} buys there all the same, since {wanted}."
+
 
 def not_declared(host: str) -> str:
     """A play has entered the role in its middle."""

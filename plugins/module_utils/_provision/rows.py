@@ -93,8 +93,13 @@ def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
     return replace(draft, action=STOP, refusal=f"{registration.names_taken(draft.host, taken)} {NOTHING_SENT}")
 
 
-def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts: str, check_mode: bool) -> Row:
-    """The plan of one host. ``declaration``: the id of what the host has declared."""
+def row(
+    draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts: str, ahead: float | None, check_mode: bool
+) -> Row:
+    """The plan of one host. ``declaration``: the id of what the host has declared.
+
+    ``ahead``: seconds by which the API's clock is ahead of this computer's, for steps that do not ask the API.
+    """
     host = case.host
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
@@ -141,6 +146,7 @@ def row(draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts
         "expected": dict(host.expected),
         "reach": host.reach,
         "lease": host.lease.text,
+        "ahead": ahead,
         "keeps": [item.variables for item in case.kept],
         "ends_storage": host.ends_storage,
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import tempfile
 import time
@@ -52,6 +53,7 @@ except ImportError:
 else:
     HAS_YAML = True
 
+_DAY = 86_400.0  # seconds
 HEADER = (
     "# Written by compute_index.supply: what this host owns or is about to buy."
     " A machine is billed until it is deleted at the API.\n"
@@ -330,6 +332,29 @@ def note_evidence(path: str, text: str) -> None:
         write_durably(path, text)
     except OSError as error:
         raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
+
+
+def evidence(folder: str, since: float) -> tuple[list[Variables], list[str]]:
+    """What was written against machines since a moment (seconds since the epoch), and what of it cannot be read.
+
+    Raises RegistryError if the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as files:
+            # What time the folder's computer says it is may differ by some hours.
+            recent = (file for file in files if file.name.endswith(".json") and file.stat().st_mtime >= since - _DAY)
+            paths = sorted(file.path for file in recent)
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        raise RegistryError(f"The folder {folder} cannot be read: {_reason(error)}.") from None
+    kept, unread = [], []
+    for path in paths:
+        try:
+            kept.append(dict(json.loads(read_text(path) or "")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            unread.append(f"The evidence {path} cannot be read, so the place of its machine may not be avoided.")
+    return kept, unread
 
 
 def note_sweep(folder: str, moment: str) -> None:

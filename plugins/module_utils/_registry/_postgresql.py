@@ -149,10 +149,17 @@ class Database(Connected):
                 now = self._execute(connection, sql.NOW).fetchone()
                 return Ledger(tuple(bills), now[0] if now else time.time())
 
-        try:
-            return t.cast(Ledger, self._run(step, self._patience, make=False))
-        except NoTables:
-            return Ledger((), time.time())
+        return t.cast(Ledger, self._look(step, Ledger((), time.time())))
+
+    def evidence(self, project: str, since: float) -> list[dict[str, t.Any]]:
+        """What speaks against the project's machines, but for those that ended before (seconds since the epoch)."""
+
+        def step(connection: Connection) -> list[dict[str, t.Any]]:
+            with self._transaction(connection, read_only=True):
+                kept = self._execute(connection, sql.EVIDENCE, {"project": project, "since": since})
+                return [row[0] for row in kept.fetchall()]
+
+        return t.cast("list[dict[str, t.Any]]", self._look(step, []))
 
     def now(self) -> float:
         """The database's time, in seconds since the epoch. Raises RegistryError."""
@@ -255,10 +262,7 @@ class Database(Connected):
                 found = self._execute(connection, sql.SWEPT, {"project": project}).fetchone()
                 return found[0] if found else None
 
-        try:
-            return t.cast("datetime | None", self._run(step, self._patience, make=False))
-        except NoTables:
-            return None
+        return t.cast("datetime | None", self._look(step, None))
 
     def note_sweep(self, project: str) -> None:
         """Note that they were enforced now."""
@@ -573,10 +577,14 @@ class Database(Connected):
             with self._transaction(connection, read_only=True):
                 return self._rows(connection, query, values)
 
+        return t.cast("list[Row]", self._look(step, []))
+
+    def _look(self, step: Step, nothing: t.Any) -> t.Any:
+        """What a step answers that only reads; ``nothing`` where nobody has made the tables yet."""
         try:
-            return t.cast("list[Row]", self._run(step, self._patience, make=False))
+            return self._run(step, self._patience, make=False)
         except NoTables:
-            return []
+            return nothing
 
 
 def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Purchase:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .._provision.acceptance import EVIDENCE as _EVIDENCE
 from .._provision.entry import MISSING_AT
 from .._provision.storage import STORAGE_IDS, STORAGE_OF
 
@@ -200,6 +201,12 @@ WHERE claim = %(claim)s AND epoch = %(epoch)s
 ALTER = """
 UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND note = %(known)s AND state NOT IN ('void', 'ended')
+"""
+# Against machines that run, and those that have ended since.
+EVIDENCE = f"""
+SELECT note->'{_EVIDENCE}' FROM compute_index_supply.purchase
+WHERE project = %(project)s AND note ? '{_EVIDENCE}' AND (
+    state IN ('buying', 'live', 'ending', 'stray') OR (state = 'ended' AND ended_at > to_timestamp(%(since)s)))
 """
 SWEPT = "SELECT swept_at FROM compute_index_supply.sweep WHERE project = %(project)s"
 SWEEP = """

@@ -76,10 +76,15 @@ class Store:
     def note_sweep(self, now: float) -> None:
         """Note that they were enforced now (seconds since the epoch)."""
 
-    def entry(self, host: str) -> Entry:
-        """What is remembered of a host; an empty entry of nothing."""
+    def entry(self, host: str) -> tuple[Entry, float]:
+        """What is remembered of a host, an empty entry of nothing; and what time it is by the clock that noted it."""
         registry = self.host(host)
-        return read_entry(registry.read() if registry else None)
+        entry = read_entry(registry.read() if registry else None)
+        return entry, registry.now() if registry else time.time()
+
+    def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
+        """What was kept against machines since a moment (seconds since the epoch), and what of it cannot be read."""
+        return [], []
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         """Keep what speaks against a host's machine, durably, and return where it is.
@@ -139,6 +144,9 @@ class _FolderStore(Store):
         _files.note_evidence(path, json.dumps(whole, indent=1))
         return path
 
+    def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
+        return _files.evidence(self._place.evidence_folder, since)
+
     def name(self) -> str:
         return self._path
 
@@ -189,6 +197,9 @@ class _SharedStore(Store):
         registry.read()
         registry.note({acceptance.EVIDENCE: acceptance.noted(whole)})
         return self.name()
+
+    def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
+        return self._database.evidence(self._project, since), []
 
     def name(self) -> str:
         return f"{self._database.place}, project {self._project}"

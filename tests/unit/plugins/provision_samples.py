@@ -67,6 +67,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "reach": True,
         "verify": "none",
         "verify_expect": {},
+        "avoid": "7d",
         "host_key_trust": "first_use",
         "on_failure": "keep",
         "protect": False,
@@ -160,6 +161,7 @@ def planned(**fields: Any) -> dict[str, Any]:
         "identity_file": "",
         "poll": {"retries": 3},
         "lease": "",
+        "ahead": None,
         **fields,
     }
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -19,8 +21,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.market i
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _looks
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import plan as operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import Report, bundle
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
@@ -304,6 +309,63 @@ def test_the_price_that_a_search_shows_is_that_of_an_id_too(tmp_path: Path) -> N
         (offer(0)["offer_id"], 2.0),
         (offer(1)["offer_id"], 2.0),
     ]
+
+
+def kept_evidence(tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool) -> str:
+    """The address of a registry whose host had a bad machine, of the market's cheapest place, and gave it back."""
+    url = request.getfixturevalue("registry_url") if is_shared else ""
+    place = SharedProject("default") if is_shared else Folder(str(tmp_path))
+    bought = {
+        "provision_procured_offer_id": offer(9)["offer_id"],
+        "provision_resource_ids": [machine_id(9)],
+        "provision_journaled_at": utc(time.time() - 600),
+        "provision_price_per_hour": 2.0,
+        "provision_offer": {"vendor": "nebius", "region": "EU"},
+    }
+    with contextlib.closing(Registries(url, BASE, read_only=False)) as registries:
+        store = registries.at(place)
+        owner = store.host("gpu-9")
+        assert owner is not None
+        owner.read()
+        owner.claim({**bought, "provision_resource_ids": None, "provision_purchase": "sent"})
+        owner.note({**bought, "provision_purchase": "made"})
+        reasons = ["GPU 3: xid: Xid 79 (fell off the bus) (bad)"]
+        report = Report.of("gpu-9", [{"item": "gpu-9", "verdict": "bad", "reasons": reasons}])
+        assert store.keep_evidence("gpu-9", bundle(report, {}, *store.entry("gpu-9")))
+        owner.end("released")
+    return url
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_quote", [False, True])
+def test_the_place_of_a_bad_machine_is_avoided_also_once_it_has_ended(
+    tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool, is_quote: bool
+) -> None:
+    """For each host of the registry, in whichever later run, and the quote says why."""
+    url = kept_evidence(tmp_path, request, is_shared)
+    api = Offers(4)
+    api._offers[2].update(vendor="crusoe")
+    how: Any = {"api": api, "registry_url": url, "quote": is_quote}
+    result = planned(tmp_path, 1, **how)
+    assert [one["offer_id"] for one in result["plans"]] == [offer(2)["offer_id"]]
+    told = " ".join(" ".join(result["lines" if is_quote else "warnings"]).split())
+    assert "nebius EU: avoided until 20" in told and "UTC, GPU 3: xid: Xid 79 (fell off the bus)." in told
+    now = planned(tmp_path, 1, avoid="0", **how)
+    assert [one["offer_id"] for one in now["plans"]] == [offer(0)["offer_id"]]
+    assert "avoided" not in str(now.get("lines")) + str(now["warnings"])
+
+
+def test_evidence_that_cannot_be_read_is_named(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    kept_evidence(tmp_path, request, False)
+    (file,) = (tmp_path / ".evidence").iterdir()
+    (tmp_path / ".evidence" / "half.json.tmp").write_text("{")
+    file.write_text(file.read_text()[:100])
+    result = planned(tmp_path, 1)
+    assert result["plans"][0]["action"] == "buy"
+    (warning,) = [text for text in result["warnings"] if "evidence" in text]
+    assert warning == f"The evidence {file} cannot be read, so the place of its machine may not be avoided."
+    os.utime(file, (0, 0))
+    assert not [text for text in planned(tmp_path, 1)["warnings"] if "evidence" in text], "older than it could count"
 
 
 def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:

@@ -28,12 +28,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import Case
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import host, planned
+from provision_samples import planned
 
 OFFER = "0ffe0000-0000-4000-8000-000000000001"
 MACHINE = "5e500000-0000-4000-8000-000000000001"
@@ -188,7 +186,7 @@ def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
         assert owner is not None and owner.read() is None
         owner.claim({**BOUGHT, "provision_resource_ids": None, "provision_purchase": "sent"})
         owner.note({**BOUGHT, "provision_purchase": "made"})
-        whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1"), 1769860800)
+        whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1")[0], 1769860800)
         assert "project default" in store.keep_evidence("gpu-1", whole_bundle)
         assert store.note_test("gpu-1", {"verdict": "bad"}) == ""
         noted_by_all = registries.at(SharedProject("default")).host("gpu-1")
@@ -249,14 +247,3 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
         "  could not be read: ecc, xid",
     ]
     assert not (tmp_path / "gpu-2").exists()
-
-
-def test_the_rest_of_the_run_avoids_where_the_machine_was() -> None:
-    offers: list[dict[str, Any]] = [
-        {"offer_id": str(number), "vendor": vendor, "region": region}
-        for number, (vendor, region) in enumerate([("a", "EU"), ("a", "US"), ("b", "EU"), ("a", None)])
-    ]
-    tried = [{"offer_id": "9", "vendor": "a", "region": "EU", "error_class": "unsound"}]
-    case = Case(host(), read_entry(None), Standing(HostState.FREE), tried)
-    assert [offer["offer_id"] for offer in case.elsewhere(offers)] == ["1", "2", "3"]
-    assert Case(host(), read_entry(None), Standing(HostState.FREE)).elsewhere(offers) == offers

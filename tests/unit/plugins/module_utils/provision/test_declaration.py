@@ -346,6 +346,7 @@ _fields = st.sampled_from(
             "reach",
             "verify",
             "verify_expect",
+            "avoid",
             "host_key_trust",
             "on_failure",
             "poll_delay",

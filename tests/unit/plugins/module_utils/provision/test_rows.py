@@ -46,7 +46,9 @@ def owner(place: str = REGISTRY, **fields: Any) -> Case:
 
 def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
     return rows.row(
-        draft, one, **{"round_id": "r", "declaration": "d", "known_hosts": PINS, "check_mode": False, **more}
+        draft,
+        one,
+        **{"round_id": "r", "declaration": "d", "known_hosts": PINS, "ahead": None, "check_mode": False, **more},
     )
 
 

@@ -1,0 +1,192 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a machine did not pass its test nothing is bought for a while, unless a host names just that place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.avoiding import (
+    DAYS,
+    Avoided,
+    avoided,
+    of_attempts,
+    of_evidence,
+    read_avoid,
+    since,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    STOP,
+    Case,
+    Plan,
+    SearchResult,
+    plan,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import SPEC, entry, host, offer, offer_id
+
+NOW, DAY = 1_769_860_800.0, 86_400.0  # 2026-01-31 12:00 UTC
+REASON = "GPU 3: xid: Xid 79 (fell off the bus)"
+UNTIL = Avoided("nebius", "EU", REASON, NOW + 7 * DAY)
+SENTENCE = f"nebius EU: avoided until 2026-02-07 12:00 UTC, {REASON}."
+TRIED = {"offer_id": offer_id(9), "vendor": "nebius", "region": "EU", "error_class": "unsound"}
+OFFERS = [
+    offer(1, 1.0),
+    offer(2, 2.0, vendor="crusoe"),
+    offer(3, 3.0, region="US"),
+    offer(4, 4.0, region=None),
+    offer(5, 5.0, vendor=None, region=None),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7d", DAYS), ("12h", DAY / 2), (0, 0.0), ("", 0.0), (None, 0.0), ("None", 0.0), (90, 90.0)]
+)
+def test_how_long(value: Any, seconds: float) -> None:
+    wrong: list[str] = []
+    assert (read_avoid(value, wrong), wrong) == (seconds, [])
+
+
+@pytest.mark.parametrize("value", [True, "a week", "-1", ["7d"], "2026-01-31"])
+def test_no_time(value: Any) -> None:
+    wrong: list[str] = []
+    assert read_avoid(value, wrong) == 0.0
+    assert len(wrong) == 1 and wrong[0].startswith("provision_avoid must be")
+
+
+def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
+    return {"tested_at": utc(tested), "vendor": "nebius", "region": "EU", "reason": REASON, "clock": "here", **fields}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "clock", "until"),
+    [
+        (evidence(), Clock(NOW), NOW + 7 * DAY),
+        (evidence(NOW - 7 * DAY + 1), Clock(NOW), NOW + 1),
+        (evidence(NOW - 7 * DAY), Clock(NOW), None),
+        # A clock that was ahead when it noted the test
+        (evidence(NOW + 30 * DAY), Clock(NOW), NOW + 7 * DAY),
+        # By the clock that noted it
+        (evidence(NOW - 8 * DAY, clock="api"), Clock(NOW, api=NOW - 2 * DAY), NOW - DAY),
+        (evidence(NOW - 8 * DAY, clock="database"), Clock(NOW, database=NOW), None),
+        (evidence(NOW - DAY, clock="moon"), Clock(NOW), NOW + 6 * DAY),
+        (evidence(tested_at="yesterday"), Clock(NOW), None),
+        ({}, Clock(NOW), None),
+    ],
+)
+def test_until_when(bundle: dict[str, Any], clock: Clock, until: float | None) -> None:
+    places = of_evidence([bundle], 7 * DAY, clock)
+    assert [(item.place, item.until) for item in places] == ([(("nebius", "EU"), until)] if until else [])
+
+
+@given(
+    st.dictionaries(st.sampled_from(["tested_at", "vendor", "region", "reason", "clock"]), st.text() | st.integers()),
+    st.floats(0, 1e9),
+)
+def test_evidence_that_a_person_has_changed_raises_nothing(bundle: dict[str, Any], seconds: float) -> None:
+    for item in of_evidence([evidence(**bundle)], seconds, Clock(NOW)):
+        assert item.until is not None and NOW < item.until <= NOW + seconds
+        assert "\n" not in item.words
+
+
+def test_nothing_is_avoided_for_no_time() -> None:
+    assert of_evidence([evidence()], 0.0, Clock(NOW)) == ()
+    assert since([0.0, DAY, 60.0], NOW) == NOW - DAY
+    assert since([], NOW) == NOW
+
+
+def test_each_place_is_avoided_once_by_the_longest_time() -> None:
+    earlier = Avoided("nebius", "EU", "another", NOW + DAY)
+    other = Avoided("crusoe", "", "it does not answer", NOW)
+    assert avoided(of_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
+    assert avoided(of_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
+        "nebius EU: avoided for the rest of this run, a machine there did not pass its test"
+    )
+    assert Avoided("", "").words == "a vendor without a name: avoided for the rest of this run"
+
+
+def case(one: Declaration, *before: Avoided, attempts: Any = ()) -> Case:
+    return Case(one, entry(), Standing(HostState.FREE), attempts, avoided_before=before)
+
+
+def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
+    wanted = {each["offer_id"]: SearchResult([each]) for each in offers}
+    return plan(cases, lambda _host: SearchResult(offers), wanted)
+
+
+@pytest.mark.parametrize("of_this_run", [False, True])
+def test_the_run_and_the_registry_are_one_rule(of_this_run: bool) -> None:
+    one = case(host(), attempts=[TRIED]) if of_this_run else case(host(), UNTIL)
+    assert [each["offer_id"] for each in one.elsewhere(OFFERS)] == [offer_id(n) for n in (2, 3, 4, 5)]
+    assert case(host()).elsewhere(OFFERS) == OFFERS
+    (draft,) = planned(one)
+    assert (draft.action, draft.offer_id) == (BUY, offer_id(2))
+    assert offer_id(1) not in [each["offer_id"] for each in draft.alternatives]
+    assert draft.missed.startswith("nebius EU: avoided ")
+    assert draft.missed == SENTENCE or of_this_run
+
+
+def test_places_without_offers_are_not_worth_a_word() -> None:
+    (draft,) = planned(case(host(), UNTIL), offers=OFFERS[1:])
+    assert (draft.action, draft.missed) == (BUY, "")
+
+
+def test_where_all_offers_are_the_refusal_says_how_to_look_there() -> None:
+    first, second = planned(case(host(), UNTIL), case(host("gpu-2"), UNTIL), offers=OFFERS[:1])
+    assert (first.action, first.lacks, second.action) == (STOP, True, STOP)
+    assert f"{SENTENCE} To look there all the same, add -e provision_avoid=0." in first.refusal
+    (again,) = planned(case(host(), attempts=[TRIED]), offers=OFFERS[:1])
+    assert "avoided for the rest of this run" in again.refusal and "provision_avoid" not in again.refusal
+
+
+NAMED = {**SPEC, "vendor": "Nebius"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "bought", "warning"),
+    [
+        (NAMED, 1, f"{SENTENCE} gpu-1 buys there all the same, since its search names both."),
+        (
+            [{**SPEC, "region": "US"}, NAMED],
+            1,
+            f"{SENTENCE} gpu-1 buys there all the same, since its search names both.",
+        ),
+        ({**NAMED, "region": "US"}, 2, SENTENCE),
+        ({"vendor": "nebius", "compute": SPEC["compute"]}, 2, SENTENCE),
+        (SPEC, 2, SENTENCE),
+    ],
+)
+def test_a_host_that_names_the_place_is_warned(spec: Any, bought: int, warning: str) -> None:
+    (draft,) = planned(case(host(spec=spec), UNTIL))
+    assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(bought), warning)
+
+
+def test_a_host_that_names_the_offer_is_warned() -> None:
+    (draft,) = planned(case(host(offer_id=offer_id(1)), UNTIL))
+    assert (draft.action, draft.offer_id) == (BUY, offer_id(1))
+    assert draft.missed == f"{SENTENCE} gpu-1 buys there all the same, since it names that offer."
+    (other,) = planned(case(host(offer_id=offer_id(2)), UNTIL))
+    assert other.missed == ""
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.sampled_from(["EU", "US", ""])), max_size=4),
+    st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["EU", "US", None])), max_size=6),
+)
+def test_no_offer_of_a_bad_place_is_bought(places: list[tuple[str, str]], at: list[Any]) -> None:
+    offers = [offer(number, 1.0, vendor=vendor, region=region) for number, (vendor, region) in enumerate(at)]
+    one = case(host(), *(Avoided(*place, REASON, NOW) for place in places))
+    (draft,) = planned(one, offers=offers)
+    if draft.action == BUY:
+        assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in places
+    else:
+        assert {(vendor or "", region or "") for vendor, region in at} <= {*places}
