@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 from .. import _spec
 from .._ansible import steps
@@ -19,16 +18,17 @@ BLANK: Result = {"changed": False, "lines": [], "verified": {}, "trouble": ""}
 
 def verified(params: Params, check_mode: bool) -> Result:
     """The verdicts by host, lines for people, and in ``trouble`` which machines are not sound."""
-    reports = {row["host"]: acceptance.Report.of(row["host"], [row["tested"]]) for row in params["hosts"]}
+    tests = [acceptance.Report.of(row["host"], [row["tested"]]) for row in params["hosts"]]
     with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
-        stores = {host: registries.at(place) for host, place in registries.places(params).items()}
-        notes = [stores[host].note_test(host, report.noted(time.time())) for host, report in reports.items()]
+        places = registries.places(params)
+        noted = [registries.at(places[report.host]).note_test(report) for report in tests]
+    reports = [report for report, _trouble in noted]
     return {
         "changed": False,
-        "lines": acceptance.lines(reports.values()),
-        "verified": {host: report.verdict for host, report in reports.items()},
-        "trouble": acceptance.trouble(reports.values()),
-        "warnings": [*params["troubles"], *filter(None, notes)],
+        "lines": acceptance.lines(reports),
+        "verified": {report.host: report.verdict for report in reports},
+        "trouble": acceptance.trouble(reports),
+        "warnings": [*params["troubles"], *filter(None, (trouble for _report, trouble in noted))],
     }
 
 

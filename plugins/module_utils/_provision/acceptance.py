@@ -28,6 +28,7 @@ MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
 # How long a test may run by itself while people see that it goes on: longer than its own limit. Others are short.
 SECONDS = {"health": 180, "load": 660, "burnin": 3660}
 _RANKS = ("ok", "unknown", "degraded", "bad")
+NO_MACHINE = "no machine"  # instead of a verdict
 _EXPECTED = ("min_driver", "min_cuda", "thresholds")
 _FALSE = ("none", "", "false", "no", "off", "0", "n", "f")
 
@@ -97,6 +98,7 @@ class Report:
 
     host: str
     tests: tuple[Tested, ...]
+    has_machine: bool = True
 
     @classmethod
     def of(cls, host: str, results: t.Iterable[Row]) -> Report:
@@ -104,10 +106,19 @@ class Report:
         newest = {test.machine: test for test in map(Tested.of, results)}
         return cls(host, tuple(newest.values()))
 
+    def beside(self, entry: Entry) -> Report:
+        """The same by what the registry says of the host: if it names no machine, none is bad that did not answer."""
+        answered = any(test.result.get("verdict") for test in self.tests)
+        return self if entry.resource_ids or answered else Report(self.host, (), has_machine=False)
+
     @property
     def verdict(self) -> str:
         """The worst of its machines; without a test nothing is known."""
-        return max((test.verdict for test in self.tests), key=_RANKS.index, default="unknown")
+        return (
+            NO_MACHINE
+            if not self.has_machine
+            else max((test.verdict for test in self.tests), key=_RANKS.index, default="unknown")
+        )
 
     @property
     def passes(self) -> bool:

@@ -93,15 +93,21 @@ class Store:
         """
         return ""
 
-    def note_test(self, host: str, result: Variables) -> str:
-        """Note how the test of a host's machines has gone; why that was not possible, else empty. Never raises."""
+    def note_test(self, report: acceptance.Report) -> tuple[acceptance.Report, str]:
+        """Note how the test of a host's machines has gone. Never raises.
+
+        Returns the report beside what is remembered of the host, and why it could not be noted, else empty.
+        """
         try:
-            registry = self.host(host)
-            if registry and not registry.read_only and read_entry(registry.read()).resource_ids:
-                registry.note({TESTED: result})
+            registry = self.host(report.host)
+            if registry:
+                entry = read_entry(registry.read())
+                report = report.beside(entry)
+                if entry.resource_ids and not registry.read_only:
+                    registry.alter({TESTED: report.noted(registry.now())})
         except RegistryError as error:
-            return str(error)
-        return ""
+            return report, str(error)
+        return report, ""
 
     def name(self) -> str:
         """What the place is called for people, without a secret."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import accepted
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
@@ -188,12 +190,13 @@ def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
         owner.note({**BOUGHT, "provision_purchase": "made"})
         whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1")[0], 1769860800)
         assert "project default" in store.keep_evidence("gpu-1", whole_bundle)
-        assert store.note_test("gpu-1", {"verdict": "bad"}) == ""
+        report = Report.of("gpu-1", [BAD])
+        assert store.note_test(report) == (report, "")
         noted_by_all = registries.at(SharedProject("default")).host("gpu-1")
         assert noted_by_all is not None
         entry = noted_by_all.read() or {}
         assert is_signed(entry["provision_evidence"]) and entry["provision_evidence"]["verdict"] == "bad"
-        assert "serial" not in json.dumps(entry) and entry["provision_tested"] == {"verdict": "bad"}
+        assert "serial" not in json.dumps(entry) and entry["provision_tested"]["verdict"] == "bad"
         assert entry["provision_resource_ids"] == BOUGHT["provision_resource_ids"]
 
 
@@ -239,7 +242,7 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
     assert {name: value for name, value in entry.items() if name != "provision_tested"} == BOUGHT
 
     well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
-    assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "unknown"})
+    assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "no machine"})
     unread = [{"check": check, "verdict": word} for check in ("ecc", "ecc", "xid") for word in ("unknown", "ok")]
     vague = {**OK, "verdict": "unknown", "findings": [*unread, "odd"]}
     assert verified({**params, "hosts": [{**row, "tested": vague}]}, False)["lines"] == [
@@ -247,3 +250,50 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
         "  could not be read: ecc, xid",
     ]
     assert not (tmp_path / "gpu-2").exists()
+
+
+UNREACHABLE = {"unreachable": True, "msg": "Could not resolve hostname gpu-1"}
+
+
+@pytest.mark.parametrize(
+    ("known", "result", "verdict", "fails"),
+    [
+        (BOUGHT, UNREACHABLE, "bad", True),
+        (None, UNREACHABLE, "no machine", False),
+        ({**BOUGHT, "provision_resource_ids": []}, UNREACHABLE, "no machine", False),
+        # A machine of the user's own, or one that is answered in its place
+        (None, BAD, "bad", True),
+        (None, OK, "ok", False),
+        ("no mapping", UNREACHABLE, "bad", True),
+    ],
+)
+def test_a_host_without_a_machine_has_none_that_is_bad(
+    tmp_path: Path, known: Any, result: dict[str, Any], verdict: str, fails: bool
+) -> None:
+    if known is not None:
+        entry_of(tmp_path).write_text(json.dumps(known))
+    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
+    params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": []}
+    found = verified(params, False)
+    assert (found["verified"], bool(found["trouble"])) == ({"gpu-1": verdict}, fails)
+    assert found["lines"][0] == f"gpu-1: {verdict}"
+    assert bool(found["warnings"]) == (known == "no mapping")
+
+
+@pytest.mark.parametrize(("noted_by", "ahead"), [(None, 3600.0), ("api", 3600.0), ("api", None)])
+def test_the_evidence_has_the_time_of_the_clock_that_noted_the_purchase(
+    tmp_path: Path, noted_by: str | None, ahead: float | None
+) -> None:
+    """That of this computer may be wrong by hours, and with it what the machine has cost."""
+    begun = time.time() - 1800 + (ahead or 0.0 if noted_by else 0.0)
+    entry_of(tmp_path).write_text(
+        json.dumps({**BOUGHT, "provision_journaled_at": utc(begun), "provision_clock": noted_by})
+    )
+    params = params_of(tmp_path, BAD)
+    params["plans"][0]["ahead"] = ahead
+    with pytest.raises(Failure):
+        accepted(params, False)
+    kept = json.loads((tmp_path / ".evidence" / f"gpu-1-{OFFER}.json").read_text())
+    assert kept["clock"] == (noted_by or "here")
+    assert 1790 <= (seconds_of(kept["tested_at"]) or 0.0) - begun <= 1810
+    assert kept["cost_so_far"] == pytest.approx(6.0, abs=0.1)
