@@ -72,10 +72,12 @@ class Tracer:
         sys.settrace(self.outer)
 
 
-def look(program: Callable[[], object], left: Callable[[], str], check: Callable[[], object]) -> list[Place]:
+def look(
+    program: Callable[[], object], left: Callable[[], str], check: Callable[[], object], *, per_file: bool = True
+) -> list[Place]:
     """Run the program, and look at what it has left before each line; where that is new it is checked, too.
 
-    Returns the places where a file of ours first leaves something.
+    Returns the places where a file of ours first leaves something, or where any does (not ``per_file``).
     """
     places: dict[tuple[str, str], Place] = {}
     lines: Counter[str] = Counter()
@@ -90,7 +92,7 @@ def look(program: Callable[[], object], left: Callable[[], str], check: Callable
             trouble.append(error)
             raise
         lines[state] += 1
-        places.setdefault((place[0], state), place)
+        places.setdefault((place[0] if per_file else "", state), place)
 
     with Tracer(before):
         program()

@@ -1,0 +1,232 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A crash between any two lines from the verdict on a bad machine to its end: the operations, as the role runs them.
+
+Which lines these are is found by tracing, as for a purchase (`test_crash.py`). A run that comes afterwards has one
+machine, and the evidence against the bad one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
+    JUDGE,
+    REACHED,
+    RELEASE,
+    TESTED,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import signed
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
+
+from simulator import Nowhere, Settings, Simulator
+from test_crash import KEY, OWN, files_in, killed, look
+
+Json = dict[str, Any]
+SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}}
+CEILING = 4.0  # USD per hour
+BAD = {"verdict": "bad", "reasons": ["GPU 3: xid: Xid 79 (fell off the bus) (bad)"], "findings": [], "evidence": []}
+OK = {"verdict": "ok", "reasons": [], "findings": [], "evidence": []}
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here, and machines end at once."""
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    monkeypatch.setattr(delete_resource, "PAUSE", 0.001)
+
+
+@dataclass
+class Role:
+    """The steps of the role for one host, as its tasks take them; the machines of the ``bad`` offer fail their test."""
+
+    simulator: Simulator
+    place: Folder | SharedProject
+    url: str | None
+    raw: Callable[..., Json]
+    bad: str = ""
+    row: Json = field(default_factory=dict)
+    verdict: Json = field(default_factory=dict)
+    further: Json = field(default_factory=dict)
+
+    def do(self, operation: Operation, **params: Any) -> Json:
+        """Perform an operation with the defaults of its options."""
+        defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
+        common = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "registry_url": self.url}
+        known = {name: value for name, value in {**common, **params}.items() if name in defaults}
+        return operation.perform({**defaults, **known, "api_retries": 0, "here": "/"}, False)
+
+    def plan(self, attempts: list[Json]) -> Json:
+        is_file = isinstance(self.place, Folder)
+        where = {
+            "registry_dir": self.place.path if is_file else None,
+            "project": getattr(self.place, "project", "default"),
+        }
+        how = {"spec": SPEC, "max_price_per_hour": CEILING, "on_failure": "release", "verify": "specs", "id": "1"}
+        hosts = [self.raw(**how, **where)]
+        answer = self.do(PLAN, hosts=hosts, ids=["1"], attempts={"gpu-1": attempts} if attempts else {})
+        (self.row,) = answer["plans"]
+        return self.row
+
+    def acquire(self, attempts: list[Json]) -> str:
+        """Until the machine is registered, or nothing more is to be done; what the role does next."""
+        row, bought = self.plan(attempts), None
+        if row["action"] == "buy":
+            (item,) = row["purchases"]
+            bought = self.do(
+                PROCURE_OFFER,
+                **item["options"],
+                note=item["note"],
+                ssh_public_key=KEY,
+                cloud_init="#cloud-config\npackages: [git]\n",
+            )
+        elif row["action"] != "wait":
+            return str(row["action"])
+        offers = self.do(OFFER_STATUS, offer_ids=[row["offer_id"]])["offers"]
+        self.further = {"plans": [row], "purchases": {"gpu-1": bought} if bought else {}, "offers": offers}
+        (self.verdict,) = self.do(JUDGE, **self.further, before={}, inventory={})["verdicts"]
+        return str(self.verdict["next"])
+
+    def accept(self) -> str:
+        """From the test of the machine until it is kept, or given back; what the role does next."""
+        verdict = BAD if self.row["offer_id"] == self.bad else OK
+        tested = self.do(TESTED, plans=[self.row], tests=[{**verdict, "item": "gpu-1"}])
+        if "unsound" not in tested:
+            assert not tested.get("failed"), tested
+            self.do(REACHED, plans=[self.row])
+            return "kept"
+        if not self.row["may_release"]:
+            return "stop"
+        ended = [self.do(DELETE_RESOURCE, resource_id=item) for item in self.verdict["release"]]
+        released = self.do(
+            RELEASE, **self.further, before=self.verdict, inventory={}, deleted=ended, unsound=tested["unsound"]
+        )
+        self.verdict = released
+        return str(released["next"])
+
+    def run(self) -> str:
+        """All rounds of a run; how it ends."""
+        attempts: list[Json] = []
+        for _round in range(4):
+            following = self.acquire(attempts)
+            if following in ("stop", "later") or self.row["action"] == "stop":
+                return "stop"
+            following = self.accept()
+            if following != "round":
+                return following
+            attempts = self.verdict["attempts"]
+        return "too many rounds"
+
+    def evidence(self) -> list[Json]:
+        """What is kept against machines, each in one piece."""
+        with contextlib.closing(Registries(self.url, self.simulator.url, read_only=True)) as registries:
+            kept, unread = registries.at(self.place).evidence(0.0)
+        assert unread == [] and all(signed(one) == one for one in kept)
+        return kept
+
+
+@pytest.mark.parametrize("memory", ["files", "shared"])
+def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
+    memory: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "unit" / "plugins"))
+    from provision_samples import raw
+
+    url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
+
+    @contextlib.contextmanager
+    def fresh() -> Any:
+        """A host whose machine has just been registered, and is bad, in a market with another one elsewhere."""
+        number = len(trials)
+        folder = tmp_path / str(number)
+        place = SharedProject(f"p{number}") if url else Folder(str(folder))
+        with Simulator(
+            Settings(provision_seconds=0, delete_seconds=0, reissue=False), offers=[], backend=Nowhere()
+        ) as simulator:
+            offers = [
+                simulator.add_offer(gpu_price_per_hour=2.0 + n, vendor=v, region="EU") for n, v in enumerate("ab")
+            ]
+            on_api._client.cache_clear()
+            role = Role(simulator, place, url, raw, offers[0].offer_id)
+            trials.append(role)
+            assert role.acquire([]) in ("prepare", "reach"), role.row
+            yield role
+
+    statements = itertools.count()
+    asked = [next(statements)]
+    execute = Database._execute
+
+    def counted(*args: Any) -> Any:
+        asked[0] = next(statements)
+        return execute(*args)
+
+    monkeypatch.setattr(Database, "_execute", counted)
+
+    @functools.lru_cache(maxsize=1)
+    def claims(_statements: int, _requests: int) -> str:
+        """All that the database has; it changes with a statement, and is looked at again after the next request."""
+        connection = opened[0]
+        return repr(connection.execute("SELECT t::text FROM compute_index_supply.purchase t ORDER BY 1").fetchall())
+
+    def left(role: Role, before: int) -> str:
+        """All that may change anything for others; a look at the API changes nothing."""
+        requests = role.simulator.requests[before:]
+        sent = [(each.method, each.path, each.status) for each in requests if each.method != "GET"]
+        return OWN.sub("_", repr((sent, claims(asked[0], len(requests)) if url else files_in(Path(role.place.text)))))
+
+    def check(role: Role) -> None:
+        """Whatever a run leaves: no machine is told to end before there is evidence, and none is bought beside it."""
+        assert len(role.simulator.billed) <= 1 and len(role.simulator.purchases) == 1
+        if any(each.method == "DELETE" for each in role.simulator.requests):
+            (kept,) = role.evidence()
+            assert (kept["offer_id"], kept["verdict"]) == (role.bad, "bad")
+
+    trials: list[Role] = []
+    opened = [psycopg.connect(url, autocommit=True)] if url else []
+    with fresh() as role:
+        assert role.accept() == "round"  # fills the caches
+    with fresh() as role:
+        before = len(role.simulator.requests)
+        places = look(role.accept, partial(left, role, before), partial(check, role), per_file=False)
+    outcomes = []
+    assert len(places) > 3
+    for place in places:
+        with fresh() as role:
+            if not killed(role.accept, place):
+                continue
+            check(role)
+            outcomes.append((len(role.evidence()), len(role.simulator.billed)))
+            on_api._client.cache_clear()
+            following = role.run()
+            simulator = role.simulator
+            kept = [one for one in role.evidence() if one["offer_id"] == role.bad]
+            assert len(simulator.billed) == 1 and len(kept) == 1, place
+            assert sum(purchase.offer.gpu_price_per_hour for purchase in simulator.purchases[-1:]) <= CEILING
+            # What was registered as ready is never given back by another run, and stays; else the next offer is taken.
+            is_kept = simulator.billed == simulator.purchases[0].resource_ids
+            assert following == ("stop" if is_kept else "kept"), place
+            assert [each.offer.vendor for each in simulator.purchases] == (["a"] if is_kept else ["a", "b"]), place
+    assert len(outcomes) > 0.9 * len(places)
+    for connection in opened:
+        connection.close()
+    assert {(0, 1), (1, 1), (1, 0)} == set(outcomes), "before the evidence, after it, and after the end"
