@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from plays import kill, write_impatient
 from simulator import Offer, Settings
 from simulator.instances import NO_PROGRAMS, Programs, SshBackend
 from simulator.market import Address
+from test_guides import ROOT, blocks, commands, missing
+
+PLAYBOOKS = ROOT / "docs" / "playbooks.md"
 
 
 class Equipped(SshBackend):
@@ -84,16 +88,22 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     assert run.returncode == 0, run.output
     assert len(project.simulator.billed) == 1 and not kept(project.folder)
 
-    # What runs is tested, too, and nothing ends, whatever is found.
-    tested = project.play("compute_index.supply.verify")
-    assert tested.returncode == 0 and "gpu-1: " in tested.output, tested.output
+    # What runs is tested, too, as the guide says, and nothing ends, whatever is found.
+    (block,) = [block for block in blocks(PLAYBOOKS) if "compute_index.supply.verify" in block.text]
+    ((command, expected),) = commands(block.text)
+    program, _inventory, path, *words = shlex.split(command)
+    assert (program, path) == ("ansible-playbook", "inventory")
+    tested = project.play(*words)
+    assert tested.returncode == 0 and missing(expected, tested.output) is None, tested.output
     program = project.simulator.home(project.simulator.billed[0]) / "bin" / "nvidia-smi"
     program.write_text("#!/bin/sh\nexit 15\n")
-    tested = project.play("compute_index.supply.verify", "-e", "verify_level=specs")
+    tested = project.play("compute_index.supply.verify", "-e", "verify_level=specs", "-e", "provision_hosts=gpu-1")
     assert tested.returncode == 2 and "gpu-1: bad" in tested.output, tested.output
     assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
     entry = project.registry("gpu-1")
     assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
+    audited = project.play("compute_index.supply.audit")
+    assert "TESTED by the playbook verify" in audited.output and "bad: driver: nvidia-smi exits with 15" in audited.text
 
 
 def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_otherwise(make_project: MakeProject) -> None:
