@@ -26,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine.want
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 
 from gpu_records import Machine
+from tools.acceptance_cost import measured, programs
 
 LIMIT = 0.5
 HANGS = ("sh", "-c", "trap '' TERM INT HUP; echo some; sleep 600 & wait; sleep 600")
@@ -194,6 +195,15 @@ def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> Non
     result = acceptance.accept(Wanted("load", Machine(offered=1).offer), 600, 50, run=answers)
     assert asked[-1] == {"journalctl", "dmesg"}
     assert "answers: gpu_burn does not answer (bad)" in result["reasons"]
+
+
+def test_health_takes_little_of_the_machine_and_hanging_gpus_one_limit() -> None:
+    """The program that measures it says how much."""
+    used, _seconds, result = measured(programs(Machine()), level="health", expected=Machine().offer)
+    assert used < 5 and result["verdict"] in ("ok", "degraded", "unknown")
+    hangs = {"nvidia-smi": "trap '' TERM; sleep 600"}
+    _used, seconds, result = measured(hangs, level="burnin", expected=Machine().offer, tool_timeout=2.0)
+    assert result["verdict"] == "bad" and seconds < 4 * 2.0, "eight GPUs would take sixteen seconds"
 
 
 TORCH = """
