@@ -66,8 +66,10 @@ class Check:
 
 
 def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
-    """All findings of a level, in the order of the table."""
-    checks = [check for check in CHECKS if LEVELS.index(check.level) <= LEVELS.index(wanted.level)]
+    """All findings of a level, in the order of the table; none about GPUs if the offer has none."""
+    left_out = _ABOUT_GPUS if hardware.gpus_of_node(wanted.offer) == 0 else ()
+    made = [check for check in CHECKS if LEVELS.index(check.level) <= LEVELS.index(wanted.level)]
+    checks = [check for check in made if check.name not in left_out]
     return [
         Finding(check.name, item.gpu, item.verdict, item.measured, item.expected, check.unit, check.source)
         for check in checks
@@ -108,11 +110,11 @@ def _offered(rule: t.Callable[[t.Any, t.Any], t.Any]) -> Rule:
 
 
 def _of_gpus(rule: GpuRule, also_loaded: bool = False) -> Rule:
-    """A rule for each GPU, also as it is under load. Without a GPU it is unknown, unless the offer has none."""
+    """A rule for each GPU, also as it is under load. Without a GPU it is unknown."""
 
     def judged(readings: Readings, wanted: Wanted) -> Judgements:
         if not readings.gpus:
-            return [] if hardware.gpus_of_node(wanted.offer) == 0 else [Judgement(UNKNOWN, "no GPU could be read")]
+            return [Judgement(UNKNOWN, "no GPU could be read")]
         loaded = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
         judgements = []
         for gpu in readings.gpus:
@@ -146,7 +148,7 @@ def _answers(readings: Readings, wanted: Wanted) -> Judgements:
 def _driver(readings: Readings, wanted: Wanted) -> Judgements:
     """A missing driver is bad, but for `specs`: a driver may be installed after the machine was bought."""
     code, expected = readings.smi_code, f"at least {wanted.min_driver}" if wanted.min_driver else None
-    if hardware.gpus_of_node(wanted.offer) == 0 or (wanted.level == "specs" and not readings.programs):
+    if wanted.level == "specs" and not readings.programs:
         return []
     if code in _NO_DRIVER and not readings.smi:
         return [Judgement(UNKNOWN if wanted.level == "specs" and not expected else BAD, "there is none", expected)]
@@ -170,8 +172,6 @@ def _version_judged(version: str | None, least: str) -> Judgement:
 
 
 def _xid(readings: Readings, wanted: Wanted) -> Judgements:
-    if hardware.gpus_of_node(wanted.offer) == 0:
-        return []
     return gpu_rules.xids(readings.log, readings.gpus, readings.addresses)
 
 
@@ -197,8 +197,6 @@ def _user_data(readings: Readings, wanted: Wanted) -> Judgements:
 
 
 def _under_load(readings: Readings, wanted: Wanted) -> Judgements:
-    if hardware.gpus_of_node(wanted.offer) == 0:
-        return []
     if readings.has_mig:
         return [Judgement(UNKNOWN, "no load while MIG is on")]
     judged = [*_diagnosed(readings), *_burnt(readings)]
@@ -231,7 +229,7 @@ def _burnt(readings: Readings) -> list[Judgement]:
 def _all_reduce(readings: Readings, wanted: Wanted) -> Judgements:
     """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
     result = readings.all_reduce
-    if readings.is_alone or hardware.gpus_of_node(wanted.offer) == 0:
+    if readings.is_alone:
         return []
     if readings.has_mig or result is None:
         return [Judgement(UNKNOWN, "no load while MIG is on" if readings.has_mig else "no tool that could be used")]
@@ -279,29 +277,15 @@ under_load | load | | dcgmi; gpu_burn, PyTorch, nvbandwidth | GPUs under load \
 all_reduce | burnin | GB/s | all_reduce_perf | bandwidth between GPUs, by their NVLinks \
   | under 80 % | under half; wrong sums
 """
+_OF_EACH_GPU = ("mig", "ecc", "remapped_rows", "throttle", "temperature", "power_limit", "pcie", "nvlink", "fabric")
+_UNDER_LOAD_TOO = ("throttle", "temperature", "pcie")
+_ABOUT_GPUS = frozenset({"driver", "xid", "under_load", "all_reduce", *_OF_EACH_GPU})
 _RULES: dict[str, Rule] = {
-    "answers": _answers,
-    "gpu_count": _gpu_count,
-    "gpu_type": _offered(hardware.gpu_type),
-    "gpu_memory": _offered(hardware.gpu_memory),
+    **{name: _offered(getattr(hardware, name)) for name in ("gpu_type", "gpu_memory")},
     **{name: _offered(partial(hardware.size, name)) for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb")},
-    "driver": _driver,
-    "cuda": _cuda,
-    "mig": _of_gpus(gpu_rules.mig),
-    "ecc": _of_gpus(gpu_rules.ecc),
-    "remapped_rows": _of_gpus(gpu_rules.remapped_rows),
-    "xid": _xid,
-    "throttle": _of_gpus(gpu_rules.throttle, also_loaded=True),
-    "temperature": _of_gpus(gpu_rules.temperature, also_loaded=True),
-    "power_limit": _of_gpus(gpu_rules.power_limit),
-    "pcie": _of_gpus(gpu_rules.pcie, also_loaded=True),
-    "nvlink": _of_gpus(gpu_rules.nvlink),
-    "fabric": _of_gpus(gpu_rules.fabric),
-    "disk_write": _disk_write,
-    "clock": _clock,
-    "user_data": _user_data,
-    "under_load": _under_load,
-    "all_reduce": _all_reduce,
+    **{name: _of_gpus(getattr(gpu_rules, name), name in _UNDER_LOAD_TOO) for name in _OF_EACH_GPU},
+    **{"answers": _answers, "gpu_count": _gpu_count, "driver": _driver, "cuda": _cuda, "xid": _xid, "clock": _clock},
+    **{"disk_write": _disk_write, "user_data": _user_data, "under_load": _under_load, "all_reduce": _all_reduce},
 }
 
 

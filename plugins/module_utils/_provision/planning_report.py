@@ -11,14 +11,14 @@ from .._wording import COLUMNS, amount, usd, usd_short
 from .machines import Machine
 from .messages import NOTHING_SENT, ids_of, some
 
+AVOIDS_NOTHING = "To look there all the same, add -e provision_avoid=0."
+
 
 def another_registry(fingerprint: str, others: str) -> str:
     """A host of the play has another shared registry than the first one, by the fingerprints of their URLs."""
     if fingerprint == others:
         return ""
     return "The hosts of a play share one registry, and these have different values of provision_registry_url."
-
-AVOIDS_NOTHING = "To look there all the same, add -e provision_avoid=0."
 
 
 def buys_there(words: str, host: str, *, by_id: bool) -> str:

@@ -125,7 +125,7 @@ def test_a_report(results: list[dict[str, Any]], verdict: str, words: str) -> No
 
 def whole(results: list[dict[str, Any]]) -> dict[str, Any]:
     plan = {"offer_id": OFFER, "offer": {"gpu_count": 8}}
-    return bundle(Report.of("gpu-1", results), plan, read_entry(BOUGHT), 1769860800 + 600)
+    return bundle(Report.of("gpu-1", results), plan, read_entry(BOUGHT), 1769860800.0 + 600)
 
 
 def is_signed(kept: dict[str, Any]) -> bool:
@@ -188,7 +188,7 @@ def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
         assert owner is not None and owner.read() is None
         owner.claim({**BOUGHT, "provision_resource_ids": None, "provision_purchase": "sent"})
         owner.note({**BOUGHT, "provision_purchase": "made"})
-        whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1")[0], 1769860800)
+        whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1")[0], 1769860800.0)
         assert "project default" in store.keep_evidence("gpu-1", whole_bundle)
         report = Report.of("gpu-1", [BAD])
         assert store.note_test(report) == (report, "")
