@@ -247,8 +247,8 @@ class ActionModule(InProcessAction):
         for host in hosts:
             with contextlib.suppress(AnsibleError):
                 host_variables = variables.of(host)
-                templar = self._templar.copy_with_new_env(available_variables=host_variables)
-                found[host] = declare(host_variables, templar)
+                with _hosts.knowing(self._templar, host_variables) as templar:
+                    found[host] = declare(host_variables, templar)
         self._check_readable([host for host in hosts if host not in found], task_vars)
         return found
 

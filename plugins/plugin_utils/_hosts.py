@@ -312,8 +312,8 @@ class Hosts:
 
     def _told(self, name: str, variables: Variables) -> t.Any:
         """A variable that a host has, evaluated; as it stands if it cannot be."""
-        with contextlib.suppress(AnsibleActionFail):
-            return evaluated(name, variables[name], self._templar_of(variables))
+        with contextlib.suppress(AnsibleActionFail), self._knowing(variables) as templar:
+            return evaluated(name, variables[name], lambda: templar)
         return variables[name]
 
     def _row(self, host: str, variables: Variables, blamed: str) -> dict[str, t.Any] | None:
@@ -356,16 +356,16 @@ class Hosts:
         """The variables that say where and what a host is, evaluated; and why some cannot be, or make no sense."""
         values: dict[str, t.Any] = {}
         trouble: dict[str, str] = {}
-        for name in DESCRIBED:
-            try:
-                values[name] = evaluated(name, variables.get(name), self._templar_of(variables))
-            except AnsibleActionFail as error:
-                values[name], trouble[name] = None, str(error)
+        with self._knowing(variables) as templar:
+            for name in DESCRIBED:
+                try:
+                    values[name] = evaluated(name, variables.get(name), lambda: templar)
+                except AnsibleActionFail as error:
+                    values[name], trouble[name] = None, str(error)
         return values, {**dict(mistyped(values)), **trouble}
 
-    def _templar_of(self, host_variables: Variables) -> t.Callable[[], t.Any]:
-        variables = {**host_variables, "hostvars": self._task_vars["hostvars"]}
-        return lambda: self._templar.copy_with_new_env(available_variables=variables)
+    def _knowing(self, host_variables: Variables) -> t.ContextManager[t.Any]:
+        return knowing(self._templar, {**host_variables, "hostvars": self._task_vars["hostvars"]})
 
 
 def _files(source: str) -> t.Iterator[str]:
@@ -388,6 +388,20 @@ def _own(host: str, task_vars: Variables) -> Variables | None:
         return raw(host, task_vars)
     except Exception:  # whatever a file holds
         return None
+
+
+@contextlib.contextmanager
+def knowing(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
+    """The templar with these variables, and then with its own again.
+
+    Before ansible-core 2.19 the lookups of a copy would go on reading the variables of the original.
+    """
+    before = templar.available_variables
+    templar.available_variables = variables
+    try:
+        yield templar
+    finally:
+        templar.available_variables = before
 
 
 def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import in_full, parts, round_of
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import templates
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
+    evaluated,
+    in_full,
+    knowing,
+    parts,
+    round_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +52,17 @@ def test_what_no_step_has_left_fails_the_task_that_reads_it() -> None:
     assert round_of({"inventory_hostname": "gpu-1"}).host == "gpu-1"
     with pytest.raises(AnsibleActionFail, match=r"not as its steps have left them \(HostVerdict: stop, again, .*\)"):
         round_of({"provision__verdict": {"round": "r1", "next": "reach"}})
+
+
+def test_a_lookup_reads_the_variables_of_the_host_that_is_meant() -> None:
+    """Before ansible-core 2.19 those of a templar's copy read the variables of its original."""
+    templar = Templar(loader=DataLoader(), variables={"mine": 1, "hostvars": {}})
+    text = templates("{{ lookup('vars', 'mine') }} {{ mine }}")
+
+    def found() -> str:
+        return str(evaluated("price", text, lambda: templar))
+
+    with pytest.raises(AnsibleActionFail), knowing(templar, {"mine": 2, "hostvars": {}}):
+        assert found() == "2 2"
+        raise AnsibleActionFail("It is left in whatever way.")
+    assert found() == "1 1"
