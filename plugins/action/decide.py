@@ -84,12 +84,13 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import in_terminal, tell
+from ansible_collections.compute_index.supply.plugins.plugin_utils._sealed import order_of, plan_of
 
 preload()  # before Ansible forks its workers
 
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
-_ASKED = (*_NAMING, "quote", "awx_job_template_name", "awx_workflow_job_name")
+_ASKED = (*_NAMING, "awx_job_template_name", "awx_workflow_job_name")
 
 # What a host may say by itself of its end by a sweep
 _LIMITS = ("reap_grace", "reap_before_end_timeout")
@@ -290,6 +291,7 @@ class ActionModule(InProcessAction):
             "ids": [one["id"] for one in hosts],
             "decided": decided,
             "quote": quote,
+            **self._sealed(quote, task_vars),
             "others": self._others(taking_part, task_vars) if _has_ceiling(hosts, "max_total_price_per_hour") else {},
             # In a further round what can be had was bought in the first.
             "failed": [] if again else _failed(task_vars, taking_part),
@@ -299,6 +301,30 @@ class ActionModule(InProcessAction):
             **self._manner(task_vars),
             "elsewhere": self._elsewhere(taking_part, task_vars) if _has_ceiling(hosts, "budget") else [],
         }
+
+    def _sealed(self, quote: bool, task_vars: Variables) -> dict[str, t.Any]:
+        """Where a quote writes its plan, or the plan that the collection's own playbook buys."""
+        if quote:
+            return {} if (file := self._quote_file(task_vars)) is None else {"plan_file": file}
+        return {"sealed": plan_of(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}}
+
+    def _quote_file(self, task_vars: Variables) -> str | None:
+        """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
+        file = task_vars.get("quote_file", "" if task_vars.get("awx_job_id") else None)
+        return None if file is None else str(_hosts.evaluated("quote_file", file, lambda: self._templar) or "")
+
+    def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The quote, what each of its hosts would order, and where the plan is written."""
+        quote, extra = self._quote_of(task_vars), load_extra_vars(loader=self._loader)
+        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
+        rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
+        orders = {row["host"]: order_of(row, variables.of(row["host"]), self._templar) for row in rows}
+        file = "" if self._task.check_mode else self._quote_file(task_vars)
+        return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
+
+    def _quote_of(self, task_vars: Variables) -> Variables:
+        """What the step `quote` has answered."""
+        return t.cast(Variables, _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"])
 
     def _manner(self, task_vars: Variables) -> dict[str, t.Any]:
         """How the play runs its hosts, and this task its looks."""
@@ -362,6 +388,8 @@ class ActionModule(InProcessAction):
         group = self._task.args["group"] = str(task_vars.get("provision_group") or "gpu")
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
+        # What looks for machines, and buys none, has no use for a plan.
+        variables["plan"] = {} if self._task.args.get("find") else plan_of(load_extra_vars(loader=self._loader))
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
             named = names(asked, group, variable)
@@ -691,6 +719,7 @@ STEPS = {
     "declare": Step(ActionModule._declare, None),
     "plan": Step(ActionModule._plan, PLAN),
     "quote": Step(ActionModule._plan, PLAN),
+    "seal": Step(ActionModule._seal, _later("sealing", "SEAL"), has_registry=False),
     "judge": Step(ActionModule._judge, JUDGE),
     "release": Step(ActionModule._own, RELEASE),
     "tested": Step(ActionModule._own, TESTED),

@@ -46,6 +46,7 @@ PROCURE_OFFER: Spec = {
     "note": {"type": "dict", "default": {}},
     "account": {"type": "str"},
     "listed_before": {"type": "list", "elements": "str", "default": []},
+    "sealed": {"type": "dict", "default": {}},
     "plan": {"type": "dict"},  # the action plugin has made options of it
 }
 

@@ -35,6 +35,7 @@ options:
         playbooks it runs once, and says what all hosts of the play want.
       - V(plan) - what does each host own, and what would it buy at which price? V(quote) is the same for people and
         workflows, and needs no SSH key.
+      - V(seal) - writes and publishes the plan of a quote, sealed, so that it is bought as it stands or not at all.
       - V(judge) - what became of the purchases, and what follows?
       - V(release) - what follows once machines were given back?
       - V(offers) - what does the market have now, and for how much?
@@ -67,6 +68,7 @@ options:
       - declare
       - plan
       - quote
+      - seal
       - judge
       - release
       - tested

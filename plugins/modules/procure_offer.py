@@ -156,6 +156,12 @@ options:
     type: list
     elements: str
     default: []
+  sealed:
+    description:
+      - The digests of the order in a sealed plan, as M(compute_index.supply.decide) has quoted it. If the order
+        is another one now, nothing is sent.
+    type: dict
+    default: {}
   plan:
     description:
       - Options of this module as one mapping, as M(compute_index.supply.decide) plans a purchase. They count before

@@ -40,12 +40,12 @@ except ImportError:  # before ansible-core 2.19, which evaluates whatever it rea
 Variables = t.Mapping[str, t.Any]
 
 _SALT = os.urandom(16)  # the same in all workers, which Ansible forks once this is imported
-_ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def read(path: str) -> t.Any:
     """What a file of a role has."""
-    return yaml.load((_ROLES / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load((ROLES / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def templates(value: t.Any) -> t.Any:
@@ -95,7 +95,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "slips": _ROLE_NAMES.slips([*task_vars, *asked]),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
-        **{key: asked.get(key) or "" for key in ("refused", "advice", "quoted_price_per_hour", "quoted_storage")},
+        "refused": asked.get("refused") or "",
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
         "ssh_public_key_file": _path(given["provision_ssh_public_key_file"], task_vars),
         **_described(given),
@@ -116,7 +116,7 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.no_hosts(group, order.sizes_of(task_vars.get("groups") or {}))}
     slips = slips_of_playbook(extra, "order_")
-    return {"refused": " ".join(slips)} if slips else order.asked_for(host, extra)
+    return {"refused": " ".join(slips)} if slips else order.asked_for(extra)
 
 
 def _described(given: Variables) -> dict[str, t.Any]:

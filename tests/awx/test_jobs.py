@@ -73,7 +73,8 @@ def test_the_workflow_buys_what_was_approved_and_configures_it(make_controller: 
         assert note == {"host": name, "resource_ids": [resource_id]}
 
     for job in (quote, provision, configure):
-        assert len(json.dumps(job.artifacts)) < 1000
+        plan = job.artifacts.get("plan", "")
+        assert len(json.dumps(job.artifacts)) - len(json.dumps(plan)) < 1000 and len(plan) < 1900
         assert controller.simulator.settings.token not in job.output + json.dumps(job.artifacts)
 
 
@@ -137,43 +138,48 @@ def test_a_ceiling_of_zero_is_one(make_controller: MakeController) -> None:
 
 
 def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController) -> None:
-    controller = make_controller(offers=[Offer(gpu_price_per_hour=2.0) for _each in range(6)])
+    controller = make_controller(offers=[Offer(gpu_price_per_hour=2.0) for _each in range(5)])
     fates = ("expired", "forgotten", "dearer", "sold", "mine")
-    offers = dict(zip(fates, controller.simulator.offers.values(), strict=False))
+    order = {**ORDER, "order_names": ",".join(fates), "order_gpu_type": "H100"}
+    variables = {**successful(controller.run("GPU quote", order)).artifacts, **order}
+    plan = json.loads(variables["plan"])
+    ids = {name: host["offer_id"] for name, host in plan["hosts"].items()}
+    offers = {name: controller.simulator.offers[ids[name]] for name in fates}
     # Two people had the same offer approved, and the other one was faster; another one bought with the same token.
-    controller.simulator.market.procure(offers["sold"].offer_id, {"resource_name": "other"})
-    approved = {name: {"offer_id": offer.offer_id, "price_per_hour": 2.0} for name, offer in offers.items()}
+    controller.simulator.market.procure(ids["sold"], {"resource_name": "other"})
     offers["expired"].expires_at = offers["expired"].created_at
-    del controller.simulator.offers[offers["forgotten"].offer_id]
+    del controller.simulator.offers[ids["forgotten"]]
     offers["dearer"].details_price = 2.01
 
-    variables = {"order_names": f"{','.join(fates)},unquoted", "quote": {"hosts": approved}}
-    job = controller.run("GPU provision", {**ORDER, "order_gpu_type": "H100", **variables})
+    changes: dict[str, tuple[dict[str, Any], str]] = {
+        "hosts": ({"order_names": f"{order['order_names']},unquoted"}, "and this run is for"),
+        "ceiling": ({"provision_max_price_per_hour": 3}, "was 4.0 when it was quoted, and is 3.0 now"),
+        "offer": ({"provision_offer_id": ids["mine"]}, "was the default when it was quoted"),
+        "plan": ({"plan": json.dumps({**plan, "number": "7"})}, "its digest is wrong"),
+        "quote": ({"plan": ""}, "quote is not sealed, so it is not bought"),
+        "key": ({"provision_docker": True}, "The plan was quoted with another cloud_init."),
+    }
+    for change, text in changes.values():
+        job = controller.run("GPU provision", {**variables, **change})
+        assert job.status == "failed" and text in job.text, job.output
+    assert bought(controller) == [ids["sold"]]
+
+    job = controller.run("GPU provision", variables)
 
     assert job.status == "failed"
     reasons = {
-        "expired": f"Offer {offers['expired'].offer_id} has expired; offers live 30 minutes. Nothing was bought.",
-        "forgotten": f"{approved['forgotten']['offer_id']} answered 404: Offer not found. Nothing was bought.",
-        "dearer": f"Offer {offers['dearer'].offer_id} costs USD 2.01 per hour, which is not within"
-        " provision_max_price_per_hour (USD 2.00 per hour). Nothing was bought.",
-        "sold": f"Offer {offers['sold'].offer_id} of sold is bought, but no machine of it is called sold:",
-        "unquoted": "The quote names no offer with a price for unquoted. Nothing was bought for unquoted.",
+        "expired": f"Offer {ids['expired']} has expired; offers live 30 minutes. Nothing was bought.",
+        "forgotten": f"{ids['forgotten']} answered 404: Offer not found. Nothing was bought.",
+        "dearer": f"Offer {ids['dearer']} costs USD 2.01 per hour, which is not within the price in plan"
+        f" {plan['number']} (USD 2.00 per hour). Nothing was bought.",
+        "sold": f"Offer {ids['sold']} of sold is bought, but no machine of it is called sold:",
     }
     for host, reason in reasons.items():
         (told,) = [line for line in job.output.splitlines() if f"fatal: [{host}]" in line]
         assert reason in told and "Nothing was bought" in told
-        assert "Quote again, and approve the new quote." in told, told
-    assert bought(controller) == [offers["sold"].offer_id, offers["mine"].offer_id]
+        assert "Make a new quote." in told, told
+    assert bought(controller) == [ids["sold"], ids["mine"]]
     assert list(job.artifacts["provision_hosts"]) == ["mine"]
-
-    for beside in ({"provision_max_price_per_hour": 3}, {"provision_offer_id": offers["mine"].offer_id}):
-        job = controller.run(
-            "GPU provision", {**ORDER, "order_gpu_type": "H100", **variables, "order_names": "dearer", **beside}
-        )
-        assert (
-            f"but what was approved is {offers['dearer'].offer_id} at 2.0. Nothing was bought for dearer." in job.text
-        )
-    assert len(bought(controller)) == 2
 
 
 def test_a_job_that_was_lost_and_a_second_click_buy_once(make_controller: MakeController) -> None:

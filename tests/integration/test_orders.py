@@ -15,6 +15,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database, Purchase
 
+import postgresql
 from conftest import PROCURE, MakeProject, Project, Run, core
 from project import extra
 from simulator import Offer
@@ -61,14 +62,33 @@ def test_an_order_covers_the_hosts_that_it_names(fleet: Project) -> None:
     assert fleet.requests(*PROCURE) == 1
 
 
-def test_an_approved_quote_covers_the_hosts_that_it_names(fleet: Project) -> None:
-    quote = fleet.play("compute_index.supply.quote", "-e", "provision_hosts=2", ANSIBLE_SHOW_CUSTOM_STATS="1")
-    assert quote.returncode == 0, quote.output
-    approved = json.loads(quote.output.split("RUN: ")[1])["quote"]
-    assert set(approved["hosts"]) == {"gpu-1", "gpu-2"}
-    run = fleet.provision(quote=approved)
+def test_a_sealed_plan_is_bought_once_for_the_hosts_that_it_names(fleet: Project, registry: str) -> None:
+    file = fleet.folder / "plan.json"
+    quote = fleet.play("compute_index.supply.quote", "-e", "provision_hosts=2", "-e", f"quote_file={file}")
+    assert quote.returncode == 0 and f"-e plan={file}" in quote.text, quote.output
+    plan = json.loads(file.read_text())
+    assert (set(plan["hosts"]), fleet.requests(*PROCURE)) == ({"gpu-1", "gpu-2"}, 0)
+    # Cheaper than what was quoted: the plan does not have it.
+    fleet.simulator.add_offer(gpu_price_per_hour=0.5)
+    other = fleet.provision("-e", f"plan={file}", "-e", "provision_lease=1h")
+    assert "provision_lease of gpu-1 was the default when it was quoted, and is 1h now" in other.text, other.output
+
+    run = fleet.provision("-e", f"plan={file}")
     assert (run.returncode, names(run)) == (0, {"localhost", "gpu-1", "gpu-2"}), run.output
     assert_names_no_stranger(run)
+    bought = {each.request["resource_name"]: each.offer_id for each in fleet.simulator.purchases}
+    assert {host: bought[host] for host in plan["hosts"]} == {h: i["offer_id"] for h, i in plan["hosts"].items()}
+    query = (
+        "SELECT DISTINCT note->>'provision_plan' FROM compute_index_supply.purchase WHERE host IN ('gpu-1', 'gpu-2')"
+    )
+    assert postgresql.execute(registry, query) == [(plan["number"],)]
+    again = fleet.provision("-e", f"plan={file}")
+    assert again.returncode == 0 and "changed=0" in again.output and fleet.requests(*PROCURE) == 2, again.output
+
+    assert fleet.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-2").returncode == 0
+    over = fleet.provision("-e", f"plan={file}")
+    assert over.returncode != 0 and "it is used up, since the machine of gpu-2 has ended" in over.text, over.output
+    assert fleet.requests(*PROCURE) == 2
 
 
 def test_a_limit_that_excludes_hosts_of_an_order_names_them(fleet: Project, registry: str) -> None:

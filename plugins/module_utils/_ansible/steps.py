@@ -96,10 +96,19 @@ PLAN: Spec = {
     "job_keys": {"type": "str"},  # what ssh-add says in a job of AWX; elsewhere nobody knows what else ssh has
     "no_login": _TEXT,  # why ssh cannot work on this computer
     "quote": _FLAG,
+    "plan_file": {"type": "str"},  # of a quote: where the sealed plan is written, empty if it is published only
+    "sealed": _MAPPING,  # the plan that is to be bought, as it was given
     "slice_of": _TEXT,
     "forks": _COUNT,
     "looks": _COUNT,
     "elsewhere": _ROWS,  # further hosts, whose places a budget counts
+}
+
+SEAL: Spec = {
+    **_STEP,
+    "plan": _MAPPING,
+    "orders": {**_MAPPING, "no_log": True},  # what each host orders, with its user data
+    "quote_file": _TEXT,
 }
 
 JUDGE: Spec = {

@@ -32,9 +32,10 @@ from .._provision import (
     protection,
     quote,
     rows,
+    sealed,
     standing_report,
 )
-from .._provision.clock import Clock
+from .._provision.clock import API, Clock
 from .._provision.counted import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
@@ -46,6 +47,7 @@ from .._provision.observing import Observed
 from .._provision.ownership import OwnershipClaim
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
+from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
 from .._registry._files import read_text
@@ -90,6 +92,7 @@ class _Planning:
         self._check_mode = check_mode
         self._sweeps = LastSweeps(registries)
         self._without_offer: list[str] = []
+        self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
 
     def run(self) -> Result:
@@ -97,6 +100,9 @@ class _Planning:
         hosts = [self._declared(raw) for raw in self._params["hosts"]]
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
+        whole = SealedPlan.of(self._params["sealed"], self._params["api_token"])
+        bought = whole.compared(hosts, self._api.account, further=bool(self._params["attempts"]))
+        self._quoted, hosts = hosts, [bought.bound(host) for host in hosts]
         snapshot = self._snapshot(hosts)
         observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
         self._without_offer = observed.account.without_offer
@@ -105,6 +111,8 @@ class _Planning:
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [lifetimes.timed(self._case(host, observed, snapshot), clock) for host in hosts]
+        ledger = self._ledger(bought.places(cases), bought.since, clock.now())
+        cases = bought.checked(cases, ledger, clock.now(API))
         seen = self._looked(cases, observed.account, snapshot)
         warnings = [*late, *seen.told({host.host for host in hosts})]
         if seen.changes_sums and not self._has_looked_again:
@@ -272,11 +280,12 @@ class _Planning:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
         _name, begin, _end = ceilings.month_of(now)
         projects = {case.host.project for case in cases if case.has_budget}
-        return {project: self._ledger(project, begin, now) for project in projects}
+        places = {project: self._registries.places(self._params, project).values() for project in projects}
+        return {project: self._ledger(places[project], begin, now) for project in projects}
 
-    def _ledger(self, project: str, begin: float, now: float) -> Ledger:
+    def _ledger(self, places: t.Iterable[Place], begin: float, now: float) -> Ledger:
         try:
-            return self._registries.ledger(self._registries.places(self._params, project).values(), begin)
+            return self._registries.ledger(places, begin)
         except RegistryError as error:
             return Ledger((), now, unreadable=str(error))
 
@@ -359,7 +368,9 @@ class _Planning:
         answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published(plans, cases)}
-        return {**answer, **quote.quoted(plans, kept_in, lasting, lifetimes.lives(lasting))}
+        result = quote.quoted(plans, kept_in, lasting, lifetimes.lives(lasting), params["plan_file"])
+        about = self._quoted, self._api.account, round_id[:12], clock.now(API)
+        return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"]["hosts"], *about)}
 
     def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:
         known_hosts = self._known_hosts(case, draft.offer_id)

@@ -166,7 +166,8 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
 def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
     facts = journaling.facts_of(body, project, params.get("note") or {})
-    return Journal(registry, body["offer_id"], facts, Order.of(body, params["api_token"], facts))
+    order = Order.of(body, params["api_token"], facts, params.get("sealed"))
+    return Journal(registry, body["offer_id"], facts, order)
 
 
 def _registry_of(api: Market, params: Params, body: Json, project: str, *, read_only: bool) -> Registry | None:
@@ -308,6 +309,7 @@ class _Purchase:
     def _send(self) -> Result | None:
         """Send the purchase, if price, journal and parent allow it. None if its outcome is still to be seen."""
         try:
+            self._check_order()
             self._quote()
             self._check_account()
         except Failure as objection:
@@ -326,6 +328,13 @@ class _Purchase:
             self._not_made(error)
             return None
         return self._answered(answer)
+
+    def _check_order(self) -> None:
+        """Compare the order with the plan that was sealed. Raises Failure."""
+        try:
+            self._journal.order.check()
+        except ValueError as error:
+            raise self._objection(error, "conflict") from None
 
     def _quote(self) -> None:
         """Note the offer's details and the price that counts, and compare that with its limit. Raises Failure."""

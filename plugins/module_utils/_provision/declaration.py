@@ -95,9 +95,13 @@ class Declaration:
     unswept: str = "warn"
     patience: Patience = field(default_factory=Patience)
     idle_after: str = ""  # how long its machine may be idle, as it was given
-    quoted_price_per_hour: float | None = None  # at which its ``offer_id`` was approved
-    quoted_storage: tuple[t.Mapping[str, t.Any], ...] = ()  # that it brings along; see `storage.brought_by`
-    advice: str = ""  # what to do if the offer that it wants cannot be had any more
+    # What a sealed plan lets it buy (`SealedPlan.bound`): the price of its ``offer_id``, and the storage that it brings
+    # along (`storage.brought_by`); the digests of its order; the number of the plan; what to do without that offer
+    quoted_price_per_hour: float | None = None
+    quoted_storage: tuple[t.Mapping[str, t.Any], ...] = ()
+    sealed_order: t.Mapping[str, str] = field(default_factory=dict)
+    plan_number: str = ""
+    advice: str = ""
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
     objections: tuple[str, ...] = ()
     locked_out: str = ""  # why this job could not log in to its machine; one of the objections
@@ -190,9 +194,6 @@ def read_declaration(
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, wrong),
         idle_after=_text(raw["idle_after"]).strip(),
         identity_file=_text(raw["identity_file"]),
-        quoted_price_per_hour=number_of(raw["quoted_price_per_hour"]),
-        quoted_storage=tuple(raw["quoted_storage"] or ()),
-        advice=_text(raw["advice"]),
         known=raw["known"],
     )
     if declaration.budget != UNLIMITED and declaration.by_name:

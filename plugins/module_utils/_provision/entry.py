@@ -33,6 +33,9 @@ ORDERED = "provision_ordered"
 # Whether the user data that were ordered leave a mark at their end: see `boot`
 BOOT_MARK = "provision_boot_mark"
 
+# The number of the sealed plan that it was bought by: see `sealed`
+PLAN = "provision_plan"
+
 # The two looks that did not find the machines: see `missing`
 MISSING_SINCE = "provision_missing_since"
 MISSING_AT = "provision_missing_at"  # half an hour or more after the first

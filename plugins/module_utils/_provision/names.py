@@ -12,7 +12,7 @@ import typing as t
 from .._wording import nearest
 from .acceptance import EVIDENCE
 from .clock import NOTED_BY
-from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PROTECTED_SINCE, TESTED
+from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
@@ -26,7 +26,7 @@ OTHERS = frozenset(
         *("provision_attempts", "provision_hosts", "provision_group"),
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
         *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF, AFFECTED),
-        *(ORDERED, BOOT_MARK, EVIDENCE, TESTED),
+        *(ORDERED, BOOT_MARK, EVIDENCE, TESTED, PLAN),
     }
 )
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was ordered by extra variables or a survey: which hosts, what for them, and what was approved.
+"""What was ordered by extra variables or a survey: which hosts, and what for them.
 
 Answers may be texts; empty ones, and "any", mean "not given".
 """
@@ -12,13 +12,12 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import number_of, printable
+from .._text import printable
 from .._wording import nearest
 from .messages import NOTHING_SENT
 from .names import PLAYBOOKS
 from .naming import texts_of
 from .search import ANY, ON_DEMAND
-from .storage import DETAILS, brought_by
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
@@ -32,7 +31,7 @@ _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false
 _ASKED = ("provision_hosts", "order_names")
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 # All that the playbooks of an order read.
-_ORDERED = frozenset({*_ASKED, "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
+_ORDERED = frozenset({*_ASKED, "plan", *(name for name in PLAYBOOKS if name.startswith("order_"))})
 _SHOWN = 3  # groups in a sentence
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
@@ -54,12 +53,9 @@ _COMPUTE = {
     "order_gpu_count": "gpu_count",
     "order_contract_type": "contract_type",
 }
-# Extra variables that beat what was approved.
-_APPROVED = ("provision_offer_id", "provision_max_price_per_hour")
 # Results that a person reads, of whatever step; all others are data.
 _READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
 _VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
-APPROVAL = "Quote again, and approve the new quote."
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class Order:
 
 
 def order_of(variables: Answers, group: str, sizes: Sizes, limited: t.Container[str] | None = None) -> Order:
-    """The hosts that are ordered by name, number or artifact; none if the order is for the whole group.
+    """The hosts that are ordered by name, number, artifact or plan; none if the order is for the whole group.
 
     ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` leaves, None without it.
 
@@ -163,12 +159,12 @@ def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
-    """The variable that names the hosts of an order, and its value: their names, or what was approved."""
+    """The variable that names the hosts of an order, and its value: their names, or those of a sealed plan."""
     # A survey's answer of another name, since it would hide an artifact of the same name.
     variable = next((name for name in _ASKED if variables.get(name) not in _NOTHING), "")
-    quote = variables.get("quote")
-    if not variable and isinstance(quote, t.Mapping) and isinstance(quote.get("hosts"), t.Mapping):
-        return "quote", list(quote["hosts"])
+    plan = variables.get("plan")
+    if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
+        return "plan", list(plan["hosts"])
     return variable or _ASKED[0], variables.get(variable)
 
 
@@ -273,20 +269,17 @@ def published(asked: t.Any) -> dict[str, Variables]:
     }
 
 
-def asked_for(host: str, extra: Answers) -> Variables:
-    """The variables of the role that ``extra`` variables ask for: an order (order_*), and what was approved (quote).
+def asked_for(extra: Answers) -> Variables:
+    """The variables of the role that ``extra`` variables ask for by an order (order_*), or why it is ``refused``.
 
-    An extra variable of the role's own name beats them. ``refused``, ``advice``, ``quoted_price_per_hour`` and
-    ``quoted_storage`` are those of `approved`.
+    An extra variable of the role's own name beats them.
     """
-    answers, quote = _answers(extra), extra.get("quote")
-    if reason := _misfit(answers, quote):
+    answers = _answers(extra)
+    if reason := _misfit(answers):
         return _refused(f"{reason} {NOTHING_SENT}")
     variables = ordered(answers)
     if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
         return _refused(f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}")
-    if quote:
-        variables.update(approved(host, quote, extra))
     return {name: value for name, value in variables.items() if not (name.startswith("provision_") and name in extra)}
 
 
@@ -295,14 +288,10 @@ def _answers(extra: Answers) -> Variables:
     return {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
 
 
-def _misfit(answers: Answers, quote: t.Any) -> str:
-    """Which answers, or quote, are not of the kind that they must be; empty if all are."""
+def _misfit(answers: Answers) -> str:
+    """Which answers are not of the kind that they must be; empty if all are."""
     misfits = sorted(name for name, value in answers.items() if not _is_text_or_number(name, value))
-    if misfits:
-        return f"{', '.join(misfits)} must be a text or a number."
-    if quote and not isinstance(quote, t.Mapping):
-        return "quote must be what the playbook quote has published, a mapping."
-    return ""
+    return f"{', '.join(misfits)} must be a text or a number." if misfits else ""
 
 
 def _is_text_or_number(name: str, value: t.Any) -> bool:
@@ -339,9 +328,7 @@ def _texts(answers: Answers) -> dict[str, str]:
 def spelled(extra: Answers) -> dict[str, str]:
     """What those who ordered by ``extra`` variables call the variables of the role that their order gives."""
     words = {**{variable: name for name, variable in _AS_THEY_ARE.items()}, "provision_spec": "the order"}
-    # What was approved has a price of its own.
-    beaten = {*extra, *(_APPROVED if extra.get("quote") else ())}
-    return {variable: words[variable] for variable in ordered(extra) if variable not in beaten}
+    return {variable: words[variable] for variable in ordered(extra) if variable not in extra}
 
 
 def renamed(result: t.Any, names: t.Mapping[str, str], read: bool = False) -> t.Any:
@@ -361,37 +348,6 @@ def _given(text: str) -> bool:
 
 def _count(text: str) -> t.Any:
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
-
-
-def approved(host: str, quote: Answers, answers: Answers) -> Variables:
-    """What was approved for a host: this offer at this price, or the reason why nothing may be bought.
-
-    ``advice``: what to do if that very offer cannot be had any more. ``quoted_price_per_hour`` (USD) counts even if the
-    offer's own page says less, and so does ``quoted_storage``, see `brought_by`. ``answers``: extra variables, which
-    beat whatever is set here.
-    """
-    quoted = _quoted(host, quote)
-    offer_id, price = str(quoted.get("offer_id") or ""), number_of(quoted.get("price_per_hour"))
-    if not offer_id or price is None:
-        return _refused(f"The quote names no offer with a price for {host}. Nothing was bought for {host}. {APPROVAL}")
-    wanted = str(answers.get("provision_offer_id") or offer_id)
-    ceiling = answers.get("provision_max_price_per_hour")
-    most = price if ceiling in (None, "") else number_of(ceiling)
-    if wanted.strip().lower() != offer_id.lower() or most is None or most > price:
-        return _refused(
-            f"Extra variables want offer {wanted} for {host} at most at {ceiling} USD per hour, but what was approved"
-            f" is {offer_id} at {price}. Nothing was bought for {host}. Leave them out."
-        )
-    prices = {"provision_max_price_per_hour": price, "quoted_price_per_hour": price}
-    stays = brought_by({DETAILS: quoted.get("storage")})
-    told = {"advice": APPROVAL, **({"quoted_storage": stays} if stays else {})}
-    return {"provision_offer_id": offer_id, **prices, **told}
-
-
-def _quoted(host: str, quote: Answers) -> Answers:
-    """What a quote says of a host; empty if that is nothing."""
-    hosts = quote.get("hosts")
-    return (hosts.get(host) if isinstance(hosts, t.Mapping) else None) or {}
 
 
 def _refused(reason: str) -> Variables:

@@ -45,22 +45,39 @@ def _keyed(token: str, name: str, value: str) -> str:
 
 def differing(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
     """The parts in which two orders differ, by their digests; none if nothing was noted, or with another token."""
-    if noted.get(_TOKEN) != now.get(_TOKEN):
-        return []
+    return [] if noted.get(_TOKEN) != now.get(_TOKEN) else _unlike(noted, now)
+
+
+def _unlike(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*noted, *now} if noted.get(name) != now.get(name))
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is remembered of an order: its ``digests``, and whether its user data leave a mark at their end (`boot`)."""
+    """What is remembered of an order: its ``digests``, and whether its user data leave a mark at their end (`boot`).
+
+    ``sealed``: the digests that it has in a plan (`sealed`); empty without a plan.
+    """
 
     digests: t.Mapping[str, str] = field(default_factory=dict)
     leaves_mark: bool = False
+    sealed: t.Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, body: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> Order:
+    def of(
+        cls,
+        body: t.Mapping[str, str],
+        token: str,
+        note: t.Mapping[str, t.Any],
+        sealed: t.Mapping[str, str] | None = None,
+    ) -> Order:
         """That of the body of POST /procure_offer. ``note``: what is kept with its purchase."""
-        return cls(digests(body, token, note), leaves_mark(body.get(_USER_DATA)))
+        return cls(digests(body, token, note), leaves_mark(body.get(_USER_DATA)), sealed or {})
+
+    def check(self) -> None:
+        """Raise ValueError if it is not as its plan has it. Another token is a difference, too."""
+        if parts := _unlike(self.sealed, self.digests) if self.sealed else []:
+            raise ValueError(f"The plan was quoted with another {' and another '.join(parts)}. Make a new quote.")
 
     def kept(self, entry: Entry) -> dict[str, t.Any]:
         """What the registry keeps while the order is sent (again): what was ordered first may still arrive."""

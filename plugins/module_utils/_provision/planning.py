@@ -612,6 +612,8 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
 
 def _ceiling_of(host: Declaration) -> str:
     """The ceiling of the host in a sentence."""
+    if host.plan_number:
+        return planning_report.price_of_plan(host.plan_number, host.max_price_per_hour)
     if host.is_bound_by_bill and host.max_bill is not None:
         return planning_report.bill_of(host.max_bill, host.lease.text, host.max_price_per_hour)
     return planning_report.ceiling_of(host.max_price_per_hour)

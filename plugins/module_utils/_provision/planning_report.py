@@ -115,6 +115,11 @@ def ceiling_of(max_price_per_hour: float) -> str:
     return f"provision_max_price_per_hour ({shown})"
 
 
+def price_of_plan(number: str, max_price_per_hour: float) -> str:
+    """The ceiling of a host in a sentence, if it buys by a sealed plan."""
+    return f"the price in plan {number} ({usd(max_price_per_hour)})"
+
+
 def bill_of(max_bill: float, lease: str, max_price_per_hour: float) -> str:
     """The ceiling of a host in a sentence, if its largest bill (USD) and its ``lease`` set it."""
     return f"provision_max_bill (USD {amount(max_bill)} with the lease {lease}, so {usd(round(max_price_per_hour, 6))})"

@@ -49,10 +49,17 @@ _PUBLISHED = (
 )
 
 
-def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> Row:
+def quoted(
+    plans: t.Sequence[Plan],
+    kept_in: str,
+    lifetimes: t.Mapping[str, Lifetime],
+    lives: t.Iterable[str],
+    plan_file: str | None = None,
+) -> Row:
     """The fields of the result of a quote.
 
     ``kept_in``: which registry is used. ``lifetimes``: by hosts; ``lives``: the same in lines for a person.
+    ``plan_file``: where a sealed plan of it is written; empty if it is only published, None if none is made.
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
@@ -65,7 +72,7 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
         # Why a host gets nothing is said by the task that fails for it.
         *dict.fromkeys(draft.missed for draft in plans if draft.missed),
         kept_in[:1].upper() + kept_in[1:],
-        *([] if refusals else _next(hosts.values())),
+        *([] if refusals else _next(hosts.values(), plan_file or "")),
     ]
     text = summary(hosts)
     return {
@@ -73,12 +80,14 @@ def quoted(plans: t.Sequence[Plan], kept_in: str, lifetimes: t.Mapping[str, Life
         "summary": text,
         "refusals": refusals,
         "is_complete": not refusals,
-        "ansible_stats": {
-            "data": {"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": text}},
-            "per_host": False,
-            "aggregate": True,
-        },
+        "seals": plan_file is not None and not refusals,
+        **stats({"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": text}}),
     }
+
+
+def stats(data: Row) -> Row:
+    """What a step publishes for the workflow that it is a part of."""
+    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}}
 
 
 def _has_prices(rows: t.Iterable[Row]) -> bool:
@@ -138,7 +147,7 @@ def _row(host: str, offer: Offer) -> Row:
 
 def summary(hosts: t.Mapping[str, Row]) -> str:
     """What is to be approved, in a line: hosts, USD per hour, the largest bill, and until when."""
-    new = {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
+    new = new_hosts(hosts)
     if not new:
         return "nothing to buy"
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
@@ -150,6 +159,11 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
     )
     return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}{spot}{stays}"
+
+
+def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
+    """Those that would buy an offer, of the artifact of a quote."""
+    return {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
 
 
 def _until(rows: t.Iterable[Row]) -> str:
@@ -175,13 +189,14 @@ def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
         yield f"{VANISHES} ({some(spot)})."
 
 
-def _next(hosts: t.Iterable[Row]) -> t.Iterator[str]:
+def _next(hosts: t.Iterable[Row], plan_file: str) -> t.Iterator[str]:
     """What buys this, and how long there is to think for the person who approves it; empty for nothing to buy."""
     expires = [seconds_of(host.get("expires_at")) for host in hosts if host.get("offer_id") and not host["owned"]]
     ends = [moment for moment in expires if moment is not None]
     until = f" until {lease.said(min(ends))}" if ends else ""
     if expires:
-        yield f"Buy {'them' if len(expires) > 1 else 'it'}{until}: {PURCHASE}"
+        by_plan = f" -e plan={plan_file}" if plan_file else ""
+        yield f"Buy {'them' if len(expires) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
 
 
 def _costs(costs: Sum, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> t.Iterator[str]:

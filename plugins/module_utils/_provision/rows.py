@@ -14,7 +14,7 @@ from .._text import number_of
 from .._wording import usd_short
 from . import acceptance, lease, lifetimes, planning, protection, registration, storage
 from .clock import API, NOTED_BY, Clock
-from .entry import MADE
+from .entry import MADE, PLAN
 from .messages import NOTHING_SENT, nothing_below
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .rounds import Common
@@ -204,10 +204,12 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
             "project": host.project,
             "host": host.host,
             "account": account,
+            "sealed": dict(host.sealed_order),
         },
         "note": {
             "provision_offer": planning.kept_of(draft.offer),
             "provision_groups": list(host.groups),
+            **({PLAN: host.plan_number} if host.plan_number else {}),
             **note,
         },
     }

@@ -200,6 +200,7 @@ class World:
     def params(self, spec: Json, **given_: Any) -> Json:
         defaults = {name: option.get("default") for name, option in spec.items()}
         common = {"here": "/", "api_url": BASE, "registry_url": self.registered.url, "inventory": {}, "quote": False}
+        common["api_token"] = "token"
         return {**defaults, **common, "home": "", "account_name": "", **given_}
 
     def look(self, step: str, each: Machine) -> None:

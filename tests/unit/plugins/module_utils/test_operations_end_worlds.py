@@ -385,7 +385,16 @@ def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how
         given_ = {
             **{"hosts": [host], "ids": ["1"], "decided": [], "others": {}, "attempts": attempts, "sources": []},
             **{"here": "/", "inventory": {}, "connection": "", "identity_file": "", "forbidden": "", "quote": False},
-            **{"failed": [], "registry_fingerprint": "", "slice_of": "", "serial": False, "forks": 5, "looks": 0},
+            **{
+                "failed": [],
+                "registry_fingerprint": "",
+                "slice_of": "",
+                "serial": False,
+                "sealed": {},
+                "api_token": "token",
+                "forks": 5,
+                "looks": 0,
+            },
             **{"job_keys": None, "no_login": "", "elsewhere": []},
         }
         odd = bool(seller.odd)

@@ -242,6 +242,9 @@ def planned(
             "failed": [],
             "registry_fingerprint": "",
             "slice_of": "",
+            "api_token": "token",
+            "sealed": {},
+            "plan_file": None,
             "serial": serial,
             "forks": 5,
             "looks": 0,
@@ -295,7 +298,7 @@ def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, An
     own = {"ssh_public_key", "cloud_init", "registry_url", "note", "plan", "listed_before"}
     assert set(purchase["options"]) == {*PROCURE_OFFER} - own - {"procure_timeout", "settle_timeout", "account_name"}
     file = str(tmp_path / "gpu-0" / "compute_index_supply.yml")
-    assert {name: value for name, value in purchase["options"].items() if value is not None} == {
+    assert {name: value for name, value in purchase["options"].items() if value not in (None, {})} == {
         **{"offer_id": offer(0)["offer_id"], "resource_name": "gpu-0", "max_price_per_hour": 4.0, "host": "gpu-0"},
         **{"price_per_hour": 2.0, "project": "default", "account": "account", "registry_file": file, **told},
     }

@@ -66,7 +66,7 @@ def planned(api: AccountApi, url: str, *, mode: str = "", **fields: Any) -> Json
     """The plan of the role for gpu-1; a quote, or check mode, if that is asked for."""
     hosts = [raw(id="1", **fields)]
     given = {"hosts": hosts, "ids": ["1"], "registry_url": url, "here": "/", "api_url": BASE, "quote": mode == "quote"}
-    defaults = {name: option.get("default") for name, option in steps.PLAN.items()}
+    defaults = {"api_token": "token", **{name: option.get("default") for name, option in steps.PLAN.items()}}
     return plan(cast(Market, api), {**defaults, **given}, mode == CHECK)
 
 

@@ -48,6 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import procure_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.sealing import seal
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer, timer_due
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
@@ -263,6 +264,11 @@ READS: dict[str, Callable[[World], Json]] = {
     "plan": lambda world: plan(world.market, world.planning(), True),
     "quote": lambda world: plan(world.market, world.planning(quote=True), False),
     "quote in check mode": lambda world: plan(world.market, world.planning(quote=True), True),
+    "seal": lambda world: seal(
+        world.market,
+        world.params(steps.SEAL, plan=plan(world.market, world.planning(quote=True), False).get("plan", {"hosts": {}})),
+        False,
+    ),
     "judge": lambda world: judge(world.market, world.judging(world.chance.choice(["created", "rejected"])), True),
     "release": lambda world: release(world.market, world.judging("created"), True),
     "tested": lambda world: accepted({**world.judging("created"), "tests": [BAD]}, True),

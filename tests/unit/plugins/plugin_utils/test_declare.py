@@ -159,20 +159,11 @@ def test_a_key_is_looked_for_from_the_playbook(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_playbooks_host_declares_what_was_ordered_for_it() -> None:
-    order = {"order_gpu_type": "A100", "order_max_price_per_hour": "2", "advice": "none of ours"}
+    order = {"order_gpu_type": "A100", "order_max_price_per_hour": "2"}
     assert (gathered(extra=order)["spec"], gathered(extra=order)["max_price_per_hour"]) == (SPEC, 4)
     found = gathered(extra=order, provision__group="gpu")
     assert found["spec"] == {"compute": {"gpu_type": "A100", "gpu_count": 1, "contract_type": "ondemand"}}
-    assert (found["max_price_per_hour"], found["refused"], found["advice"]) == ("2", "", "")
-
-
-def test_what_was_approved_is_declared_or_refused() -> None:
-    quote = {"hosts": {"gpu-1": {"offer_id": "some", "price_per_hour": 2}}}
-    found = gathered(extra={"quote": quote}, provision__group="gpu")
-    assert (found["offer_id"], found["max_price_per_hour"]) == ("some", 2)
-    assert found["advice"] == "Quote again, and approve the new quote."
-    nothing = gathered(extra={"quote": {"hosts": {}}, "refused": ""}, provision__group="gpu")
-    assert "The quote names no offer with a price for gpu-1" in nothing["refused"]
+    assert (found["max_price_per_hour"], found["refused"]) == ("2", "")
 
 
 def test_a_host_that_stands_for_an_empty_group_is_refused() -> None:

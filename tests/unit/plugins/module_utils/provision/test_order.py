@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What extra variables and surveys ask for, and what was approved."""
+"""What extra variables and surveys ask for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
-    APPROVAL,
     RUN_GROUP,
-    approved,
     asked_for,
     group_of_run,
     lasting,
@@ -35,7 +33,6 @@ from hypothesis import strategies as st
 from provision_samples import offer_id
 
 X, Y = offer_id(1), offer_id(2)
-QUOTED = {"quoted_price_per_hour": 2.5, "advice": APPROVAL}
 LEASED = ("provision_max_bill", "provision_lease")
 H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
 
@@ -107,62 +104,20 @@ def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
     assert ordered(answers) == found
 
 
-QUOTE = {"hosts": {"gpu-1": {"offer_id": X, "price_per_hour": "2.5"}, "gpu-2": {"offer_id": Y}}}
-
-
-@pytest.mark.parametrize(
-    "own",
-    [
-        {},
-        {"provision_offer_id": X.upper()},
-        {"provision_max_price_per_hour": ""},
-        {"provision_max_price_per_hour": "2.5"},
-        {"provision_max_price_per_hour": 1},
-    ],
-)
-def test_this_offer_at_this_price(own: dict[str, Any]) -> None:
-    bought = {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, **QUOTED}
-    assert approved("gpu-1", QUOTE, own) == bought
-
-
-@pytest.mark.parametrize(
-    ("host", "quote", "own", "said"),
-    [
-        ("gpu-2", QUOTE, {}, APPROVAL),  # without a price
-        ("gpu-3", QUOTE, {}, APPROVAL),
-        ("gpu-1", {}, {}, APPROVAL),
-        ("gpu-1", {"hosts": [X]}, {}, APPROVAL),
-        ("gpu-1", QUOTE, {"provision_offer_id": Y}, f"{X} at 2.5"),
-        ("gpu-1", QUOTE, {"provision_max_price_per_hour": 2.51}, "at most at 2.51"),
-        ("gpu-1", QUOTE, {"provision_max_price_per_hour": "unlimited"}, "at most at unlimited"),
-    ],
-)
-def test_nothing_else_is_bought(host: str, quote: dict[str, Any], own: dict[str, Any], said: str) -> None:
-    (refused,) = approved(host, quote, own).items()
-    assert refused[0] == "refused"
-    assert said in refused[1] and f"Nothing was bought for {host}." in refused[1]
-
-
 @pytest.mark.parametrize(
     ("extra", "found"),
     [
         ({}, {}),
         ({"order_max_price_per_hour": 3, "order_names": "2"}, {"provision_max_price_per_hour": "3"}),
         ({"order_max_price_per_hour": 3, "provision_max_price_per_hour": 2}, {}),
-        (
-            {"order_max_price_per_hour": 3, "quote": QUOTE},
-            {"provision_offer_id": X, "provision_max_price_per_hour": 2.5, **QUOTED},
-        ),
-        ({"quote": QUOTE, "provision_offer_id": X, "provision_max_price_per_hour": 2}, QUOTED),
     ],
 )
 def test_extra_variables_of_the_roles_own_names_beat_an_order(extra: dict[str, Any], found: dict[str, Any]) -> None:
-    assert asked_for("gpu-1", extra) == found
+    assert asked_for(extra) == found
 
 
-@pytest.mark.parametrize("name", ["refused", "advice"])
-def test_no_extra_variable_hides_a_refusal(name: str) -> None:
-    (refused,) = asked_for("gpu-3", {"quote": QUOTE, name: ""})
+def test_no_extra_variable_hides_a_refusal() -> None:
+    (refused,) = asked_for({"order_gpu_type": "L4", "order_gpu_count": "two", "refused": ""})
     assert refused == "refused"
 
 
@@ -193,7 +148,6 @@ def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: st
         ({"order_gpu_type": "any", "order_max_bill": " "}, {}),
         ({"order_max_bill": 3, "order_lease": "1h"}, {v: v.replace("provision", "order") for v in LEASED}),
         ({"order_max_price_per_hour": "4", "provision_max_price_per_hour": 3}, {}),
-        ({"order_max_price_per_hour": 4, "quote": {"hosts": {}}}, {}),
     ],
 )
 def test_what_an_order_calls_the_variables_that_it_gives(extra: dict[str, Any], found: dict[str, str]) -> None:
@@ -224,9 +178,9 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
         ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
         ({"provision_hosts": "", "order_names": "b"}, ["b"]),
         ({"provision_hosts": {"a": REACHED}}, ["a"]),
-        ({"quote": {"hosts": {"a": {}, "b": {}}}}, ["a", "b"]),
-        ({"quote": {"hosts": {"a": {}, "b": {}}}, "order_names": "b"}, ["b"]),
-        ({"quote": "no quote"}, []),
+        ({"plan": {"hosts": {"a": {}, "b": {}}}}, ["a", "b"]),
+        ({"plan": {"hosts": {"a": {}, "b": {}}}, "order_names": "b"}, ["b"]),
+        ({"plan": "no plan"}, []),
         ({"provision_hosts": "a,b,a"}, ["a", "b"]),
         ({}, []),
     ],
@@ -277,13 +231,11 @@ def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
         order_of({"provision_hosts": asked}, "gpu", {"gpu": 1})
 
 
-@given(
-    st.sampled_from(["order_gpu_type", "order_gpu_count", "order_max_price_per_hour", "order_lease", "quote"]), ANYTHING
-)
+@given(st.sampled_from(["order_gpu_type", "order_gpu_count", "order_max_price_per_hour", "order_lease"]), ANYTHING)
 def test_whatever_an_order_says_is_read_or_refused_with_its_name(name: str, value: Any) -> None:
-    found = asked_for("gpu-1", {"order_gpu_type": "L4", name: value})
+    found = asked_for({"order_gpu_type": "L4", name: value})
     if "refused" in found:
-        assert name in found["refused"] or "quote" in found["refused"]
+        assert name in found["refused"]
     if name.startswith("order_") and isinstance(value, (bool, list, dict)):
         assert name in found["refused"]
 
@@ -340,12 +292,12 @@ def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
         ({"provision_hosts": ["gpu-1"]}, ""),
         ({"order_names": "gpu-2"}, "order_names is"),
         ({"order_max_price_per_hour": 1, "order_gpu_type": "L4"}, "order_gpu_type, order_max_price_per_hour are"),
-        ({"quote": {"hosts": {"gpu-1": {}}}}, "quote is"),
+        ({"plan": "plan.json"}, "plan is"),
         # A survey that was not answered, and what is the user's own
-        ({"provision_hosts": "", "order_lease": "", "order_region": "any", "quote": {}}, ""),
+        ({"provision_hosts": "", "order_lease": "", "order_region": "any", "plan": {}}, ""),
         ({"order_number": 7, "provision_spec": {"compute": {"gpu_type": "L4"}}}, ""),
         # An earlier job of the workflow has carried it out.
-        ({"provision_hosts": {"gpu-1": {}}, "quote": {"hosts": {"gpu-1": {}}}, "order_lease": "8h"}, ""),
+        ({"provision_hosts": {"gpu-1": {}}, "plan": {"hosts": {"gpu-1": {}}}, "order_lease": "8h"}, ""),
     ],
 )
 def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread: str) -> None:
@@ -395,7 +347,7 @@ def test_a_range_that_is_too_long_is_never_written_out(part: str) -> None:
 def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() -> None:
     assert ordered({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
     assert ordered({"order_adopt": "no"}) == {}
-    assert asked_for("gpu-1", {"order_adopt": True}) == {"provision_adopt": "True"}
+    assert asked_for({"order_adopt": True}) == {"provision_adopt": "True"}
 
 
 @pytest.mark.parametrize("number", [0, 0xAB, 2**32 - 1])

@@ -112,15 +112,16 @@ def test_a_job_without_the_key_waits_for_no_machine_that_another_one_buys(
         assert found.action == WAIT
 
 
-def test_an_approved_offer_that_cannot_be_had_says_what_to_do() -> None:
-    wants = {"offer_id": X, "max_price_per_hour": 2, "advice": "Quote again."}
+def test_an_offer_of_a_plan_that_cannot_be_had_says_what_to_do() -> None:
+    wants = case(replace(host(offer_id=X, max_price_per_hour=2), plan_number="7f", advice="Quote again."))
     plans = [
-        *planned(free(**wants), offers=[offer(1, 2.01)]),
-        *planned(free(**wants), wanted={X: SearchResult(said="It is gone.", is_gone=True)}),
-        *planned(free(**wants), taken=[X]),
+        *planned(wants, offers=[offer(1, 2.01)]),
+        *planned(wants, wanted={X: SearchResult(said="It is gone.", is_gone=True)}),
+        *planned(wants, taken=[X]),
     ]
     assert [each.refusal.rpartition(". ")[2] for each in plans] == ["Quote again."] * 3
-    (busy,) = planned(free(**wants), wanted={X: SearchResult(said="The API answered 503.")})
+    assert "which is not within the price in plan 7f (USD 2.00 per hour)." in plans[0].refusal
+    (busy,) = planned(wants, wanted={X: SearchResult(said="The API answered 503.")})
     assert busy.refusal.endswith("Nothing was bought.")
 
 
@@ -404,9 +405,10 @@ def test_a_purchase_that_may_be_made_counts_at_the_price_that_was_noted() -> Non
     assert (found.action, found.price_per_hour) == (BUY, 5.0)
 
 
-@pytest.mark.parametrize(("quoted", "price", "action"), [(5.0, 5.0, STOP), (4.5, 4.5, BUY), ("", 4.0, BUY)])
-def test_what_was_approved_counts_at_the_price_that_was_quoted(quoted: Any, price: float, action: str) -> None:
-    (found,) = planned(free(offer_id=X, max_price_per_hour=4.5, quoted_price_per_hour=quoted), offers=[BARE])
+@pytest.mark.parametrize(("quoted", "price", "action"), [(5.0, 5.0, STOP), (4.5, 4.5, BUY), (None, 4.0, BUY)])
+def test_an_offer_of_a_plan_counts_at_the_price_that_was_quoted(quoted: Any, price: float, action: str) -> None:
+    wants = replace(host(offer_id=X, max_price_per_hour=4.5), quoted_price_per_hour=quoted)
+    (found,) = planned(case(wants), offers=[BARE])
     assert (found.action, found.offer["price_per_hour"]) == (action, price)
 
 

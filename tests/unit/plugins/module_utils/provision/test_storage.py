@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import ceilings, planning, rows, storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    ceilings,
+    planning,
+    rows,
+    sealed,
+    storage,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     ApiView,
@@ -21,10 +27,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import fold, line_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import asked_for
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Account,
@@ -125,12 +131,12 @@ def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
 
 
 @pytest.mark.parametrize(("shown", "cost"), [({}, 0.05), ({"storage_details": [disk(0.2)]}, 0.2)])
-def test_what_was_approved_keeps_the_storage_of_its_quote(shown: dict[str, Any], cost: float) -> None:
+def test_a_sealed_plan_keeps_the_storage_of_its_quote(shown: dict[str, Any], cost: float) -> None:
     """A quote publishes it, and the purchase reads the offer's own page, which may leave it out."""
     sold = {**offer(1), "storage_details": [disk(0.05), disk(9.0, persistent=False)]}
     quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "", {}, [])["ansible_stats"]["data"]["quote"]
-    asked = asked_for("gpu-1", {"quote": quote})
-    its = host(offer_id=asked["provision_offer_id"], quoted_storage=asked["quoted_storage"])
+    plan = sealed.draft(quote["hosts"], [host()], "", "1", 0.0)
+    its = SealedPlan.of(sealed.seal(plan, {"gpu-1": {"token": "t"}}, "t"), "t").bound(host())
     found = {OFFER: planning.SearchResult([{**offer(1), **shown}])}
     case = planning.Case(its, entry(), standing(its, entry(), None, Account.of([], [])))
     (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), found)
@@ -283,7 +289,7 @@ def test_check_mode_says_it_in_a_warning() -> None:
     ],
 )
 def test_an_offer_that_is_named_by_its_id_may_hide_its_storage(page: Any, declares: Any, is_unknown: bool) -> None:
-    its = host(offer_id=OFFER, **declares)
+    its = replace(host(offer_id=OFFER), **declares)
     case = planning.Case(its, entry(), standing(its, entry(), None, Account.of([], [])))
     found = {OFFER: planning.SearchResult([{**offer(1), **page}])}
     (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), found)

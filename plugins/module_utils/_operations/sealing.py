@@ -1,0 +1,44 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a quote, sealed, so that it is bought as it stands or not at all: see `_provision.sealed`."""
+
+from __future__ import annotations
+
+import json
+
+from .._ansible import steps
+from .._ansible.on_api import on_api
+from .._ansible.operation import Failure, Params, Result
+from .._api.market import Market
+from .._provision import ordered, sealed
+from .._provision.quote import stats
+from .._registry._files import write_durably
+from .procure_offer import checked_body
+
+
+def seal(_api: Market, params: Params, check_mode: bool) -> Result:
+    """The sealed plan of all hosts: in its file unless none was named, and published as a text, which AWX lets be.
+
+    Raises Failure for an order that no purchase would take, and if there is nothing to buy for a host.
+    """
+    token = params["api_token"]
+    orders = {host: ordered.digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
+    try:
+        plan = sealed.seal(params["plan"], orders, token)
+    except ValueError as error:
+        raise Failure(str(error), "capacity") from None
+    for path in filter(None, [params["quote_file"]]):
+        _write(path, plan)
+    return {"changed": bool(params["quote_file"]), **stats({"plan": json.dumps(plan)})}
+
+
+def _write(path: str, plan: Result) -> None:
+    """Write the plan for people and programs. Raises Failure."""
+    try:
+        write_durably(path, json.dumps(plan, indent=1) + "\n")
+    except OSError as error:
+        raise Failure(f"The plan cannot be written to {path}: {error.strerror}.", "invalid") from None
+
+
+SEAL = on_api(Market, seal, steps.SEAL)

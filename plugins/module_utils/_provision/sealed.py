@@ -1,0 +1,256 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sealed plan: what a quote offered, bought as it stands, once, or refused with the first difference in a sentence.
+
+An offer can be sold once, so its id is what makes a purchase single. The plan's number stands in the registry with each
+purchase. The seal is keyed with the API's token: only somebody who could buy anyway can make one.
+
+Pure: knows no Ansible, no HTTP, no files, no clock. Prices are in USD per hour, bills in USD, moments in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .._moments import first_of, seconds_of
+from .._text import number_of
+from .._wording import usd
+from . import lease, planning
+from .declaration import Declaration
+from .messages import NOTHING_SENT, some
+from .place import Place
+from .planning import Case
+from .quote import new_hosts, summary
+from .spending import Ledger
+from .standing import HostState
+from .storage import DETAILS, brought_by
+from .sums import UNLIMITED, add_up
+
+Row = dict[str, t.Any]
+Plain = t.Mapping[str, t.Any]
+
+QUOTE_AGAIN = "Make a new quote."
+_OFFER_LIVES = 1800.0  # seconds, where the API does not say until when an offer holds
+_DIGEST = "digest"
+_CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
+
+
+def _kind_of(place: Place) -> str:
+    """A shared registry and its project; of files only that they are, since checkouts have other paths."""
+    return place.text if place.keeps_sums else "files" if place else ""
+
+
+# What of a declaration decides what is bought, kept and billed, beside the offer and its order; by its variable.
+_TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
+    "provision_project": lambda host: host.project,
+    "the registry": lambda host: _kind_of(host.registry),
+    "provision_offer_id": lambda host: host.offer_id,
+    "provision_max_price_per_hour": lambda host: host.declared_max_price_per_hour,
+    "provision_max_total_price_per_hour": lambda host: host.max_total_price_per_hour,
+    "provision_max_account_price_per_hour": lambda host: host.max_account_price_per_hour,
+    "provision_budget": lambda host: host.budget,
+    "provision_max_bill": lambda host: host.max_bill,
+    "provision_lease": lambda host: host.lease.text,
+    "provision_idle_after": lambda host: host.idle_after,
+    "provision_all_or_nothing": lambda host: host.all_or_nothing,
+    "provision_adopt": lambda host: host.adopt,
+    "provision_verify": lambda host: host.verify,
+    "provision_on_failure": lambda host: host.on_failure,
+    "provision_protect": lambda host: host.protect,
+    "provision_storage_on_end": lambda host: "end" if host.ends_storage else "",
+}
+_PLAIN_HOST = Declaration("", "")
+
+
+def terms_of(host: Declaration) -> Row:
+    """What the host declares of these terms, where that is not the default."""
+    values = {name: (read(host), read(_PLAIN_HOST)) for name, read in _TERMS.items()}
+    return {
+        name: "unlimited" if value == UNLIMITED else value for name, (value, usual) in values.items() if value != usual
+    }
+
+
+# Sealing
+
+
+def draft(hosts: t.Mapping[str, Row], declared: t.Iterable[Declaration], account: str, number: str, now: float) -> Row:
+    """The plan of a quote without its orders and its seal.
+
+    ``hosts``: the quote's artifact. ``account``: as `SupplyApi.account` calls it. ``now``: by the API's clock.
+    """
+    terms = {host.host: terms_of(host) for host in declared}
+    new = new_hosts(hosts)
+    moments = [moment for item in new.values() if (moment := seconds_of(item.get("expires_at"))) is not None]
+    bill = add_up([item["at_most"] for item in new.values()])
+    return {
+        "number": number,
+        "summary": summary(hosts),
+        "account": account,
+        "quoted_at": lease.utc(now),
+        "expires_at": lease.utc(min(moments, default=now + _OFFER_LIVES)),
+        "price_per_hour": add_up([number_of(item.get("price_per_hour")) for item in hosts.values()]).total,
+        "at_most": None if bill.unknown else bill.total,
+        "hosts": {host: {**item, "terms": terms.get(host, {})} for host, item in hosts.items()},
+    }
+
+
+def seal(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
+    """The plan with the digests of the ``orders`` by host (`ordered.digests`), and sealed.
+
+    Raises ValueError for a plan with a host that has neither a machine nor an offer with a price and an order.
+    """
+    lacking = [
+        host for host, item in plan["hosts"].items() if not (item["owned"] or _can_be_bought(item, orders, host))
+    ]
+    if lacking:
+        raise ValueError(f"There is no offer with a price for {some(lacking)}, so no plan was written.")
+    hosts = {host: {**item, "order": dict(orders.get(host, {}))} for host, item in plan["hosts"].items()}
+    whole = {**plan, "hosts": hosts}
+    return {**whole, _DIGEST: _digest(whole, token)}
+
+
+def _can_be_bought(item: Plain, orders: t.Mapping[str, Plain], host: str) -> bool:
+    return bool(item.get("offer_id")) and number_of(item.get("price_per_hour")) is not None and bool(orders.get(host))
+
+
+def _digest(plan: Plain, token: str) -> str:
+    """HMAC-SHA256 of all that the plan says but its digest."""
+    text = json.dumps({name: value for name, value in plan.items() if name != _DIGEST}, sort_keys=True)
+    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+# Buying
+
+
+@dataclass(frozen=True)
+class SealedPlan:
+    """A plan that may be bought; without hosts it is none. ``fault``: why it must not be, whatever else it says.
+
+    In seconds since the epoch: ``since``, before which it has bought nothing by any clock; ``expires_at`` by the API's
+    clock, after which nothing new is bought.
+    """
+
+    number: str = ""
+    account: str = ""
+    since: float = 0.0
+    expires_at: float = 0.0
+    hosts: t.Mapping[str, Plain] = field(default_factory=dict)
+    fault: str = ""
+
+    @classmethod
+    def of(cls, plan: Plain, token: str) -> SealedPlan:
+        """The plan as it was given to a run; empty for none."""
+        if not plan:
+            return cls()
+        if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
+            return cls(fault="its digest is wrong: it was changed since, or sealed with another api_token")
+        quoted, expires = (first_of([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
+        return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
+
+    def compared(self, hosts: t.Sequence[Declaration], account: str, *, further: bool = False) -> SealedPlan:
+        """The plan with its fault, if it is not for this account, these hosts, or for what they declare now.
+
+        ``further``: in a further round of a run only some of its hosts take part.
+        """
+        if self.fault or not self.hosts:
+            return self
+        terms = (self._other_terms(host) for host in hosts if host.host in self.hosts)
+        return replace(self, fault=_first((self._other_account(account), self._other_hosts(hosts, further), *terms)))
+
+    def bound(self, host: Declaration) -> Declaration:
+        """The host that may buy nothing but what the plan has for it."""
+        item = None if self.fault else self.hosts.get(host.host)
+        if item is None:
+            return host
+        price = number_of(item.get("price_per_hour"))
+        return replace(
+            host,
+            offer_id=str(item["offer_id"]),
+            declared_max_price_per_hour=price,
+            quoted_price_per_hour=price,
+            quoted_storage=tuple(brought_by({DETAILS: item.get("storage")})),
+            sealed_order=dict(item["order"]),
+            plan_number=self.number,
+            advice=QUOTE_AGAIN,
+        )
+
+    def places(self, cases: t.Iterable[Case]) -> set[Place]:
+        """The registries whose ledgers say whether the plan is used up: those of hosts that would buy."""
+        return {case.host.registry for case in cases if self._buys_anew(case)}
+
+    def checked(self, cases: t.Sequence[Case], ledger: Ledger, now: float) -> list[Case]:
+        """The cases; all of them stop if one is not as the plan says. ``ledger``: of `places`. ``now``: by the API."""
+        new = [case for case in cases if self._buys_anew(case)]
+        others = (self._other_machine(case) for case in cases if case.host.host in self.hosts)
+        over = (self._used_up(case, ledger) for case in new)
+        reason = self.fault or _first((*others, *over, *(self._expired(now) for _case in new)))
+        return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
+
+    # Differences, each as a part of a sentence; empty for none
+
+    def _refused(self, reason: str) -> str:
+        name = f"Plan {self.number}" if self.number else "The plan"
+        return f"{name} is refused: {reason}. {QUOTE_AGAIN}"
+
+    def _other_account(self, account: str) -> str:
+        return "" if account == self.account else "it was quoted for another account or api_url"
+
+    def _other_hosts(self, hosts: t.Iterable[Declaration], further: bool) -> str:
+        now = {host.host for host in hosts}
+        if now == self.hosts.keys() or (further and now < self.hosts.keys()):
+            return ""
+        return f"it is for {some(sorted(self.hosts))}, and this run is for {some(sorted(now))}"
+
+    def _other_terms(self, host: Declaration) -> str:
+        """In which term the host declares something else than it did when it was quoted."""
+        then, now = self.hosts[host.host]["terms"], terms_of(host)
+        return _first(
+            f"{name} of {host.host} was {then.get(name, 'the default')} when it was quoted, and is"
+            f" {now.get(name, 'the default')} now"
+            for name in _TERMS
+            if then.get(name) != now.get(name)
+        )
+
+    def _other_machine(self, case: Case) -> str:
+        """That the host has, or may have bought, something else than the plan's offer, or lacks what it had."""
+        item, host = self.hosts[case.host.host], case.host.host
+        stands = case.standing
+        is_other = stands.offer_id != item["offer_id"]
+        if is_other and (stands.owns or case.is_open):
+            return f"{host} has offer {stands.offer_id}, and the plan says {item['offer_id']}"
+        is_lost = bool(item["owned"]) and stands.kind is HostState.FREE
+        return f"{host} had offer {item['offer_id']} when it was quoted, and has no machine now" if is_lost else ""
+
+    def _used_up(self, case: Case, ledger: Ledger) -> str:
+        """That the plan has bought a machine which is over, be it that only this run has learnt of it."""
+        if ledger.unreadable:
+            return f"whether it is used up is not known: {ledger.unreadable}"
+        offers = {str(item["offer_id"]) for item in self.hosts.values()}
+        over = [bill.host for bill in ledger.bills if bill.offer_id in offers and not bill.runs]
+        over += [case.host.host] if case.entry.is_made and case.entry.offer_id in offers else []
+        return f"it is used up, since the machine of {over[0]} has ended" if over else ""
+
+    def _expired(self, now: float) -> str:
+        return "" if now <= self.expires_at else f"its first offer held until {lease.said(self.expires_at)}"
+
+    def _buys_anew(self, case: Case) -> bool:
+        """Whether the host would buy under the plan what nothing was sent for."""
+        return not self.fault and case.host.host in self.hosts and case.buys and not case.is_open
+
+
+def _first(reasons: t.Iterable[str]) -> str:
+    return next(filter(None, reasons), "")
+
+
+def _stopped(case: Case, refusal: str) -> Case:
+    """The case that does nothing, for this reason. What its entry has come to is still noted."""
+    if not case.standing.owns:
+        return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
+    stands = case.standing
+    keeps = f"{case.host.host} keeps {', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
+    return replace(case, standing=planning.stopped(f"{refusal} {NOTHING_SENT} {keeps}"))

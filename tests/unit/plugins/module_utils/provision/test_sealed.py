@@ -1,0 +1,274 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sealed plan: bought as it stands, or refused with the difference."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import sealed
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, Case, Plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision_samples import entry, host, machine_id, offer, offer_id
+
+NOW = 1_800_000_000.0  # seconds since the epoch, when the quote was made
+HOLDS = NOW + 1200.0
+TOKEN, ACCOUNT = "token", "account"
+X, Y = offer_id(1), offer_id(2)
+ORDER = {"token": "0f", "ssh_public_key": "1f", "resource_name": "2f"}
+NOTHING = Ledger((), NOW)
+READY, OPEN, FREE = HostState.READY, HostState.OPEN, HostState.FREE
+
+
+def hosts(**fields: Any) -> list[Declaration]:
+    """The two hosts of the plan, which have a lease and a ceiling."""
+    return [host(name, **{"lease": "8h", "max_price_per_hour": 4, **fields}) for name in ("gpu-1", "gpu-2")]
+
+
+def draft(*plans: Plan, declared: list[Declaration] | None = None) -> dict[str, Any]:
+    """What a quote of these plans would seal: by default that gpu-1 buys an offer, and gpu-2 has one."""
+    brings = [{"name": "data", "type": "disk", "persistent": True, "hourly_cost": 0.1}]
+    buys = offer(1, expires_at=utc(HOLDS), storage_details=brings)
+    its = plans or (
+        Plan("gpu-1", BUY, X, buys, price_per_hour=2.0),
+        Plan("gpu-2", KEEP, Y, price_per_hour=3),
+    )
+    rows = quoted(its, "", {}, [], "plan.json")["ansible_stats"]["data"]["quote"]["hosts"]
+    return sealed.draft(rows, declared or hosts(), ACCOUNT, "7f3a", NOW)
+
+
+def written(**fields: Any) -> dict[str, Any]:
+    """The plan as it was sealed."""
+    return sealed.seal({**draft(), **fields}, {"gpu-1": ORDER}, TOKEN)
+
+
+def read(plan: Any = None, declared: list[Declaration] | None = None, account: str = ACCOUNT) -> SealedPlan:
+    """The plan as a run is given it that is for these hosts."""
+    return SealedPlan.of(written() if plan is None else plan, TOKEN).compared(declared or hosts(), account)
+
+
+def test_what_a_plan_says() -> None:
+    plan = written()
+    assert {name: plan[name] for name in ("number", "account", "quoted_at", "expires_at", "price_per_hour")} == {
+        "number": "7f3a",
+        "account": ACCOUNT,
+        "quoted_at": utc(NOW),
+        "expires_at": utc(HOLDS),
+        "price_per_hour": 5.0,
+    }
+    assert plan["at_most"] is None and plan["summary"].startswith("gpu-1: USD 2.00 per hour, no largest bill")
+    first, second = plan["hosts"]["gpu-1"], plan["hosts"]["gpu-2"]
+    assert (first["offer_id"], first["price_per_hour"], first["owned"], first["order"]) == (X, 2.0, False, ORDER)
+    assert (second["offer_id"], second["owned"], second["order"]) == (Y, True, {})
+    terms = {"the registry": "files", "provision_max_price_per_hour": 4.0, "provision_lease": "8h"}
+    assert first["terms"] == second["terms"] == terms
+
+
+@pytest.mark.parametrize(
+    ("plans", "orders"),
+    [
+        ([Plan("gpu-1", "later", label="gpu-1: no offer yet")], {}),
+        ([Plan("gpu-1", BUY, X, offer(1, None))], {"gpu-1": ORDER}),
+        ([Plan("gpu-1", BUY, X, offer(1), price_per_hour=2.0)], {}),
+    ],
+    ids=["no offer", "no price", "no order"],
+)
+def test_what_cannot_be_bought_is_not_sealed(plans: list[Plan], orders: Any) -> None:
+    with pytest.raises(ValueError, match="no offer with a price for gpu-1, so no plan was written"):
+        sealed.seal(draft(*plans), orders, TOKEN)
+
+
+def test_a_plan_holds_as_long_as_an_offer_lives_if_the_api_does_not_say() -> None:
+    plan = draft(Plan("gpu-1", BUY, X, offer(1), price_per_hour=2.0))
+    assert plan["expires_at"] == utc(NOW + 1800)
+
+
+# The seal
+
+
+def test_a_plan_stays_itself_on_its_way() -> None:
+    assert read(json.loads(json.dumps(written(), indent=1))) == read() and not read().fault
+
+
+@pytest.mark.parametrize("digest", [None, "", "ü", "0" * 64, 7])
+def test_a_wrong_digest_is_refused(digest: Any) -> None:
+    assert "its digest is wrong" in read({**written(), "digest": digest}).fault
+    assert "its digest is wrong" in SealedPlan.of(written(), "another token").fault
+
+
+def fields_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all fields of a plan."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in items:
+        yield (*path, key)
+        yield from fields_of(part, (*path, key))
+
+
+PATHS = list(fields_of(written()))
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(0, 3),
+    st.floats(0, 3),
+    st.just(X),
+    st.text(max_size=3),
+    st.just({}),
+    st.just([]),
+)
+
+
+@given(path=st.sampled_from(PATHS), value=VALUES, takes_out=st.booleans())
+def test_whatever_is_edited_is_refused_or_buys_the_same(path: tuple[Any, ...], value: Any, takes_out: bool) -> None:
+    plan = copy.deepcopy(written())
+    *above, last = path
+    part: Any = plan
+    for key in above:
+        part = part[key]
+    if takes_out:
+        del part[last]
+    else:
+        part[last] = value
+    found = read(plan)
+    assert found.fault or found == read()
+    if found.fault:
+        case = Case(found.bound(hosts()[0]), entry(), Standing(FREE))
+        (stopped,) = found.checked([case], NOTHING, NOW)
+        assert (
+            "lan 7f3a is refused" in stopped.host.objections[-1] or "The plan is refused" in stopped.host.objections[-1]
+        )
+
+
+# What differs
+
+
+@pytest.mark.parametrize(
+    ("declared", "fault"),
+    [
+        (hosts(), ""),
+        (hosts(lease="480m"), "provision_lease of gpu-1 was 8h when it was quoted, and is 480m now"),
+        (hosts(lease=""), "provision_lease of gpu-1 was 8h when it was quoted, and is the default now"),
+        (
+            hosts(max_price_per_hour=9),
+            "provision_max_price_per_hour of gpu-1 was 4.0 when it was quoted, and is 9.0 now",
+        ),
+        (hosts(max_bill=0), "provision_max_bill of gpu-1 was the default when it was quoted, and is 0.0 now"),
+        (hosts(budget=99), "provision_budget of gpu-1 was the default when it was quoted, and is 99.0 now"),
+        (hosts(offer_id=Y), f"provision_offer_id of gpu-1 was the default when it was quoted, and is {Y} now"),
+        (
+            hosts(storage_on_end="end"),
+            "provision_storage_on_end of gpu-1 was the default when it was quoted, and is end",
+        ),
+        (hosts(project="red"), "provision_project of gpu-1 was the default when it was quoted, and is red now"),
+        (hosts(protect=True), "provision_protect of gpu-1 was the default when it was quoted, and is True now"),
+        (hosts()[:1], "it is for gpu-1, gpu-2, and this run is for gpu-1"),
+        ([*hosts(), host("gpu-3")], "it is for gpu-1, gpu-2, and this run is for gpu-1, gpu-2, gpu-3"),
+        (
+            [replace(one, registry=SharedProject("default")) for one in hosts()],
+            "the registry of gpu-1 was files when it was quoted, and is shared:default now",
+        ),
+    ],
+)
+def test_each_difference_is_a_sentence(declared: list[Declaration], fault: str) -> None:
+    found = read(declared=declared).fault
+    assert found.startswith(fault) and bool(found) == bool(fault)
+
+
+def test_another_account_is_a_difference() -> None:
+    assert read(account="other").fault == "it was quoted for another account or api_url"
+
+
+def test_in_a_further_round_some_of_the_hosts_are_enough() -> None:
+    plan = SealedPlan.of(written(), TOKEN)
+    assert not plan.compared(hosts()[:1], ACCOUNT, further=True).fault
+    assert plan.compared([host("gpu-3")], ACCOUNT, further=True).fault
+
+
+def test_without_a_plan_nothing_changes() -> None:
+    none = SealedPlan.of({}, TOKEN).compared(hosts(), ACCOUNT)
+    case = Case(hosts()[0], entry(), Standing(FREE))
+    assert none.bound(case.host) is case.host
+    assert none.checked([case], NOTHING, NOW) == [case] and none.places([case]) == set()
+
+
+def test_a_host_may_buy_only_what_the_plan_has_for_it() -> None:
+    first, second = map(read().bound, hosts())
+    assert (first.offer_id, first.max_price_per_hour, first.quoted_price_per_hour) == (X, 2.0, 2.0)
+    assert (first.plan_number, first.sealed_order, first.advice) == ("7f3a", ORDER, "Make a new quote.")
+    assert [item["name"] for item in first.quoted_storage] == ["data"]
+    assert (second.offer_id, second.sealed_order) == (Y, {})
+    refused = read(declared=hosts(lease="9h"))
+    assert refused.bound(hosts()[0]).plan_number == ""
+
+
+# What became of it
+
+
+OWNED = Standing(READY, Y, (machine_id(2),), 3.0)
+BOUGHT = Standing(READY, X, (machine_id(1),), 2.0)
+ENDED = Bill("default", "gpu-1", X, end=NOW + 60)
+
+
+def cases(first: Standing, second: Standing = OWNED, noted: Entry | None = None) -> list[Case]:
+    """The hosts of the plan where they stand."""
+    one, other = map(read().bound, hosts())
+    return [Case(one, noted or entry(), first), Case(other, entry(Y, [machine_id(2)], "made"), second)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "noted", "bills", "now", "reason"),
+    [
+        pytest.param(FREE, OWNED, None, (), NOW, "", id="nothing is bought yet"),
+        pytest.param(FREE, OWNED, None, (), HOLDS + 1, "its first offer held until", id="too late"),
+        pytest.param(BOUGHT, OWNED, None, (), HOLDS + 1, "", id="repeated while its machines exist"),
+        pytest.param(Standing(OPEN, X), OWNED, entry(X, purchase="sent"), (), HOLDS + 1, "", id="killed and repeated"),
+        pytest.param(
+            Standing(OPEN, Y), OWNED, entry(Y, purchase="sent"), (), NOW, "gpu-1 has offer", id="another is open"
+        ),
+        pytest.param(Standing(READY, Y), OWNED, None, (), NOW, "gpu-1 has offer", id="another was bought"),
+        pytest.param(FREE, OWNED, None, (ENDED,), NOW, "it is used up", id="its machine has ended"),
+        pytest.param(FREE, OWNED, None, (ENDED,), HOLDS + 1, "it is used up", id="long ago"),
+        pytest.param(FREE, OWNED, entry(X, [machine_id(1)], "made"), (), NOW, "it is used up", id="this run learns it"),
+        pytest.param(FREE, OWNED, entry(X, purchase="refused"), (), NOW, "", id="it was refused, and is tried again"),
+        pytest.param(BOUGHT, FREE, None, (), NOW, "gpu-2 had offer", id="what a host had is gone"),
+        pytest.param(BOUGHT, OWNED, None, (ENDED,), NOW, "", id="only those that would buy ask the ledger"),
+    ],
+)
+def test_a_plan_is_bought_once(first: Any, second: Any, noted: Any, bills: Any, now: float, reason: str) -> None:
+    stands = [Standing(item) if isinstance(item, HostState) else item for item in (first, second)]
+    before = cases(*stands, noted=noted)
+    found = read().checked(before, Ledger(bills, NOW), now)
+    if not reason:
+        assert found == before
+        return
+    for case, known in zip(found, before, strict=True):
+        refusal = case.standing.reason if known.standing.owns else case.host.objections[-1]
+        assert refusal.startswith(f"Plan 7f3a is refused: {reason}") and "Make a new quote." in refusal
+        assert not case.buys and not case.standing.owns
+        assert (f"{known.host.host} keeps" in refusal) == known.standing.owns
+
+
+def test_a_ledger_that_cannot_be_read_may_say_that_the_plan_is_used_up() -> None:
+    (case, _other) = read().checked(cases(Standing(FREE)), Ledger((), NOW, unreadable="It is broken."), NOW)
+    assert "whether it is used up is not known: It is broken." in case.host.objections[-1]
+
+
+def test_a_refused_plan_stops_all_hosts_and_says_what_they_keep() -> None:
+    found = replace(read(), fault="its digest is wrong").checked(cases(BOUGHT), NOTHING, NOW)
+    assert [case.standing.kind for case in found] == [HostState.STOP] * 2
+    assert found[0].standing.reason.endswith(f"gpu-1 keeps {machine_id(1)}, USD 2.00 per hour.")

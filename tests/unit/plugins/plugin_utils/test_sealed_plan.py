@@ -1,0 +1,47 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the sealed plan of a run comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.compute_index.supply.plugins.plugin_utils._sealed import plan_of
+
+PLAN = {"number": "7f", "hosts": {"gpu-1": {}}}
+
+
+def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN, indent=1))
+    monkeypatch.chdir(tmp_path)
+    for given in ("plan.json", str(tmp_path / "plan.json"), json.dumps(PLAN), PLAN):
+        assert plan_of({"plan": given, "quote": {"hosts": {}}}) == PLAN
+    for nothing in ({}, {"plan": ""}, {"plan": None}, {"plan": {}}, {"quote": "a word of the user's own"}):
+        assert plan_of(nothing) == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        ({"plan": "missing.json"}, "The plan missing.json cannot be read: No such file or directory."),
+        ({"plan": "{"}, "cannot be read: it is no JSON."),
+        ({"plan": "[1]"}, "cannot be read"),
+        ({"plan": " "}, "cannot be read"),
+        ({"plan": "{}"}, "plan must be a file that the playbook quote has written."),
+        ({"plan": {"number": 1}}, "plan must be a file that the playbook quote has written."),
+        ({"plan": '{"hosts": {}}'}, "plan must be a file that the playbook quote has written."),
+        ({"plan": 0}, "plan must be a file that the playbook quote has written."),
+        ({"plan": [1]}, "plan must be a file that the playbook quote has written."),
+        ({"plan": {"hosts": ["gpu-1"]}}, "plan must be a file that the playbook quote has written."),
+        ({"quote": {"hosts": {}}}, "quote is not sealed, so it is not bought"),
+    ],
+)
+def test_what_is_no_plan_is_refused(extra: dict[str, Any], reason: str) -> None:
+    with pytest.raises(AnsibleActionFail, match="Nothing was sent") as refused:
+        plan_of(extra)
+    assert reason in str(refused.value)
