@@ -73,11 +73,15 @@ def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any])
     by_default: dict[str, t.Callable[[], t.Any]] = {
         _NAME: functools.partial(_name, host, value),
         _STORAGE: lambda: value("provision_storage_on_end") or "keep",
+        # AWX hands an empty answer of a survey over as null.
+        "decommission_forget": lambda: value("decommission_forget") or [],
     }
-    return {
-        name: by_default[name]() if name in by_default and task_vars.get(name) == DEFAULTS[name] else value(name)
-        for name in _ARGUMENTS
-    }
+
+    def given(name: str) -> t.Any:
+        is_default = task_vars.get(name) in (None, DEFAULTS.get(name))
+        return by_default[name]() if is_default and name in by_default else value(name)
+
+    return {name: given(name) for name in _ARGUMENTS}
 
 
 def _name(host: str, value: t.Callable[[str], t.Any]) -> str:
