@@ -56,6 +56,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     keys,
     planning_report,
     reaping,
+    running,
+    running_report,
     unreadable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
@@ -97,6 +99,8 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 
 # What the role's tasks register that tell machines to end, or storage, and look at them
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
+# What the tasks of a run register
+_OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__followed", "run__results")
 _STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
 
 # The last look at what ends, since an ``until`` began. All happen in one process; ansible-core 2.21 hands on nothing.
@@ -157,6 +161,7 @@ class ActionModule(InProcessAction):
             tell(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
         words = spelled(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
+        words = running_report.SPELLED if task_vars.get("run__is_of_a_run") else words
         return t.cast("dict[str, t.Any]", renamed(result, words)) if words else result
 
     def worded(self, msg: str) -> str:
@@ -675,6 +680,31 @@ class ActionModule(InProcessAction):
     def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
         return {"hosts": self._hosts.everything(), "troubles": self._hosts.troubles}
 
+    def _run(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
+        given = {name: self._value(name, task_vars) for name in running.VARIABLES if name in task_vars}
+        if isinstance(environment := given.get("run_env"), t.Mapping):
+            given["run_env"] = {str(name): isinstance(item, (str, int, float)) for name, item in environment.items()}
+        extra, limited = list(load_extra_vars(loader=self._loader)), bool(task_vars.get("ansible_limit"))
+        return {"given": given, "extra": extra, "limited": limited}
+
+    def _value(self, name: str, task_vars: Variables) -> t.Any:
+        """A variable of the task. Raises AnsibleActionFail."""
+        try:
+            return _hosts.evaluated(name, task_vars[name], lambda: self._templar)
+        except AnsibleActionFail as error:
+            raise AnsibleActionFail(f"{name} {error}. {NOTHING_SENT}") from None
+
+    def _run_step(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The run, and what its tasks have found since."""
+        host = str(task_vars["inventory_hostname"])
+        variables = _hosts.raw(host, task_vars)
+        return {
+            "hosts": self._hosts.rows([host]),
+            "run": _hosts.raw("localhost", task_vars).get("run__asked") or {},
+            "got": {name: variables[name] for name in _OF_A_RUN if name in variables},
+        }
+
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
         call = self._hosts.call
         return {**_timer.gathered(call["sources"], call["here"]), "limited": bool(task_vars.get("ansible_limit"))}
@@ -747,6 +777,12 @@ STEPS = {
     "registry": Step(ActionModule._registry, REGISTRY, _ALL),
     "timer": Step(ActionModule._timer, _later("timer", "TIMER"), prefix="reap_timer_"),
     "timer_due": Step(ActionModule._timer, _later("timer", "TIMER_DUE")),
+    "run": Step(ActionModule._run, _later("run", "RUN"), prefix="run_"),
+    "run_quoted": Step(ActionModule._run_step, _later("run", "RUN_QUOTED")),
+    "run_next": Step(ActionModule._run_step, _later("run", "RUN_NEXT")),
+    "run_over": Step(ActionModule._run_step, _later("run", "RUN_OVER")),
+    "run_done": Step(ActionModule._run_step, _later("run", "RUN_DONE")),
+    "run_broken": Step(ActionModule._run_step, _later("run", "RUN_BROKEN")),
     "verified": Step(ActionModule._verified, _later("verified", "VERIFIED"), _ALL, prefix="verify_"),
 }
 

@@ -95,6 +95,14 @@ WAIT_FOR_BOOT: Spec = {
     "marked": {"type": "bool", "default": False},
 }
 
+
+RUN_FOLLOW: Spec = {
+    "name": {"type": "str", "required": True},
+    "follow": {"type": "bool", "default": True},
+    "delay": {"type": "float", "default": 30},
+}
+
+
 # Of a run; ``step`` is what an action plugin asks of its own module.
 
 RUN_FILES: Spec = {

@@ -62,6 +62,10 @@ options:
       - V(timer) - what installs or removes the timer that runs sweeps on this computer, and how do they go?
         V(timer_due) - must a sweep prove that it works? Neither asks the API or a registry.
       - V(verified) - which machines that run have passed their tests?
+      - V(run) - what is to run, under which name, and is it over already? All mistakes at once. V(run_quoted) - what
+        would its machine cost, and may it be bought? V(run_next) - does its job start, or was it started?
+        V(run_over) - does its machine end, since the results are home? V(run_done) - how did it end, and what has it
+        cost? V(run_broken) - what is billed if a task has failed (O(reason))?
     type: str
     required: true
     choices:
@@ -94,6 +98,12 @@ options:
       - registry
       - timer
       - timer_due
+      - run
+      - run_quoted
+      - run_next
+      - run_over
+      - run_done
+      - run_broken
       - verified
   deleted:
     description:
@@ -161,7 +171,7 @@ options:
     default: ''
   reason:
     description:
-      - For O(step=orphan) why it may end.
+      - For O(step=orphan) why it may end. For O(step=run_broken) why a task has failed.
     type: str
     default: ''
   fail_on_orphans:

@@ -242,3 +242,12 @@ TIMER_DUE: Spec = {
 }
 
 TIMER: Spec = {**TIMER_DUE, **_options("every", "scheduler")}
+
+RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG}
+
+RUN_STEP: Spec = {
+    **_HOSTS,
+    **_options("reason"),
+    "run": _MAPPING,  # what the step `run` has found
+    "got": _MAPPING,  # what tasks have registered since, by the names of their variables
+}

@@ -32,7 +32,7 @@ REAPED_AT = "provision_reaped_at"
 
 SWEEPS = 3600.0  # seconds; a lease whose last sweep is longer ago is told of
 SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
-_LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
+LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")
 _HOUR = 3600.0
 
@@ -68,7 +68,7 @@ def read_lease(value: t.Any) -> Lease:
         return Lease()
     if _DURATION.fullmatch(text):
         seconds = duration(text)
-        if not 0 < seconds <= _LONGEST:
+        if not 0 < seconds <= LONGEST:
             raise ValueError(f"must be longer than nothing and at most ten years, not '{text}'")
         return Lease(text, seconds=seconds)
     moment = moment_of(text)

@@ -1,0 +1,57 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Follows a run on its machine, and shows the lines of its log; a network that is cut meanwhile is waited for."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.text.converters import to_text
+from ansible.plugins.action import ActionBase
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
+
+MODULE = "compute_index.supply.run_info"
+
+
+class ActionModule(ActionBase):
+    """Ansible's way to find the plugin."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """What the machine said last. Never "unreachable", which would take the host out of the play."""
+        super().run(tmp, task_vars)
+        _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
+        limit_attempts(self._connection)
+        progress = Progress(str((task_vars or {}).get("inventory_hostname")))
+        look, start, parent = following.Look(), time.monotonic(), os.getppid()
+        while True:
+            job = self._asked(options["name"], task_vars or {})
+            look = following.after(look, job, time.monotonic() - start)
+            for line in look.lines if in_terminal() else ():
+                display.display(f"  {line}")
+            if look.is_last or not options["follow"]:
+                return following.result(look)
+            if look.lost_at is not None:
+                progress.tell(look.msg, urgent=True)
+            time.sleep(options["delay"])
+            if os.getppid() != parent:
+                raise AnsibleActionFail("ansible-playbook has ended, so nobody follows this run any more.")
+
+    def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What the machine says; a failure if it does not answer."""
+        try:
+            return t.cast(
+                "dict[str, t.Any]",
+                self._execute_module(MODULE, {"name": name, "lines": following.LINES}, task_vars=task_vars),
+            )
+        except AnsibleError as error:
+            return {"failed": True, "msg": to_text(error)}

@@ -1,0 +1,436 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One job on a machine of its own: what a person asks for, and what follows from the states of job and machine.
+
+A run is remembered three times: the machine knows its job, the registry its purchase, and the folder of its results has
+a record (`run.json`), which outlives both. `running_report` has the sentences.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import math
+import re
+import typing as t
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .._text import TRUE, items_of, number_of, printable, text_of
+from . import lease
+from . import running_report as report
+from .declaration import read_limit
+from .entry import Entry
+from .names import PLAYBOOKS
+from .probing import OWN
+from .sums import UNLIMITED
+
+Row = t.Mapping[str, t.Any]
+
+VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
+GROUP = "supply_run"  # of the hosts whose machines are for a run; the registry notes it with the purchase
+TAIL = 3600.0  # seconds of a lease that are left for the results
+LEAST = 600.0  # seconds that a job gets at least; less is a slip
+
+# How far a run is, in its record. It is noted before what it says begins.
+ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
+
+# States of a job, as the machine says them; `LOST` is one whose machine has gone with it.
+RUNNING = ("setting_up", "running")
+SUCCEEDED, LOST = "succeeded", "lost"
+ENDED = (SUCCEEDED, "failed", "interrupted")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_GPU = re.compile(r"(?:([1-9][0-9]{0,2}) *[xX*] *)?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
+_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
+_FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for. ``seconds``: that the job may take; None for as long as ``max_bill`` (USD) allows.
+
+    ``environment``: names alone, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
+    """
+
+    name: str = ""
+    command: str = ""
+    setup: str = ""
+    spec: Row = field(default_factory=dict)
+    files: str = ""
+    exclude: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    seconds: float | None = None
+    max_bill: float = 0.0
+    keep: float = 0.0
+    follow: bool = True
+    log_delay: float = 30.0
+    fetch_timeout: float = 1800.0
+    unswept: bool = False
+    again: bool = False
+
+    @property
+    def host(self) -> str:
+        """The host of its machine, in registry, reports and inventories."""
+        return f"run-{self.name}"
+
+
+def name_of(given: Row, wrong: list[str]) -> str:
+    """The name of the run, which is a part of paths; empty if it is none, which is added to ``wrong``."""
+    name = text_of(given.get("run_name"))
+    if _NAME.fullmatch(name):
+        return name
+    wrong.append(report.bad_name(name))
+    return ""
+
+
+def completed(given: Row, record: Row) -> Row:
+    """The variables, with those of a run that was begun if its name alone is given: that follows it, whatever it is."""
+    begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
+    is_named_alone = not any(given.get(name) for name in _OF_A_JOB)
+    return {**begun, **given} if begun and is_named_alone else given
+
+
+def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
+    """What tells one job from another. ``code``: the digest of its files; empty without any.
+
+    ``given``: the variables. Those of a run that was begun have its digest: its files may differ now.
+    """
+    if record and given.get("run_digest"):
+        return str(given["run_digest"])
+    parts = [code, request.command, request.setup, sorted(request.environment)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def not_code(inside: str) -> tuple[str, ...]:
+    """The pattern that leaves out the folder of results. ``inside``: its path from the code's folder."""
+    return () if inside == ".." or inside.startswith("../") else (f"/{inside}/",)
+
+
+def read_request(given: Row, wrong: list[str]) -> Request:
+    """The variables as typed values; what is wrong with them is added to ``wrong``, each with what to write instead.
+
+    `name_of` says what is wrong with the name.
+    """
+    command = text_of(given.get("run_command"))
+    if not command:
+        wrong.append(report.NO_COMMAND)
+    return Request(
+        name=text_of(given.get("run_name")),
+        command=command,
+        setup=text_of(given.get("run_setup")),
+        spec=_spec(given, wrong),
+        files=text_of(given.get("run_files")),
+        exclude=_texts("run_exclude", given, wrong),
+        environment=_environment(given, wrong),
+        results=_results(given, wrong),
+        seconds=_time(given, wrong),
+        max_bill=_bill(given, wrong),
+        keep=_seconds("run_keep", given, 0.0, wrong),
+        follow=_switch("run_follow", given, True, wrong),
+        log_delay=max(1.0, _seconds("run_log_delay", given, 30.0, wrong)),
+        fetch_timeout=max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong)),
+        unswept=_switch("run_unswept", given, False, wrong),
+        again=_switch("run_again", given, False, wrong),
+    )
+
+
+def _spec(given: Row, wrong: list[str]) -> Row:
+    """The search for the machine."""
+    gpu, spec = given.get("run_gpu"), given.get("run_spec")
+    if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
+        wrong.append(report.ONE_SEARCH)
+    if spec or not gpu:
+        return spec if isinstance(spec, t.Mapping) else {}
+    parts = _GPU.fullmatch(str(gpu).strip())
+    if not parts:
+        wrong.append(report.bad_gpu(printable(str(gpu), 60)))
+        return {}
+    return {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}
+
+
+def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
+    """A list of texts, or a text with commas."""
+    value = given.get(name)
+    parts = value.split(",") if isinstance(value, str) else items_of(value or [])
+    if any(isinstance(part, (t.Mapping, list)) for part in parts):
+        wrong.append(report.no_list(name))
+    return tuple(text for part in parts if (text := str(part).strip()))
+
+
+def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
+    paths = _texts("run_results", given, wrong)
+    if outside := [path for path in paths if path.startswith(("/", "~")) or ".." in path.split("/")]:
+        wrong.append(report.outside(outside))
+    return paths
+
+
+def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
+    """The names of the job's variables. Instead of a value, which may be secret, each has whether it can be one."""
+    variables = given.get("run_env") or {}
+    if not isinstance(variables, t.Mapping):
+        wrong.append(report.bad_environment(()))
+        return ()
+    if odd := [name for name, fits in variables.items() if not (fits and _ENVIRONMENT.fullmatch(name))]:
+        wrong.append(report.bad_environment(odd))
+    return tuple(variables)
+
+
+def _time(given: Row, wrong: list[str]) -> float | None:
+    seconds = _seconds("run_time", given, math.inf, wrong)
+    if seconds < LEAST:
+        wrong.append(report.TOO_SHORT)
+    return None if seconds == math.inf else seconds
+
+
+def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
+    try:
+        seconds = lease.read_duration(given.get(name))
+    except ValueError as error:
+        wrong.append(f"{name} {error}.")
+        return default
+    return default if seconds is None else seconds
+
+
+def _bill(given: Row, wrong: list[str]) -> float:
+    """What the whole run may cost (USD)."""
+    bill = read_limit("run_max_bill", given.get("run_max_bill"), wrong, "USD, for the whole run")
+    if bill == UNLIMITED:
+        wrong.append(report.NO_BILL)
+    return bill
+
+
+def _switch(name: str, given: Row, default: bool, wrong: list[str]) -> bool:
+    value = str(given.get(name, "")).strip().lower()
+    if value not in ("", *TRUE, *_FALSE):
+        wrong.append(f"{name} must be true or false, not '{printable(value, 60)}'.")
+    return value in TRUE if value else default
+
+
+def overruled(extra: t.Iterable[str]) -> str:
+    """Why extra variables are refused that would beat what a run sets; empty if there are none."""
+    names = sorted((OWN - {"provision_max_attempts"}) & set(extra))
+    return report.overruled(names) if names else ""
+
+
+# What follows
+
+
+class First(enum.Enum):
+    """What a command does by the record of its run alone."""
+
+    NEW = "new"  # nothing is known of it
+    GO_ON = "go on"  # it was begun
+    ANEW = "anew"  # an earlier one is over
+    DONE = "done"
+    REFUSED = "refused"
+
+
+def first(record: Row, digest: str, *, again: bool) -> First:
+    """``record``: of the name, empty if there is none. ``digest``: of the job that is asked for now."""
+    phase, is_same = record.get("phase"), record.get("digest") == digest
+    if phase in (None, ORDERED):  # nothing has run yet, so another job may take its place
+        return First.GO_ON if phase else First.NEW
+    if phase == GONE:
+        return First.DONE if is_same and not again else First.ANEW
+    return First.GO_ON if is_same else First.REFUSED
+
+
+class Way(enum.Enum):
+    """What a command does once the plan of its host is known."""
+
+    BUY = "buy"
+    LOOK = "look"  # at the machine that it has
+    LOST = "lost"  # the machine has gone, with the job on it
+    END = "end"
+    REFUSED = "refused"
+
+
+def way(phase: str, *, is_free: bool, is_refused: bool) -> Way:
+    """``phase``: of the record. ``is_free``: nothing is or may be billed for the host. ``is_refused``: by its plan.
+
+    The job runs once: if it may have begun, no second machine is bought for it.
+    """
+    if is_free and phase == STARTED:
+        return Way.LOST
+    if phase == HOME:  # whatever the plan says, since nothing is bought
+        return Way.END
+    if is_refused:
+        return Way.REFUSED
+    return Way.BUY if is_free else Way.LOOK
+
+
+class Next(enum.Enum):
+    """What a command does with the machine."""
+
+    START = "start"
+    FOLLOW = "follow"
+    FETCH = "fetch"
+    OTHER = "other"  # another job is on it, whose results are not home
+    UNREAD = "unread"
+
+
+def on_machine(job: Row, digest: str) -> Next:
+    """``job``: what the machine says of the run; anything else if it did not answer."""
+    state = job.get("state")
+    if state == "none":
+        return Next.START
+    if state not in (*RUNNING, *ENDED):
+        return Next.UNREAD
+    if job.get("digest") != digest:
+        return Next.OTHER
+    return Next.FOLLOW if state in RUNNING else Next.FETCH
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run is after a look at its job and its results. ``state``: of the job; empty if it was not read."""
+
+    state: str
+    is_over: bool = False
+    is_home: bool = False  # all that was named, checked
+    ends: bool = False  # the machine, now
+    kept_until: float | None = None
+
+
+def outcome(job: Row, results: Row, *, keep: float, now: float, ends_at: float | None) -> Outcome:
+    """What follows from what the machine says, and from the transfer. Moments are seconds since the epoch.
+
+    ``keep``: seconds that the machine stays after a failure; its lease, which ends at ``ends_at``, may be shorter.
+    """
+    state = text_of(job.get("state"))
+    if state not in ENDED:
+        return Outcome(state)
+    is_home = results.get("complete") is True
+    stays = keep if is_home and state != SUCCEEDED else 0.0
+    until = min(now + stays, math.inf if ends_at is None else ends_at) if stays else None
+    return Outcome(state, True, is_home, is_home and not stays, until)
+
+
+def is_kept(record: Row, now: float, keep: float) -> bool:
+    """Whether the machine of a run whose results are home stays for now, so that a person can look at it."""
+    until = number_of(record.get("kept_until"))
+    return bool(keep) and until is not None and now < until
+
+
+# Its lease
+
+
+def lease_of(request: Request, price: float | None) -> float:
+    """The seconds of the lease, in whole minutes: the job's time, and an hour for the results.
+
+    ``price``: USD per hour. Without a time it is what the bill pays for. Raises ValueError if that is too little.
+    """
+    seconds = request.seconds
+    if seconds is None:
+        if not price:
+            raise ValueError(report.UNPRICED)
+        seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
+    if seconds < LEAST:
+        least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
+        raise ValueError(report.bill_too_small(request.max_bill, price, least))
+    return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
+
+
+def shortest(request: Request) -> str:
+    """The lease under which the market is searched: none that a bill allows is shorter."""
+    return lease_text((LEAST if request.seconds is None else request.seconds) + TAIL)
+
+
+def lease_text(seconds: float) -> str:
+    """A lease as the role's variable takes it."""
+    return f"{math.floor(seconds / 60)}m"
+
+
+def time_left(ends_at: float | None, now: float, lasting: float) -> int:
+    """The seconds that a job gets that starts now: those of its lease but for the hour of the results.
+
+    ``lasting``: the lease that was asked for, if no end is known.
+    """
+    end = now + lasting if ends_at is None else ends_at
+    return max(60, math.floor(end - TAIL - now))
+
+
+def is_foreign(entry: Entry) -> bool:
+    """Whether the registry knows a purchase of its host that no run has made."""
+    return entry.names_purchase and GROUP not in entry.groups
+
+
+def fetch_due(entry: Entry, end: float | None, now: float) -> bool:
+    """Whether a sweep brings the results of a host home: its lease ends within the hour, and is not over."""
+    return GROUP in entry.groups and end is not None and 0 < end - now <= TAIL
+
+
+# Its record
+
+
+def ordered(request: Request, digest: str, before: Row, now: str) -> dict[str, t.Any]:
+    """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
+
+    ``before``: what was there. A job that may have begun is never forgotten; of one that is over nothing stays.
+    """
+    if before.get("phase") == STARTED:
+        return dict(before)
+    return {
+        "name": request.name,
+        "host": request.host,
+        "command": request.command,
+        "digest": digest,
+        # With which its name alone follows it
+        "asked": {
+            "run_command": request.command,
+            "run_spec": dict(request.spec),
+            "run_max_bill": request.max_bill,
+            "run_results": list(request.results),
+            "run_digest": digest,
+        },
+        "phase": ORDERED,
+        "state": "none",
+        "ordered_at": before.get("ordered_at") if before.get("phase") == ORDERED else now,
+        **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "price_per_hour", "cost_usd", "complete")),
+    }
+
+
+def started(record: Row, entry: Entry) -> dict[str, t.Any]:
+    """The record once its job may begin. ``entry``: of its host."""
+    return {
+        **record,
+        "phase": STARTED,
+        "state": "running",
+        "offer_id": entry.offer_id,
+        "price_per_hour": entry.price_per_hour,
+    }
+
+
+_OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
+_LINES, _LINE = 5, 400  # of the log that the record keeps; characters of each
+_OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
+_NOTHING: Row = MappingProxyType({})
+
+
+def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHING) -> dict[str, t.Any]:
+    """The record of a job that is over, with its results as far as they are home."""
+    return {
+        **record,
+        **{name: job.get(name) for name in _OF_JOB if name in job},
+        **{name: results.get(name) for name in _OF_RESULTS if name in results},
+        "state": found.state,
+        "complete": found.is_home,
+        "kept_until": found.kept_until,
+        "last_lines": [printable(str(line), _LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
+        "phase": HOME if found.is_home else record.get("phase"),
+    }
+
+
+def lost(record: Row) -> dict[str, t.Any]:
+    """The record of a job whose machine has gone with it."""
+    return {**record, "state": LOST, "reason": report.TAKEN_AWAY, "complete": record.get("complete") is True}
+
+
+def gone(record: Row, usd: float | None) -> dict[str, t.Any]:
+    """The record of a run of which nothing is billed any more. ``usd``: what it has cost at most."""
+    return {**record, "phase": GONE, "cost_usd": usd}

@@ -1,0 +1,288 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people read of a run: what was asked wrongly, what it would cost, and how it has ended. `running` decides.
+
+The first line of the last word is what became of the job; then the money.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._moments import seconds_of
+from .._wording import LINE, age, amount, lasting, narrow_table, usd, usd_short, wrapped
+from . import lease
+from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, joined, sentence
+
+Row = t.Mapping[str, t.Any]
+
+# What people read instead of the variables of the role that a run sets
+SPELLED = {
+    "provision_max_bill": "run_max_bill",
+    "provision_spec": "run_gpu",
+    "provision_lease": "run_time",
+    "provision_max_price_per_hour": "run_max_bill",
+}
+
+NO_COMMAND = 'run_command must say what to run: -e run_command="python train.py".'
+ONE_SEARCH = 'run_gpu or run_spec (a search, a mapping) must say on what to run, one of them: -e run_gpu="8 x H100".'
+NO_BILL = "run_max_bill must say what the run may cost at most in all, a number of USD: -e run_max_bill=200."
+TOO_SHORT = "run_time must be at least 10m: -e run_time=8h."
+UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
+TAKEN_AWAY = "its machine has gone"
+LIMITED = "A run has a host of its own, which --limit leaves out: run it without a limit."
+NO_REGISTRY = (
+    "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out, or set"
+    " provision_registry_url."
+)
+
+
+# What a command does that buys nothing, by `running.Way`
+WAYS = {
+    "look": "It has its machine already: nothing is bought.",
+    "lost": "Its machine has gone: nothing is bought again for a job that may have begun.",
+    "end": "Its results are home: its machine ends.",
+}
+AGAIN = "Nothing was bought. -e run_again=true runs it once more."
+
+
+def bad_name(name: str) -> str:
+    """A run without a name, or with one that names no host and no folder."""
+    instead = f", not '{name[:60]}'" if name else ""
+    return f"run_name must be a word of letters, digits, - and _ (40 at most){instead}: -e run_name=train."
+
+
+def bad_gpu(gpu: str) -> str:
+    """What is no GPU with a number."""
+    return f"run_gpu must be a number and a kind of GPU, as in \"8 x H100\", or a kind alone, not '{gpu}'."
+
+
+def no_list(name: str) -> str:
+    """A variable that is neither a list nor a text."""
+    return f'{name} must be a list of texts, or a text with commas: -e {name}="out,*.csv".'
+
+
+def outside(paths: t.Iterable[str]) -> str:
+    """Results that are not in the folder of the job."""
+    return (
+        f"run_results must be paths in the folder that the job runs in, without .. in them, not {', '.join(paths)}: let"
+        " the job write there."
+    )
+
+
+def bad_environment(names: t.Sequence[str]) -> str:
+    """The job's environment is none."""
+    odd = f", unlike {', '.join(map(repr, names))}" if names else ""
+    return f'run_env must map names of letters, digits and _ to texts{odd}: -e \'{{"run_env": {{"SEED": "1"}}}}\'.'
+
+
+def overruled(names: t.Sequence[str]) -> str:
+    """Extra variables that beat what a run sets."""
+    return f"A run sets {', '.join(names)} by itself: leave out what -e says of that."
+
+
+def no_folder(path: str) -> str:
+    """The code is no folder."""
+    return f"run_files must be a folder on this computer, and {path} is none."
+
+
+def unreadable_files(path: str, why: str) -> str:
+    """The code cannot be packed."""
+    return f"run_files: {path} cannot be read ({why})."
+
+
+def unwritable(path: str, why: str) -> str:
+    """The results could not be kept."""
+    return f"run_results_dir: the results would go to {path}, which cannot be written ({why}). Choose another folder."
+
+
+def unreadable_record(path: str, why: str) -> str:
+    """What is known of the run cannot be read, so that it might run twice."""
+    return f"{path} says what became of this run, and cannot be read ({why}). Move it away, or choose another run_name."
+
+
+def mistakes(wrong: t.Sequence[str]) -> str:
+    """All that is wrong with what was asked for, at once."""
+    return "\n".join([*wrong, NOTHING_SENT])
+
+
+def refused(record: Row, name: str) -> str:
+    """Another job under the name of one that has not come to its end."""
+    return (
+        f"The run {name} is not over, and it is another job: {record.get('command')}. Its files, its command, its setup"
+        f" or the names in its environment differ from these. Give this one another run_name. -e run_name={name} alone"
+        f" follows {name}, and brings its results home; {end_of(record)} ends it. {NOTHING_BOUGHT}"
+    )
+
+
+def end_of(record: Row) -> str:
+    """The command that ends the machine of a run, whatever becomes of its results."""
+    return f"compute_index.supply.decommission -e decommission_hosts={record.get('host')}"
+
+
+def foreign(host: str, ids: t.Iterable[str]) -> str:
+    """The host of the run has a machine that no run has bought."""
+    return (
+        f"The registry knows a machine of {host} that no run has bought ({ids_of(ids)}). Choose another run_name."
+        f" {NOTHING_BOUGHT}"
+    )
+
+
+def unswept(why: str) -> str:
+    """No sweep would end the machine if this computer could not."""
+    return f"{why} For this once, -e run_unswept=true runs it without sweeps. {NOTHING_BOUGHT}"
+
+
+def bill_too_small(bill: float, price: float | None, least: float) -> str:
+    """The largest bill does not pay for the shortest run."""
+    return (
+        f"USD {amount(bill)} (run_max_bill) pays for less than ten minutes and the hour for the results at"
+        f" {usd(price)}: that takes USD {amount(least)}. {NOTHING_BOUGHT}"
+    )
+
+
+def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
+    """What would be bought, for how long, and what it costs at most. ``host``: of the artifact of a quote.
+
+    ``seconds``: of the job; ``bill``: USD for the whole lease.
+    """
+    kind = f"{host.get('gpu_count') or ''} x {host.get('gpu_type')}, {host.get('contract_type') or 'on demand'}"
+    where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
+    lines = (
+        f"at most USD {amount(bill)} in all, {usd_short(host.get('price_per_hour'))}",
+        f"{kind}{f' ({where})' if where else ''}",
+        f"the job may take {_long(seconds)}, and bringing the results home an hour",
+        registry,
+    )
+    return [part for line in lines for part in wrapped(line, indent="  ")]
+
+
+def _long(seconds: float) -> str:
+    """A duration for people, down to the minute; below ten minutes to the second."""
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    if seconds < 600:
+        return lasting(int(seconds))
+    return " ".join(filter(None, (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "")))
+
+
+def other_job(name: str, job: Row) -> str:
+    """The machine has another job under this name."""
+    return (
+        f"The machine of the run {name} has another job: {job.get('command') or 'its command is not known'}"
+        f" ({job.get('state')}). Its results are not home. Repeat that command, or end the machine:"
+        f" {end_of({'host': f'run-{name}'})}."
+    )
+
+
+def unread(name: str, why: str, until: str) -> str:
+    """The machine did not say how its job is."""
+    return (
+        f"The machine of the run {name} did not say how its job is: {sentence(why or 'it did not answer')}"
+        f" {_billed_until(until)} The same command looks again."
+    )
+
+
+def _billed_until(until: str) -> str:
+    moment = seconds_of(until)
+    return f"It is billed until its lease ends{'' if moment is None else f' at {lease.said(moment)}'}."
+
+
+def lasted(record: Row) -> str:
+    """How long the job took, as the end of a sentence; empty if that is not known."""
+    begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
+    return "" if begin is None or end is None else f" after {_long(max(0.0, end - begin))}"
+
+
+def ended(record: Row) -> str:
+    """What became of the job."""
+    code, reason = record.get("exit_code"), record.get("reason")
+    how = f"exit code {code}" if code is not None else f"signal {record['signal']}" if record.get("signal") else ""
+    beside = "" if record.get("state") == "succeeded" or not reason else str(reason)
+    facts = ", ".join(filter(None, (how, beside)))
+    return f"{record.get('name')} {record.get('state')}{lasted(record)}{f' ({facts})' if facts else ''}."
+
+
+def last_word(record: Row, folder: str) -> list[str]:
+    """The end of a run of which nothing is billed any more. ``folder``: of its results, as people write it."""
+    usd_spent = record.get("cost_usd")
+    cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
+    return [
+        part
+        for line in (ended(record), f"Nothing is billed any more. {cost}", *_results(record, folder), *_log(record))
+        for part in wrapped(line, indent="  ")
+    ]
+
+
+def _results(record: Row, folder: str) -> t.Iterator[str]:
+    if record.get("state") == "lost" and not record.get("complete"):
+        yield f"Its results went with the machine; what came home before is in {folder}."
+        return
+    yield f"Results: {folder} ({record.get('files') or 0} files)"
+    if missing := record.get("missing"):
+        yield f"Not found there: {', '.join(map(str, missing))}"
+
+
+def _log(record: Row) -> t.Iterator[str]:
+    """The last lines of a job that did not succeed."""
+    lines = record.get("last_lines") or [] if record.get("state") != "succeeded" else []
+    yield from ("Its last lines:", *map(str, lines)) if lines else ()
+
+
+def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
+    """A job that is over, whose results are not all home: its machine stays until its lease ends."""
+    left = [str(item.get("path") or item) if isinstance(item, t.Mapping) else str(item) for item in _left(record)]
+    lines = (
+        ended(record),
+        joined("Its results are NOT complete.", sentence(why) if why else "", f"See {folder}."),
+        f"Not home: {', '.join(left[:5])}" if left else "",
+        f"Its machine stays. {_billed_until(until)} The same command fetches the rest.",
+        f"Without them: {end_of(record)}",
+    )
+    return [part for line in filter(None, lines) for part in wrapped(line, indent="  ")]
+
+
+def _left(record: Row) -> t.Sequence[t.Any]:
+    left = record.get("incomplete")
+    return left if isinstance(left, (list, tuple)) else ()
+
+
+def kept(record: Row, folder: str, price: float | None) -> list[str]:
+    """A job that has failed, whose machine stays for a while (run_keep)."""
+    lines = (
+        ended(record),
+        f"Its machine stays until {lease.said(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
+        f"Results: {folder}",
+        f"End it before: {end_of(record)}",
+    )
+    return [part for line in lines for part in wrapped(line, indent="  ")]
+
+
+def goes_on(record: Row, until: str) -> list[str]:
+    """A job that was left to run, or of which the follower has lost sight."""
+    lines = (
+        f"{record.get('name')} runs. The same command follows it, and brings its results home.",
+        _billed_until(until),
+        f"To end it now: {end_of(record)}",
+    )
+    return [part for line in lines for part in wrapped(line, indent="  ")]
+
+
+def broken(record: Row, why: str, until: str) -> str:
+    """A command that came to no end. What is billed stays in the registry, and the run in its record."""
+    billed = _billed_until(until) if until else f"{record.get('host')} may have a machine that is billed."
+    return joined(sentence(why), billed, f"Run the same command again: it goes on. Or end it: {end_of(record)}.")
+
+
+_COLUMNS = {"run": "name", "state": "state", "since": "since", "machine": "host", "USD": "usd", "last line": "line"}
+
+
+def table(rows: t.Sequence[Row]) -> list[str]:
+    """All runs, in lines of the terminal."""
+    return narrow_table(rows, _COLUMNS, LINE, ("last line", "run")) if rows else ["There are no runs."]
+
+
+def since(record: Row, now: float) -> str:
+    """For how long a run has been what it is, in short."""
+    moment = seconds_of(record.get("ended_at") or record.get("began_at") or record.get("ordered_at") or "")
+    return "-" if moment is None else age(now - moment)

@@ -1,0 +1,150 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tasks of a run need of the decisions in `running`, as plain mappings that a person can read at -v."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .._text import number_of
+from . import lease, running, spending
+from . import running_report as report
+from .entry import Entry
+from .messages import joined
+from .running import First, Next, Outcome, Request, Way
+
+Row = t.Mapping[str, t.Any]
+_EARLIER = 60.0  # seconds by which clocks may differ between a record and the purchase that follows it
+
+
+def result(blank: Row, found: Row) -> dict[str, t.Any]:
+    """The result of a step, with what no playbook must decide: whether there are lines to show."""
+    return {**blank, **found, "has_lines": bool(found.get("lines"))}
+
+
+def role_variables(request: Request) -> dict[str, t.Any]:
+    """What the role provision is to buy."""
+    return {
+        "provision_spec": dict(request.spec),
+        "provision_max_bill": request.max_bill,
+        "provision_lease": running.shortest(request),
+    }
+
+
+def over_already(first: First, record: Row, folder: str) -> dict[str, t.Any]:
+    """A run that is over, or another job under its name: nothing is bought."""
+    if first is First.REFUSED:
+        return {"trouble": report.refused(record, str(record.get("name")))}
+    return last_result(record, folder, report.AGAIN)
+
+
+def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
+    """The last word, and in ``trouble`` that a job did not succeed."""
+    failed = "" if record.get("state") == running.SUCCEEDED else report.ended(record)
+    return {"lines": [*report.last_word(record, folder), *further], "trouble": failed}
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """What a quote says of the host. ``host``: its row in the artifact; ``registry``: where it is remembered."""
+
+    host: Row = field(default_factory=dict)
+    refusal: str = ""
+    is_free: bool = False
+    registry: str = ""
+
+    @classmethod
+    def of(cls, host: str, quote: Row) -> Quoted:
+        """Read from the result of the step ``quote``, which leaves out hosts whose machines run as registered."""
+        rows = ((quote.get("ansible_stats") or {}).get("data") or {}).get("quote", {}).get("hosts") or {}
+        draft = (quote.get("plans") or {}).get(host) or {}
+        registry = str((quote.get("common") or {}).get("registry") or "")
+        refusal = str((quote.get("refusals") or {}).get(host) or quote.get("msg") or "")
+        return cls(rows.get(host) or {}, refusal, draft.get("is_new") is True, registry[:1].upper() + registry[1:])
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """USD per hour of the offer; None if unknown."""
+        return number_of(self.host.get("price_per_hour"))
+
+
+def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
+    """The seconds of the lease of what is bought, else of the shortest. Raises ValueError: why nothing may be bought.
+
+    ``unswept``: why no sweep is known to end the machine; empty if one is, or if that is accepted.
+    """
+    if running.is_foreign(entry):
+        raise ValueError(report.foreign(request.host, entry.resource_ids))
+    if way is Way.REFUSED:
+        raise ValueError(found.refusal)
+    if way is not Way.BUY:
+        return running.LEAST + running.TAIL
+    if not has_registry:
+        raise ValueError(report.NO_REGISTRY)
+    if unswept:
+        raise ValueError(report.unswept(unswept))
+    return running.lease_of(request, found.price_per_hour)
+
+
+def ways(way: Way, *, check_mode: bool) -> dict[str, bool]:
+    """What the play does now: it has the host provisioned, or lets its machine end; check mode stops."""
+    return {
+        "provisions": way in (Way.BUY, Way.LOOK) and not check_mode,
+        "ends": way in (Way.END, Way.LOST) and not check_mode,
+        "lost": way is Way.LOST,
+        "goes_on": way is not Way.REFUSED and not check_mode,
+    }
+
+
+def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> list[str]:
+    """What a person reads before anything is bought. ``seconds``: of the lease."""
+    if way is not Way.BUY:
+        return [report.WAYS[way.value]]
+    price = found.price_per_hour
+    bill = lease.most(price, seconds) or request.max_bill
+    return report.quote(found.host, seconds - running.TAIL, bill, found.registry)
+
+
+def next_trouble(following: Next, name: str, job: Row, ends_at: str) -> str:
+    """Why nothing can be done with the machine; empty if something can."""
+    if following is Next.OTHER:
+        return report.other_job(name, job)
+    return report.unread(name, str(job.get("msg") or ""), ends_at) if following is Next.UNREAD else ""
+
+
+def lasting(request: Request, entry: Entry) -> float:
+    """The seconds of a lease of which the registry does not know the end."""
+    return lease.read_lease(entry.leased).seconds or (request.seconds or running.LEAST) + running.TAIL
+
+
+def ends_earlier(until: float) -> dict[str, t.Any]:
+    """What the registry notes of a machine that a sweep ends then."""
+    return {lease.ENDS_AT: lease.utc(until)}
+
+
+def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
+    """The result of the step: whether the machine ends, and else what a person must know. ``why``: of the transfer."""
+    if found.ends:
+        return {"ends": True}
+    if found.kept_until is not None:
+        return {"lines": report.kept(record, folder, entry.price_per_hour), "trouble": report.ended(record)}
+    if found.is_over:
+        lines = report.still_billed(record, folder, entry.ends_at, why)
+        return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
+    if found.state in running.RUNNING and not job.get("lost_sight"):
+        return {"lines": report.goes_on(record, entry.ends_at)}
+    return {"trouble": report.unread(str(record.get("name")), str(job.get("msg") or ""), entry.ends_at)}
+
+
+def cost(ledger: spending.Ledger, host: str, begin: float | None) -> float | None:
+    """What the purchases of a run's host have cost at most (USD); None if that of one is unknown, or there is none.
+
+    ``begin``: when the run was ordered (seconds since the epoch); what was bought before was for another one.
+    """
+    since = (begin or 0.0) - _EARLIER
+    bills = [bill for bill in ledger.bills if bill.host == host and (bill.begin is None or bill.begin >= since)]
+    if not bills or not all(bill.is_known(ledger.now) for bill in bills):
+        return None
+    return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))

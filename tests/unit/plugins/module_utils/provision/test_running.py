@@ -1,0 +1,403 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person asks for with a run, and what follows from the states of job, machine and record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import following, running, running_report
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import running_rows as rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from hypothesis import given
+from hypothesis import strategies as st
+
+ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
+PHASES = ("", running.ORDERED, running.STARTED, running.HOME, running.GONE)
+
+
+def read(**variables: Any) -> tuple[Request, list[str]]:
+    """The request of the usual variables and these, without those that are None, and what is wrong."""
+    wrong: list[str] = []
+    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
+    running.name_of(asked, wrong)
+    return running.read_request(asked, wrong), wrong
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}, "max_bill": 200.0, "seconds": None}),
+        ({"run_gpu": "8xH100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
+        ({"run_gpu": "RTX 4090"}, {"spec": {"compute": {"gpu_type": "RTX 4090", "gpu_count": 1}}}),
+        ({"run_gpu": None, "run_spec": {"compute": {}}}, {"spec": {"compute": {}}}),
+        ({"run_time": "8h"}, {"seconds": 28_800.0}),
+        ({"run_results": "out, *.csv"}, {"results": ("out", "*.csv")}),
+        ({"run_results": ["out", "a b"], "run_exclude": "*.pt"}, {"results": ("out", "a b"), "exclude": ("*.pt",)}),
+        ({"run_env": {"A": True, "B": True}}, {"environment": ("A", "B")}),
+        ({}, {"environment": (), "results": (), "exclude": ()}),
+        ({"run_follow": "no", "run_again": True}, {"follow": False, "again": True}),
+        ({"run_keep": "2h", "run_log_delay": "0.1s"}, {"keep": 7200.0, "log_delay": 1.0}),
+    ],
+)
+def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) -> None:
+    request, wrong = read(**variables)
+    assert not wrong
+    assert {name: getattr(request, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "instead"),
+    [
+        ({"run_name": None}, "-e run_name=train"),
+        ({"run_name": "../train"}, "not '../train'"),
+        ({"run_command": " "}, "run_command must say what to run"),
+        ({"run_gpu": None}, 'run_gpu="8 x H100"'),
+        ({"run_spec": {"compute": {}}}, "one of them"),
+        ({"run_gpu": None, "run_spec": "H100"}, "a mapping"),
+        ({"run_gpu": "0 x {{ H100 }}"}, '"8 x H100"'),
+        ({"run_max_bill": None}, "run_max_bill=200"),
+        ({"run_max_bill": "unlimited"}, "run_max_bill=200"),
+        ({"run_max_bill": "3,5"}, "must be a number (USD, for the whole run)"),
+        ({"run_time": "5m"}, "at least 10m"),
+        ({"run_time": "8"}, "run_time must be a duration such as 8h"),
+        ({"run_keep": "2026-12-01T06:00Z"}, "run_keep must be a duration"),
+        ({"run_results": "/etc"}, "not /etc"),
+        ({"run_results": ["a/../../b"]}, "not a/../../b"),
+        ({"run_results": {"a": 1}}, "run_results must be a list"),
+        ({"run_env": {"A B": True}}, "unlike 'A B'"),
+        ({"run_env": {"A": False}}, "unlike 'A'"),
+        ({"run_env": ["A"]}, "run_env must map"),
+        ({"run_env": "A=1"}, "run_env must map"),
+        ({"run_follow": "maybe"}, "run_follow must be true or false"),
+    ],
+)
+def test_a_mistake_says_what_to_write_instead(variables: dict[str, Any], instead: str) -> None:
+    _request, wrong = read(**variables)
+    assert len(wrong) == 1 and instead in wrong[0]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    wrong: list[str] = []
+    running.name_of({}, wrong)
+    running.read_request({}, wrong)
+    assert [text.split()[0] for text in wrong] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
+    assert running_report.mistakes(wrong).endswith("\nNothing was sent.")
+
+
+def test_what_makes_another_job() -> None:
+    request, _wrong = read()
+    digests = {
+        running.digest_of(read(**changes)[0], code, {}, {})
+        for changes, code in (
+            ({}, ""),
+            ({}, "code"),
+            ({"run_command": "false"}, ""),
+            ({"run_setup": "true"}, ""),
+            ({"run_env": {"A": True}}, ""),
+        )
+    }
+    assert len(digests) == 5
+    # A larger bill, other results and more time are no other job.
+    more, _wrong = read(run_max_bill=300, run_results="out", run_time="9h")
+    assert running.digest_of(more, "", {}, {}) == running.digest_of(request, "", {}, {})
+
+
+def test_the_name_alone_follows_what_was_begun() -> None:
+    request, _wrong = read(run_results="out")
+    record = running.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
+    assert running.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
+    begun = running.started(record, read_entry({}))
+    completed = running.completed({"run_name": "train", "run_keep": "2h"}, begun)
+    again = running.read_request(completed, [])
+    assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
+    assert running.digest_of(again, "other code", completed, begun) == "digest"
+    other = {**ASKED, "run_command": "false"}
+    assert running.completed(other, begun) == other
+
+
+@pytest.mark.parametrize(
+    ("inside", "patterns"), [("runs", ("/runs/",)), ("..", ()), ("../runs", ()), ("..runs", ("/..runs/",))]
+)
+def test_results_are_no_code(inside: str, patterns: tuple[str, ...]) -> None:
+    assert running.not_code(inside) == patterns
+
+
+@pytest.mark.parametrize(
+    ("phase", "same", "again", "expected"),
+    [
+        ("", False, False, First.NEW),
+        ("", False, True, First.NEW),
+        ("ordered", True, False, First.GO_ON),
+        ("ordered", False, False, First.GO_ON),  # nothing has run yet
+        ("started", True, False, First.GO_ON),
+        ("started", True, True, First.GO_ON),  # it is followed, not begun twice
+        ("started", False, False, First.REFUSED),
+        ("started", False, True, First.REFUSED),
+        ("home", True, False, First.GO_ON),
+        ("home", False, True, First.REFUSED),
+        ("gone", True, False, First.DONE),
+        ("gone", True, True, First.ANEW),
+        ("gone", False, False, First.ANEW),
+    ],
+)
+def test_what_the_record_says(phase: str, same: bool, again: bool, expected: First) -> None:
+    record = {"phase": phase, "digest": "a"} if phase else {}
+    assert running.first(record, "a" if same else "b", again=again) is expected
+
+
+@pytest.mark.parametrize(
+    ("phase", "free", "refused", "expected"),
+    [
+        ("", True, False, Way.BUY),
+        ("", True, True, Way.REFUSED),
+        ("", False, False, Way.LOOK),  # another controller may have begun it
+        ("ordered", True, False, Way.BUY),
+        ("ordered", False, False, Way.LOOK),
+        ("ordered", False, True, Way.REFUSED),
+        ("started", True, False, Way.LOST),
+        ("started", True, True, Way.LOST),
+        ("started", False, False, Way.LOOK),
+        ("started", False, True, Way.REFUSED),
+        ("home", True, True, Way.END),
+        ("home", False, False, Way.END),
+        ("home", False, True, Way.END),
+        ("gone", True, False, Way.BUY),
+    ],
+)
+def test_what_the_plan_says(phase: str, free: bool, refused: bool, expected: Way) -> None:
+    assert running.way(phase, is_free=free, is_refused=refused) is expected
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ({"state": "none"}, Next.START),
+        ({"state": "setting_up", "digest": "a"}, Next.FOLLOW),
+        ({"state": "running", "digest": "a"}, Next.FOLLOW),
+        ({"state": "running", "digest": "b"}, Next.OTHER),
+        ({"state": "succeeded", "digest": "a"}, Next.FETCH),
+        ({"state": "failed", "digest": "a"}, Next.FETCH),
+        ({"state": "interrupted", "digest": "a"}, Next.FETCH),
+        ({"state": "succeeded", "digest": "b"}, Next.OTHER),
+        ({"failed": True, "msg": "no Python"}, Next.UNREAD),
+        ({"unreachable": True}, Next.UNREAD),
+        ({}, Next.UNREAD),
+    ],
+)
+def test_what_the_machine_says(job: dict[str, Any], expected: Next) -> None:
+    assert running.on_machine(job, "a") is expected
+    assert bool(rows.next_trouble(expected, "train", job, "")) is (expected in (Next.OTHER, Next.UNREAD))
+
+
+@pytest.mark.parametrize(
+    ("state", "complete", "keep", "expected"),
+    [
+        # is_over, is_home, ends, kept_until
+        ("running", True, 0, (False, False, False, None)),
+        ("none", True, 0, (False, False, False, None)),
+        ("", True, 0, (False, False, False, None)),
+        ("succeeded", True, 0, (True, True, True, None)),
+        ("succeeded", True, 60, (True, True, True, None)),
+        ("failed", True, 0, (True, True, True, None)),
+        ("failed", True, 60, (True, True, False, 160.0)),
+        ("interrupted", True, 6000, (True, True, False, 1000.0)),  # no longer than its lease
+        ("succeeded", False, 0, (True, False, False, None)),
+        ("failed", False, 60, (True, False, False, None)),
+        ("succeeded", "yes", 0, (True, False, False, None)),
+    ],
+)
+def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
+    found = running.outcome({"state": state}, {"complete": complete}, keep=keep, now=100.0, ends_at=1000.0)
+    assert (found.is_over, found.is_home, found.ends, found.kept_until) == expected
+
+
+@given(
+    st.floats(1, 1e5),
+    st.floats(0.01, 500),
+    st.one_of(st.none(), st.floats(running.LEAST, 1e7)),
+)
+def test_a_lease_costs_no_more_than_the_bill(bill: float, price: float, seconds: float | None) -> None:
+    request = Request(max_bill=bill, seconds=seconds)
+    try:
+        lease = running.lease_of(request, price)
+    except ValueError as error:
+        assert seconds is None and price * (running.LEAST + running.TAIL) / 3600 > bill * 0.999
+        assert "run_max_bill" in str(error)
+        return
+    assert lease >= running.LEAST + running.TAIL and lease % 60 == 0
+    if seconds is None:  # with a time the plan compares price and bill
+        assert price * lease / 3600 <= bill * (1 + 1e-9)
+    else:
+        assert seconds + running.TAIL - 60 <= lease <= seconds + running.TAIL
+    assert running.time_left(1000.0 + lease, 1000.0, 0) == lease - running.TAIL
+
+
+def test_a_price_that_nobody_knows_needs_a_time() -> None:
+    with pytest.raises(ValueError, match="run_time"):
+        running.lease_of(Request(max_bill=5), None)
+    assert running.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
+    assert running.shortest(Request()) == "70m" and running.shortest(Request(seconds=7200.0)) == "180m"
+
+
+BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
+OFFER = rows.Quoted(host={"price_per_hour": 2.0}, is_free=True)
+
+
+@pytest.mark.parametrize(
+    ("way", "entry", "unswept", "registry", "refusal"),
+    [
+        (Way.BUY, read_entry({}), "", True, ""),
+        (Way.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
+        (Way.BUY, read_entry({}), "", False, "needs a registry"),
+        (Way.BUY, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.LOOK, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.LOOK, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
+        (Way.LOST, read_entry({}), "No sweep is known.", True, ""),
+    ],
+)
+def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
+    try:
+        lease = rows.lease_for(way, Request(name="train", max_bill=20), OFFER, entry, unswept, has_registry=registry)
+    except ValueError as error:
+        assert refusal and refusal in str(error)
+    else:
+        assert not refusal and lease >= running.LEAST + running.TAIL
+
+
+def test_what_a_run_has_cost() -> None:
+    bills = (
+        Bill("default", "run-train", "o1", price_per_hour=2.0, begin=0.0, end=3600.0),
+        Bill("default", "run-train", "o2", price_per_hour=2.0, begin=10_000.0, end=13_600.0),
+        Bill("default", "run-train", "o3", price_per_hour=4.0, begin=13_600.0),
+        Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
+    )
+    ledger = Ledger(bills, 17_200.0)
+    assert rows.cost(ledger, "run-train", 10_000.0) == 6.0
+    assert rows.cost(ledger, "run-train", None) == 8.0
+    assert rows.cost(ledger, "run-eval", None) is None
+    unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
+    assert rows.cost(unknown, "run-train", 10_000.0) is None
+
+
+@given(st.lists(st.sampled_from(["answer", "cut"]), max_size=30))
+def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
+    look, silent = following.Look(), 0
+    for number, answer in enumerate(answers):
+        job = {"state": "running", "log_bytes": 7} if answer == "answer" else {"failed": True, "msg": "cut"}
+        look = following.after(look, job, number * 300.0)
+        silent = 0 if answer == "answer" else silent + 1
+        assert look.is_last is ((silent - 1) * 300 >= following.PATIENCE if silent else False)
+        assert following.result(look)["lost_sight"] is bool(silent)
+
+
+def test_each_line_is_shown_once() -> None:
+    first = following.after(following.Look(), {"state": "running", "log": ["a", "b\x1b[2J"], "log_bytes": 8}, 0)
+    assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J") and first.offset == 8
+    cut = following.after(first, {"unreachable": True}, 1)
+    assert (cut.lines, cut.offset) == ((), 8)
+    over = following.after(cut, {"state": "failed", "log": ["b\x1b[2J", "c", "d"], "log_bytes": 12}, 2)
+    assert over.lines == ("c", "d") and over.is_last and following.result(over)["is_over"]
+
+
+@given(st.lists(st.text(st.sampled_from("ab\u00e9"), max_size=5), max_size=12), st.data())
+def test_no_line_is_shown_twice_or_left_out(lines: list[str], data: st.DataObject) -> None:
+    look, shown, end = following.Look(), [], 0
+    while end < len(lines):
+        end = data.draw(st.integers(end, len(lines)))
+        log = lines[:end]
+        job = {"state": "running", "log": log, "log_bytes": sum(len(line.encode()) + 1 for line in log)}
+        look = following.after(look, job, 0)
+        shown += look.lines
+    assert shown == lines
+
+
+@dataclass
+class World:
+    """A machine with its job, and what a command does step by step until it is killed.
+
+    ``budget``: the steps that the command still does; what it has written stays.
+    """
+
+    record: dict[str, Any] = field(default_factory=dict)
+    machine: bool = False
+    job: str = "none"
+    bought: int = 0
+    begun: int = 0
+    budget: float = math.inf
+
+    def step(self) -> None:
+        if self.budget <= 0:
+            raise TimeoutError
+        self.budget -= 1
+
+    def command(self) -> str:
+        """What a command says in the end; "killed" if it comes to none."""
+        try:
+            return self._command()
+        except TimeoutError:
+            return "killed"
+
+    def _command(self) -> str:
+        request = Request(name="train", command="true")
+        first = running.first(self.record, "digest", again=False)
+        if first is First.DONE:
+            return "done"
+        way = running.way(self.record.get("phase") or "", is_free=not self.machine, is_refused=False)
+        self.step()
+        if way is Way.LOST:
+            self.record = running.lost(self.record)
+        if way in (Way.BUY, Way.LOOK):
+            self.record = running.ordered(request, "digest", self.record, "2026-12-01T06:00:00Z")
+            self.step()
+            self._work()
+        self.step()
+        self.machine = False
+        self.step()
+        self.record = running.gone(self.record, 1.0)
+        return "done"
+
+    def _work(self) -> None:
+        if not self.machine:
+            self.machine, self.job = True, "none"
+            self.bought += 1
+        self.step()
+        following_step = running.on_machine({"state": self.job, "digest": "digest"}, "digest")
+        if following_step is Next.START:
+            self.record = running.started(self.record, read_entry({}))
+            self.step()
+            self.job = "running"
+            self.begun += 1
+        self.step()
+        self.job = "succeeded" if self.job == "running" else self.job
+        self.step()
+        if not self.machine:
+            raise TimeoutError
+        job = {"state": self.job}
+        found = running.outcome(job, {"complete": True}, keep=0, now=0.0, ends_at=None)
+        assert found.ends
+        self.record = running.over(self.record, found, job, {"complete": True})
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=8))
+def test_killed_at_any_step_and_repeated_the_command_runs_once(kills: list[tuple[int, bool]]) -> None:
+    """Whenever a command is killed, or the machine is taken away between two: at the end nothing is billed."""
+    world, taken = World(), 0
+    for budget, takes in kills:
+        world.budget = budget
+        world.command()
+        if takes and world.machine:
+            world.machine, taken = False, taken + 1
+    world.budget = math.inf
+    assert world.command() == "done" and world.command() == "done"
+    assert not world.machine and world.record["phase"] == "gone"
+    assert world.begun <= 1 and world.bought <= 1 + taken
+    assert world.record["state"] in ("succeeded", "lost")
+    if world.record["state"] == "succeeded":
+        assert world.begun == 1 and world.record["complete"]
