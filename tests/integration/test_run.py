@@ -20,6 +20,7 @@ JOB = {
     "run_results": "out",
     "run_log_delay": "1s",
     "run_unswept": True,
+    "provision_verify": "none",  # simulated machines are this computer
 }
 
 
@@ -46,3 +47,12 @@ def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> No
     print(checked.output)
     assert checked.returncode == 0
     assert not project.simulator.purchases
+
+
+def test_a_job_that_succeeds(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=0)
+    write_code(project)
+    done = run(project)
+    print(done.output)
+    print(json.dumps(record(project), indent=1))
+    assert done.returncode == 0

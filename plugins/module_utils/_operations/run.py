@@ -46,8 +46,8 @@ def asked(params: Params, check_mode: bool) -> Result:
     record = _record(dest, wrong) if name else {}
     given = running.completed(params["given"], record)
     request = running.read_request(given, wrong)
-    request = dataclasses.replace(request, exclude=_excluding(request, base, params["here"]))
-    code = _code(request, params["here"], wrong)
+    request = _with_paths(request, base, params["here"])
+    code = _code(request, wrong)
     wrong += filter(None, [running.overruled(params["extra"]), _unwritable(dest)])
     wrong += [running_report.LIMITED] * params["limited"]
     if wrong:
@@ -76,22 +76,21 @@ def _results_dir(params: Params) -> str:
     return os.path.normpath(os.path.join(params["here"], given) if given else os.path.join(beside, "runs"))
 
 
-def _excluding(request: Request, base: str, here: str) -> tuple[str, ...]:
-    """What is no code: the results of runs are none, which would else make another job of it."""
-    inside = os.path.relpath(base, os.path.join(here, os.path.expanduser(request.files)))
-    return (*request.exclude, *running.not_code(inside))
+def _with_paths(request: Request, base: str, here: str) -> Request:
+    """The folder of the code as an absolute path, without what is no code: results would make another job of it."""
+    if not request.files:
+        return request
+    files = os.path.normpath(os.path.join(here, os.path.expanduser(request.files)))
+    exclude = (*request.exclude, *running.not_code(os.path.relpath(base, files)))
+    return dataclasses.replace(request, files=files, exclude=exclude)
 
 
-def _code(request: Request, here: str, wrong: list[str]) -> str:
+def _code(request: Request, wrong: list[str]) -> str:
     """The digest of the files that the job works with; empty without any."""
-    path = os.path.join(here, os.path.expanduser(request.files))
-    if not (request.files and os.path.isdir(path)):
-        wrong += [running_report.no_folder(request.files)] * bool(request.files)
-        return ""
     try:
-        return str(code_files.scan(path, request.exclude).digest)
-    except (OSError, ValueError) as error:
-        wrong.append(running_report.unreadable_files(request.files, str(error)))
+        return str(code_files.scan(request.files, request.exclude).digest) if request.files else ""
+    except ValueError as error:
+        wrong.append(running_report.unreadable_files(str(error)))
         return ""
 
 
@@ -256,9 +255,8 @@ def _done(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     """What to know of a run whose command came to no end."""
-    return {
-        "trouble": running_report.broken({**run.record, "host": run.job["host"]}, params["reason"], run.entry.ends_at)
-    }
+    record, billed = {**run.record, "host": run.job["host"]}, run.entry.names_purchase
+    return {"trouble": running_report.broken(record, params["reason"], run.entry.ends_at, may_be_billed=billed)}
 
 
 RUN = Operation(asked, {**_spec.API, **steps.RUN}, {**BLANK, **_NOTHING})

@@ -343,7 +343,8 @@ def shortest(request: Request) -> str:
 
 def lease_text(seconds: float) -> str:
     """A lease as the role's variable takes it."""
-    return f"{math.floor(seconds / 60)}m"
+    minutes = math.floor(seconds / 60)
+    return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
 
 def time_left(ends_at: float | None, now: float, lasting: float) -> int:

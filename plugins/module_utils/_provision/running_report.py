@@ -13,7 +13,7 @@ import typing as t
 from .._moments import seconds_of
 from .._wording import LINE, age, amount, lasting, narrow_table, usd, usd_short, wrapped
 from . import lease
-from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, joined, sentence
+from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, in_short, joined, sentence
 
 Row = t.Mapping[str, t.Any]
 
@@ -82,14 +82,9 @@ def overruled(names: t.Sequence[str]) -> str:
     return f"A run sets {', '.join(names)} by itself: leave out what -e says of that."
 
 
-def no_folder(path: str) -> str:
-    """The code is no folder."""
-    return f"run_files must be a folder on this computer, and {path} is none."
-
-
-def unreadable_files(path: str, why: str) -> str:
-    """The code cannot be packed."""
-    return f"run_files: {path} cannot be read ({why})."
+def unreadable_files(why: str) -> str:
+    """The code cannot be packed. ``why``: a sentence."""
+    return f"run_files: {why}"
 
 
 def unwritable(path: str, why: str) -> str:
@@ -268,10 +263,12 @@ def goes_on(record: Row, until: str) -> list[str]:
     return [part for line in lines for part in wrapped(line, indent="  ")]
 
 
-def broken(record: Row, why: str, until: str) -> str:
-    """A command that came to no end. What is billed stays in the registry, and the run in its record."""
+def broken(record: Row, why: str, until: str, *, may_be_billed: bool) -> str:
+    """A command that came to no end, after the failure that has said ``why``. Registry and record keep the run."""
+    if not may_be_billed:
+        return joined(in_short(why), f"Nothing is billed for {record.get('host')}.")
     billed = _billed_until(until) if until else f"{record.get('host')} may have a machine that is billed."
-    return joined(sentence(why), billed, f"Run the same command again: it goes on. Or end it: {end_of(record)}.")
+    return joined(in_short(why), billed, f"The same command goes on. To end the machine: {end_of(record)}")
 
 
 _COLUMNS = {"run": "name", "state": "state", "since": "since", "machine": "host", "USD": "usd", "last line": "line"}

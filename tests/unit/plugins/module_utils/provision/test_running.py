@@ -243,7 +243,7 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
     with pytest.raises(ValueError, match="run_time"):
         running.lease_of(Request(max_bill=5), None)
     assert running.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
-    assert running.shortest(Request()) == "70m" and running.shortest(Request(seconds=7200.0)) == "180m"
+    assert running.shortest(Request()) == "70m" and running.shortest(Request(seconds=7200.0)) == "3h"
 
 
 BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
