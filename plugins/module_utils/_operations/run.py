@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import time
 import typing as t
@@ -21,68 +20,54 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._machine import code_files
 from .._moments import seconds_of, utc
-from .._provision import running, running_report, running_rows
-from .._provision.entry import Entry, read_entry
-from .._provision.place import Place
+from .._provision import running, running_report
+from .._provision import running_rows as rows
 from .._provision.rows import shortest
-from .._provision.running import First, Next, Request, Way
-from .._registry._files import write_durably
-from .._registry._place import registry_dir
+from .._provision.running import Request
+from .._registry._folder import registry_dir
 from .._registry._protocol import RegistryError
-from .._registry._stores import Store
-from ._leases import Sweeps
+from .._registry._records import RecordFolder
+from ._last_sweeps import LastSweeps
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "lines": [], "has_lines": False, "trouble": ""}
-RECORD = "run.json"
+_NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 
 
 def asked(params: Params, check_mode: bool) -> Result:
     """What is to run, for which host (``hosts``; none if the run is over), and all that is wrong with it at once."""
     wrong: list[str] = []
-    base = _results_dir(params)
+    base = results_dir(params)
     name = running.name_of(params["given"], wrong)
-    dest = os.path.join(base, name)
-    record = _record(dest, wrong) if name else {}
+    folder = RecordFolder(os.path.join(base, name))
+    record = _record(folder, wrong) if name else {}
     given = running.completed(params["given"], record)
     request = running.read_request(given, wrong)
-    request = _with_paths(request, base, params["here"])
+    files = os.path.join(params["here"], os.path.expanduser(request.files))
+    request = running.with_paths(request, files, base)
     code = _code(request, wrong)
-    wrong += filter(None, [running.overruled(params["extra"]), _unwritable(dest)])
-    wrong += [running_report.LIMITED] * params["limited"]
+    wrong += running.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
-        return {**BLANK, **_NOTHING, "trouble": running_report.mistakes(wrong)}
+        return {**_NOTHING, "trouble": running_report.mistakes(wrong)}
     digest = running.digest_of(request, code, given, record)
     first = running.first(record, digest, again=request.again)
-    job = {**dataclasses.asdict(request), "digest": digest, "dest": dest, "first": first.value, "host": request.host}
-    job["folder"] = shortest(dest, params["here"])
-    if first in (First.DONE, First.REFUSED):
-        return running_rows.result({**BLANK, **_NOTHING}, running_rows.over_already(first, record, job["folder"]))
-    return {
-        **BLANK,
-        "hosts": [request.host],
-        "job": {**job, "record": record},
-        "role": running_rows.role_variables(request),
-    }
+    job = {**dataclasses.asdict(request), "host": request.host, "digest": digest, "first": first.value}
+    job.update(dest=folder.path, folder=shortest(folder.path, params["here"]), record=record)
+    return rows.result(_NOTHING, rows.begun(first, request, job))
 
 
-_NOTHING: Result = {"hosts": [], "job": {}, "role": {}}
-
-
-def _results_dir(params: Params) -> str:
+def results_dir(params: Params) -> str:
     """The folder of all runs, as an absolute path; by default beside the inventory."""
     beside = os.path.dirname(registry_dir(None, None, params["sources"], params["here"]))
-    given = os.path.expanduser(str(params["given"].get("run_results_dir") or ""))
-    return os.path.normpath(os.path.join(params["here"], given) if given else os.path.join(beside, "runs"))
+    return rows.results_dir(os.path.expanduser(rows.wanted_dir(params["given"])), beside, params["here"])
 
 
-def _with_paths(request: Request, base: str, here: str) -> Request:
-    """The folder of the code as an absolute path, without what is no code: results would make another job of it."""
-    if not request.files:
-        return request
-    files = os.path.normpath(os.path.join(here, os.path.expanduser(request.files)))
-    exclude = (*request.exclude, *running.not_code(os.path.relpath(base, files)))
-    return dataclasses.replace(request, files=files, exclude=exclude)
+def _record(folder: RecordFolder, wrong: list[str]) -> dict[str, t.Any]:
+    try:
+        return folder.read()
+    except RegistryError as error:
+        wrong.append(str(error))
+        return {}
 
 
 def _code(request: Request, wrong: list[str]) -> str:
@@ -94,174 +79,124 @@ def _code(request: Request, wrong: list[str]) -> str:
         return ""
 
 
-def _unwritable(dest: str) -> str:
-    """Why the results could not be kept there; empty if they can."""
-    folder = dest
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
-    is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
-    return "" if is_writable else running_report.unwritable(dest, f"{folder} is no folder that you may write to")
-
-
-def _record(dest: str, wrong: list[str]) -> dict[str, t.Any]:
-    """What is known of the run; empty if that is nothing."""
-    path = os.path.join(dest, RECORD)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return dict(json.load(file))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        wrong.append(running_report.unreadable_record(path, type(error).__name__))
-        return {}
-
-
-def _write(dest: str, record: t.Mapping[str, t.Any]) -> None:
-    """Note how far the run is, durably. Raises Failure."""
-    try:
-        os.makedirs(dest, exist_ok=True)
-        write_durably(os.path.join(dest, RECORD), json.dumps(record, indent=2, default=str) + "\n")
-    except OSError as error:
-        raise Failure(running_report.unwritable(dest, error.strerror or type(error).__name__), "unavailable") from None
-
-
-def _set_aside(dest: str) -> None:
-    """Give an earlier run, which is over, a folder of its own: ``train.1``."""
-    number = 1
-    while os.path.lexists(f"{dest}.{number}"):
-        number += 1
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(dest, f"{dest}.{number}")
-
-
 class _Run:
-    """A run in a step: its job as it was asked for, and what the registry has of its host."""
+    """A run in a step: its job as it was asked for, its record, and what the registry has of its host."""
 
     def __init__(self, registries: Registries, params: Params) -> None:
         self.job: t.Mapping[str, t.Any] = params["run"]["job"]
-        self.got: t.Mapping[str, t.Any] = params["got"]
+        self.got: t.Mapping[str, t.Mapping[str, t.Any]] = params["got"]
         self.request = Request(**{name: self.job[name] for name in Request.__dataclass_fields__})
-        self.record = _record(self.job["dest"], []) or dict(self.job["record"])
-        self.place: Place = registries.places(params)[self.job["host"]]
-        self.store: Store | None = registries.at(self.place) if self.place else None
-        self.registry = self.store.host(self.job["host"]) if self.store else None
-        self.entry: Entry = read_entry(self.registry.read() if self.registry else None)
-        self._registries = registries
-
-    @property
-    def now(self) -> float:
-        """By the clock that notes the ends of leases."""
-        return self.store.now() if self.store else time.time()
+        self.folder = RecordFolder(self.job["dest"])
+        self.record = self.folder.read()
+        self.place = registries.places(params)[self.request.host]
+        self.store = registries.at(self.place)
+        self.entry = self.store.entry(self.request.host)
+        self.registries = registries
 
     @property
     def ends_at(self) -> float | None:
         """When the lease ends; None if that is not known."""
         return seconds_of(self.entry.ends_at)
 
-    def write(self, record: t.Mapping[str, t.Any]) -> None:
-        """Note how far the run is. Raises Failure."""
-        _write(self.job["dest"], record)
+    def note(self, record: dict[str, t.Any]) -> None:
+        """Note how far the run is. Raises RegistryError."""
+        self.folder.write(record)
+        self.record = record
+
+    def let_end(self, until: float) -> None:
+        """Let a sweep end the machine then. Raises RegistryError."""
+        registry = self.store.host(self.request.host)
+        if registry:
+            registry.read()
+            registry.alter(rows.ends_earlier(until))
 
     def cost(self) -> float | None:
         """What the machines of the run have cost at most (USD), by the ledger; None if that is not known."""
-        ledger = self._registries.ledger([self.place])
-        return running_rows.cost(ledger, self.job["host"], seconds_of(self.record.get("ordered_at") or ""))
+        ledger = self.registries.ledger([self.place])
+        return rows.cost(ledger, self.request.host, seconds_of(self.record.get("ordered_at", "")))
 
 
 _Step = t.Callable[[_Run, Params, bool], Result]
 
 
-def _step(function: _Step, blank: Result) -> Operation:
+def _step(function: _Step, **blank: t.Any) -> Operation:
     """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
         with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
             try:
-                return running_rows.result(blank, function(_Run(registries, params), params, check_mode))
+                return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
             except RegistryError as error:
                 raise Failure(str(error), "unavailable") from None
 
-    return Operation(opened, {**_spec.API, **steps.RUN_STEP}, blank)
+    return Operation(opened, {**_spec.API, **steps.RUN_STEP}, {**BLANK, **blank})
 
 
 def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     """What follows from the plan of the host: whether it is provisioned, or its machine ends, or why neither."""
-    found = running_rows.Quoted.of(run.job["host"], run.got.get("run__quote") or {})
-    way = running.way(run.record.get("phase") or "", is_free=found.is_free, is_refused=bool(found.refusal))
-    unswept = "" if run.request.unswept else Sweeps(run._registries).trouble(run.place, refused=False)
+    request, found = run.request, rows.Quoted.of(run.request.host, run.got["run__quote"])
+    way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
+    unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        lease = running_rows.lease_for(way, run.request, found, run.entry, unswept, has_registry=bool(run.place))
+        lease = rows.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
     except ValueError as error:
         return {"trouble": str(error)}
-    if way in (Way.BUY, Way.LOOK) and not check_mode:
-        if run.job["first"] == First.ANEW.value and way is Way.BUY:
-            _set_aside(run.job["dest"])
-        run.write(running.ordered(run.request, run.job["digest"], run.record, utc(time.time())))
-    return {
-        **running_rows.ways(way, check_mode=check_mode),
-        "lease": running.lease_text(lease),
-        "lines": running_rows.quote_lines(way, run.request, found, lease),
-    }
+    follows = rows.ways(way, run.job["first"], check_mode=check_mode)
+    if follows["sets_aside"]:
+        run.folder.set_aside()
+    if follows["provisions"]:
+        run.note(running.ordered(request, run.job["digest"], run.record, utc(time.time())))
+    lines = rows.quote_lines(way, request, found, lease)
+    return {**follows, "lease": running.lease_text(lease), "lines": lines}
 
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
-    info = run.got.get("run__info") or {}
-    following = running.on_machine(info, run.job["digest"])
-    if following is Next.START:
-        run.write(running.started(run.record, run.entry))
-    trouble = running_rows.next_trouble(following, run.request.name, info, run.entry.ends_at)
-    lasting = running_rows.lasting(run.request, run.entry)
-    return {
-        "starts": following is Next.START,
-        "copies": following is Next.START and bool(run.request.files),
-        "seconds": running.time_left(run.ends_at, run.now, lasting),
-        "trouble": trouble,
-    }
+    found = rows.next_of(run.got["run__info"], run.request, run.job["digest"], run.entry)
+    if found["starts"]:
+        run.note(running.started(run.record, run.entry))
+    lasting = rows.lasting(run.request, run.entry)
+    return {**found, "seconds": running.time_left(run.ends_at, run.store.now(), lasting)}
 
 
 def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone."""
-    quoted, info = run.got.get("run__quoted") or {}, run.got.get("run__followed") or {}
-    results = run.got.get("run__results") or {}
-    if quoted.get("ends"):
-        return _ends(run, quoted)
-    found = running.outcome(info, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
+    if run.got["run__quoted"]["ends"]:
+        return _ending(run)
+    job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
+    found = running.outcome(job, results, keep=run.request.keep, now=run.store.now(), ends_at=run.ends_at)
     if found.is_over:
-        run.record = running.over(run.record, found, info, results)
-        run.write(run.record)
-    if found.kept_until and run.registry:
-        run.registry.alter(running_rows.ends_earlier(found.kept_until))
-    why = str(results.get("msg") or "") if results.get("failed") or results.get("unreachable") else ""
-    return running_rows.over_result(run.record, found, run.job["folder"], info, run.entry, why)
+        run.note(running.over(run.record, found, job, results))
+    if found.kept_until:
+        run.let_end(found.kept_until)
+    return rows.over_result(run.record, found, run.job["folder"], job, run.entry, rows.why_not_home(results))
 
 
-def _ends(run: _Run, quoted: t.Mapping[str, t.Any]) -> Result:
+def _ending(run: _Run) -> Result:
     """The machine of a run whose results are home ends, unless it is kept for a while; what has gone is noted."""
-    if quoted.get("lost"):
-        run.write(running.lost(run.record))
-    elif running.is_kept(run.record, run.now, run.request.keep):
-        lines = running_report.kept(run.record, run.job["folder"], run.entry.price_per_hour)
-        return {"lines": lines, "trouble": running_report.ended(run.record)}
+    if run.got["run__quoted"]["lost"]:
+        run.note(running.lost(run.record))
+    if running.is_kept(run.record, run.store.now(), run.request.keep):
+        return rows.kept_result(run.record, run.job["folder"], run.entry)
     return {"ends": True}
 
 
 def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
-    run.record = running.gone(run.record, run.cost())
-    run.write(run.record)
-    return running_rows.last_result(run.record, run.job["folder"])
+    run.note(running.gone(run.record, run.cost()))
+    return rows.last_result(run.record, run.job["folder"])
 
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     """What to know of a run whose command came to no end."""
-    record, billed = {**run.record, "host": run.job["host"]}, run.entry.names_purchase
+    record, billed = {**run.record, "host": run.request.host}, run.entry.names_purchase
     return {"trouble": running_report.broken(record, params["reason"], run.entry.ends_at, may_be_billed=billed)}
 
 
-RUN = Operation(asked, {**_spec.API, **steps.RUN}, {**BLANK, **_NOTHING})
-RUN_QUOTED = _step(_quoted, {**BLANK, "provisions": False, "ends": False, "lost": False, "goes_on": False, "lease": ""})
-RUN_NEXT = _step(_next, {**BLANK, "starts": False, "copies": False, "seconds": 0})
-RUN_OVER = _step(_over, {**BLANK, "ends": False})
-RUN_DONE = _step(_done, BLANK)
-RUN_BROKEN = _step(_broken, BLANK)
+RUN = Operation(asked, {**_spec.API, **steps.RUN}, _NOTHING)
+_WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
+RUN_QUOTED = _step(_quoted, **_WAYS, lease="")
+RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0)
+RUN_OVER = _step(_over, ends=False)
+RUN_DONE = _step(_done)
+RUN_BROKEN = _step(_broken)

@@ -13,9 +13,10 @@ import enum
 import hashlib
 import json
 import math
+import os
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from .._text import TRUE, items_of, number_of, printable, text_of
@@ -106,9 +107,23 @@ def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def not_code(inside: str) -> tuple[str, ...]:
-    """The pattern that leaves out the folder of results. ``inside``: its path from the code's folder."""
-    return () if inside == ".." or inside.startswith("../") else (f"/{inside}/",)
+def with_paths(request: Request, files: str, base: str) -> Request:
+    """The request with an absolute path of the code, which leaves out results: they would make another job of it.
+
+    ``files``: that folder, if the request names one; ``base``: the one of the results of all runs.
+    """
+    if not request.files:
+        return request
+    inside = os.path.relpath(base, os.path.normpath(files))
+    is_outside = inside == ".." or inside.startswith("../")
+    exclude = () if is_outside else (f"/{inside}/",)
+    return replace(request, files=os.path.normpath(files), exclude=(*request.exclude, *exclude))
+
+
+def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
+    """What else is wrong. ``extra``: the names of extra variables; ``folder``: why results have no place."""
+    names = sorted((OWN - {"provision_max_attempts"}) & set(extra))
+    return [*filter(None, (report.overruled(names) if names else "", folder)), *([report.LIMITED] if limited else [])]
 
 
 def read_request(given: Row, wrong: list[str]) -> Request:
@@ -209,12 +224,6 @@ def _switch(name: str, given: Row, default: bool, wrong: list[str]) -> bool:
     if value not in ("", *TRUE, *_FALSE):
         wrong.append(f"{name} must be true or false, not '{printable(value, 60)}'.")
     return value in TRUE if value else default
-
-
-def overruled(extra: t.Iterable[str]) -> str:
-    """Why extra variables are refused that would beat what a run sets; empty if there are none."""
-    names = sorted((OWN - {"provision_max_attempts"}) & set(extra))
-    return report.overruled(names) if names else ""
 
 
 # What follows

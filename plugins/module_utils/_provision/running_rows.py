@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from dataclasses import dataclass, field
 
-from .._text import number_of
+from .._text import number_of, text_of
 from . import lease, running, spending
 from . import running_report as report
 from .entry import Entry
@@ -33,11 +34,23 @@ def role_variables(request: Request) -> dict[str, t.Any]:
     }
 
 
-def over_already(first: First, record: Row, folder: str) -> dict[str, t.Any]:
-    """A run that is over, or another job under its name: nothing is bought."""
+def wanted_dir(given: Row) -> str:
+    """The folder of all runs, as a person gave it; empty for the usual one."""
+    return text_of(given.get("run_results_dir"))
+
+
+def results_dir(wanted: str, beside: str, here: str) -> str:
+    """The folder of all runs. ``beside``: the inventory's; ``here``: where Ansible was started."""
+    return os.path.normpath(os.path.join(here, wanted) if wanted else os.path.join(beside, "runs"))
+
+
+def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
+    """What the plays of a command are for; nothing if the run is over, or another job under its name is not."""
     if first is First.REFUSED:
-        return {"trouble": report.refused(record, str(record.get("name")))}
-    return last_result(record, folder, report.AGAIN)
+        return {"trouble": report.refused(job["record"], request.name)}
+    if first is First.DONE:
+        return last_result(job["record"], job["folder"], report.AGAIN)
+    return {"hosts": [request.host], "job": job, "role": role_variables(request)}
 
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
@@ -88,13 +101,17 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     return running.lease_of(request, found.price_per_hour)
 
 
-def ways(way: Way, *, check_mode: bool) -> dict[str, bool]:
-    """What the play does now: it has the host provisioned, or lets its machine end; check mode stops."""
+def ways(way: Way, first: str, *, check_mode: bool) -> dict[str, bool]:
+    """What the play does now: it has the host provisioned, or lets its machine end; check mode stops.
+
+    ``first``: what the record has said. What an earlier run has left makes room before a machine is bought.
+    """
     return {
         "provisions": way in (Way.BUY, Way.LOOK) and not check_mode,
         "ends": way in (Way.END, Way.LOST) and not check_mode,
         "lost": way is Way.LOST,
-        "goes_on": way is not Way.REFUSED and not check_mode,
+        "goes_on": not check_mode,
+        "sets_aside": way is Way.BUY and first == First.ANEW.value and not check_mode,
     }
 
 
@@ -105,6 +122,14 @@ def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> li
     price = found.price_per_hour
     bill = lease.most(price, seconds) or request.max_bill
     return report.quote(found.host, seconds - running.TAIL, bill, found.registry)
+
+
+def next_of(job: Row, request: Request, digest: str, entry: Entry) -> dict[str, t.Any]:
+    """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``."""
+    following = running.on_machine(job, digest)
+    starts = following is Next.START
+    trouble = next_trouble(following, request.name, job, entry.ends_at)
+    return {"starts": starts, "copies": starts and bool(request.files), "trouble": trouble}
 
 
 def next_trouble(following: Next, name: str, job: Row, ends_at: str) -> str:
@@ -124,12 +149,22 @@ def ends_earlier(until: float) -> dict[str, t.Any]:
     return {lease.ENDS_AT: lease.utc(until)}
 
 
+def why_not_home(results: Row) -> str:
+    """Why the results could not be fetched; empty if the transfer has come to its end."""
+    return str(results.get("msg") or "") if results.get("failed") or results.get("unreachable") else ""
+
+
+def kept_result(record: Row, folder: str, entry: Entry) -> dict[str, t.Any]:
+    """The result of a step while the machine of a failed job is kept."""
+    return {"lines": report.kept(record, folder, entry.price_per_hour), "trouble": report.ended(record)}
+
+
 def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
     """The result of the step: whether the machine ends, and else what a person must know. ``why``: of the transfer."""
     if found.ends:
         return {"ends": True}
     if found.kept_until is not None:
-        return {"lines": report.kept(record, folder, entry.price_per_hour), "trouble": report.ended(record)}
+        return kept_result(record, folder, entry)
     if found.is_over:
         lines = report.still_billed(record, folder, entry.ends_at, why)
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}

@@ -123,10 +123,26 @@ def test_the_name_alone_follows_what_was_begun() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inside", "patterns"), [("runs", ("/runs/",)), ("..", ()), ("../runs", ()), ("..runs", ("/..runs/",))]
+    ("files", "base", "expected"),
+    [
+        ("/p/./code", "/p/runs", ("/p/code", ("*.pt",))),
+        ("/p/.", "/p/runs", ("/p", ("*.pt", "/runs/"))),
+        ("/p", "/p/a/runs", ("/p", ("*.pt", "/a/runs/"))),
+        ("/p/code", "/p", ("/p/code", ("*.pt",))),
+        ("/p", "/p/..runs", ("/p", ("*.pt", "/..runs/"))),
+    ],
 )
-def test_results_are_no_code(inside: str, patterns: tuple[str, ...]) -> None:
-    assert running.not_code(inside) == patterns
+def test_results_are_no_code(files: str, base: str, expected: tuple[Any, ...]) -> None:
+    request = running.with_paths(Request(files=".", exclude=("*.pt",)), files, base)
+    assert (request.files, request.exclude) == expected
+    assert running.with_paths(Request(), files, base) == Request()
+
+
+def test_what_else_is_wrong() -> None:
+    assert running.objections(["run_name", "provision_max_attempts"], limited=False, folder="") == []
+    overruled, limited = running.objections(["provision_lease"], limited=True, folder="")
+    assert "provision_lease by itself" in overruled and "--limit" in limited
+    assert running.objections([], limited=False, folder="No room.") == ["No room."]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The records of runs: a file beside the results of each, which outlives its machine and its registry entry."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+
+from .._provision import running_report
+from ._files import write_durably
+from ._protocol import RegistryError
+
+RECORD = "run.json"
+
+
+class RecordFolder:
+    """The folder of a run's results, an absolute path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, t.Any]:
+        """What is known of the run; empty if that is nothing. Raises RegistryError."""
+        file = os.path.join(self.path, RECORD)
+        try:
+            with open(file, encoding="utf-8") as opened:
+                return dict(json.load(opened))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            raise RegistryError(running_report.unreadable_record(file, _why(error))) from None
+
+    def write(self, record: t.Mapping[str, t.Any]) -> None:
+        """Note how far the run is, durably. Raises RegistryError."""
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
+        except OSError as error:
+            raise RegistryError(running_report.unwritable(self.path, _why(error))) from None
+
+    def fault(self) -> str:
+        """Why results could not be kept here; empty if they can."""
+        folder = self.path
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+        return "" if is_writable else running_report.unwritable(self.path, f"{folder} is no folder that you may change")
+
+    def set_aside(self) -> None:
+        """Give an earlier run, which is over, a folder of its own: ``train.1``. Raises RegistryError."""
+        number = 1
+        while os.path.lexists(f"{self.path}.{number}"):
+            number += 1
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.path, f"{self.path}.{number}")
+        except OSError as error:
+            raise RegistryError(running_report.unwritable(self.path, _why(error))) from None
+
+
+def records_in(folder: str) -> list[dict[str, t.Any]]:
+    """The records of all runs whose results are in a folder; one that cannot be read is left out."""
+    found = []
+    with contextlib.suppress(OSError):
+        for name in sorted(os.listdir(folder)):
+            with contextlib.suppress(RegistryError):
+                found.append({"folder": name, **RecordFolder(os.path.join(folder, name)).read()})
+    return [record for record in found if "phase" in record]
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or type(error).__name__)
