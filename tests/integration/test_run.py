@@ -6,6 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from conftest import MakeProject, Project, Run
@@ -30,29 +36,120 @@ def write_code(project: Project) -> None:
     (folder / "data.txt").write_text("42\n")
 
 
-def run(project: Project, *words: str, **variables: Any) -> Run:
-    """Run the collection's playbook ``run``; None leaves a variable out."""
+def words_of(**variables: Any) -> tuple[str, ...]:
+    """The command of the playbook ``run`` with the usual variables and these; None leaves one out."""
     given = {name: value for name, value in {**JOB, **variables}.items() if value is not None}
-    return project.play("compute_index.supply.run", "-e", json.dumps(given), *words)
+    return "compute_index.supply.run", "-e", json.dumps(given)
+
+
+def run(project: Project, *words: str, **variables: Any) -> Run:
+    """Run it."""
+    return project.play(*words_of(**variables), *words)
+
+
+def killed(project: Project, due: Callable[[], bool], **variables: Any) -> None:
+    """Start it, and when it is due kill all its processes, as a reboot does."""
+    with project.start("ansible-playbook", "-i", str(project.inventory), *words_of(**variables)) as process:
+        while process.poll() is None and not due():
+            time.sleep(0.005)
+        assert process.poll() is None, process.read()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+    project.end_leftovers()
 
 
 def record(project: Project) -> dict[str, Any]:
     return dict(json.loads((project.folder / "runs" / "train" / "run.json").read_text()))
 
 
+def assert_over(project: Project, state: str, began: int = 1) -> None:
+    """One machine was bought, and has gone; the job began once, and its results are home."""
+    assert len(project.simulator.purchases) == began and not project.simulator.billed
+    assert project.registry("run-train") is None
+    known, results = record(project), project.folder / "runs" / "train"
+    assert (known["phase"], known["state"], known["complete"]) == ("gone", state, True)
+    assert known["began_at"] <= known["ended_at"] and known["cost_usd"] > 0
+    assert known["offer_id"] == project.simulator.purchases[-1].offer_id
+    assert (results / "files" / "out" / "result.txt").read_text() == "42\n"
+    assert (results / "log.txt").read_text().count("it works") == 1
+
+
+def assert_narrow(output: str) -> None:
+    """What a person reads fits into 80 columns, but for Ansible's own lines and errors."""
+    shown = [line for line in output.splitlines() if line.startswith(("        ", "  "))]
+    assert not [line for line in shown if len(line) > 80 and "/" not in line]
+
+
 def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> None:
     project = make_project()
     write_code(project)
-    checked = run(project, "--check")
-    print(checked.output)
-    assert checked.returncode == 0
-    assert not project.simulator.purchases
+    checked = run(project, "--check", run_unswept=None, run_max_bill=3, run_time=None)
+    assert "A lease ends nothing by itself" in checked.text and "run_unswept=true" in checked.text
+    checked = run(project, "--check", run_max_bill=3, run_time=None)
+    assert checked.returncode == 0, checked.output
+    assert '"at most USD 3.00 in all, USD 2.00/h"' in checked.output
+    assert "the job may take 30 min, and bringing the results home an hour" in checked.text
+    wrong = run(project, run_name="a b", run_gpu=None, run_command=None, provision_lease="9h")
+    assert all(name in wrong.failure("localhost") for name in ("run_name", "run_gpu", "run_command", "provision_lease"))
+    assert "Nothing was sent." in wrong.text and wrong.returncode == 2
+    assert not project.simulator.purchases and not (project.folder / "runs").exists()
 
 
 def test_a_job_that_succeeds(make_project: MakeProject) -> None:
     project = make_project(provision_seconds=0)
     write_code(project)
-    done = run(project)
-    print(done.output)
-    print(json.dumps(record(project), indent=1))
-    assert done.returncode == 0
+    done = run(project, run_env={"SECRET": "s3cr3t-value"}, run_command=f"{JOB['run_command']} && test $SECRET")
+    assert done.returncode == 0, done.output
+    assert_over(project, "succeeded")
+    assert "  it works\n" in done.output
+    first, money, where = re.findall(r'^        "(.*)",?$', done.output, re.MULTILINE)[-3:]
+    assert first.startswith("train succeeded after") and money.startswith("Nothing is billed any more. It cost at most")
+    assert where == "Results: runs/train (1 files)"
+    assert_narrow(done.output)
+    everything = [done.output, *(path.read_text() for path in project.folder.glob("runs/train/*.json"))]
+    assert not any("s3cr3t-value" in text for text in everything)
+
+
+def test_a_job_that_fails_brings_its_results_home_and_ends_its_machine(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=0)
+    write_code(project)
+    command = f"{JOB['run_command']}; exit 3"
+    failed = run(project, run_command=command)
+    assert failed.returncode == 2 and "exit code 3" in failed.failure("run-train")
+    assert_over(project, "failed")
+    assert record(project)["exit_code"] == 3 and "Nothing is billed any more" in failed.text
+    again = run(project, run_command=command)
+    assert again.returncode == 2 and "Nothing was bought. -e run_again=true" in again.text
+    assert len(project.simulator.purchases) == 1
+    # Another command takes its place, and its results stay.
+    mended = run(project)
+    assert mended.returncode == 0, mended.output
+    assert_over(project, "succeeded", began=2)
+    assert json.loads((project.folder / "runs" / "train.1" / "run.json").read_text())["exit_code"] == 3
+
+
+def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
+    """After the purchase, and after the start: the same command goes on, and another one is refused."""
+    project = make_project(provision_seconds=1)
+    write_code(project)
+    waits = f"{JOB['run_command']}; while ! test -e finish; do sleep 0.1; done"
+    killed(project, lambda: bool(project.simulator.purchases), run_command=waits)
+    assert record(project)["phase"] == "ordered"
+    killed(project, lambda: record(project)["phase"] == "started" and bool(begun(project)), run_command=waits)
+    assert record(project)["phase"] == "started"
+    other = run(project)
+    assert "The run train is not over, and it is another job" in other.failure("localhost")
+    left = run(project, run_command=waits, run_follow=False)
+    assert left.returncode == 0 and "train runs. The same command follows it" in left.text
+    (begun(project)[0].parent.parent / "finish").touch()
+    # Its name alone does, too.
+    named = {name: None for name in JOB if name not in ("run_name", "run_unswept", "provision_verify")}
+    done = run(project, **named)
+    assert done.returncode == 0, done.output
+    assert_over(project, "succeeded")
+
+
+def begun(project: Project) -> list[Path]:
+    """What the job has written on its machine."""
+    ids = [item for purchase in project.simulator.purchases for item in purchase.resource_ids]
+    return [path for item in ids for path in project.simulator.home(item).glob("runs/train/work/out/result.txt")]

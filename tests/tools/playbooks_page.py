@@ -16,7 +16,20 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "playbooks.md"
 # In the order of a machine's life; other playbooks follow.
 ORDER = (
-    *("offers", "quote", "provision", "configure", "audit", "spend", "probe", "decommission", "end_by_id", "extend"),
+    *(
+        "offers",
+        "quote",
+        "provision",
+        "configure",
+        "run",
+        "runs",
+        "audit",
+        "spend",
+        "probe",
+        "decommission",
+        "end_by_id",
+        "extend",
+    ),
     *("reap", "reap_timer", "registry", "awx_setup"),
 )
 INTRODUCTION = """\

@@ -86,7 +86,7 @@ class Quoted:
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
     """The seconds of the lease of what is bought, else of the shortest. Raises ValueError: why nothing may be bought.
 
-    ``unswept``: why no sweep is known to end the machine; empty if one is, or if that is accepted.
+    ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
     if running.is_foreign(entry):
         raise ValueError(report.foreign(request.host, entry.resource_ids))
@@ -96,7 +96,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
         return running.LEAST + running.TAIL
     if not has_registry:
         raise ValueError(report.NO_REGISTRY)
-    if unswept:
+    if unswept and not request.unswept:
         raise ValueError(report.unswept(unswept))
     return running.lease_of(request, found.price_per_hour)
 

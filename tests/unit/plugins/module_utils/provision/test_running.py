@@ -285,6 +285,9 @@ def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry:
         assert refusal and refusal in str(error)
     else:
         assert not refusal and lease >= running.LEAST + running.TAIL
+    if way is Way.BUY and unswept:  # which a person may accept
+        accepted = Request(name="train", max_bill=20, unswept=True)
+        assert rows.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
 
 
 def test_what_a_run_has_cost() -> None:
