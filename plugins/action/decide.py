@@ -100,6 +100,7 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 # What the role's tasks register that tell machines to end, or storage, and look at them
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
 # What the tasks of a run register
+_OF_A_SWEEP = ("run__late", "run__late_job", "run__late_results")
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__followed", "run__results")
 _STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
 
@@ -705,6 +706,27 @@ class ActionModule(InProcessAction):
             "got": {name: variables[name] for name in _OF_A_RUN if name in variables},
         }
 
+    def _runs(self, task_vars: Variables) -> dict[str, t.Any]:
+        """All hosts, and what the machines of runs have answered."""
+        hosts = self._hosts.everything()
+        answers = {host: _hosts.raw(host, task_vars).get("runs__job") for host in _hosts.inventory(task_vars)}
+        return {
+            "hosts": hosts,
+            "troubles": self._hosts.troubles,
+            "given": self._run(task_vars)["given"],
+            "got": {host: answer for host, answer in answers.items() if answer},
+        }
+
+    def _run_late(self, task_vars: Variables) -> dict[str, t.Any]:
+        """The run of the task's own host, which a sweep looks after, and what its tasks have found."""
+        host = str(task_vars["inventory_hostname"])
+        variables = _hosts.raw(host, task_vars)
+        return {
+            "hosts": self._hosts.rows([host]),
+            "given": self._run(task_vars)["given"],
+            "got": {name: variables[name] for name in _OF_A_SWEEP if name in variables},
+        }
+
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
         call = self._hosts.call
         return {**_timer.gathered(call["sources"], call["here"]), "limited": bool(task_vars.get("ansible_limit"))}
@@ -783,6 +805,9 @@ STEPS = {
     "run_over": Step(ActionModule._run_step, _later("run", "RUN_OVER")),
     "run_done": Step(ActionModule._run_step, _later("run", "RUN_DONE")),
     "run_broken": Step(ActionModule._run_step, _later("run", "RUN_BROKEN")),
+    "runs": Step(ActionModule._runs, _later("run", "RUNS"), _ALL),
+    "run_late": Step(ActionModule._run_late, _later("run", "RUN_LATE")),
+    "run_swept": Step(ActionModule._run_late, _later("run", "RUN_SWEPT")),
     "verified": Step(ActionModule._verified, _later("verified", "VERIFIED"), _ALL, prefix="verify_"),
 }
 

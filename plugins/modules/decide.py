@@ -66,6 +66,8 @@ options:
         would its machine cost, and may it be bought? V(run_next) - does its job start, or was it started?
         V(run_over) - does its machine end, since the results are home? V(run_done) - how did it end, and what has it
         cost? V(run_broken) - what is billed if a task has failed (O(reason))?
+        V(runs) - which runs are there, and how are they?
+        V(run_late) - where do the results of a run belong that a sweep brings home? V(run_swept) - are they home?
     type: str
     required: true
     choices:
@@ -104,6 +106,9 @@ options:
       - run_over
       - run_done
       - run_broken
+      - runs
+      - run_late
+      - run_swept
       - verified
   deleted:
     description:

@@ -11,8 +11,11 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from conftest import MakeProject, Project, Run
 
@@ -28,6 +31,9 @@ JOB = {
     "run_unswept": True,
     "provision_verify": "none",  # simulated machines are this computer
 }
+
+# A job that goes on until there is a file.
+WAITS = f"{JOB['run_command']}; while ! test -e finish; do sleep 0.1; done"
 
 
 def write_code(project: Project) -> None:
@@ -132,14 +138,13 @@ def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
     """After the purchase, and after the start: the same command goes on, and another one is refused."""
     project = make_project(provision_seconds=1)
     write_code(project)
-    waits = f"{JOB['run_command']}; while ! test -e finish; do sleep 0.1; done"
-    killed(project, lambda: bool(project.simulator.purchases), run_command=waits)
+    killed(project, lambda: bool(project.simulator.purchases), run_command=WAITS)
     assert record(project)["phase"] == "ordered"
-    killed(project, lambda: record(project)["phase"] == "started" and bool(begun(project)), run_command=waits)
+    killed(project, lambda: record(project)["phase"] == "started" and bool(begun(project)), run_command=WAITS)
     assert record(project)["phase"] == "started"
     other = run(project)
     assert "The run train is not over, and it is another job" in other.failure("localhost")
-    left = run(project, run_command=waits, run_follow=False)
+    left = run(project, run_command=WAITS, run_follow=False)
     assert left.returncode == 0 and "train runs. The same command follows it" in left.text
     (begun(project)[0].parent.parent / "finish").touch()
     # Its name alone does, too.
@@ -153,3 +158,36 @@ def begun(project: Project) -> list[Path]:
     """What the job has written on its machine."""
     ids = [item for purchase in project.simulator.purchases for item in purchase.resource_ids]
     return [path for item in ids for path in project.simulator.home(item).glob("runs/train/work/out/result.txt")]
+
+
+def let_end_in(project: Project, seconds: float) -> None:
+    """Move the end of the lease to so many seconds from now."""
+    file = project.registry_file("run-train")
+    entry = yaml.safe_load(file.read_text())
+    moment = f"{datetime.now(timezone.utc) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+    file.write_text(yaml.safe_dump({**entry, "provision_ends_at": moment, "provision_leased": moment}))
+
+
+def test_a_controller_that_is_gone_for_good(make_project: MakeProject) -> None:
+    """A sweep in the last hour brings the results home, one after it ends the machine; `runs` knows of it all along."""
+    project = make_project(provision_seconds=0)
+    write_code(project)
+    assert run(project, run_follow=False, run_command=WAITS).returncode == 0
+    listed = project.play("compute_index.supply.runs")
+    assert re.search(r'"train +running .* billed +0.\d\d  it works"', listed.output), listed.output
+    (begun(project)[0].parent.parent / "finish").touch()
+    early = project.play("compute_index.supply.reap")
+    assert early.returncode == 0 and not (project.folder / "runs" / "train" / "files").exists()
+    let_end_in(project, 1800)
+    late = project.play("compute_index.supply.reap")
+    assert late.returncode == 0 and "The results of train are home: runs/train" in late.text, late.output
+    assert (record(project)["phase"], record(project)["state"]) == ("home", "succeeded")
+    assert len(project.simulator.billed) == 1
+    let_end_in(project, -1)
+    over = project.play("compute_index.supply.reap")
+    assert over.returncode == 0 and not project.simulator.billed, over.output
+    listed = project.play("compute_index.supply.runs")
+    assert re.search(r'"train +succeeded .* gone', listed.output), listed.output
+    done = run(project, run_command=WAITS)
+    assert done.returncode == 0 and "Nothing is billed any more. It cost at most USD 0." in done.text, done.output
+    assert_over(project, "succeeded")

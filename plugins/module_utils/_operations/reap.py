@@ -32,7 +32,7 @@ from .settle import settle
 
 BLANK: Result = {
     **{"changed": False, "due": [], "hosts": [], "lines": [], "trouble": "", "reap": {}},
-    **{"batches": [1], "kept": [], "at": 0.0},
+    **{"batches": [1], "kept": [], "at": 0.0, "runs": []},
 }
 
 
@@ -41,7 +41,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     """The hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails.
 
     ``batches``: how many of the ``hosts`` take part at once, first those whose lease is over, which ask no machine.
-    ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment.
+    ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment. ``runs``:
+    the hosts of runs that end within the hour.
     """
     if params["limited"]:
         raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
@@ -60,6 +61,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     if not check_mode:
         for item, _limits in (*due, *watched):  # commands may be run on their machines
             registries.pin(item.place, item.host, item.entry)
+    runs = sweep_findings.late_runs(params["unreadable"])
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), [*left, *odd])
     trouble = [
         *(
@@ -78,6 +80,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             *(_due(host, registries, own_limits, host.idle) for host, own_limits in watched),
         ],
         "hosts": [item.host for item, _limits in (*due, *watched)],
+        "runs": [_due(item, registries, limits, 0) for item in runs],
         "batches": reaping.batches(len(due), params["forks"]),
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,
@@ -144,13 +147,8 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
     ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
     """
     entry = host.entry
-    reached: Result = {}
-    if host.place.hands_facts and entry.instances:
-        known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
-        facts = registration.facts(
-            entry.offer_id, entry.resource_ids, entry.instances, entry.price_per_hour, entry.ssh_trust, known_hosts
-        )
-        reached = {name: facts[name] for name in (*registration.ADDRESS, *registration.SSH_ARGUMENTS)}
+    known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
+    reached = registration.reached(entry, known_hosts, is_shared=host.place.hands_facts)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
     return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}

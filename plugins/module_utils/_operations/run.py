@@ -20,15 +20,16 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._machine import code_files
 from .._moments import seconds_of, utc
-from .._provision import running, running_report
+from .._provision import messages, running, running_report
 from .._provision import running_rows as rows
 from .._provision.rows import shortest
 from .._provision.running import Request
 from .._registry._folder import registry_dir
 from .._registry._protocol import RegistryError
-from .._registry._records import RecordFolder
+from .._registry._records import RecordFolder, records_in
 from ._last_sweeps import LastSweeps
 from ._registries import Registries
+from ._snapshot import RegistrySnapshot
 
 BLANK: Result = {"changed": False, "lines": [], "has_lines": False, "trouble": ""}
 _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
@@ -193,6 +194,61 @@ def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     return {"trouble": running_report.broken(record, params["reason"], run.entry.ends_at, may_be_billed=billed)}
 
 
+def late(params: Params, check_mode: bool) -> Result:
+    """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
+    name = running.run_of(params["hosts"][0]["host"])
+    folder = RecordFolder(os.path.join(results_dir(params), name))
+    found = rows.late(name, _known(folder), params["given"], is_busy=folder.is_busy(time.time()))
+    return {**_LATE, **found, "dest": folder.path, "fetches": found["fetches"] and not check_mode}
+
+
+def swept(params: Params, check_mode: bool) -> Result:
+    """Note what a sweep has brought home."""
+    got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
+    known = _known(folder)
+    record = rows.swept(known, got)
+    try:
+        for changed in record:
+            folder.write(changed)
+    except RegistryError as error:
+        raise Failure(str(error), "unavailable") from None
+    return {**BLANK, "lines": rows.swept_lines([known, *record][-1], got, shortest(folder.path, params["here"]))}
+
+
+def _known(folder: RecordFolder) -> dict[str, t.Any]:
+    """What is known of a run. Raises Failure."""
+    try:
+        return folder.read()
+    except RegistryError as error:
+        raise Failure(str(error), "unavailable") from None
+
+
+def runs(params: Params, check_mode: bool) -> Result:
+    """All runs that registries or the folder of results know, and how the machines of those that run are reached."""
+    with contextlib.closing(Registries.of(params, read_only=True)) as registries:
+        places = dict.fromkeys(registries.places(params).values())
+        snapshot = RegistrySnapshot(registries, places)
+        machines = [item for item in snapshot.all() if running.is_of_run(item[2])]
+        ledgers = [registries.at(place).ledger() for place in dict.fromkeys(place for place, *_rest in machines)]
+        reached = [
+            rows.machine(*item, registries.at(item[0]).known_hosts(item[1], item[2].offer_id)) for item in machines
+        ]
+    known = rows.all_runs(records_in(results_dir(params)), machines, params["got"], ledgers)
+    return {
+        **_RUNS,
+        "runs": known,
+        "hosts": [item["host"] for item in reached],
+        "machines": reached,
+        "lines": rows.runs_lines(known, time.time()),
+        "trouble": messages.joined(*params["troubles"], *snapshot.warnings()),
+    }
+
+
+_RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}
+RUNS = Operation(runs, {**_spec.API, **steps.RUNS}, _RUNS)
+_LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False}
+RUN_LATE = Operation(late, {**_spec.API, **steps.RUN_LATE}, _LATE)
+RUN_SWEPT = Operation(swept, {**_spec.API, **steps.RUN_LATE}, BLANK)
 RUN = Operation(asked, {**_spec.API, **steps.RUN}, _NOTHING)
 _WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
 RUN_QUOTED = _step(_quoted, **_WAYS, lease="")

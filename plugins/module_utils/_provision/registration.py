@@ -114,6 +114,14 @@ def facts(
     }
 
 
+def reached(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
+    """How the machine of an entry is reached; empty where files beside the inventory say it (unless ``is_shared``)."""
+    if not (is_shared and entry.instances):
+        return {}
+    every = facts(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
+    return {name: every[name] for name in (*ADDRESS, *SSH_ARGUMENTS)}
+
+
 def of_order(entry: Entry) -> Variables:
     """What the machine's first boot was given, as the registry noted it with the order."""
     return {_HANDED_OVER: entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}

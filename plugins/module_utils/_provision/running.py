@@ -32,6 +32,7 @@ Row = t.Mapping[str, t.Any]
 
 VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
 GROUP = "supply_run"  # of the hosts whose machines are for a run; the registry notes it with the purchase
+HOST = "run-"  # what their names begin with
 TAIL = 3600.0  # seconds of a lease that are left for the results
 LEAST = 600.0  # seconds that a job gets at least; less is a slip
 
@@ -77,7 +78,7 @@ class Request:
     @property
     def host(self) -> str:
         """The host of its machine, in registry, reports and inventories."""
-        return f"run-{self.name}"
+        return f"{HOST}{self.name}"
 
 
 def name_of(given: Row, wrong: list[str]) -> str:
@@ -209,6 +210,11 @@ def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
         wrong.append(f"{name} {error}.")
         return default
     return default if seconds is None else seconds
+
+
+def read_fetch_timeout(given: Row) -> float:
+    """The seconds that a sweep may take for the results of a run; the usual ones for what is no duration."""
+    return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, []))
 
 
 def _bill(given: Row, wrong: list[str]) -> float:
@@ -365,14 +371,27 @@ def time_left(ends_at: float | None, now: float, lasting: float) -> int:
     return max(60, math.floor(end - TAIL - now))
 
 
+def run_of(host: str) -> str:
+    """The name of the run that a host is of."""
+    return host[len(HOST) :] if host.startswith(HOST) else host
+
+
 def is_foreign(entry: Entry) -> bool:
     """Whether the registry knows a purchase of its host that no run has made."""
     return entry.names_purchase and GROUP not in entry.groups
 
 
-def fetch_due(entry: Entry, end: float | None, now: float) -> bool:
-    """Whether a sweep brings the results of a host home: its lease ends within the hour, and is not over."""
-    return GROUP in entry.groups and end is not None and 0 < end - now <= TAIL
+def is_of_run(entry: Entry) -> bool:
+    """Whether what a registry has of a host is the machine of a run, or may become it."""
+    return entry.names_purchase and GROUP in entry.groups
+
+
+def is_late(entry: Entry, end: float | None, passed: float) -> bool:
+    """Whether a sweep brings the results of a host home: its lease ends within the hour, and is not over.
+
+    ``passed``: the seconds since its ``end``.
+    """
+    return GROUP in entry.groups and end is not None and -TAIL <= passed < 0
 
 
 # Its record

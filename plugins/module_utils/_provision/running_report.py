@@ -242,6 +242,12 @@ def _left(record: Row) -> t.Sequence[t.Any]:
     return left if isinstance(left, (list, tuple)) else ()
 
 
+def swept_in_part(name: str, folder: str, why: str) -> list[str]:
+    """What a sweep could not bring home before a lease ends."""
+    text = f"The results of {name} are NOT complete: {sentence(why or 'see run.json')} What is home: {folder}"
+    return wrapped(text, indent="  ")
+
+
 def kept(record: Row, folder: str, price: float | None) -> list[str]:
     """A job that has failed, whose machine stays for a while (run_keep)."""
     lines = (
@@ -271,7 +277,10 @@ def broken(record: Row, why: str, until: str, *, may_be_billed: bool) -> str:
     return joined(in_short(why), billed, f"The same command goes on. To end the machine: {end_of(record)}")
 
 
-_COLUMNS = {"run": "name", "state": "state", "since": "since", "machine": "host", "USD": "usd", "last line": "line"}
+_COLUMNS = {
+    **{"run": "name", "state": "state", "since": "since", "machine": "runs", "USD": "usd"},
+    "last line": "last_line",
+}
 
 
 def table(rows: t.Sequence[Row]) -> list[str]:

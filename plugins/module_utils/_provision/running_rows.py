@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import typing as t
 from dataclasses import dataclass, field
 
+from .._moments import seconds_of
 from .._text import number_of, text_of
-from . import lease, running, spending
+from . import lease, registration, running, spending
 from . import running_report as report
 from .entry import Entry
 from .messages import joined
+from .place import Place
 from .running import First, Next, Outcome, Request, Way
 
 Row = t.Mapping[str, t.Any]
@@ -145,8 +148,8 @@ def lasting(request: Request, entry: Entry) -> float:
 
 
 def ends_earlier(until: float) -> dict[str, t.Any]:
-    """What the registry notes of a machine that a sweep ends then."""
-    return {lease.ENDS_AT: lease.utc(until)}
+    """What the registry notes of a machine that a sweep ends then: a lease until a moment, not for a time."""
+    return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
 
 
 def why_not_home(results: Row) -> str:
@@ -183,3 +186,86 @@ def cost(ledger: spending.Ledger, host: str, begin: float | None) -> float | Non
     if not bills or not all(bill.is_known(ledger.now) for bill in bills):
         return None
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
+
+
+def late(name: str, record: Row, given: Row, *, is_busy: bool) -> dict[str, t.Any]:
+    """What a sweep fetches of a run: what it was asked to bring home, else all, since it would be lost.
+
+    ``is_busy``: a command brings them home right now.
+    """
+    asked = record.get("asked") or {}
+    return {
+        "name": name,
+        "paths": list(asked.get("run_results") or ()) if record else ["*"],
+        "seconds": math.ceil(running.read_fetch_timeout(given)),
+        "fetches": record.get("phase") not in (running.HOME, running.GONE) and not is_busy,
+    }
+
+
+def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
+    """The new record once a sweep has fetched what it could; none if it has fetched nothing, or the job is not over."""
+    job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
+    asked = got.get("run__late") or {}
+    found = running.outcome(job, results, keep=0, now=0.0, ends_at=None)
+    if not (asked.get("fetches") and found.is_over):
+        return []
+    known = {"name": asked.get("name"), "host": f"{running.HOST}{asked.get('name')}", "digest": job.get("digest")}
+    return [running.over(record or {**known, "phase": running.STARTED}, found, job, results)]
+
+
+def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
+    """What a sweep has brought home."""
+    name = str((got.get("run__late") or {}).get("name"))
+    if record.get("complete"):
+        return [f"The results of {name} are home: {folder}"]
+    why = why_not_home(got.get("run__late_results") or {}) or str((got.get("run__late_job") or {}).get("msg") or "")
+    return report.swept_in_part(name, folder, why)
+
+
+def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str, t.Any]:
+    """How the machine of a run is reached, where no file beside the inventory says it."""
+    reached = registration.reached(entry, known_hosts, is_shared=place.hands_facts)
+    return {"host": host, "groups": list(entry.groups), "reached": reached}
+
+
+Remembered = tuple[Place, str, Entry]
+
+
+def all_runs(
+    records: t.Iterable[Row], machines: t.Iterable[Remembered], jobs: Row, ledgers: t.Iterable[spending.Ledger]
+) -> list[dict[str, t.Any]]:
+    """All runs: those with a record, and those of which only a registry knows a machine; what runs comes first.
+
+    ``jobs``: what machines have answered, by their hosts.
+    """
+    entries = {host: entry for _place, host, entry in machines}
+    known: dict[str, Row] = {host: {"name": running.run_of(host), "host": host, "state": "unknown"} for host in entries}
+    # Of the runs of one name the newest is in the folder of that name.
+    known.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
+    books = list(ledgers)
+    found = [_run(record, entries.get(host), jobs.get(host) or {}, books) for host, record in known.items()]
+    return sorted(found, key=lambda item: (not item["machine"], str(item["name"])))
+
+
+def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spending.Ledger]) -> dict[str, t.Any]:
+    """One of them. Its cost is known to the record once it is over, and to the ledger before."""
+    answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
+    lines = job.get("log") or record.get("last_lines") or [""]
+    costs = [cost(ledger, str(record.get("host")), seconds_of(record.get("ordered_at") or "")) for ledger in ledgers]
+    spent = record.get("cost_usd") if entry is None else next((usd for usd in costs if usd is not None), None)
+    return {
+        **{name: record.get(name) for name in ("name", "host", "ordered_at", "state", "began_at", "ended_at")},
+        **{"exit_code": record.get("exit_code"), "complete": record.get("complete"), **answered},
+        "machine": list(entry.resource_ids) if entry else [],
+        "usd": spent,
+        "last_line": str(lines[-1]),
+    }
+
+
+def runs_lines(runs: t.Sequence[Row], now: float) -> list[str]:
+    """The same for people."""
+    return report.table([{**run, "since": report.since(run, now), "runs": _billed(run)} for run in runs])
+
+
+def _billed(run: Row) -> str:
+    return "billed" if run["machine"] else "gone"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .. import _states
 from .._text import grouped, number_of, one_line
 from .._wording import LINE, narrow_table, ranges, usd
-from . import lease, lifetimes, ownership, protection, reaping
+from . import lease, lifetimes, ownership, protection, reaping, running
 from .clock import Clock
 from .entry import Entry
 from .machines import created_of, price_of
@@ -189,6 +189,11 @@ class SweepFindings:
     def watched(self) -> list[Host]:
         """Those that are asked whether they are idle."""
         return [item for item in self.ending if item.may_be_idle]
+
+    def late_runs(self, unreadable: t.Container[str]) -> list[Host]:
+        """The hosts of runs that end within the hour, so that their results come home; but for those without a play."""
+        known = [item for item in self.known if running.is_late(item.entry, item.life.end, item.life.passed)]
+        return [item for item in known if item.host not in unreadable]
 
     @property
     def trouble(self) -> list[str]:

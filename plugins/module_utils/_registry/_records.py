@@ -15,6 +15,7 @@ from ._files import write_durably
 from ._protocol import RegistryError
 
 RECORD = "run.json"
+_BUSY = 180.0  # seconds
 
 
 class RecordFolder:
@@ -49,6 +50,13 @@ class RecordFolder:
             folder = os.path.dirname(folder)
         is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
         return "" if is_writable else running_report.unwritable(self.path, f"{folder} is no folder that you may change")
+
+    def is_busy(self, now: float) -> bool:
+        """Whether something was brought home here in the last minutes, as by a command that goes on."""
+        names = (".partial", ".manifest.json")
+        with contextlib.suppress(OSError):
+            return max(os.stat(os.path.join(self.path, name)).st_mtime for name in names) > now - _BUSY
+        return False
 
     def set_aside(self) -> None:
         """Give an earlier run, which is over, a folder of its own: ``train.1``. Raises RegistryError."""

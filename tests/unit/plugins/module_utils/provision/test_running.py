@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import following, running, running_report
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    following,
+    lease,
+    running,
+    running_report,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running_rows as rows
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
@@ -288,6 +293,11 @@ def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry:
     if way is Way.BUY and unswept:  # which a person may accept
         accepted = Request(name="train", max_bill=20, unswept=True)
         assert rows.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
+
+
+def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
+    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **rows.ends_earlier(3600.0)}
+    assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0
 
 
 def test_what_a_run_has_cost() -> None:
