@@ -170,7 +170,6 @@ class Machine:
             # Root's usual folder is that of all machines of this computer.
             "COMPUTE_INDEX_RUN_DIR": f"{self.home}/runs",
             MARK: self.resource_id,
-            "COMPUTE_INDEX_RUN_DIR": f"{self.home}/runs",  # of all machines /var/lib is the same
             **({"PYTHONPATH": COMPILED[0]} if COMPILED else {}),
         }
         if process.term_type:

@@ -198,7 +198,8 @@ def late(params: Params, check_mode: bool) -> Result:
     """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
     name = running.run_of(params["hosts"][0]["host"])
     folder = RecordFolder(os.path.join(results_dir(params), name))
-    found = rows.late(name, _known(folder), params["given"], is_busy=folder.is_busy(time.time()))
+    job = params["got"].get("run__late_job", {})
+    found = rows.late(name, _known(folder), job, params["given"], is_busy=folder.is_busy(time.time()))
     return {**_LATE, **found, "dest": folder.path, "fetches": found["fetches"] and not check_mode}
 
 

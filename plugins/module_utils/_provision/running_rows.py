@@ -188,15 +188,11 @@ def cost(ledger: spending.Ledger, host: str, begin: float | None) -> float | Non
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
 
 
-def late(name: str, record: Row, given: Row, *, is_busy: bool) -> dict[str, t.Any]:
-    """What a sweep fetches of a run: what it was asked to bring home, else all, since it would be lost.
-
-    ``is_busy``: a command brings them home right now.
-    """
-    asked = record.get("asked") or {}
+def late(name: str, record: Row, job: Row, given: Row, *, is_busy: bool) -> dict[str, t.Any]:
+    """What a sweep fetches of a run. ``job``: what its machine says; ``is_busy``: a command fetches it right now."""
     return {
         "name": name,
-        "paths": list(asked.get("run_results") or ()) if record else ["*"],
+        "paths": list(job.get("results") or ()),
         "seconds": math.ceil(running.read_fetch_timeout(given)),
         "fetches": record.get("phase") not in (running.HOME, running.GONE) and not is_busy,
     }
