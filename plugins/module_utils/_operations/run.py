@@ -139,6 +139,8 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
+        if trouble := rows.doubt(run.record, run.entry, run.registries.ledger([run.place])):
+            raise ValueError(trouble)
         lease = rows.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
     except ValueError as error:
         return {"trouble": str(error)}

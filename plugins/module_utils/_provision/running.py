@@ -371,6 +371,25 @@ def time_left(ends_at: float | None, now: float, lasting: float) -> int:
     return max(60, math.floor(end - TAIL - now))
 
 
+class Trace(enum.Enum):
+    """What the registry says of the machine that a record names."""
+
+    SAME = "same"  # it has that purchase, or none was noted in the record
+    ENDED = "ended"  # it has noted the end of that purchase
+    ANOTHER = "another"  # its host has another purchase
+    FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
+
+
+def trace_of(record: Row, entry: Entry, ended: t.Container[str]) -> Trace:
+    """``ended``: the offers whose ends the ledger has. What is not of the run is not ended, nor said to have been."""
+    offer_id = record.get("offer_id") if record.get("phase") in (STARTED, HOME) else None
+    if not offer_id or entry.offer_id == offer_id:
+        return Trace.SAME
+    if entry.names_purchase:
+        return Trace.ANOTHER
+    return Trace.ENDED if offer_id in ended else Trace.FORGOTTEN
+
+
 def run_of(host: str) -> str:
     """The name of the run that a host is of."""
     return host[len(HOST) :] if host.startswith(HOST) else host

@@ -22,7 +22,6 @@ SPELLED = {
     "provision_max_bill": "run_max_bill",
     "provision_spec": "run_gpu",
     "provision_lease": "run_time",
-    "provision_max_price_per_hour": "run_max_bill",
 }
 
 NO_COMMAND = 'run_command must say what to run: -e run_command="python train.py".'
@@ -121,6 +120,24 @@ def foreign(host: str, ids: t.Iterable[str]) -> str:
     return (
         f"The registry knows a machine of {host} that no run has bought ({ids_of(ids)}). Choose another run_name."
         f" {NOTHING_BOUGHT}"
+    )
+
+
+def another(record: Row, offer_id: str) -> str:
+    """The host of a run has the machine of another run, of the same name."""
+    return (
+        f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, and the machine of"
+        f" {record.get('host')} is of another run (offer {offer_id}), which nothing here ends. Choose another run_name."
+        f" {NOTHING_BOUGHT}"
+    )
+
+
+def forgotten(record: Row) -> str:
+    """The registry does not know the machine of a run any more, and has noted no end of it."""
+    return (
+        f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, of which the registry knows"
+        " neither a machine nor an end: IT MAY BE BILLED. compute_index.supply.audit shows what runs. Is this the"
+        f" inventory, and the registry, of the run? If nothing runs, move run.json away. {NOTHING_BOUGHT}"
     )
 
 

@@ -86,6 +86,15 @@ class Quoted:
         return number_of(self.host.get("price_per_hour"))
 
 
+def doubt(record: Row, entry: Entry, ledger: spending.Ledger) -> str:
+    """Why a run that was begun goes no further: its host has another machine, or its own is forgotten; else empty."""
+    ended = {bill.offer_id for bill in ledger.bills if not bill.runs}
+    found = running.trace_of(record, entry, ended)
+    if found is running.Trace.ANOTHER:
+        return report.another(record, entry.offer_id)
+    return report.forgotten(record) if found is running.Trace.FORGOTTEN else ""
+
+
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
     """The seconds of the lease of what is bought, else of the shortest. Raises ValueError: why nothing may be bought.
 

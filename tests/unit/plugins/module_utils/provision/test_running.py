@@ -295,6 +295,31 @@ def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry:
         assert rows.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
 
 
+@pytest.mark.parametrize(
+    ("phase", "noted", "has", "ended", "expected"),
+    [
+        ("ordered", None, "", (), running.Trace.SAME),
+        ("started", "o1", "o1", (), running.Trace.SAME),
+        ("started", "o1", "", ("o1",), running.Trace.ENDED),
+        ("started", "o1", "", ("o2",), running.Trace.FORGOTTEN),
+        ("home", "o1", "", (), running.Trace.FORGOTTEN),
+        ("home", "o1", "o2", ("o1",), running.Trace.ANOTHER),
+        ("started", "o1", "o2", (), running.Trace.ANOTHER),
+        ("gone", "o1", "o2", (), running.Trace.SAME),  # the run is over, whatever has come since
+        ("gone", "o1", "", (), running.Trace.SAME),
+    ],
+)
+def test_nothing_has_ended_that_is_not_proven(
+    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: running.Trace
+) -> None:
+    record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
+    entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
+    assert running.trace_of(record, entry, ended) is expected
+    ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
+    doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
+    assert bool(rows.doubt(record, entry, ledger)) is doubtful
+
+
 def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
     noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **rows.ends_earlier(3600.0)}
     assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0

@@ -1,0 +1,238 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a run against a registry of files: what is refused, written and ended, and in which order."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import run
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
+
+Json = dict[str, Any]
+OFFER = "11111111-1111-4111-8111-111111111111"
+OTHER = "22222222-2222-4222-8222-222222222222"
+
+
+class World:
+    """A folder with an inventory, and one command after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "hosts.yml").write_text("gpu:\n")
+        (folder / "code").mkdir()
+        (folder / "code" / "train.py").write_text("print()\n")
+        self.given: Json = {
+            **{"run_name": "train", "run_command": "true", "run_gpu": "H100", "run_max_bill": 20, "run_time": "2h"},
+            **{"run_files": "code", "run_unswept": True},
+        }
+        self.asked: Json = {}
+
+    def _perform(self, operation: Operation, check_mode: bool = False, **given: Any) -> Json:
+        spec = {name: option.get("default") for name, option in operation.argument_spec.items()}
+        beside = {"here": str(self.folder), "sources": [str(self.folder / "hosts.yml")], "home": ""}
+        return operation.perform({**spec, **beside, "api_url": "http://localhost", **given}, check_mode)
+
+    def ask(self, **given: Any) -> Json:
+        """The first step, with the usual variables and these; None leaves one out."""
+        variables = {name: value for name, value in {**self.given, **given}.items() if value is not None}
+        self.asked = self._perform(run.RUN, given=variables)
+        return self.asked
+
+    def step(self, operation: Operation, check_mode: bool = False, reason: str = "", **got: Json) -> Json:
+        host = {"host": "run-train", "project": "default", "registry_dir": None, "inventory_dir": None, "shared": True}
+        return self._perform(operation, check_mode, hosts=[host], run=self.asked, got=got, reason=reason)
+
+    def quoted(self, *, free: bool, refusal: str = "", check_mode: bool = False) -> Json:
+        offer = {"price_per_hour": 2.0, "gpu_count": 1, "gpu_type": "h100"}
+        quote = {
+            "ansible_stats": {"data": {"quote": {"hosts": {"run-train": offer}}}},
+            "plans": {"run-train": {"is_new": free}},
+            "refusals": {"run-train": refusal} if refusal else {},
+            "common": {"registry": "registry: host_vars"},
+        }
+        return self.step(run.RUN_QUOTED, check_mode, run__quote=quote)
+
+    @property
+    def registry(self) -> HostFile:
+        return HostFile(str(self.folder / "host_vars" / "run-train" / "compute_index_supply.yml"))
+
+    def buy(self, offer_id: str = OFFER, hours: float = 3, **variables: Any) -> None:
+        """Note a purchase, as the role does."""
+        now = datetime.now(timezone.utc)
+        registry = self.registry
+        registry.read()
+        registry.claim(
+            {
+                "provision_procured_offer_id": offer_id,
+                "provision_purchase": "sent",
+                "provision_price_per_hour": 2.0,
+                "provision_journaled_at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+                "provision_ends_at": f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}",
+                "provision_leased": f"{hours:g}h",
+                "provision_groups": ["gpu", "supply_run"],
+                **variables,
+            }
+        )
+        registry.note(
+            {"provision_procured_offer_id": offer_id, "provision_resource_ids": [f"m-{offer_id[:4]}"], **variables}
+        )
+        registry.close()
+
+    def end(self) -> None:
+        registry = self.registry
+        registry.read()
+        registry.end()
+
+    @property
+    def entry(self) -> Json:
+        return dict(self.registry.read() or {})
+
+    @property
+    def record(self) -> Json:
+        return dict(json.loads((self.folder / "runs" / "train" / "run.json").read_text()))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def started(world: World) -> Json:
+    """A run whose job was started."""
+    world.ask()
+    assert world.quoted(free=True)["provisions"]
+    world.buy()
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert found["starts"] and found["copies"]
+    return found
+
+
+OVER = {"state": "failed", "exit_code": 3, "began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T07:00:00Z"}
+
+
+def test_a_life(world: World) -> None:
+    found = started(world)
+    assert 7200 - 60 <= found["seconds"] <= 7200
+    assert (world.record["phase"], world.record["offer_id"]) == ("started", OFFER)
+    quoted = {"ends": False}
+    done = {**OVER, "state": "succeeded", "exit_code": 0, "log": ["a", "b"]}
+    over = world.step(run.RUN_OVER, run__quoted=quoted, run__followed=done, run__results={"complete": True, "files": 2})
+    assert over["ends"] and (world.record["phase"], world.record["last_lines"]) == ("home", ["a", "b"])
+    world.end()
+    last = world.step(run.RUN_DONE)
+    assert not last["trouble"] and last["lines"][0] == "train succeeded after 1 h (exit code 0)."
+    assert world.record["phase"] == "gone" and world.record["cost_usd"] is not None
+    # The same command says so, another one begins anew, and check mode writes nothing.
+    assert world.ask()["hosts"] == [] and world.asked["lines"][-1].endswith("runs it once more.")
+    assert world.ask(run_command="false")["hosts"] == ["run-train"]
+    world.quoted(free=True, check_mode=True)
+    assert world.record["phase"] == "gone"
+    world.quoted(free=True)
+    assert world.record["phase"] == "ordered" and (world.folder / "runs" / "train.1" / "run.json").exists()
+
+
+def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: World) -> None:
+    world.ask(run_unswept=None)
+    found = world.quoted(free=True)
+    assert "run_unswept=true" in found["trouble"] and not found["provisions"]
+    assert not (world.folder / "runs").exists()
+    (world.folder / "file").touch()
+    refused = world.ask(run_results_dir="file", run_command=None)
+    assert "file is no folder that you may change" in refused["trouble"] and "run_command" in refused["trouble"]
+    assert refused["hosts"] == []
+    (world.folder / "runs" / "train").mkdir(parents=True)
+    (world.folder / "runs" / "train" / "run.json").write_text("{")
+    assert "says what became of this run, and cannot be read" in world.ask()["trouble"]
+
+
+def test_other_code_is_another_job(world: World) -> None:
+    started(world)
+    (world.folder / "code" / "train.py").write_text("print(1)\n")
+    refused = world.ask()
+    assert "The run train is not over" in refused["trouble"] and refused["hosts"] == []
+    named = {name: None for name in world.given if name != "run_name"}
+    assert world.ask(**named)["hosts"] == ["run-train"]
+    assert world.asked["job"]["command"] == "true" and world.asked["job"]["digest"] == world.record["digest"]
+
+
+def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
+    started(world)
+    world.ask()
+    world.end()  # as a purchase that the API says has ended
+    found = world.quoted(free=True)
+    assert (found["ends"], found["lost"], found["provisions"]) == (True, True, False)
+    assert world.step(run.RUN_OVER, run__quoted=found)["ends"] and world.record["state"] == "lost"
+    last = world.step(run.RUN_DONE)
+    assert "train lost (its machine has gone)" in last["trouble"] and "went with the machine" in last["lines"][2]
+
+
+def test_a_machine_that_the_registry_has_forgotten_may_be_billed(world: World) -> None:
+    started(world)
+    world.ask()
+    for path in (world.folder / "host_vars").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    found = world.quoted(free=True)
+    assert "IT MAY BE BILLED" in found["trouble"] and OFFER in found["trouble"]
+    assert not (found["ends"] or found["provisions"]) and world.record["phase"] == "started"
+
+
+def test_the_machine_of_another_run_never_ends(world: World) -> None:
+    started(world)
+    world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    assert world.record["phase"] == "home"
+    world.end()
+    world.buy(OTHER)
+    world.ask()
+    found = world.quoted(free=False)
+    assert OTHER in found["trouble"] and not found["ends"]
+    # Nor does one that no run has bought.
+    world.end()
+    world.buy(OTHER, provision_groups=["gpu"])
+    (world.folder / "runs" / "train" / "run.json").unlink()
+    world.ask()
+    assert "that no run has bought" in world.quoted(free=False)["trouble"]
+
+
+def test_a_machine_is_kept_after_a_failure_and_a_sweep_ends_it(world: World) -> None:
+    world.given["run_keep"] = "1h"
+    started(world)
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    assert not over["ends"] and "run_keep" in over["lines"][1] and "exit code 3" in over["trouble"]
+    end = datetime.fromisoformat(world.entry["provision_ends_at"].replace("Z", "+00:00"))
+    assert abs(end - datetime.now(timezone.utc) - timedelta(hours=1)) < timedelta(minutes=1)
+    world.ask()
+    found = world.quoted(free=False)
+    assert found["ends"] and not world.step(run.RUN_OVER, run__quoted=found)["ends"]
+    world.ask(run_keep=None)
+    assert world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))["ends"]
+
+
+@pytest.mark.parametrize(
+    ("followed", "results", "phase", "said"),
+    [
+        ({"state": "running"}, {}, "started", "train runs. The same command follows it"),
+        ({"state": "running", "lost_sight": True, "msg": "silent"}, {}, "started", "silent"),
+        ({"state": "none"}, {}, "started", "did not say how its job is"),
+        (OVER, {"failed": True, "msg": "No space left."}, "started", "NOT complete. No space left."),
+        (OVER, {"complete": False, "incomplete": [{"path": "out/a"}]}, "started", "Not home: out/a"),
+    ],
+)
+def test_a_machine_stays_until_its_results_are_home(
+    world: World, followed: Json, results: Json, phase: str, said: str
+) -> None:
+    started(world)
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed, run__results=results)
+    assert not over["ends"] and world.record["phase"] == phase
+    text = " ".join([*over["lines"], over["trouble"]])
+    assert said in text and "billed until its lease ends" in text
+    broken = world.step(run.RUN_BROKEN, reason="It broke.")
+    assert "It broke. It is billed until its lease ends" in broken["trouble"]
+    assert all(len(line) <= 69 or "decommission" in line for line in over["lines"])
