@@ -139,8 +139,7 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        if trouble := rows.doubt(run.record, run.entry, run.registries.ledger([run.place])):
-            raise ValueError(trouble)
+        rows.check_trace(run.record, run.entry, run.registries.ledger([run.place]))
         lease = rows.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
     except ValueError as error:
         return {"trouble": str(error)}
@@ -201,8 +200,9 @@ def late(params: Params, check_mode: bool) -> Result:
     name = running.run_of(params["hosts"][0]["host"])
     folder = RecordFolder(os.path.join(results_dir(params), name))
     job = params["got"].get("run__late_job", {})
-    found = rows.late(name, _known(folder), job, params["given"], is_busy=folder.is_busy(time.time()))
-    return {**_LATE, **found, "dest": folder.path, "fetches": found["fetches"] and not check_mode}
+    is_busy = folder.is_busy(time.time())
+    found = rows.late(name, _known(folder), job, params["given"], is_busy=is_busy, check_mode=check_mode)
+    return {**_LATE, **found, "dest": folder.path}
 
 
 def swept(params: Params, check_mode: bool) -> Result:
@@ -231,7 +231,7 @@ def runs(params: Params, check_mode: bool) -> Result:
     with contextlib.closing(Registries.of(params, read_only=True)) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
-        machines = [item for item in snapshot.all() if running.is_of_run(item[2])]
+        machines = rows.of_runs(snapshot.all())
         ledgers = [registries.at(place).ledger() for place in dict.fromkeys(place for place, *_rest in machines)]
         reached = [
             rows.machine(*item, registries.at(item[0]).known_hosts(item[1], item[2].offer_id)) for item in machines

@@ -98,7 +98,7 @@ def unreadable_record(path: str, why: str) -> str:
 
 def mistakes(wrong: t.Sequence[str]) -> str:
     """All that is wrong with what was asked for, at once."""
-    return "\n".join([*wrong, NOTHING_SENT])
+    return joined(*wrong, NOTHING_SENT)
 
 
 def refused(record: Row, name: str) -> str:

@@ -86,13 +86,14 @@ class Quoted:
         return number_of(self.host.get("price_per_hour"))
 
 
-def doubt(record: Row, entry: Entry, ledger: spending.Ledger) -> str:
-    """Why a run that was begun goes no further: its host has another machine, or its own is forgotten; else empty."""
+def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
+    """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
     ended = {bill.offer_id for bill in ledger.bills if not bill.runs}
     found = running.trace_of(record, entry, ended)
     if found is running.Trace.ANOTHER:
-        return report.another(record, entry.offer_id)
-    return report.forgotten(record) if found is running.Trace.FORGOTTEN else ""
+        raise ValueError(report.another(record, entry.offer_id))
+    if found is running.Trace.FORGOTTEN:
+        raise ValueError(report.forgotten(record))
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
@@ -197,13 +198,13 @@ def cost(ledger: spending.Ledger, host: str, begin: float | None) -> float | Non
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
 
 
-def late(name: str, record: Row, job: Row, given: Row, *, is_busy: bool) -> dict[str, t.Any]:
+def late(name: str, record: Row, job: Row, given: Row, *, is_busy: bool, check_mode: bool) -> dict[str, t.Any]:
     """What a sweep fetches of a run. ``job``: what its machine says; ``is_busy``: a command fetches it right now."""
     return {
         "name": name,
         "paths": list(job.get("results") or ()),
         "seconds": math.ceil(running.read_fetch_timeout(given)),
-        "fetches": record.get("phase") not in (running.HOME, running.GONE) and not is_busy,
+        "fetches": record.get("phase") not in (running.HOME, running.GONE) and not (is_busy or check_mode),
     }
 
 
@@ -234,6 +235,11 @@ def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str
 
 
 Remembered = tuple[Place, str, Entry]
+
+
+def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
+    """Those that are the machine of a run, or may become it."""
+    return [item for item in remembered if running.is_of_run(item[2])]
 
 
 def all_runs(
