@@ -148,7 +148,7 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
-    reached = registration.reached(entry, known_hosts, is_shared=host.place.hands_facts)
+    reached = registration.connection_of(entry, known_hosts, is_shared=host.place.hands_facts)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
     return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}

@@ -114,7 +114,7 @@ def facts(
     }
 
 
-def reached(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
+def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
     """How the machine of an entry is reached; empty where files beside the inventory say it (unless ``is_shared``)."""
     if not (is_shared and entry.instances):
         return {}

@@ -5,22 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    following,
-    lease,
     running,
     running_report,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import running_rows as rows
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,7 +210,6 @@ def test_what_the_plan_says(phase: str, free: bool, refused: bool, expected: Way
 )
 def test_what_the_machine_says(job: dict[str, Any], expected: Next) -> None:
     assert running.on_machine(job, "a") is expected
-    assert bool(rows.next_trouble(expected, "train", job, "")) is (expected in (Next.OTHER, Next.UNREAD))
 
 
 @pytest.mark.parametrize(
@@ -266,112 +260,6 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
         running.lease_of(Request(max_bill=5), None)
     assert running.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
     assert running.shortest(Request()) == "70m" and running.shortest(Request(seconds=7200.0)) == "3h"
-
-
-BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
-OFFER = rows.Quoted(host={"price_per_hour": 2.0}, is_free=True)
-
-
-@pytest.mark.parametrize(
-    ("way", "entry", "unswept", "registry", "refusal"),
-    [
-        (Way.BUY, read_entry({}), "", True, ""),
-        (Way.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
-        (Way.BUY, read_entry({}), "", False, "needs a registry"),
-        (Way.BUY, BOUGHT, "", True, "no run has bought (m)"),
-        (Way.LOOK, BOUGHT, "", True, "no run has bought (m)"),
-        (Way.LOOK, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
-        (Way.LOST, read_entry({}), "No sweep is known.", True, ""),
-    ],
-)
-def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
-    try:
-        lease = rows.lease_for(way, Request(name="train", max_bill=20), OFFER, entry, unswept, has_registry=registry)
-    except ValueError as error:
-        assert refusal and refusal in str(error)
-    else:
-        assert not refusal and lease >= running.LEAST + running.TAIL
-    if way is Way.BUY and unswept:  # which a person may accept
-        accepted = Request(name="train", max_bill=20, unswept=True)
-        assert rows.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
-
-
-@pytest.mark.parametrize(
-    ("phase", "noted", "has", "ended", "expected"),
-    [
-        ("ordered", None, "", (), running.Trace.SAME),
-        ("started", "o1", "o1", (), running.Trace.SAME),
-        ("started", "o1", "", ("o1",), running.Trace.ENDED),
-        ("started", "o1", "", ("o2",), running.Trace.FORGOTTEN),
-        ("home", "o1", "", (), running.Trace.FORGOTTEN),
-        ("home", "o1", "o2", ("o1",), running.Trace.ANOTHER),
-        ("started", "o1", "o2", (), running.Trace.ANOTHER),
-        ("gone", "o1", "o2", (), running.Trace.SAME),  # the run is over, whatever has come since
-        ("gone", "o1", "", (), running.Trace.SAME),
-    ],
-)
-def test_nothing_has_ended_that_is_not_proven(
-    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: running.Trace
-) -> None:
-    record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
-    entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
-    assert running.trace_of(record, entry, ended) is expected
-    ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
-    doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
-    with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
-        rows.check_trace(record, entry, ledger)
-
-
-def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
-    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **rows.ends_earlier(3600.0)}
-    assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0
-
-
-def test_what_a_run_has_cost() -> None:
-    bills = (
-        Bill("default", "run-train", "o1", price_per_hour=2.0, begin=0.0, end=3600.0),
-        Bill("default", "run-train", "o2", price_per_hour=2.0, begin=10_000.0, end=13_600.0),
-        Bill("default", "run-train", "o3", price_per_hour=4.0, begin=13_600.0),
-        Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
-    )
-    ledger = Ledger(bills, 17_200.0)
-    assert rows.cost(ledger, "run-train", 10_000.0) == 6.0
-    assert rows.cost(ledger, "run-train", None) == 8.0
-    assert rows.cost(ledger, "run-eval", None) is None
-    unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
-    assert rows.cost(unknown, "run-train", 10_000.0) is None
-
-
-@given(st.lists(st.sampled_from(["answer", "cut"]), max_size=30))
-def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
-    look, silent = following.Look(), 0
-    for number, answer in enumerate(answers):
-        job = {"state": "running", "log_bytes": 7} if answer == "answer" else {"failed": True, "msg": "cut"}
-        look = following.after(look, job, number * 300.0)
-        silent = 0 if answer == "answer" else silent + 1
-        assert look.is_last is ((silent - 1) * 300 >= following.PATIENCE if silent else False)
-        assert following.result(look)["lost_sight"] is bool(silent)
-
-
-def test_each_line_is_shown_once() -> None:
-    first = following.after(following.Look(), {"state": "running", "log": ["a", "b\x1b[2J"], "log_bytes": 8}, 0)
-    assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J") and first.offset == 8
-    cut = following.after(first, {"unreachable": True}, 1)
-    assert (cut.lines, cut.offset) == ((), 8)
-    over = following.after(cut, {"state": "failed", "log": ["b\x1b[2J", "c", "d"], "log_bytes": 12}, 2)
-    assert over.lines == ("c", "d") and over.is_last and following.result(over)["is_over"]
-
-
-@given(st.lists(st.text(st.sampled_from("ab\u00e9"), max_size=5), max_size=12), st.data())
-def test_no_line_is_shown_twice_or_left_out(lines: list[str], data: st.DataObject) -> None:
-    look, shown, end = following.Look(), [], 0
-    while end < len(lines):
-        end = data.draw(st.integers(end, len(lines)))
-        log = lines[:end]
-        job = {"state": "running", "log": log, "log_bytes": sum(len(line.encode()) + 1 for line in log)}
-        look = following.after(look, job, 0)
-        shown += look.lines
-    assert shown == lines
 
 
 @dataclass

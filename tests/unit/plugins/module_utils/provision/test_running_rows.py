@@ -1,0 +1,187 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tasks of a run need: why nothing may be bought, what it has cost, which runs there are."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, running
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import running_rows as rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Next, Request, Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+
+BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
+OFFER = rows.Quoted(host={"price_per_hour": 2.0}, is_free=True)
+
+
+@pytest.mark.parametrize(
+    ("way", "entry", "unswept", "registry", "refusal"),
+    [
+        (Way.BUY, read_entry({}), "", True, ""),
+        (Way.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
+        (Way.BUY, read_entry({}), "", False, "needs a registry"),
+        (Way.BUY, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.LOOK, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.LOOK, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
+        (Way.LOST, read_entry({}), "No sweep is known.", True, ""),
+    ],
+)
+def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
+    try:
+        lease = rows.lease_for(way, Request(name="train", max_bill=20), OFFER, entry, unswept, has_registry=registry)
+    except ValueError as error:
+        assert refusal and refusal in str(error)
+    else:
+        assert not refusal and lease >= running.LEAST + running.TAIL
+    if way is Way.BUY and unswept:  # which a person may accept
+        accepted = Request(name="train", max_bill=20, unswept=True)
+        assert rows.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
+
+
+@pytest.mark.parametrize(
+    ("phase", "noted", "has", "ended", "expected"),
+    [
+        ("ordered", None, "", (), running.Trace.SAME),
+        ("started", "o1", "o1", (), running.Trace.SAME),
+        ("started", "o1", "", ("o1",), running.Trace.ENDED),
+        ("started", "o1", "", ("o2",), running.Trace.FORGOTTEN),
+        ("home", "o1", "", (), running.Trace.FORGOTTEN),
+        ("home", "o1", "o2", ("o1",), running.Trace.ANOTHER),
+        ("started", "o1", "o2", (), running.Trace.ANOTHER),
+        ("gone", "o1", "o2", (), running.Trace.SAME),  # the run is over, whatever has come since
+        ("gone", "o1", "", (), running.Trace.SAME),
+    ],
+)
+def test_nothing_has_ended_that_is_not_proven(
+    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: running.Trace
+) -> None:
+    record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
+    entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
+    assert running.trace_of(record, entry, ended) is expected
+    ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
+    doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
+    with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
+        rows.check_trace(record, entry, ledger)
+
+
+def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
+    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **rows.ends_earlier(3600.0)}
+    assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0
+
+
+def test_what_a_run_has_cost() -> None:
+    bills = (
+        Bill("default", "run-train", "o1", price_per_hour=2.0, begin=0.0, end=3600.0),
+        Bill("default", "run-train", "o2", price_per_hour=2.0, begin=10_000.0, end=13_600.0),
+        Bill("default", "run-train", "o3", price_per_hour=4.0, begin=13_600.0),
+        Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
+    )
+    ledger = Ledger(bills, 17_200.0)
+    assert rows.cost(ledger, "run-train", 10_000.0) == 6.0
+    assert rows.cost(ledger, "run-train", None) == 8.0
+    assert rows.cost(ledger, "run-eval", None) is None
+    unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
+    assert rows.cost(unknown, "run-train", 10_000.0) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "following"),
+    [
+        ({"state": "running", "digest": "b", "command": "false"}, Next.OTHER),
+        ({"failed": True, "msg": "no Python"}, Next.UNREAD),
+        ({"state": "none"}, Next.START),
+        ({"state": "failed", "digest": "a"}, Next.FETCH),
+    ],
+)
+def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> None:
+    found = rows.next_of(job, Request(name="train", files="code"), "a", read_entry({}))
+    starts = following is Next.START
+    assert (found["starts"], found["copies"]) == (starts, starts)
+    assert bool(found["trouble"]) is (following in (Next.OTHER, Next.UNREAD))
+
+
+RUNNING = read_entry(
+    {"provision_procured_offer_id": "o1", "provision_resource_ids": ["m1"], "provision_groups": ["supply_run"]}
+)
+
+
+def test_all_runs() -> None:
+    records = [
+        {
+            "folder": "train",
+            "name": "train",
+            "host": "run-train",
+            "state": "succeeded",
+            "cost_usd": 2.5,
+            "phase": "gone",
+        },
+        {"folder": "train.1", "name": "train", "host": "run-train", "state": "failed", "phase": "gone"},
+        {"folder": "eval", "name": "eval", "host": "run-eval", "state": "running", "phase": "started"},
+    ]
+    place = Folder("/host_vars")
+    machines = rows.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
+    assert [host for _place, host, _entry in machines] == ["run-eval", "run-new"]
+    ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
+    jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}
+    found = rows.all_runs(records, machines, jobs, [ledger])
+    shown = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in found]
+    assert shown == [
+        ("eval", "failed", ["m1"], 2.0, "b"),
+        ("new", "unknown", ["m1"], None, ""),
+        ("train", "succeeded", [], 2.5, ""),
+    ]
+    lines = rows.runs_lines(found, 0.0)
+    assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
+    assert rows.runs_lines([], 0.0) == ["There are no runs."]
+
+
+def test_how_a_machine_is_reached_only_a_shared_registry_says() -> None:
+    connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root", "resource_id": "m1"}
+    entry = read_entry({"provision_resource_ids": ["m1"], "provision_instances": [connection]})
+    assert rows.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == {}
+    shared = rows.machine(SharedProject("default"), "run-train", entry, "/known_hosts")["reached"]
+    assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "busy", "check_mode", "fetches"),
+    [
+        (None, False, False, True),
+        ("started", False, False, True),
+        ("started", True, False, False),
+        ("started", False, True, False),
+        ("home", False, False, False),
+    ],
+)
+def test_what_a_sweep_fetches(phase: str | None, busy: bool, check_mode: bool, fetches: bool) -> None:
+    record = {"phase": phase} if phase else {}
+    job = {"results": ["out"]}
+    found = rows.late("train", record, job, {"run_fetch_timeout": "5m"}, is_busy=busy, check_mode=check_mode)
+    assert found == {"name": "train", "paths": ["out"], "seconds": 300, "fetches": fetches}
+    assert rows.late("train", {}, {}, {"run_fetch_timeout": "x"}, is_busy=False, check_mode=False)["seconds"] == 1800
+
+
+@pytest.mark.parametrize(
+    ("record", "job", "results", "phase"),
+    [
+        ({"phase": "started", "name": "train"}, {"state": "failed"}, {"complete": True}, "home"),
+        ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
+        ({}, {"state": "succeeded"}, {"failed": True, "msg": "It took too long."}, "started"),
+        ({}, {"state": "running"}, {"complete": False}, None),
+        ({"phase": "ordered"}, {"state": "none"}, {}, None),
+        ({}, {"unreachable": True}, {}, None),
+    ],
+)
+def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
+    got = {"run__late": {"name": "train", "fetches": True}, "run__late_job": job, "run__late_results": results}
+    noted = rows.swept(record, got)
+    assert [item["phase"] for item in noted] == ([phase] if phase else [])
+    (line, *_more) = rows.swept_lines([record, *noted][-1], got, "runs/train")
+    assert ("are home: runs/train" in line) is (phase == "home")
+    assert rows.swept(record, {**got, "run__late": {"name": "train", "fetches": False}}) == []
