@@ -206,11 +206,22 @@ def lasted(record: Row) -> str:
     return "" if begin is None or end is None else f" after {_long(max(0.0, end - begin))}"
 
 
+# What the machine says of why a job did not succeed
+_REASONS = {
+    "time": "its time was over",
+    "gone": "its processes are gone",
+    "rebooted": "its machine was restarted",
+    "setup": "its setup failed",
+    "start": "it could not be started",
+    "disk": "the disk is full",
+}
+
+
 def ended(record: Row) -> str:
     """What became of the job."""
     code, reason = record.get("exit_code"), record.get("reason")
     how = f"exit code {code}" if code is not None else f"signal {record['signal']}" if record.get("signal") else ""
-    beside = "" if record.get("state") == "succeeded" or not reason else str(reason)
+    beside = "" if record.get("state") == "succeeded" or not reason else _REASONS.get(str(reason), str(reason))
     facts = ", ".join(filter(None, (how, beside)))
     return f"{record.get('name')} {record.get('state')}{lasted(record)}{f' ({facts})' if facts else ''}."
 

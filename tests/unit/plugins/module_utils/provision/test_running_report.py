@@ -24,7 +24,10 @@ RECORD: dict[str, Any] = {
         ({}, "train failed after 2 h 5 min (exit code 3)."),
         ({"state": "succeeded", "exit_code": 0}, "train succeeded after 2 h 5 min (exit code 0)."),
         ({"exit_code": None, "signal": 9}, "train failed after 2 h 5 min (signal 9)."),
-        ({"state": "interrupted", "exit_code": None, "reason": "time"}, "train interrupted after 2 h 5 min (time)."),
+        (
+            {"state": "interrupted", "exit_code": None, "reason": "time"},
+            "train interrupted after 2 h 5 min (its time was over).",
+        ),
         (
             {"state": "lost", "exit_code": None, "ended_at": None, "reason": report.TAKEN_AWAY},
             "train lost (its machine has gone).",
