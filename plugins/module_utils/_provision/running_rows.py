@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from .._moments import seconds_of
 from .._text import number_of, text_of
+from .._wording import wrapped
 from . import lease, registration, running, spending
 from . import running_report as report
 from .entry import Entry
@@ -131,7 +132,7 @@ def ways(way: Way, first: str, *, check_mode: bool) -> dict[str, bool]:
 def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> list[str]:
     """What a person reads before anything is bought. ``seconds``: of the lease."""
     if way is not Way.BUY:
-        return [report.WAYS[way.value]]
+        return wrapped(report.WAYS[way.value], indent="  ")
     price = found.price_per_hour
     bill = lease.most(price, seconds) or request.max_bill
     return report.quote(found.host, seconds - running.TAIL, bill, found.registry)

@@ -53,10 +53,11 @@ class RecordFolder:
 
     def is_busy(self, now: float) -> bool:
         """Whether something was brought home here in the last minutes, as by a command that goes on."""
-        names = (".partial", ".manifest.json")
-        with contextlib.suppress(OSError):
-            return max(os.stat(os.path.join(self.path, name)).st_mtime for name in names) > now - _BUSY
-        return False
+        moments = []
+        for name in (".partial", ".manifest.json"):
+            with contextlib.suppress(OSError):
+                moments.append(os.stat(os.path.join(self.path, name)).st_mtime)
+        return max(moments, default=0.0) > now - _BUSY
 
     def set_aside(self) -> None:
         """Give an earlier run, which is over, a folder of its own: ``train.1``. Raises RegistryError."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,18 @@ class World:
 
     def step(self, operation: Operation, check_mode: bool = False, reason: str = "", **got: Json) -> Json:
         host = {"host": "run-train", "project": "default", "registry_dir": None, "inventory_dir": None, "shared": True}
-        return self._perform(operation, check_mode, hosts=[host], run=self.asked, got=got, reason=reason)
+        given = {"run": self.asked, "reason": reason, "given": {}}
+        return self._perform(
+            operation,
+            check_mode,
+            hosts=[host],
+            got=got,
+            **{name: value for name, value in given.items() if name in operation.argument_spec},
+        )
+
+    def late(self, check_mode: bool = False) -> Json:
+        """What a sweep is about to fetch."""
+        return self.step(run.RUN_LATE, check_mode, run__late_job={"results": ["out"]})
 
     def quoted(self, *, free: bool, refusal: str = "", check_mode: bool = False) -> Json:
         offer = {"price_per_hour": 2.0, "gpu_count": 1, "gpu_type": "h100"}
@@ -213,6 +225,23 @@ def test_a_machine_is_kept_after_a_failure_and_a_sweep_ends_it(world: World) -> 
     assert found["ends"] and not world.step(run.RUN_OVER, run__quoted=found)["ends"]
     world.ask(run_keep=None)
     assert world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))["ends"]
+
+
+def test_a_sweep_leaves_alone_what_a_command_brings_home(world: World) -> None:
+    started(world)
+    folder = world.folder / "runs" / "train"
+    assert world.late()["fetches"]
+    (folder / ".partial").mkdir()
+    assert not world.late()["fetches"]
+    os.utime(folder / ".partial", (0, 0))
+    found = world.late()
+    assert found["fetches"] and not world.late(check_mode=True)["fetches"]
+    got = {"run__late": found, "run__late_job": OVER, "run__late_results": {"complete": True, "files": 1}}
+    noted = world.step(run.RUN_SWEPT, **got)
+    assert noted["lines"] == ["The results of train are home: runs/train"] and world.record["phase"] == "home"
+    assert not world.late()["fetches"]
+    (folder / "run.json").write_text("{")
+    assert world.late()["failed"] and "cannot be read" in world.late()["msg"]
 
 
 @pytest.mark.parametrize(
