@@ -262,6 +262,24 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
     assert running.shortest(Request()) == "70m" and running.shortest(Request(seconds=7200.0)) == "3h"
 
 
+@pytest.mark.parametrize(
+    ("groups", "end", "passed", "late"),
+    [
+        (["supply_run"], 9000.0, -3600.0, True),
+        (["supply_run"], 9000.0, -1.0, True),
+        (["supply_run"], 9000.0, -3601.0, False),  # its job may still run
+        (["supply_run"], 9000.0, 0.0, False),  # it ends now
+        (["supply_run"], None, 0.0, False),
+        (["gpu"], 9000.0, -60.0, False),
+    ],
+)
+def test_when_a_sweep_brings_results_home(groups: list[str], end: float | None, passed: float, late: bool) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
+    assert running.is_late(entry, end, passed) is late
+    assert running.is_of_run(entry) is (groups == ["supply_run"])
+    assert not running.is_of_run(read_entry({"provision_groups": groups}))
+
+
 @dataclass
 class World:
     """A machine with its job, and what a command does step by step until it is killed.
