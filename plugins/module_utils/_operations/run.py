@@ -91,7 +91,7 @@ class _Run:
         self.record = self.folder.read()
         self.place = registries.places(params)[self.request.host]
         self.store = registries.at(self.place)
-        self.entry = self.store.entry(self.request.host)
+        self.entry, self.now = self.store.entry(self.request.host)
         self.registries = registries
 
     @property
@@ -158,7 +158,7 @@ def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     if found["starts"]:
         run.note(running.started(run.record, run.entry))
     lasting = rows.lasting(run.request, run.entry)
-    return {**found, "seconds": running.time_left(run.ends_at, run.store.now(), lasting)}
+    return {**found, "seconds": running.time_left(run.ends_at, run.now, lasting)}
 
 
 def _over(run: _Run, params: Params, check_mode: bool) -> Result:
@@ -166,7 +166,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if run.got["run__quoted"]["ends"]:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
-    found = running.outcome(job, results, keep=run.request.keep, now=run.store.now(), ends_at=run.ends_at)
+    found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
     if found.is_over:
         run.note(running.over(run.record, found, job, results))
     if found.kept_until:
@@ -178,7 +178,7 @@ def _ending(run: _Run) -> Result:
     """The machine of a run whose results are home ends, unless it is kept for a while; what has gone is noted."""
     if run.got["run__quoted"]["lost"]:
         run.note(running.lost(run.record))
-    if running.is_kept(run.record, run.store.now(), run.request.keep):
+    if running.is_kept(run.record, run.now, run.request.keep):
         return rows.kept_result(run.record, run.job["folder"], run.entry)
     return {"ends": True}
 
