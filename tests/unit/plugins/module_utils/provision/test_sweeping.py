@@ -172,7 +172,7 @@ def test_a_host_may_have_limits_of_its_own(own: dict[str, Any], grace: float, is
         ({"failed": None}, "this sweep did not come to its end"),
         ({"failed": "", "idle": 60.0, "activity": {"state": "idle"}}, ""),
         ({"failed": "", "idle": 60.0, "activity": {"msg": "no route"}}, "could not be asked whether it is idle"),
-        ({"failed": "", "idle": 60.0, "activity": None}, "so it goes on, and is billed."),
+        ({"failed": "", "idle": 60.0, "activity": None}, "so it stays, and is billed."),
     ],
 )
 def test_what_a_sweep_has_not_done(raw: dict[str, Any], words: str) -> None:
@@ -198,7 +198,7 @@ def test_lines_fit_and_name_what_goes_on() -> None:
         "1 with time left",
         "1 without a lease: c.",
         "Over, but protected: d.",
-        "nobody claims cost USD 2.00",
+        "no host claims cost USD 2.00",
     ):
         assert words in text
     assert SweepFindings((), (), CLOCK).lines() == ["No lease is over."]
