@@ -101,7 +101,8 @@ def test_a_machine_that_cannot_be_used_can_be_released_by_the_run_that_bought_it
     assert "It was deleted again." in released.failure("gpu-1"), released.output
     assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
 
-    assert impatient(project).returncode == 0
+    assert "avoided until" in impatient(project).failure("gpu-1")
+    assert impatient(project, provision_avoid="0").returncode == 0
     purchase = project.simulator.purchases[-1]
     project.first_boot(purchase.resource_ids[0], "status=error error='no disk'")
     for on_failure in ("keep", "release"):  # it was registered as ready, so it may be in use by now

@@ -20,8 +20,8 @@ from simulator import Fault, Offer
 pytestmark = core
 
 ROOT = Path(__file__).resolve().parents[2]
-# The actions that are modules, too; the others are about hosts, or begin a connection to a machine.
-OTHERS = {"activity_info", "decide", "last_command", "wait_for_boot"}
+# The actions that are modules, too; the others are about hosts, or work over the connection to a machine.
+OTHERS = {"activity_info", "decide", "last_command", "run_files", "run_follow", "run_results", "wait_for_boot"}
 ACTIONS = sorted({file.stem for file in (ROOT / "plugins" / "action").glob("[a-z]*.py")} - OTHERS)
 NAMES = "compute_index.supply."
 TEMPLATE = "{{ 40 + 2 }}"
