@@ -18,6 +18,7 @@ OWN = frozenset(
         *("provision_spec", "provision_spec_order", "provision_offer_id", "provision_max_price_per_hour"),
         *("provision_max_bill", "provision_lease", "provision_max_attempts", "provision_adopt", "provision_wait"),
         *("provision_cluster_name", "provision_protect", "decommission_resource_id", "decommission_forget"),
+        "provision_verify",
     }
 )
 # What the API calls a GPU goes into variables of the play, so it must be no template.

@@ -309,7 +309,10 @@ def test_every_step_is_among_them() -> None:
     text = Path(__file__).parents[4].joinpath("plugins/modules/decide.py").read_text()
     choices = re.search(r"choices:\n((?: +- \w+\n)+)", text)
     assert choices is not None
-    assert set(choices[1].replace("-", "").split()) - {"declare", "declare_end"} <= {*READS}
+    listed = set(choices[1].replace("-", "").split())
+    # In check mode a run stops after its quote: test_operations_run.py.
+    of_runs = {step for step in listed if step in ("run", "runs") or step.startswith("run_")}
+    assert listed - {"declare", "declare_end"} - of_runs <= {*READS}
 
 
 def check(world: World, step: str) -> None:

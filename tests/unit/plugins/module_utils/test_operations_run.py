@@ -150,6 +150,22 @@ def test_a_life(world: World) -> None:
     assert world.record["phase"] == "ordered" and (world.folder / "runs" / "train.1" / "run.json").exists()
 
 
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("phase", ["", "ordered", "started", "home", "gone"])
+def test_check_mode_stops_after_the_quote_and_writes_nothing(world: World, phase: str, free: bool) -> None:
+    if phase:
+        started(world)
+        file = world.folder / "runs" / "train" / "run.json"
+        file.write_text(json.dumps({**world.record, "phase": phase}))
+    before = {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
+    if world.ask()["hosts"]:
+        found = world.quoted(free=free, check_mode=True)
+        assert not (found["provisions"] or found["ends"] or found["goes_on"])
+    world.late(check_mode=True)
+    world.step(run.RUNS, check_mode=True)
+    assert before == {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
+
+
 def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: World) -> None:
     world.ask(run_unswept=None)
     found = world.quoted(free=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.audit_report import WIDTH, lines, trouble
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.audit_report import lines, trouble
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import Audit, audit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 from provision_samples import machine, machine_id, offer_id
 
@@ -31,7 +32,7 @@ def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> A
     [
         ([OWNER], True, ""),
         ([], False, ""),
-        ([], True, f"1 machine(s) that nobody claims cost USD 2.00 per hour: {M}. End each by its id"),
+        ([], True, f"1 machine(s) that no host claims cost USD 2.00 per hour: {M}. End each by its id"),
         ([OWNER, RIVAL], False, f"1 machine(s) are contested: {M} (gpu-1, gpu-2: several hosts claim it)."),
         (
             [OTHER],
@@ -49,14 +50,14 @@ def test_why_an_audit_fails(claims: list[OwnershipClaim], fails_on_orphans: bool
     ("claims", "title", "total"),
     [
         ([OWNER], "CLAIMED by a host of the inventory (running)", "2.00 claimed = 2.00"),
-        ([], "ORPHANS: billed, and nobody claims them (running)", "0.00 claimed + 2.00 orphans = 2.00"),
-        ([OWNER, RIVAL], "CONTESTED: whose it is, a person must say (running)", "2.00 claimed = 2.00"),
+        ([], "ORPHANS: billed, and no host claims them (running)", "0.00 claimed + 2.00 orphans = 2.00"),
+        ([OWNER, RIVAL], "CONTESTED: several hosts claim it, so you must decide (running)", "2.00 claimed = 2.00"),
     ],
 )
 def test_each_machine_has_a_section(claims: list[OwnershipClaim], title: str, total: str) -> None:
     report = lines(found(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"), [])
     assert title in report and any(M in line for line in report)
-    assert max(map(len, report)) <= WIDTH
+    assert max(map(len, report)) <= LINE
     assert report[-1].startswith("USD per hour: ") and total.split(" = ")[0] in report[-1]
 
 

@@ -26,7 +26,7 @@ def test_ids(ids: list[str], text: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({}, f"{M} (called gpu-1, running, USD 2.00 per hour, since 2026-01-31T12:00:00Z)"),
+        ({}, f"{M} (called gpu-1, running, USD 2.00 per hour, since 2026-01-31 12:00 UTC)"),
         ({"name": None, "created_at": None}, f"{M} (without a name, running, USD 2.00 per hour)"),
         ({"status": None, "created_at": ""}, f"{M} (called gpu-1, USD 2.00 per hour)"),
         ({"resource_id": None, "created_at": ""}, "a machine without an id (called gpu-1, running, USD 2.00 per hour)"),

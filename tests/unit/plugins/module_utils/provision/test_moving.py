@@ -136,4 +136,4 @@ def test_purchases_that_a_ledger_has_are_not_noted_again() -> None:
     ],
 )
 def test_what_is_said_of_the_tables(made: bool, would: bool, words: str) -> None:
-    assert moving.tables_made("the registry", made, would=would) == f"the registry: the tables {words}."
+    assert moving.tables_made("the registry", made, would=would) == f"The tables {words}: the registry"

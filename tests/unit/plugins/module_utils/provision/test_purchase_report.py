@@ -35,7 +35,7 @@ class Answer(Exception):
 @pytest.mark.parametrize(
     ("error_class", "words"),
     [
-        ("conflict", "Somebody else has bought the offer, or it is being bought. Nothing was bought."),
+        ("conflict", "Someone else has bought the offer, or it is being bought. Nothing was bought."),
         ("expired", "The offer has expired; search again. Nothing was bought."),
         ("not_found", "The offer is gone; search again. Nothing was bought."),
         ("auth", "Check api_token (COMPUTE_INDEX_API_TOKEN). Nothing was bought."),

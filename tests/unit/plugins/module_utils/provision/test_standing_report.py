@@ -48,8 +48,8 @@ def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("was_sent", "present", "absent"),
     [
-        (True, ["it may be ours nevertheless", "remove the registry entry"], ["remove provision_offer_id"]),
-        (False, ["remove provision_offer_id"], ["nevertheless", "remove the registry entry"]),
+        (True, ["so it may be this host's", "remove the registry entry"], ["remove provision_offer_id"]),
+        (False, ["remove provision_offer_id"], ["never answered", "remove the registry entry"]),
     ],
 )
 def test_a_machine_of_another_name_may_be_ours_if_one_was_sent(
