@@ -22,7 +22,7 @@ from .._text import number_of
 from .._wording import usd
 from . import lease, planning
 from .declaration import Declaration
-from .messages import NOTHING_SENT, some
+from .messages import NOTHING_SENT, joined, some
 from .place import Place
 from .planning import Case
 from .quote import new_hosts, summary
@@ -223,7 +223,7 @@ class SealedPlan:
         is_other = stands.offer_id != item["offer_id"]
         if is_other and (stands.owns or case.is_open):
             return f"{host} has offer {stands.offer_id}, and the plan says {item['offer_id']}"
-        is_lost = bool(item["owned"]) and stands.kind is HostState.FREE
+        is_lost = bool(item["owned"]) and stands.kind in (HostState.FREE, HostState.OPEN)
         return f"{host} had offer {item['offer_id']} when it was quoted, and has no machine now" if is_lost else ""
 
     def _used_up(self, case: Case, ledger: Ledger) -> str:
@@ -249,8 +249,10 @@ def _first(reasons: t.Iterable[str]) -> str:
 
 def _stopped(case: Case, refusal: str) -> Case:
     """The case that does nothing, for this reason. What its entry has come to is still noted."""
-    if not case.standing.owns:
-        return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
     stands = case.standing
+    if not stands.owns:
+        # An objection takes the place of the reason for which a host stops, which may name a machine that is billed.
+        objection = joined(refusal, stands.reason)
+        return replace(case, host=replace(case.host, objections=(*case.host.objections, objection)))
     keeps = f"{case.host.host} keeps {', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
     return replace(case, standing=planning.stopped(f"{refusal} {NOTHING_SENT} {keeps}"))

@@ -17,7 +17,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, Case, Plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    KEEP,
+    Case,
+    Plan,
+    SearchResult,
+    plan,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -246,6 +253,9 @@ def cases(first: Standing, second: Standing = OWNED, noted: Entry | None = None)
         pytest.param(FREE, OWNED, entry(X, [machine_id(1)], "made"), (), NOW, "it is used up", id="this run learns it"),
         pytest.param(FREE, OWNED, entry(X, purchase="refused"), (), NOW, "", id="it was refused, and is tried again"),
         pytest.param(BOUGHT, FREE, None, (), NOW, "gpu-2 had offer", id="what a host had is gone"),
+        pytest.param(
+            BOUGHT, Standing(OPEN, Y), None, (), NOW, "gpu-2 had offer", id="what a host had is on sale again"
+        ),
         pytest.param(BOUGHT, OWNED, None, (ENDED,), NOW, "", id="only those that would buy ask the ledger"),
     ],
 )
@@ -266,6 +276,17 @@ def test_a_plan_is_bought_once(first: Any, second: Any, noted: Any, bills: Any, 
 def test_a_ledger_that_cannot_be_read_may_say_that_the_plan_is_used_up() -> None:
     (case, _other) = read().checked(cases(Standing(FREE)), Ledger((), NOW, unreadable="It is broken."), NOW)
     assert "whether it is used up is not known: It is broken." in case.host.objections[-1]
+
+
+def test_a_refused_plan_hides_no_machine_for_which_a_host_stops() -> None:
+    billed = "A machine of that name runs, USD 2.00 per hour."
+    before = cases(Standing(HostState.STOP, reason=billed))
+    (first, _second) = replace(read(), fault="its digest is wrong").checked(before, NOTHING, NOW)
+    (draft,) = plan([first], lambda _host: SearchResult(), {})
+    assert (draft.action, draft.refusal) == (
+        "stop",
+        f"Plan 7f3a is refused: its digest is wrong. Make a new quote. {billed} Nothing was sent.",
+    )
 
 
 def test_a_refused_plan_stops_all_hosts_and_says_what_they_keep() -> None:
