@@ -342,7 +342,7 @@ def evidence(folder: str, since: float) -> tuple[list[Variables], list[str]]:
     try:
         with os.scandir(folder) as files:
             # What time the folder's computer says it is may differ by some hours.
-            recent = (file for file in files if file.name.endswith(".json") and file.stat().st_mtime >= since - _DAY)
+            recent = (file for file in files if file.name.endswith(".json") and _is_since(file, since - _DAY))
             paths = sorted(file.path for file in recent)
     except FileNotFoundError:
         return [], []
@@ -355,6 +355,14 @@ def evidence(folder: str, since: float) -> tuple[list[Variables], list[str]]:
         except (OSError, ValueError, TypeError, RecursionError):
             unread.append(f"The evidence {path} cannot be read, so the place of its machine may not be avoided.")
     return kept, unread
+
+
+def _is_since(file: os.DirEntry[str], moment: float) -> bool:
+    """Whether it was written since then; also if nothing can say so, as of a link to nowhere: to read it says more."""
+    try:
+        return file.stat().st_mtime >= moment
+    except OSError:
+        return True
 
 
 def note_sweep(folder: str, moment: str) -> None:

@@ -363,9 +363,15 @@ def test_evidence_that_cannot_be_read_is_named(tmp_path: Path, request: pytest.F
     (file,) = (tmp_path / ".evidence").iterdir()
     (tmp_path / ".evidence" / "half.json.tmp").write_text("{")
     file.write_text(file.read_text()[:100])
+    lost = tmp_path / ".evidence" / "lost.json"
+    lost.symlink_to(tmp_path / "nowhere")
     result = planned(tmp_path, 1)
     assert result["plans"][0]["action"] == "buy"
-    (warning,) = [text for text in result["warnings"] if "evidence" in text]
+    warning, of_lost = sorted(
+        (text for text in result["warnings"] if "evidence" in text), key=lambda text: "lost" in text
+    )
+    assert str(lost) in of_lost
+    lost.unlink()
     assert warning == f"The evidence {file} cannot be read, so the place of its machine may not be avoided."
     os.utime(file, (0, 0))
     assert not [text for text in planned(tmp_path, 1)["warnings"] if "evidence" in text], "older than it could count"
