@@ -132,18 +132,18 @@ def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], 
     """The offers, cheapest first, with those that the same search brings when it is sent again, until they suffice.
 
     An API that makes its offers for each search lists a product once, though it may have many machines of it. One whose
-    offers stay is asked once more, and brings nothing new.
+    offers stay is asked once more, and brings nothing new but perhaps other prices, of which the highest counts.
     """
-    pool = {offer["offer_id"]: offer for offer in offers}
+    looks, pool = list(offers), {offer["offer_id"]: offer for offer in offers}
     for _search in range(_MOST_SEARCHES):
         count = len(pool)
         if not is_short(list(pool.values())):
             break
-        pool.update((offer["offer_id"], offer) for offer in again() if offer["offer_id"] not in pool)
+        looks += again()
+        pool = {**{offer["offer_id"]: offer for offer in looks}, **pool}
         if len(pool) == count:
             break
-    prices = {key: number_of(offer["price_per_hour"]) for key, offer in pool.items()}
-    return at(prices, list(pool.values())) if len(pool) > len(offers) else list(offers)
+    return at(prices_that_count(looks), list(pool.values())) if len(looks) > len(offers) else looks
 
 
 def why_not(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:

@@ -190,5 +190,11 @@ def test_offers_of_several_searches_are_pooled(market: list[list[int]], wanted: 
     assert pool_of(market, wanted) == [offer_id(number) for number in numbers]
 
 
+@pytest.mark.parametrize(("second", "prices"), [([], [3.0]), ([offer(2, 2.0)], [2.0, 3.0])])
+def test_the_highest_price_of_several_searches_counts(second: list[Any], prices: list[float]) -> None:
+    offers = pooled([offer(1, 1.0)], lambda items: len(items) < 3, lambda: [offer(1, 3.0), *second])
+    assert [item["price_per_hour"] for item in offers] == prices
+
+
 def test_a_market_without_an_end_is_left() -> None:
     assert len(pool_of([[number] for number in range(1, 200)], 1000)) <= 60
