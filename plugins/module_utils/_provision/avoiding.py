@@ -91,7 +91,8 @@ def avoided(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> li
 def names(choices: t.Iterable[Choice], place: tuple[str, str]) -> bool:
     """Whether a search of the host names just this vendor and region: then it looks there all the same."""
     wanted = tuple(map(str.lower, place))
-    return all(place) and any(tuple(map(str.lower, place_of(choice.spec))) == wanted for choice in choices)
+    declared = (choice.spec for choice in choices if not choice.at_storage)
+    return all(place) and any(tuple(map(str.lower, place_of(spec))) == wanted for spec in declared)
 
 
 def since(seconds: t.Iterable[float], now: float) -> float:

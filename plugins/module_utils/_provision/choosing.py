@@ -32,13 +32,15 @@ class Choice:
     """One of the searches of a host, and what its offer may cost.
 
     ``anywhere``: the keys that are `any`, of which the API gets none. ``vendor_region``: the only one of the vendor's
-    own regions whose offers count, empty for all.
+    own regions whose offers count, empty for all. ``at_storage``: its vendor is that of the host's storage, and was not
+    declared.
     """
 
     spec: Spec
     max_price_per_hour: float = UNLIMITED
     anywhere: frozenset[str] = frozenset()
     vendor_region: str = ""
+    at_storage: bool = False
 
 
 @dataclass(frozen=True)

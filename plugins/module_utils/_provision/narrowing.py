@@ -59,10 +59,11 @@ def _is_at_one_place(kept: t.Sequence[Storage]) -> bool:
 
 def _at(choice: Choice, storage: Storage) -> Choice:
     """A search at the place of storage, as far as it names no other vendor, and no region."""
-    spec = {**choice.spec, "vendor": storage.vendor} if _names_none(choice, "vendor") else choice.spec
+    names_none = _names_none(choice, "vendor")
+    spec = {**choice.spec, "vendor": storage.vendor} if names_none else choice.spec
     is_elsewhere = "vendor" in choice.anywhere or allocation.differ(spec.get("vendor"), storage.vendor)
     is_there = not is_elsewhere and _names_none(choice, "region")
-    return replace(choice, spec=spec, vendor_region=storage.region if is_there else "")
+    return replace(choice, spec=spec, vendor_region=storage.region if is_there else "", at_storage=names_none)
 
 
 def _names_none(choice: Choice, key: str) -> bool:

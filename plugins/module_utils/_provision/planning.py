@@ -109,7 +109,7 @@ class Case:
     """One host, with all that is known of it.
 
     ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
-    ``avoided_before``: where machines did not pass their tests, as the registry knows it, each perhaps several times.
+    ``avoided_before``: where machines did not pass their tests, as the registry knows it.
     ``note`` and ``way_out``: see `Narrowing`.
     """
 
@@ -279,13 +279,16 @@ def with_evidence(
     cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
 ) -> list[Case]:
     """The same cases, each with the places that its registry's evidence is about."""
-    return [
-        replace(
-            case,
-            avoided_before=avoiding.of_evidence(evidence.get(case.host.registry, ()), case.host.avoid, clock),
+    cases = list(cases)
+    # Once for all hosts that declare the same: there may be thousands of both.
+    declared = {(case.host.registry, case.host.avoid) for case in cases}
+    places = {
+        (registry, seconds): tuple(
+            avoiding.avoided((), avoiding.of_evidence(evidence.get(registry, ()), seconds, clock))
         )
-        for case in cases
-    ]
+        for registry, seconds in declared
+    }
+    return [replace(case, avoided_before=places[case.host.registry, case.host.avoid]) for case in cases]
 
 
 def voided(cases: t.Iterable[Case]) -> set[str]:

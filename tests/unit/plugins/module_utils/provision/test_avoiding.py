@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,12 +28,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
     SearchResult,
     plan,
+    with_evidence,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import SPEC, entry, host, offer, offer_id
+from provision_samples import SPEC, entry, host, machine_id, offer, offer_id
 
 NOW, DAY = 1_769_860_800.0, 86_400.0  # 2026-01-31 12:00 UTC
 REASON = "GPU 3: xid: Xid 79 (fell off the bus)"
@@ -168,6 +171,21 @@ NAMED = {**SPEC, "vendor": "Nebius"}
 def test_a_host_that_names_the_place_is_warned(spec: Any, bought: int, warning: str) -> None:
     (draft,) = planned(case(host(spec=spec), UNTIL))
     assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(bought), warning)
+
+
+def test_a_host_that_is_led_to_its_storage_has_not_named_that_place() -> None:
+    kept = Storage(machine_id(1), offer_id=offer_id(9), vendor="nebius", region="eu", kept_since=utc(NOW))
+    one = replace(case(host(spec={**SPEC, "region": "EU"}), UNTIL), kept=(kept,))
+    (draft,) = planned(one, offers=OFFERS[:1])
+    assert draft.action == STOP and SENTENCE in draft.refusal and machine_id(1) in draft.refusal
+
+
+def test_hosts_that_declare_the_same_share_what_is_avoided() -> None:
+    times = [NOW - number for number in range(100)]
+    kept = {host().registry: [evidence(moment) for moment in times]}
+    one, other, third = with_evidence([case(host()), case(host("gpu-2")), case(host(avoid="12h"))], kept, Clock(NOW))
+    assert one.avoided_before == (UNTIL,) and one.avoided_before is other.avoided_before
+    assert [item.until for item in third.avoided_before] == [NOW + DAY / 2]
 
 
 def test_a_host_that_names_the_offer_is_warned() -> None:
