@@ -68,8 +68,10 @@ def of_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tupl
     return tuple(filter(None, (_of_bundle(bundle, seconds, clock) for bundle in evidence)))
 
 
-def _of_bundle(bundle: Row, seconds: float, clock: Clock) -> Avoided | None:
+def _of_bundle(bundle: Row | None, seconds: float, clock: Clock) -> Avoided | None:
     """None for what is over, or cannot be read. A test that seems to be yet to come was made now."""
+    if not isinstance(bundle, t.Mapping):
+        return None
     tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
     if tested is None or min(tested, now) + seconds <= now:
         return None

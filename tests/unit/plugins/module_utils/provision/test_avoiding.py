@@ -84,9 +84,11 @@ def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
         (evidence(NOW - DAY, clock="moon"), Clock(NOW), NOW + 6 * DAY),
         (evidence(tested_at="yesterday"), Clock(NOW), None),
         ({}, Clock(NOW), None),
+        (None, Clock(NOW), None),
+        (["nebius"], Clock(NOW), None),
     ],
 )
-def test_until_when(bundle: dict[str, Any], clock: Clock, until: float | None) -> None:
+def test_until_when(bundle: Any, clock: Clock, until: float | None) -> None:
     places = of_evidence([bundle], 7 * DAY, clock)
     assert [(item.place, item.until) for item in places] == ([(("nebius", "EU"), until)] if until else [])
 
