@@ -30,8 +30,8 @@ _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false
 # The variables that name hosts, and what in them means that none were named.
 _ASKED = ("provision_hosts", "order_names")
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
-# All that the playbooks of an order read.
-_ORDERED = frozenset({*_ASKED, "plan", *(name for name in PLAYBOOKS if name.startswith("order_"))})
+# All that the playbooks of an order read, be it to refuse it.
+_ORDERED = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
 _SHOWN = 3  # groups in a sentence
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")

@@ -293,6 +293,7 @@ def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
         ({"order_names": "gpu-2"}, "order_names is"),
         ({"order_max_price_per_hour": 1, "order_gpu_type": "L4"}, "order_gpu_type, order_max_price_per_hour are"),
         ({"plan": "plan.json"}, "plan is"),
+        ({"quote": {"hosts": {"gpu-1": {}}}}, "quote is"),
         # A survey that was not answered, and what is the user's own
         ({"provision_hosts": "", "order_lease": "", "order_region": "any", "plan": {}}, ""),
         ({"order_number": 7, "provision_spec": {"compute": {"gpu_type": "L4"}}}, ""),
