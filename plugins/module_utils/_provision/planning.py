@@ -141,9 +141,10 @@ class Case:
 
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
         """Those of them where there are offers, and it buys none: it does not name them itself."""
+        if not (bad := self.bad_places):
+            return []
         places = set(map(place_of, offers))
-        bad = (item for item in self.bad_places if item.place in places)
-        return [item for item in bad if not avoiding.names(self.host.choices, item.place)]
+        return [item for item in bad if item.place in places and not avoiding.names(self.host.choices, item.place)]
 
     @property
     def undelivered(self) -> frozenset[str]:
