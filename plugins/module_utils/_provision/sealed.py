@@ -23,6 +23,7 @@ from .._wording import usd
 from . import lease, planning
 from .declaration import Declaration
 from .messages import NOTHING_SENT, joined, some
+from .ownership import is_named
 from .place import Place
 from .planning import Case
 from .quote import new_hosts, summary
@@ -186,7 +187,8 @@ class SealedPlan:
     def checked(self, cases: t.Sequence[Case], ledger: Ledger, now: float) -> list[Case]:
         """The cases; all of them stop if one is not as the plan says. ``ledger``: of `places`. ``now``: by the API."""
         new = [case for case in cases if self._buys_anew(case)]
-        others = (self._other_machine(case) for case in cases if case.host.host in self.hosts)
+        planned = [case for case in cases if case.host.host in self.hosts]
+        others = [*map(self._other_machine, planned), *map(self._takes_over, planned)]
         over = (self._used_up(case, ledger) for case in new)
         reason = self.fault or _first((*others, *over, *(self._expired(now) for _case in new)))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
@@ -226,6 +228,21 @@ class SealedPlan:
         is_lost = bool(item["owned"]) and stands.kind in (HostState.FREE, HostState.OPEN)
         return f"{host} had offer {item['offer_id']} when it was quoted, and has no machine now" if is_lost else ""
 
+    def _takes_over(self, case: Case) -> str:
+        """That the host would take over a machine of another name that was bought as the plan's offer since.
+
+        A person who names an offer lets it (`provision_adopt`); the plan's was to be bought. With what a purchase of
+        its own, which was not answered, may have bought, the plan goes on.
+        """
+        item, host, stands = self.hosts[case.host.host], case.host, case.standing
+        names = (is_named(machine, host.name, numbered=True) for machine in stands.machines)
+        if not (stands.adopted and stands.machines) or item["owned"] or any(names):
+            return ""
+        ids = ", ".join(stands.resource_ids)
+        return (
+            f"{host.host} would take over {ids} of another name, which was bought since as its offer {stands.offer_id}"
+        )
+
     def _used_up(self, case: Case, ledger: Ledger) -> str:
         """That the plan has bought a machine which is over, be it that only this run has learnt of it."""
         if ledger.unreadable:
@@ -254,5 +271,7 @@ def _stopped(case: Case, refusal: str) -> Case:
         # An objection takes the place of the reason for which a host stops, which may name a machine that is billed.
         objection = joined(refusal, stands.reason)
         return replace(case, host=replace(case.host, objections=(*case.host.objections, objection)))
-    keeps = f"{case.host.host} keeps {', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
-    return replace(case, standing=planning.stopped(f"{refusal} {NOTHING_SENT} {keeps}"))
+    # Without a registry each run finds the host's own machine by its name.
+    verb = "does not take over" if stands.adopted and not case.host.by_name else "keeps"
+    machines = f"{', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
+    return replace(case, standing=planning.stopped(f"{refusal} {NOTHING_SENT} {case.host.host} {verb} {machines}"))

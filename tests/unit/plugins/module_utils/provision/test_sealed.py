@@ -28,11 +28,16 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
+    Account,
+    HostState,
+    Standing,
+    standing,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import entry, host, machine_id, offer, offer_id
+from provision_samples import entry, host, machine, machine_id, offer, offer_id
 
 NOW = 1_800_000_000.0  # seconds since the epoch, when the quote was made
 HOLDS = NOW + 1200.0
@@ -271,6 +276,42 @@ def test_a_plan_is_bought_once(first: Any, second: Any, noted: Any, bills: Any, 
         assert refusal.startswith(f"Plan 7f3a is refused: {reason}") and "Make a new quote." in refusal
         assert not case.buys and not case.standing.owns
         assert (f"{known.host.host} keeps" in refusal) == known.standing.owns
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("red-7", f"gpu-1 would take over {machine_id(1)} of another name, which was bought since as its offer {X}"),
+        ("gpu-1", ""),  # of a run that was killed, where nothing has noted it
+    ],
+)
+def test_whoever_has_bought_the_offer_since_keeps_the_machine(name: str, reason: str) -> None:
+    declared = hosts(adopt=True)
+    one, other = map(read(written_for(declared), declared).bound, declared)
+    stands = standing(one, entry(), None, Account.of([], [machine(1, name, X)]))
+    assert stands.adopted and stands.offer_id == X
+    before = [Case(one, entry(), stands), Case(other, entry(Y, [machine_id(2)], "made"), OWNED)]
+    first, _second = read(written_for(declared), declared).checked(before, NOTHING, NOW)
+    assert first.standing.owns is not bool(reason)
+    if reason:
+        refusal = first.standing.reason
+        assert refusal.startswith(f"Plan 7f3a is refused: {reason}. Make a new quote.")
+        assert refusal.endswith(f"gpu-1 does not take over {machine_id(1)}, USD 2.00 per hour.")
+
+
+def test_a_purchase_without_an_answer_goes_on_also_if_machines_have_no_names() -> None:
+    declared = hosts(adopt=True)
+    one, other = map(read(written_for(declared), declared).bound, declared)
+    sent, status = entry(X, purchase="sent"), {"phase": "going_on", "resource_ids": [machine_id(1)]}
+    stands = standing(one, sent, status, Account.of([], [machine(1, None, X)]))
+    assert stands.adopted
+    before = [Case(one, sent, stands), Case(other, entry(Y, [machine_id(2)], "made"), OWNED)]
+    assert read(written_for(declared), declared).checked(before, NOTHING, NOW) == before
+
+
+def written_for(declared: list[Declaration]) -> dict[str, Any]:
+    """The plan of a quote for these hosts, sealed."""
+    return sealed.seal(draft(declared=declared), {"gpu-1": ORDER}, TOKEN)
 
 
 def test_a_ledger_that_cannot_be_read_may_say_that_the_plan_is_used_up() -> None:
