@@ -212,14 +212,18 @@ def boot() -> str:
 
 def descendants(pid: int) -> dict[int, str]:
     """The processes below this one that still run, with their names."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    table = {number: content for number in pids if (content := _stat(number))}
-    below = {pid}
+    table, below = _processes(), {pid}
     while True:
         more = {child for child, (_name, fields) in table.items() if int(fields[1]) in below} - below
         if not more:
             return {child: table[child][0] for child in below - {pid} if table[child][1][0] != "Z"}
         below |= more
+
+
+def _processes() -> dict[int, tuple[str, list[str]]]:
+    """All processes, with what `_stat` says of each."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return {number: content for number in pids if (content := _stat(number))}
 
 
 def _stat(pid: int) -> tuple[str, list[str]] | None:

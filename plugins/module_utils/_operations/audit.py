@@ -53,10 +53,8 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())
     found.note_missing(snapshot.known(), look, time.time())
-    leased = [(place, host, entry) for place, host, entry in snapshot.all() if entry.ends_at]
-    ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in leased]
-    leases = sorted(ends, key=lambda each: each[:2])
-    unswept = LastSweeps(registries).warnings(place for place, _host, _entry in leased)
+    leases = _leases(snapshot)
+    unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
     trouble = audit_report.trouble(found, fail_on_orphans=params["fail_on_orphans"])
     return {
         **BLANK,
@@ -68,6 +66,12 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         ),
         "warnings": [*settled.told, *noted.told(), *unswept],
     }
+
+
+def _leases(snapshot: RegistrySnapshot) -> list[tuple[str, str, float | None]]:
+    """When each lease ends, of which host, and its largest bill (USD); the next end first."""
+    ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in snapshot.all() if entry.ends_at]
+    return sorted(ends, key=lambda end: end[:2])
 
 
 def _machines(api: SupplyApi) -> list[Json]:

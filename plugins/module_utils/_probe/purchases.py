@@ -168,11 +168,13 @@ def _listed(exchanges: Exchanges) -> RuleResult | None:
     a run soon after might buy again.
     """
     made, statuses = _looks(exchanges)
-    # Before it is ready, nothing is expected of the list.
-    begin = next((item.at for item in statuses if phase_of(item.fields) == _states.READY), made.end if made else 0.0)
-    looks = [item for item in _since(exchanges, "life_list", begin) if item.is_success]
     ids = bought_ids(exchanges)
-    if made is None or not looks or not ids:
+    if made is None or not ids:
+        return None
+    # Before it is ready, nothing is expected of the list.
+    begin = next((item.at for item in statuses if phase_of(item.fields) == _states.READY), made.end)
+    looks = [item for item in _since(exchanges, "life_list", begin) if item.is_success]
+    if not looks:
         return None
     first = looks[0]
     listed = {id_of(item.get("resource_id")) for item in items_in(first.data, *RESOURCE_ENVELOPES)}

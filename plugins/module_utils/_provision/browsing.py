@@ -123,12 +123,17 @@ def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:
     counts = sorted({number_of(offer.get("gpu_count")) or 0 for offer in firm or spot})
     return {
         "gpu_type": gpu_type,
-        "price_per_hour": firm[0]["price_per_hour"] if firm else None,
+        "price_per_hour": _lowest(firm),
         "offers": len(firm),
         "gpu_counts": [f"{count:g}" for count in counts],
-        "spot_price_per_hour": spot[0]["price_per_hour"] if spot else None,
+        "spot_price_per_hour": _lowest(spot),
         "spot_offers": len(spot),
     }
+
+
+def _lowest(offers: t.Sequence[Offer]) -> t.Any:
+    """The price of the first of these (USD per hour); None if there is none."""
+    return offers[0]["price_per_hour"] if offers else None
 
 
 def _table(kinds: t.Sequence[Row]) -> list[str]:

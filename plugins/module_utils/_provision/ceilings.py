@@ -95,16 +95,20 @@ def account_prices(
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.
     listed, stored = _marks_of_machines(owned), set(map(ownership.id_of, owned))
-    unlisted = [
-        (host, entry)
-        for host, entry in purchases
-        if entry.offer_id not in buying and not (stored if entry.storage_of else listed) & _marks(entry)
-    ]
-    parts = [_listed(machine, noted) for machine in owned] + [
-        CeilingPart.of_entry(host, entry) for host, entry in unlisted
-    ]
+    open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
+    parts = [_listed(machine, noted) for machine in owned]
+    parts += _unlisted(open_purchases, listed, stored)
     parts += _storage_beside(purchases, listed, stored)
     return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)))
+
+
+def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
+    """Purchases that the list leaves out."""
+    return [
+        CeilingPart.of_entry(host, entry)
+        for host, entry in purchases
+        if not (stored if entry.storage_of else listed) & _marks(entry)
+    ]
 
 
 def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:

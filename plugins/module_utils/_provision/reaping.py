@@ -220,9 +220,7 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     use, grace = sweep.use, sweep.grace
     is_idle = use.is_over() and lived.state is not LeaseState.UNKNOWN
     if not (lived.is_over() or is_idle):
-        if use.limit:
-            return LastLook(Turn.STAYS, _in_use_again(host, use.evidence))
-        return LastLook(Turn.STAYS, _lives(host, lease.said(lived.end) if lived.end else "you end it"))
+        return LastLook(Turn.STAYS, _in_use_again(host, use.evidence) if use.limit else _lives(host, lived.end))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
         return LastLook(Turn.WAITS, _waits_for_hook(grace / 60))
     if lived.is_over():
@@ -230,9 +228,10 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     return LastLook(Turn.ENDS, f"it was idle: {use.evidence}")
 
 
-def _lives(host: str, end: str) -> str:
-    """A line for a machine that was to end, and has got more time."""
-    return f"{host} has got more time meanwhile, until {end}; nothing ends"
+def _lives(host: str, end: float | None) -> str:
+    """A line for a machine that was to end, and has got more time. ``end``: seconds since the epoch, None if none."""
+    until = lease.said(end) if end else "you end it"
+    return f"{host} has got more time meanwhile, until {until}; nothing ends"
 
 
 def _in_use_again(host: str, evidence: str) -> str:

@@ -182,8 +182,8 @@ class Connected:
             parts = self._psycopg.conninfo.conninfo_to_dict(self._url)
         except (self._psycopg.Error, ValueError):
             raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
-        server, port, name = (str(parts.get(part) or "") for part in ("host", "port", "dbname"))
-        server = server or str(parts.get("hostaddr") or "localhost")
+        server = str(parts.get("host") or parts.get("hostaddr") or "localhost")
+        port, name = str(parts.get("port") or ""), str(parts.get("dbname") or "")
         # A password whose marks are not encoded becomes a part of these, and they are in each message.
         if not (_SERVER.fullmatch(server) and _PORT.fullmatch(port) and _DATABASE.fullmatch(name)):
             raise RegistryError(_UNENCODED) from None
