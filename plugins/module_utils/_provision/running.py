@@ -123,7 +123,7 @@ def with_paths(request: Request, files: str, base: str) -> Request:
 
 def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
     """What else is wrong. ``extra``: the names of extra variables; ``folder``: why results have no place."""
-    names = sorted((OWN - {"provision_max_attempts"}) & set(extra))
+    names = sorted((OWN - {"provision_max_attempts", "provision_verify"}) & set(extra))
     return [*filter(None, (report.overruled(names) if names else "", folder)), *([report.LIMITED] if limited else [])]
 
 
