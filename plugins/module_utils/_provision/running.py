@@ -53,9 +53,10 @@ _FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for. ``seconds``: that the job may take; None for as long as ``max_bill`` (USD) allows.
+    """What a person asks for. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
 
     ``environment``: names alone, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
+    ``by_name``: only the name was given, so setup, code and environment are not known.
     """
 
     name: str = ""
@@ -74,6 +75,7 @@ class Request:
     fetch_timeout: float = 1800.0
     unswept: bool = False
     again: bool = False
+    by_name: bool = False
 
     @property
     def host(self) -> str:
@@ -91,7 +93,7 @@ def name_of(given: Row, wrong: list[str]) -> str:
 
 
 def completed(given: Row, record: Row) -> Row:
-    """The variables, with those of a run that was begun if its name alone is given: that follows it, whatever it is."""
+    """The given variables. If they only name a run that was begun, its own are added, so that the name follows it."""
     begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
     is_named_alone = not any(given.get(name) for name in _OF_A_JOB)
     return {**begun, **given} if begun and is_named_alone else given
@@ -152,6 +154,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         fetch_timeout=max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong)),
         unswept=_switch("run_unswept", given, False, wrong),
         again=_switch("run_again", given, False, wrong),
+        by_name=bool(given.get("run_digest")),
     )
 
 
@@ -283,17 +286,18 @@ class Next(enum.Enum):
     """What a command does with the machine."""
 
     START = "start"
+    HALF_KNOWN = "half known"  # the job has not begun, and its name alone does not say all of it
     FOLLOW = "follow"
     FETCH = "fetch"
     OTHER = "other"  # another job is on it, whose results are not home
     UNREAD = "unread"
 
 
-def on_machine(job: Row, digest: str) -> Next:
-    """``job``: what the machine says of the run; anything else if it did not answer."""
+def on_machine(job: Row, digest: str, *, by_name: bool = False) -> Next:
+    """``job``: what the machine says of the run; no known state if it did not answer. ``by_name``: see `Request`."""
     state = job.get("state")
     if state == "none":
-        return Next.START
+        return Next.HALF_KNOWN if by_name else Next.START
     if state not in (*RUNNING, *ENDED):
         return Next.UNREAD
     if job.get("digest") != digest:
@@ -434,6 +438,7 @@ def ordered(request: Request, digest: str, before: Row, now: str) -> dict[str, t
             "run_spec": dict(request.spec),
             "run_max_bill": request.max_bill,
             "run_results": list(request.results),
+            "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
             "run_digest": digest,
         },
         "phase": ORDERED,

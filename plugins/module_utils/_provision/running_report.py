@@ -187,6 +187,14 @@ def other_job(name: str, job: Row) -> str:
     )
 
 
+def half_known(name: str, until: str) -> str:
+    """A run whose job has not begun, and of which a command gave nothing but the name."""
+    return (
+        f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code, setup"
+        f" and environment it needs. {_billed_until(until)}"
+    )
+
+
 def unread(name: str, why: str, until: str) -> str:
     """The machine did not say how its job is."""
     return (

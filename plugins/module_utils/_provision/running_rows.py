@@ -140,7 +140,7 @@ def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> li
 
 def next_of(job: Row, request: Request, digest: str, entry: Entry) -> dict[str, t.Any]:
     """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``."""
-    following = running.on_machine(job, digest)
+    following = running.on_machine(job, digest, by_name=request.by_name)
     starts = following is Next.START
     trouble = next_trouble(following, request.name, job, entry.ends_at)
     return {"starts": starts, "copies": starts and bool(request.files), "trouble": trouble}
@@ -148,6 +148,8 @@ def next_of(job: Row, request: Request, digest: str, entry: Entry) -> dict[str, 
 
 def next_trouble(following: Next, name: str, job: Row, ends_at: str) -> str:
     """Why nothing can be done with the machine; empty if something can."""
+    if following is Next.HALF_KNOWN:
+        return report.half_known(name, ends_at)
     if following is Next.OTHER:
         return report.other_job(name, job)
     return report.unread(name, str(job.get("msg") or ""), ends_at) if following is Next.UNREAD else ""

@@ -188,6 +188,9 @@ def test_other_code_is_another_job(world: World) -> None:
     named = {name: None for name in world.given if name != "run_name"}
     assert world.ask(**named)["hosts"] == ["run-train"]
     assert world.asked["job"]["command"] == "true" and world.asked["job"]["digest"] == world.record["digest"]
+    # The command that noted the start may have been killed before it: the name alone would start it without its code.
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert not (found["starts"] or found["copies"]) and "Repeat the whole command" in found["trouble"]
 
 
 def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:

@@ -111,13 +111,16 @@ def test_what_makes_another_job() -> None:
 
 
 def test_the_name_alone_follows_what_was_begun() -> None:
-    request, _wrong = read(run_results="out")
+    request, _wrong = read(run_results="out", run_keep="90m")
     record = running.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
     assert running.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
     begun = running.started(record, read_entry({}))
-    completed = running.completed({"run_name": "train", "run_keep": "2h"}, begun)
+    completed = running.completed({"run_name": "train", "run_follow": "false"}, begun)
     again = running.read_request(completed, [])
     assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
+    # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
+    assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
+    assert running.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
     assert running.digest_of(again, "other code", completed, begun) == "digest"
     other = {**ASKED, "run_command": "false"}
     assert running.completed(other, begun) == other

@@ -106,6 +106,14 @@ def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> 
     assert bool(found["trouble"]) is (following in (Next.OTHER, Next.UNREAD))
 
 
+def test_the_name_alone_starts_nothing() -> None:
+    """It follows a job, but says neither its code nor its setup and environment."""
+    named = Request(name="train", by_name=True)
+    found = rows.next_of({"state": "none"}, named, "a", read_entry({}))
+    assert not (found["starts"] or found["copies"]) and found["trouble"].startswith("Repeat the whole command")
+    assert not rows.next_of({"state": "running", "digest": "a"}, named, "a", read_entry({}))["trouble"]
+
+
 RUNNING = read_entry(
     {"provision_procured_offer_id": "o1", "provision_resource_ids": ["m1"], "provision_groups": ["supply_run"]}
 )
