@@ -151,6 +151,14 @@ def test_a_room_has_the_files_that_its_row_names(cells: list[str]) -> None:
     assert not [name for name in names if not any(path.startswith(tuple(folders)) for path in matching(name))]
 
 
+def test_each_file_of_a_room_is_named() -> None:
+    """Those of the operations are called like the modules and steps that they are for."""
+    named = {PurePosixPath(span).name for span in code(PAGE) if is_path(span)}
+    rooms = ("plugins/module_utils/", "plugins/plugin_utils/")
+    files = {PurePosixPath(path) for path in paths() if path.startswith(rooms) and path.endswith(".py")}
+    assert not [path for path in files if path.parent.name != "_operations" and path.name not in {*named, "__init__.py"}]
+
+
 def test_the_root_has_the_files_that_the_page_counts() -> None:
     """In words, such as nine."""
     sentence = PAGE.partition("files of plain rules stand at the root")
