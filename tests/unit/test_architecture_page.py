@@ -156,7 +156,9 @@ def test_each_file_of_a_room_is_named() -> None:
     named = {PurePosixPath(span).name for span in code(PAGE) if is_path(span)}
     rooms = ("plugins/module_utils/", "plugins/plugin_utils/")
     files = {PurePosixPath(path) for path in paths() if path.startswith(rooms) and path.endswith(".py")}
-    assert not [path for path in files if path.parent.name != "_operations" and path.name not in {*named, "__init__.py"}]
+    assert not [
+        path for path in files if path.parent.name != "_operations" and path.name not in {*named, "__init__.py"}
+    ]
 
 
 def test_the_root_has_the_files_that_the_page_counts() -> None:

@@ -4,8 +4,8 @@
 """The secrets among a task's options: what they are, and results without them.
 
 Until ansible-core 2.21 a module's results lose them before they are sent. From 2.22 on results keep them, so that tasks
-can use them, and only output is masked; but what a task registers goes on into facts, statistics and files. So results
-of ours lose them here, on every version, and what core does not find among the options itself is told to it.
+can use them, and only output is masked; but what a task registers may end up in facts, statistics and files. So our
+results lose them here, on every version, and core is told of secrets that it does not find in the options itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def secrets_of(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
 
 
 def masked(values: t.Iterable[str]) -> set[str]:
-    """The same of any values, such as the options of an inventory plugin after they were templated."""
+    """Secret values with their secret parts, such as templated options of an inventory plugin; core masks them, too."""
     whole = set(values)
     secrets = {value for value in whole.union(*map(_parts, whole)) if len(value.strip()) >= _SHORTEST}
     if register_secrets:
@@ -42,7 +42,7 @@ def masked(values: t.Iterable[str]) -> set[str]:
 
 
 def _parts(value: str) -> t.Iterator[str]:
-    """What is secret by itself: the password in an address, and each line of a private key."""
+    """The parts that are secret by themselves: the password in an address, and each line of a private key."""
     if value.count("\n") == 0 and "://" in value:
         yield from _passwords(value)
     is_key = False
@@ -53,7 +53,7 @@ def _parts(value: str) -> t.Iterator[str]:
 
 
 def _passwords(url: str) -> t.Iterator[str]:
-    """The password of an address, as it is written there and as the server gets it."""
+    """The password in an address, as it is written there and as the server gets it."""
     try:
         password = urlsplit(url).password
     except ValueError:  # no address
@@ -63,7 +63,7 @@ def _passwords(url: str) -> t.Iterator[str]:
 
 
 def without_secrets(result: Result, secrets: t.Collection[str]) -> Result:
-    """As AnsibleModule did it: a secret that is the word True must not make texts of booleans."""
+    """The result without secrets. Booleans stay, even if a secret is the word True, as AnsibleModule did it."""
     if not secrets:
         return result
     longest_first = sorted(secrets, key=len, reverse=True)
@@ -88,7 +88,7 @@ def _censored(value: t.Any, secrets: t.Sequence[str]) -> t.Any:
 
 
 def _without(text: str, secrets: t.Iterable[str]) -> str:
-    """The text with stars in the secrets' place."""
+    """The text with stars in place of the secrets."""
     for secret in secrets:
         text = text.replace(secret, "********")
     return text

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from .ignored import Rule, is_ignored, rules_of
 
-# The registry changes with each purchase, and is none of the machine's business.
+# The registry, which changes with each purchase, and no machine needs.
 ALWAYS_IGNORED = (".git", "compute_index_supply.yml", ".compute_index_supply.*")
 _ENCODING: t.Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # any name survives
 TarError = tarfile.TarError
@@ -95,7 +95,7 @@ def _readable(src: str) -> t.Iterator[None]:
 
 
 def _walk(src: str, exclude: t.Sequence[str]) -> t.Iterator[_Item]:
-    """All that is not ignored. ``exclude`` beats the files .gitignore, and deeper ones beat those above."""
+    """All that is not ignored. ``exclude`` beats each .gitignore, and a deeper .gitignore beats those above it."""
     last = rules_of([*exclude, *ALWAYS_IGNORED])
     return _below(src, "", (), last)
 
@@ -145,7 +145,7 @@ class _Digesting:
 def _add(tar: tarfile.TarFile, item: _Item) -> str:
     """Write an item, and return the digest of what was written."""
     member = tar.gettarinfo(item.place, item.path)
-    if member.type == tarfile.LNKTYPE:  # the second name of a file is a file of its own
+    if member.type == tarfile.LNKTYPE:  # a hard link is packed as a file of its own
         member.type, member.size = tarfile.REGTYPE, os.lstat(item.place).st_size
     member.uid = member.gid = 0
     member.uname = member.gname = ""
@@ -179,7 +179,7 @@ def unpack(archive: str, sha256: str, digest: str, folder: str) -> None:
         with tarfile.open(archive, **_ENCODING) as tar:
             for member in tar:
                 _extract(tar, member, new)
-    except OSError:  # a full disk gets back what this has taken
+    except OSError:  # on a full disk this gives back its room
         shutil.rmtree(new, ignore_errors=True)
         raise
     place_code(new, digest, folder)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of a run on a machine: starts its job once, and tells how it stands. Knows no Ansible.
+"""The folder of a run on a machine: starts its job once, and reports its state. Knows no Ansible.
 
 ``work`` (the code, the job's working directory), ``log.txt``, ``state`` (small files, see `job_watcher`), ``parts``
 (results on their way), and ``setup.json`` (which setup has succeeded).
@@ -54,11 +54,11 @@ class Job:
     setup: str
     digest: str  # of code, command, setup and the names of the variables
     time: float  # seconds that it may take; 0 for no limit
-    results: t.Sequence[str] = ()  # paths for who fetches them; kept here for those who know no more than the machine
+    results: t.Sequence[str] = ()  # paths to fetch; kept on the machine for a sweep that knows nothing else of the run
 
 
 def check_name(name: str) -> str:
-    """The name of a run, which is a folder's and a unit's. Raises ValueError with a sentence."""
+    """The name of a run, which also names a folder and a unit. Raises ValueError with a sentence."""
     if not _NAME.fullmatch(name):
         raise ValueError(
             "The name of a run has letters, digits, '.', '_' and '-', begins with a letter or digit, "
@@ -80,7 +80,7 @@ def folder_of(name: str) -> str:
 
 @contextlib.contextmanager
 def held(folder: str) -> t.Iterator[None]:
-    """Make the folder, and let no other module change it meanwhile."""
+    """The folder, made if needed, and locked: no other module changes it meanwhile."""
     os.makedirs(os.path.join(folder, "parts"), mode=0o700, exist_ok=True)
     os.chmod(folder, 0o700)
     with open(os.path.join(folder, "lock"), "w", encoding="utf-8") as lock:
@@ -88,7 +88,7 @@ def held(folder: str) -> t.Iterator[None]:
         yield
 
 
-# How it stands
+# Its state
 
 
 def state_of(folder: str) -> State:
@@ -116,7 +116,7 @@ def _notes(folder: str) -> Notes:
 
 
 def info(folder: str, lines: int) -> dict[str, t.Any]:
-    """How the run stands, and the newest lines of its log."""
+    """The state of the run, and the newest lines of its log."""
     notes = _notes(folder)
     found = judge(notes)
     log, size = tail(os.path.join(folder, "log.txt"), lines)
@@ -147,7 +147,7 @@ def names() -> list[str]:
 
 
 def tail(path: str, lines: int) -> tuple[list[str], int]:
-    """The newest lines of a log, and its size in bytes. Of a line that a program has written over, the last state."""
+    """The newest lines of a log, and its size in bytes. An overwritten line is shown as it is last."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -167,7 +167,7 @@ def _shown(row: str) -> str:
 
 
 def report(name: str | None, lines: int) -> dict[str, t.Any]:
-    """What run_info returns: a run, also at the top, or all runs. Raises ValueError if that cannot be a name."""
+    """What run_info returns: all runs, or the named one, which is also at the top. Raises ValueError for a bad name."""
     lines = max(0, min(lines, _MOST_LINES))
     if name is None:
         return {"runs": [info(folder_of(other), lines) for other in names()]}
@@ -222,14 +222,14 @@ def starts(folder: str, job: Job, again: bool) -> bool:
 
 
 def start(folder: str, job: Job, variables: t.Mapping[str, str]) -> str:
-    """Start a job that is to start, in the folder that is held; how: ``systemd`` or ``fork``.
+    """Start the job in its locked folder, and return how: ``systemd`` or ``fork``.
 
-    A kill between any two lines leaves a job that has begun, or one that has not and is started by the next call:
-    the file with its variables can be taken once, by the watcher or by us. Raises ValueError if nothing begins.
+    After a kill between any two lines the job has begun, or it has not and the next call starts it: the file with its
+    variables can be taken only once, by the watcher or by us. Raises ValueError if nothing begins.
     """
     notes = _notes(folder)
     if not notes.is_begun and not _withdrawn(folder):
-        return _begun(folder) or "fork"  # what an earlier call has launched has begun at this moment
+        return _begun(folder) or "fork"  # what an earlier call has launched has begun just now
     _make_state(folder, job, variables)
     for how, words in _ways(os.path.basename(folder)):
         if _launch([*words, sys.executable, "-I", os.path.join(folder, "watch.py"), folder, how]) and _begun(folder):
@@ -267,7 +267,7 @@ def _lingers() -> bool:
 
 
 def _make_state(folder: str, job: Job, variables: t.Mapping[str, str]) -> None:
-    """Note what is to run, in place of what has run."""
+    """Note what is to run, in place of what ran before."""
     state, new, old = (os.path.join(folder, name) for name in ("state", "state.new", "state.old"))
     for place in (new, old):
         shutil.rmtree(place, ignore_errors=True)
@@ -290,7 +290,7 @@ def _make_state(folder: str, job: Job, variables: t.Mapping[str, str]) -> None:
 
 
 def _withdrawn(folder: str) -> bool:
-    """Whether the job can begin no more, since no watcher has taken its variables."""
+    """Whether the job was withdrawn in time: it cannot begin any more, since no watcher has taken its variables."""
     try:
         os.unlink(os.path.join(folder, "state", "env"))
     except FileNotFoundError:
@@ -299,7 +299,7 @@ def _withdrawn(folder: str) -> bool:
 
 
 def _begun(folder: str) -> str:
-    """How the watcher runs that has begun; empty if none has, also after some time."""
+    """How the watcher runs, once it has begun; empty if none begins within some time."""
     limit = time.monotonic() + _STARTS_IN
     while (watcher := job_watcher.read(os.path.join(folder, "state", "pid"))) is None and time.monotonic() < limit:
         time.sleep(_PAUSE)
@@ -307,7 +307,7 @@ def _begun(folder: str) -> str:
 
 
 def _ways(name: str) -> t.Iterator[tuple[str, list[str]]]:
-    """How to start a watcher that needs no connection, the best first."""
+    """The ways to start a watcher that outlives the connection, the best first."""
     is_root = os.geteuid() == 0
     if os.path.isdir(_SYSTEMD) and (is_root or _lingers()):
         properties = ["KillMode=control-group", "OOMPolicy=continue"]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which state a job is, by what its watcher has noted and which processes run. Pure rules.
+"""The state of a job, by what its watcher has noted and which processes run. Pure rules.
 
 Without an exit code on record a job has never succeeded.
 """
@@ -23,7 +23,7 @@ Note = t.Optional[t.Mapping[str, t.Any]]
 
 @dataclass(frozen=True)
 class Notes:
-    """What is on the machine about a job; None for what is not."""
+    """What the machine has noted about a job; None for what it has not."""
 
     job: Note  # what was asked for
     watcher: Note = None  # the process that watches it
@@ -39,7 +39,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class State:
-    """What follows: ``reason`` is a word for programs, ``msg`` a sentence for people."""
+    """The state of a job; ``reason`` is a word for programs, ``msg`` a sentence for people."""
 
     state: str
     reason: str = ""
@@ -67,7 +67,7 @@ def judge(notes: Notes) -> State:
 
 
 def must_start(state: State, digest: str, wanted: str, again: bool) -> bool:
-    """Whether a job starts where this one has run, by their digests. Raises ValueError if another one runs."""
+    """Whether the ``wanted`` job starts in place of the noted one, by digest. Raises ValueError if another runs."""
     if state.state in RUNS:
         if digest != wanted:
             raise ValueError("Another command, or the same with other code, still runs under this name.")
@@ -104,7 +104,7 @@ def _succeeded(end: t.Mapping[str, t.Any]) -> State:
 
 
 def _lost(notes: Notes) -> State:
-    """Of a job that has ended without a note."""
+    """The state of a job that has ended without a note."""
     if notes.disk_full:
         return State(INTERRUPTED, "disk", "The processes of the run are gone, and the disk is full.")
     if notes.watcher is not None and notes.watcher.get("boot") != notes.boot:

@@ -52,7 +52,7 @@ def watch(folder: str, how: str) -> None:
 
 
 def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dict[str, t.Any]:
-    """Set up and run the command. How the last of both ended."""
+    """Run the setup and the command, and return how the last of them ended."""
     limit = time.monotonic() + (job["time"] or float("inf"))
     with open(os.path.join(folder, "log.txt"), "ab", buffering=0, opener=_private) as log:
         if job["setup"] and not job["is_set_up"]:
@@ -128,14 +128,14 @@ def _reap(statuses: dict[int, int]) -> None:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of what the job leaves behind, so that it is found and ended."""
+    """Become the parent of processes that the job leaves behind, so that they are found and ended."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 @contextlib.contextmanager
 def _room_for_end(state: str, reserve: str) -> t.Iterator[dict[str, t.Any]]:
-    """Write how it ended, be the disk full: the room for that is taken at the beginning, and some for who reads it."""
+    """Write how it ended even if the disk is full: room for that, and for its readers, is taken at the beginning."""
     end: dict[str, t.Any] = {}
     place = os.path.join(state, "end.new")
     with open(place, "wb", buffering=0) as file:
@@ -161,7 +161,7 @@ def _allocate(reserve: str) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-# What those who read the state need as well
+# Also used by those who read the state
 
 
 def free(folder: str) -> int:
@@ -181,14 +181,14 @@ def read(path: str) -> dict[str, t.Any] | None:
 
 
 def note(path: str, content: dict[str, t.Any]) -> None:
-    """Write a small file of the state by a rename, so that who reads it finds the old one or the new one."""
+    """Write a small file of the state by a rename, so that readers find the old one or the new one."""
     with open(f"{path}.new", "w", encoding="utf-8", opener=_private) as file:
         file.write(json.dumps(content))  # `dump` takes five times as long
     os.replace(f"{path}.new", path)
 
 
 def process(pid: int) -> dict[str, t.Any]:
-    """What tells a process from all others, also from one of another boot that has its number."""
+    """What identifies a process, even if another one has the same number after a reboot."""
     content = _stat(pid)
     return {"pid": pid, "start": content[1][19] if content else "", "boot": boot()}
 
@@ -237,7 +237,7 @@ def _stat(pid: int) -> tuple[str, list[str]] | None:
 
 
 def _take(path: str) -> dict[str, str]:
-    """The job's variables; one watcher alone gets them. Raises FileNotFoundError if another one has."""
+    """The job's variables; only one watcher gets them. Raises FileNotFoundError if another one has."""
     with open(path, encoding="utf-8") as file:
         os.unlink(path)
         content: dict[str, str] = json.load(file)

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The results of a run on its machine: which files there are, and parts of them that a controller fetches.
 
-A list comes first, as a file of its own. The controller asks for parts by the numbers of its entries, so a part is
-nothing but their bytes, one after the other, and has no names that could lead anywhere. Knows no Ansible.
+A list comes first, as a file of its own. The controller asks for parts by the numbers of the list's entries. So a part
+contains only the bytes of files, one after the other, and no names that could lead anywhere. Knows no Ansible.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t
 
 
 def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any]:
-    """Write a part with these ranges of the list's entries; ``unusable`` has why one of them is not good.
+    """Write a part with these ranges of the list's entries; ``unusable`` says by number why one is not good.
 
     ``full`` is true if the disk has no room for it. Raises ValueError if the list is not the one the controller has.
     """
@@ -92,7 +92,7 @@ def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any
 
 
 def _handed_over(folder: str, place: str, into: str, name: str) -> dict[str, t.Any]:
-    """Where the user who is connected may read a file: where it is, or, as a copy of that user's, in ``into``."""
+    """Where the connected user may read a file: where it is, or a copy in ``into``, which belongs to that user."""
     owner = os.stat(into)
     digest, size = code_files.digest_of_file(place), os.stat(place).st_size
     if owner.st_uid != os.geteuid():
@@ -108,7 +108,7 @@ def _handed_over(folder: str, place: str, into: str, name: str) -> dict[str, t.A
 
 
 def _forget(folder: str, but: str = "") -> None:
-    """Remove the last part, and what was copied of it."""
+    """Remove the last part and its copy, except the file ``but``."""
     copied = job_watcher.read(os.path.join(folder, "parts", NOTE)) or {}
     for place in {os.path.join(folder, "parts", PART), copied.get("copy") or ""} - {but, ""}:
         with contextlib.suppress(OSError):
@@ -163,7 +163,7 @@ def _below(path: str, place: str, work: str) -> t.Iterator[Entry]:
 
 
 def _entry(path: str, place: str, work: str) -> Entry | None:
-    """What a controller needs to know of a file; None for sockets, devices and what is gone meanwhile."""
+    """What a controller needs to know of a file; None for sockets, devices and files that are gone by now."""
     try:
         status = os.lstat(place)
         target = os.readlink(place) if stat.S_ISLNK(status.st_mode) else ""
@@ -172,7 +172,7 @@ def _entry(path: str, place: str, work: str) -> Entry | None:
     kind = {stat.S_IFREG: FILE, stat.S_IFLNK: LINK, stat.S_IFDIR: FOLDER}.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
-    # One that names a place in the work folder by its full path means the same at home.
+    # A link with a full path into the work folder becomes relative, so that it leads to the same file at home.
     if target.startswith(work):
         target = os.path.relpath(target, os.path.dirname(place))
     entry = {"kind": kind, "path": path, "place": place, "mode": stat.S_IMODE(status.st_mode), "target": target}
@@ -185,7 +185,7 @@ def _identity(status: os.stat_result) -> str:
 
 
 def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.GzipFile) -> str:
-    """Write a range of a file, filled up with zeros if it is shorter; why it is not good, empty if it is."""
+    """Write a range of a file, padded with zeros if that is shorter; why it is not good, or an empty text."""
     written = 0
     try:
         file = os.open(entry["place"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -214,7 +214,7 @@ def _read(file: int, length: int, offset: int) -> tuple[bytes, str]:
 
 
 def _changed(file: int, entry: Entry) -> str:
-    """Why a file is not the one of the list. A log only grows."""
+    """Why a file is not the one in the list; empty if it is. A log may have grown."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         return "it is no plain file any more"

@@ -57,10 +57,10 @@ class Avoided:
 
     @property
     def words(self) -> str:
-        """The beginning of a sentence: ``nebius EU: avoided until 2026-01-31 12:00 UTC, GPU 3: it has failed``."""
+        """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
         name = " ".join(filter(None, self.place)) or _UNNAMED
         end = "for the rest of this run" if self.until is None else f"until {lease.said(self.until)}"
-        return f"{name}: avoided {end}{', ' if self.reason else ''}{self.reason}"
+        return f"{name} is avoided {end}, after a failed test{': ' if self.reason else ''}{self.reason}"
 
 
 def of_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
@@ -69,7 +69,7 @@ def of_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tupl
 
 
 def _of_bundle(bundle: Row | None, seconds: float, clock: Clock) -> Avoided | None:
-    """None for what is over, or cannot be read. A test that seems to be yet to come was made now."""
+    """None if its time is over, or cannot be read. A test with a time in the future counts as made now."""
     if not isinstance(bundle, t.Mapping):
         return None
     tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
@@ -79,13 +79,12 @@ def _of_bundle(bundle: Row | None, seconds: float, clock: Clock) -> Avoided | No
 
 
 def of_attempts(attempts: t.Iterable[Row]) -> tuple[Avoided, ...]:
-    """The same of this run, by what was tried."""
-    reason = "a machine there did not pass its test"
-    return tuple(Avoided(*place_of(one), reason) for one in attempts if one.get("error_class") == UNSOUND)
+    """The places where a machine that this run has bought did not pass its test."""
+    return tuple(Avoided(*place_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
 
 
 def avoided(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> list[Avoided]:
-    """Each place once, in the order of names: as the registry has it, and if it has it twice, the longest."""
+    """Each place once, sorted by name: as the registry has it, with the latest end if it has several."""
     ranked = sorted([*of_run, *of_registry], key=lambda item: (item.place, item.until or 0.0))
     return list({item.place: item for item in ranked}.values())
 
@@ -98,5 +97,5 @@ def names(choices: t.Iterable[Choice], place: tuple[str, str]) -> bool:
 
 
 def since(seconds: t.Iterable[float], now: float) -> float:
-    """From when on evidence counts for one of the hosts that declare these times (seconds)."""
+    """The moment after which evidence counts for at least one host. ``seconds``: the times that the hosts declare."""
     return now - max(seconds, default=0.0)

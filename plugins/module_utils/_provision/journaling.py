@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a purchase changes in its host's registry entry: before it is sent, once it is made, once nothing came of it.
+"""What a purchase changes in its host's registry entry: before it is sent, once it is made, or if nothing came of it.
 
 Variables have the names that they have in the registry. In changes, None removes one.
 """
@@ -34,7 +34,7 @@ def is_about(variables: Variables, offer_id: str) -> bool:
 
 
 def forbids(entry: Entry, offer_id: str) -> bool:
-    """Whether an entry forbids to buy the offer now: another run is buying, or may have bought another offer."""
+    """Whether an entry forbids buying the offer now: another run is buying, or another offer may have been bought."""
     return bool(entry.held_by) or (entry.may_have_bought and entry.offer_id != offer_id)
 
 
@@ -58,9 +58,9 @@ def sent(facts: Variables, price_per_hour: float | None, *further: Variables) ->
 
 
 def made(before: Variables, facts: Variables, ids: t.Collection[str], strange: t.Collection[str]) -> dict[str, t.Any]:
-    """The changes once a purchase was made; none if the entry says it already. What it says of the purchase stays.
+    """The changes once a purchase was made; none if the entry has them already. What it says of this purchase stays.
 
-    ``facts``: with the offer's id. ``strange``: ids that only seem to be of it, since they were listed before.
+    ``facts``: with the offer's id. ``strange``: ids that only seem to belong to it, since they were listed before.
     """
     about_this = is_about(before, facts[OFFER])
     changes: dict[str, t.Any] = {} if about_this else dict.fromkeys(before)
@@ -74,15 +74,15 @@ def made(before: Variables, facts: Variables, ids: t.Collection[str], strange: t
 
 
 def is_same(before: Variables, now: Variables) -> bool:
-    """Whether an entry still has the purchase that it had before, which no other run has begun anew."""
+    """Whether an entry still has the purchase that it had before: no other run has begun a new one."""
     return bool(now) and now.get(JOURNALED) == before.get(JOURNALED)
 
 
 def freed(offer_id: str, status: int | None, *, is_made: bool, kept: t.Collection[Storage]) -> list[dict[str, t.Any]]:
     """What to note, one after the other, once nothing came of a purchase.
 
-    ``status``: of the HTTP answer that refused it. ``is_made``: it failed only after it was made, so that it may have
-    been billed until now. ``kept``: storage that it has left.
+    ``status``: of the HTTP answer that refused it. ``is_made``: it was made and failed later, so it may have been
+    billed until now. ``kept``: storage that it has left.
     """
     began = [{OFFER: offer_id, PURCHASE: MADE, **changes_of(kept, ())}] if is_made else []
     ended = {PURCHASE: REFUSED, EXPIRED: None, _IDS: None}
@@ -90,10 +90,10 @@ def freed(offer_id: str, status: int | None, *, is_made: bool, kept: t.Collectio
 
 
 def waited(variables: Variables, earliest: float) -> float:
-    """Seconds that have passed by every clock since the offer was seen as gone, and since its purchase was noted.
+    """Seconds that have passed, by every clock, since the offer was seen as gone and since its purchase was noted.
 
-    ``earliest``: the least that a clock shows now, in seconds since the epoch. A clock that was behind when it noted
-    one of these moments, and is right now, has not waited.
+    ``earliest``: the earliest time that any clock shows now, in seconds since the epoch. If a clock was behind when it
+    noted one of these moments, and was set right since, that time has not passed.
     """
     moments = [seconds_of(variables.get(name)) for name in (EXPIRED, JOURNALED)]
     return max(0.0, earliest - max((moment for moment in moments if moment is not None), default=earliest))

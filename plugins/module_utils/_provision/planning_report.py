@@ -23,7 +23,7 @@ def another_registry(fingerprint: str, others: str) -> str:
 
 def buys_there(words: str, host: str, *, by_id: bool) -> str:
     """A host buys where a machine did not pass its test (``words``), since it wants just that."""
-    wanted = "it names that offer" if by_id else "its search names both"
+    wanted = "it names that offer" if by_id else "its search names that vendor and region"
     return f"{words}. {host} buys there all the same, since {wanted}."
 
 

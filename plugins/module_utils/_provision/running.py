@@ -102,7 +102,7 @@ def completed(given: Row, record: Row) -> Row:
 def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
     """What tells one job from another. ``code``: the digest of its files; empty without any.
 
-    ``given``: the variables. Those of a run that was begun have its digest: its files may differ now.
+    ``given``: the variables. To those that only name a run, `completed` has added its digest, as its files were then.
     """
     if record and given.get("run_digest"):
         return str(given["run_digest"])
@@ -111,9 +111,9 @@ def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
 
 
 def with_paths(request: Request, files: str, base: str) -> Request:
-    """The request with an absolute path of the code, which leaves out results: they would make another job of it.
+    """The request with the absolute path of its code, and without results in it: they would make another job of it.
 
-    ``files``: that folder, if the request names one; ``base``: the one of the results of all runs.
+    ``files``: the folder of the code, if the request names one; ``base``: that of the results of all runs.
     """
     if not request.files:
         return request
@@ -124,7 +124,7 @@ def with_paths(request: Request, files: str, base: str) -> Request:
 
 
 def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
-    """What else is wrong. ``extra``: the names of extra variables; ``folder``: why results have no place."""
+    """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
     names = sorted((OWN - {"provision_max_attempts", "provision_verify"}) & set(extra))
     return [*filter(None, (report.overruled(names) if names else "", folder)), *([report.LIMITED] if limited else [])]
 
@@ -189,7 +189,7 @@ def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 
 def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
-    """The names of the job's variables. Instead of a value, which may be secret, each has whether it can be one."""
+    """The names of the job's variables. In place of its value, which may be secret, each has whether that is usable."""
     variables = given.get("run_env") or {}
     if not isinstance(variables, t.Mapping):
         wrong.append(report.bad_environment(()))
@@ -216,7 +216,7 @@ def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
 
 
 def read_fetch_timeout(given: Row) -> float:
-    """The seconds that a sweep may take for the results of a run; the usual ones for what is no duration."""
+    """The seconds that a sweep may take for the results of a run; the default for what is not a duration."""
     return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, []))
 
 
@@ -249,7 +249,7 @@ class First(enum.Enum):
 
 
 def first(record: Row, digest: str, *, again: bool) -> First:
-    """``record``: of the name, empty if there is none. ``digest``: of the job that is asked for now."""
+    """``record``: under the run's name, empty if there is none. ``digest``: of the job that is asked for now."""
     phase, is_same = record.get("phase"), record.get("digest") == digest
     if phase in (None, ORDERED):  # nothing has run yet, so another job may take its place
         return First.GO_ON if phase else First.NEW
@@ -311,7 +311,7 @@ class Outcome:
 
     state: str
     is_over: bool = False
-    is_home: bool = False  # all that was named, checked
+    is_home: bool = False  # all results that were asked for, checked
     ends: bool = False  # the machine, now
     kept_until: float | None = None
 
@@ -356,7 +356,7 @@ def lease_of(request: Request, price: float | None) -> float:
 
 
 def shortest(request: Request) -> str:
-    """The lease under which the market is searched: none that a bill allows is shorter."""
+    """The lease with which the market is searched: the shortest that the run may get."""
     return lease_text((LEAST if request.seconds is None else request.seconds) + TAIL)
 
 
@@ -367,9 +367,9 @@ def lease_text(seconds: float) -> str:
 
 
 def time_left(ends_at: float | None, now: float, lasting: float) -> int:
-    """The seconds that a job gets that starts now: those of its lease but for the hour of the results.
+    """How many seconds a job may take that starts now: until its lease ends, less the hour for the results.
 
-    ``lasting``: the lease that was asked for, if no end is known.
+    ``lasting``: the seconds of the lease that was asked for, which count if no end is known.
     """
     end = now + lasting if ends_at is None else ends_at
     return max(60, math.floor(end - TAIL - now))
@@ -385,7 +385,7 @@ class Trace(enum.Enum):
 
 
 def trace_of(record: Row, entry: Entry, ended: t.Container[str]) -> Trace:
-    """``ended``: the offers whose ends the ledger has. What is not of the run is not ended, nor said to have been."""
+    """``ended``: the offers whose ends the ledger has. No other purchase ends for this run, or counts as its end."""
     offer_id = record.get("offer_id") if record.get("phase") in (STARTED, HOME) else None
     if not offer_id or entry.offer_id == offer_id:
         return Trace.SAME
@@ -395,7 +395,7 @@ def trace_of(record: Row, entry: Entry, ended: t.Container[str]) -> Trace:
 
 
 def run_of(host: str) -> str:
-    """The name of the run that a host is of."""
+    """The name of the run that a host belongs to."""
     return host[len(HOST) :] if host.startswith(HOST) else host
 
 
@@ -405,7 +405,7 @@ def is_foreign(entry: Entry) -> bool:
 
 
 def is_of_run(entry: Entry) -> bool:
-    """Whether what a registry has of a host is the machine of a run, or may become it."""
+    """Whether a host's entry is about the machine of a run, or about a purchase that may become one."""
     return entry.names_purchase and GROUP in entry.groups
 
 
@@ -423,7 +423,7 @@ def is_late(entry: Entry, end: float | None, passed: float) -> bool:
 def ordered(request: Request, digest: str, before: Row, now: str) -> dict[str, t.Any]:
     """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
 
-    ``before``: what was there. A job that may have begun is never forgotten; of one that is over nothing stays.
+    ``before``: the record until now. That of a job that may have begun stays; that of a run that is over does not.
     """
     if before.get("phase") == STARTED:
         return dict(before)

@@ -25,12 +25,12 @@ SPELLED = {
 }
 
 NO_COMMAND = 'run_command must say what to run: -e run_command="python train.py".'
-ONE_SEARCH = 'run_gpu or run_spec (a search, a mapping) must say on what to run, one of them: -e run_gpu="8 x H100".'
-NO_BILL = "run_max_bill must say what the run may cost at most in all, a number of USD: -e run_max_bill=200."
+ONE_SEARCH = 'run_gpu or run_spec (a search, as a mapping) is needed, and only one of them: -e run_gpu="8 x H100".'
+NO_BILL = "run_max_bill must be the most that the whole run may cost, in USD: -e run_max_bill=200."
 TOO_SHORT = "run_time must be at least 10m: -e run_time=8h."
 UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
 TAKEN_AWAY = "its machine has gone"
-LIMITED = "A run has a host of its own, which --limit leaves out: run it without a limit."
+LIMITED = "A run adds a host of its own, which --limit would exclude: leave out the limit."
 NO_REGISTRY = (
     "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out, or set"
     " provision_registry_url."
@@ -53,8 +53,8 @@ def bad_name(name: str) -> str:
 
 
 def bad_gpu(gpu: str) -> str:
-    """What is no GPU with a number."""
-    return f"run_gpu must be a number and a kind of GPU, as in \"8 x H100\", or a kind alone, not '{gpu}'."
+    """A text that is not a number and a GPU."""
+    return f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{gpu}'."
 
 
 def no_list(name: str) -> str:
@@ -71,14 +71,14 @@ def outside(paths: t.Iterable[str]) -> str:
 
 
 def bad_environment(names: t.Sequence[str]) -> str:
-    """The job's environment is none."""
+    """The job's environment cannot be one."""
     odd = f", unlike {', '.join(map(repr, names))}" if names else ""
     return f'run_env must map names of letters, digits and _ to texts{odd}: -e \'{{"run_env": {{"SEED": "1"}}}}\'.'
 
 
 def overruled(names: t.Sequence[str]) -> str:
     """Extra variables that beat what a run sets."""
-    return f"A run sets {', '.join(names)} by itself: leave out what -e says of that."
+    return f"A run sets {', '.join(names)} itself: leave that out of -e."
 
 
 def unreadable_files(why: str) -> str:
@@ -104,9 +104,10 @@ def mistakes(wrong: t.Sequence[str]) -> str:
 def refused(record: Row, name: str) -> str:
     """Another job under the name of one that has not come to its end."""
     return (
-        f"The run {name} is not over, and it is another job: {record.get('command')}. Its files, its command, its setup"
-        f" or the names in its environment differ from these. Give this one another run_name. -e run_name={name} alone"
-        f" follows {name}, and brings its results home; {end_of(record)} ends it. {NOTHING_BOUGHT}"
+        f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or names"
+        " of environment variables differ from yours. Choose another run_name for yours."
+        f" -e run_name={name} alone follows {name}, and brings its results home; {end_of(record)} ends it."
+        f" {NOTHING_BOUGHT}"
     )
 
 
@@ -126,9 +127,8 @@ def foreign(host: str, ids: t.Iterable[str]) -> str:
 def another(record: Row, offer_id: str) -> str:
     """The host of a run has the machine of another run, of the same name."""
     return (
-        f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, and the machine of"
-        f" {record.get('host')} is of another run (offer {offer_id}), which nothing here ends. Choose another run_name."
-        f" {NOTHING_BOUGHT}"
+        f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, but {record.get('host')} now has"
+        f" the machine of another run (offer {offer_id}). That machine stays. Choose another run_name. {NOTHING_BOUGHT}"
     )
 
 
@@ -136,21 +136,21 @@ def forgotten(record: Row) -> str:
     """The registry does not know the machine of a run any more, and has noted no end of it."""
     return (
         f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, of which the registry knows"
-        " neither a machine nor an end: IT MAY BE BILLED. compute_index.supply.audit shows what runs. Is this the"
-        f" inventory, and the registry, of the run? If nothing runs, move run.json away. {NOTHING_BOUGHT}"
+        " neither a machine nor an end: IT MAY BE BILLED. Are this inventory and registry those of the run?"
+        f" compute_index.supply.audit shows what runs. If nothing runs, move run.json away. {NOTHING_BOUGHT}"
     )
 
 
 def unswept(why: str) -> str:
     """No sweep would end the machine if this computer could not."""
-    return f"{why} For this once, -e run_unswept=true runs it without sweeps. {NOTHING_BOUGHT}"
+    return f"{why} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}"
 
 
 def bill_too_small(bill: float, price: float | None, least: float) -> str:
     """The largest bill does not pay for the shortest run."""
     return (
-        f"USD {amount(bill)} (run_max_bill) pays for less than ten minutes and the hour for the results at"
-        f" {usd(price)}: that takes USD {amount(least)}. {NOTHING_BOUGHT}"
+        f"run_max_bill (USD {amount(bill)}) is too small: ten minutes, and the hour for the results, cost USD"
+        f" {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
     )
 
 
@@ -182,7 +182,7 @@ def other_job(name: str, job: Row) -> str:
     """The machine has another job under this name."""
     return (
         f"The machine of the run {name} has another job: {job.get('command') or 'its command is not known'}"
-        f" ({job.get('state')}). Its results are not home. Repeat that command, or end the machine:"
+        f" ({job.get('state')}). The results of that job are not home. Repeat its command, or end the machine:"
         f" {end_of({'host': f'run-{name}'})}."
     )
 
@@ -196,9 +196,9 @@ def half_known(name: str, until: str) -> str:
 
 
 def unread(name: str, why: str, until: str) -> str:
-    """The machine did not say how its job is."""
+    """The machine did not report on its job."""
     return (
-        f"The machine of the run {name} did not say how its job is: {sentence(why or 'it did not answer')}"
+        f"The machine of the run {name} did not report on its job: {sentence(why or 'it did not answer')}"
         f" {_billed_until(until)} The same command looks again."
     )
 
@@ -216,7 +216,7 @@ def lasted(record: Row) -> str:
 
 # What the machine says of why a job did not succeed
 _REASONS = {
-    "time": "its time was over",
+    "time": "its time was up",
     "gone": "its processes are gone",
     "rebooted": "its machine was restarted",
     "setup": "its setup failed",
@@ -251,13 +251,13 @@ def _results(record: Row, folder: str) -> t.Iterator[str]:
         return
     yield f"Results: {folder} ({record.get('files') or 0} files)"
     if missing := record.get("missing"):
-        yield f"Not found there: {', '.join(map(str, missing))}"
+        yield f"Not found on the machine: {', '.join(map(str, missing))}"
 
 
 def _log(record: Row) -> t.Iterator[str]:
     """The last lines of a job that did not succeed."""
     lines = record.get("last_lines") or [] if record.get("state") != "succeeded" else []
-    yield from ("Its last lines:", *map(str, lines)) if lines else ()
+    yield from ("The last lines of its log:", *map(str, lines)) if lines else ()
 
 
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
@@ -268,7 +268,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
         joined("Its results are NOT complete.", sentence(why) if why else "", f"See {folder}."),
         f"Not home: {', '.join(left[:5])}" if left else "",
         f"Its machine stays. {_billed_until(until)} The same command fetches the rest.",
-        f"Without them: {end_of(record)}",
+        f"To end it without them: {end_of(record)}",
     )
     return [part for line in filter(None, lines) for part in wrapped(line, indent="  ")]
 
@@ -290,13 +290,13 @@ def kept(record: Row, folder: str, price: float | None) -> list[str]:
         ended(record),
         f"Its machine stays until {lease.said(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
-        f"End it before: {end_of(record)}",
+        f"To end it earlier: {end_of(record)}",
     )
     return [part for line in lines for part in wrapped(line, indent="  ")]
 
 
 def goes_on(record: Row, until: str) -> list[str]:
-    """A job that was left to run, or of which the follower has lost sight."""
+    """A job that was left to run, or that the follower has lost sight of."""
     lines = (
         f"{record.get('name')} runs. The same command follows it, and brings its results home.",
         _billed_until(until),
@@ -306,7 +306,7 @@ def goes_on(record: Row, until: str) -> list[str]:
 
 
 def broken(record: Row, why: str, until: str, *, may_be_billed: bool) -> str:
-    """A command that came to no end, after the failure that has said ``why``. Registry and record keep the run."""
+    """A command that failed before its run was over; ``why`` was shown already. Registry and record keep the run."""
     if not may_be_billed:
         return joined(in_short(why), f"Nothing is billed for {record.get('host')}.")
     billed = _billed_until(until) if until else f"{record.get('host')} may have a machine that is billed."
@@ -325,6 +325,6 @@ def table(rows: t.Sequence[Row]) -> list[str]:
 
 
 def since(record: Row, now: float) -> str:
-    """For how long a run has been what it is, in short."""
+    """How long a run has been in its state, in short."""
     moment = seconds_of(record.get("ended_at") or record.get("began_at") or record.get("ordered_at") or "")
     return "-" if moment is None else age(now - moment)

@@ -25,7 +25,7 @@ _EARLIER = 60.0  # seconds by which clocks may differ between a record and the p
 
 
 def result(blank: Row, found: Row) -> dict[str, t.Any]:
-    """The result of a step, with what no playbook must decide: whether there are lines to show."""
+    """The result of a step; it says whether there are lines to show, so that no playbook decides that."""
     return {**blank, **found, "has_lines": bool(found.get("lines"))}
 
 
@@ -49,7 +49,7 @@ def results_dir(wanted: str, beside: str, here: str) -> str:
 
 
 def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
-    """What the plays of a command are for; nothing if the run is over, or another job under its name is not."""
+    """What the plays of a command work on; no host if the run is over, or if another job under its name is not."""
     if first is First.REFUSED:
         return {"trouble": report.refused(job["record"], request.name)}
     if first is First.DONE:
@@ -98,7 +98,7 @@ def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
-    """The seconds of the lease of what is bought, else of the shortest. Raises ValueError: why nothing may be bought.
+    """The seconds of the lease: of the purchase, else the shortest. Raises ValueError: why nothing may be bought.
 
     ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
@@ -116,9 +116,9 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
 
 
 def ways(way: Way, first: str, *, check_mode: bool) -> dict[str, bool]:
-    """What the play does now: it has the host provisioned, or lets its machine end; check mode stops.
+    """What the play does now: it provisions the host, or ends its machine; in check mode neither.
 
-    ``first``: what the record has said. What an earlier run has left makes room before a machine is bought.
+    ``first``: what the record has said. Results of an earlier run are set aside before a machine is bought.
     """
     return {
         "provisions": way in (Way.BUY, Way.LOOK) and not check_mode,
@@ -161,7 +161,7 @@ def lasting(request: Request, entry: Entry) -> float:
 
 
 def ends_earlier(until: float) -> dict[str, t.Any]:
-    """What the registry notes of a machine that a sweep ends then: a lease until a moment, not for a time."""
+    """The changes to an entry so that a sweep ends its machine at this moment, however long its lease was."""
     return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
 
 
@@ -248,7 +248,7 @@ def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
 def all_runs(
     records: t.Iterable[Row], machines: t.Iterable[Remembered], jobs: Row, ledgers: t.Iterable[spending.Ledger]
 ) -> list[dict[str, t.Any]]:
-    """All runs: those with a record, and those of which only a registry knows a machine; what runs comes first.
+    """All runs: those with a record, and those whose machines only a registry knows; those with machines come first.
 
     ``jobs``: what machines have answered, by their hosts.
     """
@@ -262,7 +262,7 @@ def all_runs(
 
 
 def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spending.Ledger]) -> dict[str, t.Any]:
-    """One of them. Its cost is known to the record once it is over, and to the ledger before."""
+    """The row of a run. The record knows its cost once it is over, the ledger before that."""
     answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
     lines = job.get("log") or record.get("last_lines") or [""]
     costs = [cost(ledger, str(record.get("host")), seconds_of(record.get("ordered_at") or "")) for ledger in ledgers]
@@ -277,7 +277,7 @@ def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spendin
 
 
 def runs_lines(runs: t.Sequence[Row], now: float) -> list[str]:
-    """The same for people."""
+    """The table of all runs, for people."""
     return report.table([{**run, "since": report.since(run, now), "runs": _billed(run)} for run in runs])
 
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A sealed plan: what a quote offered, bought as it stands, once, or refused with the first difference in a sentence.
 
-An offer can be sold once, so its id is what makes a purchase single. The plan's number stands in the registry with each
-purchase. The seal is keyed with the API's token: only somebody who could buy anyway can make one.
+An offer can be sold once, so its id keeps it from being bought twice. The registry notes the plan's number with each
+purchase. The seal is keyed with the API's token: only someone who can buy anyway can make one.
 
 Pure: knows no Ansible, no HTTP, no files, no clock. Prices are in USD per hour, bills in USD, moments in seconds.
 """
@@ -42,11 +42,11 @@ _CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
 
 
 def _kind_of(place: Place) -> str:
-    """A shared registry and its project; of files only that they are, since checkouts have other paths."""
+    """A shared registry and its project; for files just that word: each checkout has other paths."""
     return place.text if place.keeps_sums else "files" if place else ""
 
 
-# What of a declaration decides what is bought, kept and billed, beside the offer and its order; by its variable.
+# What a declaration says about what is bought, kept and billed, beside the offer and its order; by variable.
 _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_project": lambda host: host.project,
     "the registry": lambda host: _kind_of(host.registry),
@@ -69,7 +69,7 @@ _PLAIN_HOST = Declaration("", "")
 
 
 def terms_of(host: Declaration) -> Row:
-    """What the host declares of these terms, where that is not the default."""
+    """The terms that the host declares, without those that have their default."""
     values = {name: (read(host), read(_PLAIN_HOST)) for name, read in _TERMS.items()}
     return {
         name: "unlimited" if value == UNLIMITED else value for name, (value, usual) in values.items() if value != usual
@@ -120,7 +120,7 @@ def _can_be_bought(item: Plain, orders: t.Mapping[str, Plain], host: str) -> boo
 
 
 def _digest(plan: Plain, token: str) -> str:
-    """HMAC-SHA256 of all that the plan says but its digest."""
+    """HMAC-SHA256 of the whole plan except its digest."""
     text = json.dumps({name: value for name, value in plan.items() if name != _DIGEST}, sort_keys=True)
     return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
 
@@ -130,10 +130,10 @@ def _digest(plan: Plain, token: str) -> str:
 
 @dataclass(frozen=True)
 class SealedPlan:
-    """A plan that may be bought; without hosts it is none. ``fault``: why it must not be, whatever else it says.
+    """A plan to buy; empty if it has no hosts. ``fault``: why nothing of it may be bought, whatever else it says.
 
-    In seconds since the epoch: ``since``, before which it has bought nothing by any clock; ``expires_at`` by the API's
-    clock, after which nothing new is bought.
+    In seconds since the epoch: ``since``, before which it has bought nothing, by any clock; ``expires_at``, by the
+    API's clock, after which nothing new is bought.
     """
 
     number: str = ""
@@ -154,7 +154,7 @@ class SealedPlan:
         return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
 
     def compared(self, hosts: t.Sequence[Declaration], account: str, *, further: bool = False) -> SealedPlan:
-        """The plan with its fault, if it is not for this account, these hosts, or for what they declare now.
+        """The plan, with a fault if it is for another account, for other hosts, or not for what these declare now.
 
         ``further``: in a further round of a run only some of its hosts take part.
         """
@@ -164,7 +164,7 @@ class SealedPlan:
         return replace(self, fault=_first((self._other_account(account), self._other_hosts(hosts, further), *terms)))
 
     def bound(self, host: Declaration) -> Declaration:
-        """The host that may buy nothing but what the plan has for it."""
+        """The host, which may now buy nothing but what the plan has for it."""
         item = None if self.fault else self.hosts.get(host.host)
         if item is None:
             return host
@@ -209,7 +209,7 @@ class SealedPlan:
         return f"it is for {some(sorted(self.hosts))}, and this run is for {some(sorted(now))}"
 
     def _other_terms(self, host: Declaration) -> str:
-        """In which term the host declares something else than it did when it was quoted."""
+        """The first term that the host declares otherwise than when it was quoted."""
         then, now = self.hosts[host.host]["terms"], terms_of(host)
         return _first(
             f"{name} of {host.host} was {then.get(name, 'the default')} when it was quoted, and is"
@@ -244,7 +244,7 @@ class SealedPlan:
         )
 
     def _used_up(self, case: Case, ledger: Ledger) -> str:
-        """That the plan has bought a machine which is over, be it that only this run has learnt of it."""
+        """That a machine bought by the plan has ended, even if only this run knows that yet."""
         if ledger.unreadable:
             return f"whether it is used up is not known: {ledger.unreadable}"
         offers = {str(item["offer_id"]) for item in self.hosts.values()}
@@ -256,7 +256,7 @@ class SealedPlan:
         return "" if now <= self.expires_at else f"its first offer held until {lease.said(self.expires_at)}"
 
     def _buys_anew(self, case: Case) -> bool:
-        """Whether the host would buy under the plan what nothing was sent for."""
+        """Whether the host would make a new purchase under the plan: nothing was sent for it yet."""
         return not self.fault and case.host.host in self.hosts and case.buys and not case.is_open
 
 

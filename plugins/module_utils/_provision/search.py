@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a search asks for, and what can be told of it: a typo, a contract, filters that the API has not applied."""
+"""What a search asks for, and what can be said about it: typos, its contract, filters that the API has not applied."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
 
 
 def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The sections that make a request (API page "yaml spec"); their contents are the API's business.
+    """The search, if it has a section that the API needs (page "yaml spec"); the API checks what is in it.
 
-    But not a key that is a slip of a documented one: an API that ignores it sells something else.
+    Raises ValueError, also for a typo of a documented key: an API that ignores the key sells something else.
     """
     if not spec.get("compute") and not spec.get("storage"):
         raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
@@ -58,32 +58,32 @@ def as_sent(spec: Spec) -> dict[str, t.Any]:
 
 
 def undocumented(spec: Spec) -> list[str]:
-    """A warning of keys that no page documents: whether the API refuses or ignores them is unknown."""
+    """A warning about keys that no page documents: whether the API refuses or ignores them is unknown."""
     unknown = ", ".join(search_keys.undocumented(spec))
     return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
 
 
 def unapplied(spec: Spec, filters: t.Any) -> list[str]:
-    """A warning of keys that a search has and the API's ``filters_applied`` lacks; none where that names nothing.
+    """A warning about keys of a search that the API's ``filters_applied`` lacks; none if that names nothing.
 
-    No page shows its form, so a key counts as applied if it is in any text or name there that has a value.
+    No page shows its form, so a key counts as applied if any text there, or any name with a value, contains it.
     """
     names = list(filter(None, map(_letters, _names_in(filters))))
     lost = [label for label, key in _requested(spec) if not any(_letters(key) in name for name in names)]
     if not names or not lost:
         return []
-    return [f"The API names the filters of the search, and not {', '.join(lost)}: it may have ignored that."]
+    return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
 
 
 def may_mistype_gpu(spec: Spec, offers: t.Sized) -> bool:
-    """Whether a search that found these offers may have a GPU that does not exist, as some servers say by no offer."""
+    """Whether a search may name a GPU that does not exist: it found no offer, which is how some servers say that."""
     return not offers and bool(_gpu_types(spec))
 
 
 def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
-    """For each GPU of a search that the API's catalogue (GET /available_gpus) lacks, a sentence that names the nearest.
+    """A sentence for each GPU of a search that is not in the API's catalogue (GET /available_gpus), with similar names.
 
-    The API's names are case-sensitive. None if the catalogue has another form than the documented one.
+    The API's names are case-sensitive. No sentence if the catalogue has another form than the documented one.
     """
     names = _listed(catalog)
     return [_unlisted(gpu_type, names) for gpu_type in _gpu_types(spec) if names and gpu_type not in names]
@@ -111,14 +111,14 @@ def _listed(catalog: t.Any) -> list[str]:
 
 
 def _similar(word: str, names: t.Iterable[str]) -> list[str]:
-    """The names that are spelled most like the word; but for case and punctuation the same, if there is such a name."""
+    """The names spelled most like the word: one that differs only in case and punctuation, else up to two others."""
     spelled = {_letters(name): name for name in names}
     near = difflib.get_close_matches(_letters(word), spelled, n=2, cutoff=0.7)
     return [spelled[plain] for plain in ([_letters(word)] if _letters(word) in spelled else near)]
 
 
 def _requested(spec: Spec) -> t.Iterator[tuple[str, str]]:
-    """What a search asks for, as a person writes it and as the last key of that; its volumes count as one."""
+    """What a search asks for: each key as a person writes it, and its last part. All volumes count as one key."""
     for key, value in spec.items():
         if key in ("compute", "network") and isinstance(value, dict):
             yield from ((f"{key}.{inner}", str(inner)) for inner, item in value.items() if item not in _NOTHING)
@@ -141,5 +141,5 @@ def _names_in(filters: t.Any) -> t.Iterator[str]:
 
 
 def _letters(name: str) -> str:
-    """A name however it is written: ``gpuCount`` is ``gpu_count``."""
+    """The letters and digits of a name, so that ``gpuCount`` is ``gpu_count``."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -99,7 +99,7 @@ def test_a_filter_that_the_api_has_not_applied_is_told(queue: RequestQueue, info
     )
     warnings = info(spec=ALL)["warnings"]
     assert len(warnings) == bool(lost)
-    assert all(f"The API names the filters of the search, and not {lost}" in text for text in warnings)
+    assert all(f"The API lists the filters that it applied, without {lost}" in text for text in warnings)
 
 
 @pytest.mark.parametrize(

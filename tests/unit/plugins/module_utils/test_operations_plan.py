@@ -352,7 +352,7 @@ def test_the_place_of_a_bad_machine_is_avoided_also_once_it_has_ended(
     result = planned(tmp_path, 1, **how)
     assert [one["offer_id"] for one in result["plans"]] == [offer(2)["offer_id"]]
     told = " ".join(" ".join(result["lines" if is_quote else "warnings"]).split())
-    assert "nebius EU: avoided until 20" in told and "UTC, GPU 3: xid: Xid 79 (fell off the bus)." in told
+    assert "nebius EU is avoided until 20" in told and "test: GPU 3: xid: Xid 79 (fell off the bus)." in told
     now = planned(tmp_path, 1, avoid="0", **how)
     assert [one["offer_id"] for one in now["plans"]] == [offer(0)["offer_id"]]
     assert "avoided" not in str(now.get("lines")) + str(now["warnings"])

@@ -268,7 +268,7 @@ def test_a_sweep_leaves_alone_what_a_command_brings_home(world: World) -> None:
     [
         ({"state": "running"}, {}, "started", "train runs. The same command follows it"),
         ({"state": "running", "lost_sight": True, "msg": "silent"}, {}, "started", "silent"),
-        ({"state": "none"}, {}, "started", "did not say how its job is"),
+        ({"state": "none"}, {}, "started", "did not report on its job"),
         (OVER, {"failed": True, "msg": "No space left."}, "started", "NOT complete. No space left."),
         (OVER, {"complete": False, "incomplete": [{"path": "out/a"}]}, "started", "Not home: out/a"),
     ],

@@ -40,7 +40,7 @@ from provision_samples import SPEC, entry, host, machine_id, offer, offer_id
 NOW, DAY = 1_769_860_800.0, 86_400.0  # 2026-01-31 12:00 UTC
 REASON = "GPU 3: xid: Xid 79 (fell off the bus)"
 UNTIL = Avoided("nebius", "EU", REASON, NOW + 7 * DAY)
-SENTENCE = f"nebius EU: avoided until 2026-02-07 12:00 UTC, {REASON}."
+SENTENCE = f"nebius EU is avoided until 2026-02-07 12:00 UTC, after a failed test: {REASON}."
 TRIED = {"offer_id": offer_id(9), "vendor": "nebius", "region": "EU", "error_class": "unsound"}
 OFFERS = [
     offer(1, 1.0),
@@ -114,9 +114,9 @@ def test_each_place_is_avoided_once_by_the_longest_time() -> None:
     other = Avoided("crusoe", "", "it does not answer", NOW)
     assert avoided(of_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
     assert avoided(of_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
-        "nebius EU: avoided for the rest of this run, a machine there did not pass its test"
+        "nebius EU is avoided for the rest of this run, after a failed test"
     )
-    assert Avoided("", "").words == "a vendor without a name: avoided for the rest of this run"
+    assert Avoided("", "").words.startswith("a vendor without a name is avoided")
 
 
 def case(one: Declaration, *before: Avoided, attempts: Any = ()) -> Case:
@@ -136,7 +136,7 @@ def test_the_run_and_the_registry_are_one_rule(of_this_run: bool) -> None:
     (draft,) = planned(one)
     assert (draft.action, draft.offer_id) == (BUY, offer_id(2))
     assert offer_id(1) not in [each["offer_id"] for each in draft.alternatives]
-    assert draft.missed.startswith("nebius EU: avoided ")
+    assert draft.missed.startswith("nebius EU is avoided ")
     assert draft.missed == SENTENCE or of_this_run
 
 
@@ -159,11 +159,11 @@ NAMED = {**SPEC, "vendor": "Nebius"}
 @pytest.mark.parametrize(
     ("spec", "bought", "warning"),
     [
-        (NAMED, 1, f"{SENTENCE} gpu-1 buys there all the same, since its search names both."),
+        (NAMED, 1, f"{SENTENCE} gpu-1 buys there all the same, since its search names that vendor and region."),
         (
             [{**SPEC, "region": "US"}, NAMED],
             1,
-            f"{SENTENCE} gpu-1 buys there all the same, since its search names both.",
+            f"{SENTENCE} gpu-1 buys there all the same, since its search names that vendor and region.",
         ),
         ({**NAMED, "region": "US"}, 2, SENTENCE),
         ({"vendor": "nebius", "compute": SPEC["compute"]}, 2, SENTENCE),

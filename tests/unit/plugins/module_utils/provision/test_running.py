@@ -145,7 +145,7 @@ def test_results_are_no_code(files: str, base: str, expected: tuple[Any, ...]) -
 def test_what_else_is_wrong() -> None:
     assert running.objections(["run_name", "provision_max_attempts"], limited=False, folder="") == []
     overruled, limited = running.objections(["provision_lease"], limited=True, folder="")
-    assert "provision_lease by itself" in overruled and "--limit" in limited
+    assert "provision_lease itself" in overruled and "--limit" in limited
     assert running.objections([], limited=False, folder="No room.") == ["No room."]
 
 

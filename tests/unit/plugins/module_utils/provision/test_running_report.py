@@ -26,7 +26,7 @@ RECORD: dict[str, Any] = {
         ({"exit_code": None, "signal": 9}, "train failed after 2 h 5 min (signal 9)."),
         (
             {"state": "interrupted", "exit_code": None, "reason": "time"},
-            "train interrupted after 2 h 5 min (its time was over).",
+            "train interrupted after 2 h 5 min (its time was up).",
         ),
         (
             {"state": "lost", "exit_code": None, "ended_at": None, "reason": report.TAKEN_AWAY},
@@ -44,8 +44,8 @@ def test_the_last_word() -> None:
         "train failed after 2 h 5 min (exit code 3).",
         "Nothing is billed any more. It cost at most USD 33.40.",
         "Results: runs/train (12 files)",
-        "Not found there: *.csv",
-        "Its last lines:",
+        "Not found on the machine: *.csv",
+        "The last lines of its log:",
         "loss 0.1",
         "Traceback",
     ]

@@ -94,7 +94,7 @@ SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "nvlink"
     ],
 )
 def test_a_filter_that_was_not_applied_is_named(filters: Any, lost: str) -> None:
-    sentence = f"The API names the filters of the search, and not {lost}: it may have ignored that."
+    sentence = f"The API lists the filters that it applied, without {lost}: it may have ignored that."
     assert search.unapplied(SPEC, filters) == [sentence] * bool(lost)
 
 
