@@ -104,8 +104,8 @@ def mistakes(wrong: t.Sequence[str]) -> str:
 def refused(record: Row, name: str) -> str:
     """Another job under the name of one that has not come to its end."""
     return (
-        f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or names"
-        " of environment variables differ from yours. Choose another run_name for yours."
+        f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or"
+        " names of environment variables differ from yours. Choose another run_name for yours."
         f" -e run_name={name} alone follows {name}, and brings its results home; {end_of(record)} ends it."
         f" {NOTHING_BOUGHT}"
     )
