@@ -149,7 +149,8 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     if follows["provisions"]:
         run.note(running.ordered(request, run.job["digest"], run.record, utc(time.time())))
     lines = rows.quote_lines(way, request, found, lease)
-    return {**follows, "lease": running.lease_text(lease), "lines": lines}
+    offer_id = running.only_offer(run.record)
+    return {**follows, "lease": running.lease_text(lease), "offer_id": offer_id, "lines": lines}
 
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:
@@ -254,7 +255,7 @@ RUN_LATE = Operation(late, {**_spec.API, **steps.RUN_LATE}, _LATE)
 RUN_SWEPT = Operation(swept, {**_spec.API, **steps.RUN_LATE}, BLANK)
 RUN = Operation(asked, {**_spec.API, **steps.RUN}, _NOTHING)
 _WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
-RUN_QUOTED = _step(_quoted, **_WAYS, lease="")
+RUN_QUOTED = _step(_quoted, **_WAYS, lease="", offer_id="")
 RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0)
 RUN_OVER = _step(_over, ends=False)
 RUN_DONE = _step(_done)

@@ -282,6 +282,14 @@ def way(phase: str, *, is_free: bool, is_refused: bool) -> Way:
     return Way.BUY if is_free else Way.LOOK
 
 
+def only_offer(record: Row) -> str:
+    """The one offer that may be bought for a run whose job may have begun, which it has already; empty before that.
+
+    If its machine ends while a command looks for it, the role would buy another one, and the job would run twice.
+    """
+    return text_of(record.get("offer_id")) if record.get("phase") == STARTED else ""
+
+
 class Next(enum.Enum):
     """What a command does with the machine."""
 

@@ -119,7 +119,8 @@ def world(tmp_path: Path) -> World:
 def started(world: World) -> Json:
     """A run whose job was started."""
     world.ask()
-    assert world.quoted(free=True)["provisions"]
+    quoted = world.quoted(free=True)
+    assert quoted["provisions"] and not quoted["offer_id"]
     world.buy()
     found = world.step(run.RUN_NEXT, run__info={"state": "none"})
     assert found["starts"] and found["copies"]
@@ -133,6 +134,9 @@ def test_a_life(world: World) -> None:
     found = started(world)
     assert 7200 - 60 <= found["seconds"] <= 7200
     assert (world.record["phase"], world.record["offer_id"]) == ("started", OFFER)
+    # From now on no other offer is bought for it, whatever becomes of its machine meanwhile.
+    looks = world.quoted(free=False)
+    assert looks["provisions"] and looks["offer_id"] == OFFER
     quoted = {"ends": False}
     done = {**OVER, "state": "succeeded", "exit_code": 0, "log": ["a", "b"]}
     over = world.step(run.RUN_OVER, run__quoted=quoted, run__followed=done, run__results={"complete": True, "files": 2})
