@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,6 +28,7 @@ TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
 LEAST_PART = 256 * 1024  # bytes
 QUIET = 10.0  # seconds that need no word
+_PLACE = re.compile(r"/[^\0-\x1f\x7f\"'\\]*")  # of a part on the machine
 
 Answer = t.TypeVar("Answer")
 Variables = t.Optional[dict[str, t.Any]]
@@ -87,7 +89,7 @@ class ActionModule(ActionBase):
         """Fetch a file of the machine to this place, and return its SHA-256. Raises AnsibleError if it is damaged."""
 
         def fetch() -> None:
-            self._connection.fetch_file(answer["path"], place)
+            self._connection.fetch_file(_plain(answer["path"]), place)
             if code_files.digest_of_file(place) != answer["sha256"]:
                 raise AnsibleError("A part of the results was damaged on its way. Run the task again.")
 
@@ -104,6 +106,16 @@ class ActionModule(ActionBase):
                 if self._connection.transport == "ssh":
                     self._connection.reset()  # a shared connection of before may lead nowhere
         return request()
+
+
+def _plain(path: str) -> str:
+    """A path that the machine names, which its job may have made up. Raises ValueError for one that is odd.
+
+    sftp reads its commands line by line, and has rules of its own for quotes: it would run a line on this computer.
+    """
+    if not _PLACE.fullmatch(str(path)):
+        raise ValueError("The machine named a place for the results that no file of a run has.")
+    return str(path)
 
 
 def _check_room(dest: str, wanted: int) -> None:

@@ -468,6 +468,17 @@ def test_no_file_is_written_through_a_link(site: Site, tmp_path: Path) -> None:
     assert (site.files / "b/victim").read_text() == "new" and not (site.files / "b").is_symlink()
 
 
+@pytest.mark.parametrize("place", ["/p\n!touch x\n", "/p' y", '/p" y', "/p\\' y", "part.gz", "-o", "", None, 3])
+def test_no_place_that_a_machine_names_is_a_command_of_sftp(
+    site: Site, monkeypatch: pytest.MonkeyPatch, place: Any
+) -> None:
+    site.write("out/a")
+    handed_over = results._handed_over
+    monkeypatch.setattr(results, "_handed_over", lambda *given: {**handed_over(*given), "path": place})
+    result = site.fetch("out")
+    assert result["failed"] and "that no file of a run has" in result["msg"] and not site.connection.fetched
+
+
 def test_what_was_removed_at_home_is_fetched_again(site: Site) -> None:
     site.write("out/a")
     site.write("out/b")
