@@ -100,7 +100,7 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 # What the role's tasks register that tell machines to end, or storage, and look at them
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
 # What the tasks of a run register
-_OF_A_SWEEP = ("run__late", "run__late_job", "run__late_results")
+_OF_A_SWEEP = ("reap__sweep", "run__late", "run__late_job", "run__late_results")
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__followed", "run__results")
 _STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
 
@@ -684,8 +684,8 @@ class ActionModule(InProcessAction):
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
         given = {name: self._value(name, task_vars) for name in running.VARIABLES if name in task_vars}
-        if isinstance(environment := given.get("run_env"), t.Mapping):
-            given["run_env"] = {str(name): isinstance(item, (str, int, float)) for name, item in environment.items()}
+        if "run_env" in given:
+            given["run_env"] = _fitting(given["run_env"])
         extra, limited = list(load_extra_vars(loader=self._loader)), bool(task_vars.get("ansible_limit"))
         return {"given": given, "extra": extra, "limited": limited}
 
@@ -863,6 +863,13 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
     """
     hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
     return {host: _hosts.raw(host, task_vars) for host in hosts}
+
+
+def _fitting(environment: t.Any) -> t.Any:
+    """Whether each variable of a job's environment can be one; of what is no mapping, whether there is anything."""
+    if not isinstance(environment, t.Mapping):
+        return bool(environment)
+    return {str(name): isinstance(item, (str, int, float)) for name, item in environment.items()}
 
 
 def _undecided(

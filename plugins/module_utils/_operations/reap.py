@@ -151,6 +151,7 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
     reached = registration.connection_of(entry, known_hosts, is_shared=host.place.hands_facts)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
+    sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))
     return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
 
 

@@ -20,10 +20,11 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._machine import code_files
 from .._moments import seconds_of, utc
-from .._provision import messages, running, running_report
+from .._provision import messages, running, running_report, storage
 from .._provision import running_rows as rows
 from .._provision.rows import shortest
 from .._provision.running import Request
+from .._provision.spending import Ledger
 from .._registry._folder import registry_dir
 from .._registry._protocol import RegistryError
 from .._registry._records import RecordFolder, records_in
@@ -52,7 +53,7 @@ def asked(params: Params, check_mode: bool) -> Result:
         return {**_NOTHING, "trouble": running_report.mistakes(wrong)}
     digest = running.digest_of(request, code, given, record)
     first = running.first(record, digest, again=request.again)
-    job = {**dataclasses.asdict(request), "host": request.host, "digest": digest, "first": first.value}
+    job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
     job.update(dest=folder.path, folder=shortest(folder.path, params["here"]), record=record)
     return rows.result(_NOTHING, rows.begun(first, request, job))
 
@@ -104,6 +105,20 @@ class _Run:
         self.folder.write(record)
         self.record = record
 
+    @property
+    def ledger(self) -> Ledger:
+        """All purchases of the run's registry. Raises RegistryError."""
+        return self.registries.ledger([self.place])
+
+    def order(self) -> dict[str, t.Any]:
+        """The record of a run that is ordered from now on; of one that has begun its own. Raises RegistryError."""
+        digest, earlier = self.job["digest"], rows.earlier_offers(self.ledger, self.request.host, self.entry)
+        return running.ordered(self.request, digest, self.record, utc(time.time()), earlier)
+
+    def check_trace(self) -> None:
+        """Raise ValueError if the machine of the host is not the run's, or the run's may be billed elsewhere."""
+        rows.check_trace(self.record, self.entry, self.ledger)
+
     def let_end(self, until: float) -> None:
         """Let a sweep end the machine then. Raises RegistryError."""
         registry = self.store.host(self.request.host)
@@ -113,8 +128,7 @@ class _Run:
 
     def cost(self) -> float | None:
         """What the machines of the run have cost at most (USD), by the ledger; None if that is not known."""
-        ledger = self.registries.ledger([self.place])
-        return rows.cost(ledger, self.request.host, seconds_of(self.record.get("ordered_at", "")))
+        return rows.cost(self.ledger, self.request.host, self.record)
 
 
 _Step = t.Callable[[_Run, Params, bool], Result]
@@ -127,7 +141,7 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
         with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
             try:
                 return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
-            except RegistryError as error:
+            except (RegistryError, ValueError) as error:
                 raise Failure(str(error), "unavailable") from None
 
     return Operation(opened, {**_spec.API, **steps.RUN_STEP}, {**BLANK, **blank})
@@ -139,15 +153,16 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        rows.check_trace(run.record, run.entry, run.registries.ledger([run.place]))
+        first = rows.still_first(run.record, request, run.job["digest"])
+        run.check_trace()
         lease = rows.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
     except ValueError as error:
         return {"trouble": str(error)}
-    follows = rows.ways(way, run.job["first"], check_mode=check_mode)
+    follows = rows.ways(way, first, check_mode=check_mode)
     if follows["sets_aside"]:
         run.folder.set_aside()
     if follows["provisions"]:
-        run.note(running.ordered(request, run.job["digest"], run.record, utc(time.time())))
+        run.note(run.order())
     lines = rows.quote_lines(way, request, found, lease)
     offer_id = running.only_offer(run.record)
     return {**follows, "lease": running.lease_text(lease), "offer_id": offer_id, "lines": lines}
@@ -155,23 +170,28 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
-    found = rows.next_of(run.got["run__info"], run.request, run.job["digest"], run.entry)
-    if found["starts"]:
-        run.note(running.started(run.record, run.entry))
+    found = rows.next_of(run.got["run__info"], run.request, run.job["digest"], run.record, run.entry, run.ledger)
+    if not found["trouble"]:  # what it follows has begun, too, and is not to be bought again
+        run.note(running.started(run.order(), run.entry, run.got["run__info"]))
     lasting = rows.lasting(run.request, run.entry)
     return {**found, "seconds": running.time_left(run.ends_at, run.now, lasting)}
 
 
 def _over(run: _Run, params: Params, check_mode: bool) -> Result:
-    """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone."""
+    """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone.
+
+    The job may have taken days, so that its host may have the machine of another run now, which stays as it is.
+    """
+    run.check_trace()
     if run.got["run__quoted"]["ends"]:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
+    rows.check_job(job, run.job["digest"], run.request.name)
     found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
+    if found.kept_until:  # before the record says it, after which nothing asks again
+        run.let_end(found.kept_until)
     if found.is_over:
         run.note(running.over(run.record, found, job, results))
-    if found.kept_until:
-        run.let_end(found.kept_until)
     return rows.over_result(run.record, found, run.job["folder"], job, run.entry, rows.why_not_home(results))
 
 
@@ -186,23 +206,25 @@ def _ending(run: _Run) -> Result:
 
 def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
-    run.note(running.gone(run.record, run.cost()))
+    stays = storage.stays(run.request.host, run.entry.kept_storage)
+    run.note(running.gone(run.record, run.cost(), stays))
     return rows.last_result(run.record, run.job["folder"])
 
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     """What to know of a run whose command came to no end."""
-    record, billed = {**run.record, "host": run.request.host}, run.entry.names_purchase
+    record, billed = {**run.record, "host": run.request.host}, rows.may_be_billed(run.record, run.entry, run.ledger)
     return {"trouble": running_report.broken(record, params["reason"], run.entry.ends_at, may_be_billed=billed)}
 
 
 def late(params: Params, check_mode: bool) -> Result:
     """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
-    name = running.run_of(params["hosts"][0]["host"])
-    folder = RecordFolder(os.path.join(results_dir(params), name))
-    job = params["got"].get("run__late_job", {})
-    is_busy = folder.is_busy(time.time())
-    found = rows.late(name, _known(folder), job, params["given"], is_busy=is_busy, check_mode=check_mode)
+    name, base = running.run_of(params["hosts"][0]["host"]), results_dir(params)
+    usual = RecordFolder(os.path.join(base, name))
+    folder = RecordFolder(os.path.join(base, rows.late_folder(name, _known(usual), params["got"])))
+    now = time.time()
+    skips = folder.is_busy(now) or check_mode
+    found = rows.late(name, _known(folder), params["got"], params["given"], now, skips=skips)
     return {**_LATE, **found, "dest": folder.path}
 
 

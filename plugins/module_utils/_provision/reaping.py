@@ -95,6 +95,10 @@ class Life:
             return LeaseState.ENDLESS
         return LeaseState.OVER if self.is_over() else LeaseState.LIVES
 
+    def end_by(self, now: float) -> float | None:
+        """Its end by another clock, which says that it is ``now``."""
+        return None if self.end is None else now - self.passed
+
     def is_over(self, grace: float = 0.0) -> bool:
         """Whether its end was so long ago."""
         return self.end is not None and self.passed >= grace

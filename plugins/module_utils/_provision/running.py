@@ -413,8 +413,8 @@ def is_foreign(entry: Entry) -> bool:
 
 
 def is_of_run(entry: Entry) -> bool:
-    """Whether a host's entry is about the machine of a run, or about a purchase that may become one."""
-    return entry.names_purchase and GROUP in entry.groups
+    """Whether an entry is of a run's machine, or of a purchase that may become one; kept storage is neither."""
+    return entry.names_purchase and GROUP in entry.groups and not entry.storage_of
 
 
 def is_late(entry: Entry, end: float | None, passed: float) -> bool:
@@ -427,13 +427,17 @@ def is_late(entry: Entry, end: float | None, passed: float) -> bool:
 
 # Its record
 
+_SINCE = ("ordered_at", "earlier_offers")
 
-def ordered(request: Request, digest: str, before: Row, now: str) -> dict[str, t.Any]:
+
+def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Sequence[str] = ()) -> dict[str, t.Any]:
     """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
 
-    ``before``: the record until now. That of a job that may have begun stays; that of a run that is over does not.
+    ``before``: the record until now. That of a job that may have begun stays; that of a run that is over does not. Of
+    another job that was ordered under the name stays since when, which has bought its machine. ``earlier``: the offers
+    of other purchases of its host.
     """
-    if before.get("phase") == STARTED:
+    if before.get("phase") in (STARTED, HOME):
         return dict(before)
     return {
         "name": request.name,
@@ -451,15 +455,24 @@ def ordered(request: Request, digest: str, before: Row, now: str) -> dict[str, t
         },
         "phase": ORDERED,
         "state": "none",
-        "ordered_at": before.get("ordered_at") if before.get("phase") == ORDERED else now,
+        "ordered_at": now,
+        "earlier_offers": list(earlier),
+        **({name: before.get(name) for name in _SINCE} if before.get("phase") == ORDERED else {}),
         **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "price_per_hour", "cost_usd", "complete")),
     }
 
 
-def started(record: Row, entry: Entry) -> dict[str, t.Any]:
-    """The record once its job may begin. ``entry``: of its host."""
+def started(record: Row, entry: Entry, job: Row = MappingProxyType({})) -> dict[str, t.Any]:
+    """The record once its job may have begun, as it was if that is noted already.
+
+    ``entry``: of its host; ``job``: what the machine says, which knows when it has begun for certain.
+    """
+    began = {"began_at": record.get("began_at") or job.get("began_at")}
+    if record.get("phase") in (STARTED, HOME):
+        return {**record, **began}
     return {
         **record,
+        **began,
         "phase": STARTED,
         "state": "running",
         "offer_id": entry.offer_id,
@@ -492,6 +505,6 @@ def lost(record: Row) -> dict[str, t.Any]:
     return {**record, "state": LOST, "reason": report.TAKEN_AWAY, "complete": record.get("complete") is True}
 
 
-def gone(record: Row, usd: float | None) -> dict[str, t.Any]:
-    """The record of a run of which nothing is billed any more. ``usd``: what it has cost at most."""
-    return {**record, "phase": GONE, "cost_usd": usd}
+def gone(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
+    """The record of a run whose machine has ended. ``usd``: what it has cost at most; ``stays``: storage, in words."""
+    return {**record, "phase": GONE, "cost_usd": usd, "stays": stays}

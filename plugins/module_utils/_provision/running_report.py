@@ -111,6 +111,16 @@ def refused(record: Row, name: str) -> str:
     )
 
 
+def over_meanwhile(name: str) -> str:
+    """Another command under the name has come to the end of the same job since this one began."""
+    return f"The run {name} has come to its end meanwhile. The same command says what became of it. {NOTHING_BOUGHT}"
+
+
+def changed(why: str, until: str) -> str:
+    """A machine is left alone, since its run has changed while it was provisioned."""
+    return joined(why.removesuffix(NOTHING_BOUGHT).strip(), _billed_until(until))
+
+
 def end_of(record: Row) -> str:
     """The command that ends the machine of a run, whatever becomes of its results."""
     return f"compute_index.supply.decommission -e decommission_hosts={record.get('host')}"
@@ -187,6 +197,14 @@ def other_job(name: str, job: Row) -> str:
     )
 
 
+def vanished(record: Row, until: str) -> str:
+    """The machine knows nothing of a job that has certainly begun there, as after a start with an empty disk."""
+    return (
+        f"The machine of the run {record.get('name')} knows nothing of its job any more, which had begun: it is not"
+        f" started again. {_billed_until(until)} To end the machine: {end_of(record)}"
+    )
+
+
 def half_known(name: str, until: str) -> str:
     """A run whose job has not begun, and of which a command gave nothing but the name."""
     return (
@@ -235,12 +253,17 @@ def ended(record: Row) -> str:
 
 
 def last_word(record: Row, folder: str) -> list[str]:
-    """The end of a run of which nothing is billed any more. ``folder``: of its results, as people write it."""
+    """The end of a run whose machine has ended. ``folder``: of its results, as people write it."""
     usd_spent = record.get("cost_usd")
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
     return [
         part
-        for line in (ended(record), f"Nothing is billed any more. {cost}", *_results(record, folder), *_log(record))
+        for line in (
+            ended(record),
+            f"{record.get('stays') or 'Nothing is billed any more.'} {cost}",
+            *_results(record, folder),
+            *_log(record),
+        )
         for part in wrapped(line, indent="  ")
     ]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from .place import Place
 from .running import First, Next, Outcome, Request, Way
 
 Row = t.Mapping[str, t.Any]
+SWEEP = "reap__sweep"  # what a sweep has handed to a host
 _EARLIER = 60.0  # seconds by which clocks may differ between a record and the purchase that follows it
 
 
@@ -87,10 +89,31 @@ class Quoted:
         return number_of(self.host.get("price_per_hour"))
 
 
+def still_first(record: Row, request: Request, digest: str) -> First:
+    """What the command does by the record as it is now. Raises ValueError if another command has changed it meanwhile.
+
+    Between two looks at it, that command may have begun another job, or have come to the end of this one.
+    """
+    found = running.first(record, digest, again=request.again)
+    if found is First.REFUSED:
+        raise ValueError(report.refused(record, request.name))
+    if found is First.DONE:
+        raise ValueError(report.over_meanwhile(request.name))
+    return found
+
+
+def _trace(record: Row, entry: Entry, ledger: spending.Ledger) -> running.Trace:
+    return running.trace_of(record, entry, {bill.offer_id for bill in ledger.bills if not bill.runs})
+
+
+def may_be_billed(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
+    """Whether something may be billed for the host: what its entry names, or what the registry has forgotten."""
+    return entry.names_purchase or _trace(record, entry, ledger) is running.Trace.FORGOTTEN
+
+
 def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
     """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
-    ended = {bill.offer_id for bill in ledger.bills if not bill.runs}
-    found = running.trace_of(record, entry, ended)
+    found = _trace(record, entry, ledger)
     if found is running.Trace.ANOTHER:
         raise ValueError(report.another(record, entry.offer_id))
     if found is running.Trace.FORGOTTEN:
@@ -115,17 +138,17 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     return running.lease_of(request, found.price_per_hour)
 
 
-def ways(way: Way, first: str, *, check_mode: bool) -> dict[str, bool]:
+def ways(way: Way, first: First, *, check_mode: bool) -> dict[str, bool]:
     """What the play does now: it provisions the host, or ends its machine; in check mode neither.
 
-    ``first``: what the record has said. Results of an earlier run are set aside before a machine is bought.
+    ``first``: what the record says. Results of an earlier run are set aside before anything is noted.
     """
     return {
         "provisions": way in (Way.BUY, Way.LOOK) and not check_mode,
         "ends": way in (Way.END, Way.LOST) and not check_mode,
         "lost": way is Way.LOST,
         "goes_on": not check_mode,
-        "sets_aside": way is Way.BUY and first == First.ANEW.value and not check_mode,
+        "sets_aside": way in (Way.BUY, Way.LOOK) and first is First.ANEW and not check_mode,
     }
 
 
@@ -138,12 +161,33 @@ def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> li
     return report.quote(found.host, seconds - running.TAIL, bill, found.registry)
 
 
-def next_of(job: Row, request: Request, digest: str, entry: Entry) -> dict[str, t.Any]:
+def next_of(
+    job: Row, request: Request, digest: str, record: Row, entry: Entry, ledger: spending.Ledger
+) -> dict[str, t.Any]:
     """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``."""
     following = running.on_machine(job, digest, by_name=request.by_name)
-    starts = following is Next.START
-    trouble = next_trouble(following, request.name, job, entry.ends_at)
+    trouble = _changed(record, request, digest, entry, ledger)
+    if following is Next.START and record.get("phase") == running.STARTED and record.get("began_at"):
+        trouble = trouble or report.vanished(record, entry.ends_at)
+    trouble = trouble or next_trouble(following, request.name, job, entry.ends_at)
+    starts = following is Next.START and not trouble
     return {"starts": starts, "copies": starts and bool(request.files), "trouble": trouble}
+
+
+def check_job(job: Row, digest: str, name: str) -> None:
+    """Raise ValueError if the machine has another job than the one that was followed, as of another computer."""
+    if job.get("digest") not in (None, "", digest):
+        raise ValueError(report.other_job(name, job))
+
+
+def _changed(record: Row, request: Request, digest: str, entry: Entry, ledger: spending.Ledger) -> str:
+    """Why the machine is left alone: another command has changed the run since it was provisioned. Else empty."""
+    try:
+        still_first(record, request, digest)
+        check_trace(record, entry, ledger)
+    except ValueError as error:  # a machine may have been bought for it
+        return report.changed(str(error), entry.ends_at)
+    return ""
 
 
 def next_trouble(following: Next, name: str, job: Row, ends_at: str) -> str:
@@ -189,36 +233,72 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
     return {"trouble": report.unread(str(record.get("name")), str(job.get("msg") or ""), entry.ends_at)}
 
 
-def cost(ledger: spending.Ledger, host: str, begin: float | None) -> float | None:
+def earlier_offers(ledger: spending.Ledger, host: str, entry: Entry) -> list[str]:
+    """The offers of all purchases of a host but for the one that its entry names."""
+    return sorted({bill.offer_id for bill in ledger.bills if bill.host == host} - {entry.offer_id})
+
+
+def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:
     """What the purchases of a run's host have cost at most (USD); None if that of one is unknown, or there is none.
 
-    ``begin``: when the run was ordered (seconds since the epoch); what was bought before was for another one.
+    What was bought before the run was ordered was for another one. A record that was noted by a sweep does not name it.
     """
-    since = (begin or 0.0) - _EARLIER
-    bills = [bill for bill in ledger.bills if bill.host == host and (bill.begin is None or bill.begin >= since)]
+    earlier, since = record.get("earlier_offers"), (seconds_of(record.get("ordered_at") or "") or 0.0) - _EARLIER
+    bills = [
+        bill
+        for bill in ledger.bills
+        if bill.host == host
+        and (bill.begin is None or bill.begin >= since if earlier is None else bill.offer_id not in earlier)
+    ]
     if not bills or not all(bill.is_known(ledger.now) for bill in bills):
         return None
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
 
 
-def late(name: str, record: Row, job: Row, given: Row, *, is_busy: bool, check_mode: bool) -> dict[str, t.Any]:
-    """What a sweep fetches of a run. ``job``: what its machine says; ``is_busy``: a command fetches it right now."""
+def late_folder(name: str, record: Row, got: Row) -> str:
+    """The folder of what a sweep fetches. If the ``record`` there is of another run, one of this purchase alone.
+
+    Computers that share a registry have results of their own, so an old run of the name may be another one's.
+    """
+    digest, offer_id = (got.get("run__late_job") or {}).get("digest"), str((got.get(SWEEP) or {}).get("offer_id") or "")
+    differs = [record.get("digest") != digest if digest else False, record.get("offer_id") not in (None, offer_id)]
+    return f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}" if record and offer_id and any(differs) else name
+
+
+def late(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
+    """What a sweep fetches of a run, and for how many seconds, at most until its lease ends: then its machine ends.
+
+    ``skips``: nothing is fetched, since a command does it right now, or in check mode. A host of the group need not be
+    a run's, whose name is a folder's.
+    """
+    job, ends_at = got.get("run__late_job") or {}, number_of((got.get(SWEEP) or {}).get("ends_at"))
+    seconds = (
+        running.read_fetch_timeout(given)
+        if ends_at is None
+        else min(running.read_fetch_timeout(given), max(1.0, ends_at - now))
+    )
+    is_here = record.get("phase") in (running.HOME, running.GONE)
     return {
         "name": name,
         "paths": list(job.get("results") or ()),
-        "seconds": math.ceil(running.read_fetch_timeout(given)),
-        "fetches": record.get("phase") not in (running.HOME, running.GONE) and not (is_busy or check_mode),
+        "seconds": math.ceil(seconds),
+        "fetches": not (is_here or skips) and bool(running.name_of({"run_name": name}, [])),
     }
 
 
 def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
-    """The new record once a sweep has fetched what it could; none if it has fetched nothing, or the job is not over."""
+    """The new record once a sweep has fetched what it could; none if it has fetched nothing, or the job is not over.
+
+    Nor if a command has come to its end meanwhile, which knows more.
+    """
     job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
     asked = got.get("run__late") or {}
     found = running.outcome(job, results, keep=0, now=0.0, ends_at=None)
-    if not (asked.get("fetches") and found.is_over):
+    is_here = record.get("phase") in (running.HOME, running.GONE)
+    if is_here or not (asked.get("fetches") and found.is_over):
         return []
     known = {"name": asked.get("name"), "host": f"{running.HOST}{asked.get('name')}", "digest": job.get("digest")}
+    known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that it is no other machine that ends for it
     return [running.over(record or {**known, "phase": running.STARTED}, found, job, results)]
 
 
@@ -265,7 +345,7 @@ def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spendin
     """The row of a run. The record knows its cost once it is over, the ledger before that."""
     answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
     lines = job.get("log") or record.get("last_lines") or [""]
-    costs = [cost(ledger, str(record.get("host")), seconds_of(record.get("ordered_at") or "")) for ledger in ledgers]
+    costs = [cost(ledger, str(record.get("host")), record) for ledger in ledgers]
     spent = record.get("cost_usd") if entry is None else next((usd for usd in costs if usd is not None), None)
     return {
         **{name: record.get(name) for name in ("name", "host", "ordered_at", "state", "began_at", "ended_at")},

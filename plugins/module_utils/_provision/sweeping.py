@@ -191,9 +191,13 @@ class SweepFindings:
         return [item for item in self.ending if item.may_be_idle]
 
     def late_runs(self, unreadable: t.Container[str]) -> list[Host]:
-        """The hosts of runs that end within the hour, so that their results come home; but for those without a play."""
-        known = [item for item in self.known if running.is_late(item.entry, item.life.end, item.life.passed)]
-        return [item for item in known if item.host not in unreadable]
+        """The hosts of runs that end within the hour, so that their results come home; but for those without a play.
+
+        A play has one host of a name: what ends, or may be idle, comes first, also if it is in another registry.
+        """
+        late = [item for item in self.known if running.is_late(item.entry, item.life.end, item.life.passed)]
+        others = {item.host for item in (*self.due, *self.watched)}
+        return [item for item in late if item.host not in unreadable and item.host not in others]
 
     @property
     def trouble(self) -> list[str]:

@@ -32,6 +32,24 @@ from ansible_collections.compute_index.supply.plugins.modules import decide as m
 HOSTS = ("gpu-1", "gpu-2")
 
 
+@pytest.mark.parametrize(
+    ("environment", "given"),
+    [
+        ({"TOKEN": "s3cret", 5: ["s3cret"]}, {"TOKEN": True, "5": False}),
+        ("TOKEN=s3cret", True),
+        (["s3cret"], True),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_no_step_gets_a_value_of_the_environment_of_a_job(
+    monkeypatch: pytest.MonkeyPatch, environment: Any, given: Any
+) -> None:
+    monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
+    action = Mock(_value=lambda name, task_vars: task_vars[name])
+    assert decide.ActionModule._run(action, {"run_env": environment})["given"] == {"run_env": given}
+
+
 def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
     with pytest.raises(AnsibleActionFail, match=r"must be one of declare, plan, .*probe, probe_purchase.*, not 'prob'"):
         decide.ActionModule.run(Mock(_task=Mock(args={"step": "prob"})), None, {})

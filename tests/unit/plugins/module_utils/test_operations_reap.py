@@ -430,6 +430,32 @@ def test_durations_have_units(tmp_path: Path, given: Json, grace: float, seconds
     assert (due_["sweep"]["grace"], due_["sweep"]["seconds"]) == (grace, seconds)
 
 
+def test_a_run_that_ends_within_the_hour_comes_with_its_purchase_and_its_end(tmp_path: Path) -> None:
+    file = write(tmp_path, "run-train", "r1", 0.5, provision_groups=["gpu", "supply_run"])
+    write(tmp_path, "run-later", "r2", 1.5, provision_groups=["gpu", "supply_run"])
+    write(tmp_path, "gpu-1", "r3", 0.5)
+    answer = swept(Api(machine("r1", "run-train"), machine("r2", "run-later")), described("gpu-1", tmp_path))
+    (found,) = answer["runs"]
+    assert (found["host"], answer["due"]) == ("run-train", [])
+    assert found["sweep"]["offer_id"] == yaml.safe_load(file.read_text())["provision_procured_offer_id"]
+    assert abs(found["sweep"]["ends_at"] - time.time() - 0.5 * HOUR) < 60
+
+
+@pytest.mark.parametrize(("hours", "idle", "due"), [(-1.0, "", True), (8.0, "1h", False)])
+def test_what_ends_comes_before_a_run_of_its_name_in_another_registry(
+    tmp_path: Path, hours: float, idle: str, due: bool
+) -> None:
+    """Both would be one host of the play, which would end neither, or ask for the other."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = {"provision_idles": idle, "provision_instances": [{"resource_id": "r1"}]} if idle else {}
+    write(one, "run-train", "r1", hours, **more)
+    write(two, "run-train", "r2", 0.5, provision_groups=["supply_run"])
+    api = Api(machine("r1", "run-train"), machine("r2", "run-train"))
+    answer = swept(api, described("gpu-1", one), described("gpu-2", two))
+    assert [str(one) in item["sweep"]["place"] for item in answer["due"]] == [True] and answer["runs"] == []
+    assert (answer["reap"]["over"] != []) is due
+
+
 def test_a_host_may_have_durations_of_its_own(tmp_path: Path) -> None:
     """One that is mistyped ends nothing of this host, and is named."""
     for number in (1, 2, 3):

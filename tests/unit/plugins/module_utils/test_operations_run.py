@@ -57,9 +57,9 @@ class World:
             **{name: value for name, value in given.items() if name in operation.argument_spec},
         )
 
-    def late(self, check_mode: bool = False) -> Json:
+    def late(self, check_mode: bool = False, **sweep: Any) -> Json:
         """What a sweep is about to fetch."""
-        return self.step(run.RUN_LATE, check_mode, run__late_job={"results": ["out"]})
+        return self.step(run.RUN_LATE, check_mode, run__late_job={"results": ["out"]}, reap__sweep=sweep)
 
     def quoted(self, *, free: bool, refusal: str = "", check_mode: bool = False) -> Json:
         offer = {"price_per_hour": 2.0, "gpu_count": 1, "gpu_type": "h100"}
@@ -128,6 +128,19 @@ def started(world: World) -> Json:
 
 
 OVER = {"state": "failed", "exit_code": 3, "began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T07:00:00Z"}
+
+
+def test_what_a_run_costs_leaves_out_earlier_ones_whatever_the_clock_says(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.buy(OTHER)
+    world.end()
+    monkeypatch.setattr(run.time, "time", lambda: datetime.now(timezone.utc).timestamp() + 600)
+    started(world)
+    assert world.record["earlier_offers"] == [OTHER]
+    monkeypatch.undo()
+    world.end()
+    assert "It cost at most USD 0.0" in world.step(run.RUN_DONE)["lines"][1]
 
 
 def test_a_life(world: World) -> None:
@@ -217,6 +230,8 @@ def test_a_machine_that_the_registry_has_forgotten_may_be_billed(world: World) -
     found = world.quoted(free=True)
     assert "IT MAY BE BILLED" in found["trouble"] and OFFER in found["trouble"]
     assert not (found["ends"] or found["provisions"]) and world.record["phase"] == "started"
+    broken = world.step(run.RUN_BROKEN, reason="It broke.")["trouble"]
+    assert "run-train may have a machine that is billed." in broken and "Nothing is billed" not in broken
 
 
 def test_the_machine_of_another_run_never_ends(world: World) -> None:
@@ -236,6 +251,114 @@ def test_the_machine_of_another_run_never_ends(world: World) -> None:
     assert "that no run has bought" in world.quoted(free=False)["trouble"]
 
 
+def test_a_job_that_ended_meanwhile_is_not_bought_again(world: World) -> None:
+    """Two commands of one name: the first comes to its end between two steps of the second."""
+    started(world)
+    world.ask()
+    ended = {**world.record, "phase": "gone", "state": "succeeded"}
+    world.end()
+    (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(ended))
+    found = world.quoted(free=True)
+    assert not found["provisions"] and "has come to its end meanwhile" in found["trouble"]
+    assert world.record == ended
+
+
+def test_another_job_never_gets_the_outcome_of_the_one_that_ran(world: World) -> None:
+    """Two commands of one name, with other code, before either job has begun."""
+    first = dict(world.ask())
+    assert world.quoted(free=True)["provisions"]
+    (world.folder / "code" / "train.py").write_text("print(1)\n")
+    second = dict(world.ask())
+    assert world.quoted(free=True)["provisions"] and world.record["digest"] == second["job"]["digest"]
+    world.buy()
+    world.asked = first
+    assert world.step(run.RUN_NEXT, run__info={"state": "none"})["starts"]
+    assert (world.record["phase"], world.record["digest"]) == ("started", first["job"]["digest"])
+    world.asked = second
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert not found["starts"] and "it is another job" in found["trouble"]
+    assert "It is billed until its lease ends" in found["trouble"] and "Nothing was bought" not in found["trouble"]
+    assert world.record["digest"] == first["job"]["digest"]
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_job_of_another_computer_is_not_bought_again_either(world: World, state: str) -> None:
+    """A shared registry knows its machine, and this computer has no record of it."""
+    digest = world.ask()["job"]["digest"]
+    world.buy()
+    assert world.quoted(free=False)["provisions"]
+    found = world.step(run.RUN_NEXT, run__info={"state": state, "digest": digest})
+    assert not found["starts"] and (world.record["phase"], world.record["offer_id"]) == ("started", OFFER)
+    world.end()
+    world.ask()
+    assert world.quoted(free=True)["lost"]
+
+
+def test_a_job_that_has_begun_is_not_started_again_on_an_empty_disk(world: World) -> None:
+    digest = started(world)["starts"] and world.record["digest"]
+    # Nothing has said yet that it began: the command may have been killed before it started it.
+    assert world.step(run.RUN_NEXT, run__info={"state": "none"})["starts"]
+    job = {"state": "running", "digest": digest, "began_at": OVER["began_at"]}
+    assert not world.step(run.RUN_NEXT, run__info=job)["starts"] and world.record["began_at"] == OVER["began_at"]
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert not found["starts"] and "it is not started again" in found["trouble"]
+    assert world.record["began_at"] == OVER["began_at"] and world.record["phase"] == "started"
+
+
+def test_a_machine_that_was_bought_since_is_not_for_a_job_that_has_begun(world: World) -> None:
+    started(world)
+    world.end()
+    world.buy(OTHER)
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert not found["starts"] and OTHER in found["trouble"] and world.record["offer_id"] == OFFER
+
+
+@pytest.mark.parametrize("keep", [None, "1h"])
+def test_what_was_followed_for_long_ends_no_machine_of_another_run(world: World, keep: str | None) -> None:
+    world.given["run_keep"] = keep
+    started(world)
+    world.end()
+    world.buy(OTHER)
+    before = world.entry
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    assert over["failed"] and OTHER in over["msg"] and not over.get("ends") and world.entry == before
+
+
+def test_the_end_of_another_job_is_none_of_this_one(world: World) -> None:
+    """A command on another computer has started its own job on the machine, at the same moment."""
+    started(world)
+    job = {**OVER, "state": "succeeded", "exit_code": 0, "digest": "of another", "command": "false"}
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=job, run__results={"complete": True})
+    assert over["failed"] and "has another job: false" in over["msg"] and world.record["state"] == "running"
+    same = {**job, "digest": world.record["digest"]}
+    assert world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=same, run__results={"complete": True})[
+        "ends"
+    ]
+
+
+def test_what_an_earlier_run_has_left_is_set_aside_whoever_has_the_machine(world: World) -> None:
+    started(world)
+    gone = {**world.record, "phase": "gone", "state": "failed"}
+    (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(gone))
+    world.ask(run_again=True)
+    assert world.quoted(free=False)["sets_aside"] and world.record["phase"] == "ordered"
+    assert json.loads((world.folder / "runs" / "train.1" / "run.json").read_text()) == gone
+
+
+def test_a_lease_is_cut_before_the_record_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.given["run_keep"] = "1h"
+    started(world)
+
+    def killed(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.RecordFolder, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    end = datetime.fromisoformat(world.entry["provision_ends_at"].replace("Z", "+00:00"))
+    assert end - datetime.now(timezone.utc) < timedelta(minutes=61)
+
+
 def test_a_machine_is_kept_after_a_failure_and_a_sweep_ends_it(world: World) -> None:
     world.given["run_keep"] = "1h"
     started(world)
@@ -248,6 +371,26 @@ def test_a_machine_is_kept_after_a_failure_and_a_sweep_ends_it(world: World) -> 
     assert found["ends"] and not world.step(run.RUN_OVER, run__quoted=found)["ends"]
     world.ask(run_keep=None)
     assert world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))["ends"]
+
+
+def test_the_name_alone_keeps_the_machine_for_as_long_as_was_asked(world: World) -> None:
+    world.given["run_keep"] = "90m"
+    started(world)
+    named = {name: None for name in world.given if name != "run_name"}
+    assert world.ask(**named)["job"]["keep"] == 5400.0
+    assert world.ask(**{**named, "run_keep": "1h"})["job"]["keep"] == 3600.0
+
+
+def test_storage_that_a_run_leaves_is_no_machine_and_is_billed(world: World) -> None:
+    started(world)
+    registry = world.registry
+    registry.read()
+    registry.note({"provision_storage": [{"resource_id": "s1", "price_per_hour": 0.5}]})
+    world.end()
+    last = world.step(run.RUN_DONE)
+    text = " ".join(last["lines"])
+    assert "keeps its storage, which is billed until you end it" in text and "s1" in text
+    assert "Nothing is billed" not in text
 
 
 def test_a_sweep_leaves_alone_what_a_command_brings_home(world: World) -> None:
@@ -265,6 +408,22 @@ def test_a_sweep_leaves_alone_what_a_command_brings_home(world: World) -> None:
     assert not world.late()["fetches"]
     (folder / "run.json").write_text("{")
     assert world.late()["failed"] and "cannot be read" in world.late()["msg"]
+
+
+def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
+    """The registry is shared; here is an old run of the same name, whose results are home."""
+    started(world)
+    gone = {**world.record, "phase": "gone", "complete": True}
+    (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(gone))
+    assert not world.late(offer_id=OFFER)["fetches"]
+    found = world.late(offer_id=OTHER)
+    assert found["fetches"] and found["dest"] == str(world.folder / "runs" / f"train.{OTHER}")
+    results = {"complete": True, "files": 1}
+    sweep = {"offer_id": OTHER}
+    got = {"run__late": found, "run__late_job": OVER, "run__late_results": results, "reap__sweep": sweep}
+    noted = world.step(run.RUN_SWEPT, **got)
+    assert f"runs/train.{OTHER}" in noted["lines"][0] and world.record == gone
+    assert not world.late(offer_id=OTHER)["fetches"]
 
 
 @pytest.mark.parametrize(

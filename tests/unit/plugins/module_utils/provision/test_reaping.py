@@ -142,6 +142,11 @@ def test_the_last_look(passed: Any, idle: float | None, grace: float, turn: Turn
     assert found.turn is turn and said in found.said
 
 
+@pytest.mark.parametrize(("life", "end"), [(Life(), None), (Life(BOUGHT, -60.0), 560.0), (Life(BOUGHT, 60.0), 440.0)])
+def test_an_end_by_another_clock(life: Life, end: float | None) -> None:
+    assert life.end_by(500.0) == end
+
+
 @pytest.mark.parametrize(
     ("reaped", "sweep"),
     [

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -281,6 +282,8 @@ def test_when_a_sweep_brings_results_home(groups: list[str], end: float | None, 
     assert running.is_late(entry, end, passed) is late
     assert running.is_of_run(entry) is (groups == ["supply_run"])
     assert not running.is_of_run(read_entry({"provision_groups": groups}))
+    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=tuple(groups))
+    assert not running.is_of_run(read_entry(left.entry("run-train")))
 
 
 @dataclass
@@ -334,9 +337,9 @@ class World:
             self.bought += 1
         self.step()
         following_step = running.on_machine({"state": self.job, "digest": "digest"}, "digest")
+        self.record = running.started(self.record, read_entry({}))
+        self.step()
         if following_step is Next.START:
-            self.record = running.started(self.record, read_entry({}))
-            self.step()
             self.job = "running"
             self.begun += 1
         self.step()

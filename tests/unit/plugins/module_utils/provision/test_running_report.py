@@ -50,6 +50,8 @@ def test_the_last_word() -> None:
         "Traceback",
     ]
     assert "not known" in report.last_word({**RECORD, "cost_usd": None}, "runs/train")[1]
+    kept = " ".join(report.last_word({**RECORD, "stays": "run-train keeps its storage."}, "runs/train"))
+    assert "run-train keeps its storage. It cost" in kept and "Nothing is billed" not in kept
 
 
 @pytest.mark.parametrize(

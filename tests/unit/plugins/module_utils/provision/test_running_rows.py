@@ -83,11 +83,17 @@ def test_what_a_run_has_cost() -> None:
         Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
     )
     ledger = Ledger(bills, 17_200.0)
-    assert rows.cost(ledger, "run-train", 10_000.0) == 6.0
-    assert rows.cost(ledger, "run-train", None) == 8.0
-    assert rows.cost(ledger, "run-eval", None) is None
+    record = {"ordered_at": "1970-01-01T02:46:40Z"}
+    assert rows.cost(ledger, "run-train", record) == 6.0
+    assert rows.cost(ledger, "run-train", {}) == 8.0
+    assert rows.cost(ledger, "run-eval", {}) is None
+    # Whatever this computer's clock says, which is not the one of the purchases
+    off = {"ordered_at": "1970-01-01T02:56:40Z", "earlier_offers": ["o1"]}
+    assert rows.cost(ledger, "run-train", off) == 6.0 and rows.cost(ledger, "run-train", {"earlier_offers": []}) == 8.0
+    assert rows.earlier_offers(ledger, "run-train", read_entry({})) == ["o1", "o2", "o3"]
+    assert rows.earlier_offers(ledger, "run-train", read_entry({"provision_procured_offer_id": "o3"})) == ["o1", "o2"]
     unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
-    assert rows.cost(unknown, "run-train", 10_000.0) is None
+    assert rows.cost(unknown, "run-train", record) is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ def test_what_a_run_has_cost() -> None:
     ],
 )
 def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> None:
-    found = rows.next_of(job, Request(name="train", files="code"), "a", read_entry({}))
+    found = rows.next_of(job, Request(name="train", files="code"), "a", {}, read_entry({}), Ledger((), 0.0))
     starts = following is Next.START
     assert (found["starts"], found["copies"]) == (starts, starts)
     assert bool(found["trouble"]) is (following in (Next.OTHER, Next.UNREAD))
@@ -109,9 +115,11 @@ def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> 
 def test_the_name_alone_starts_nothing() -> None:
     """It follows a job, but says neither its code nor its setup and environment."""
     named = Request(name="train", by_name=True)
-    found = rows.next_of({"state": "none"}, named, "a", read_entry({}))
+    found = rows.next_of({"state": "none"}, named, "a", {}, read_entry({}), Ledger((), 0.0))
     assert not (found["starts"] or found["copies"]) and found["trouble"].startswith("Repeat the whole command")
-    assert not rows.next_of({"state": "running", "digest": "a"}, named, "a", read_entry({}))["trouble"]
+    assert not rows.next_of({"state": "running", "digest": "a"}, named, "a", {}, read_entry({}), Ledger((), 0.0))[
+        "trouble"
+    ]
 
 
 RUNNING = read_entry(
@@ -158,21 +166,61 @@ def test_how_a_machine_is_reached_only_a_shared_registry_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "busy", "check_mode", "fetches"),
+    ("name", "phase", "skips", "fetches"),
     [
-        (None, False, False, True),
-        ("started", False, False, True),
-        ("started", True, False, False),
-        ("started", False, True, False),
-        ("home", False, False, False),
+        ("train", None, False, True),
+        ("train", "started", False, True),
+        ("train", "started", True, False),
+        ("train", "home", False, False),
+        ("train", "gone", False, False),
+        ("../x", None, False, False),
+        ("train.1", None, False, False),  # the folder of an earlier run
     ],
 )
-def test_what_a_sweep_fetches(phase: str | None, busy: bool, check_mode: bool, fetches: bool) -> None:
+def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
     record = {"phase": phase} if phase else {}
-    job = {"results": ["out"]}
-    found = rows.late("train", record, job, {"run_fetch_timeout": "5m"}, is_busy=busy, check_mode=check_mode)
-    assert found == {"name": "train", "paths": ["out"], "seconds": 300, "fetches": fetches}
-    assert rows.late("train", {}, {}, {"run_fetch_timeout": "x"}, is_busy=False, check_mode=False)["seconds"] == 1800
+    got = {"run__late_job": {"results": ["out"]}}
+    found = rows.late(name, record, got, {"run_fetch_timeout": "5m"}, 0.0, skips=skips)
+    assert found == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
+
+
+@pytest.mark.parametrize(
+    ("timeout", "ends_at", "seconds"),
+    [
+        ("5m", 1000.0 + 3600, 300),
+        ("5m", 1000.0 + 299.5, 300),
+        ("5m", 1000.0 + 60, 60),
+        ("10h", 1000.0 + 3000, 3000),
+        ("5m", 1000.0, 1),
+        ("5m", 900.0, 1),
+        ("x", None, 1800),
+        ("x", 1000.0 + 3600, 1800),
+    ],
+)
+def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
+    got = {"reap__sweep": {"ends_at": ends_at}}
+    assert rows.late("train", {}, got, {"run_fetch_timeout": timeout}, 1000.0, skips=False)["seconds"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("record", "digest", "offer_id", "folder"),
+    [
+        ({}, "a", "o1", "train"),
+        ({"digest": "a", "offer_id": "o1"}, "a", "o1", "train"),
+        ({"digest": "a", "offer_id": None}, "a", "o1", "train"),  # ordered
+        ({"digest": "a"}, "a", "o1", "train"),
+        ({"digest": "a", "offer_id": "o1"}, None, "o1", "train"),  # its machine has not answered
+        ({"digest": "a", "offer_id": "o2"}, "a", "o1", "train.o1"),
+        ({"digest": "b", "offer_id": "o1"}, "a", "o1", "train.o1"),
+        ({"digest": "b"}, "a", "../o1", "train.___o1"),
+        ({"digest": "a", "offer_id": "o2"}, None, "o1", "train.o1"),
+    ],
+)
+def test_results_of_another_run_of_the_name_have_another_folder(
+    record: dict[str, Any], digest: str | None, offer_id: str, folder: str
+) -> None:
+    got = {"run__late_job": {"digest": digest}, "reap__sweep": {"offer_id": offer_id}}
+    assert rows.late_folder("train", record, got) == folder
 
 
 @pytest.mark.parametrize(
@@ -184,12 +232,15 @@ def test_what_a_sweep_fetches(phase: str | None, busy: bool, check_mode: bool, f
         ({}, {"state": "running"}, {"complete": False}, None),
         ({"phase": "ordered"}, {"state": "none"}, {}, None),
         ({}, {"unreachable": True}, {}, None),
+        ({"phase": "gone", "complete": True}, {"state": "failed"}, {"complete": True}, None),  # a command was faster
+        ({"phase": "home", "complete": True}, {"state": "failed"}, {"complete": False}, None),
     ],
 )
 def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
     got = {"run__late": {"name": "train", "fetches": True}, "run__late_job": job, "run__late_results": results}
-    noted = rows.swept(record, got)
+    noted = rows.swept(record, {**got, "reap__sweep": {"offer_id": "o1"}})
     assert [item["phase"] for item in noted] == ([phase] if phase else [])
+    assert record or not noted or noted[0]["offer_id"] == "o1"
     (line, *_more) = rows.swept_lines([record, *noted][-1], got, "runs/train")
-    assert ("are home: runs/train" in line) is (phase == "home")
+    assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
     assert rows.swept(record, {**got, "run__late": {"name": "train", "fetches": False}}) == []
