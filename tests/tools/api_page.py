@@ -77,7 +77,7 @@ UNSEEN = {
 END = """\
 ## What no check tells
 
-Names of the simulator's settings are its switches for other behaviour. If there is none, both are the same to the collection.
+Names of the simulator's settings are its switches for other behaviour. Without one both are the same to the collection.
 
 | question | assumption |
 |---|---|

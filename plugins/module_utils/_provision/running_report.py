@@ -172,9 +172,10 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
     kind = f"{host.get('gpu_count') or ''} x {host.get('gpu_type')}, {host.get('contract_type') or 'on demand'}"
     where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
     lines = (
-        f"at most USD {amount(bill)} in all, {usd_short(host.get('price_per_hour'))}",
+        f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
         f"{kind}{f' ({where})' if where else ''}",
         f"the job may take {_long(seconds)}, and bringing the results home an hour",
+        "a machine that fails before the job begins is ended, and billed besides",
         registry,
     )
     return [part for line in lines for part in wrapped(line, indent="  ")]
