@@ -56,12 +56,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring my code to the machine
-  compute_index.supply.run_files:
-    name: train
-    src: "{{ playbook_dir }}/training"
-    exclude: ["*.ckpt", /data/]
-  register: code
+- name: Does the machine have my code?
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Bring my code to the machine
+      compute_index.supply.run_files:
+        name: train
+        src: "{{ playbook_dir }}/training"
+        exclude: ["*.ckpt", /data/]
+      register: code
 """
 
 RETURN = r"""

@@ -49,7 +49,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Wait for a job
-  hosts: run-train
+  hosts: gpu
   gather_facts: false
   tasks:
     - name: Follow it

@@ -38,13 +38,17 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Wait until the training is over
-  compute_index.supply.run_info:
-    name: train
-  register: run
-  until: run.state is defined and run.state not in ['setting_up', 'running']
-  retries: 1000
-  delay: 30
+- name: Is the job over?
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Wait until the training is over
+      compute_index.supply.run_info:
+        name: train
+      register: run
+      until: run.state is defined and run.state not in ['setting_up', 'running']
+      retries: 1000
+      delay: 30
 """
 
 RETURN = r"""

@@ -80,15 +80,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Start the training
-  compute_index.supply.run_job:
-    name: train
-    setup: pip install -r requirements.txt
-    command: python train.py
-    env:
-      WANDB_API_KEY: "{{ lookup('ansible.builtin.env', 'WANDB_API_KEY') }}"
-    digest: "{{ (code.digest ~ 'python train.py') | hash('sha256') }}"
-    time: 36000
+- name: Start a job
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Start the training
+      compute_index.supply.run_job:
+        name: train
+        setup: pip install -r requirements.txt
+        command: python train.py
+        env:
+          WANDB_API_KEY: "{{ lookup('ansible.builtin.env', 'WANDB_API_KEY') }}"
+        digest: "{{ 'python train.py' | hash('sha256') }}"
+        time: 36000
 """
 
 RETURN = r"""

@@ -60,17 +60,21 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring the results home
-  compute_index.supply.run_results:
-    name: train
-    paths: [out, "*.json"]
-    dest: "{{ playbook_dir }}/runs/train"
-  register: results
+- name: Where are the results?
+  hosts: gpu
+  gather_facts: false
+  tasks:
+    - name: Bring the results home
+      compute_index.supply.run_results:
+        name: train
+        paths: [out, "*.json"]
+        dest: "{{ playbook_dir }}/runs/train"
+      register: results
 
-- name: Stop if something is missing
-  ansible.builtin.assert:
-    that: results.complete
-    fail_msg: "{{ results.msg }}"
+    - name: Stop if something is missing
+      ansible.builtin.assert:
+        that: results.complete
+        fail_msg: "{{ results.msg }}"
 """
 
 RETURN = r"""
