@@ -683,7 +683,7 @@ class ActionModule(InProcessAction):
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
-        given = {name: self._value(name, task_vars) for name in running.VARIABLES if name in task_vars}
+        given = _given(self._value, task_vars, running.VARIABLES)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
         extra, limited = list(load_extra_vars(loader=self._loader)), bool(task_vars.get("ansible_limit"))
@@ -713,7 +713,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": hosts,
             "troubles": self._hosts.troubles,
-            "given": self._run(task_vars)["given"],
+            "given": _given(self._value, task_vars, running.FETCHING),
             "got": {host: answer for host, answer in answers.items() if answer},
         }
 
@@ -723,7 +723,7 @@ class ActionModule(InProcessAction):
         variables = _hosts.raw(host, task_vars)
         return {
             "hosts": self._hosts.rows([host]),
-            "given": self._run(task_vars)["given"],
+            "given": _given(self._value, task_vars, running.FETCHING),
             "got": {name: variables[name] for name in _OF_A_SWEEP if name in variables},
         }
 
@@ -863,6 +863,13 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
     """
     hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
     return {host: _hosts.raw(host, task_vars) for host in hosts}
+
+
+def _given(
+    value: t.Callable[[str, Variables], t.Any], task_vars: Variables, names: t.Iterable[str]
+) -> dict[str, t.Any]:
+    """The variables of these names that a task has. ``value``: evaluates one."""
+    return {name: value(name, task_vars) for name in names if name in task_vars}
 
 
 def _fitting(environment: t.Any) -> t.Any:

@@ -46,6 +46,7 @@ def number_of(value: t.Any) -> float | None:
 
 
 TRUE = ("true", "yes", "on", "1", "y", "t")  # what Ansible takes for true, in small letters
+FALSE = ("false", "no", "off", "0", "n", "f")  # and for false
 
 
 def text_of(value: t.Any) -> str:

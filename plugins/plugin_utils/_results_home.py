@@ -129,7 +129,7 @@ class Home:
 
     def finish(self) -> None:
         """After the last part: what is complete is on the disk, whatever happens to this computer."""
-        if not any(not entry["here"] for entry in self._files.values()):
+        if all(entry["here"] for entry in self._files.values()):
             shutil.rmtree(os.path.join(self._dest, PARTIAL), ignore_errors=True)
         self.save()
         if self.changed:

@@ -15,6 +15,7 @@ import glob
 import gzip
 import json
 import os
+import shutil
 import stat
 import typing as t
 
@@ -100,8 +101,7 @@ def _handed_over(folder: str, place: str, into: str, name: str) -> dict[str, t.A
         copy = os.path.join(into, name)
         job_watcher.note(os.path.join(folder, "parts", NOTE), {"copy": copy})
         with open(place, "rb") as source, open(copy, "wb", opener=_private) as target:
-            for block in iter(lambda: source.read(_BLOCK), b""):
-                target.write(block)
+            shutil.copyfileobj(source, target, _BLOCK)
             os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
         place = copy
     return {"path": place, "sha256": digest, "bytes": size}
@@ -126,7 +126,7 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
     """The entries of all results, patterns without a file, and what cannot be fetched, with a reason."""
     work = os.path.join(os.path.realpath(os.path.join(folder, code_files.WORK)), "")
     entries: dict[str, Entry] = {}
-    missing, incomplete = [], []
+    missing: list[str] = []
     for pattern in map(check_pattern, patterns):
         places = glob.glob(os.path.join(glob.escape(work), pattern), recursive=True)
         missing += [] if places else [pattern]

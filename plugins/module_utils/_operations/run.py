@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 import typing as t
@@ -105,9 +106,9 @@ class _Run:
         self.folder.write(record)
         self.record = record
 
-    @property
+    @functools.cached_property
     def ledger(self) -> Ledger:
-        """All purchases of the run's registry. Raises RegistryError."""
+        """All purchases of the run's registry, read once in a step. Raises RegistryError."""
         return self.registries.ledger([self.place])
 
     def order(self) -> dict[str, t.Any]:
@@ -131,6 +132,15 @@ class _Run:
         return rows.cost(self.ledger, self.request.host, self.record)
 
 
+@contextlib.contextmanager
+def _as_failures() -> t.Iterator[None]:
+    """Raise the Failure of a registry that cannot be read or written, and of what `running` does not let go on."""
+    try:
+        yield
+    except (RegistryError, ValueError) as error:
+        raise Failure(str(error), "unavailable") from None
+
+
 _Step = t.Callable[[_Run, Params, bool], Result]
 
 
@@ -138,11 +148,8 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
     """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
-        with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
-            try:
-                return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
-            except (RegistryError, ValueError) as error:
-                raise Failure(str(error), "unavailable") from None
+        with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries, _as_failures():
+            return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
 
     return Operation(opened, {**_spec.API, **steps.RUN_STEP}, {**BLANK, **blank})
 
@@ -233,20 +240,16 @@ def swept(params: Params, check_mode: bool) -> Result:
     got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
     known = _known(folder)
     record = rows.swept(known, got)
-    try:
+    with _as_failures():
         for changed in record:
             folder.write(changed)
-    except RegistryError as error:
-        raise Failure(str(error), "unavailable") from None
     return {**BLANK, "lines": rows.swept_lines([known, *record][-1], got, shortest(folder.path, params["here"]))}
 
 
 def _known(folder: RecordFolder) -> dict[str, t.Any]:
     """What is known of a run. Raises Failure."""
-    try:
+    with _as_failures():
         return folder.read()
-    except RegistryError as error:
-        raise Failure(str(error), "unavailable") from None
 
 
 def runs(params: Params, check_mode: bool) -> Result:

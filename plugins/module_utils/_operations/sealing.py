@@ -28,8 +28,8 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
         plan = sealed.seal(params["plan"], orders, token)
     except ValueError as error:
         raise Failure(str(error), "capacity") from None
-    for path in filter(None, [params["quote_file"]]):
-        _write(path, plan)
+    if params["quote_file"]:
+        _write(params["quote_file"], plan)
     return {"changed": bool(params["quote_file"]), **stats({"plan": json.dumps(plan)})}
 
 

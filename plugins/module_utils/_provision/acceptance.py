@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .._machine.wanted import LEVELS, least_version, thresholds_of
 from .._moments import seconds_of, utc
-from .._text import LONGEST_LINE, TRUE, items_of, printable, text_of
+from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
 from .entry import Entry
 from .messages import joined
 from .spending import Bill, dollars
@@ -30,13 +30,12 @@ SECONDS = {"health": 180, "load": 660, "burnin": 3660}
 _RANKS = ("ok", "unknown", "degraded", "bad")
 NO_MACHINE = "no machine"  # instead of a verdict
 _EXPECTED = ("min_driver", "min_cuda", "thresholds")
-_FALSE = ("none", "", "false", "no", "off", "0", "n", "f")
 
 
 def read_level(value: object, wrong: list[str]) -> str:
     """The level of ``provision_verify``; empty for no test, and the first one for true, as earlier versions had it."""
     word = text_of(value).lower()
-    if word not in (*LEVELS, *TRUE, *_FALSE):
+    if word not in ("", "none", *LEVELS, *TRUE, *FALSE):
         wrong.append(f"provision_verify must be none, {', '.join(LEVELS)}, true or false.")
     return word if word in LEVELS else LEVELS[0] if word in TRUE else ""
 

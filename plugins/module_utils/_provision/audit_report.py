@@ -9,7 +9,7 @@ import typing as t
 
 from .._moments import UNKNOWN, formatted, seconds_of
 from .._text import grouped
-from .._wording import LINE, age, amount, narrow_table, usd, wrapped
+from .._wording import LINE, age, amount, folded_lines, narrow_table, usd
 from . import lease, storage, validity
 from .auditing import Audit, Row
 from .machines import Machine
@@ -79,7 +79,7 @@ def _of_machines(audit: Audit) -> list[str]:
 
 def _tested_lines(rows: t.Iterable[Row]) -> list[str]:
     """The last test of each host whose machine was tested; what was noted may be a person's."""
-    lines = [part for row in rows for part in wrapped(_tested(row), indent="  ")]
+    lines = folded_lines(map(_tested, rows))
     return ["TESTED by the playbook verify", *lines, ""] if lines else []
 
 

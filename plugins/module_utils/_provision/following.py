@@ -9,14 +9,13 @@ import math
 import typing as t
 from dataclasses import dataclass, field
 
-from .._text import items_of, one_line, printable
-from .running import ENDED, RUNNING
+from .._machine.job_state import OVER, RUNS
+from .._text import LONGEST_LINE, items_of, one_line, printable
 
 Job = t.Mapping[str, t.Any]
 
 PATIENCE = 1800.0  # seconds for which a machine may be silent; its job needs nobody
 LINES = 200  # that a look asks for
-_LONGEST = 400  # characters of a line
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def after(look: Look, job: Job, passed: float) -> Look:
         since = passed if look.lost_at is None else look.lost_at
         why = one_line(str(job.get("msg") or "no answer"))
         return Look(look.job, look.offset, (), since, f"the machine does not answer: {why}", passed - since >= PATIENCE)
-    return Look(job, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNNING)
+    return Look(job, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
 
 
 def _lines(look: Look, job: Job) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ def _lines(look: Look, job: Job) -> tuple[str, ...]:
         if room <= 0:  # a line that was shown before its end was written is shown again
             break
         room -= len(str(line).encode(errors="surrogateescape")) + 1
-        lines.append(printable(str(line), _LONGEST))  # without what would move a terminal's cursor
+        lines.append(printable(str(line), LONGEST_LINE))  # without what would move a terminal's cursor
     return tuple(reversed(lines))
 
 
@@ -59,4 +58,4 @@ def result(look: Look) -> dict[str, t.Any]:
     lost = look.lost_at is not None
     job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation", "runs")}
     msg = {"msg": look.msg} if lost else {}
-    return {**job, **msg, "changed": False, "is_over": look.job.get("state") in ENDED and not lost, "lost_sight": lost}
+    return {**job, **msg, "changed": False, "is_over": look.job.get("state") in OVER and not lost, "lost_sight": lost}

@@ -634,10 +634,10 @@ def _none(case: Case, search_result: SearchResult) -> str:
     """Why there is no offer for the host."""
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
-    avoided = [f"{item.words}." for item in case.avoided(search_result.offers)]
-    if any(item.until for item in case.avoided(search_result.offers)):
-        avoided.append(planning_report.AVOIDS_NOTHING)
-    return joined(_no_offer(case, search_result), left_out, *avoided, case.way_out)
+    avoided = case.avoided(search_result.offers)
+    advice = planning_report.AVOIDS_NOTHING if any(item.until for item in avoided) else ""
+    words = [f"{item.words}." for item in avoided]
+    return joined(_no_offer(case, search_result), left_out, *words, advice, case.way_out)
 
 
 def _of_bad_places(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.Iterator[str]:

@@ -19,7 +19,8 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from .._text import TRUE, items_of, number_of, printable, text_of
+from .._machine.job_state import NONE, OVER, RUNNING, RUNS, SUCCEEDED
+from .._text import FALSE, LONGEST_LINE, TRUE, items_of, number_of, printable, text_of
 from . import lease
 from . import running_report as report
 from .declaration import read_limit
@@ -31,24 +32,20 @@ from .sums import UNLIMITED
 Row = t.Mapping[str, t.Any]
 
 VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
+FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
 GROUP = "supply_run"  # of the hosts whose machines are for a run; the registry notes it with the purchase
-HOST = "run-"  # what their names begin with
 TAIL = 3600.0  # seconds of a lease that are left for the results
 LEAST = 600.0  # seconds that a job gets at least; less is a slip
 
 # How far a run is, in its record. It is noted before what it says begins.
 ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 
-# States of a job, as the machine says them; `LOST` is one whose machine has gone with it.
-RUNNING = ("setting_up", "running")
-SUCCEEDED, LOST = "succeeded", "lost"
-ENDED = (SUCCEEDED, "failed", "interrupted")
+LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _GPU = re.compile(r"(?:([1-9][0-9]{0,2}) *[xX*] *)?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
-_FALSE = frozenset({"false", "no", "off", "0", "n", "f"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Request:
     @property
     def host(self) -> str:
         """The host of its machine, in registry, reports and inventories."""
-        return f"{HOST}{self.name}"
+        return report.host_of(self.name)
 
 
 def name_of(given: Row, wrong: list[str]) -> str:
@@ -151,7 +148,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         keep=_seconds("run_keep", given, 0.0, wrong),
         follow=_switch("run_follow", given, True, wrong),
         log_delay=max(1.0, _seconds("run_log_delay", given, 30.0, wrong)),
-        fetch_timeout=max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong)),
+        fetch_timeout=read_fetch_timeout(given, wrong),
         unswept=_switch("run_unswept", given, False, wrong),
         again=_switch("run_again", given, False, wrong),
         by_name=bool(given.get("run_digest")),
@@ -215,9 +212,9 @@ def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
     return default if seconds is None else seconds
 
 
-def read_fetch_timeout(given: Row) -> float:
+def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
     """The seconds that a sweep may take for the results of a run; the default for what is not a duration."""
-    return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, []))
+    return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong))
 
 
 def _bill(given: Row, wrong: list[str]) -> float:
@@ -230,7 +227,7 @@ def _bill(given: Row, wrong: list[str]) -> float:
 
 def _switch(name: str, given: Row, default: bool, wrong: list[str]) -> bool:
     value = str(given.get(name, "")).strip().lower()
-    if value not in ("", *TRUE, *_FALSE):
+    if value not in ("", *TRUE, *FALSE):
         wrong.append(f"{name} must be true or false, not '{printable(value, 60)}'.")
     return value in TRUE if value else default
 
@@ -304,13 +301,13 @@ class Next(enum.Enum):
 def on_machine(job: Row, digest: str, *, by_name: bool = False) -> Next:
     """``job``: what the machine says of the run; no known state if it did not answer. ``by_name``: see `Request`."""
     state = job.get("state")
-    if state == "none":
+    if state == NONE:
         return Next.HALF_KNOWN if by_name else Next.START
-    if state not in (*RUNNING, *ENDED):
+    if state not in (*RUNS, *OVER):
         return Next.UNREAD
     if job.get("digest") != digest:
         return Next.OTHER
-    return Next.FOLLOW if state in RUNNING else Next.FETCH
+    return Next.FOLLOW if state in RUNS else Next.FETCH
 
 
 @dataclass(frozen=True)
@@ -330,12 +327,17 @@ def outcome(job: Row, results: Row, *, keep: float, now: float, ends_at: float |
     ``keep``: seconds that the machine stays after a failure; its lease, which ends at ``ends_at``, may be shorter.
     """
     state = text_of(job.get("state"))
-    if state not in ENDED:
+    if state not in OVER:
         return Outcome(state)
     is_home = results.get("complete") is True
     stays = keep if is_home and state != SUCCEEDED else 0.0
     until = min(now + stays, math.inf if ends_at is None else ends_at) if stays else None
     return Outcome(state, True, is_home, is_home and not stays, until)
+
+
+def is_here(record: Row) -> bool:
+    """Whether the results of the run are home, or whatever was left of it has gone."""
+    return record.get("phase") in (HOME, GONE)
 
 
 def is_kept(record: Row, now: float, keep: float) -> bool:
@@ -404,7 +406,7 @@ def trace_of(record: Row, entry: Entry, ended: t.Container[str]) -> Trace:
 
 def run_of(host: str) -> str:
     """The name of the run that a host belongs to."""
-    return host[len(HOST) :] if host.startswith(HOST) else host
+    return host[len(report.HOST) :] if host.startswith(report.HOST) else host
 
 
 def is_foreign(entry: Entry) -> bool:
@@ -454,7 +456,7 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
             "run_digest": digest,
         },
         "phase": ORDERED,
-        "state": "none",
+        "state": NONE,
         "ordered_at": now,
         "earlier_offers": list(earlier),
         **({name: before.get(name) for name in _SINCE} if before.get("phase") == ORDERED else {}),
@@ -462,7 +464,10 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
     }
 
 
-def started(record: Row, entry: Entry, job: Row = MappingProxyType({})) -> dict[str, t.Any]:
+_NOTHING: Row = MappingProxyType({})
+
+
+def started(record: Row, entry: Entry, job: Row = _NOTHING) -> dict[str, t.Any]:
     """The record once its job may have begun, as it was if that is noted already.
 
     ``entry``: of its host; ``job``: what the machine says, which knows when it has begun for certain.
@@ -474,16 +479,15 @@ def started(record: Row, entry: Entry, job: Row = MappingProxyType({})) -> dict[
         **record,
         **began,
         "phase": STARTED,
-        "state": "running",
+        "state": RUNNING,
         "offer_id": entry.offer_id,
         "price_per_hour": entry.price_per_hour,
     }
 
 
 _OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
-_LINES, _LINE = 5, 400  # of the log that the record keeps; characters of each
+_LINES = 5  # of the log that the record keeps
 _OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
-_NOTHING: Row = MappingProxyType({})
 
 
 def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHING) -> dict[str, t.Any]:
@@ -495,7 +499,7 @@ def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHI
         "state": found.state,
         "complete": found.is_home,
         "kept_until": found.kept_until,
-        "last_lines": [printable(str(line), _LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
+        "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
         "phase": HOME if found.is_home else record.get("phase"),
     }
 

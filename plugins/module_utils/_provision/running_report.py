@@ -11,11 +11,13 @@ from __future__ import annotations
 import typing as t
 
 from .._moments import seconds_of
-from .._wording import LINE, age, amount, lasting, narrow_table, usd, usd_short, wrapped
+from .._wording import LINE, age, amount, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
 from . import lease
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, in_short, joined, sentence
 
 Row = t.Mapping[str, t.Any]
+
+HOST = "run-"  # what the names of runs' hosts begin with
 
 # What people read instead of the variables of the role that a run sets
 SPELLED = {
@@ -44,6 +46,11 @@ WAYS = {
     "end": "Its results are home: its machine ends.",
 }
 AGAIN = "Nothing was bought. -e run_again=true runs it once more."
+
+
+def host_of(name: str) -> str:
+    """The host of a run's machine, in registry, reports and inventories."""
+    return f"{HOST}{name}"
 
 
 def bad_name(name: str) -> str:
@@ -178,7 +185,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
         "a machine that fails before the job begins is ended, and billed besides",
         registry,
     )
-    return [part for line in lines for part in wrapped(line, indent="  ")]
+    return folded_lines(filter(str.strip, lines))
 
 
 def _long(seconds: float) -> str:
@@ -194,7 +201,7 @@ def other_job(name: str, job: Row) -> str:
     return (
         f"The machine of the run {name} has another job: {job.get('command') or 'its command is not known'}"
         f" ({job.get('state')}). The results of that job are not home. Repeat its command, or end the machine:"
-        f" {end_of({'host': f'run-{name}'})}."
+        f" {end_of({'host': host_of(name)})}."
     )
 
 
@@ -257,16 +264,8 @@ def last_word(record: Row, folder: str) -> list[str]:
     """The end of a run whose machine has ended. ``folder``: of its results, as people write it."""
     usd_spent = record.get("cost_usd")
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    return [
-        part
-        for line in (
-            ended(record),
-            f"{record.get('stays') or 'Nothing is billed any more.'} {cost}",
-            *_results(record, folder),
-            *_log(record),
-        )
-        for part in wrapped(line, indent="  ")
-    ]
+    money = f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"
+    return folded_lines(filter(str.strip, (ended(record), money, *_results(record, folder), *_log(record))))
 
 
 def _results(record: Row, folder: str) -> t.Iterator[str]:
@@ -294,7 +293,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
         f"Its machine stays. {_billed_until(until)} The same command fetches the rest.",
         f"To end it without them: {end_of(record)}",
     )
-    return [part for line in filter(None, lines) for part in wrapped(line, indent="  ")]
+    return folded_lines(filter(str.strip, lines))
 
 
 def _left(record: Row) -> t.Sequence[t.Any]:
@@ -316,7 +315,7 @@ def kept(record: Row, folder: str, price: float | None) -> list[str]:
         f"Results: {folder}",
         f"To end it earlier: {end_of(record)}",
     )
-    return [part for line in lines for part in wrapped(line, indent="  ")]
+    return folded_lines(filter(str.strip, lines))
 
 
 def goes_on(record: Row, until: str) -> list[str]:
@@ -326,7 +325,7 @@ def goes_on(record: Row, until: str) -> list[str]:
         _billed_until(until),
         f"To end it now: {end_of(record)}",
     )
-    return [part for line in lines for part in wrapped(line, indent="  ")]
+    return folded_lines(filter(str.strip, lines))
 
 
 def broken(record: Row, why: str, until: str, *, may_be_billed: bool) -> str:

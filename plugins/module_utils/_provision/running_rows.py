@@ -11,6 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from .._machine.job_state import RUNS, SUCCEEDED
 from .._moments import seconds_of
 from .._text import number_of, text_of
 from .._wording import wrapped
@@ -61,7 +62,7 @@ def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     """The last word, and in ``trouble`` that a job did not succeed."""
-    failed = "" if record.get("state") == running.SUCCEEDED else report.ended(record)
+    failed = "" if record.get("state") == SUCCEEDED else report.ended(record)
     return {"lines": [*report.last_word(record, folder), *further], "trouble": failed}
 
 
@@ -228,7 +229,7 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
     if found.is_over:
         lines = report.still_billed(record, folder, entry.ends_at, why)
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
-    if found.state in running.RUNNING and not job.get("lost_sight"):
+    if found.state in RUNS and not job.get("lost_sight"):
         return {"lines": report.goes_on(record, entry.ends_at)}
     return {"trouble": report.unread(str(record.get("name")), str(job.get("msg") or ""), entry.ends_at)}
 
@@ -272,17 +273,13 @@ def late(name: str, record: Row, got: Row, given: Row, now: float, *, skips: boo
     a run's, whose name is a folder's.
     """
     job, ends_at = got.get("run__late_job") or {}, number_of((got.get(SWEEP) or {}).get("ends_at"))
-    seconds = (
-        running.read_fetch_timeout(given)
-        if ends_at is None
-        else min(running.read_fetch_timeout(given), max(1.0, ends_at - now))
-    )
-    is_here = record.get("phase") in (running.HOME, running.GONE)
+    left = math.inf if ends_at is None else max(1.0, ends_at - now)
+    seconds = min(running.read_fetch_timeout(given, []), left)
     return {
         "name": name,
         "paths": list(job.get("results") or ()),
         "seconds": math.ceil(seconds),
-        "fetches": not (is_here or skips) and bool(running.name_of({"run_name": name}, [])),
+        "fetches": not (running.is_here(record) or skips) and bool(running.name_of({"run_name": name}, [])),
     }
 
 
@@ -294,10 +291,9 @@ def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
     job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
     asked = got.get("run__late") or {}
     found = running.outcome(job, results, keep=0, now=0.0, ends_at=None)
-    is_here = record.get("phase") in (running.HOME, running.GONE)
-    if is_here or not (asked.get("fetches") and found.is_over):
+    if running.is_here(record) or not (asked.get("fetches") and found.is_over):
         return []
-    known = {"name": asked.get("name"), "host": f"{running.HOST}{asked.get('name')}", "digest": job.get("digest")}
+    known = {"name": asked.get("name"), "host": report.host_of(str(asked.get("name"))), "digest": job.get("digest")}
     known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that it is no other machine that ends for it
     return [running.over(record or {**known, "phase": running.STARTED}, found, job, results)]
 
