@@ -45,6 +45,7 @@ LOST = "lost"  # of a job whose machine has gone with it; the machine says all o
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _GPU = re.compile(r"(?:([1-9][0-9]{0,2}) *[xX*] *)?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LOOSE = "_raw_params"  # of `parse_kv` in ansible-core
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
 
 
@@ -122,8 +123,17 @@ def with_paths(request: Request, files: str, base: str) -> Request:
 
 def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
     """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
-    names = sorted((OWN - {"provision_max_attempts", "provision_verify"}) & set(extra))
-    return [*filter(None, (report.overruled(names) if names else "", folder)), *([report.LIMITED] if limited else [])]
+    names = set(extra)
+    overruled = sorted((OWN - {"provision_max_attempts", "provision_verify"}) & names)
+    # Ansible keeps words without an equals sign under a name of its own, and takes any word before one for a name.
+    loose = sorted(name for name in names if not name.isidentifier())
+    found = (
+        report.overruled(overruled) if overruled else "",
+        report.loose(loose) if loose or _LOOSE in names else "",
+        folder,
+        report.LIMITED if limited else "",
+    )
+    return list(filter(None, found))
 
 
 def read_request(given: Row, wrong: list[str]) -> Request:

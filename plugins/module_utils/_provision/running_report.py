@@ -26,8 +26,8 @@ SPELLED = {
     "provision_lease": "run_time",
 }
 
-NO_COMMAND = 'run_command must say what to run: -e run_command="python train.py".'
-ONE_SEARCH = 'run_gpu or run_spec (a search, as a mapping) is needed, and only one of them: -e run_gpu="8 x H100".'
+NO_COMMAND = "run_command must say what to run: -e 'run_command=\"python train.py\"'."
+ONE_SEARCH = "run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'."
 NO_BILL = "run_max_bill must be the most that the whole run may cost, in USD: -e run_max_bill=200."
 TOO_SHORT = "run_time must be at least 10m: -e run_time=8h."
 UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
@@ -86,6 +86,15 @@ def bad_environment(names: t.Sequence[str]) -> str:
 def overruled(names: t.Sequence[str]) -> str:
     """Extra variables that beat what a run sets."""
     return f"A run sets {', '.join(names)} itself: leave that out of -e."
+
+
+def loose(names: t.Sequence[str]) -> str:
+    """Extra variables that are no variables: the shell took the quotes of a text with blanks, and Ansible its rest."""
+    words = f" ({', '.join(names)})" if names else ""
+    return (
+        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Quote texts with blanks twice:"
+        " -e 'run_command=\"python train.py\"'."
+    )
 
 
 def unreadable_files(why: str) -> str:

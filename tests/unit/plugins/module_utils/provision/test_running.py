@@ -151,6 +151,19 @@ def test_what_else_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["run_command", "_raw_params"], "Words of -e stand outside quotes, so"),  # run_command=python train.py
+        (["run_command", "--lr"], "outside quotes (--lr), so"),  # run_command=python --lr=0.1
+        (["a-b", "--lr", "_raw_params"], "outside quotes (--lr, a-b), so"),
+    ],
+)
+def test_a_command_that_lost_its_quotes_is_refused(extra: list[str], words: str) -> None:
+    (text,) = running.objections(extra, limited=False, folder="")
+    assert words in text and "-e 'run_command=\"python train.py\"'" in text
+
+
+@pytest.mark.parametrize(
     ("phase", "same", "again", "expected"),
     [
         ("", False, False, First.NEW),
