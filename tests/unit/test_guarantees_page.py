@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of the guarantees' tests names what exists. What it counts, tests/tools/count_guarantees.py compares."""
+"""The table of the guarantees' tests names what exists. It never claims more cases than there are."""
 
 from __future__ import annotations
 
@@ -44,3 +44,9 @@ def test_tests_and_tables_are_counted() -> None:
     }
     assert tool.count(file, names, {str(file): found}) == 26 + 2
     assert tool.count(file, [], {str(file): found}) == 3
+
+
+def test_only_too_many_cases_are_wrong() -> None:
+    page = PAGE.format("`test_bought_once.py`").replace("| 0 |", "| 5 |")
+    assert tool.claims_too_much(page, page.replace("| 5 |", "| 6 |")) == []
+    assert tool.claims_too_much(page, page.replace("| 5 |", "| 4 |")) == ["this"]
