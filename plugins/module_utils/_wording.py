@@ -38,7 +38,12 @@ def lasting(seconds: float) -> str:
             break
     else:
         name = "second"
-    return f"{seconds:g} {name}{'' if seconds == 1 else 's'}"
+    return counted(seconds, name)
+
+
+def counted(number: float, noun: str) -> str:
+    """A number of things, for example ``1 host`` or ``2 hosts``; the plural of the noun has an s."""
+    return f"{number:.15g} {noun}{'' if number == 1 else 's'}"
 
 
 def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:

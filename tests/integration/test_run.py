@@ -112,7 +112,7 @@ def test_a_job_that_succeeds(make_project: MakeProject) -> None:
     assert "  it works\n" in done.output
     first, money, where = re.findall(r'^        "(.*)",?$', done.output, re.MULTILINE)[-3:]
     assert first.startswith("train succeeded after") and money.startswith("Nothing is billed any more. It cost at most")
-    assert where == "Results: runs/train (1 files)"
+    assert where == "Results: runs/train (1 file)"
     assert_narrow(done.output)
     everything = [done.output, *(path.read_text() for path in project.folder.glob("runs/train/*.json"))]
     assert not any("s3cr3t-value" in text for text in everything)

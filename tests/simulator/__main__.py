@@ -16,7 +16,7 @@ import sys
 import threading
 from datetime import datetime, timedelta
 
-from .catalogue import default_offers
+from .catalogue import default_offers, machines_on_this_computer
 from .instances import loopback_socket
 from .like import Unreadable, switches
 from .market import utc_now
@@ -91,7 +91,7 @@ def main() -> int:
         loopback_socket(port).close()
     except OSError:
         port = 0
-    offers = [each for copy in range(stock) for each in default_offers()]
+    offers = [each for copy in range(stock) for each in machines_on_this_computer(default_offers())]
     with contextlib.ExitStack() as running:
         clock = functools.partial(moved, clock_file) if clock_file else None
         simulator = running.enter_context(Simulator(Settings(**options), offers, port=port, clock=clock))

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 from .market import Offer, volume
 
 
@@ -38,3 +41,17 @@ def default_offers() -> list[Offer]:
         {"gpu_type": "H100", "gpu_price_per_hour": 2.95, "storage": [volume(500, 0.08, persistent=True)]},
     ]
     return [Offer(**row) for row in rows]  # type: ignore[arg-type]
+
+
+def machines_on_this_computer(offers: list[Offer]) -> list[Offer]:
+    """The offers with no more processors, memory and disk (GB) than their machines have, which are this computer."""
+    sizes = {
+        "vcpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_in_gb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**9,
+        "boot_disk_in_gb": shutil.disk_usage("/").total // 10**9,
+    }
+    for offer in offers:
+        for name, size in sizes.items():
+            if getattr(offer, name) is not None:
+                setattr(offer, name, min(getattr(offer, name), size))
+    return offers

@@ -20,6 +20,7 @@ from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
 from .._provision.search import unapplied
 from .._text import one_line
+from .._wording import counted
 from . import purchases
 from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Exchanges, Finding, RuleResult, items_in, stands
 
@@ -145,10 +146,6 @@ def findings(exchanges: Exchanges) -> list[Finding]:
     return result
 
 
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _named(words: t.Iterable[str], most: int = 4) -> str:
     words = list(dict.fromkeys(words))
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
@@ -231,7 +228,7 @@ def _busy(exchanges: Exchanges) -> RuleResult | None:
     if not busy:
         return None
     waits = [item.retry_after for item in busy if item.retry_after is not None]
-    evidence = f"{_several(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
+    evidence = f"{counted(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
     return stands(len(waits) == len(busy), evidence)
 
 
@@ -285,7 +282,7 @@ def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
     if not isinstance(data.get("offers"), list):
         return stands(False, f"no list of offers, but {_kind(answer.data)}")
     count = data.get("total_count")
-    return stands(count == len(data["offers"]), f"{_several(len(data['offers']), 'offer')}, total_count {count}")
+    return stands(count == len(data["offers"]), f"{counted(len(data['offers']), 'offer')}, total_count {count}")
 
 
 def _filters(exchanges: Exchanges) -> RuleResult | None:
@@ -318,7 +315,7 @@ def _same_again(exchanges: Exchanges) -> RuleResult | None:
         return None
     ids = {id_of(offer.get("offer_id")) for offer in again}
     same = sum(id_of(offer.get("offer_id")) in ids for offer in first)
-    return stands(same > 0, f"{same} of {_several(len(first), 'offer')} found again")
+    return stands(same > 0, f"{same} of {counted(len(first), 'offer')} found again")
 
 
 def _several_types(exchanges: Exchanges) -> RuleResult | None:
@@ -353,7 +350,7 @@ def _clusters(exchanges: Exchanges) -> RuleResult | None:
     listed = _count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
     asked = _count_of_clusters(exchanges.offers("nodes"))
     if listed:
-        return stands(True, f"{_several(listed, 'cluster')} among the offers")
+        return stands(True, f"{counted(listed, 'cluster')} among the offers")
     if asked:
         return stands(False, "only a search with node_count lists them")
     return None
@@ -377,7 +374,7 @@ def _total_price(exchanges: Exchanges) -> RuleResult | None:
     if not offers:
         return None
     has = sum("total_price_per_hour" in offer for offer in offers)
-    return stands(has == len(offers), f"{has} of {_several(len(offers), 'offer')} have total_price_per_hour")
+    return stands(has == len(offers), f"{has} of {counted(len(offers), 'offer')} have total_price_per_hour")
 
 
 def _offer_life(exchanges: Exchanges) -> RuleResult | None:
@@ -589,7 +586,7 @@ def _list_filter(exchanges: Exchanges) -> RuleResult | None:
     if answer is None or not answer.is_success or not exchanges.resources:
         return None
     others = items_in(answer.data, *RESOURCE_ENVELOPES)
-    return stands(not others, f"{_several(len(others), 'machine')} for an offer that was not bought")
+    return stands(not others, f"{counted(len(others), 'machine')} for an offer that was not bought")
 
 
 def _names(exchanges: Exchanges) -> RuleResult | None:
@@ -601,7 +598,7 @@ def _names(exchanges: Exchanges) -> RuleResult | None:
     if not pairs:
         return None
     kept = sum(_keeps_name(name, wish) for wish, name in pairs)
-    evidence = f"{kept} of {_several(len(pairs), 'machine')} have the name that was asked for"
+    evidence = f"{kept} of {counted(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
 
 
@@ -721,7 +718,7 @@ def _outcome(answer: Exchange) -> str:
     """An answer in a few words."""
     if answer.is_success:
         offers = answer.data.get("offers") if isinstance(answer.data, dict) else None
-        what = _several(len(offers), "offer") if isinstance(offers, list) else _kind(answer.data)
+        what = counted(len(offers), "offer") if isinstance(offers, list) else _kind(answer.data)
         return f"{answer.status}, {what}"
     return f"{answer.status}{': ' + answer.detail if answer.detail else ''}"
 
@@ -739,7 +736,7 @@ def _fields(exchanges: Exchanges) -> RuleResult | None:
                 wrong.append(f"{key} is {text if key in item else 'missing'}")
     if not count:
         return None
-    return stands(not wrong, _named(wrong) if wrong else f"as expected in {_several(count, 'answer')}")
+    return stands(not wrong, _named(wrong) if wrong else f"as expected in {counted(count, 'answer')}")
 
 
 def _more_fields(exchanges: Exchanges) -> RuleResult | None:
@@ -752,7 +749,7 @@ def _more_fields(exchanges: Exchanges) -> RuleResult | None:
         return None
     # A name that is no word of the API's might be one of the account's.
     named = [f"{key} ({_kind(value)})" if _PLAIN.fullmatch(key) else f"a {_kind(value)}" for key, value in more]
-    return stands(not more, _named(named) if more else f"none in {_several(len(described), 'answer')}")
+    return stands(not more, _named(named) if more else f"none in {counted(len(described), 'answer')}")
 
 
 def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._wording import COLUMNS, amount, usd, usd_short
+from .._wording import COLUMNS, amount, counted, usd, usd_short
 from .machines import Machine
 from .messages import NOTHING_SENT, ids_of, some
 
@@ -97,7 +97,7 @@ def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) ->
 
 def too_few(offers: int, hosts: int) -> str:
     """There are fewer offers within a ceiling than hosts that share their search."""
-    return f"{offers} offer{'' if offers == 1 else 's'} for {hosts} hosts."
+    return f"{counted(offers, 'offer')} for {hosts} hosts."
 
 
 def none_left(count: int, ceiling: str, cheapest: float | None, tried: int) -> str:

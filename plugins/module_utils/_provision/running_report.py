@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._moments import seconds_of
-from .._wording import LINE, age, amount, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
+from .._wording import LINE, age, amount, counted, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
 from . import lease
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, in_short, joined, sentence
 
@@ -281,7 +281,7 @@ def _results(record: Row, folder: str) -> t.Iterator[str]:
     if record.get("state") == "lost" and not record.get("complete"):
         yield f"Its results went with the machine; what came home before is in {folder}."
         return
-    yield f"Results: {folder} ({record.get('files') or 0} files)"
+    yield f"Results: {folder} ({counted(record.get('files') or 0, 'file')})"
     if missing := record.get("missing"):
         yield f"Not found on the machine: {', '.join(map(str, missing))}"
 

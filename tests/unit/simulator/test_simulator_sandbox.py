@@ -63,6 +63,8 @@ def test_it_runs_until_it_is_told_to_stop(tmp_path: Path, until: Make, number: s
                 timeout=HANGS,
                 headers={**headers, "Content-Type": "application/yaml"},
             ).json()["offers"]
+            # Its machines pass the test of what was bought.
+            assert {offer["vcpu_count"] for offer in found} == {min(16, len(os.sched_getaffinity(0)))}
             bought = requests.post(
                 url + "/procure_offer",
                 timeout=HANGS,
