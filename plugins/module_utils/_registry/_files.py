@@ -525,15 +525,16 @@ def keep(path: str, text: str | None) -> None:
     if text is not None:
         write_durably(path, text)
         return
+    folder = os.path.dirname(os.path.abspath(path))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-        folder = os.path.dirname(os.path.abspath(path))
         sync_folder(folder)
-        for name in LOCKS:
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(folder, name))
+    # Also without the file: to wait for its lock makes the folder, after another process has removed both.
+    for name in LOCKS:
         with contextlib.suppress(OSError):
-            os.rmdir(folder)
+            os.unlink(os.path.join(folder, name))
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 def write_durably(path: str, text: str) -> None:

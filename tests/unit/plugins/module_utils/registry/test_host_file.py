@@ -480,6 +480,13 @@ def test_the_end_takes_the_file_and_an_empty_folder(path: Path) -> None:
     assert not path.parent.exists()
 
 
+def test_the_end_takes_a_folder_that_waiting_for_its_lock_has_made_again(path: Path) -> None:
+    file = HostFile(str(path))
+    path.parent.mkdir(parents=True)
+    file.end()
+    assert not path.parent.exists()
+
+
 def test_the_end_leaves_the_users_own_files(path: Path) -> None:
     file = HostFile(str(path))
     file.claim(journal())
