@@ -125,7 +125,7 @@ def test_how_programs_end() -> None:
             "ends": Command(("sh", "-c", "echo out; echo err >&2; exit 3"), 10),
             "absent": Command(("no-such-program",), 10),
             "reads": Command(("cat",), 10),
-            "leaves a child": Command(("sh", "-c", "sleep 2 & echo done"), 10),
+            "leaves a child": Command(("sh", "-c", "sleep 90 & echo done"), 10),
         }
     )
     assert (answers["ends"].code, answers["ends"].output, answers["ends"].errors) == (3, "out\n", "err\n")
