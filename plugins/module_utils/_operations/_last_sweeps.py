@@ -22,14 +22,22 @@ class LastSweeps:
 
     def trouble(self, place: Place, *, refused: bool) -> str:
         """What to say of a lease in this place, empty if it was enforced lately, or if that cannot be read."""
-        if place not in self._known:
-            self._known[place] = self._read(place)
-        known = self._known[place]
+        known = self._of(place)
         return "" if known is None else lifetimes.unswept(*known, refused=refused, by_job=is_job())
+
+    def since(self, place: Place) -> float | None:
+        """How many seconds ago the leases in this place were enforced; None if that is not known."""
+        swept, now = self._of(place) or (None, 0.0)
+        return None if swept is None else now - swept
 
     def warnings(self, places: t.Iterable[Place]) -> list[str]:
         """What to say of leases in several places, each sentence once."""
         return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
+
+    def _of(self, place: Place) -> tuple[float | None, float] | None:
+        if place not in self._known:
+            self._known[place] = self._read(place)
+        return self._known[place]
 
     def _read(self, place: Place) -> tuple[float | None, float] | None:
         """When the last sweep was, and what time it is by the clock that noted it; None if that cannot be read."""

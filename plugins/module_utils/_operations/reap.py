@@ -42,7 +42,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
 
     ``batches``: how many of the ``hosts`` take part at once, first those whose lease is over, which ask no machine.
     ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment. ``runs``:
-    the hosts of runs that end within the hour.
+    the hosts of runs that may end before the next sweep.
     """
     if params["limited"]:
         raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
@@ -61,7 +61,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     if not check_mode:
         for item, _limits in (*due, *watched):  # commands may be run on their machines
             registries.pin(item.place, item.host, item.entry)
-    runs = sweep_findings.late_runs(params["unreadable"])
+    runs = sweep_findings.late_runs(params["unreadable"], LastSweeps(registries).since)
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), [*left, *odd])
     trouble = [
         *(

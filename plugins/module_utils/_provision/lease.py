@@ -30,7 +30,7 @@ IDLES = "provision_idles"  # how long it may be idle, as it was given: its first
 # The moment at which a sweep has begun to end the machine; from then on its end cannot be moved any more.
 REAPED_AT = "provision_reaped_at"
 
-SWEEPS = 3600.0  # seconds; a lease whose last sweep is longer ago is told of
+SWEEPS = 4500.0  # seconds between sweeps once an hour, with a quarter for their drift; a longer break is told of
 SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
 LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")

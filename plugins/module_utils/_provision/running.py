@@ -429,12 +429,14 @@ def is_of_run(entry: Entry) -> bool:
     return entry.names_purchase and GROUP in entry.groups and not entry.storage_of
 
 
-def is_late(entry: Entry, end: float | None, passed: float) -> bool:
-    """Whether a sweep brings the results of a host home: its lease ends within the hour, and is not over.
+def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:
+    """Whether a sweep brings the results of a host home: its lease is not over, but may be when the next sweep comes.
 
-    ``passed``: the seconds since its ``end``.
+    ``passed``: the seconds since its ``end``. ``since``: those since the last sweep; None if that is not known. The
+    next one may come as long after this one, and a quarter later.
     """
-    return GROUP in entry.groups and end is not None and -TAIL <= passed < 0
+    window = max(TAIL, lease.SWEEPS if since is None else 1.25 * since)
+    return GROUP in entry.groups and end is not None and -window <= passed < 0
 
 
 # Its record

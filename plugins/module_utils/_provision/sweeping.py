@@ -190,12 +190,14 @@ class SweepFindings:
         """Those that are asked whether they are idle."""
         return [item for item in self.ending if item.may_be_idle]
 
-    def late_runs(self, unreadable: t.Container[str]) -> list[Host]:
-        """The hosts of runs that end within the hour, so that their results come home; but for those without a play.
+    def late_runs(self, unreadable: t.Container[str], since: t.Callable[[Place], float | None]) -> list[Host]:
+        """The hosts of runs that may end before the next sweep, so that their results come home now.
 
-        A play has one host of a name: what ends, or may be idle, comes first, also if it is in another registry.
+        Not those without a play, which has one host of a name: what ends, or may be idle, comes first, also if it is in
+        another registry. ``since``: how many seconds ago a registry was swept last; None if that is not known.
         """
-        late = [item for item in self.known if running.is_late(item.entry, item.life.end, item.life.passed)]
+        lives = ((item, item.life) for item in self.known)
+        late = [item for item, life in lives if running.is_late(item.entry, life.end, life.passed, since(item.place))]
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]
 

@@ -135,7 +135,14 @@ def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
 
 @pytest.mark.parametrize(
     ("swept", "said"),
-    [(None, "no run of it is known"), (NOON - HOUR, ""), (NOON - HOUR - 1, "2027"), (NOON + DAY, "2027"), (NOON, "")],
+    [
+        (None, "no run of it is known"),
+        (NOON - HOUR - 1, ""),
+        (NOON - 4500, ""),
+        (NOON - 4501, "2027"),
+        (NOON + DAY, "2027"),
+        (NOON, ""),
+    ],
 )
 def test_sweeps(swept: float | None, said: str) -> None:
     found = lifetimes.unswept(swept, NOON, refused=False)

@@ -280,23 +280,48 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "end", "passed", "late"),
+    ("groups", "end", "passed", "since", "late"),
     [
-        (["supply_run"], 9000.0, -3600.0, True),
-        (["supply_run"], 9000.0, -1.0, True),
-        (["supply_run"], 9000.0, -3601.0, False),  # its job may still run
-        (["supply_run"], 9000.0, 0.0, False),  # it ends now
-        (["supply_run"], None, 0.0, False),
-        (["gpu"], 9000.0, -60.0, False),
+        (["supply_run"], 9000.0, -3600.0, 900.0, True),
+        (["supply_run"], 9000.0, -1.0, 900.0, True),
+        (["supply_run"], 9000.0, -3601.0, 900.0, False),  # its job may still run, and other sweeps come
+        (["supply_run"], 9000.0, -3601.0, 3601.0, True),  # by which time the next one would come too late
+        (["supply_run"], 9000.0, -4500.0, 3600.0, True),
+        (["supply_run"], 9000.0, -4501.0, 3600.0, False),
+        (["supply_run"], 9000.0, -86_400.0, 86_400.0, True),  # sweeps once a day
+        (["supply_run"], 9000.0, -4500.0, None, True),  # the first sweep
+        (["supply_run"], 9000.0, -4501.0, None, False),
+        (["supply_run"], 9000.0, -3600.0, -60.0, True),  # a clock was set back
+        (["supply_run"], 9000.0, 0.0, 900.0, False),  # it ends now
+        (["supply_run"], None, 0.0, 900.0, False),
+        (["gpu"], 9000.0, -60.0, 900.0, False),
     ],
 )
-def test_when_a_sweep_brings_results_home(groups: list[str], end: float | None, passed: float, late: bool) -> None:
+def test_when_a_sweep_brings_results_home(
+    groups: list[str], end: float | None, passed: float, since: float | None, late: bool
+) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
-    assert running.is_late(entry, end, passed) is late
+    assert running.is_late(entry, end, passed, since) is late
     assert running.is_of_run(entry) is (groups == ["supply_run"])
     assert not running.is_of_run(read_entry({"provision_groups": groups}))
     left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=tuple(groups))
     assert not running.is_of_run(read_entry(left.entry("run-train")))
+
+
+@given(st.floats(60, 7200), st.floats(0, 0.24), st.lists(st.floats(-0.24, 0.24), max_size=30), st.floats(0, 1e5))
+def test_no_lease_ends_between_two_sweeps_that_saw_it_too_early(
+    interval: float, first: float, drifts: list[float], end: float
+) -> None:
+    """Whatever the drift of a schedule is, the last sweep before the end of a lease brings the results home."""
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": ["supply_run"]})
+    sweeps, since = [0.0], interval
+    for drift in (first, *drifts):  # each interval is at most a quarter longer than the one before it
+        since = since * (1 + drift)
+        sweeps.append(sweeps[-1] + since)
+    before = [(at, at - sweeps[number - 1]) for number, at in enumerate(sweeps) if number and at < end]
+    if before and sweeps[-1] >= end:
+        at, since = before[-1]
+        assert running.is_late(entry, end, at - end, since)
 
 
 @dataclass

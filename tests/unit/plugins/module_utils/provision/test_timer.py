@@ -338,8 +338,8 @@ def test_when_the_next_sweep_is(now: float, minutes: int, offset: float, then: f
         ({"last": ""}, "last: none yet", "No sweep has come to its end since"),
         ({"changed_at": NOON}, "last: none yet", "No sweep has come to its end since"),
         ({"last": "", "is_sweeping": True}, "a sweep runs now", ""),
-        ({"changed_at": 0.0, "last": swept(NOON - 3601)}, "succeeded", "although more were due"),
-        ({"changed_at": 0.0, "last": swept(NOON - 3599)}, "succeeded", ""),
+        ({"changed_at": 0.0, "last": swept(NOON - 4501)}, "succeeded", "although more were due"),
+        ({"changed_at": 0.0, "last": swept(NOON - 4499)}, "succeeded", ""),
         ({"is_active": False}, "last: ", "is installed but does not run"),
     ],
 )
