@@ -177,11 +177,13 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
-    found = rows.next_of(run.got["run__info"], run.request, run.job["digest"], run.record, run.entry, run.ledger)
+    job, digest = run.got["run__info"], run.job["digest"]
+    found = rows.next_of(job, run.request, digest, run.record, run.entry, run.ledger, run.now)
+    if found["until"]:  # before the job begins, whose time ends with it
+        run.let_end(found["until"])
     if not found["trouble"]:  # what it follows has begun, too, and is not to be bought again
-        run.note(running.started(run.order(), run.entry, run.got["run__info"]))
-    lasting = rows.lasting(run.request, run.entry)
-    return {**found, "seconds": running.time_left(run.ends_at, run.now, lasting)}
+        run.note(running.started(run.order(), run.entry, job))
+    return found
 
 
 def _over(run: _Run, params: Params, check_mode: bool) -> Result:
@@ -281,7 +283,7 @@ RUN_SWEPT = Operation(swept, {**_spec.API, **steps.RUN_LATE}, BLANK)
 RUN = Operation(asked, {**_spec.API, **steps.RUN}, _NOTHING)
 _WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
 RUN_QUOTED = _step(_quoted, **_WAYS, lease="", offer_id="")
-RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0)
+RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0, until=None)
 RUN_OVER = _step(_over, ends=False)
 RUN_DONE = _step(_done)
 RUN_BROKEN = _step(_broken)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from .._machine.job_state import NONE, OVER, RUNNING, RUNS, SUCCEEDED
+from .._moments import seconds_of
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, number_of, printable, text_of
 from . import lease
 from . import running_report as report
@@ -36,6 +37,7 @@ FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the
 GROUP = "supply_run"  # of the hosts whose machines are for a run; the registry notes it with the purchase
 TAIL = 3600.0  # seconds of a lease that are left for the results
 LEAST = 600.0  # seconds that a job gets at least; less is a slip
+_SLACK = 120.0  # seconds by which a lease may be longer: it is rounded, and its beginning is noted before its end
 
 # How far a run is, in its record. It is noted before what it says begins.
 ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
@@ -393,6 +395,21 @@ def time_left(ends_at: float | None, now: float, lasting: float) -> int:
     """
     end = now + lasting if ends_at is None else ends_at
     return max(60, math.floor(end - TAIL - now))
+
+
+def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
+    """When the lease of its machine must end for the time and the bill that are asked for now; None if it ends by then.
+
+    Another command may have bought the machine, for longer or for more. Raises ValueError if no time is left for a job.
+    """
+    bought, ends, price = seconds_of(entry.journaled_at), seconds_of(entry.ends_at), entry.price_per_hour
+    paid = bought + request.max_bill / price * 3600 if price and bought is not None else math.inf
+    end = min(paid, now + (math.inf if request.seconds is None else request.seconds + TAIL))
+    if end == math.inf or (ends is not None and ends - end < _SLACK):
+        return None
+    if end - now < LEAST + TAIL:
+        raise ValueError(report.spent(request.name, request.max_bill, price, entry.ends_at))
+    return end
 
 
 class Trace(enum.Enum):

@@ -163,16 +163,35 @@ def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> li
 
 
 def next_of(
-    job: Row, request: Request, digest: str, record: Row, entry: Entry, ledger: spending.Ledger
+    job: Row, request: Request, digest: str, record: Row, entry: Entry, ledger: spending.Ledger, now: float
 ) -> dict[str, t.Any]:
-    """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``."""
+    """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``.
+
+    ``until``: when its lease ends from now on; None if that stays as it is.
+    """
     following = running.on_machine(job, digest, by_name=request.by_name)
     trouble = _changed(record, request, digest, entry, ledger)
     if following is Next.START and record.get("phase") == running.STARTED and record.get("began_at"):
         trouble = trouble or report.vanished(record, entry.ends_at)
     trouble = trouble or next_trouble(following, request.name, job, entry.ends_at)
-    starts = following is Next.START and not trouble
-    return {"starts": starts, "copies": starts and bool(request.files), "trouble": trouble}
+    nothing = {"starts": False, "copies": False, "trouble": trouble, "until": None}
+    try:
+        return {**nothing, **(_start(request, entry, now) if following is Next.START and not trouble else {})}
+    except ValueError as error:
+        return {**nothing, "trouble": str(error)}
+
+
+def _start(request: Request, entry: Entry, now: float) -> dict[str, t.Any]:
+    """How many seconds a job may take that starts now, and a line if that is less than was asked for.
+
+    Raises ValueError if the machine leaves no time for it.
+    """
+    until = running.earlier_end(request, entry, now)
+    end = seconds_of(entry.ends_at) if until is None else until
+    seconds = running.time_left(end, now, lasting(request, entry))
+    is_short = until is not None or seconds < (request.seconds or 2 * running.LEAST) - running.LEAST
+    lines = report.may_take(seconds, end) if end is not None and is_short else []
+    return {"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until, "lines": lines}
 
 
 def check_job(job: Row, digest: str, name: str) -> None:

@@ -324,6 +324,36 @@ def test_what_was_followed_for_long_ends_no_machine_of_another_run(world: World,
     assert over["failed"] and OTHER in over["msg"] and not over.get("ends") and world.entry == before
 
 
+def test_a_smaller_bill_holds_for_a_machine_that_was_bought_with_a_larger_one(world: World) -> None:
+    """The first command was killed after the purchase; the second is allowed less."""
+    world.ask(run_time="60h", run_max_bill=200)
+    assert world.quoted(free=True)["provisions"]
+    world.buy(hours=61)
+    world.ask(run_time=None, run_max_bill=4)
+    assert world.quoted(free=False)["provisions"]
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert found["starts"] and 3500 < found["seconds"] <= 3600 and "The job may take" in found["lines"][0]
+    end = datetime.fromisoformat(world.entry["provision_ends_at"].replace("Z", "+00:00"))
+    assert abs(end - datetime.now(timezone.utc) - timedelta(hours=2)) < timedelta(minutes=1)
+    # What runs already keeps its time.
+    running = {"state": "running", "digest": world.record["digest"]}
+    assert not world.step(run.RUN_NEXT, run__info=running)["trouble"]
+
+
+def test_a_bill_that_pays_for_no_job_on_its_machine_starts_none(world: World) -> None:
+    world.ask(run_time="60h", run_max_bill=200)
+    world.quoted(free=True)
+    world.buy(hours=61)
+    before = world.entry
+    world.ask(run_time=None, run_max_bill=1)
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert not found["starts"] and "run_max_bill (USD 1.00) does not pay" in found["trouble"]
+    assert (
+        "It is billed until its lease ends" in found["trouble"] and "decommission_hosts=run-train" in found["trouble"]
+    )
+    assert world.entry == before and world.record["phase"] == "ordered"
+
+
 def test_the_end_of_another_job_is_none_of_this_one(world: World) -> None:
     """A command on another computer has started its own job on the machine, at the same moment."""
     started(world)

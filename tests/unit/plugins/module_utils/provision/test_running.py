@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     running,
     running_report,
@@ -21,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
+NOW = 1_796_000_000.0
 PHASES = ("", running.ORDERED, running.STARTED, running.HOME, running.GONE)
 
 
@@ -322,6 +324,48 @@ def test_no_lease_ends_between_two_sweeps_that_saw_it_too_early(
     if before and sweeps[-1] >= end:
         at, since = before[-1]
         assert running.is_late(entry, end, at - end, since)
+
+
+@pytest.mark.parametrize(
+    ("asked", "entry", "expected"),
+    [
+        # Bought an hour ago, by this command or by one that asked for the same.
+        ({"seconds": 7200.0, "max_bill": 20}, {}, None),
+        ({"max_bill": 6}, {}, None),
+        ({"max_bill": 6}, {"ends_at": NOW + 7250}, None),  # rounded
+        # By one that asked for more.
+        ({"max_bill": 5}, {"ends_at": NOW + 200_000}, NOW + 5400),
+        ({"max_bill": 100, "seconds": 3600.0}, {"ends_at": NOW + 200_000}, NOW + 7200),
+        ({"max_bill": 5, "seconds": 36_000.0}, {"ends_at": NOW + 200_000}, NOW + 5400),
+        ({"max_bill": 5}, {"ends_at": None}, NOW + 5400),  # for ever
+        ({"max_bill": 4}, {"ends_at": NOW + 200_000}, "does not pay for ten minutes more"),
+        ({"max_bill": 0}, {"ends_at": NOW + 200_000}, "does not pay for ten minutes more"),
+        # By one that asked for less: it stays as it is.
+        ({"max_bill": 100, "seconds": 36_000.0}, {}, None),
+        # Without a price or a beginning a bill says nothing.
+        ({"max_bill": 1}, {"price": None, "ends_at": NOW + 200_000}, None),
+        ({"max_bill": 1}, {"bought": None, "ends_at": NOW + 200_000}, None),
+    ],
+)
+def test_a_machine_that_was_bought_for_more_ends_by_what_is_asked_for_now(
+    asked: dict[str, Any], entry: dict[str, Any], expected: Any
+) -> None:
+    known = {"bought": NOW - 3600, "ends_at": NOW + 7200, "price": 2.0, **entry}
+    moments = {name: utc(known[name]) if known[name] else "" for name in ("bought", "ends_at")}
+    owned = read_entry(
+        {
+            "provision_procured_offer_id": "o",
+            "provision_journaled_at": moments["bought"],
+            "provision_ends_at": moments["ends_at"],
+            "provision_price_per_hour": known["price"],
+        }
+    )
+    request = Request(name="train", **asked)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            running.earlier_end(request, owned, NOW)
+    else:
+        assert running.earlier_end(request, owned, NOW) == expected
 
 
 @dataclass

@@ -9,6 +9,7 @@ import contextlib
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, running
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running_rows as rows
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
@@ -96,6 +97,9 @@ def test_what_a_run_has_cost() -> None:
     assert rows.cost(unknown, "run-train", record) is None
 
 
+NOW = 1_796_000_000.0
+
+
 @pytest.mark.parametrize(
     ("job", "following"),
     [
@@ -106,7 +110,7 @@ def test_what_a_run_has_cost() -> None:
     ],
 )
 def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> None:
-    found = rows.next_of(job, Request(name="train", files="code"), "a", {}, read_entry({}), Ledger((), 0.0))
+    found = rows.next_of(job, Request(name="train", files="code"), "a", {}, read_entry({}), Ledger((), 0.0), 0.0)
     starts = following is Next.START
     assert (found["starts"], found["copies"]) == (starts, starts)
     assert bool(found["trouble"]) is (following in (Next.OTHER, Next.UNREAD))
@@ -115,11 +119,30 @@ def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> 
 def test_the_name_alone_starts_nothing() -> None:
     """It follows a job, but says neither its code nor its setup and environment."""
     named = Request(name="train", by_name=True)
-    found = rows.next_of({"state": "none"}, named, "a", {}, read_entry({}), Ledger((), 0.0))
+    found = rows.next_of({"state": "none"}, named, "a", {}, read_entry({}), Ledger((), 0.0), 0.0)
     assert not (found["starts"] or found["copies"]) and found["trouble"].startswith("Repeat the whole command")
-    assert not rows.next_of({"state": "running", "digest": "a"}, named, "a", {}, read_entry({}), Ledger((), 0.0))[
-        "trouble"
-    ]
+    running = {"state": "running", "digest": "a"}
+    assert not rows.next_of(running, named, "a", {}, read_entry({}), Ledger((), 0.0), 0.0)["trouble"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "seconds", "said"),
+    [
+        ({"seconds": 7200.0}, 10_800.0, 7200, ""),
+        ({"seconds": 7200.0}, 10_300.0, 6700, ""),  # its first boot took a while
+        ({"seconds": 7200.0}, 10_100.0, 6500, "The job may take 1 h 48 min, since the lease of its machine ends at"),
+        ({}, 4300.0, 700, ""),
+        ({}, 4100.0, 500, "The job may take 500 seconds"),
+        ({}, 100.0, 60, "The job may take 1 minute"),
+    ],
+)
+def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
+    request = Request(name="train", max_bill=20, **asked)
+    found = rows.next_of({"state": "none"}, request, "a", {}, entry, Ledger((), NOW), NOW)
+    assert found["starts"] and found["seconds"] == seconds
+    assert said in " ".join(map(str.strip, found["lines"])) and bool(said) is bool(found["lines"])
+    assert all(len(line) <= 69 for line in found["lines"])
 
 
 RUNNING = read_entry(
