@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
-from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home
+from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
 from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module import asked
 
 TRIES = 3  # of each request to the machine
@@ -48,8 +48,11 @@ class ActionModule(ActionBase):
         limit_attempts(self._connection)
         host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
         with leaving_nothing(), tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
+            progress = Progress(host, QUIET)
             try:
-                self._bring(folder, Progress(host, QUIET))
+                self._check()
+                with alone(self._dest, lambda: self._wait(progress)):
+                    self._bring(folder, progress)
             except (AnsibleError, ValueError, OSError) as error:
                 return {**_result(self._home), "failed": True, "complete": False, "msg": _failure(error, self._home)}
             return {**_result(self._home), "msg": _report(t.cast(Home, self._home), self._dest)}
@@ -58,10 +61,13 @@ class ActionModule(ActionBase):
     def _dest(self) -> str:
         return os.path.abspath(str(self._options["dest"]))
 
-    def _bring(self, folder: str, progress: Progress) -> None:
+    def _check(self) -> None:
+        """Raises ValueError with a sentence before anything is written or asked."""
         job.check_name(self._options["name"])
         for pattern in self._options["paths"]:
             results.check_pattern(pattern)
+
+    def _bring(self, folder: str, progress: Progress) -> None:
         into: str = self._repeated(self._make_tmp_path)
         place = os.path.join(folder, "part")
         listing = self._fetched(self._ask(into=into), place)
@@ -77,9 +83,17 @@ class ActionModule(ActionBase):
             self._fetched(answer, place)
             home.receive(place, part, answer["unusable"])
             progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
-            if os.getppid() != self._parent:
-                raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for these results any more.")
+            self._check_parent()
         home.finish()
+
+    def _wait(self, progress: Progress) -> None:
+        progress.tell("Another command brings these results home; this one waits.")
+        time.sleep(1)
+        self._check_parent()
+
+    def _check_parent(self) -> None:
+        if os.getppid() != self._parent:
+            raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for these results any more.")
 
     def _ask(self, **step: t.Any) -> dict[str, t.Any]:
         arguments = {**self._options, "step": step}

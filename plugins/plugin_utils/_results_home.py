@@ -10,6 +10,7 @@ grows in the folder ``.partial``. The manifest notes after each part how much of
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import os
@@ -28,6 +29,34 @@ _NO_PATH = "its name leads out of the results"
 
 Entry = dict[str, t.Any]
 Stream = t.Union[t.IO[bytes], gzip.GzipFile]
+
+
+@contextlib.contextmanager
+def alone(dest: str, wait: t.Callable[[], None]) -> t.Iterator[None]:
+    """The folder of the results, made if needed, in which no other command of this computer writes meanwhile.
+
+    ``wait``: is called again and again while another one does. A file that two of them write would have holes.
+    """
+    os.makedirs(dest, exist_ok=True)
+    folder = os.open(dest, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while _is_taken(folder):
+            wait()
+        yield
+    finally:
+        os.close(folder)
+        with contextlib.suppress(OSError):  # unless something has come
+            os.rmdir(dest)
+
+
+def _is_taken(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # some network filesystems lock no folders
+        return False
+    return False
 
 
 class Home:

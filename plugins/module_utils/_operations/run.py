@@ -195,6 +195,8 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if run.got["run__quoted"]["ends"]:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
+    if running.is_here(run.record):  # another command has brought it home meanwhile
+        return _brought_home(run)
     rows.check_job(job, run.job["digest"], run.request.name)
     found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
     if found.kept_until:  # before the record says it, after which nothing asks again
@@ -202,6 +204,12 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if found.is_over:
         run.note(running.over(run.record, found, job, results))
     return rows.over_result(run.record, found, run.job["folder"], job, run.entry, rows.why_not_home(results))
+
+
+def _brought_home(run: _Run) -> Result:
+    """What follows if the results are home before this command has come so far: it changes nothing of the record."""
+    is_gone = run.record.get("phase") == running.GONE
+    return rows.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
 
 
 def _ending(run: _Run) -> Result:

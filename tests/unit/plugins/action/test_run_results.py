@@ -12,7 +12,9 @@ import random
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -160,6 +162,28 @@ def test_no_path_leads_out_of_the_run(site: Site, pattern: str) -> None:
     result = site.fetch(pattern)
     assert result["failed"] and "must be a path or pattern below the run's folder" in result["msg"]
     assert not site.dest.exists() and not site.asked
+
+
+def test_two_commands_bring_the_same_results_home_one_after_the_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would write the same files at the same moment; a slow one would cut what the other has written since."""
+    site.write("out/large", 200_000)
+    inside, most, receive = list[int](), list[int](), _results_home.Home.receive
+
+    def received(*given: Any) -> None:
+        inside.append(0)
+        most.append(len(inside))
+        time.sleep(0.01)
+        receive(*given)
+        inside.pop()
+
+    monkeypatch.setattr(_results_home.Home, "receive", received)
+    monkeypatch.setattr(run_results.ActionModule, "_wait", lambda *_given: time.sleep(0.001))
+    with ThreadPoolExecutor(2) as pool:
+        found = [one.result() for one in [pool.submit(site.fetch, "out", part_size=20_000) for _number in range(2)]]
+    assert [one["complete"] for one in found] == [True, True] and site.is_home()
+    assert max(most) == 1 and sorted(one["changed"] for one in found) == [False, True]
 
 
 def test_twenty_thousand_small_files_come_in_a_few_parts(site: Site) -> None:

@@ -354,6 +354,19 @@ def test_a_bill_that_pays_for_no_job_on_its_machine_starts_none(world: World) ->
     assert world.entry == before and world.record["phase"] == "ordered"
 
 
+@pytest.mark.parametrize("phase", ["home", "gone"])
+def test_what_another_command_has_brought_home_meanwhile_stays_so(world: World, phase: str) -> None:
+    """Two commands of one computer follow the same job; the machine may have gone before this one has asked it."""
+    started(world)
+    home = {**world.record, "phase": phase, "state": "failed", "exit_code": 3, "complete": True, "cost_usd": 0.5}
+    (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(home))
+    unfetched = {"failed": True, "msg": "unreachable"}
+    quoted = {"ends": False, "lost": False}
+    over = world.step(run.RUN_OVER, run__quoted=quoted, run__followed=OVER, run__results=unfetched)
+    assert world.record == home and over["ends"] is (phase == "home")
+    assert phase == "home" or (over["lines"][1].startswith("Nothing is billed") and "exit code 3" in over["trouble"])
+
+
 def test_the_end_of_another_job_is_none_of_this_one(world: World) -> None:
     """A command on another computer has started its own job on the machine, at the same moment."""
     started(world)
