@@ -82,10 +82,10 @@ def read_lease(value: t.Any) -> Lease:
 
 def read_duration(value: t.Any) -> float | None:
     """The seconds of a duration with its unit, None of nothing. Raises ValueError with a reason for a person."""
-    lease = read_lease(value)
-    if lease.moment is not None:
-        raise ValueError(f"must be a duration such as 8h, 90m or 3d, not '{lease.text}'")
-    return lease.seconds
+    text = "" if value is None else str(value).strip()
+    if text and not _DURATION.fullmatch(text):
+        raise ValueError(f"must be a duration such as 8h, 90m or 3d, not '{printable(text, 60)}'")
+    return read_lease(text).seconds
 
 
 def moment_of(value: t.Any) -> float | None:

@@ -45,9 +45,12 @@ ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-_GPU = re.compile(r"(?:([1-9][0-9]{0,2}) *[xX*] *)?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
+_GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
+# Of what a run sets in any case, or takes from the inventory
+_LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOOSE = "_raw_params"  # of `parse_kv` in ansible-core
+_TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
 
 
@@ -126,7 +129,7 @@ def with_paths(request: Request, files: str, base: str) -> Request:
 def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
     """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
     names = set(extra)
-    overruled = sorted((OWN - {"provision_max_attempts", "provision_verify"}) & names)
+    overruled = sorted((OWN - _LEFT_TO_PEOPLE) & names)
     # Ansible keeps words without an equals sign under a name of its own, and takes any word before one for a name.
     loose = sorted(name for name in names if not name.isidentifier())
     found = (
@@ -146,6 +149,8 @@ def read_request(given: Row, wrong: list[str]) -> Request:
     command = text_of(given.get("run_command"))
     if not command:
         wrong.append(report.NO_COMMAND)
+    if odd := [name for name in _TEXTS if isinstance(given.get(name), _NO_TEXT)]:
+        wrong.append(report.no_text(odd))
     return Request(
         name=text_of(given.get("run_name")),
         command=command,
@@ -181,11 +186,14 @@ def _spec(given: Row, wrong: list[str]) -> Row:
     return {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}
 
 
+_NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
+
+
 def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
     """A list of texts, or a text with commas."""
     value = given.get(name)
     parts = value.split(",") if isinstance(value, str) else items_of(value or [])
-    if any(isinstance(part, (t.Mapping, list)) for part in parts):
+    if any(isinstance(part, _NO_TEXT) for part in parts):
         wrong.append(report.no_list(name))
     return tuple(text for part in parts if (text := str(part).strip()))
 
@@ -231,9 +239,10 @@ def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
 
 def _bill(given: Row, wrong: list[str]) -> float:
     """What the whole run may cost (USD)."""
-    bill = read_limit("run_max_bill", given.get("run_max_bill"), wrong, "USD, for the whole run")
-    if bill == UNLIMITED:
-        wrong.append(report.NO_BILL)
+    odd: list[str] = []
+    bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
+    if odd or bill == UNLIMITED:
+        wrong.append(report.bad_bill(printable(text_of(given.get("run_max_bill")), 60)))
     return bill
 
 

@@ -28,7 +28,6 @@ SPELLED = {
 
 NO_COMMAND = "run_command must say what to run: -e 'run_command=\"python train.py\"'."
 ONE_SEARCH = "run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'."
-NO_BILL = "run_max_bill must be the most that the whole run may cost, in USD: -e run_max_bill=200."
 TOO_SHORT = "run_time must be at least 10m: -e run_time=8h."
 UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
 TAKEN_AWAY = "its machine has gone"
@@ -62,6 +61,17 @@ def bad_name(name: str) -> str:
 def bad_gpu(gpu: str) -> str:
     """A text that is not a number and a GPU."""
     return f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{gpu}'."
+
+
+def bad_bill(text: str) -> str:
+    """The largest bill is missing, or is no number."""
+    instead = f", not '{text}'" if text else ""
+    return f"run_max_bill must be the most that the whole run may cost, a number of USD{instead}: -e run_max_bill=200."
+
+
+def no_text(names: t.Sequence[str]) -> str:
+    """Variables that are lists, mappings or true: their text in Python is not what a person meant."""
+    return f"{' and '.join(names)} must be a text, not a list, a mapping or true."
 
 
 def no_list(name: str) -> str:

@@ -25,12 +25,12 @@ class RecordFolder:
         self.path = path
 
     def read(self) -> dict[str, t.Any]:
-        """What is known of the run; empty if that is nothing. Raises RegistryError."""
+        """What is known of the run; empty if that is nothing, or if `fault` says why. Raises RegistryError."""
         file = os.path.join(self.path, RECORD)
         try:
             with open(file, encoding="utf-8") as opened:
                 return dict(json.load(opened))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError) as error:
             raise RegistryError(running_report.unreadable_record(file, _why(error))) from None

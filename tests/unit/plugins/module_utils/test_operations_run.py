@@ -191,6 +191,7 @@ def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: Worl
     (world.folder / "file").touch()
     refused = world.ask(run_results_dir="file", run_command=None)
     assert "file is no folder that you may change" in refused["trouble"] and "run_command" in refused["trouble"]
+    assert "run.json" not in refused["trouble"]
     assert refused["hosts"] == []
     (world.folder / "runs" / "train").mkdir(parents=True)
     (world.folder / "runs" / "train" / "run.json").write_text("{")

@@ -39,6 +39,9 @@ def read(**variables: Any) -> tuple[Request, list[str]]:
     [
         ({}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}, "max_bill": 200.0, "seconds": None}),
         ({"run_gpu": "8xH100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
+        ({"run_gpu": "8 H100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
+        ({"run_gpu": "2\u00d7A100 80GB"}, {"spec": {"compute": {"gpu_type": "A100 80GB", "gpu_count": 2}}}),
+        ({"run_gpu": "4090 Ti"}, {"spec": {"compute": {"gpu_type": "4090 Ti", "gpu_count": 1}}}),
         ({"run_gpu": "RTX 4090"}, {"spec": {"compute": {"gpu_type": "RTX 4090", "gpu_count": 1}}}),
         ({"run_gpu": None, "run_spec": {"compute": {}}}, {"spec": {"compute": {}}}),
         ({"run_time": "8h"}, {"seconds": 28_800.0}),
@@ -68,13 +71,20 @@ def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) 
         ({"run_gpu": "0 x {{ H100 }}"}, '"8 x H100"'),
         ({"run_max_bill": None}, "run_max_bill=200"),
         ({"run_max_bill": "unlimited"}, "run_max_bill=200"),
-        ({"run_max_bill": "3,5"}, "must be a number (USD, for the whole run)"),
+        ({"run_max_bill": "3,5"}, "a number of USD, not '3,5': -e run_max_bill=200"),
+        ({"run_max_bill": "200 USD"}, "not '200 USD'"),
+        ({"run_max_bill": True}, "not 'True'"),
+        ({"run_command": ["python", "train.py"]}, "run_command must be a text"),
+        ({"run_command": True}, "run_command must be a text"),
+        ({"run_setup": {"pip": "install"}, "run_files": ["."]}, "run_setup and run_files must be a text"),
+        ({"run_results_dir": ["a"]}, "run_results_dir must be a text"),
         ({"run_time": "5m"}, "at least 10m"),
-        ({"run_time": "8"}, "run_time must be a duration such as 8h"),
+        ({"run_time": "8"}, "run_time must be a duration such as 8h, 90m or 3d, not '8'"),
         ({"run_keep": "2026-12-01T06:00Z"}, "run_keep must be a duration"),
         ({"run_results": "/etc"}, "not /etc"),
         ({"run_results": ["a/../../b"]}, "not a/../../b"),
         ({"run_results": {"a": 1}}, "run_results must be a list"),
+        ({"run_results": True}, "run_results must be a list"),
         ({"run_env": {"A B": True}}, "unlike 'A B'"),
         ({"run_env": {"A": False}}, "unlike 'A'"),
         ({"run_env": ["A"]}, "run_env must map"),
@@ -149,6 +159,8 @@ def test_what_else_is_wrong() -> None:
     assert running.objections(["run_name", "provision_max_attempts"], limited=False, folder="") == []
     overruled, limited = running.objections(["provision_lease"], limited=True, folder="")
     assert "provision_lease itself" in overruled and "--limit" in limited
+    # It limits what a run buys, and a run sets none of its own.
+    assert not running.objections(["provision_max_price_per_hour", "provision_verify"], limited=False, folder="")
     assert running.objections([], limited=False, folder="No room.") == ["No room."]
 
 
