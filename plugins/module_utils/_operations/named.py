@@ -20,6 +20,7 @@ from .._provision.naming import (
     left_out,
     names_of,
     objection,
+    of_runs,
     playable,
     unmatched_names,
     with_names,
@@ -48,7 +49,8 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     except ValueError as error:
         raise Failure(messages.joined(trouble, str(error)), "invalid") from None
     add = added(left, params["known"], params["registered"], params["group"])
-    warnings = [*params["broken"], *params["troubles"], *params["others"]]
+    runs = of_runs(parts, left, params["registered"], deed)
+    warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]
     return {**BLANK, "hosts": left, "add": add, "trouble": trouble, "warnings": warnings}
 
 

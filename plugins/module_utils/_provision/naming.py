@@ -10,9 +10,12 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import printable
+from . import running
 from .machines import machines_among
 from .messages import some
 from .ownership import Machine, is_named
+
+Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
 
 
 def texts_of(variable: str, value: t.Any) -> list[str]:
@@ -123,12 +126,25 @@ def _in_several_registries(hosts: t.Sequence[str], nothing: str) -> str:
 
 
 def added(
-    hosts: t.Iterable[str], names: t.Collection[str], registered: t.Mapping[str, t.Sequence[str]], group: str
+    hosts: t.Iterable[str], names: t.Collection[str], registered: Registered, group: str
 ) -> list[dict[str, t.Any]]:
     """The hosts that a play must add first, in the groups that a registry notes, else in ``group``."""
     inventory = set(names)
     new = [host for host in hosts if host not in inventory]
     return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
+
+
+def of_runs(
+    parts: t.Iterable[PatternPart], hosts: t.Iterable[str], registered: Registered, deed: NamedAction
+) -> t.Iterator[str]:
+    """A warning of the runs that a group or pattern ends; they end all the same, since a person has asked for it.
+
+    A person who names the host itself knows that.
+    """
+    spelled = {part.text for part in parts}
+    runs = [host for host in hosts if running.GROUP in registered.get(host, ()) and host not in spelled]
+    if runs and deed.happens == "end":
+        yield f"With {some(runs)} a run ends: its job, and results that are not home yet. They are lost."
 
 
 def not_named(hosts: t.Iterable[str], named: t.Container[str]) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import (
+    NAMED_ACTIONS,
     PatternPart,
     added,
     left_out,
     names_of,
     not_named,
     objection,
+    of_runs,
     unmatched_names,
     with_names,
     within,
@@ -148,3 +150,24 @@ def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
         {"name": "empty", "groups": ["gpu"]},
         {"name": "other", "groups": ["gpu"]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "verb", "said"),
+    [
+        ([PatternPart("gpu", ("gpu-1", "run-a", "run-b"))], "decommission", "With run-a, run-b a run ends"),
+        (
+            [PatternPart("run-a*", ("run-a",)), PatternPart("run-b", ("run-b",))],
+            "decommission",
+            "With run-a a run ends",
+        ),
+        ([PatternPart("run-a", ("run-a",)), PatternPart("run-b", ("run-b",))], "decommission", ""),
+        ([PatternPart("gpu-*", ("gpu-1",))], "decommission", ""),
+        ([PatternPart("gpu", ("gpu-1", "run-a"))], "extend", ""),
+    ],
+)
+def test_a_group_ends_runs_with_a_warning(parts: list[PatternPart], verb: str, said: str) -> None:
+    registered = {"gpu-1": ["gpu"], "run-a": ["gpu", "supply_run"], "run-b": ["gpu", "supply_run"]}
+    hosts = [host for item in parts for host in item.hosts]
+    found = list(of_runs(parts, hosts, registered, NAMED_ACTIONS[verb]))
+    assert [text.startswith(said) for text in found] == [True] * bool(said)
