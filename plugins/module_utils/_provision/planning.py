@@ -623,6 +623,14 @@ def _ceiling_of(host: Declaration) -> str:
     return planning_report.ceiling_of(host.max_price_per_hour)
 
 
+def _bill_at(host: Declaration, price: float | None) -> float | None:
+    """USD for the whole life of a machine at this price (USD per hour), where that is what limits the host."""
+    ceiling = host.max_price_per_hour
+    if not (host.is_bound_by_bill and host.max_bill and price and price > ceiling):
+        return None
+    return host.max_bill * price / ceiling
+
+
 def _lasts(host: Declaration) -> str:
     """How long its machine lives, in a word or two; empty if it has no end."""
     if host.lease.moment is not None:
@@ -661,7 +669,8 @@ def _no_offer(case: Case, search_result: SearchResult) -> str:
     if not offers:
         return planning_report.no_match("none")
     cheapest = offers[0]["price_per_hour"]
-    return planning_report.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts))
+    bill = _bill_at(host, cheapest)
+    return planning_report.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts), bill)
 
 
 def _reasons(host: Declaration, search_result: SearchResult, count: int) -> list[str]:

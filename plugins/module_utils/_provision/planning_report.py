@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from .._wording import COLUMNS, amount, counted, usd, usd_short
@@ -100,12 +101,19 @@ def too_few(offers: int, hosts: int) -> str:
     return f"{counted(offers, 'offer')} for {hosts} hosts."
 
 
-def none_left(count: int, ceiling: str, cheapest: float | None, tried: int) -> str:
-    """Offers match, but none is left for this host within its ``ceiling`` (see `ceiling_of`, `bill_of`)."""
+def none_left(count: int, ceiling: str, cheapest: float | None, tried: int, bill: float | None = None) -> str:
+    """Offers match, but none is left for this host within its ``ceiling`` (see `ceiling_of`, `bill_of`).
+
+    ``bill``: USD that the cheapest would cost in all, if that is too much.
+    """
     again = f" after {tried} tried" if tried else ""
+    why = "; hosts of a play never share an offer"
+    if bill is not None:
+        usd_in_all = math.ceil(round(bill * 100, 6)) / 100  # so that this sum is enough
+        why = f", and USD {amount(usd_in_all)} in all: raise provision_max_bill, or shorten provision_lease"
     return (
         f"None of the {count} matching offers is left for this host{again} within its {ceiling}. The cheapest costs"
-        f" {usd(cheapest)}; hosts of a play never share an offer. Nothing was bought."
+        f" {usd(cheapest)}{why}. Nothing was bought."
     )
 
 

@@ -19,9 +19,21 @@ import pytest
 import requests
 
 from limits import HANGS
+from simulator.catalogue import default_offers
 
 Make = Callable[..., Any]
 TESTS = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/run.md"])
+def test_a_person_who_tries_a_run_of_the_pages_can_buy_it_in_the_sandbox(page: str) -> None:
+    text = (TESTS.parent / page).read_text()
+    count, gpu = re.findall(r"-e run_gpu=(?:(\d+)x)?(\w+)", text)[0]
+    (bill,), hours = re.findall(r"-e run_max_bill=(\d+)", text), re.findall(r"-e run_time=(\d+)h", text) or ["0.17"]
+    offers = [offer for offer in default_offers() if gpu.lower() in offer.gpu_type.lower()]
+    on_demand = [offer for offer in offers if offer.contract_type != "spot" and offer.gpu_count == int(count or 1)]
+    least = min(offer.gpu_price_per_hour * offer.gpu_count for offer in on_demand if offer.gpu_price_per_hour)
+    assert least * (float(hours[0]) + 1) <= int(bill)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

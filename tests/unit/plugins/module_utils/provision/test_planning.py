@@ -708,6 +708,7 @@ def test_the_whole_bill_is_a_ceiling(fields: dict[str, Any], action: str) -> Non
     if action == STOP:
         for each in (found, wanted):
             assert "provision_max_bill (USD 7.99 with the lease 8h, so USD 0.99875 per hour)" in each.refusal
+        assert "USD 8.00 in all: raise provision_max_bill, or shorten provision_lease" in found.refusal
 
 
 @pytest.mark.parametrize(
