@@ -272,14 +272,15 @@ def runs(params: Params, check_mode: bool) -> Result:
         reached = [
             rows.machine(*item, registries.at(item[0]).known_hosts(item[1], item[2].offer_id)) for item in machines
         ]
-    known = rows.all_runs(records_in(results_dir(params)), machines, params["got"], ledgers)
+    records, unreadable = records_in(results_dir(params))
+    known = rows.all_runs(records, machines, params["got"], ledgers)
     return {
         **_RUNS,
         "runs": known,
         "hosts": [item["host"] for item in reached],
         "machines": reached,
         "lines": rows.runs_lines(known, time.time()),
-        "trouble": messages.joined(*params["troubles"], *snapshot.warnings()),
+        "trouble": messages.joined(*params["troubles"], *snapshot.warnings(), *unreadable),
     }
 
 

@@ -71,14 +71,21 @@ class RecordFolder:
             raise RegistryError(running_report.unwritable(self.path, _why(error))) from None
 
 
-def records_in(folder: str) -> list[dict[str, t.Any]]:
-    """The records of all runs whose results are in a folder; one that cannot be read is left out."""
-    found = []
+def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:
+    """The records of all runs whose results are in a folder, and a sentence for each that cannot be read."""
+    found, unreadable = [], []
+    for name in _names(folder):
+        try:
+            found.append({"folder": name, **RecordFolder(os.path.join(folder, name)).read()})
+        except RegistryError as error:
+            unreadable.append(str(error))
+    return [record for record in found if "phase" in record], unreadable
+
+
+def _names(folder: str) -> list[str]:
     with contextlib.suppress(OSError):
-        for name in sorted(os.listdir(folder)):
-            with contextlib.suppress(RegistryError):
-                found.append({"folder": name, **RecordFolder(os.path.join(folder, name)).read()})
-    return [record for record in found if "phase" in record]
+        return sorted(os.listdir(folder))
+    return []
 
 
 def _why(error: Exception) -> str:

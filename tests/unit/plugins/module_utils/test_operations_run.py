@@ -198,6 +198,16 @@ def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: Worl
     assert "says what became of this run, and cannot be read" in world.ask()["trouble"]
 
 
+def test_the_list_of_runs_fails_if_it_does_not_have_all(world: World) -> None:
+    started(world)
+    assert [item["name"] for item in world.step(run.RUNS)["runs"]] == ["train"]
+    broken = world.folder / "runs" / "test"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    found = world.step(run.RUNS)
+    assert [item["name"] for item in found["runs"]] == ["train"] and f"{broken}/run.json" in found["trouble"]
+
+
 def test_other_code_is_another_job(world: World) -> None:
     started(world)
     (world.folder / "code" / "train.py").write_text("print(1)\n")
