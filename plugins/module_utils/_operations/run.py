@@ -199,6 +199,8 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
         return _brought_home(run)
     rows.check_job(job, run.job["digest"], run.request.name)
     found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
+    if not found.is_home and rows.has_ended(run.record, run.entry, run.ledger):  # as by a sweep, or by a person
+        return _lost(run)
     if found.kept_until:  # before the record says it, after which nothing asks again
         run.let_end(found.kept_until)
     if found.is_over:
@@ -215,9 +217,15 @@ def _brought_home(run: _Run) -> Result:
 def _ending(run: _Run) -> Result:
     """The machine of a run whose results are home ends, unless it is kept for a while; what has gone is noted."""
     if run.got["run__quoted"]["lost"]:
-        run.note(running.lost(run.record))
+        return _lost(run)
     if running.is_kept(run.record, run.now, run.request.keep):
         return rows.kept_result(run.record, run.job["folder"], run.entry)
+    return {"ends": True}
+
+
+def _lost(run: _Run) -> Result:
+    """The machine has gone with the job, before its results were home; what is left of it in the registry ends."""
+    run.note(running.lost(run.record))
     return {"ends": True}
 
 

@@ -112,6 +112,11 @@ def may_be_billed(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
     return entry.names_purchase or _trace(record, entry, ledger) is running.Trace.FORGOTTEN
 
 
+def has_ended(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
+    """Whether the registry has noted the end of the machine with which the run was begun."""
+    return _trace(record, entry, ledger) is running.Trace.ENDED
+
+
 def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
     """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
     found = _trace(record, entry, ledger)

@@ -378,6 +378,26 @@ def test_what_another_command_has_brought_home_meanwhile_stays_so(world: World, 
     assert phase == "home" or (over["lines"][1].startswith("Nothing is billed") and "exit code 3" in over["trouble"])
 
 
+@pytest.mark.parametrize("followed", [{"state": "running", "lost_sight": True}, {"state": "none"}, OVER])
+def test_a_machine_that_a_sweep_has_ended_meanwhile_is_not_said_to_be_billed(world: World, followed: Json) -> None:
+    started(world)
+    world.end()
+    unfetched = {"failed": True, "msg": "unreachable"}
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed, run__results=unfetched)
+    assert over["ends"] and not over["lines"] and world.record["state"] == "lost"
+    last = world.step(run.RUN_DONE)
+    assert "Nothing is billed any more" in " ".join(last["lines"]) and "its machine has gone" in last["trouble"]
+    assert world.record["phase"] == "gone"
+
+
+def test_a_machine_that_a_sweep_has_ended_after_its_results_came_home_is_no_loss(world: World) -> None:
+    started(world)
+    world.end()
+    results = {"complete": True, "files": 1}
+    assert world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results=results)["ends"]
+    assert (world.record["phase"], world.record["state"]) == ("home", "failed")
+
+
 def test_the_end_of_another_job_is_none_of_this_one(world: World) -> None:
     """A command on another computer has started its own job on the machine, at the same moment."""
     started(world)
