@@ -350,10 +350,19 @@ def outcome(job: Row, results: Row, *, keep: float, now: float, ends_at: float |
     state = text_of(job.get("state"))
     if state not in OVER:
         return Outcome(state)
-    is_home = results.get("complete") is True
+    is_home = results.get("complete") is True and not (state == SUCCEEDED and lacks_results(results))
     stays = keep if is_home and state != SUCCEEDED else 0.0
     until = min(now + stays, math.inf if ends_at is None else ends_at) if stays else None
     return Outcome(state, True, is_home, is_home and not stays, until)
+
+
+def lacks_results(results: Row) -> bool:
+    """Whether the job has not written what was asked for: a file without a wildcard in its name, or anything at all.
+
+    After success that is rather a slip in ``run_results``, and the results go with the machine.
+    """
+    missing = [str(path) for path in items_of(results.get("missing") or [])]
+    return any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
 
 
 def is_here(record: Row) -> bool:

@@ -320,10 +320,14 @@ def _log(record: Row) -> t.Iterator[str]:
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
     left = [str(item.get("path") or item) if isinstance(item, t.Mapping) else str(item) for item in _left(record)]
+    missing = [str(path) for path in record.get("missing") or ()]
     lines = (
         ended(record),
         joined("Its results are NOT complete.", sentence(why) if why else "", f"See {folder}."),
         f"Not home: {', '.join(left[:5])}" if left else "",
+        f"The job did not write {', '.join(missing[:5])}. Another run_results fetches what it wrote."
+        if missing
+        else "",
         f"Its machine stays. {_billed_until(until)} The same command fetches the rest.",
         f"To end it without them: {end_of(record)}",
     )

@@ -314,7 +314,8 @@ def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
     """
     job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
     asked = got.get("run__late") or {}
-    found = running.outcome(job, results, keep=0, now=0.0, ends_at=None)
+    # What the job has not written is no reason to come again: a sweep ends no machine for its results.
+    found = running.outcome(job, {**results, "missing": []}, keep=0, now=0.0, ends_at=None)
     if running.is_here(record) or not (asked.get("fetches") and found.is_over):
         return []
     known = {"name": asked.get("name"), "host": report.host_of(str(asked.get("name"))), "digest": job.get("digest")}

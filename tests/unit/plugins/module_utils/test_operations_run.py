@@ -508,6 +508,12 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
         ({"state": "none"}, {}, "started", "did not report on its job"),
         (OVER, {"failed": True, "msg": "No space left."}, "started", "NOT complete. No space left."),
         (OVER, {"complete": False, "incomplete": [{"path": "out/a"}]}, "started", "Not home: out/a"),
+        (
+            {**OVER, "state": "succeeded"},
+            {"complete": True, "missing": ["ouput"]},
+            "started",
+            "The job did not write ouput. Another run_results fetches",
+        ),
     ],
 )
 def test_a_machine_stays_until_its_results_are_home(

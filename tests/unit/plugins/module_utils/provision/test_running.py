@@ -265,6 +265,26 @@ def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected:
     assert (found.is_over, found.is_home, found.ends, found.kept_until) == expected
 
 
+@pytest.mark.parametrize(
+    ("state", "missing", "files", "ends"),
+    [
+        ("succeeded", [], 0, True),  # it was asked for nothing, or for empty folders
+        ("succeeded", ["ouput"], 3, False),  # a slip of the hand
+        ("succeeded", ["*.csv"], 3, True),  # what may be there or not
+        ("succeeded", ["*.csv", "logs/[0-9].txt"], 0, False),  # nothing at all
+        ("succeeded", ["*.csv", "out"], 3, False),
+        ("failed", ["out"], 0, True),  # as after an error in its first second
+        ("interrupted", ["out"], 0, True),
+    ],
+)
+def test_a_success_without_what_was_asked_for_keeps_its_machine(
+    state: str, missing: list[str], files: int, ends: bool
+) -> None:
+    results = {"complete": True, "missing": missing, "files": files}
+    found = running.outcome({"state": state}, results, keep=0, now=100.0, ends_at=1000.0)
+    assert (found.is_over, found.is_home, found.ends) == (True, ends, ends)
+
+
 @given(
     st.floats(1, 1e5),
     st.floats(0.01, 500),
