@@ -101,7 +101,7 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
 # What the tasks of a run register
 _OF_A_SWEEP = ("reap__sweep", "run__late", "run__late_job", "run__late_results")
-_OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__followed", "run__results")
+_OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__next", "run__followed", "run__results")
 _STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
 
 # The last look at what ends, since an ``until`` began. All happen in one process; ansible-core 2.21 hands on nothing.

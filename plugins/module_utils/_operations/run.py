@@ -238,8 +238,8 @@ def _done(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     """What to know of a run whose command came to no end."""
-    record, billed = {**run.record, "host": run.request.host}, rows.may_be_billed(run.record, run.entry, run.ledger)
-    return {"trouble": running_report.broken(record, params["reason"], run.entry.ends_at, may_be_billed=billed)}
+    refused, record = run.got.get("run__next", {}), {**run.record, "host": run.request.host}
+    return {"trouble": rows.broken(refused, record, params["reason"], run.entry, run.ledger)}
 
 
 def late(params: Params, check_mode: bool) -> Result:

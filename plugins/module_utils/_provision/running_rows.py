@@ -107,9 +107,18 @@ def _trace(record: Row, entry: Entry, ledger: spending.Ledger) -> running.Trace:
     return running.trace_of(record, entry, {bill.offer_id for bill in ledger.bills if not bill.runs})
 
 
-def may_be_billed(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
+def _may_be_billed(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
     """Whether something may be billed for the host: what its entry names, or what the registry has forgotten."""
     return entry.names_purchase or _trace(record, entry, ledger) is running.Trace.FORGOTTEN
+
+
+def broken(refused: Row, record: Row, reason: str, entry: Entry, ledger: spending.Ledger) -> str:
+    """What to know of a run whose command failed, for this ``reason``.
+
+    ``refused``: of the step that found what to do with the machine; its trouble says itself what to do next.
+    """
+    billed = _may_be_billed(record, entry, ledger)
+    return str(refused.get("trouble") or report.broken(record, reason, entry.ends_at, may_be_billed=billed))
 
 
 def has_ended(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:

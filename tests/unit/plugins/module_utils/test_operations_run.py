@@ -363,6 +363,8 @@ def test_a_bill_that_pays_for_no_job_on_its_machine_starts_none(world: World) ->
         "It is billed until its lease ends" in found["trouble"] and "decommission_hosts=run-train" in found["trouble"]
     )
     assert world.entry == before and world.record["phase"] == "ordered"
+    # The last line of the play says the same, since the same command would not go on.
+    assert world.step(run.RUN_BROKEN, reason=found["trouble"], run__next=found)["trouble"] == found["trouble"]
 
 
 @pytest.mark.parametrize("phase", ["home", "gone"])
