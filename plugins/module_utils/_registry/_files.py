@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -540,10 +541,12 @@ def keep(path: str, text: str | None) -> None:
 def write_durably(path: str, text: str) -> None:
     """Replace a file in one step, mode 0600, so that after a crash it is the old or the new one, on disk.
 
-    Raises OSError; the old file is then untouched.
+    Raises OSError; the old file is then untouched, and so is a device, which root would replace by a file.
     """
     path = os.path.realpath(path)  # a link stays one
     folder = os.path.dirname(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.EINVAL, "it is no plain file")
     make_folder(folder)
     # A name that begins with a dot is not read as host variables, should a crash leave it behind.
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)

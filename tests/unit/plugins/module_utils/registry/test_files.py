@@ -227,6 +227,16 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     assert link.is_symlink() and file.read_text() == "b\n"
 
 
+def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """Root may write to /dev, and -e quote_file=/dev/null would take it from every program."""
+    (tmp_path / "link").symlink_to(tmp_path / "device")
+    os.mkfifo(tmp_path / "device")
+    for name in ("device", "link"):
+        with pytest.raises(OSError, match="it is no plain file"):
+            _files.write_durably(str(tmp_path / name), "new")
+    assert stat.S_ISFIFO((tmp_path / "device").stat().st_mode) and not list(tmp_path.glob(".*.tmp"))
+
+
 def test_a_bare_file_name_is_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _files.write_durably("machine.yml", "new")
