@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._moments import seconds_of
+from .._text import one_line
 from .._wording import LINE, age, amount, counted, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
 from . import lease
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, in_short, joined, sentence
@@ -233,7 +234,7 @@ def _long(seconds: float) -> str:
 def other_job(name: str, job: Row) -> str:
     """The machine has another job under this name."""
     return (
-        f"The machine of the run {name} has another job: {job.get('command') or 'its command is not known'}"
+        f"The machine of the run {name} has another job: {_shown(job.get('command')) or 'its command is not known'}"
         f" ({job.get('state')}). The results of that job are not home. Repeat its command, or end the machine:"
         f" {end_of({'host': host_of(name)})}."
     )
@@ -258,7 +259,7 @@ def half_known(name: str, until: str) -> str:
 def unread(name: str, why: str, until: str) -> str:
     """The machine did not report on its job."""
     return (
-        f"The machine of the run {name} did not report on its job: {sentence(why or 'it did not answer')}"
+        f"The machine of the run {name} did not report on its job: {_because(why) or 'it did not answer.'}"
         f" {_billed_until(until)} The same command looks again."
     )
 
@@ -289,7 +290,7 @@ def ended(record: Row) -> str:
     """What became of the job."""
     code, reason = record.get("exit_code"), record.get("reason")
     how = f"exit code {code}" if code is not None else f"signal {record['signal']}" if record.get("signal") else ""
-    beside = "" if record.get("state") == "succeeded" or not reason else _REASONS.get(str(reason), str(reason))
+    beside = "" if record.get("state") == "succeeded" or not reason else _REASONS.get(str(reason), _shown(reason))
     facts = ", ".join(filter(None, (how, beside)))
     return f"{record.get('name')} {record.get('state')}{lasted(record)}{f' ({facts})' if facts else ''}."
 
@@ -319,11 +320,11 @@ def _log(record: Row) -> t.Iterator[str]:
 
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
-    left = [str(item.get("path") or item) if isinstance(item, t.Mapping) else str(item) for item in _left(record)]
+    left = [_shown(item.get("path") or item if isinstance(item, t.Mapping) else item) for item in _left(record)]
     missing = [str(path) for path in record.get("missing") or ()]
     lines = (
         ended(record),
-        joined("Its results are NOT complete.", sentence(why) if why else "", f"See {folder}."),
+        joined("Its results are NOT complete.", _because(why), f"See {folder}."),
         f"Not home: {', '.join(left[:5])}" if left else "",
         f"The job did not write {', '.join(missing[:5])}. Another run_results fetches what it wrote."
         if missing
@@ -334,6 +335,16 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     return folded_lines(filter(str.strip, lines))
 
 
+def _shown(text: object) -> str:
+    """What a machine says, on one line, without what would change a terminal."""
+    return one_line(str(text or ""))
+
+
+def _because(why: str) -> str:
+    """The sentence of a machine that says why; empty for none."""
+    return sentence(_shown(why)) if why else ""
+
+
 def _left(record: Row) -> t.Sequence[t.Any]:
     left = record.get("incomplete")
     return left if isinstance(left, (list, tuple)) else ()
@@ -341,7 +352,7 @@ def _left(record: Row) -> t.Sequence[t.Any]:
 
 def swept_in_part(name: str, folder: str, why: str) -> list[str]:
     """What a sweep could not bring home before a lease ends."""
-    text = f"The results of {name} are NOT complete: {sentence(why or 'see run.json')} What is home: {folder}"
+    text = f"The results of {name} are NOT complete: {_because(why) or 'see run.json.'} What is home: {folder}"
     return wrapped(text, indent="  ")
 
 

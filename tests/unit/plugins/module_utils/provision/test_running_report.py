@@ -39,6 +39,20 @@ def test_what_became_of_a_job(changes: dict[str, Any], sentence: str) -> None:
     assert report.ended({**RECORD, **changes}) == sentence
 
 
+def test_a_job_moves_no_cursor_of_the_terminal() -> None:
+    """Names of files, commands and reasons come from the machine, where the job may have made them up."""
+    odd = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
+    record = {**RECORD, "incomplete": [{"path": odd}, odd], "reason": odd}
+    texts = [
+        *report.still_billed(record, "runs/train", "", odd),
+        *report.swept_in_part("train", "runs/train", odd),
+        report.other_job("train", {"command": odd, "state": "running"}),
+        report.unread("train", odd, ""),
+    ]
+    assert not any(character in text for text in texts for character in "\x1b\x07\x9b\n")
+    assert all("\n" not in text and len(text) <= LINE for text in report.still_billed(record, "runs", "", odd)[:-1])
+
+
 def test_the_last_word() -> None:
     assert report.last_word(RECORD, "runs/train") == [
         "train failed after 2 h 5 min (exit code 3).",
