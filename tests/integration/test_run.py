@@ -142,8 +142,16 @@ def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
     write_code(project)
     killed(project, lambda: bool(project.simulator.purchases), run_command=WAITS)
     assert record(project)["phase"] == "ordered"
-    killed(project, lambda: record(project)["phase"] == "started" and bool(begun(project)), run_command=WAITS)
+    # The second command allows less than the first, whose machine it has.
+    killed(
+        project,
+        lambda: record(project)["phase"] == "started" and bool(begun(project)),
+        run_command=WAITS,
+        run_time="1h",
+    )
     assert record(project)["phase"] == "started"
+    ends = datetime.fromisoformat((project.registry("run-train") or {})["provision_ends_at"].replace("Z", "+00:00"))
+    assert ends - datetime.now(timezone.utc) < timedelta(hours=2)
     other = run(project)
     assert "The run train is not over, and it is another job" in other.failure("localhost")
     left = run(project, run_command=WAITS, run_follow=False)
