@@ -10,10 +10,10 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import printable
-from . import running
 from .machines import machines_among
 from .messages import some
 from .ownership import Machine, is_named
+from .running_report import GROUP
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
 
@@ -142,7 +142,7 @@ def of_runs(
     A person who names the host itself knows that.
     """
     spelled = {part.text for part in parts}
-    runs = [host for host in hosts if running.GROUP in registered.get(host, ()) and host not in spelled]
+    runs = [host for host in hosts if GROUP in registered.get(host, ()) and host not in spelled]
     if runs and deed.happens == "end":
         yield f"With {some(runs)} a run ends: its job, and results that are not home yet. They are lost."
 

@@ -31,7 +31,7 @@ _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false
 _ASKED = ("provision_hosts", "order_names")
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 # All that the playbooks of an order read, be it to refuse it.
-_ORDERED = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
+OF_ORDERS = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
 _SHOWN = 3  # groups in a sentence
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
@@ -133,7 +133,7 @@ def unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
 
 def _is_unheard(name: str, value: t.Any, host: str) -> bool:
     """Whether an extra variable asks for something that a play of the user's own does not read."""
-    if value in _NOTHING or name not in _ORDERED:
+    if value in _NOTHING or name not in OF_ORDERS:
         return False
     if name in _ASKED:
         return host not in (value if isinstance(value, list) else [part.strip() for part in separated(value)])

@@ -27,14 +27,15 @@ from . import running_report as report
 from .declaration import read_limit
 from .entry import Entry
 from .names import PLAYBOOKS
+from .order import OF_ORDERS
 from .probing import OWN
+from .running_report import GROUP
 from .sums import UNLIMITED
 
 Row = t.Mapping[str, t.Any]
 
 VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
 FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
-GROUP = "supply_run"  # of the hosts whose machines are for a run; the registry notes it with the purchase
 TAIL = 3600.0  # seconds of a lease that are left for the results
 LEAST = 600.0  # seconds that a job gets at least; less is a slip
 _SLACK = 120.0  # seconds by which a lease may be longer: it is rounded, and its beginning is noted before its end
@@ -132,8 +133,10 @@ def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[st
     overruled = sorted((OWN - _LEFT_TO_PEOPLE) & names)
     # Ansible keeps words without an equals sign under a name of its own, and takes any word before one for a name.
     loose = sorted(name for name in names if not name.isidentifier())
+    unread = sorted(OF_ORDERS & names)
     found = (
         report.overruled(overruled) if overruled else "",
+        report.unread_order(unread) if unread else "",
         report.loose(loose) if loose or _LOOSE in names else "",
         folder,
         report.LIMITED if limited else "",

@@ -19,6 +19,7 @@ from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, in_short, joined, se
 Row = t.Mapping[str, t.Any]
 
 HOST = "run-"  # what the names of runs' hosts begin with
+GROUP = "supply_run"  # of these hosts; the registry notes it with the purchase
 
 # What people read instead of the variables of the role that a run sets
 SPELLED = {
@@ -97,6 +98,14 @@ def bad_environment(names: t.Sequence[str]) -> str:
 def overruled(names: t.Sequence[str]) -> str:
     """Extra variables that beat what a run sets."""
     return f"A run sets {', '.join(names)} itself: leave that out of -e."
+
+
+def unread_order(names: t.Sequence[str]) -> str:
+    """Variables of an order, or a plan, which other playbooks read."""
+    return (
+        f"A run does not read {', '.join(names)}: say what to buy by run_gpu or run_spec, and what it may cost by"
+        " run_max_bill or provision_max_price_per_hour."
+    )
 
 
 def loose(names: t.Sequence[str]) -> str:

@@ -159,6 +159,9 @@ def test_what_else_is_wrong() -> None:
     assert running.objections(["run_name", "provision_max_attempts"], limited=False, folder="") == []
     overruled, limited = running.objections(["provision_lease"], limited=True, folder="")
     assert "provision_lease itself" in overruled and "--limit" in limited
+    given = ["order_max_price_per_hour", "plan", "provision_hosts", "run_gpu"]
+    (unread,) = running.objections(given, limited=False, folder="")
+    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: say" in unread
     # It limits what a run buys, and a run sets none of its own.
     assert not running.objections(["provision_max_price_per_hour", "provision_verify"], limited=False, folder="")
     assert running.objections([], limited=False, folder="No room.") == ["No room."]
