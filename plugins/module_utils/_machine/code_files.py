@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from .ignored import Rule, is_ignored, rules_of
 
 # The registry, which changes with each purchase, and no machine needs.
-ALWAYS_IGNORED = (".git", "compute_index_supply.yml", ".compute_index_supply.*")
+_REGISTRY = ("compute_index_supply.yml", ".compute_index_supply.*", ".ssh_config", ".known_hosts")
+ALWAYS_IGNORED = (".git", *_REGISTRY)
 _ENCODING: t.Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # any name survives
 TarError = tarfile.TarError
 WORK = "work"  # the link to the folder of the code
@@ -110,9 +111,20 @@ def _below(folder: str, base: str, rules: tuple[Rule, ...], last: tuple[Rule, ..
             continue
         if is_folder:
             content = list(_below(place, f"{path}/", rules, last))
-            yield from content or [_Item(path, place, status)]
+            yield from content or ([] if _is_of_registry(place) else [_Item(path, place, status)])
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             yield _Item(path, place, status)
+
+
+def _is_of_registry(folder: str) -> bool:
+    """Whether a folder has nothing but the registry in it, so that a purchase makes it, and an end removes it."""
+    rules = rules_of(_REGISTRY)
+    with os.scandir(folder) as found:
+        items = list(found)
+    return bool(items) and all(
+        is_ignored(item.name, False, rules) or (item.is_dir(follow_symlinks=False) and _is_of_registry(item.path))
+        for item in items
+    )
 
 
 def _lines_of(place: str) -> list[str]:

@@ -47,7 +47,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     given = running.completed(params["given"], record)
     request = running.read_request(given, wrong)
     files = os.path.join(params["here"], os.path.expanduser(request.files))
-    request = running.with_paths(request, files, base)
+    request = running.with_paths(request, files, base, wrong)
     code = _code(request, wrong)
     wrong += running.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:

@@ -50,6 +50,7 @@ _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Z
 # Of what a run sets in any case, or takes from the inventory
 _LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
 _LOOSE = "_raw_params"  # of `parse_kv` in ansible-core
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
@@ -114,16 +115,19 @@ def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def with_paths(request: Request, files: str, base: str) -> Request:
+def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
     """The request with the absolute path of its code, and without results in it: they would make another job of it.
 
-    ``files``: the folder of the code, if the request names one; ``base``: that of the results of all runs.
+    ``files``: the folder of the code, if the request names one; ``base``: that of the results of all runs. If both are
+    one folder, that is added to ``wrong``.
     """
     if not request.files:
         return request
-    inside = os.path.relpath(base, os.path.normpath(files))
+    inside, own = (os.path.relpath(path, os.path.normpath(files)) for path in (base, os.path.join(base, request.name)))
+    if os.curdir in (inside, own):
+        wrong.append(report.MIXED)
     is_outside = inside == ".." or inside.startswith("../")
-    exclude = () if is_outside else (f"/{inside}/",)
+    exclude = () if is_outside else (f"/{_SPECIAL.sub(_ESCAPED, inside)}/",)
     return replace(request, files=os.path.normpath(files), exclude=(*request.exclude, *exclude))
 
 

@@ -32,6 +32,7 @@ NO_COMMAND = "run_command must say what to run: -e 'run_command=\"python train.p
 ONE_SEARCH = "run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'."
 TOO_SHORT = "run_time must be at least 10m: -e run_time=8h."
 UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
+MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 TAKEN_AWAY = "its machine has gone"
 LIMITED = "A run adds a host of its own, which --limit would exclude: leave out the limit."
 NO_REGISTRY = (

@@ -102,6 +102,21 @@ def test_git_and_the_registry_stay_at_home(tmp_path: Path) -> None:
     assert code_files.scan(str(folder), []) == before
 
 
+def test_a_purchase_beside_the_code_makes_no_other_code_of_it(tmp_path: Path) -> None:
+    """The code is in the folder of the inventory, as it is without one: a purchase makes folders and files there."""
+    folder = tree(tmp_path / "code", ["a.py"])
+    before = code_files.scan(str(folder))
+    tree(folder / "host_vars", [".ssh_config", ".compute_index_supply.ledger", "run-train/.known_hosts"])
+    tree(folder / "host_vars" / "run-train", ["compute_index_supply.yml"])
+    assert code_files.scan(str(folder)) == before and packed(folder) == {"a.py"}
+    # What a person has there is code.
+    (folder / "empty").mkdir()
+    with_empty = code_files.scan(str(folder))
+    assert with_empty != before
+    tree(folder / "host_vars", ["all.yml"])
+    assert packed(folder) == {"a.py", "host_vars/all.yml"} and code_files.scan(str(folder)) != with_empty
+
+
 def test_rules_have_no_files() -> None:
     rules = ignored.rules_of(["*.log", "!keep.log", "tmp/"])
     table = {("a.log", False): True, ("x/a.log", False): True, ("keep.log", False): False, ("tmp", False): False}

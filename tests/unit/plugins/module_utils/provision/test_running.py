@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.ignored import is_ignored, rules_of
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     running,
@@ -147,12 +149,22 @@ def test_the_name_alone_follows_what_was_begun() -> None:
         ("/p", "/p/a/runs", ("/p", ("*.pt", "/a/runs/"))),
         ("/p/code", "/p", ("/p/code", ("*.pt",))),
         ("/p", "/p/..runs", ("/p", ("*.pt", "/..runs/"))),
+        ("/p", "/p/runs [old]*", ("/p", ("*.pt", r"/runs \[old]\*/"))),
     ],
 )
 def test_results_are_no_code(files: str, base: str, expected: tuple[Any, ...]) -> None:
-    request = running.with_paths(Request(files=".", exclude=("*.pt",)), files, base)
+    wrong: list[str] = []
+    request = running.with_paths(Request(files=".", exclude=("*.pt",)), files, base, wrong)
     assert (request.files, request.exclude) == expected
-    assert running.with_paths(Request(), files, base) == Request()
+    assert running.with_paths(Request(), files, base, wrong) == Request() and not wrong
+    assert is_ignored(os.path.relpath(base, files), True, rules_of(request.exclude)) is (len(request.exclude) > 1)
+
+
+@pytest.mark.parametrize(("files", "base"), [("/p/", "/p"), ("/p/train", "/p"), ("/p/x/../train", "/p/.")])
+def test_results_in_the_folder_of_the_code_are_refused(files: str, base: str) -> None:
+    wrong: list[str] = []
+    running.with_paths(Request(name="train", files="."), files, base, wrong)
+    assert wrong == [running_report.MIXED]
 
 
 def test_what_else_is_wrong() -> None:
