@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -136,7 +137,7 @@ def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
-    """The seconds of the lease: of the purchase, else the shortest. Raises ValueError: why nothing may be bought.
+    """The seconds of the lease: of the purchase, or what the machine has. Raises ValueError: why nothing may be bought.
 
     ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
@@ -145,7 +146,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     if way is Way.REFUSED:
         raise ValueError(found.refusal)
     if way is not Way.BUY:
-        return running.LEAST + running.TAIL
+        return lasting(request, entry)
     if not has_registry:
         raise ValueError(report.NO_REGISTRY)
     if unswept and not request.unswept:
@@ -234,8 +235,11 @@ def next_trouble(following: Next, name: str, job: Row, ends_at: str) -> str:
 
 
 def lasting(request: Request, entry: Entry) -> float:
-    """The seconds of a lease of which the registry does not know the end."""
-    return lease.read_lease(entry.leased).seconds or (request.seconds or running.LEAST) + running.TAIL
+    """The seconds of the lease that a machine was bought for; those that are asked for if the registry has none."""
+    with contextlib.suppress(ValueError):
+        if seconds := lease.read_lease(entry.leased).seconds:
+            return seconds
+    return (request.seconds or running.LEAST) + running.TAIL
 
 
 def ends_earlier(until: float) -> dict[str, t.Any]:

@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Next, Request, Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.running_report import GROUP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 
 BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
@@ -43,6 +44,17 @@ def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry:
     if way is Way.BUY and unswept:  # which a person may accept
         accepted = Request(name="train", max_bill=20, unswept=True)
         assert rows.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
+
+
+@pytest.mark.parametrize(
+    ("leased", "seconds"), [("3h", 10_800.0), ("", 7200.0), ("2026-12-01T06:00:00Z", 7200.0), ("long", 7200.0)]
+)
+def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leased: str, seconds: float) -> None:
+    """Else a person who repeats a command reads that the machine is another one than was asked for."""
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_leased": leased, "provision_groups": [GROUP]})
+    request = Request(name="train", max_bill=20, seconds=3600.0)
+    for way in (Way.LOOK, Way.END, Way.LOST):
+        assert rows.lease_for(way, request, OFFER, entry, "", has_registry=True) == seconds
 
 
 @pytest.mark.parametrize(
