@@ -144,7 +144,7 @@ def of_runs(
     spelled = {part.text for part in parts}
     runs = [host for host in hosts if GROUP in registered.get(host, ()) and host not in spelled]
     if runs and deed.happens == "end":
-        yield f"With {some(runs)} a run ends: its job, and results that are not home yet. They are lost."
+        yield f"Machines of runs end ({some(runs)}): their jobs, and results that are not home yet, are lost."
 
 
 def not_named(hosts: t.Iterable[str], named: t.Container[str]) -> str:

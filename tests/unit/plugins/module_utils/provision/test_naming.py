@@ -155,11 +155,11 @@ def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
 @pytest.mark.parametrize(
     ("parts", "verb", "said"),
     [
-        ([PatternPart("gpu", ("gpu-1", "run-a", "run-b"))], "decommission", "With run-a, run-b a run ends"),
+        ([PatternPart("gpu", ("gpu-1", "run-a", "run-b"))], "decommission", "Machines of runs end (run-a, run-b)"),
         (
             [PatternPart("run-a*", ("run-a",)), PatternPart("run-b", ("run-b",))],
             "decommission",
-            "With run-a a run ends",
+            "Machines of runs end (run-a)",
         ),
         ([PatternPart("run-a", ("run-a",)), PatternPart("run-b", ("run-b",))], "decommission", ""),
         ([PatternPart("gpu-*", ("gpu-1",))], "decommission", ""),
