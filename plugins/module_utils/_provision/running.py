@@ -559,8 +559,9 @@ def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHI
 
 
 def lost(record: Row) -> dict[str, t.Any]:
-    """The record of a job whose machine has gone with it."""
-    return {**record, "state": LOST, "reason": report.TAKEN_AWAY, "complete": record.get("complete") is True}
+    """The record of a run whose machine has gone before its results were home. If the job was over, it is not lost."""
+    state = {} if record.get("state") in OVER else {"state": LOST, "reason": report.TAKEN_AWAY}
+    return {**record, **state, "complete": record.get("complete") is True}
 
 
 def gone(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:

@@ -313,9 +313,14 @@ def last_word(record: Row, folder: str) -> list[str]:
     return folded_lines(filter(str.strip, (ended(record), money, *_results(record, folder), *_log(record))))
 
 
+def incomplete(record: Row) -> str:
+    """That results have gone with the machine of a run that is over; empty if they are home."""
+    return "" if record.get("complete") else "Its results went with the machine."
+
+
 def _results(record: Row, folder: str) -> t.Iterator[str]:
-    if record.get("state") == "lost" and not record.get("complete"):
-        yield f"Its results went with the machine; what came home before is in {folder}."
+    if not record.get("complete"):
+        yield f"{incomplete(record)} What came home before is in {folder}."
         return
     yield f"Results: {folder} ({counted(record.get('files') or 0, 'file')})"
     if missing := record.get("missing"):

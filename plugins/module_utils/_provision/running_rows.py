@@ -62,8 +62,9 @@ def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
 
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
-    """The last word, and in ``trouble`` that a job did not succeed."""
-    failed = "" if record.get("state") == SUCCEEDED else report.ended(record)
+    """The last word, and in ``trouble`` that a job did not succeed, or has lost results."""
+    is_good = record.get("state") == SUCCEEDED and record.get("complete") is True
+    failed = "" if is_good else joined(report.ended(record), report.incomplete(record))
     return {"lines": [*report.last_word(record, folder), *further], "trouble": failed}
 
 

@@ -232,6 +232,21 @@ def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
     assert "train lost (its machine has gone)" in last["trouble"] and "went with the machine" in last["lines"][2]
 
 
+def test_a_job_that_was_over_is_not_lost_with_its_machine_but_its_results_are(world: World) -> None:
+    started(world)
+    done = {**OVER, "state": "succeeded", "exit_code": 0}
+    results = {"complete": True, "missing": ["ouput"], "files": 0}
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=done, run__results=results)
+    assert not over["ends"] and "ouput" in over["trouble"]
+    world.end()  # by its lease
+    world.ask()
+    found = world.quoted(free=True)
+    assert found["lost"] and world.step(run.RUN_OVER, run__quoted=found)["ends"]
+    last = world.step(run.RUN_DONE)
+    assert last["lines"][0] == "train succeeded after 1 h (exit code 0)." and "went with the machine" in last["trouble"]
+    assert last["trouble"] == world.ask()["trouble"]  # as red as before
+
+
 def test_a_machine_that_the_registry_has_forgotten_may_be_billed(world: World) -> None:
     started(world)
     world.ask()

@@ -13,7 +13,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._wording impo
 
 RECORD: dict[str, Any] = {
     **{"name": "train", "host": "run-train", "command": "python train.py", "state": "failed", "exit_code": 3},
-    **{"began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T08:05:00Z", "cost_usd": 33.4, "files": 12},
+    **{
+        "began_at": "2026-12-01T06:00:00Z",
+        "ended_at": "2026-12-01T08:05:00Z",
+        "cost_usd": 33.4,
+        "files": 12,
+        "complete": True,
+    },
     **{"last_lines": ["loss 0.1", "Traceback"], "missing": ["*.csv"], "kept_until": 1_796_000_000.0},
 }
 
