@@ -28,7 +28,7 @@ from .._registry import _postgresql
 from .._registry._folder import registry_dir
 from .._registry._pins import pin
 from .._registry._postgresql import Database
-from .._registry._protocol import Registry, RegistryError, run_of
+from .._registry._protocol import Registry, RegistryError, Variables, run_of
 from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
@@ -155,6 +155,10 @@ class Registries:
     def note_ended(self, bills: t.Sequence[Bill]) -> int:
         """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
         return self.database(keep=True).note_ended(self.account, bills)
+
+    def note_evidence(self, evidence: t.Collection[Variables]) -> int:
+        """Note in the shared registry what folders keep against machines; how much was news. Raises RegistryError."""
+        return self.database(keep=True).note_evidence(evidence)
 
     def keep_storage(self, project: str, host: str, storage: Storage) -> None:
         """Note in the shared registry what a host's file keeps of earlier machines. Raises RegistryError."""

@@ -59,6 +59,7 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
         bring_ssh_up_to_date(registries, folders)
     for folder in folders:
         yield from _tried(_ended, trouble, folder, registries, check_mode)
+        yield from [] if check_mode else _tried(_accused, trouble, folder, registries, trouble)
 
 
 def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> list[str]:
@@ -126,6 +127,14 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     count = registries.note_ended(new) if new and not check_mode else len(new)
     lost = sum(item.runs for item in new)
     return moving.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
+
+
+def _accused(folder: Place, registries: Registries, trouble: list[str]) -> str:
+    """The same of what the folder has against machines whose purchases the registry has now; its files stay."""
+    kept, unread = registries.at(folder).evidence(0.0)
+    trouble += unread
+    evidence = moving.evidence_to_note(kept)
+    return moving.evidence_moved(folder.text, registries.note_evidence(evidence) if evidence else 0)
 
 
 SPEC: _spec.Spec = {**_spec.API, **steps.REGISTRY}

@@ -24,6 +24,7 @@ from decimal import Decimal
 
 from .._moments import seconds_of, utc
 from .._provision import claims, counted
+from .._provision.acceptance import EVIDENCE
 from .._provision.counted import Count
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
@@ -334,7 +335,20 @@ class Database(Connected):
 
         return t.cast(int, self._run(step, self._patience))
 
+    def note_evidence(self, evidence: t.Iterable[t.Mapping[str, t.Any]]) -> int:
+        """Note what another registry has kept against machines (`acceptance.noted`); of how many that was news."""
+
+        def step(connection: Connection) -> int:
+            with self._transaction(connection):
+                return sum(self._note_evidence(connection, bundle) for bundle in evidence)
+
+        return t.cast(int, self._run(step, self._patience))
+
     # Parts of the steps
+
+    def _note_evidence(self, connection: Connection, bundle: t.Mapping[str, t.Any]) -> int:
+        values = {**self._values(note={EVIDENCE: bundle}), "host": bundle["host"], "offer": bundle["offer_id"]}
+        return self._execute(connection, sql.NOTE_EVIDENCE, values).rowcount
 
     def _note_ended(self, connection: Connection, account: str, bill: Bill) -> bool:
         note = {"provision_groups": list(bill.groups)}
