@@ -32,13 +32,9 @@ def duration(text: str) -> float:
 
 def lasting(seconds: float) -> str:
     """A duration in a sentence, in the largest unit that it is a whole number of."""
-    for unit, word in ((3600, "hour"), (60, "minute")):
-        if seconds and seconds % unit == 0:
-            seconds, name = seconds / unit, word
-            break
-    else:
-        name = "second"
-    return counted(seconds, name)
+    units = ((3600, "hour"), (60, "minute"))
+    unit, name = next((item for item in units if seconds and seconds % item[0] == 0), (1, "second"))
+    return counted(seconds / unit, name)
 
 
 def counted(number: float, noun: str) -> str:
@@ -60,9 +56,8 @@ def _is_within(edits: int, one: str, other: str) -> bool:
     """Whether so many edits make one word of the other."""
     if abs(len(one) - len(other)) > edits:
         return False
-    same = 0
-    while same < min(len(one), len(other)) and one[same] == other[same]:
-        same += 1
+    differ = (place for place, (letter, its) in enumerate(zip(one, other)) if letter != its)
+    same = next(differ, min(len(one), len(other)))
     one, other = one[same:], other[same:]
     if not one or not other or not edits:
         return max(len(one), len(other)) <= edits
@@ -74,10 +69,9 @@ def _is_within(edits: int, one: str, other: str) -> bool:
 
 def age(seconds: float) -> str:
     """A duration where there is little room: ``45m``, ``30h``, ``12d``."""
-    for unit, least in (("d", 2 * 86_400), ("h", 2 * 3600), ("m", 60)):
-        if seconds >= least:
-            return f"{seconds // _UNITS[unit]:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"
+    units = (("d", 2 * 86_400), ("h", 2 * 3600), ("m", 60))
+    unit = next((name for name, least in units if seconds >= least), "s")
+    return f"{max(0.0, seconds) // _UNITS[unit]:.0f}{unit}"
 
 
 def amount(price: float) -> str:

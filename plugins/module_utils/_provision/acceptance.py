@@ -138,12 +138,6 @@ class Report:
         return {"at": utc(now), "verdict": self.verdict, "reasons": printable(reasons, LONGEST_LINE)}
 
     @property
-    def bad_reasons(self) -> list[str]:
-        """Why its machines are not kept, each reason once, without its verdict."""
-        reasons = (reason for test in self.tests if test.verdict == "bad" for reason in test.reasons)
-        return list(dict.fromkeys(reason.removesuffix(" (bad)") for reason in reasons))
-
-    @property
     def cause(self) -> str:
         """Why a machine is not kept."""
         return f"it did not pass its test: {self.reasons('bad')}."
@@ -191,6 +185,7 @@ def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.A
 
     ``now``: seconds since the epoch by the clock that noted the purchase, as all of its moments.
     """
+    reasons = (reason for test in report.tests if test.verdict == "bad" for reason in test.reasons)
     price, offer = entry.price_per_hour, entry.offer or plan["offer"]
     bill = Bill("", report.host, "", price_per_hour=price, begin=seconds_of(entry.journaled_at), end=now)
     whole: dict[str, t.Any] = {
@@ -200,7 +195,7 @@ def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.A
         "offer": dict(offer),
         # What `avoiding` reads, also of what a shared registry keeps of it
         **{name: offer.get(name) for name in ("vendor", "region")},
-        "reason": printable(next(iter(report.bad_reasons), ""), LONGEST_LINE),
+        "reason": printable(next(reasons, "").removesuffix(" (bad)"), LONGEST_LINE),
         "clock": entry.clock,
         "bought_at": entry.journaled_at,
         "tested_at": utc(now),

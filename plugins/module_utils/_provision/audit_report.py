@@ -11,8 +11,7 @@ from .._moments import UNKNOWN, formatted, seconds_of
 from .._text import grouped
 from .._wording import LINE, age, amount, folded_lines, narrow_table, usd
 from . import lease, storage, validity
-from .auditing import Audit, Row
-from .machines import Machine
+from .auditing import Audit, Row, sum_of
 from .messages import joined
 from .missing_report import missing_lines
 from .spending import HOUR, MILLION, cents
@@ -134,51 +133,47 @@ def _shown_usd(usd: float) -> float:
     return cents(round(usd * MILLION))
 
 
+# Why an audit fails, and how each of the machines is named then
+_CONTESTED = (
+    "{count} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or names, or end"
+    " those that are too many by their ids (compute_index.supply.end_by_id).",
+    "{id} ({hosts}: {trouble})",
+)
+_DOUBLED = (
+    "{count} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by its id"
+    " (compute_index.supply.end_by_id); if it is another project's, give one of the two a provision_project.",
+    "{id} ({hosts}, {usd})",
+)
+_ORPHANS = (
+    "{count} machine(s) that no host claims cost {together}: {found}. End each by its id with"
+    " compute_index.supply.end_by_id. Or adopt it: declare a host of its name, and run"
+    " compute_index.supply.provision -e provision_adopt=true.",
+    "{id}",
+)
+_STUCK = (
+    "{count} machine(s) have been ending for more than an hour, and may be billed until they are gone: {found}. Ask the"
+    " API's operator to end them; compute_index.supply.decommission then confirms that.",
+    "{id} ({usd}, {hours} h)",
+)
+
+
 def trouble(audit: Audit, *, fail_on_orphans: bool) -> str:
     """Why the audit fails; empty if it does not."""
-    contested = _contested(audit.contested) if audit.contested else ""
-    doubled = _doubled(audit.doubled) if audit.doubled else ""
-    orphans = _orphans(audit.orphans) if audit.orphans and fail_on_orphans else ""
-    stuck = _stuck(audit.stuck) if audit.stuck else ""
-    return joined(contested, doubled, orphans, stuck)
+    orphans = audit.orphans if fail_on_orphans else []
+    rows = {_CONTESTED: audit.contested, _DOUBLED: audit.doubled, _ORPHANS: orphans, _STUCK: audit.stuck}
+    return joined(*(_troubled(*sentence, machines) for sentence, machines in rows.items() if machines))
 
 
-def _contested(rows: t.Sequence[Machine]) -> str:
-    """Machines that several hosts claim."""
-    found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}: {row['trouble']})" for row in rows)
-    return (
-        f"{len(rows)} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or"
-        " names, or end those that are too many by their ids (compute_index.supply.end_by_id)."
-    )
-
-
-def _doubled(rows: t.Sequence[Machine]) -> str:
-    """Machines beside those of their hosts."""
-    found = "; ".join(f"{row['resource_id']} ({', '.join(row['hosts'])}, {usd(row['price_per_hour'])})" for row in rows)
-    return (
-        f"{len(rows)} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by"
-        " its id (compute_index.supply.end_by_id); if it is another project's, give one of the two a"
-        " provision_project."
-    )
-
-
-def _orphans(rows: t.Sequence[Machine]) -> str:
-    """Billed machines that no host owns."""
-    cost = round(sum(row["price_per_hour"] or 0.0 for row in rows), 6)
-    ids = ", ".join(str(row["resource_id"]) for row in rows)
-    return (
-        f"{len(rows)} machine(s) that no host claims cost {usd(cost)}: {ids}. End each by its id with"
-        " compute_index.supply.end_by_id. Or adopt it: declare a host of its name, and run"
-        " compute_index.supply.provision -e provision_adopt=true."
-    )
-
-
-def _stuck(rows: t.Sequence[Machine]) -> str:
-    """Machines whose end does not come."""
-    found = "; ".join(
-        f"{row['resource_id']} ({usd(row['price_per_hour'])}, {row['ending_hours']:.1f} h)" for row in rows
-    )
-    return (
-        f"{len(rows)} machine(s) have been ending for more than an hour, and may be billed until they are gone:"
-        f" {found}. Ask the API's operator to end them; compute_index.supply.decommission then confirms that."
-    )
+def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:
+    found = [
+        of_each.format(
+            id=row["resource_id"],
+            hosts=", ".join(row["hosts"]),
+            trouble=row["trouble"],
+            usd=usd(row["price_per_hour"]),
+            hours=f"{row.get('ending_hours') or 0.0:.1f}",
+        )
+        for row in rows
+    ]
+    together = usd(sum_of(rows))
+    return sentence.format(count=len(rows), found="; ".join(found), together=together)
