@@ -37,7 +37,8 @@ def spend(params: Params, check_mode: bool) -> Result:
             reason = messages.joined(*params["troubles"], spending_report.SPEND_NEEDS_REGISTRY)
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
-        beside = _projects_beside(registries, places.values())
+        snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
+        beside = sorted({project for project, _entry in snapshot.elsewhere()})
     spending = spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]
     return {
@@ -61,15 +62,6 @@ def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> 
     if not found:
         raise Failure(messages.joined(*map(str, unread)), unread[0].error_class, **BLANK)
     return together(found, since), list(map(str, unread))
-
-
-def _projects_beside(registries: Registries, places: t.Iterable[Place]) -> list[str]:
-    """The projects of the shared registry that own machines and are not counted."""
-    return sorted({project for project, _entry in RegistrySnapshot(registries, filter(_is_shared, places)).elsewhere()})
-
-
-def _is_shared(place: Place) -> bool:
-    return place.keeps_sums
 
 
 SPEND = Operation(spend, {**_spec.API, **steps.SPEND}, BLANK)

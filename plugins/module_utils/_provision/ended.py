@@ -235,7 +235,9 @@ def stays(plan: Row) -> list[str]:
     if plan["check_mode"]:
         return []
     items = [item for item in read_storage(plan["storage"]) if item.resource_id not in plan["storage_ends"]]
-    return storage.lines(plan["host"], items) + storage.unremembered(plan["host"], read_storage(plan["unremembered"]))
+    return storage.lines(plan["host"], items) + storage.lines(
+        plan["host"], read_storage(plan["unremembered"]), is_remembered=False
+    )
 
 
 @dataclass(frozen=True)

@@ -250,53 +250,37 @@ class Looked:
         return [item.said for item in self.noted if hosts is None or item.host in hosts]
 
 
+# What people read of each step
+_SAID = {
+    MissingStep.FIRST: "{host}: MISSING: the API finds {ids} ({usd}) neither by id nor in its list. The machine may be"
+    " billed, so the host keeps it, and it counts. If a look half an hour from now or later does not find it either,"
+    " it no longer counts in ceilings per hour.",
+    MissingStep.SECOND: "{host}: MISSING for half an hour or more: {ids} ({usd}). The machine no longer counts in"
+    " ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it. {advice}",
+    MissingStep.CLEAR: "{host}: the API finds {ids} again, which was MISSING. Its {usd} count again.",
+    MissingStep.END: "{host}: the API says that {ids} has ended. The registry notes that: its {usd} count no more.",
+}
+
+
 def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
     """What was noted of a host, if anything."""
-    tell = {
-        MissingStep.FIRST: _missing_first,
-        MissingStep.SECOND: _missing_second,
-        MissingStep.CLEAR: _found_again,
-        MissingStep.END: _ended_elsewhere,
-    }
-    return [Noted(host, step, tell[step](host, entry.resource_ids, entry.price_per_hour))] if step else []
-
-
-def _missing_first(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """A first look did not find the machines of a host."""
-    return (
-        f"{host}: MISSING: the API finds {ids_of(ids)} ({usd(price)}) neither by id nor in its list. The machine may be"
-        " billed, so the host keeps it, and it counts. If a look half an hour from now or later does not find it"
-        " either, it no longer counts in ceilings per hour."
-    )
-
-
-def _missing_second(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """A second look did not find the machines of a host either."""
-    return (
-        f"{host}: MISSING for half an hour or more: {ids_of(ids)} ({usd(price)}). The machine no longer counts in"
-        f" ceilings per hour. It may be billed, so the host keeps it, and nothing else is bought for it."
-        f" {if_gone(host, ids)}"
-    )
-
-
-def _found_again(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """A look finds machines that were missing."""
-    return f"{host}: the API finds {ids_of(ids)} again, which was MISSING. Its {usd(price)} count again."
-
-
-def _ended_elsewhere(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """The API says that a host's machines have ended, although no run of ours has ended them."""
-    return (
-        f"{host}: the API says that {ids_of(ids)} has ended. The registry notes that: its {usd(price)} count no more."
-    )
+    if not step:
+        return []
+    ids, advice = ids_of(entry.resource_ids), if_gone(host, entry.resource_ids)
+    said = _SAID[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
+    return [Noted(host, step, said)]
 
 
 def rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:
     """What is not found, or was noted as missing and could not be looked at, for an audit. ``now``: by this clock."""
-    return [row_of(host, entry, lease.utc(now)) for host, entry in entries if look.lacks(entry)]
-
-
-def row_of(host: str, entry: Entry, since: str = "") -> Row:
-    """A host whose machines are missing. ``since``: if no look was noted."""
-    about = host, entry.missing_since or since, entry.price_per_hour, entry.resource_ids
-    return missing_row(*about, counts=not entry.is_missing)
+    return [
+        missing_row(
+            host,
+            entry.missing_since or lease.utc(now),
+            entry.price_per_hour,
+            entry.resource_ids,
+            counts=not entry.is_missing,
+        )
+        for host, entry in entries
+        if look.lacks(entry)
+    ]

@@ -29,24 +29,16 @@ def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
     """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows."""
     for bill in spending.bills:
         if not bill.registered:
-            yield _unregistered(bill.label, bill.offer_id, bill.resource_ids)
+            yield (
+                f"The registry has no entry of {bill.label}'s offer {bill.offer_id or 'unknown'}"
+                f" ({ids_of(bill.resource_ids)}) any more, and no end of it was noted: it counts up to now. Does it"
+                " still run? If not, add its end to the ledger (docs/registry.md)."
+            )
     if spending.unknown:
-        yield _unpriced(dict.fromkeys(bill.label for bill in spending.unknown))
+        hosts = dict.fromkeys(bill.label for bill in spending.unknown)
+        yield f"In no sum, since price or beginning is unknown: {some(hosts)}."
     if uncounted:
         yield f"Not counted, since they keep no registry: {some(uncounted)}."
-
-
-def _unregistered(host: str, offer_id: str, ids: t.Iterable[str]) -> str:
-    """A purchase without an end whose registry entry is gone."""
-    return (
-        f"The registry has no entry of {host}'s offer {offer_id or 'unknown'} ({ids_of(ids)}) any more, and no end of"
-        " it was noted: it counts up to now. Does it still run? If not, add its end to the ledger (docs/registry.md)."
-    )
-
-
-def _unpriced(hosts: t.Iterable[str]) -> str:
-    """Purchases that are in no sum."""
-    return f"In no sum, since price or beginning is unknown: {some(hosts)}."
 
 
 def lines(spending: Spending) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._text import grouped, items_of, number_of, printable, text_of, texts_of
-from .._wording import amount, ranges, usd, usd_short
+from .._wording import ranges, usd, usd_short
 from .clock import HERE, NOTED_BY, clock_of
 from .sums import price_in, total_of
 
@@ -204,20 +204,17 @@ def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
     )
 
 
-def lines(host: str, items: t.Collection[Storage]) -> list[str]:
-    """What people read of storage that stays after a machine: which, its price, and how it ends."""
+def lines(host: str, items: t.Collection[Storage], *, is_remembered: bool = True) -> list[str]:
+    """What people read of storage that stays after a machine, of which the registry knows or has noted nothing."""
     head = f"{host} keeps its storage, which is billed until you end it:"
-    return [head, *map(_short, items), ADVICE[0], _HOW.format(host=host)] if items else []
-
-
-def unremembered(host: str, items: t.Collection[Storage]) -> list[str]:
-    """The same of storage that no registry knows, since it has noted nothing of the machine."""
-    head = f"{host} leaves storage, billed until you end it, which no registry remembers:"
-    return [head, *map(_short, items), *_BY_ID] if items else []
+    how = (ADVICE[0], _HOW.format(host=host))
+    if not is_remembered:
+        head, how = f"{host} leaves storage, billed until you end it, which no registry remembers:", _BY_ID
+    return [head, *map(_short, items), *how] if items else []
 
 
 def _short(item: Storage) -> str:
-    """A line of the two above."""
+    """A line about one of them."""
     return f"  {item.name or 'storage'} {item.resource_id}, {usd_short(item.price_per_hour)}"
 
 
@@ -280,11 +277,6 @@ def goes_on_at(items: t.Iterable[Variables]) -> str:
     """The same as the end of a line: only what it costs; empty if there is none. ``items``: see `brought_by`."""
     costs = _hourly_costs(items)
     return f"; storage outlives them, {usd(total_of(costs))}" if costs else ""
-
-
-def has_cost(host: str, dollars: float) -> str:
-    """A line at the end of a host's storage; ``dollars``: since its machine has ended."""
-    return f"The storage of {host} has ended. Alone it has cost at most USD {amount(dollars)}."
 
 
 def brief(items: t.Collection[Storage], *, ends: bool = False) -> str:

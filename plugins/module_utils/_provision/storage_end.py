@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from .. import _states
+from .._wording import amount
 from . import storage
 from .ended import NotEnded, Row, left_of, stopped, unknown_cost
 from .ending import Action, ApiView, End, EndRequest
@@ -20,6 +21,13 @@ from .messages import described, ids_of
 from .ownership import Machine, OwnershipClaim, holders_of, id_of, machines_in, offer_of
 from .spending import Bill, cents, dollars
 from .storage import Storage
+
+# Of storage that was to be forgotten, and that the API knows, or did not speak of
+_NOT_UNKNOWN = (
+    "The API does not say that it does not know {ids}, so it cannot be forgotten. Leave decommission_forget out;"
+    " -e decommission_storage=end ends it with its data."
+)
+_COST = "The storage of {host} has ended. Alone it has cost at most USD {usd}."  # since its machine has ended
 
 
 def with_storage(
@@ -34,18 +42,14 @@ def with_storage(
         return end
     lost = tuple(item.resource_id for item in items if item.resource_id in forget)
     if refuted := [item for item in lost if item not in api_view.unknown]:
-        return stopped(one.host, _not_unknown(refuted))
+        return stopped(one.host, _NOT_UNKNOWN.format(ids=ids_of(refuted)))
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
-    reasons = _reasons(one.host, end.ids, items, api_view) if ends else {}
+    account = api_view.account
+    used = _used(machines_in(account.owned), end.ids, items)
+    reasons = {**_held(account.claims.values(), one.host), **used} if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
     return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
-
-
-def _reasons(host: str, ending: t.Collection[str], items: t.Sequence[Storage], api_view: ApiView) -> dict[str, str]:
-    """Why storage does not end although that is asked for, by its id; ``ending``: the ids of the host's machines."""
-    account = api_view.account
-    return {**_held(account.claims.values(), host), **_used(machines_in(account.owned), ending, items)}
 
 
 def of_released(
@@ -87,14 +91,6 @@ def _held(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
     return {item: f"{holder} has it as well" for item, holder in holders.items()}
 
 
-def _not_unknown(ids: t.Sequence[str]) -> str:
-    """Storage that was to be forgotten, and that the API knows, or did not speak of."""
-    return (
-        f"The API does not say that it does not know {ids_of(ids)}, so it cannot be forgotten. Leave"
-        " decommission_forget out; -e decommission_storage=end ends it with its data."
-    )
-
-
 def to_end(
     plan: Row, items: t.Iterable[Storage], ends: t.Sequence[str], why: str, ahead: float | None
 ) -> dict[str, t.Any]:
@@ -118,4 +114,4 @@ def has_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
     if not bills or len(known) < len(bills):
         return {"cost": unknown_cost(host)} if bills else {}
     millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
-    return {"usd": dollars(millionths), "cost": storage.has_cost(host, cents(millionths))}
+    return {"usd": dollars(millionths), "cost": _COST.format(host=host, usd=amount(cents(millionths)))}
