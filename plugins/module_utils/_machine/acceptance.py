@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import replace
 
 from . import hardware, readings, tools, verdicts
+from .gpu_rules import worst
 from .readings import Readings
 from .tools import Answer, Command
 from .wanted import Wanted, least_version, thresholds_of
@@ -83,7 +84,8 @@ class Acceptance:
         level = self._wanted.level
         queries = {"nvidia-smi": SMI} if level == "specs" else {"nvidia-smi": SMI, **_QUERIES}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
-        gpus = self._gpus()
+        smi = _smi(self.answers, "nvidia-smi")
+        gpus = smi.gpus if smi else ()
         if level in _LOADED and gpus and not any(gpu.mig == "Enabled" for gpu in gpus):
             self._long({"dcgmi": ("dcgmi", "diag", "-r", "1" if level == "load" else "3", "--json")}, _SHORTEST)
             self._load(60 if level == "load" else 600)
@@ -93,10 +95,6 @@ class Acceptance:
             logs = {name: _QUERIES[name] for name in ("journalctl", "dmesg")}
             self._query(logs if _hanging(self.answers) else queries)
         return self.answers
-
-    def _gpus(self) -> tuple[readings.Gpu, ...]:
-        smi = readings.smi_of(self.answers["nvidia-smi"].output) if "nvidia-smi" in self.answers else None
-        return smi.gpus if smi else ()
 
     def _load(self, seconds: int) -> None:
         for name, arguments in loads(seconds).items():
@@ -151,8 +149,8 @@ def accept(
     looks = readings_of(answers, root, ahead)
     made = verdicts.findings(looks, wanted)
     return {
-        "verdict": verdicts.verdict_of(made),
-        "findings": [finding.mapping() for finding in made],
+        "verdict": worst(finding.verdict for finding in made),
+        "findings": [vars(finding) for finding in made],
         "reasons": verdicts.reasons(made),
         "tools": _versions(looks),
         "seconds": round(time.monotonic() - began, 1),
@@ -189,7 +187,6 @@ def readings_of(answers: t.Mapping[str, Answer], root: str, ahead: float | None)
         machine=hardware.measure(smi, root),
         smi=smi,
         smi_code=_code(answers, "nvidia-smi"),
-        has_load="loaded" in answers,
         loaded=_smi(answers, "loaded"),
         addresses=hardware.addresses(root),
         log=_log(answers),
@@ -268,10 +265,9 @@ def evidence(answers: t.Mapping[str, Answer], most: int = MOST_EVIDENCE) -> list
     ]
     texts = [_shortened(name, answer.output + answer.errors) for name, answer in answers.items()]
     left = most - len(json.dumps([{**row, "output": ""} for row in rows]))
-    order = sorted(range(len(rows)), key=lambda index: len(texts[index]))
-    for place, index in enumerate(order):
-        rows[index]["output"] = _cut(texts[index], left // (len(order) - place))
-        left -= len(json.dumps(rows[index]["output"])) - 2
+    for place, (row, text) in enumerate(sorted(zip(rows, texts), key=lambda pair: len(pair[1]))):
+        row["output"] = _cut(text, left // (len(rows) - place))
+        left -= len(json.dumps(row["output"])) - 2
     return rows
 
 

@@ -12,13 +12,12 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .readings import ABSENT, Gpu, KernelLog, Outcome, Readings
-from .wanted import Wanted
+from .wanted import VERDICTS, Wanted
 
-OK, UNKNOWN, DEGRADED, BAD = "ok", "unknown", "degraded", "bad"
-WORST_LAST = (OK, UNKNOWN, DEGRADED, BAD)
+OK, UNKNOWN, DEGRADED, BAD = VERDICTS
 Measured = t.Union[str, float, int, None]
 
-HALF, MOST = 0.5, 0.8  # of what it should be: less than the first is bad, less than the second degraded
+HALF, MOST = 0.5, 0.8  # of what it should be: less than the first is bad; of a bandwidth, less than the second degraded
 BUSY = 50.0  # percent of a GPU's time
 BUSY_LINK = 1e6  # KB/s, of some 16 to 60 million that a link carries
 _ON, _OFF = "Active", "Not Active"
@@ -37,13 +36,13 @@ class Judgement:
 
 def worst(verdicts: t.Iterable[str]) -> str:
     """The worst verdict, `ok` for none."""
-    return max(verdicts, key=WORST_LAST.index, default=OK)
+    return max(verdicts, key=VERDICTS.index, default=OK)
 
 
-def of_ratio(measured: float, reference: float) -> Judgement:
-    """The verdict for a bandwidth, by the share of its reference that it reaches."""
+def of_ratio(measured: float, reference: float, least: float = 1.0) -> Judgement:
+    """The verdict by the share of its reference that is reached; one below ``least`` is degraded."""
     share = measured / reference
-    verdict = BAD if share < HALF else DEGRADED if share < MOST else OK
+    verdict = BAD if share < HALF else DEGRADED if share < least else OK
     return Judgement(verdict, measured, reference)
 
 
@@ -121,8 +120,7 @@ def power_limit(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
     """The limit that is set, against the GPU's default."""
     if gpu.power_limit is None or not gpu.default_power:
         return Judgement(UNKNOWN, gpu.power_limit, gpu.default_power)
-    share = gpu.power_limit / gpu.default_power
-    return Judgement(BAD if share < HALF else DEGRADED if share < 1 else OK, gpu.power_limit, gpu.default_power)
+    return of_ratio(gpu.power_limit, gpu.default_power)
 
 
 def is_busy(gpu: Gpu | None) -> bool:
@@ -234,7 +232,7 @@ def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
         return Judgement(OK if gpu.model else UNKNOWN, up)
     if up is None:
         return Judgement(UNKNOWN, None, must[0])
-    return Judgement(OK if up >= must[0] else BAD if up < must[0] * HALF else DEGRADED, up, must[0])
+    return of_ratio(up, must[0])
 
 
 def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:

@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass, field, fields
 from xml.etree import ElementTree
 
-from .._text import number_of
+from .._text import items_of, number_of
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 ABSENT = "N/A"  # a GPU has no such thing, or does not tell
@@ -222,15 +222,11 @@ def _outcomes(test: t.Mapping[str, t.Any]) -> t.Iterator[Outcome]:
     has_more = summary and summary not in [result["status"] for result in results]
     for result in [*results, {"status": summary}] if has_more else results:
         warnings = result.get("warnings") or []
-        items = [item if isinstance(item, dict) else {"warning": item} for item in _list(warnings)]
+        items = [item if isinstance(item, dict) else {"warning": item} for item in items_of(warnings)]
         numbers = [number_of(item.get("error_severity")) for item in items]
         severities = tuple(None if number is None else int(number) for number in numbers)
         words = "; ".join(str(item.get("warning")) for item in items)
         yield Outcome(str(test["name"]), str(result["status"]).lower(), _gpu_id(result), severities, words)
-
-
-def _list(value: t.Any) -> t.Sequence[t.Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _gpu_id(result: t.Mapping[str, t.Any]) -> int | None:
@@ -277,8 +273,7 @@ class Readings:
     machine: t.Mapping[str, t.Any]  # as `hardware.measure` returns it
     smi: Smi | None = None
     smi_code: int | None = None  # the exit code of nvidia-smi, None if it does not answer
-    has_load: bool = False  # nvidia-smi was asked under load, too
-    loaded: Smi | None = None  # what it said then
+    loaded: Smi | None = None  # what it said under load, if the program of this name was started
     addresses: frozenset[str] = frozenset()  # where on the PCI bus the driver has GPUs
     log: KernelLog | None = None
     nvlinks: t.Mapping[int, int] | None = None

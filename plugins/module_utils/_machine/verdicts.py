@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from . import gpu_rules, hardware
-from .gpu_rules import BAD, DEGRADED, OK, UNKNOWN, WORST_LAST, Judgement, Measured, is_busy, worst
+from .gpu_rules import BAD, DEGRADED, OK, UNKNOWN, Judgement, Measured, is_busy
 from .readings import Gpu, Readings
-from .wanted import LEVELS, Wanted, version_of
+from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
 # What nvidia-smi's manual says of its exit codes, which are NVML's errors.
 _NO_DRIVER = (9, 12, 18, 126, 127)  # not loaded, no library, a library of another version, no nvidia-smi
@@ -21,19 +21,12 @@ _BAD_INFOROM = 14
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Judgement):
     """The result of a check, for one GPU or for the machine."""
 
-    check: str
-    gpu: int | None
-    verdict: str
-    measured: Measured
-    expected: Measured
-    unit: str
-    source: str
-
-    def mapping(self) -> dict[str, t.Any]:
-        return asdict(self)
+    check: str = ""
+    unit: str = ""
+    source: str = ""
 
     def sentence(self) -> str:
         """For a person: ``gpu_count: 7 instead of 8``."""
@@ -71,22 +64,17 @@ def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
     made = [check for check in CHECKS if LEVELS.index(check.level) <= LEVELS.index(wanted.level)]
     checks = [check for check in made if check.name not in left_out]
     return [
-        Finding(check.name, item.gpu, item.verdict, item.measured, item.expected, check.unit, check.source)
+        Finding(**vars(item), check=check.name, unit=check.unit, source=check.source)
         for check in checks
         for item in check.rule(readings, wanted)
         if item
     ]
 
 
-def verdict_of(made: t.Iterable[Finding]) -> str:
-    """The verdict on a machine: that of its worst finding."""
-    return worst(finding.verdict for finding in made)
-
-
 def reasons(made: t.Iterable[Finding]) -> list[str]:
     """A sentence for each finding that is degraded or bad, the worst first, with its GPU."""
     worse = [finding for finding in made if finding.verdict in (DEGRADED, BAD)]
-    ranked = sorted(worse, key=lambda finding: -WORST_LAST.index(finding.verdict))
+    ranked = sorted(worse, key=lambda finding: -VERDICTS.index(finding.verdict))
     return [
         ("" if finding.gpu is None else f"GPU {finding.gpu}: ") + finding.sentence() + f" ({finding.verdict})"
         for finding in ranked
@@ -120,11 +108,11 @@ def _of_gpus(rule: GpuRule, also_loaded: bool = False) -> Rule:
         for gpu in readings.gpus:
             idle, busy = rule(gpu, readings, wanted), loaded.get(gpu.index)
             looks = [idle]
-            if also_loaded and readings.has_load:
+            if also_loaded and "loaded" in readings.programs:
                 under = rule(busy, readings, wanted) if busy else Judgement(UNKNOWN, "not read under load")
                 # What sleeps while idle is judged under load.
                 looks = [under] if idle.verdict == UNKNOWN and is_busy(busy) else [idle, under]
-            judgements.append(replace(max(looks, key=lambda look: WORST_LAST.index(look.verdict)), gpu=gpu.index))
+            judgements.append(replace(max(looks, key=lambda look: VERDICTS.index(look.verdict)), gpu=gpu.index))
         return judgements
 
     return judged
@@ -239,7 +227,7 @@ def _all_reduce(readings: Readings, wanted: Wanted) -> Judgements:
     generations = [generation for _count, generation in filter(None, links)]
     if result.bandwidth is None or result.is_right is None or not generations or len(generations) < len(links):
         return [Judgement(UNKNOWN, result.bandwidth)]
-    return [gpu_rules.of_ratio(result.bandwidth, gpu_rules.ALL_REDUCE[min(generations)])]
+    return [gpu_rules.of_ratio(result.bandwidth, gpu_rules.ALL_REDUCE[min(generations)], gpu_rules.MOST)]
 
 
 # Rows of docs/acceptance.md: name, the first level that makes the check, unit, source, what it is about, when it is

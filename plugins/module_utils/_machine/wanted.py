@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from .._text import number_of
 
 LEVELS = ("specs", "health", "load", "burnin")  # each makes the checks of those before it, too
+VERDICTS = ("ok", "unknown", "degraded", "bad")  # the worst last
 THRESHOLDS = {
     "clock": 60.0,  # seconds that the clock may differ
     "disk_write": 50.0,  # MB/s, 64 MiB to the file system of /var/tmp

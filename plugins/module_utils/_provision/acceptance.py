@@ -13,7 +13,7 @@ import json
 import typing as t
 from dataclasses import dataclass
 
-from .._machine.wanted import LEVELS, least_version, thresholds_of
+from .._machine.wanted import LEVELS, VERDICTS, least_version, thresholds_of
 from .._moments import seconds_of, utc
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
 from .entry import Entry
@@ -27,7 +27,6 @@ EVIDENCE = "provision_evidence"  # of a shared registry
 MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
 # How long a test may run by itself while people see that it goes on: longer than its own limit. Others are short.
 SECONDS = {"health": 180, "load": 660, "burnin": 3660}
-_RANKS = ("ok", "unknown", "degraded", "bad")
 NO_MACHINE = "no machine"  # instead of a verdict
 _EXPECTED = ("min_driver", "min_cuda", "thresholds")
 
@@ -71,7 +70,7 @@ class Tested:
         machine, verdict = str(_item_of(result)), result.get("verdict")
         if result.get("unreachable"):
             return cls(machine, "bad", ("it cannot be reached any more",), result)
-        if verdict in _RANKS:
+        if verdict in VERDICTS:
             return cls(machine, str(verdict), tuple(map(str, result.get("reasons") or ())), result)
         if "finished" in result and not result["finished"]:
             return cls(machine, "bad", ("its test does not answer",), result)
@@ -116,7 +115,7 @@ class Report:
         return (
             NO_MACHINE
             if not self.has_machine
-            else max((test.verdict for test in self.tests), key=_RANKS.index, default="unknown")
+            else max((test.verdict for test in self.tests), key=VERDICTS.index, default="unknown")
         )
 
     @property
@@ -134,7 +133,7 @@ class Report:
 
     def noted(self, now: float) -> dict[str, t.Any]:
         """What the registry keeps of a test of machines that run; of the reasons as much as fits into a line or two."""
-        reasons = joined(*(f"{word}: {self.reasons(word)}." for word in _RANKS[2:] if self.reasons(word)))
+        reasons = joined(*(f"{word}: {self.reasons(word)}." for word in VERDICTS[2:] if self.reasons(word)))
         return {"at": utc(now), "verdict": self.verdict, "reasons": printable(reasons, LONGEST_LINE)}
 
     @property
@@ -151,17 +150,15 @@ class Report:
 
 def lines(reports: t.Iterable[Report]) -> list[str]:
     """The verdicts of machines that run, for people."""
-    return [line for report in reports for line in _lines(report)]
-
-
-def _lines(report: Report) -> list[str]:
-    reasons = [reason for test in report.tests for reason in test.reasons]
-    unread = _unread(report)
-    return [
-        f"{report.host}: {report.verdict}",
-        *(f"  {reason}" for reason in reasons),
-        *([f"  could not be read: {', '.join(unread)}"] if unread else []),
-    ]
+    rows: list[str] = []
+    for report in reports:
+        unread = _unread(report)
+        rows += [
+            f"{report.host}: {report.verdict}",
+            *(f"  {reason}" for test in report.tests for reason in test.reasons),
+        ]
+        rows += [f"  could not be read: {', '.join(unread)}"] if unread else []
+    return rows
 
 
 def _unread(report: Report) -> t.Collection[str]:
@@ -216,7 +213,7 @@ def signed(whole: Row) -> dict[str, t.Any]:
 def noted(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
     """What fits into a claim's note: no raw output, and of the findings, if need be, those that are worst."""
     machines = [{name: value for name, value in row.items() if name != "evidence"} for row in whole["machines"]]
-    for words in (_RANKS, _RANKS[1:], _RANKS[2:], _RANKS[3:]):
+    for words in (VERDICTS, VERDICTS[1:], VERDICTS[2:], VERDICTS[3:]):
         kept = [{**row, "findings": [f for f in row.get("findings", ()) if f["verdict"] in words]} for row in machines]
         smaller = signed({**whole, "machines": kept})
         if len(json.dumps(smaller)) <= most:

@@ -169,16 +169,13 @@ def audit(
     for machine, owner in owned:
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
-    ending_now = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
-    for machine, owner in ownership.owners(ending_now, claims):
+    for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
-    _note_storage(result, (item for item in storage if not _states.is_gone(item["status"])), claims)
+    _note_storage(result, filter(_is_billed, storage), claims)
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
-    runs = {claim.host: claim.run for claim in claims}
-    for row in (*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone):
-        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
+    _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
     for row in result.billed:
         row.update(_so_far(row, now))
         row[VALID_TO] = row[VALID_TO] if validity.of_machine(row, now) else None
@@ -186,16 +183,32 @@ def audit(
 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
-    """Add storage to the rows: of the hosts that registries name by its id, else of the one that bought its offer."""
-    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
-    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
+    """Add storage to the rows: of the hosts that registries name, else of the one that has bought its offer."""
+    owners = _owners_of_storage(claims)
     named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
     for item in storage:
-        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
+        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners(item))
         others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        odd = _ONLY_NAMED.format(hosts=", ".join(others)) if others else "" if hosts else _STORAGE
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
+        row = _row(item, hosts or others, _trouble_of_storage(hosts, others))
+        (result.storage if hosts else result.orphans).append(row)
+
+
+def _owners_of_storage(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
+    """A function that returns the claims of storage: by its id, else by the offer that has bought it."""
+    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
+    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+
+
+def _trouble_of_storage(hosts: t.Collection[str], others: t.Sequence[str]) -> str:
+    """What is odd about storage of these hosts, which the purchases of the ``others`` only name; empty for nothing."""
+    if others:
+        return _ONLY_NAMED.format(hosts=", ".join(others))
+    return "" if hosts else _STORAGE
+
+
+def _is_billed(resource: Machine) -> bool:
+    return not _states.is_gone(resource["status"])
 
 
 def _note_machine(
@@ -211,24 +224,47 @@ def _note_machine(
         rows.append(_row(machine, owner.hosts, near.odd(machine, owner)))
 
 
+def _note_runs(rows: t.Iterable[Row], claims: t.Iterable[OwnershipClaim]) -> None:
+    """Add the runs that have claimed machines for their hosts."""
+    runs = {claim.host: claim.run for claim in claims}
+    for row in rows:
+        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
+
+
 def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
     """The ids of those that are being deleted."""
-    ending_now = (machine for machine in machines if _states.is_under_deletion(machine["status"]))
-    return {str(machine["resource_id"]) for machine in ending_now if machine["resource_id"]}
+    return {
+        str(machine["resource_id"]) for machine in machines if _is_under_deletion(machine) and machine["resource_id"]
+    }
+
+
+def _is_under_deletion(machine: Machine) -> bool:
+    return _states.is_under_deletion(machine["status"])
 
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
-    """Why machines that a host claims by its name alone are not clearly its own, by the identity of the machine."""
-    by_name = (OwnershipProof.NAME, OwnershipProof.NUMBERED)
-    named = [item for item in owned if item[1].proof in by_name and not item[1].is_contested]
+    """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
+    named = [item for item in owned if _is_by_name(item[1])]
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in grouped((item[1].hosts[0], item) for item in named).values():
-        offers = {machine["offer_id"] for machine, _owner in pairs}
-        mine, trouble = told_by_name(pairs, [machine for offer in offers for machine in of_offer.get(offer, ())])
-        result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
-        result.update({id(machine): trouble for machine in mine})
+        result.update(_doubts_of_host(pairs, of_offer))
     return result
+
+
+def _is_by_name(owner: Owners) -> bool:
+    """Whether a name alone says that a machine is the one host's."""
+    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
+
+
+def _doubts_of_host(
+    pairs: list[tuple[Machine, Owners]], of_offer: t.Mapping[str | None, list[Machine]]
+) -> dict[int, str]:
+    """The same for the machines that one host claims by its name."""
+    offers = {machine["offer_id"] for machine, _owner in pairs}
+    mine, trouble = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
+    meant = {id(machine) for machine in mine}
+    return {id(machine): trouble if id(machine) in meant else ending.ONLY_NUMBERED for machine, _owner in pairs}
 
 
 class _Near:

@@ -47,7 +47,11 @@ def of_play(
     """
     together = count.sum
     if max_total_price_per_hour != UNLIMITED and unread:
-        return Allowance(_unread_total(unread))
+        return Allowance(
+            "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other"
+            f" batches ({some(unread)}) cannot be counted without a registry. Leave serial out, or keep a"
+            f" registry. {NOTHING_SENT}"
+        )
     if together.exceeds(max_total_price_per_hour):
         return Allowance(_above_total(count, max_total_price_per_hour, buyers, projects))
     return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
@@ -59,14 +63,6 @@ def _above_total(count: Count, max_total_price_per_hour: float, buyers: int, pro
     return (
         f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
         f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
-    )
-
-
-def _unread_total(hosts: t.Iterable[str]) -> str:
-    """A ceiling of all hosts, and hosts of other batches that cannot be counted."""
-    return (
-        "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other batches"
-        f" ({some(hosts)}) cannot be counted without a registry. Leave serial out, or keep a registry. {NOTHING_SENT}"
     )
 
 
@@ -206,19 +202,14 @@ def of_account(
     if max_account_price_per_hour == UNLIMITED:
         return Allowance()
     if account.unreadable:
-        return Allowance(_unread_account(account.unreadable))
+        return Allowance(
+            "The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds"
+            f" is not known: {account.unreadable} {NOTHING_SENT} Try again later."
+        )
     count = Count((*planned, *account.registered, *account.foreign))
     if count.sum.exceeds(max_account_price_per_hour):
         return Allowance(_above_account(count, max_account_price_per_hour))
     return Allowance("", _beyond(count.sum, max_account_price_per_hour), len(planned))
-
-
-def _unread_account(text: str) -> str:
-    """A ceiling of the account, whose machines cannot be listed."""
-    return (
-        f"The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds is not"
-        f" known: {text} {NOTHING_SENT} Try again later."
-    )
 
 
 def _above_account(count: Count, max_account_price_per_hour: float) -> str:
@@ -344,7 +335,11 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
     if budget == UNLIMITED:
         return Allowance()
     if costs.unknown:
-        return Allowance(_unknown_month(project, costs.name, budget, costs.unknown))
+        return Allowance(
+            f"What the month {costs.name} of project {project} costs is not known, since price or beginning of"
+            f" {', '.join(ranges(costs.unknown))} is not: so provision_budget (USD {amount(budget)}) cannot hold."
+            " Nothing was bought. compute_index.supply.spend shows what is known."
+        )
     further = round(budget * MILLION) - costs.total
     if further < -len(costs.shares):  # each was rounded up
         return Allowance(_above_budget(project, costs.name, budget, costs.count))
@@ -360,15 +355,6 @@ def _above_budget(project: str, name: str, budget: float, count: Count) -> str:
         f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
         f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what you do not need, give a"
         " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
-    )
-
-
-def _unknown_month(project: str, name: str, budget: float, hosts: t.Iterable[str]) -> str:
-    """The cost of a month is not known."""
-    return (
-        f"What the month {name} of project {project} costs is not known, since price or beginning of"
-        f" {', '.join(ranges(hosts))} is not: so provision_budget (USD {amount(budget)}) cannot hold. Nothing was"
-        " bought. compute_index.supply.spend shows what is known."
     )
 
 

@@ -216,13 +216,9 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
     if not bill.is_known(now) or bill.price_per_hour is None:
         return {"cost": unknown_cost(plan["host"])}
     millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
-    message = _has_cost(plan["host"], cents(millionths), hours, bill.price_per_hour)
+    usd_in_all, price = amount(cents(millionths)), usd(bill.price_per_hour)
+    message = f"{plan['host']} has cost at most USD {usd_in_all}: {hours:.2f} hours at {price}."
     return {"usd": dollars(millionths), "cost": message}
-
-
-def _has_cost(host: str, dollars: float, hours: float, price: float) -> str:
-    """A line at the end of a host's machines."""
-    return f"{host} has cost at most USD {amount(dollars)}: {hours:.2f} hours at {usd(price)}."
 
 
 def unknown_cost(host: str) -> str:

@@ -247,25 +247,15 @@ def _unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
 def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
     """Why the machine that is given by its id is none of the host; empty if it may be, or none is given."""
     resource_id, entry = asked.resource_id, asked.entry
-    if entry.is_empty:
-        unknown = resource_id in api_view.unknown
-        return _no_such_machine(asked.host, api_view.unknown[resource_id]) if unknown else ""
-    other = resource_id not in ("", *entry.resource_ids)
-    return _other_id(asked.host, resource_id, entry.resource_ids) if other else ""
-
-
-def _other_id(host: str, resource_id: str, ids: t.Iterable[str]) -> str:
-    """The id that was given is none of those that the registry names."""
+    if entry.is_empty and resource_id in api_view.unknown:
+        return nothing_ended(asked.host, f"{api_view.unknown[resource_id]} Is the token of the right account?")
+    if entry.is_empty or resource_id in ("", *entry.resource_ids):
+        return ""
     return nothing_ended(
-        host,
-        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(ids)} for this host. Leave it out"
-        " to end what the registry names, or end the other one with compute_index.supply.delete_resource.",
+        asked.host,
+        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(entry.resource_ids)} for this host."
+        " Leave it out to end what the registry names, or end the other one with compute_index.supply.delete_resource.",
     )
-
-
-def _no_such_machine(host: str, text: str) -> str:
-    """The machine that was named by its id is not known to the API."""
-    return nothing_ended(host, f"{text} Is the token of the right account?")
 
 
 def _stop(reason: str) -> End:
@@ -504,18 +494,14 @@ def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (
         odd = [(machine, NAMESAKE) for machine in namesakes]
         return _stop(_differs(asked.host, asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
-        return _stop(_too_fresh(asked.host, asked.entry.offer_id, FRESH - max(asked.age, 0.0)))
+        minutes = max(1, math.ceil((FRESH - max(asked.age, 0.0)) / 60))
+        reason = (
+            f"The API has no machine of offer {asked.entry.offer_id}, but its purchase was noted only a short while"
+            f" ago, and that of a run that was stopped may still arrive. Run again in {minutes} minutes."
+        )
+        return _stop(nothing_ended(asked.host, reason))
     gone = [m["resource_id"] for m, _owner in api_view.account.of_offer(asked.entry.offer_id) if m["resource_id"]]
     return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
-
-
-def _too_fresh(host: str, offer_id: str, seconds: float) -> str:
-    """A purchase that may still arrive."""
-    return nothing_ended(
-        host,
-        f"The API has no machine of offer {offer_id}, but its purchase was noted only a short while ago, and that of a"
-        f" run that was stopped may still arrive. Run again in {max(1, math.ceil(seconds / 60))} minutes.",
-    )
 
 
 def _by_name(asked: EndRequest, account: Account) -> End:

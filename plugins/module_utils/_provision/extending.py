@@ -102,32 +102,22 @@ def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extensio
     return Extension(end, None if before.end is None else lease.most(entry.price_per_hour, end - before.end), at_most)
 
 
-def _nothing_to_extend(host: str) -> str:
-    """A host that owns nothing."""
-    return (
-        f"The registry knows no machine of {host}, so there is nothing to extend. compute_index.supply.provision buys"
-        " one."
-    )
-
-
 def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float) -> str:
     """Why the end of the host's machine cannot be moved at all."""
     if entry.is_empty or entry.is_refused:
-        return _nothing_to_extend(host)
+        return (
+            f"The registry knows no machine of {host}, so there is nothing to extend."
+            " compute_index.supply.provision buys one."
+        )
     if before.reason:
         return unreadable_lease(host, before.reason)
     reaped = lease.moment_of(entry.reaped_at)
     if reaped is not None and now < reaped + ENDING:
-        return _is_reaped(host, lease.said(reaped))
+        return (
+            f"A sweep began to end the machine of {host} at {lease.said(reaped)}, so it gets no more time. If it"
+            " is still there in a quarter of an hour, it may be extended then."
+        )
     return _endless(host, wish.end(None, now)) if before.end is None and wish.until is None else ""
-
-
-def _is_reaped(host: str, since: str) -> str:
-    """More time was asked for a machine that a sweep has begun to end."""
-    return (
-        f"A sweep began to end the machine of {host} at {since}, so it gets no more time. If it is still there in a"
-        " quarter of an hour, it may be extended then."
-    )
 
 
 def _endless(host: str, end: float) -> str:
@@ -149,16 +139,11 @@ def _not_later(host: str, before: float | None, end: float, now: float) -> str:
     if end <= now:
         return f"The machine of {host} cannot be extended until {lease.said(end)}: it is {lease.said(now)} now."
     if before is not None and end < before:
-        return _no_shorter(host, lease.said(end), lease.said(before))
+        return (
+            f"The machine of {host} may live until {lease.said(before)} already, which is later than"
+            f" {lease.said(end)}. To end it earlier, run compute_index.supply.decommission."
+        )
     return ""
-
-
-def _no_shorter(host: str, end: str, before: str) -> str:
-    """The end that was asked for is earlier than the one that it has."""
-    return (
-        f"The machine of {host} may live until {before} already, which is later than {end}. To end it earlier,"
-        " run compute_index.supply.decommission."
-    )
 
 
 def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> str:
@@ -166,18 +151,13 @@ def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_mos
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):
         longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
-        return _too_long(host, lease.said(end), longest)
+        return (
+            f"Until {lease.said(end)} the lease of {host} would be longer than provision_lease_max ({longest}),"
+            " counted from its purchase. -e provision_lease_max=<duration> allows more."
+        )
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         return _too_dear_in_all(host, lease.said(end), at_most, wish.max_bill)
     return ""
-
-
-def _too_long(host: str, end: str, longest: str) -> str:
-    """More time than the longest lease."""
-    return (
-        f"Until {end} the lease of {host} would be longer than provision_lease_max ({longest}), counted from its"
-        " purchase. -e provision_lease_max=<duration> allows more."
-    )
 
 
 def _too_dear_in_all(host: str, end: str, bill: float | None, most: float) -> str:

@@ -479,15 +479,11 @@ class JudgedHost:
         nodes = number_of(self.offer.get("node_count"))
         if nodes is None or len(self.held.ids) <= nodes:
             return ""
-        return _too_many(self.host, self.offer_id, self.held.ids, int(nodes))
-
-
-def _too_many(host: str, offer_id: str, ids: t.Sequence[str], nodes: int) -> str:
-    """A purchase that has brought more machines than the offer has; all of them are billed."""
-    return (
-        f"Offer {offer_id} of {host} has {nodes} machine(s), and the API says that it bought {len(ids)}: {ids_of(ids)}."
-        " All of them are billed and kept. Ask the API's support if that is wrong."
-    )
+        return (
+            f"Offer {self.offer_id} of {self.host} has {int(nodes)} machine(s), and the API says that it bought"
+            f" {len(self.held.ids)}: {ids_of(self.held.ids)}. All of them are billed and kept. Ask the API's"
+            " support if that is wrong."
+        )
 
 
 def _only_attached(host: str, held: Holdings, entry: Entry) -> str:

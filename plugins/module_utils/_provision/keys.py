@@ -91,7 +91,10 @@ def is_open(mode: int, *, is_own: bool) -> bool:
 def unusable(private: str, *, is_open: bool, is_locked: bool) -> str:
     """Why ssh will not use a private key: others may read it, or it has a passphrase that no agent knows."""
     if is_open:
-        return _open_key(private)
+        return (
+            f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed"
+            f" nevertheless. chmod 600 {private}"
+        )
     return _no_agent(private) if is_locked else ""
 
 
@@ -109,14 +112,6 @@ def no_account(uid: int) -> str:
         f"This computer has no account for the user {uid} that runs Ansible, and for such a user ssh does nothing, so"
         " no one could log in to the machines that would be bought. Add a line for it to /etc/passwd, or set"
         " provision_reach to false."
-    )
-
-
-def _open_key(private: str) -> str:
-    """A private key that ssh ignores."""
-    return (
-        f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed nevertheless."
-        f" chmod 600 {private}"
     )
 
 

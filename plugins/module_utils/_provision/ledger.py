@@ -144,7 +144,8 @@ class Book:
 
     def _shorten(self, purchase: Purchase, rows: t.Sequence[Row]) -> None:
         """Keep no more than the bill of a purchase that has ended by these lines."""
-        bill = _ordinary(purchase, rows) or bill_of(list(map(read_line, rows)))
+        bill = _ordinary(purchase, rows[-1]) if _is_ordinary(rows) else None
+        bill = bill or bill_of(list(map(read_line, rows)))
         if bill is not None and bill.end is not None:
             self._purchases[purchase] = bill if _is_since(bill, self._since) else None
 
@@ -177,14 +178,17 @@ def _is_since(bill: Bill, since: float) -> bool:
     return bill.until(math.inf) > since
 
 
-def _ordinary(purchase: Purchase, rows: t.Sequence[Row]) -> Bill | None:
-    """`bill_of` in short, for one claim that was sent, made and ended by lines that say the same; None for others."""
+def _is_ordinary(rows: t.Sequence[Row]) -> bool:
+    """Whether these are the lines of one claim, sent, made and ended, that say the same of it."""
     if [row["event"] for row in rows] != [SENT, MADE, ENDED] or rows[0].get("resource_ids") or rows[0].get("renews"):
-        return None
+        return False
     sent, made, ended = ([row.get(name) for name in _ALIKE] for row in rows)
-    if not sent == made == ended or rows[1].get("resource_ids") != rows[2].get("resource_ids"):
-        return None
-    last, (host, offer_id) = rows[2], purchase
+    return sent == made == ended and rows[1].get("resource_ids") == rows[2].get("resource_ids")
+
+
+def _ordinary(purchase: Purchase, last: Row) -> Bill | None:
+    """`bill_of` in short, by the last line of an ordinary purchase; None if it does not say enough."""
+    host, offer_id = purchase
     price, begin = price_in(last.get("price_per_hour")), seconds_of(last.get("journaled_at"))
     end = seconds_of(last.get("at"))
     if price is None or begin is None or end is None:

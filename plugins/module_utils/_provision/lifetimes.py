@@ -42,16 +42,12 @@ def timed(case: Case, clock: Clock) -> Case:
     """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
     if not (clock.is_apart and case.buys and _is_timed(case.host)):
         return case
-    refusal = _clocks_refuse(case.host.host, apart(clock))
-    return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
-
-
-def _clocks_refuse(host: str, apart: str) -> str:
-    """A host that buys nothing, since clocks differ."""
-    return (
-        f"{apart} Until then {host} buys nothing that has a lease, a largest bill or a budget: it could last longer and"
-        " cost more than that. Without provision_lease, provision_max_bill and provision_budget it buys."
+    refusal = (
+        f"{apart(clock)} Until then {case.host.host} buys nothing that has a lease, a largest bill or a budget:"
+        " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
+        " provision_budget it buys."
     )
+    return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
 
 
 def _is_timed(host: Declaration) -> bool:

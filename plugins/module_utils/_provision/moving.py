@@ -43,30 +43,20 @@ def hosts_to_move(
         if host not in known and own_project:
             found.setdefault(host, {**own_project[0], "host": host})
         elif host not in known:
-            stay.append(_of_no_group(host, folder.entry_file(host), entry.project))
+            stay.append(
+                f"{folder.entry_file(host)} was not moved: {host} is not in the inventory, and the file is of the"
+                f" project {entry.project}. Run this again with -e provision_project={entry.project}."
+            )
     return [row for row in rows if "group" not in row] + list(found.values()), stay
-
-
-def _of_no_group(host: str, path: str, project: str) -> str:
-    """A file of a host that is not in the inventory, and of another project than all that use the folder."""
-    return (
-        f"{path} was not moved: {host} is not in the inventory, and the file is of the project {project}. Run this"
-        f" again with -e provision_project={project}."
-    )
 
 
 def contradiction(path: str, entry: Entry, where: str, noted: Entry | None) -> str:
     """Why an entry cannot be moved: the shared registry has noted another purchase of the host; empty if it can."""
     if noted is None or noted.offer_id == entry.offer_id or not entry.may_have_bought:
         return ""
-    return _moved_to_another(path, entry.offer_id, where, noted.offer_id)
-
-
-def _moved_to_another(path: str, offer_id: str | None, where: str, other_offer_id: str | None) -> str:
-    """A file that says something else of its host than the shared registry."""
     return (
-        f"{path} names offer {offer_id}, and {where} names offer {other_offer_id}. A host has one: end the one that is"
-        " too many, and remove what names it."
+        f"{path} names offer {entry.offer_id}, and {where} names offer {noted.offer_id}. A host has one: end the"
+        " one that is too many, and remove what names it."
     )
 
 

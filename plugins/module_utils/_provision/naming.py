@@ -110,19 +110,14 @@ def playable(
     of no inventory that more than one registry knows.
     """
     if unclear := [host for host in hosts if host in several]:
-        raise ValueError(_in_several_registries(unclear, deed.nothing))
+        raise ValueError(
+            f"Several registries know {some(unclear)}: say which one is meant by -e provision_project=... or -e"
+            f" provision_registry_dir=... {deed.nothing}"
+        )
     left = [host for host in hosts if not (deed.plays and host in unreadable)]
     if not left:
         raise ValueError(deed.nothing)
     return left
-
-
-def _in_several_registries(hosts: t.Sequence[str], nothing: str) -> str:
-    """Hosts of no inventory that were named, and that more than one registry knows."""
-    return (
-        f"Several registries know {some(hosts)}: say which one is meant by -e provision_project=... or"
-        f" -e provision_registry_dir=... {nothing}"
-    )
 
 
 def added(

@@ -226,7 +226,11 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     if not (lived.is_over() or is_idle):
         return LastLook(Turn.STAYS, _in_use_again(host, use.evidence) if use.limit else _lives(host, lived.end))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
-        return LastLook(Turn.WAITS, _waits_for_hook(grace / 60))
+        return LastLook(
+            Turn.WAITS,
+            f"Its time is over, but reap_before_end failed on it. When it has been over for {grace / 60:g} minutes, a"
+            " sweep ends it in any case.",
+        )
     if lived.is_over():
         return LastLook(Turn.ENDS, f"its lease was over at {lease.said(lived.end or 0.0)}")
     return LastLook(Turn.ENDS, f"it was idle: {use.evidence}")
@@ -241,11 +245,3 @@ def _lives(host: str, end: float | None) -> str:
 def _in_use_again(host: str, evidence: str) -> str:
     """A line for a machine that was to end for being idle, and is not any more, or has said nothing for a minute."""
     return f"{host} is not known to be idle any more{f' ({evidence})' if evidence else ''}; nothing ends"
-
-
-def _waits_for_hook(minutes: float) -> str:
-    """The command that is to be run before the end has failed."""
-    return (
-        f"Its time is over, but reap_before_end failed on it. When it has been over for {minutes:g} minutes, a sweep"
-        " ends it in any case."
-    )

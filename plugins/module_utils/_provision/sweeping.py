@@ -119,7 +119,9 @@ def playable(
         if item.host in unreadable:
             left.append((item, _lease_not_kept(item.host, item.row["resource_id"], item.price_per_hour)))
         elif item.host in first:
-            left.append((item, _two_of_a_name(item.host)))
+            left.append(
+                (item, f"Two registries have a {item.host} whose lease is over. One of them was ended; sweep again.")
+            )
         else:
             first[item.host] = item
     others = [item for item in watched if item.host not in unreadable and item.host not in first]
@@ -132,11 +134,6 @@ def _lease_not_kept(host: str, ids: t.Sequence[str], price: float | None) -> str
         f"The lease of {host} is over, and {ids_of(ids)} runs on at {usd(price)}: Ansible runs nothing for it until its"
         " file can be read."
     )
-
-
-def _two_of_a_name(host: str) -> str:
-    """Two hosts of one name, of different registries, whose leases are over."""
-    return f"Two registries have a {host} whose lease is over. One of them was ended; sweep again."
 
 
 def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
@@ -205,7 +202,11 @@ class SweepFindings:
     def trouble(self) -> list[str]:
         """Why the sweep fails: leases that cannot be read or that protected hosts outlive, and clocks that differ."""
         unreadable = [unreadable_lease(item.host, item.life.reason) for item in _in(LeaseState.UNKNOWN, self.all)]
-        odd = [_unreadable_idle(item.host, item.odd_idle) for item in self.all if item.odd_idle]
+        odd = [
+            f"provision_idle_after of {item.host} {item.odd_idle}. Its machine is never ended for being idle."
+            for item in self.all
+            if item.odd_idle
+        ]
         spared = [protection.overdue(item.host, item.protection, str(item.row["until"])) for item in self.spared]
         return [*unreadable, *odd, *spared, lifetimes.apart(self.clock)]
 
@@ -266,11 +267,6 @@ class SweepFindings:
             return ""
         cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
         return f"{len(self.unclaimed)} that no host claims cost {cost}; compute_index.supply.audit shows them."
-
-
-def _unreadable_idle(host: str, why: str) -> str:
-    """How long a machine may be idle cannot be read, so that it never ends for it."""
-    return f"provision_idle_after of {host} {why}. Its machine is never ended for being idle."
 
 
 def _in(state: LeaseState, hosts: t.Iterable[Host]) -> list[Host]:
