@@ -144,10 +144,7 @@ class Audit:
         parts = {"claimed": claimed, "storage": self.storage, "orphans": self.orphans, "ending": self.ending}
         summed = {**parts, "total": self.billed}
         return {
-            "claimed": claimed,
-            "storage": self.storage,
-            "orphans": self.orphans,
-            "ending": self.ending,
+            **parts,
             "gone": self.gone,
             "buying": self.buying,
             "missing": self.missing,

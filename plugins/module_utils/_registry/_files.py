@@ -327,8 +327,8 @@ def swept(folder: str) -> str:
         raise RegistryError(f"The file {path} cannot be read: {_reason(error)}.") from None
 
 
-def note_evidence(path: str, text: str) -> None:
-    """Write what speaks against a machine. Raises RegistryError."""
+def note(path: str, text: str) -> None:
+    """Write a file beside the entries. Raises RegistryError."""
     try:
         write_durably(path, text)
     except OSError as error:
@@ -371,12 +371,8 @@ def note_sweep(folder: str, moment: str) -> None:
 
     It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
     """
-    path = os.path.join(folder, SWEPT)
-    try:
-        if os.path.isdir(os.path.dirname(os.path.abspath(folder))):
-            write_durably(path, f"{moment}\n")
-    except OSError as error:
-        raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
+    if os.path.isdir(os.path.dirname(os.path.abspath(folder))):
+        note(os.path.join(folder, SWEPT), f"{moment}\n")
 
 
 def ledger(folder: str, since: float = 0.0) -> Ledger:

@@ -147,7 +147,7 @@ class _FolderStore(Store):
         path = self._place.evidence_file(host, str(whole["offer_id"]))
         if self._session.read_only:
             return ""
-        _files.note_evidence(path, json.dumps(whole, indent=1))
+        _files.note(path, json.dumps(whole, indent=1))
         return path
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
