@@ -24,7 +24,8 @@ _MIB_WRITTEN = 64
 _SHORTEST = 60.0  # seconds that dcgmi and all_reduce_perf get at least
 _LOAD_DELAY = 30.0  # seconds until a load is looked at; PyTorch takes long to start
 
-_LOADED = ("load", "burnin")  # the levels that put load on the GPUs
+# The levels that put load on the GPUs: the level of DCGM's diagnosis, and the seconds of the load
+_LOADED = {"load": ("1", 60), "burnin": ("3", 600)}
 SMI = ("nvidia-smi", "-q", "-x")
 _ALL_REDUCE = ("all_reduce_perf", "-b", "1G", "-e", "4G", "-f", "2", "-g")
 # The file has no name while it is written, so it is gone whatever happens.
@@ -38,6 +39,7 @@ _QUERIES: dict[str, tuple[str, ...]] = {
     "dmesg": ("dmesg",),
     "fabric_manager": ("systemctl", "is-active", "nvidia-fabricmanager"),
 }
+_LOGS = {name: _QUERIES[name] for name in ("journalctl", "dmesg")}
 # gpu_burn finds its parts only from its own folder.
 _GPU_BURN = (
     'program=$(command -v gpu_burn || command -v gpu-burn) || exit 127; cd "$(dirname "$(readlink -f "$program")")"'
@@ -82,25 +84,23 @@ class Acceptance:
     def ask(self, writes: bool) -> dict[str, Answer]:
         """Run all programs of the level; after one that did not answer only the kernel log is read, as evidence."""
         level = self._wanted.level
-        queries = {"nvidia-smi": SMI} if level == "specs" else {"nvidia-smi": SMI, **_QUERIES}
+        queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
         smi = _smi(self.answers, "nvidia-smi")
-        gpus = smi.gpus if smi else ()
-        if level in _LOADED and gpus and not any(gpu.mig == "Enabled" for gpu in gpus):
-            self._long({"dcgmi": ("dcgmi", "diag", "-r", "1" if level == "load" else "3", "--json")}, _SHORTEST)
-            self._load(60 if level == "load" else 600)
-            if level == "burnin" and len(gpus) > 1:
-                self._long({"all_reduce": (*_ALL_REDUCE, str(len(gpus)))}, _SHORTEST)
+        if level in _LOADED and smi and smi.gpus and not smi.has_mig:
+            self._load(*_LOADED[level], len(smi.gpus))
             # What the load has brought to light.
-            logs = {name: _QUERIES[name] for name in ("journalctl", "dmesg")}
-            self._query(logs if _hanging(self.answers) else queries)
+            self._query(_LOGS if _hanging(self.answers) else queries)
         return self.answers
 
-    def _load(self, seconds: int) -> None:
+    def _load(self, diagnosis: str, seconds: int, gpus: int) -> None:
+        """DCGM's diagnosis, the first load that can be used, and at last the traffic between the GPUs."""
+        self._long({"dcgmi": ("dcgmi", "diag", "-r", diagnosis, "--json")}, _SHORTEST)
         for name, arguments in loads(seconds).items():
-            self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
-            if burnt_of(self.answers, 1) is not None:
-                return
+            if burnt_of(self.answers, 1) is None:
+                self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
+        if self._wanted.level == "burnin" and gpus > 1:
+            self._long({"all_reduce": (*_ALL_REDUCE, str(gpus))}, _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
         self._start({name: Command(arguments, self._tool_timeout) for name, arguments in programs.items()}, self._left)
@@ -216,7 +216,7 @@ def _smi(answers: t.Mapping[str, Answer], name: str) -> readings.Smi | None:
 
 def _log(answers: t.Mapping[str, Answer]) -> readings.KernelLog | None:
     """What journald and the kernel's own buffer say together: each may lack the beginning."""
-    texts = [answers[name].output for name in ("journalctl", "dmesg") if _code(answers, name) == 0]
+    texts = [answers[name].output for name in _LOGS if _code(answers, name) == 0]
     logs = [readings.kernel_log_of(text) for text in texts if text.strip()]
     xids = tuple(xid for log in logs for xid in log.xids)
     return readings.KernelLog(xids, any(log.is_complete for log in logs)) if logs else None
@@ -272,7 +272,7 @@ def evidence(answers: t.Mapping[str, Answer], most: int = MOST_EVIDENCE) -> list
 
 
 def _shortened(name: str, text: str) -> str:
-    if name in ("journalctl", "dmesg"):
+    if name in _LOGS:
         return "\n".join(line for line in text.splitlines() if _OF_INTEREST.search(line))
     return _CLOCKS.sub("", text)
 

@@ -105,6 +105,11 @@ class Smi:
     driver: str | None
     cuda: str | None
 
+    @property
+    def has_mig(self) -> bool:
+        """Whether a GPU is divided, so that no load can be put on all of it."""
+        return any(gpu.mig == "Enabled" for gpu in self.gpus)
+
 
 def smi_of(text: str) -> Smi | None:
     """The machine's GPUs, None if the text is not complete XML of nvidia-smi. Warnings may stand around it."""
@@ -297,7 +302,7 @@ class Readings:
     @property
     def has_mig(self) -> bool:
         """Whether a GPU is divided, so that no load can be put on all of it."""
-        return any(gpu.mig == "Enabled" for gpu in self.gpus)
+        return self.smi is not None and self.smi.has_mig
 
     @property
     def is_alone(self) -> bool:
