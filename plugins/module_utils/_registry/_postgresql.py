@@ -145,22 +145,17 @@ class Database(Connected):
         """What was or may be billed since a moment (seconds since the epoch), of all hosts of a project."""
 
         def step(connection: Connection) -> Ledger:
-            with self._transaction(connection, read_only=True):
-                bills = self._bills(connection, sql.LEDGER_OF_PROJECT, {"project": project, "since": since})
-                now = self._execute(connection, sql.NOW).fetchone()
-                return Ledger(tuple(bills), now[0] if now else time.time())
+            bills = self._bills(connection, sql.LEDGER_OF_PROJECT, {"project": project, "since": since})
+            now = self._execute(connection, sql.NOW).fetchone()
+            return Ledger(tuple(bills), now[0] if now else time.time())
 
         return t.cast(Ledger, self._look(step, Ledger((), time.time())))
 
     def evidence(self, project: str, since: float) -> list[dict[str, t.Any]]:
         """What speaks against the project's machines, but for those that ended before (seconds since the epoch)."""
-
-        def step(connection: Connection) -> list[dict[str, t.Any]]:
-            with self._transaction(connection, read_only=True):
-                kept = self._execute(connection, sql.EVIDENCE, {"project": project, "since": since})
-                return [row[0] for row in kept.fetchall()]
-
-        return t.cast("list[dict[str, t.Any]]", self._look(step, []))
+        values = {"project": project, "since": since}
+        kept = self._look(lambda connection: self._execute(connection, sql.EVIDENCE, values).fetchall(), [])
+        return [row[0] for row in kept]
 
     def now(self) -> float:
         """The database's time, in seconds since the epoch. Raises RegistryError."""
@@ -207,12 +202,7 @@ class Database(Connected):
 
     def take_over(self, row: Row) -> Row:
         """Hold a claim that nobody holds any more, to settle it. Raises TakenOver if another run was faster."""
-
-        def step(connection: Connection) -> Row:
-            with self._transaction(connection):
-                return self._take(connection, row)
-
-        return t.cast(Row, self._run(step, self._patience))
+        return t.cast(Row, self._at_once(lambda connection: self._take(connection, row), self._patience))
 
     def renew(self, row: Row, seconds: float) -> None:
         """Hold the claim for so many seconds from now on; tried once, since the hold is a courtesy."""
@@ -229,12 +219,11 @@ class Database(Connected):
         ids = list(dict.fromkeys(resource_ids))
 
         def step(connection: Connection) -> tuple[Row, str]:
-            with self._transaction(connection):
-                self._execute(connection, sql.LOCK, {"gate": sql.GATE})
-                self._execute(connection, sql.FREE_LAPSED)
-                return self._noted(connection, fact, ids, list(gone))
+            self._execute(connection, sql.LOCK, {"gate": sql.GATE})
+            self._execute(connection, sql.FREE_LAPSED)
+            return self._noted(connection, fact, ids, list(gone))
 
-        row, trouble = self._run(step, self._facts_patience)
+        row, trouble = self._at_once(step, self._facts_patience)
         if trouble:
             raise Contested(trouble)
         return t.cast(Row, row)
@@ -257,13 +246,10 @@ class Database(Connected):
 
     def swept(self, project: str) -> datetime | None:
         """When the leases of the project were enforced last; None also where nobody has made the tables yet."""
-
-        def step(connection: Connection) -> datetime | None:
-            with self._transaction(connection, read_only=True):
-                found = self._execute(connection, sql.SWEPT, {"project": project}).fetchone()
-                return found[0] if found else None
-
-        return t.cast("datetime | None", self._look(step, None))
+        found = self._look(
+            lambda connection: self._execute(connection, sql.SWEPT, {"project": project}).fetchone(), None
+        )
+        return found[0] if found else None
 
     def note_sweep(self, project: str) -> None:
         """Note that they were enforced now."""
@@ -286,15 +272,14 @@ class Database(Connected):
         """
 
         def step(connection: Connection) -> list[Bill]:
-            with self._transaction(connection):
-                values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
-                before = self._row(connection, row.claim)
-                for (moment,) in self._execute(connection, sql.END, values).fetchall():
-                    self._execute(connection, sql.GONE, values)
-                    self._keep_storage(connection, before, moment)
-                return self._bills(connection, sql.LEDGER_OF_CLAIM, values)
+            values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
+            before = self._row(connection, row.claim)
+            for (moment,) in self._execute(connection, sql.END, values).fetchall():
+                self._execute(connection, sql.GONE, values)
+                self._keep_storage(connection, before, moment)
+            return self._bills(connection, sql.LEDGER_OF_CLAIM, values)
 
-        return next(iter(self._run(step, self._facts_patience)), None)
+        return next(iter(self._at_once(step, self._facts_patience)), None)
 
     def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
         """Note that what a host has beside its own machine is gone, or the storage that it keeps, and what it has cost.
@@ -303,46 +288,36 @@ class Database(Connected):
         """
 
         def step(connection: Connection) -> list[Bill]:
-            with self._transaction(connection):
-                values = {"offer": offer, "ids": list(ids), "why": why}
-                claims = [row[0] for row in self._execute(connection, sql.END_STRAY, values).fetchall()]
-                for claim in claims:
-                    self._execute(connection, sql.GONE, {"claim": claim})
-                of_claims = (self._bills(connection, sql.LEDGER_OF_CLAIM, {"claim": claim}) for claim in claims)
-                return [bill for bills in of_claims for bill in bills]
+            values = {"offer": offer, "ids": list(ids), "why": why}
+            claims = [row[0] for row in self._execute(connection, sql.END_STRAY, values).fetchall()]
+            for claim in claims:
+                self._execute(connection, sql.GONE, {"claim": claim})
+            of_claims = (self._bills(connection, sql.LEDGER_OF_CLAIM, {"claim": claim}) for claim in claims)
+            return [bill for bills in of_claims for bill in bills]
 
-        return next(iter(self._run(step, self._facts_patience)), None)
+        return next(iter(self._at_once(step, self._facts_patience)), None)
 
     def keep_storage(self, project: str, host: str, account: str, storage: Storage) -> None:
         """Note storage that a host of another registry has kept, unless it is known."""
         fact = _purchase_of(storage, project, host, account)
-
-        def step(connection: Connection) -> None:
-            with self._transaction(connection):
-                self._note_storage(connection, fact)
-
-        self._run(step, self._patience)
+        self._at_once(lambda connection: self._note_storage(connection, fact), self._patience)
 
     def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
         """Note purchases of another registry that have ended, or have lost their entry; how many were not known.
 
         Each has a ``begin``.
         """
+        noted = self._at_once(
+            lambda connection: [self._note_ended(connection, account, bill) for bill in bills], self._patience
+        )
+        return sum(noted)
 
-        def step(connection: Connection) -> int:
-            with self._transaction(connection):
-                return sum(self._note_ended(connection, account, bill) for bill in bills)
-
-        return t.cast(int, self._run(step, self._patience))
-
-    def note_evidence(self, evidence: t.Iterable[t.Mapping[str, t.Any]]) -> int:
+    def note_evidence(self, evidence: t.Collection[t.Mapping[str, t.Any]]) -> int:
         """Note what another registry has kept against machines (`acceptance.noted`); of how many that was news."""
-
-        def step(connection: Connection) -> int:
-            with self._transaction(connection):
-                return sum(self._note_evidence(connection, bundle) for bundle in evidence)
-
-        return t.cast(int, self._run(step, self._patience))
+        noted = self._at_once(
+            lambda connection: [self._note_evidence(connection, bundle) for bundle in evidence], self._patience
+        )
+        return sum(noted)
 
     # Parts of the steps
 
@@ -381,12 +356,11 @@ class Database(Connected):
         """The claim after a statement that is the newest epoch's alone. Raises TakenOver."""
 
         def step(connection: Connection) -> Row:
-            with self._transaction(connection):
-                if not self._execute(connection, query, {**values, "claim": row.claim, "epoch": row.epoch}).rowcount:
-                    raise self._taken_over(row)
-                return self._row(connection, row.claim)
+            if not self._execute(connection, query, {**values, "claim": row.claim, "epoch": row.epoch}).rowcount:
+                raise self._taken_over(row)
+            return self._row(connection, row.claim)
 
-        return t.cast(Row, self._run(step, self._facts_patience))
+        return t.cast(Row, self._at_once(step, self._facts_patience))
 
     def _bought_with(self, step: Step) -> Row:
         """The claim that the step makes; what follows it is about a purchase that may be billed, so it is patient."""
@@ -582,19 +556,29 @@ class Database(Connected):
             return row
         raise RegistryError(f"{self.where} has lost claim {claim}.")
 
+    def _at_once(self, part: Step, patience: float) -> t.Any:
+        """What a step answers that is one transaction, which a lost connection repeats for ``patience`` seconds."""
+
+        def step(connection: Connection) -> t.Any:
+            with self._transaction(connection):
+                return part(connection)
+
+        return self._run(step, patience)
+
     def _write(self, connection: Connection, query: str, values: Params) -> None:
         with self._transaction(connection):
             self._execute(connection, query, values)
 
     def _read(self, query: str, values: Params) -> list[Row]:
-        def step(connection: Connection) -> list[Row]:
-            with self._transaction(connection, read_only=True):
-                return self._rows(connection, query, values)
+        return t.cast("list[Row]", self._look(lambda connection: self._rows(connection, query, values), []))
 
-        return t.cast("list[Row]", self._look(step, []))
-
-    def _look(self, step: Step, nothing: t.Any) -> t.Any:
+    def _look(self, part: Step, nothing: t.Any) -> t.Any:
         """What a step answers that only reads; ``nothing`` where nobody has made the tables yet."""
+
+        def step(connection: Connection) -> t.Any:
+            with self._transaction(connection, read_only=True):
+                return part(connection)
+
         try:
             return self._run(step, self._patience, make=False)
         except NoTables:
