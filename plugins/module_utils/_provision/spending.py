@@ -228,7 +228,7 @@ def cost(price: float | None, begin: float, end: float) -> int:
         return 0
     numerator, denominator = _per_second(price)
     # Whole seconds, which ledgers of files have, need no fractions, which take most of the time of a long report.
-    if begin.is_integer() and end.is_integer():
+    if begin % 1 == end % 1 == 0:
         return -(-int(end - begin) * numerator // denominator)
     return math.ceil(Fraction(numerator, denominator) * (Fraction(end) - Fraction(begin)))
 
