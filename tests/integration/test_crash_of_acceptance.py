@@ -10,8 +10,6 @@ machine, and the evidence against the bad one.
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
@@ -37,10 +34,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import signed
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 
 from simulator import Nowhere, Settings, Simulator
-from test_crash import KEY, OWN, files_in, killed, look
+from test_crash import KEY, Rows, files_in, killed, look
 
 Json = dict[str, Any]
 SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}}
@@ -172,27 +168,11 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
             assert role.acquire([]) in ("prepare", "reach"), role.row
             yield role
 
-    statements = itertools.count()
-    asked = [next(statements)]
-    execute = Database._execute
-
-    def counted(*args: Any) -> Any:
-        asked[0] = next(statements)
-        return execute(*args)
-
-    monkeypatch.setattr(Database, "_execute", counted)
-
-    @functools.lru_cache(maxsize=1)
-    def claims(_statements: int, _requests: int) -> str:
-        """All that the database has; it changes with a statement, and is looked at again after the next request."""
-        connection = opened[0]
-        return repr(connection.execute("SELECT t::text FROM compute_index_supply.purchase t ORDER BY 1").fetchall())
-
-    def left(role: Role, before: int) -> str:
+    def left(role: Role, before: int) -> object:
         """All that may change anything for others; a look at the API changes nothing."""
         requests = role.simulator.requests[before:]
         sent = [(each.method, each.path, each.status) for each in requests if each.method != "GET"]
-        return OWN.sub("_", repr((sent, claims(asked[0], len(requests)) if url else files_in(Path(role.place.text)))))
+        return sent, rows.read() if rows else files_in(role.place.text)
 
     def check(role: Role) -> None:
         """Whatever a run leaves: no machine is told to end before there is evidence, and none is bought beside it."""
@@ -202,12 +182,12 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
             assert (kept["offer_id"], kept["verdict"]) == (role.bad, "bad")
 
     trials: list[Role] = []
-    opened = [psycopg.connect(url, autocommit=True)] if url else []
+    rows = Rows(url, monkeypatch) if url else None
     with fresh() as role:
         assert role.accept() == "round"  # fills the caches
     with fresh() as role:
         before = len(role.simulator.requests)
-        places = look(role.accept, partial(left, role, before), partial(check, role), per_file=False)
+        places = look(role.accept, partial(left, role, before), partial(check, role))
     outcomes = []
     assert len(places) > 3
     for place in places:
@@ -227,6 +207,6 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
             assert following == ("stop" if is_kept else "kept"), place
             assert [each.offer.vendor for each in simulator.purchases] == (["a"] if is_kept else ["a", "b"]), place
     assert len(outcomes) > 0.9 * len(places)
-    for connection in opened:
-        connection.close()
+    if rows:
+        rows.connection.close()
     assert {(0, 1), (1, 1), (1, 0)} == set(outcomes), "before the evidence, after it, and after the end"
