@@ -143,7 +143,8 @@ def test_the_evidence_says_what_was_bought_and_what_it_cost() -> None:
     assert is_signed(kept)
 
 
-@given(st.lists(st.integers(0, 300), min_size=1, max_size=20), st.integers(0, 100))
+# A note has room for some fifty findings.
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=20), st.integers(0, 20))
 def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[int], good: int) -> None:
     results = [
         {**BAD, "item": f"gpu-1-{number}", "findings": [FINDING] * count + [{**FINDING, "verdict": "ok"}] * good}

@@ -100,7 +100,10 @@ def test_names_in_a_row_are_a_range(names: list[str], folded: list[str]) -> None
     assert sorted(ranges(names)) == sorted(folded)
 
 
-names = st.from_regex(r"\A[ab]-?[0-9]{0,3}\Z")
+# What the expression [ab]-?[0-9]{0,3} matches: as an expression it takes five times as long to draw.
+NUMBERS = [[f"{number:0{digits}}" for number in range(10**digits)] for digits in (1, 2, 3)]
+ends = st.just("") | st.sampled_from(NUMBERS[0]) | st.sampled_from(NUMBERS[1]) | st.sampled_from(NUMBERS[2])
+names = st.tuples(st.sampled_from("ab"), st.sampled_from(["", "-"]), ends).map("".join)
 
 
 @given(st.lists(names, max_size=40))
