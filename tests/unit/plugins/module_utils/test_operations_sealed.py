@@ -113,7 +113,6 @@ class World:
 @pytest.fixture
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A world of files, or of a registry that is shared."""
-    monkeypatch.setattr(os, "fsync", lambda _handle: None)  # nobody pulls the plug here
     monkeypatch.setattr(_postgresql, "HOLD", 0.5)
     monkeypatch.setattr(procure_offer, "SETTLE_PAUSE", 0.05)
     url = request.getfixturevalue("registry_url") if request.param == "shared" else None
