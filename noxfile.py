@@ -343,7 +343,7 @@ def lint(session: nox.Session) -> None:
         "mypy",
         "mypy tests/attacks",
         "yamllint --strict .",
-        "ansible-lint --offline --profile production",
+        "python tests/tools/prepared.py ansible-lint --offline --profile production",
         "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all"
         " --disallow-unknown-collection-refs .",
         "antsibull-changelog lint",

@@ -128,7 +128,7 @@ with theirs, tempfile.TemporaryFile() as request, socket.socket(socket.AF_UNIX) 
     request.write(json.dumps({{"words": [{command!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": env}}).encode())
     request.flush()
     door.connect({address!r})
-    socket.send_fds(door, [b"\\n"], [theirs.fileno(), 1, request.fileno()])
+    socket.send_fds(door, [b"\\n"], [theirs.fileno(), 1, 2, request.fileno()])
 ours.recv(4, socket.MSG_WAITALL)
 code = int.from_bytes(ours.recv(4, socket.MSG_WAITALL), "big", signed=True)
 sys.exit(code if code >= 0 else 128 - code)
@@ -150,7 +150,7 @@ def stand_ins(folder: Path, commands: Sequence[Path]) -> None:
         while True:
             connection, _address = door.accept()
             with connection:
-                message, files, _flags, _from = socket.recv_fds(connection, 1, 3)
+                message, files, _flags, _from = socket.recv_fds(connection, 1, 4)
                 socket.send_fds(launcher(), [message], files)
                 close(*files)
 
@@ -217,7 +217,7 @@ def serve(control: socket.socket, imported: bool | None = None) -> None:
     """
     forks: dict[str, socket.socket] = {}
     while True:
-        message, files, _flags, _address = socket.recv_fds(control, 1, 3)
+        message, files, _flags, _address = socket.recv_fds(control, 1, 4)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -240,7 +240,7 @@ def serve(control: socket.socket, imported: bool | None = None) -> None:
             socket.send_fds(fork, [message], files)
         elif not os.fork():
             close(control, *forks.values(), files[-1])
-            return guard(socket.socket(fileno=files[0]), files[1], request, bool(imported))
+            return guard(socket.socket(fileno=files[0]), files[1:-1], request, bool(imported))
         close(*files)
     close(*forks.values())
     with suppress(ChildProcessError):
@@ -326,11 +326,11 @@ def read_settings() -> None:
             each._clear_caches()
 
 
-def guard(connection: socket.socket, output: int, request: Request, imported: bool) -> None:
+def guard(connection: socket.socket, outputs: list[int], request: Request, imported: bool) -> None:
     """Start a program and watch it; returns in the program, if it is a command's script."""
     pid = os.fork()
     if not pid:
-        return become(connection, output, request, imported)
+        return become(connection, outputs, request, imported)
     ended = threading.Event()
 
     def kill() -> None:
@@ -356,17 +356,20 @@ def tell(connection: socket.socket, number: int) -> None:
     connection.sendall(number.to_bytes(4, "big", signed=True))
 
 
-def become(connection: socket.socket, output: int, request: Request, imported: bool) -> None:
-    """Become the program; returns if it is a command of ansible-core that a fork can run."""
+def become(connection: socket.socket, outputs: list[int], request: Request, imported: bool) -> None:
+    """Become the program; returns if it is a command of ansible-core that a fork can run.
+
+    ``outputs``: where it prints, or where its output and its errors go.
+    """
     os.setsid()
     # A job in the background of a shell ignores it, and so would all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with connection:
         tell(connection, os.getpid())
     os.chdir(request.cwd)
-    for number in (1, 2):
+    for number, output in ((1, outputs[0]), (2, outputs[-1])):
         os.dup2(output, number)
-    os.close(output)
+    close(*outputs)
     if not imported:
         for name in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
             signal.signal(name, signal.SIG_DFL)

@@ -71,7 +71,7 @@ def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None
     env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ANSIBLE_HOME": str(tmp_path)}
     words = ["sh", "-c", "ansible-playbook --version; ansible-playbook missing.yml"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
-    assert done.returncode == 1 and "missing.yml could not be found" in done.stdout, done.stderr
+    assert done.returncode == 1 and "missing.yml could not be found" in done.stderr, done.stdout
     assert f"'{tmp_path}/plugins/modules'" in done.stdout
 
 
