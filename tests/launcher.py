@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import hashlib
 import importlib
 import json
+import marshal
 import os
 import runpy
 import signal
@@ -33,6 +35,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 # With what they import themselves, this is what the commands import beside ansible-core. They need not be there.
 IMPORTS = (
@@ -60,7 +64,10 @@ OTHERS += ("OLDPWD", "PWD", "SHLVL", "_")
 HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
 # Variables that only matter in settings, which each command reads anew.
 CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"
-RENEWED = ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "ANSIBLE_HOME", "ANSIBLE_SSH_CONTROL_PATH_DIR", CALLBACKS, "HOME")
+RENEWED = ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "ANSIBLE_HOME", "ANSIBLE_SHOW_CUSTOM_STATS", CALLBACKS, "HOME")
+RENEWED += ("ANSIBLE_SSH_CONTROL_PATH_DIR",)
+# Where it is kept what was compiled of the collection, which ansible-core's own loader never does.
+COMPILED = Path(__file__).resolve().parents[1] / ".build" / "compiled" / str(sys.implementation.cache_tag)
 # So many of the forks that have imported ansible-core are kept.
 KEPT = 4
 # Seconds between two looks of Ansible's main process for a worker's result. Its own thousandth costs a tenth of a
@@ -294,6 +301,7 @@ def load_plugins() -> None:
     from ansible.utils.collection_loader import _collection_finder
 
     loader.init_plugin_loader()
+    _collection_finder.compile = compile_once  # type: ignore[attr-defined]
     importlib.import_module("ansible_collections.ansible.builtin")
     for kind in PLUGINS:
         for _plugin in getattr(loader, f"{kind}_loader").all(class_only=True):
@@ -303,6 +311,21 @@ def load_plugins() -> None:
         for file in root.glob("plugins/*_utils/**/*.py"):
             importlib.import_module(".".join((COLLECTION, *file.relative_to(root).with_suffix("").parts)))
     _collection_finder._AnsibleCollectionFinder._remove()
+
+
+def compile_once(source: str, filename: str, **options: Any) -> CodeType:
+    """What `compile` returns; the same source of the same file is not compiled again."""
+    file = COMPILED / hashlib.sha256(f"{filename}\n{source}".encode()).hexdigest()
+    with suppress(OSError):
+        code: CodeType = marshal.loads(file.read_bytes())
+        return code
+    code = compile(source, filename, **options)
+    with suppress(OSError):  # whoever may not write there compiles again
+        COMPILED.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f"{file.name}-{os.getpid()}")
+        new.write_bytes(marshal.dumps(code))
+        new.replace(file)
+    return code
 
 
 def read_settings() -> None:
