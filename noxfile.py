@@ -498,7 +498,8 @@ def release(session: nox.Session) -> None:
     session.run("ansible-galaxy", "collection", "verify", "--offline", "compute_index.supply", env=env)
     session.run("python", "tests/demo/demo.py", env=env)
     session.run("pytest", "tests/release", env={**env, "SUPPLY_TARBALL": str(tarball)})
-    check_upload(session, tarball, env)
+    # Its ansible-lint, which takes as long as all else here, looks for less than that of the session lint.
+    check_upload(session, tarball, {**env, "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": str(not PART).lower()})
     # With the account's own home, where its gpg is.
     session.run("python", str(ROOT / "tests" / "tools" / "provenance.py"), str(tarball))
 
