@@ -394,8 +394,7 @@ class ActionModule(InProcessAction):
         group = self._task.args["group"] = str(task_vars.get("provision_group") or "gpu")
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
-        # What looks for machines, and buys none, has no use for a plan.
-        variables["plan"] = {} if self._task.args.get("find") else plan_of(load_extra_vars(loader=self._loader))
+        variables["plan"] = plan_of(load_extra_vars(loader=self._loader))
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
             named = names(asked, group, variable)
