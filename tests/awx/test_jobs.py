@@ -152,12 +152,12 @@ def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController)
     offers["dearer"].details_price = 2.01
 
     changes: dict[str, tuple[dict[str, Any], str]] = {
-        "hosts": ({"order_names": f"{order['order_names']},unquoted"}, "and this run is for"),
+        "hosts": ({"order_names": f"{order['order_names']},unquoted"}, "this run is also for unquoted"),
         "ceiling": ({"provision_max_price_per_hour": 3}, "was 4.0 when it was quoted, and is 3.0 now"),
         "offer": ({"provision_offer_id": ids["mine"]}, "was the default when it was quoted"),
-        "plan": ({"plan": json.dumps({**plan, "number": "7"})}, "its digest is wrong"),
+        "plan": ({"plan": json.dumps({**plan, "number": "7"})}, "it was changed since it was sealed"),
         "quote": ({"plan": ""}, "quote is not sealed, so it is not bought"),
-        "key": ({"provision_docker": True}, "The plan was quoted with another cloud_init."),
+        "key": ({"provision_docker": True}, "The plan was quoted with other user data (cloud_init)."),
     }
     for change, text in changes.values():
         job = controller.run("GPU provision", {**variables, **change})

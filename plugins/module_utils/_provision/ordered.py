@@ -24,6 +24,7 @@ from .entry import BOOT_MARK, ORDERED, Entry
 
 _TOKEN = "token"  # the part by which digests of another token are recognised
 _USER_DATA = "cloud_init"
+_OTHER = {_USER_DATA: "other user data (cloud_init)"}  # where the name alone says nothing to a person
 _HOST_KEY = "provision_bootstrap_host_key"
 _OFFER = "offer_id"  # which the digests are noted for
 
@@ -77,7 +78,8 @@ class Order:
     def check(self) -> None:
         """Raise ValueError if it is not as its plan has it. Another token is a difference, too."""
         if parts := _unlike(self.sealed, self.digests) if self.sealed else []:
-            raise ValueError(f"The plan was quoted with another {' and another '.join(parts)}. Make a new quote.")
+            others = [_OTHER.get(part, f"another {part}") for part in parts]
+            raise ValueError(f"The plan was quoted with {' and '.join(others)}.")  # the caller says what to do
 
     def kept(self, entry: Entry) -> dict[str, t.Any]:
         """What the registry keeps while the order is sent (again): what was ordered first may still arrive."""

@@ -149,7 +149,7 @@ class SealedPlan:
         if not plan:
             return cls()
         if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
-            return cls(fault="its digest is wrong: it was changed since, or sealed with another api_token")
+            return cls(fault="it was changed since it was sealed, or another api_token sealed it")
         quoted, expires = (first_of([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
         return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
 
@@ -204,9 +204,9 @@ class SealedPlan:
 
     def _other_hosts(self, hosts: t.Iterable[Declaration], further: bool) -> str:
         now = {host.host for host in hosts}
-        if now == self.hosts.keys() or (further and now < self.hosts.keys()):
-            return ""
-        return f"it is for {some(sorted(self.hosts))}, and this run is for {some(sorted(now))}"
+        left, added = sorted(() if further else self.hosts.keys() - now), sorted(now - self.hosts.keys())
+        parts = [f"{verb} {some(names)}" for verb, names in (("leaves out", left), ("is also for", added)) if names]
+        return f"this run {' and '.join(parts)}" if parts else ""
 
     def _other_terms(self, host: Declaration) -> str:
         """The first term that the host declares otherwise than when it was quoted."""

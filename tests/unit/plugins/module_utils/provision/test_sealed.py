@@ -120,8 +120,8 @@ def test_a_plan_stays_itself_on_its_way() -> None:
 
 @pytest.mark.parametrize("digest", [None, "", "ü", "0" * 64, 7])
 def test_a_wrong_digest_is_refused(digest: Any) -> None:
-    assert "its digest is wrong" in read({**written(), "digest": digest}).fault
-    assert "its digest is wrong" in SealedPlan.of(written(), "another token").fault
+    assert "it was changed since it was sealed" in read({**written(), "digest": digest}).fault
+    assert "it was changed since it was sealed" in SealedPlan.of(written(), "another token").fault
 
 
 def fields_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -188,8 +188,9 @@ def test_whatever_is_edited_is_refused_or_buys_the_same(path: tuple[Any, ...], v
         ),
         (hosts(project="red"), "provision_project of gpu-1 was the default when it was quoted, and is red now"),
         (hosts(protect=True), "provision_protect of gpu-1 was the default when it was quoted, and is True now"),
-        (hosts()[:1], "it is for gpu-1, gpu-2, and this run is for gpu-1"),
-        ([*hosts(), host("gpu-3")], "it is for gpu-1, gpu-2, and this run is for gpu-1, gpu-2, gpu-3"),
+        (hosts()[:1], "this run leaves out gpu-2"),
+        ([*hosts(), host("gpu-3")], "this run is also for gpu-3"),
+        ([host("gpu-3"), *hosts()[1:]], "this run leaves out gpu-1 and is also for gpu-3"),
         (
             [replace(one, registry=SharedProject("default")) for one in hosts()],
             "the registry of gpu-1 was files when it was quoted, and is shared:default now",
@@ -322,15 +323,15 @@ def test_a_ledger_that_cannot_be_read_may_say_that_the_plan_is_used_up() -> None
 def test_a_refused_plan_hides_no_machine_for_which_a_host_stops() -> None:
     billed = "A machine of that name runs, USD 2.00 per hour."
     before = cases(Standing(HostState.STOP, reason=billed))
-    (first, _second) = replace(read(), fault="its digest is wrong").checked(before, NOTHING, NOW)
+    (first, _second) = replace(read(), fault="it was changed since it was sealed").checked(before, NOTHING, NOW)
     (draft,) = plan([first], lambda _host: SearchResult(), {})
     assert (draft.action, draft.refusal) == (
         "stop",
-        f"Plan 7f3a is refused: its digest is wrong. Make a new quote. {billed} Nothing was sent.",
+        f"Plan 7f3a is refused: it was changed since it was sealed. Make a new quote. {billed} Nothing was sent.",
     )
 
 
 def test_a_refused_plan_stops_all_hosts_and_says_what_they_keep() -> None:
-    found = replace(read(), fault="its digest is wrong").checked(cases(BOUGHT), NOTHING, NOW)
+    found = replace(read(), fault="it was changed since it was sealed").checked(cases(BOUGHT), NOTHING, NOW)
     assert [case.standing.kind for case in found] == [HostState.STOP] * 2
     assert found[0].standing.reason.endswith(f"gpu-1 keeps {machine_id(1)}, USD 2.00 per hour.")
