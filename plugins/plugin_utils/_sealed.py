@@ -78,4 +78,5 @@ def _read(given: str) -> t.Any:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is no JSON"
-        raise AnsibleActionFail(f"The plan {printable(given, 60)} cannot be read: {reason}. {NOTHING_SENT}") from None
+        text = f"The plan {printable(given, 60)} cannot be read: {reason}. Give the file that quote_file wrote."
+        raise AnsibleActionFail(f"{text} {NOTHING_SENT}") from None

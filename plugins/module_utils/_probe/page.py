@@ -20,11 +20,12 @@ REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new/
 FORM = "What your API does"
 _BY_ID = {assumption.id: assumption for assumption in ASSUMPTIONS}
 _BUY = "To see what needs a purchase, add `-e probe_buy=true -e probe_max_usd=3`: it buys a machine and ends it."
+_MANAGED = "Nothing: the collection manages each difference by itself."
 # By verdict: its words in the summary, its title, and what a reader must know of its lines.
 _SECTIONS = {
-    CONTRADICTED: ("otherwise", "What is otherwise", "The collection goes on as each line says."),
-    NOT_SEEN: ("not known yet", "What is not known yet", _BUY),
-    CONFIRMED: ("as assumed", "What is as assumed", "In brackets is what was seen."),
+    CONTRADICTED: ("Wrong here", "What is wrong", "Each line ends with what the collection does instead."),
+    NOT_SEEN: ("Not known yet", "What is not known yet", _BUY),
+    CONFIRMED: ("Right", "What is right", "In brackets is what was seen."),
 }
 
 
@@ -40,8 +41,8 @@ def page_of(findings: t.Sequence[Finding], recording: str, version: str) -> str:
     ``recording``: the file that it lies beside. ``version``: the collection's.
     """
     verdicts = [finding.verdict for finding in findings]
-    counts = ", ".join(f"{verdicts.count(verdict)} {words}" for verdict, (words, *_rest) in _SECTIONS.items())
-    head = f"compute_index.supply {version} assumes {len(findings)} things about the API: {counts}."
+    counts = " ".join(f"{words}: {verdicts.count(verdict)}." for verdict, (words, *_rest) in _SECTIONS.items())
+    head = f"compute_index.supply {version} makes {len(findings)} assumptions about the API. {counts}"
     sections = [
         ("# What this API does", wrapped(head, WIDTH)),
         ("## What to do", _to_do(findings)),
@@ -55,7 +56,7 @@ def _to_do(findings: t.Iterable[Finding]) -> list[str]:
     """What a user should do, since an assumption is wrong."""
     wrong = [_BY_ID[finding.id] for finding in findings if finding.verdict == CONTRADICTED]
     items = [f"{assumption.to_do} (`{assumption.id}`)" for assumption in wrong if assumption.to_do]
-    return _listed(items or ["Nothing: the collection manages each difference by itself."])
+    return _listed(items or [_MANAGED if wrong else "Nothing: no assumption that could be checked is wrong."])
 
 
 def _described(verdict: str, note: str, findings: t.Iterable[Finding]) -> list[str]:

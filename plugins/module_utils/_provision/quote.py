@@ -168,8 +168,8 @@ def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
 
 def _until(rows: t.Iterable[Row]) -> str:
     """When the last of the leases ends; empty without leases."""
-    ends = [item["ends_at"] for item in rows if item["ends_at"]]
-    return f" until {max(ends)}" if ends else ""
+    ends = [moment for item in rows if (moment := seconds_of(item["ends_at"])) is not None]
+    return f" until {lease.said(max(ends))}" if ends else ""
 
 
 def _hold(rows: t.Iterable[Row]) -> str:

@@ -72,7 +72,7 @@ def test_equal_offers_beside_them_are_one_line() -> None:
         (
             [buys("a", 1, expires_at="2026-11-28T20:50:00Z"), Plan("b", KEEP, offer_id(3), price_per_hour=4.0)],
             {"a": Life(1_800_000_000.0, 16.0), "b": Life(1_900_000_000.0, 99.0)},
-            "a: USD 2.00 per hour, at most USD 16.00 in all until 2027-01-15T08:00:00Z; offers hold until"
+            "a: USD 2.00 per hour, at most USD 16.00 in all until 2027-01-15 08:00 UTC; offers hold until"
             " 2026-11-28 20:50 UTC",
         ),
         (
