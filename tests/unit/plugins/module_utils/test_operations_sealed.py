@@ -195,6 +195,18 @@ def test_a_plan_is_bought_once_and_then_used_up(world: World) -> None:
         assert f"provision_plan: {plan['number']}" in (world.folder / "a" / "compute_index_supply.yml").read_text()
 
 
+@pytest.mark.parametrize("world", ["files"], indirect=True)
+@pytest.mark.parametrize("together", [False, True], ids=["each", "all or none"])
+def test_what_became_dearer_is_not_bought_and_the_rest_only_if_hosts_are_apart(world: World, together: bool) -> None:
+    plan = world.quoted(all_or_nothing=together)
+    item = plan["hosts"]["a"]
+    world.simulator.offers[item["offer_id"]].details_price = 9.0
+    ends = world.provision(plan, all_or_nothing=together)
+    assert ends["a"][0] == "stop" and f"which is not within the price in plan {plan['number']}" in ends["a"][1]
+    assert ends["b"][0] == ("stop" if together else "created")
+    assert world.bought == ([] if together else [plan["hosts"]["b"]["offer_id"]])
+
+
 @both
 def test_a_plan_that_is_replayed_at_once_is_bought_once(world: World) -> None:
     """Fifty runs, ten at a time, each a process of its own; while the last ones run, a machine ends."""
