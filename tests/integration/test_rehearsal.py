@@ -135,7 +135,7 @@ def test_a_probe_says_what_differs(project: Project, world: World, ssh: None) ->
 
     assert "What that changes, and what to do: recording.md" in probed.output
     page = (project.folder / "recording.md").read_text()
-    otherwise = page.partition("## What is wrong")[2].partition("\n## ")[0]
+    otherwise = page.partition("## Contradicted")[2].partition("\n## ")[0]
     assert re.findall(r"^- `([\w-]+)`", otherwise, re.MULTILINE) == OTHERWISE
     assert max(map(len, page.splitlines())) <= 80
     own = [TOKEN, "supply-probe", str(project.folder), *map(str, world.resources)]

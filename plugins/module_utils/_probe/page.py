@@ -21,11 +21,11 @@ FORM = "What your API does"
 _BY_ID = {assumption.id: assumption for assumption in ASSUMPTIONS}
 _BUY = "To see what needs a purchase, add `-e probe_buy=true -e probe_max_usd=3`: it buys a machine and ends it."
 _MANAGED = "Nothing: the collection manages each difference by itself."
-# By verdict: its words in the summary, its title, and what a reader must know of its lines.
+# What a reader must know of the findings of each verdict.
 _SECTIONS = {
-    CONTRADICTED: ("Wrong here", "What is wrong", "Each line ends with what the collection does instead."),
-    NOT_SEEN: ("Not known yet", "What is not known yet", _BUY),
-    CONFIRMED: ("Right", "What is right", "In brackets is what was seen."),
+    CONTRADICTED: "Each line ends with what the collection does instead.",
+    NOT_SEEN: _BUY,
+    CONFIRMED: "In brackets is what was seen.",
 }
 
 
@@ -41,12 +41,12 @@ def page_of(findings: t.Sequence[Finding], recording: str, version: str) -> str:
     ``recording``: the file that it lies beside. ``version``: the collection's.
     """
     verdicts = [finding.verdict for finding in findings]
-    counts = " ".join(f"{words}: {verdicts.count(verdict)}." for verdict, (words, *_rest) in _SECTIONS.items())
+    counts = " ".join(f"{verdict.capitalize()}: {verdicts.count(verdict)}." for verdict in _SECTIONS)
     head = f"compute_index.supply {version} makes {len(findings)} assumptions about the API. {counts}"
     sections = [
         ("# What this API does", wrapped(head, WIDTH)),
         ("## What to do", _to_do(findings)),
-        *((f"## {title}", _described(verdict, note, findings)) for verdict, (_words, title, note) in _SECTIONS.items()),
+        *((f"## {verdict.capitalize()}", _described(verdict, note, findings)) for verdict, note in _SECTIONS.items()),
         ("## Send the recording", _sending(recording)),
     ]
     return "\n".join("\n".join([title, "", *lines, ""]) for title, lines in sections if lines)
@@ -56,7 +56,7 @@ def _to_do(findings: t.Iterable[Finding]) -> list[str]:
     """What a user should do, since an assumption is wrong."""
     wrong = [_BY_ID[finding.id] for finding in findings if finding.verdict == CONTRADICTED]
     items = [f"{assumption.to_do} (`{assumption.id}`)" for assumption in wrong if assumption.to_do]
-    return _listed(items or [_MANAGED if wrong else "Nothing: no assumption that could be checked is wrong."])
+    return _listed(items or [_MANAGED if wrong else "Nothing: no assumption is contradicted."])
 
 
 def _described(verdict: str, note: str, findings: t.Iterable[Finding]) -> list[str]:
@@ -72,7 +72,7 @@ def _item(assumption: Assumption, finding: Finding) -> str:
         return f"`{finding.id}`: {assumed} ({finding.evidence})."
     if finding.verdict == CONTRADICTED:
         return f"`{finding.id}`: {assumed}. Seen: {finding.evidence}. So: {otherwise}."
-    return f"`{finding.id}`: {assumed}. Not known: {finding.evidence}. If it is wrong: {otherwise}."
+    return f"`{finding.id}`: {assumed}. Not seen: {finding.evidence}. If it is wrong: {otherwise}."
 
 
 def _sending(recording: str) -> list[str]:

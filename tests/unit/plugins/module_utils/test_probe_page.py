@@ -40,7 +40,7 @@ def test_each_finding_is_there_once_below_its_verdict(verdicts: list[str], evide
         Finding(each.id, verdict, "seen: " + evidence) for each, verdict in zip(ASSUMPTIONS, verdicts, strict=True)
     ]
     text = page_of(findings, "recording.json", "1.0.0")
-    titles = {CONTRADICTED: "What is wrong", NOT_SEEN: "What is not known yet", CONFIRMED: "What is right"}
+    titles = {CONTRADICTED: "Contradicted", NOT_SEEN: "Not seen", CONFIRMED: "Confirmed"}
     sections = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
     for finding in findings:
         assert [title for title in titles.values() if f"- `{finding.id}`:" in sections.get(title, "")] == [
@@ -52,17 +52,17 @@ def test_each_finding_is_there_once_below_its_verdict(verdicts: list[str], evide
 
 def test_what_differs_says_what_follows_and_what_to_do() -> None:
     words = " ".join(page(names=CONTRADICTED, vocabulary=CONTRADICTED, busy=NOT_SEEN).split())
-    assert "makes 50 assumptions about the API. Wrong here: 2. Not known yet: 1. Right: 47." in words
+    assert "makes 50 assumptions about the API. Contradicted: 2. Not seen: 1. Confirmed: 47." in words
     assert "- Keep a registry (`provision_registry_dir` or `provision_registry_url`). (`names`)" in words
     assert "Seen: seen so. So: both are understood." in words
-    assert "`busy`: 429 and 503 come with `Retry-After`. Not known: seen so. If it is wrong: reads pause" in words
+    assert "`busy`: 429 and 503 come with `Retry-After`. Not seen: seen so. If it is wrong: reads pause" in words
 
 
 def test_where_nothing_differs_there_is_nothing_to_do() -> None:
     text = page()
-    assert "- Nothing: no assumption that could be checked is wrong." in text
+    assert "- Nothing: no assumption is contradicted." in text
     assert "- Nothing: the collection manages each difference by itself." in page(vocabulary=CONTRADICTED)
-    assert "## What is wrong" not in text and "## What is not known" not in text
+    assert "## Contradicted" not in text and "## Not seen" not in text
 
 
 def test_the_recording_is_named_without_its_folder_and_goes_to_a_form_that_asks_for_it() -> None:
