@@ -62,7 +62,7 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
     assert checked.returncode == 0 and left(project) == {"crontab": OTHERS}, checked.output
     assert "+*/15 * * * * /bin/sh" in checked.output and TOKEN not in checked.output
 
-    installed = timed(project, "-vvv", "--diff")
+    installed = timed(project, "-vvvvv", "--diff")
     assert installed.returncode == 0 and TOKEN not in installed.output, installed.output
     assert ", succeeded" in installed.text and "runs every 15 minutes, by cron" in installed.text
     files = left(project)
