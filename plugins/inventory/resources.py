@@ -272,6 +272,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _resources(self, path: str, cache: bool) -> list[dict[str, t.Any]]:
         """The live machines; ``cache`` is false if the user wants them fresh (``--flush-cache``)."""
         params = {name: self._templated(self.get_option(name)) for name in _spec.API}
+        # `secret: true` in the documentation would do it from 2.22 on, but sanity tests before 2.19 refuse that.
         secrets_of(_spec.API, params)
         if not self.get_option("cache"):
             return self._listed(params)
