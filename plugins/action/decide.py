@@ -394,7 +394,9 @@ class ActionModule(InProcessAction):
         group = self._task.args["group"] = str(task_vars.get("provision_group") or "gpu")
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
-        variables["plan"] = plan_of(load_extra_vars(loader=self._loader))
+        # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
+        extra, buys = load_extra_vars(loader=self._loader), not self._task.args.get("find")
+        variables["plan"] = plan_of(extra if buys else {"plan": extra.get("plan")})
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
             named = names(asked, group, variable)
