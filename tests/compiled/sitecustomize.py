@@ -41,7 +41,7 @@ def keep() -> None:
             pass  # whoever may not write there compiles again
         return code
 
-    if compiles:
+    if compiles is not None:
         zipimport._compile_source = find_or_compile  # type: ignore[attr-defined]
 
 

@@ -212,7 +212,7 @@ def test_each_secret_input_has_a_canary() -> None:
 
 @pytest.mark.parametrize("way", ["1", "0"], ids=["in-process", "module"])
 def test_no_result_of_a_module_holds_a_secret(make_project: MakeProject, way: str) -> None:
-    project = make_project([Offer(gpu_price_per_hour=2.5) for _ in range(3)], provision_seconds=0, token=TOKEN)
+    project = make_project([Offer(gpu_price_per_hour=2.5) for _number in range(3)], provision_seconds=0, token=TOKEN)
     seen = seen_by_callback(project)
     project.environment.update(COMPUTE_INDEX_IN_PROCESS=way)
     tasks = scenarios(project)

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import asyncssh
@@ -42,7 +43,7 @@ COMPILED = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) 
 
 #: The texts of scripts, by their names.
 Programs = Mapping[str, str]
-NO_PROGRAMS: Programs = {}
+NO_PROGRAMS: Programs = MappingProxyType({})
 
 
 class InstanceBackend(Protocol):

@@ -35,12 +35,15 @@ class Session(t.Protocol):
     ahead: t.Callable[[], float | None]
 
     @property
-    def who(self) -> str: ...
+    def who(self) -> str:
+        """This run, as others name it."""
 
     @property
-    def account(self) -> str: ...
+    def account(self) -> str:
+        """What machines are billed to."""
 
-    def database(self, *, keep: bool) -> Database: ...
+    def database(self, *, keep: bool) -> Database:
+        """The shared registry; ``keep``: its connection stays open for the next query."""
 
 
 class Store:

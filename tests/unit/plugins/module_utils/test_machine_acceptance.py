@@ -115,7 +115,7 @@ def changed(answers: Answers, name: str, text: str) -> Answers:
 
 @pytest.mark.parametrize("word", [None, "N/A"])
 @pytest.mark.parametrize(
-    "name", [name for name, (machine, *_) in RECORDS.items() if machine.faults or machine.under_load]
+    "name", [name for name, (machine, *_rest) in RECORDS.items() if machine.faults or machine.under_load]
 )
 def test_no_element_that_disappears_hides_a_fault(name: str, word: str | None, root: str) -> None:
     """Every element of nvidia-smi's answer about a GPU that has faults."""
@@ -473,7 +473,7 @@ def test_evidence_fits_and_keeps_serial_numbers() -> None:
     rows = acceptance.evidence(answers)
     assert len(json.dumps(rows)) <= acceptance.MOST_EVIDENCE
     (smi,) = [row["output"] for row in rows if row["command"] == "nvidia-smi"]
-    assert [serial for serial in re.findall(r"<serial>(\d+)", smi)] == [f"16509230{index:05}" for index in range(8)]
+    assert re.findall(r"<serial>(\d+)", smi) == [f"16509230{index:05}" for index in range(8)]
     assert "supported_clocks" not in smi
     assert len(next(row["output"] for row in rows if row["command"] == "journalctl")) > 10_000
 

@@ -253,7 +253,7 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
     write(tmp_path / "a", {STORAGE: [of_red]}, host="gpu-3")
     for host in ("gpu-1", "gpu-2", "gpu-3"):
         move(registry_url, tmp_path / "a", host=host)
-    assert not [file for file in (tmp_path / "a").glob("*/compute_index_supply.yml")]
+    assert not list((tmp_path / "a").glob("*/compute_index_supply.yml"))
     bills = {bill.resource_ids: bill for bill in ledger(registry_url).bills}
     assert bills.keys() == {(RESOURCE_ID,), (kept_id,), (f"{kept_id[:-1]}1",), (f"{kept_id[:-1]}2",)}
     assert bills[(kept_id,)].runs and bills[(kept_id,)].price_per_hour == 0.5

@@ -97,8 +97,8 @@ def test_an_audit_settles_only_what_it_is_asked_to(
         assert max(map(len, result["lines"])) <= 80
 
 
-def bought(queue: RequestQueue, *machines: Result, answer: Result = BOUGHT) -> None:
-    queue.expect("GET", STATUS_PATH, answer).expect("GET", "/resources", list(machines), query=OF_OFFER)
+def bought(queue: RequestQueue, *machines: Result, answer: Result | None = None) -> None:
+    queue.expect("GET", STATUS_PATH, answer or BOUGHT).expect("GET", "/resources", list(machines), query=OF_OFFER)
 
 
 def test_what_was_made_is_noted_and_shown(queue: RequestQueue, audit: Callable[..., Result], registry_url: str) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from kills import kills
 
 ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(false)", "a\\b", "x" * 200]
-PATHS = ["a", "b", "a.log", "out/a", "out/deep/a.log", "src/out/x", "src/a.py", "src/deep/er/b", "[x]", "a b"]
+PATHS = ("a", "b", "a.log", "out/a", "out/deep/a.log", "src/out/x", "src/a.py", "src/deep/er/b", "[x]", "a b")
 PATTERNS = [
     *("a", "*.log", "/a", "out/", "out", "/out/", "src/out", "src/**", "**/deep", "**/deep/", "src/**/b", "a/**", "?"),
     *(
@@ -43,7 +44,7 @@ PATTERNS = [
 ]
 
 
-def tree(folder: Path, paths: list[str] = PATHS) -> Path:
+def tree(folder: Path, paths: Sequence[str] = PATHS) -> Path:
     for path in paths:
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -262,7 +262,9 @@ def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(runs: Runs, monkeypat
 def test_of_many_watchers_one_runs_the_command(runs: Runs) -> None:
     """As if systemd-run had failed and started it all the same."""
     runs.start("echo ran >> ran; sleep 0.2")
-    assert [job._launch([sys.executable, "-I", str(runs.run / "watch.py"), str(runs.run), "fork"]) for _ in range(3)]
+    assert [
+        job._launch([sys.executable, "-I", str(runs.run / "watch.py"), str(runs.run), "fork"]) for _number in range(3)
+    ]
     runs.wait()
     assert (runs.work / "ran").read_text() == "ran\n"
 

@@ -214,7 +214,7 @@ texts = st.text("abc-0123 ", min_size=1, max_size=60)
 @given(
     st.lists(
         st.builds(
-            lambda number, price, **fields: offer(number, price, **fields),
+            offer,
             st.integers(0, 99),
             st.none() | st.floats(0, 9999),
             gpu_type=texts,

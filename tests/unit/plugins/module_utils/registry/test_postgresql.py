@@ -855,11 +855,11 @@ def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     with pytest.raises(Contested):
         run().note(purchase(offer=str(uuid.uuid4()), project=here), ["stray-1"])
     found = entries_of(run().counted(), here, "account", "x")
-    (key,) = found.further
+    (key,) = list(found.further)
     entry = found.further[key]
     assert key == (there, f"gpu-1 of project {there}") and list(found.hosts) == ["gpu-1"]
     assert entry["provision_resource_name"] == {"default": "gpu-1"}.get(there, f"{there}-gpu-1")
-    (stray,) = found.strays
+    (stray,) = list(found.strays)
     assert stray.startswith("gpu-1 (stray ")
     claims = [noted_claim(name, read_entry(variables)) for name, variables in {**found.hosts, key[1]: entry}.items()]
     account = Account.of(claims, None)
