@@ -244,6 +244,15 @@ def test_no_variable_of_a_task_is_called_as_a_fact() -> None:
     check(measure_shadowed_names())
 
 
+def test_no_machine_of_a_run_ends_a_play_without_a_word() -> None:
+    """A block rescues no host that is unreachable, so nothing would say what is billed; a frozen machine says nothing."""
+    modules = ("compute_index.supply.run_info", "compute_index.supply.run_job")  # those of a run that are no action
+    tasks = [task for path in yaml_files("playbooks") for task in tasks_in(load(path))]
+    asks = [task for task in tasks if any(module in task for module in modules)]
+    assert len(asks) >= 4 and not [task["name"] for task in asks if task.get("ignore_unreachable") is not True]
+    assert not [task["name"] for task in asks if not task.get("timeout")]
+
+
 def imports_of(path: Path) -> Iterator[str]:
     """What a file imports, as it is written there: relative names with their dots."""
     for node in ast.walk(ast.parse(path.read_text())):

@@ -274,6 +274,11 @@ def unread(name: str, why: str, until: str) -> str:
     )
 
 
+def not_begun(name: str, until: str) -> str:
+    """The machine answers, and has not got the job, as after a cut of the network at the start."""
+    return f"The machine of the run {name} has not begun its job. {_billed_until(until)} The same command starts it."
+
+
 def _billed_until(until: str) -> str:
     moment = seconds_of(until)
     return f"It is billed until its lease ends{'' if moment is None else f' at {lease.said(moment)}'}."

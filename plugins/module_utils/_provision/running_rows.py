@@ -12,7 +12,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .._machine.job_state import RUNS, SUCCEEDED
+from .._machine.job_state import NONE, RUNS, SUCCEEDED
 from .._moments import seconds_of
 from .._text import number_of, text_of
 from .._wording import wrapped
@@ -269,6 +269,8 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
     if found.state in RUNS and not job.get("lost_sight"):
         return {"lines": report.goes_on(record, entry.ends_at)}
+    if found.state == NONE:
+        return {"trouble": report.not_begun(str(record.get("name")), entry.ends_at)}
     return {"trouble": report.unread(str(record.get("name")), str(job.get("msg") or ""), entry.ends_at)}
 
 

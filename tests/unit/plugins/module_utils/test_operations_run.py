@@ -522,7 +522,8 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
     [
         ({"state": "running"}, {}, "started", "train runs. The same command follows it"),
         ({"state": "running", "lost_sight": True, "msg": "silent"}, {}, "started", "silent"),
-        ({"state": "none"}, {}, "started", "did not report on its job"),
+        ({"state": "none"}, {}, "started", "has not begun its job"),
+        ({}, {}, "started", "did not report on its job"),
         (OVER, {"failed": True, "msg": "No space left."}, "started", "NOT complete. No space left."),
         (OVER, {"complete": False, "incomplete": [{"path": "out/a"}]}, "started", "Not home: out/a"),
         (
