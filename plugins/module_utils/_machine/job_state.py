@@ -85,7 +85,7 @@ def _ended(end: t.Mapping[str, t.Any]) -> State:
         return State(INTERRUPTED, "time", f"The time of the run was over, so its {of} was ended.", code, number)
     if code == 0 and of == "command":
         return _succeeded(end)
-    how = f"was ended by {_name(number)}" if number is not None else f"failed with exit code {code}"
+    how = f"{'failed with' if number is None else 'was ended by'} {how_ended(code, number) or 'no exit code'}"
     full = ", and the disk is full" if end.get("disk_full") else ""
     reason = "disk" if full else "setup" if of == "setup" else ""
     state = INTERRUPTED if code is None and number is None else FAILED
@@ -112,10 +112,20 @@ def _lost(notes: Notes) -> State:
     return State(INTERRUPTED, "gone", "The processes of the run are gone, and no exit code is known.")
 
 
+def how_ended(code: int | None, number: int | None) -> str:
+    """An exit code or a signal in words; empty without both.
+
+    The kernel ends a process by SIGKILL if memory runs out; of a command in a script the shell makes 128 and 9 of it.
+    """
+    killed = ", perhaps because memory ran out" if number == signal.SIGKILL or code == 128 + signal.SIGKILL else ""
+    if number is not None:
+        return f"{_name(number)}{killed}"
+    return "" if code is None else f"exit code {code}{killed}"
+
+
 def _name(number: int) -> str:
-    """A signal's name. The kernel ends a process by SIGKILL if memory runs out."""
+    """A signal's name."""
     try:
-        name = signal.Signals(number).name
+        return signal.Signals(number).name
     except ValueError:
-        name = f"signal {number}"
-    return f"{name} (perhaps it ran out of memory)" if name == "SIGKILL" else name
+        return f"signal {number}"

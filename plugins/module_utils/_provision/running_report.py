@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._machine.job_state import how_ended
 from .._moments import seconds_of
 from .._text import one_line
 from .._wording import LINE, age, amount, counted, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
@@ -290,23 +291,22 @@ def lasted(record: Row) -> str:
     return "" if begin is None or end is None else f" after {_long(max(0.0, end - begin))}"
 
 
-# What the machine says of why a job did not succeed
+# What the machine says beside how a job has ended
 _REASONS = {
     "time": "its time was up",
     "gone": "its processes are gone",
     "rebooted": "its machine was restarted",
     "setup": "its setup failed",
     "start": "it could not be started",
-    "disk": "the disk is full",
+    "disk": "the disk is full, so its results may be incomplete",
+    "left": "what it had left running was ended",
 }
 
 
 def ended(record: Row) -> str:
     """What became of the job."""
-    code, reason = record.get("exit_code"), record.get("reason")
-    how = f"exit code {code}" if code is not None else f"signal {record['signal']}" if record.get("signal") else ""
-    beside = "" if record.get("state") == "succeeded" or not reason else _REASONS.get(str(reason), _shown(reason))
-    facts = ", ".join(filter(None, (how, beside)))
+    how, reason = how_ended(record.get("exit_code"), record.get("signal")), record.get("reason") or ""
+    facts = ", ".join(filter(None, (how, _REASONS.get(str(reason), _shown(reason)))))
     return f"{record.get('name')} {record.get('state')}{lasted(record)}{f' ({facts})' if facts else ''}."
 
 

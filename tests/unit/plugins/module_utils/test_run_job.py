@@ -103,7 +103,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     [
         ("true", "succeeded", 0, None, "The command succeeded."),
         ("exit 3", "failed", 3, None, "failed with exit code 3"),
-        ("kill -9 $$", "failed", None, 9, "was ended by SIGKILL (perhaps it ran out of memory)"),
+        ("kill -9 $$", "failed", None, 9, "was ended by SIGKILL, perhaps because memory ran out"),
         ("kill -TERM $$; sleep 600", "failed", None, 15, "was ended by SIGTERM"),
         ("/no/such/program", "failed", 127, None, "failed with exit code 127"),
         ("exit 256", "succeeded", 0, None, "The command succeeded."),

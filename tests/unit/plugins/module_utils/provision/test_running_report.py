@@ -29,7 +29,20 @@ RECORD: dict[str, Any] = {
     [
         ({}, "train failed after 2 h 5 min (exit code 3)."),
         ({"state": "succeeded", "exit_code": 0}, "train succeeded after 2 h 5 min (exit code 0)."),
-        ({"exit_code": None, "signal": 9}, "train failed after 2 h 5 min (signal 9)."),
+        (
+            {"exit_code": None, "signal": 9},
+            "train failed after 2 h 5 min (SIGKILL, perhaps because memory ran out).",
+        ),
+        ({"exit_code": 137}, "train failed after 2 h 5 min (exit code 137, perhaps because memory ran out)."),
+        ({"exit_code": None, "signal": 99}, "train failed after 2 h 5 min (signal 99)."),
+        (
+            {"state": "succeeded", "exit_code": 0, "reason": "left"},
+            "train succeeded after 2 h 5 min (exit code 0, what it had left running was ended).",
+        ),
+        (
+            {"state": "succeeded", "exit_code": 0, "reason": "disk"},
+            "train succeeded after 2 h 5 min (exit code 0, the disk is full, so its results may be incomplete).",
+        ),
         (
             {"state": "interrupted", "exit_code": None, "reason": "time"},
             "train interrupted after 2 h 5 min (its time was up).",
