@@ -177,7 +177,8 @@ def _report(home: Home, dest: str) -> str:
     """What is here, in a sentence."""
     here = f"{home.files} file{'' if home.files == 1 else 's'} and the log are in {dest}"
     if home.complete:
-        return f"{here}; nothing is missing."
+        links = f" Links to files of the system were left out: {home.left_out}." if home.left_out else ""
+        return f"{here}; nothing is missing.{links}"
     first = home.incomplete[0] if home.incomplete else {"path": "log.txt", "reason": "it is not complete"}
     more = f", and {len(home.incomplete) - 1} more" if len(home.incomplete) > 1 else ""
     return f"{here}, but they are incomplete: {': '.join(filter(None, first.values()))}{more}."

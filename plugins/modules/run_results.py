@@ -14,7 +14,8 @@ description:
     connection, checked by its SHA-256, and removed. A transfer that was interrupted goes on where it was.
   - Files appear below O(dest) by a rename once they are complete. Nothing is written outside O(dest).
   - A link stays a link if it leads to a place within the results; otherwise it counts as incomplete. A link that is
-    itself one of O(paths) is followed. Sockets and devices are left out.
+    itself one of O(paths) is followed. Sockets, devices and links to files of the system, such as C(/usr/bin/python3),
+    are left out.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

@@ -70,7 +70,7 @@ class Home:
         self._over: bool = listing["over"]
         if not self._over:
             self.incomplete.append({"path": "", "reason": "the run is not over"})
-        self.changed = False
+        self.changed, self.left_out = False, 0
         os.makedirs(os.path.join(dest, PARTIAL), exist_ok=True)
         self._files: dict[str, dict[str, t.Any]] = (read(os.path.join(dest, MANIFEST)) or {}).get("files", {})
         self._done = {number: self._arrived(entry) for number, entry in enumerate(self.entries)}
@@ -181,7 +181,7 @@ class Home:
         if _leads_out(entry["path"]):
             return self._fail(number, _NO_PATH)
         if entry["kind"] == results.LINK and _link_leads_out(entry["path"], entry["target"]):
-            return self._fail(number, _OUT)
+            return self._leave_out(number) if entry.get("of_system") else self._fail(number, _OUT)
         try:
             self.changed = self._put(entry) or self.changed
         except OSError as error:
@@ -217,6 +217,11 @@ class Home:
         self._failed.add(number)
         self.incomplete.append({"path": entry["path"], "reason": reason})
         self._files.pop(_key(entry), None)
+
+    def _leave_out(self, number: int) -> None:
+        """A link to a file of the system, which is no result: a machine that is kept for it would be paid in vain."""
+        self._failed.add(number)
+        self.left_out += 1
 
     def _target(self, entry: Entry) -> str:
         parts = (LOG,) if entry["kind"] == results.LOG else (FILES, entry["path"])

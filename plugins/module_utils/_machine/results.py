@@ -26,6 +26,7 @@ LIST, PART, NOTE = "list.gz", "part.gz", "last.json"
 FILE, LOG, LINK, FOLDER = "file", "log", "link", "folder"
 _BLOCK = 2**20  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_SYSTEM = ("/bin/", "/dev/", "/etc/", "/lib/", "/lib64/", "/proc/", "/sbin/", "/sys/", "/usr/")
 
 Entry = dict[str, t.Any]
 Wanted = t.Sequence[tuple[int, int, int]]  # the number of an entry, an offset and a length in bytes
@@ -176,6 +177,8 @@ def _entry(path: str, place: str, work: str) -> Entry | None:
     if target.startswith(work):
         target = os.path.relpath(target, os.path.dirname(place))
     entry = {"kind": kind, "path": path, "place": place, "mode": stat.S_IMODE(status.st_mode), "target": target}
+    if target:  # such a file, as the Python of a virtual environment, is no result, wherever the link is
+        entry["of_system"] = os.path.realpath(place).startswith(_SYSTEM)
     size = status.st_size if kind == FILE else 0
     return {**entry, "size": size, "mtime_ns": status.st_mtime_ns, "identity": _identity(status)}
 

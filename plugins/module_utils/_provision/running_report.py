@@ -340,16 +340,16 @@ def _log(record: Row) -> t.Iterator[str]:
 
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
-    left = [_shown(item.get("path") or item if isinstance(item, t.Mapping) else item) for item in _left(record)]
+    left = [_not_home(item) for item in _left(record)]
     missing = [str(path) for path in record.get("missing") or ()]
     lines = (
         ended(record),
         joined("Its results are NOT complete.", _because(why), f"See {folder}."),
-        f"Not home: {', '.join(left[:5])}" if left else "",
+        f"Not home: {', '.join(left[:5])}{f', and {len(left) - 5} more' if len(left) > 5 else ''}." if left else "",
         f"The job did not write {', '.join(missing[:5])}. Another run_results fetches what it wrote."
         if missing
         else "",
-        f"Its machine stays. {_billed_until(until)} The same command fetches the rest.",
+        f"Its machine stays. {_billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record)}",
     )
     return folded_lines(filter(str.strip, lines))
@@ -363,6 +363,14 @@ def _shown(text: object) -> str:
 def _because(why: str) -> str:
     """The sentence of a machine that says why; empty for none."""
     return sentence(_shown(why)) if why else ""
+
+
+def _not_home(item: t.Any) -> str:
+    """What is not home, and why."""
+    if not isinstance(item, t.Mapping):
+        return _shown(item)
+    path, reason = (_shown(item.get(name)) for name in ("path", "reason"))
+    return f"{path} ({reason})" if path and reason else path or reason
 
 
 def _left(record: Row) -> t.Sequence[t.Any]:

@@ -231,7 +231,7 @@ def test_a_named_link_is_followed(site: Site, tmp_path: Path) -> None:
     ("target", "good"),
     [
         *((target, True) for target in ("a", "deep/x", "./a", "../out/a", "nix", "../../out", "..")),
-        *((target, False) for target in ("/etc/passwd", "../../../x", "../../..", "a/../../../..", "deep/../a")),
+        *((target, False) for target in ("/no/such/disk", "../../../x", "../../..", "a/../../../..", "deep/../a")),
     ],
 )
 def test_a_link_stays_only_if_it_leads_nowhere_else(site: Site, target: str, good: bool) -> None:
@@ -244,6 +244,17 @@ def test_a_link_stays_only_if_it_leads_nowhere_else(site: Site, target: str, goo
         {"path": "top/out/link", "reason": "it is a link that leads out of the results"}
     ]
     assert (site.files / "top/out/a").read_text() == "content"
+
+
+@pytest.mark.parametrize("target", ["/usr/bin/python3", "/dev/null", "/etc/../etc/passwd", "python"])
+def test_no_machine_is_kept_for_a_link_to_a_file_of_the_system(site: Site, target: str) -> None:
+    site.write("out/venv/a")
+    (site.work / "out/venv/python3").symlink_to(target)
+    (site.work / "out/venv/python").symlink_to("/usr/bin/python3")
+    result = site.fetch("out")
+    assert result["complete"] and "Links to files of the system were left out: " in result["msg"]
+    assert sorted(os.listdir(site.files / "out/venv")) == ["a", "python3"] if target == "python" else ["a"]
+    assert site.fetch("out") == {**result, "changed": False}
 
 
 def test_a_named_link_to_nothing_is_not_lost(site: Site) -> None:
