@@ -54,8 +54,10 @@ class ActionModule(ActionBase):
                 with alone(self._dest, lambda: self._wait(progress)):
                     self._bring(folder, progress)
             except (AnsibleError, ValueError, OSError) as error:
-                return {**_result(self._home), "failed": True, "complete": False, "msg": _failure(error, self._home)}
-            return {**_result(self._home), "msg": _report(t.cast(Home, self._home), self._dest)}
+                fault = f"{to_text(error).rstrip('.')}."
+                failed = {"failed": True, "complete": False, "fault": fault, "msg": _failure(fault, self._home)}
+                return {**_result(self._home), **failed}
+            return {**_result(self._home), "fault": "", "msg": _report(t.cast(Home, self._home), self._dest)}
 
     @property
     def _dest(self) -> str:
@@ -184,7 +186,7 @@ def _report(home: Home, dest: str) -> str:
     return f"{here}, but they are incomplete: {': '.join(filter(None, first.values()))}{more}."
 
 
-def _failure(error: Exception, home: Home | None) -> str:
+def _failure(fault: str, home: Home | None) -> str:
     """Why it has stopped, and what follows."""
     kept = " What has arrived is kept; run the task again to go on." if home is not None else ""
-    return f"The results are not complete: {to_text(error).rstrip('.')}.{kept}"
+    return f"The results are not complete: {fault}{kept}"

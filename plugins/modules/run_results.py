@@ -113,6 +113,11 @@ incomplete:
       description: Why it is not here.
       type: str
       sample: it changed while it was fetched
+fault:
+  description: Why the transfer has stopped before its end; empty if it has not. With C(failed_when=false) it is what tells.
+  returned: always
+  type: str
+  sample: ""
 log_complete:
   description: Whether the log is here as it was when the run was over.
   returned: always

@@ -249,8 +249,11 @@ def ends_earlier(until: float) -> dict[str, t.Any]:
 
 
 def why_not_home(results: Row) -> str:
-    """Why the results could not be fetched; empty if the transfer has come to its end."""
-    return str(results.get("msg") or "") if results.get("failed") or results.get("unreachable") else ""
+    """Why the results could not be fetched; empty if the transfer has come to its end.
+
+    No playbook's task may fail for it, so Ansible takes away that it has. A limit of time leaves nothing but a message.
+    """
+    return str(results.get("msg" if "complete" not in results else "fault") or "")
 
 
 def kept_result(record: Row, folder: str, entry: Entry) -> dict[str, t.Any]:

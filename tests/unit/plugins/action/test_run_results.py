@@ -137,6 +137,7 @@ def test_all_comes_home_once(site: Site) -> None:
     assert result == {
         **{"changed": True, "complete": True, "log_complete": True, "missing": ["nix", "no/*"], "incomplete": []},
         **{"files": len(ODD) + 4, "bytes": result["bytes"]},
+        "fault": "",
         "msg": f"{len(ODD) + 4} files and the log are in {site.dest}; nothing is missing.",
     }
     os.unlink(site.work / "out" / "pipe")

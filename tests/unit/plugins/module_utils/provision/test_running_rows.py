@@ -263,7 +263,7 @@ def test_results_of_another_run_of_the_name_have_another_folder(
     [
         ({"phase": "started", "name": "train"}, {"state": "failed"}, {"complete": True}, "home"),
         ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
-        ({}, {"state": "succeeded"}, {"failed": True, "msg": "It took too long."}, "started"),
+        ({}, {"state": "succeeded"}, {"failed": False, "msg": "It took too long."}, "started"),
         ({}, {"state": "running"}, {"complete": False}, None),
         ({"phase": "ordered"}, {"state": "none"}, {}, None),
         ({}, {"unreachable": True}, {}, None),
