@@ -11,10 +11,13 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from conftest import Backend, MakeProject, Project
+import yaml
+
+from conftest import Backend, Machine, MakeProject, Project
 from limits import HANGS, until
 from project import Run
 from simulator import Offer
@@ -146,3 +149,43 @@ print("it works")
     assert sorted(os.listdir(runs.folder / "files" / "out")) == sorted([*ODD, "began", "large"])
     assert (runs.folder / "files" / "out" / "large").stat().st_size == 150_000_000
     assert (runs.folder / "log.txt").read_text() == "it works\n"
+
+
+def test_a_controller_that_is_gone_for_good_and_a_full_disk(rent: MakeProject, backend: Backend) -> None:
+    project = rent([Offer(), Offer()])
+    small = "mkdir -p /var/lib/compute_index && mount -t tmpfs -o size=60m tmpfs /var/lib/compute_index"
+    project.declare(["gpu-1"], provision_cloud_init={"bootcmd": [small]})
+    script = """
+import subprocess, signal
+subprocess.Popen(["sleep", "3600"], start_new_session=True)  # which it forgets
+while not os.path.exists("go"): time.sleep(0.1)
+subprocess.run(["dd", "if=/dev/zero", "of=out/large", "bs=1M"])
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    runs = Runs(project, backend, script, run_follow=False)
+    begun = runs.command()
+    assert begun.returncode == 0 and "The same command follows it" in begun.text, begun.output
+    machine = Machine(project, runs.address)
+    machine.run(f"touch {RUN}/work/go; until [ -e {RUN}/state/end.json ]; do sleep 0.1; done")
+    assert machine.run("pgrep -x sleep || true") == ""
+
+    # Nobody comes back. A sweep in the hour before the end brings the results home, and one after it ends the machine.
+    end_lease(project, 1800)
+    late = project.play("compute_index.supply.reap")
+    assert late.returncode == 0 and "The results of train are home: runs/train" in late.text, late.output
+    assert (runs.record["phase"], runs.record["reason"], runs.record["signal"]) == ("home", "disk", signal.SIGTERM)
+    assert (runs.folder / "files" / "out" / "large").stat().st_size > 30_000_000
+    end_lease(project, -1)
+    over = project.play("compute_index.supply.reap")
+    assert over.returncode == 0 and not project.simulator.billed, over.output
+    done = runs.command()
+    assert done.returncode == 2 and "SIGTERM, the disk is full" in done.text, done.output
+    runs.assert_over("failed")
+
+
+def end_lease(project: Project, seconds: float) -> None:
+    """Let the lease of the run's machine end in so many seconds from now."""
+    file = project.registry_file("run-train")
+    moment = f"{datetime.now(timezone.utc) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
+    entry = {**yaml.safe_load(file.read_text()), "provision_ends_at": moment, "provision_leased": moment}
+    file.write_text(yaml.safe_dump(entry))

@@ -38,7 +38,8 @@ def after(look: Look, job: Job, passed: float) -> Look:
     if job.get("state") in (None, "") or job.get("failed"):
         since = passed if look.lost_at is None else look.lost_at
         why = one_line(str(job.get("msg") or "no answer"))
-        return Look(look.job, look.offset, (), since, f"the machine does not answer: {why}", passed - since >= PATIENCE)
+        msg = f"the machine does not answer (its job needs no connection): {why}"
+        return Look(look.job, look.offset, (), since, msg, passed - since >= PATIENCE)
     return Look(job, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
 
 

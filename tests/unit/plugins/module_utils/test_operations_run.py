@@ -526,9 +526,19 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
         ({}, {}, "started", "did not report on its job"),
         # As they are after `failed_when: false`
         (OVER, {"failed": False, "msg": "Timed out."}, "started", "NOT complete. Timed out."),
-        (OVER, {"failed": False, "complete": False, "fault": "It is full.", "msg": "x"}, "started", "te. It is full. See"),
+        (
+            OVER,
+            {"failed": False, "complete": False, "fault": "It is full.", "msg": "x"},
+            "started",
+            "te. It is full. See",
+        ),
         (OVER, {"complete": False, "incomplete": [{"path": "out/a"}]}, "started", "Not home: out/a."),
-        (OVER, {"incomplete": [{"path": "a\x1b", "reason": "it changed"}]}, "started", "Not home: a\ufffd (it changed)."),
+        (
+            OVER,
+            {"incomplete": [{"path": "a\x1b", "reason": "it changed"}]},
+            "started",
+            "Not home: a\ufffd (it changed).",
+        ),
         (OVER, {"incomplete": [{"path": f"{n}"} for n in range(9)]}, "started", "Not home: 0, 1, 2, 3, 4, and 4 more."),
         (
             {**OVER, "state": "succeeded"},

@@ -26,6 +26,7 @@ def test_each_line_is_shown_once() -> None:
     assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J") and first.offset == 8
     cut = following.after(first, {"unreachable": True}, 1)
     assert (cut.lines, cut.offset) == ((), 8)
+    assert cut.msg == "the machine does not answer (its job needs no connection): no answer"
     over = following.after(cut, {"state": "failed", "log": ["b\x1b[2J", "c", "d"], "log_bytes": 12}, 2)
     assert over.lines == ("c", "d") and over.is_last and following.result(over)["is_over"]
 
