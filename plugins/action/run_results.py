@@ -14,11 +14,12 @@ import tempfile
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
@@ -26,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module i
 
 TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
+PATIENCE = following.PATIENCE  # seconds for which a machine may be out of reach
 LEAST_PART = 256 * 1024  # bytes
 QUIET = 10.0  # seconds that need no word
 _PLACE = re.compile(r"/[^\0-\x1f\x7f\"'\\]*")  # of a part on the machine
@@ -47,12 +49,12 @@ class ActionModule(ActionBase):
         self._parent = os.getppid()
         limit_attempts(self._connection)
         host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
+        self._progress = Progress(host, QUIET)
         with leaving_nothing(), tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
-            progress = Progress(host, QUIET)
             try:
                 self._check()
-                with alone(self._dest, lambda: self._wait(progress)):
-                    self._bring(folder, progress)
+                with alone(self._dest, self._wait):
+                    self._bring(folder)
             except (AnsibleError, ValueError, OSError) as error:
                 fault = f"{to_text(error).rstrip('.')}."
                 failed = {"failed": True, "complete": False, "fault": fault, "msg": _failure(fault, self._home)}
@@ -69,7 +71,7 @@ class ActionModule(ActionBase):
         for pattern in self._options["paths"]:
             results.check_pattern(pattern)
 
-    def _bring(self, folder: str, progress: Progress) -> None:
+    def _bring(self, folder: str) -> None:
         into: str = self._repeated(self._make_tmp_path)
         place = os.path.join(folder, "part")
         listing = self._fetched(self._ask(into=into), place)
@@ -84,18 +86,14 @@ class ActionModule(ActionBase):
                 continue
             self._fetched(answer, place)
             home.receive(place, part, answer["unusable"])
-            progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
+            self._progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
             self._check_parent()
         home.finish()
 
-    def _wait(self, progress: Progress) -> None:
-        progress.tell("Another command brings these results home; this one waits.")
+    def _wait(self) -> None:
+        self._progress.tell("Another command brings these results home; this one waits.")
         time.sleep(1)
         self._check_parent()
-
-    def _check_parent(self) -> None:
-        if os.getppid() != self._parent:
-            raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for these results any more.")
 
     def _ask(self, **step: t.Any) -> dict[str, t.Any]:
         arguments = {**self._options, "step": step}
@@ -113,15 +111,30 @@ class ActionModule(ActionBase):
         return str(answer["sha256"])
 
     def _repeated(self, request: t.Callable[[], Answer]) -> Answer:
-        """Make a request that is safe to repeat, again if the connection fails. Raises AnsibleError at last."""
-        for _number in range(TRIES - 1):
+        """Make a request that is safe to repeat, again if it fails. Raises AnsibleError at last.
+
+        A network that is cut is waited for, as while the job ran: until then its machine is billed for nothing else.
+        """
+        tries, began = 1, time.monotonic()
+        while True:
             try:
                 return request()
-            except AnsibleError:
-                time.sleep(PAUSE)
-                if self._connection.transport == "ssh":
-                    self._connection.reset()  # a shared connection of before may lead nowhere
-        return request()
+            except AnsibleError as error:
+                is_cut = isinstance(error, AnsibleConnectionFailure)
+                if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
+                    raise
+                if is_cut:
+                    self._progress.tell("the machine does not answer, and its results are waited for.", urgent=True)
+            self._check_parent()
+            tries += 1
+            time.sleep(PAUSE)
+            if self._connection.transport == "ssh":
+                self._connection.reset()  # a shared connection of before may lead nowhere
+
+    def _check_parent(self) -> None:
+        """Raises AnsibleActionFail in a worker of a play that was killed."""
+        if os.getppid() != self._parent:
+            raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for these results any more.")
 
 
 def _plain(path: str) -> str:

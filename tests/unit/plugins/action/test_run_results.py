@@ -69,6 +69,8 @@ class Action(run_results.ActionModule):  # type: ignore[misc]
 class Site:
     """A machine with a run that is over, and a folder for its results."""
 
+    is_cut = False
+
     def __init__(self, folder: Path) -> None:
         self.run, self.dest = folder / "runs" / "train", folder / "home" / "train"
         self.work, self.state = self.run / "work", self.run / "state"
@@ -116,6 +118,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv(job.PLACE, str(tmp_path / "runs"))
     monkeypatch.setattr(_progress.display, "display", lambda *_words: None)
     monkeypatch.setattr(run_results, "PAUSE", 0)
+    monkeypatch.setattr(run_results, "PATIENCE", 0.2)
     monkeypatch.setattr(run_results, "LEAST_PART", 1000)
     return Site(tmp_path)
 
@@ -360,21 +363,35 @@ def test_a_run_that_is_not_there_is_a_failure(site: Site) -> None:
 
 def test_a_connection_that_fails_is_tried_again_and_then_resumed(site: Site) -> None:
     site.write("out/a", 10_000)
-    failures = iter([False, True, False, False, True, True, True])
+    failures = iter([False, *[True] * 9, False, False])
 
     def act() -> None:
-        if next(failures, False):
+        if next(failures, site.is_cut):
             raise AnsibleConnectionFailure("Connection reset by peer")
 
-    site.connection.fails = act
+    site.connection.fails, site.is_cut = act, True
     result = site.fetch("out", part_size=3000)
     assert result["failed"] and not result["complete"] and not (site.files / "out").exists()
     assert "Connection reset by peer. What has arrived is kept; run the task again to go on." in result["msg"]
     site.asked.clear()
+    site.is_cut = False
     assert site.fetch("out", part_size=3000)["complete"]
     first = next(step["wanted"][0] for step in site.asked if "list" in step)
     assert first[1] > 0, "it goes on in the midst of the file"
     assert site.is_home()
+
+
+def test_nobody_waits_for_a_machine_once_the_play_was_killed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write("out/a")
+    parents = iter([1, 1])
+    monkeypatch.setattr(run_results.os, "getppid", lambda: next(parents, 2))
+    monkeypatch.setattr(run_results, "PATIENCE", 3600)
+
+    def act() -> None:
+        raise AnsibleConnectionFailure("Connection timed out")
+
+    site.connection.fails = act
+    assert "ansible-playbook has ended" in site.fetch("out")["fault"]
 
 
 def test_a_damaged_part_is_fetched_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
