@@ -124,7 +124,7 @@ class ActionModule(ActionBase):
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise
                 if is_cut:
-                    self._progress.tell("the machine does not answer, and its results are waited for.", urgent=True)
+                    self._progress.tell("the machine does not answer (its results wait there).", urgent=True)
             self._check_parent()
             tries += 1
             time.sleep(PAUSE)

@@ -114,7 +114,7 @@ incomplete:
       type: str
       sample: it changed while it was fetched
 fault:
-  description: Why the transfer has stopped before its end; empty if it has not. With C(failed_when=false) it is what tells.
+  description: Why the transfer has stopped before its end; empty if it has not. It stays with C(failed_when=false).
   returned: always
   type: str
   sample: ""

@@ -245,7 +245,7 @@ def test_no_variable_of_a_task_is_called_as_a_fact() -> None:
 
 
 def test_no_machine_of_a_run_ends_a_play_without_a_word() -> None:
-    """A block rescues no host that is unreachable, so nothing would say what is billed; a frozen machine says nothing."""
+    """No block rescues an unreachable host, so nothing would say what is billed; and a frozen machine never answers."""
     modules = ("compute_index.supply.run_info", "compute_index.supply.run_job")  # those of a run that are no action
     tasks = [task for path in yaml_files("playbooks") for task in tasks_in(load(path))]
     asks = [task for task in tasks if any(module in task for module in modules)]
