@@ -22,7 +22,19 @@ from .._provision.search import unapplied
 from .._text import one_line
 from .._wording import counted
 from . import purchases
-from .exchanges import CONTRADICTED, NOT_SEEN, Assumption, Exchange, Exchanges, Finding, RuleResult, items_in, stands
+from .exchanges import (
+    CONTRADICTED,
+    NOT_SEEN,
+    Assumption,
+    Exchange,
+    Exchanges,
+    Finding,
+    NotSeen,
+    RuleResult,
+    items_in,
+    needed,
+    stands,
+)
 
 CATALOGS = ("vendors", "regions", "contracts", "storage")
 OFFER_LIFE = 1800  # seconds
@@ -138,12 +150,16 @@ def first_offer_id(offers: t.Iterable[Json]) -> str:
 
 
 def findings(exchanges: Exchanges) -> list[Finding]:
-    """A finding for each assumption, in their order. What an API answers breaks no rule: it is then not seen."""
-    result = []
-    for item in ASSUMPTIONS:
-        verdict = item.rule(exchanges) or RuleResult(NOT_SEEN, f"needs {item.needs}")
-        result.append(Finding(item.id, verdict.verdict, one_line(verdict.evidence, 200)))
-    return result
+    """A finding for each assumption, in their order."""
+    verdicts = ((item.id, _verdict(item, exchanges)) for item in ASSUMPTIONS)
+    return [Finding(key, verdict, one_line(evidence, 200)) for key, (verdict, evidence) in verdicts]
+
+
+def _verdict(assumption: Assumption, exchanges: Exchanges) -> RuleResult:
+    try:
+        return assumption.rule(exchanges)
+    except NotSeen:
+        return RuleResult(NOT_SEEN, f"needs {assumption.needs}")
 
 
 def _named(words: t.Iterable[str], most: int = 4) -> str:
@@ -154,42 +170,39 @@ def _named(words: t.Iterable[str], most: int = 4) -> str:
 # Token, clock, errors
 
 
-def _wrong_token(exchanges: Exchanges) -> RuleResult | None:
+def _wrong_token(exchanges: Exchanges) -> RuleResult:
     """A wrong token gets 401. Source: inferred. If not: 403 is treated the same."""
-    answer = exchanges.last("wrong_token")
-    if answer is None:
-        return None
-    if answer.status in (401, 403):
-        evidence = f"{answer.status}: {answer.detail}" if answer.detail else str(answer.status)
-        return stands(answer.status == 401, evidence)
-    return stands(False, f"a wrong token is answered with {answer.status}")
+    answer = needed(exchanges.last("wrong_token"))
+    is_refused = answer.status in (401, 403)
+    return stands(
+        answer.status == 401, _outcome(answer) if is_refused else f"a wrong token is answered with {answer.status}"
+    )
 
 
-def _clock(exchanges: Exchanges) -> RuleResult | None:
+def _clock(exchanges: Exchanges) -> RuleResult:
     """Answers have a `Date`, and clocks agree. Source: inferred. If not: if clocks differ by five minutes, nothing with
     an end time or budget is bought, and sweeps fail. Only a `Date` with the API's own JSON counts, plus its `Age`;
     without one this computer's clock counts.
     """
-    answered = [exchange for exchange in exchanges.exchanges if exchange.status is not None]
+    answered = needed([exchange for exchange in exchanges.exchanges if exchange.status is not None])
     known = [item.ahead for item in answered if item.ahead is not None]
     if not known:
-        return stands(False, "no answer has a Date") if answered else None
+        return stands(False, "no answer has a Date")
     # The quickest answer tells most; half a second is what a Date has lost on average.
     ahead = round(max(known) + 0.5)
-    if abs(ahead) <= _CLOCKS_AGREE:
-        return stands(True, "the clocks agree")
-    return stands(False, f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}")
+    agree = abs(ahead) <= _CLOCKS_AGREE
+    apart = f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}"
+    return stands(agree, "the clocks agree" if agree else apart)
 
 
-def _timestamps(exchanges: Exchanges) -> RuleResult | None:
+def _timestamps(exchanges: Exchanges) -> RuleResult:
     """Times end with `Z`. Source: samples of all pages. If not: offsets are understood; a time without a zone is taken
     as UTC.
     """
     objects = [*exchanges.offers(), *exchanges.statuses, *exchanges.machines, *exchanges.resources]
     moments = [item.get("created_at") for item in objects]
-    forms = {_form_of_time(moment) for moment in moments if isinstance(moment, str) and seconds_of(moment) is not None}
-    if not forms:
-        return None
+    times = [moment for moment in moments if isinstance(moment, str) and seconds_of(moment) is not None]
+    forms = needed(set(map(_form_of_time, times)))
     named = {"Z": "a Z", "offset": "an offset", "naive": "no zone"}
     evidence = "they end with " + _named(named[form] for form in sorted(forms))
     return stands(forms == {"Z"}, evidence)
@@ -201,20 +214,15 @@ def _form_of_time(text: str) -> str:
     return "offset" if re.search(r"[+-]\d\d:?\d\d$", text) and "T" in text else "naive"
 
 
-def _unknown_id(exchanges: Exchanges) -> RuleResult | None:
+def _unknown_id(exchanges: Exchanges) -> RuleResult:
     """An unknown id gets 404. Source: inferred. If not: any other error fails, and nothing counts as gone."""
-    answers = list(filter(None, map(exchanges.last, ("unknown_offer", "unknown_resource"))))
-    if not answers:
-        return None
-    evidence = _named(f"{answer.status}{': ' + answer.detail if answer.detail else ''}" for answer in answers)
-    return stands(all(answer.status == 404 for answer in answers), evidence)
+    answers = needed(list(filter(None, map(exchanges.last, ("unknown_offer", "unknown_resource")))))
+    return stands(all(answer.status == 404 for answer in answers), _named(map(_outcome, answers)))
 
 
-def _error_body(exchanges: Exchanges) -> RuleResult | None:
+def _error_body(exchanges: Exchanges) -> RuleResult:
     """Errors have a `detail`. Source: get-resource, delete-resource. If not: only the status is reported."""
-    errors = [exchange for exchange in exchanges.exchanges if exchange.is_error]
-    if not errors:
-        return None
+    errors = needed([exchange for exchange in exchanges.exchanges if exchange.is_error])
     bare = [error for error in errors if not isinstance(error.data, dict) or "detail" not in error.data]
     if bare:
         return stands(False, f"{bare[0].status} without a detail ({bare[0].name})")
@@ -222,138 +230,115 @@ def _error_body(exchanges: Exchanges) -> RuleResult | None:
     return stands(True, f"detail is: {kinds}")
 
 
-def _busy(exchanges: Exchanges) -> RuleResult | None:
+def _busy(exchanges: Exchanges) -> RuleResult:
     """429 and 503 come with `Retry-After`. Source: inferred. If not: reads pause for a growing time."""
-    busy = [exchange for exchange in exchanges.exchanges if exchange.status in (429, 503)]
-    if not busy:
-        return None
+    busy = needed([exchange for exchange in exchanges.exchanges if exchange.status in (429, 503)])
     waits = [item.retry_after for item in busy if item.retry_after is not None]
     evidence = f"{counted(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
     return stands(len(waits) == len(busy), evidence)
 
 
-def _host(exchanges: Exchanges) -> RuleResult | None:
+def _host(exchanges: Exchanges) -> RuleResult:
     """The API answers at `supply-api.compute-index.com`. Source: get-offers, procure-offer; newer pages:
     `supply-api.compute-desk.com`. If not: if a host is not reached, the message names the other one for `api_url`,
     which is another account for a shared registry.
     """
     # What another server says at the other name is not compared.
-    if not exchanges.hosts:
-        return None
-    answers = [f"{host} {'no answer' if status is None else status}" for host, status in exchanges.hosts.items()]
-    return stands(exchanges.hosts[HOSTS[0]] is not None, "without a token: " + ", ".join(answers))
+    statuses = needed(exchanges.hosts)
+    answers = [f"{host} {'no answer' if status is None else status}" for host, status in statuses.items()]
+    return stands(statuses[HOSTS[0]] is not None, "without a token: " + ", ".join(answers))
 
 
 # The market
 
 
-def _gpus(exchanges: Exchanges) -> RuleResult | None:
+def _gpus(exchanges: Exchanges) -> RuleResult:
     """`/available_gpus` maps families to names. Source: gpu-selection. If not: `catalog_info` returns what it gets."""
-    answer = exchanges.last("gpus")
-    if answer is None:
-        return None
-    data = exchanges.data("gpus")
-    if not isinstance(data, dict) or not all(isinstance(item, list) for item in data.values()):
+    answer = needed(exchanges.last("gpus"))
+    is_map = answer.is_success and isinstance(answer.data, dict)
+    if not is_map or not all(isinstance(names, list) for names in answer.fields.values()):
         return stands(False, f"answered {answer.status} with {_kind(answer.data)}")
-    return stands(True, f"{len(data)} families")
+    return stands(True, f"{len(answer.fields)} families")
 
 
-def _catalogs(exchanges: Exchanges) -> RuleResult | None:
+def _catalogs(exchanges: Exchanges) -> RuleResult:
     """The catalogues of vendors, regions, contracts and storage are bare lists. Source: inferred. If not:
     `catalog_info` returns what it gets.
     """
-    found = {kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None}
-    if not found:
-        return None
-    wrapped = [kind for kind, data in found.items() if not isinstance(data, list)]
-    if not wrapped:
-        return stands(True, f"{len(found)} of {len(CATALOGS)} are bare lists")
-    return stands(False, f"in an object: {_named(wrapped)}")
+    catalogs = needed({kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None})
+    wrapped = [kind for kind, data in catalogs.items() if not isinstance(data, list)]
+    bare = f"{len(catalogs)} of {len(CATALOGS)} are bare lists"
+    return stands(not wrapped, f"in an object: {_named(wrapped)}" if wrapped else bare)
 
 
-def _search_envelope(exchanges: Exchanges) -> RuleResult | None:
+def _search_envelope(exchanges: Exchanges) -> RuleResult:
     """A search has `offers`, and counts them in `total_count`. Source: get-offers. If not: a bare list is understood;
     without a list the search fails.
     """
-    answer = exchanges.last("search")
-    if answer is None or not answer.is_success:
-        return None
-    data = answer.data if isinstance(answer.data, dict) else {}
-    if not isinstance(data.get("offers"), list):
+    answer = needed(exchanges.success("search"))
+    offers, count = answer.fields.get("offers"), answer.fields.get("total_count")
+    if not isinstance(offers, list):
         return stands(False, f"no list of offers, but {_kind(answer.data)}")
-    count = data.get("total_count")
-    return stands(count == len(data["offers"]), f"{counted(len(data['offers']), 'offer')}, total_count {count}")
+    return stands(count == len(offers), f"{counted(len(offers), 'offer')}, total_count {count}")
 
 
-def _filters(exchanges: Exchanges) -> RuleResult | None:
+def _filters(exchanges: Exchanges) -> RuleResult:
     """`filters_applied` of a search names all that was asked for, or nothing. Source: get-offers, whose sample is
     empty. If not: a warning names each missing key; offers are compared with the request anyway.
     """
-    answer = exchanges.last("search")
-    filters = answer.fields.get("filters_applied") if answer else None
-    if answer is None or not filters:
-        return None
-    lost = unapplied(answer.spec or {}, filters)
+    answer = needed(exchanges.success("search"))
+    lost = unapplied(answer.spec or {}, needed(answer.fields.get("filters_applied")))
     return stands(not lost, lost[0] if lost else "it names all that was asked for")
 
 
-def _sorted(exchanges: Exchanges) -> RuleResult | None:
+def _sorted(exchanges: Exchanges) -> RuleResult:
     """Offers come cheapest first. Source: offer-lifecycle. If not: they are sorted again."""
     prices = [price for price in map(price_per_hour, exchanges.offers("search")) if price is not None]
-    if len(prices) < 2:
-        return None
+    needed(len(prices) > 1)
     return stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
 
 
-def _same_again(exchanges: Exchanges) -> RuleResult | None:
+def _same_again(exchanges: Exchanges) -> RuleResult:
     """A search that is repeated returns the same offers. Source: inferred; get-offers asks all vendors each time. If
     not: hosts for which a search has too few offers search again; a product that its vendor did not deliver comes last,
     whichever id it has.
     """
-    first, again = (exchanges.offers(name) for name in ("search", "without_count"))
-    if not first or not again:
-        return None
+    first, again = (needed(exchanges.offers(name)) for name in ("search", "without_count"))
     ids = {id_of(offer.get("offer_id")) for offer in again}
     same = sum(id_of(offer.get("offer_id")) in ids for offer in first)
     return stands(same > 0, f"{same} of {counted(len(first), 'offer')} found again")
 
 
-def _several_types(exchanges: Exchanges) -> RuleResult | None:
+def _several_types(exchanges: Exchanges) -> RuleResult:
     """A vertical bar joins several types in a search. Source: yaml-spec. If not: the API's own error is shown."""
-    answer = exchanges.last("several_types") or exchanges.last("search")
-    kinds = ((answer.spec or {}).get("compute") or {}).get("gpu_type", "") if answer else ""
-    if answer is None or "|" not in kinds:
-        return None
+    answer = needed(exchanges.last("several_types") or exchanges.last("search"))
+    needed("|" in ((answer.spec or {}).get("compute") or {}).get("gpu_type", ""))
     return stands(answer.is_success, _outcome(answer))
 
 
-def _gpu_count(exchanges: Exchanges) -> RuleResult | None:
+def _gpu_count(exchanges: Exchanges) -> RuleResult:
     """A search without `gpu_count` means one GPU. Source: get-offers; yaml-spec calls it required. If not: the API's
     own error is shown.
     """
-    answer = exchanges.last("without_count")
-    # An error tells something only beside the same search that was understood.
-    if answer is None or exchanges.data("search") is None:
-        return None
-    if answer.is_success:
-        singles = [offer for offer in exchanges.offers("without_count") if _nodes(offer) == 1]
-        counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
-        evidence = f"accepted; GPUs of the offers: {_named(counts)}" if counts else "accepted"
-        return stands(counts in ([], ["1"]), evidence)
-    return stands(False, _outcome(answer)) if answer.status in (400, 422) else None
+    answer = needed(exchanges.last("without_count"))
+    needed(exchanges.success("search"))  # an error tells something only beside the same search that was understood
+    if not answer.is_success:
+        needed(answer.status in (400, 422))
+        return stands(False, _outcome(answer))
+    singles = [offer for offer in exchanges.offers("without_count") if _nodes(offer) == 1]
+    counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
+    evidence = f"accepted; GPUs of the offers: {_named(counts)}" if counts else "accepted"
+    return stands(counts in ([], ["1"]), evidence)
 
 
-def _clusters(exchanges: Exchanges) -> RuleResult | None:
+def _clusters(exchanges: Exchanges) -> RuleResult:
     """A search for machines also finds clusters of them. Source: inferred. If not: `provision_spec` is sent unchanged,
     so you can add what asks for clusters.
     """
     listed = _count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
-    asked = _count_of_clusters(exchanges.offers("nodes"))
-    if listed:
-        return stands(True, f"{counted(listed, 'cluster')} among the offers")
-    if asked:
-        return stands(False, "only a search with node_count lists them")
-    return None
+    needed(listed or _count_of_clusters(exchanges.offers("nodes")))
+    among = f"{counted(listed, 'cluster')} among the offers"
+    return stands(listed > 0, among if listed else "only a search with node_count lists them")
 
 
 def _count_of_clusters(offers: t.Iterable[Json]) -> int:
@@ -366,58 +351,49 @@ def _nodes(offer: Json) -> int:
     return nodes if isinstance(nodes, int) and nodes > 1 else 1
 
 
-def _total_price(exchanges: Exchanges) -> RuleResult | None:
+def _total_price(exchanges: Exchanges) -> RuleResult:
     """Offers have `total_price_per_hour`. Source: get-offers. If not: it is calculated from the price per GPU, their
     number, and storage.
     """
-    offers = exchanges.offers()
-    if not offers:
-        return None
+    offers = needed(exchanges.offers())
     has = sum("total_price_per_hour" in offer for offer in offers)
     return stands(has == len(offers), f"{has} of {counted(len(offers), 'offer')} have total_price_per_hour")
 
 
-def _offer_life(exchanges: Exchanges) -> RuleResult | None:
+def _offer_life(exchanges: Exchanges) -> RuleResult:
     """An offer can be bought for 30 minutes. Source: get-offers, offer-lifecycle, procure-offer. If not: `expires_at`
     counts if given, and the API's 410 decides.
     """
-    lives = set()
-    for offer in exchanges.offers():
-        begin, end = seconds_of(offer.get("created_at")), seconds_of(offer.get("expires_at"))
-        if begin is not None and end is not None:
-            lives.add(round(end - begin))
-    if not lives:
-        return None
-    shortest = min(lives)
-    evidence = f"{shortest} s" if len(lives) == 1 else f"{shortest} to {max(lives)} s"
-    return stands(lives == {OFFER_LIFE}, evidence)
+    spans = [[seconds_of(offer.get(name)) for name in ("created_at", "expires_at")] for offer in exchanges.offers()]
+    lives = needed({round(end - begin) for begin, end in spans if begin is not None and end is not None})
+    shortest, longest = min(lives), max(lives)
+    return stands(lives == {OFFER_LIFE}, f"{shortest}{f' to {longest}' if longest > shortest else ''} s")
 
 
-def _no_match(exchanges: Exchanges) -> RuleResult | None:
+def _no_match(exchanges: Exchanges) -> RuleResult:
     """A search without a match is a success with an empty list. Source: inferred. If not: an error is reported as an
     error.
     """
-    answer = exchanges.last("no_match")
-    if answer is None or (answer.is_success and exchanges.offers("no_match")):
-        return None
+    answer = needed(exchanges.last("no_match"))
+    needed(not exchanges.offers("no_match"))
     is_list = isinstance(answer.data, dict) and answer.data.get("offers") == []
     return stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
 
 
-def _invalid(exchanges: Exchanges) -> RuleResult | None:
+def _invalid(exchanges: Exchanges) -> RuleResult:
     """An invalid search gets 422. Source: inferred. If not: any other error fails as well."""
-    answer = exchanges.last("invalid")
-    return None if answer is None else stands(answer.status == 422, _outcome(answer))
+    answer = needed(exchanges.last("invalid"))
+    return stands(answer.status == 422, _outcome(answer))
 
 
-def _fresh_price(exchanges: Exchanges) -> RuleResult | None:
+def _fresh_price(exchanges: Exchanges) -> RuleResult:
     """An offer's own page has the price of the search. Source: inferred. If not: the higher price counts."""
     for details in exchanges.objects("offer"):
         listed = [offer for offer in exchanges.offers() if offer.get("offer_id") == details.get("offer_id")]
         prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
         if prices[1] is not None:
             return stands(prices[0] == prices[1], f"{_usd(prices[0])} there, {_usd(prices[1])} in the search")
-    return None
+    raise NotSeen
 
 
 def _usd(price: float | None) -> str:
@@ -427,29 +403,28 @@ def _usd(price: float | None) -> str:
 # Purchases
 
 
-def _vocabulary(exchanges: Exchanges) -> RuleResult | None:
+def _vocabulary(exchanges: Exchanges) -> RuleResult:
     """`procurement_status` is `available` before a purchase, then `provisioning_started`, `provisioning_in_progress`.
     Source: get-offer-status; its schema says `pending`, `provisioning`. If not: both are understood.
     """
-    words = (_EXPECTED_WORDS | _OTHER_WORDS).intersection(_procurement_words(exchanges))
-    return stands(words <= _EXPECTED_WORDS, _named(sorted(words))) if words else None
+    words = needed((_EXPECTED_WORDS | _OTHER_WORDS).intersection(_procurement_words(exchanges)))
+    return stands(words <= _EXPECTED_WORDS, _named(sorted(words)))
 
 
-def _odd_words(exchanges: Exchanges) -> RuleResult | None:
+def _odd_words(exchanges: Exchanges) -> RuleResult:
     """`procurement_status` has no other words. Source: get-offer-status. If not: an unknown word means still in
     progress, until the deadline.
     """
-    words = _procurement_words(exchanges)
-    if odd := [word for word in words if word not in _PROCUREMENT_WORDS]:
-        return stands(False, _named(odd))
-    return stands(True, _named(words)) if words else None
+    words = needed(_procurement_words(exchanges))
+    odd = [word for word in words if word not in _PROCUREMENT_WORDS]
+    return stands(not odd, _named(odd or words))
 
 
 def _procurement_words(exchanges: Exchanges) -> list[str]:
     return [word for status in exchanges.statuses if (word := _states.word(status.get("procurement_status")))]
 
 
-def _status_resources(exchanges: Exchanges) -> RuleResult | None:
+def _status_resources(exchanges: Exchanges) -> RuleResult:
     """The status names the machines in `resource_ids`. Source: inferred. If not: `resources` is read as well, else the
     account's list.
     """
@@ -461,12 +436,11 @@ def _status_resources(exchanges: Exchanges) -> RuleResult | None:
                 return stands(name == "resource_ids" and not has_objects, evidence)
     if exchanges.bought:
         return stands(False, "the status of a bought offer names none")
-    if any("resource_ids" in item for item in exchanges.objects("offer_status")):
-        return stands(True, "resource_ids, empty before the purchase")
-    return None
+    needed(any("resource_ids" in item for item in exchanges.objects("offer_status")))
+    return stands(True, "resource_ids, empty before the purchase")
 
 
-def _progress(exchanges: Exchanges) -> RuleResult | None:
+def _progress(exchanges: Exchanges) -> RuleResult:
     """The progress text of a status is in `progress`. Source: inferred. If not: `message` and `status_message` are read
     as well; else no progress is shown.
     """
@@ -475,38 +449,28 @@ def _progress(exchanges: Exchanges) -> RuleResult | None:
         telling = [name for name in texts if re.search(r"\d+ ?/ ?\d+", status[name])] or texts
         if telling and _PLAIN.fullmatch(telling[0]):
             return stands(telling[0] == "progress", f"in {telling[0]}")
-    return None
+    raise NotSeen
 
 
-def _address(exchanges: Exchanges) -> RuleResult | None:
+def _address(exchanges: Exchanges) -> RuleResult:
     """The SSH port is in `ssh_command` and in `access.ssh_port`. Source: get-offer-status, get-resource. If not: either
     is enough.
     """
-    places = _places_of_ports(exchanges)
-    if places is None:
-        return None
-    in_command, in_access = places
-    if in_command and in_access:
-        return stands(True, "in ssh_command and in access.ssh_port")
-    if in_command or in_access:
-        return stands(False, f"only in {'ssh_command' if in_command else 'access'}")
-    return stands(False, "in neither")
+    instances = [item for status in exchanges.statuses for item in items_in(status.get("instances"))]
+    reachable = needed([item for item in instances if isinstance(item.get("external_ip"), str)])
+    machines = needed([access for access in map(_access, exchanges.machines) if access.get("external_ip")])
+    in_command = any(isinstance(instance.get("ssh_command"), str) for instance in reachable)
+    in_access = any(isinstance(machine.get("ssh_port"), int) for machine in machines)
+    return stands(in_command and in_access, _PLACES[in_command, in_access])
 
 
-def _places_of_ports(exchanges: Exchanges) -> tuple[bool, bool] | None:
-    """Whether a running machine has a command of ssh in the status, and a port beside it; None if none was seen."""
-    instances = [
-        item for status in exchanges.statuses for item in items_in(status.get("instances")) if _is_reachable(item)
-    ]
-    machines = [access for access in filter(None, map(_access, exchanges.machines)) if access.get("external_ip")]
-    if not instances or not machines:
-        return None
-    in_command = any(isinstance(instance.get("ssh_command"), str) for instance in instances)
-    return in_command, any(isinstance(machine.get("ssh_port"), int) for machine in machines)
-
-
-def _is_reachable(instance: Json) -> bool:
-    return isinstance(instance.get("external_ip"), str)
+# Where the port is, by whether it is in the command, and beside it
+_PLACES = {
+    (True, True): "in ssh_command and in access.ssh_port",
+    (True, False): "only in ssh_command",
+    (False, True): "only in access",
+    (False, False): "in neither",
+}
 
 
 def _access(resource: Json) -> Json:
@@ -514,7 +478,7 @@ def _access(resource: Json) -> Json:
     return access if isinstance(access, dict) else {}
 
 
-def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
+def _ssh_command(exchanges: Exchanges) -> RuleResult:
     """A machine's SSH command is `ssh root@<address> -p <port>`. Source: offer-lifecycle shows it without a port. If
     not: options are understood in any order; without a port, that of `access` is used, else 22.
     """
@@ -531,35 +495,30 @@ def _ssh_command(exchanges: Exchanges) -> RuleResult | None:
         if not _PLAIN_COMMAND.fullmatch(form):
             return stands(False, "a form of its own")
         return stands(form == SSH_COMMAND, form)
-    return None
+    raise NotSeen
 
 
 # Machines
 
 
-def _list_bare(exchanges: Exchanges) -> RuleResult | None:
+def _list_bare(exchanges: Exchanges) -> RuleResult:
     """`/resources` is a bare list. Source: inferred. If not: it is also read from `resources`, `items`, `data` or
     `results`.
     """
-    answer = exchanges.last("resources")
-    if answer is None or not answer.is_success:
-        return None
+    answer = needed(exchanges.success("resources"))
     if isinstance(answer.data, list):
         return stands(True, f"a bare list of {len(answer.data)}")
-    data = answer.data if isinstance(answer.data, dict) else {}
-    name = next((name for name in RESOURCE_ENVELOPES if isinstance(data.get(name), list)), None)
-    if name is None:
-        return stands(False, f"no list that the collection knows: {_named(data) or _kind(answer.data)}")
-    return stands(False, f"an object with {_named(data)}")
+    is_known = any(isinstance(answer.fields.get(name), list) for name in RESOURCE_ENVELOPES)
+    form = "an object with" if is_known else "no list that the collection knows:"
+    return stands(False, f"{form} {_named(answer.fields) or _kind(answer.data)}")
 
 
-def _list_complete(exchanges: Exchanges) -> RuleResult | None:
+def _list_complete(exchanges: Exchanges) -> RuleResult:
     """`/resources` is complete in one answer. Source: inferred; no page shows paging. If not: pages are read until two
     readings agree; a list that may be incomplete is an error.
     """
-    answer = exchanges.last("resources")
-    if answer is None or not answer.is_success or not isinstance(answer.data, (list, dict)):
-        return None
+    answer = needed(exchanges.success("resources"))
+    needed(isinstance(answer.data, (list, dict)))
     if isinstance(answer.data, list):
         return stands(True, f"{len(answer.data)} at once")
     size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
@@ -577,26 +536,22 @@ def _in_pages(page: dict[str, t.Any], size: int) -> RuleResult:
     return stands(False, evidence)
 
 
-def _list_filter(exchanges: Exchanges) -> RuleResult | None:
+def _list_filter(exchanges: Exchanges) -> RuleResult:
     """`offer_id` of `/resources` leaves out the machines of other offers. Source: offer-lifecycle. If not: each
     machine's own offer is compared; a filter alone ends nothing.
     """
-    answer = exchanges.last("resources_of_offer")
-    # Without any machine nothing can be left out.
-    if answer is None or not answer.is_success or not exchanges.resources:
-        return None
+    answer = needed(exchanges.success("resources_of_offer"))
+    needed(exchanges.resources)  # without any machine nothing can be left out
     others = items_in(answer.data, *RESOURCE_ENVELOPES)
     return stands(not others, f"{counted(len(others), 'machine')} for an offer that was not bought")
 
 
-def _names(exchanges: Exchanges) -> RuleResult | None:
+def _names(exchanges: Exchanges) -> RuleResult:
     """A machine gets the requested name. Source: procure-offer, prose only. If not: a warning; with a registry ids are
     the identity, without one the machine is not found again.
     """
     names = _names_by_id(exchanges)
-    pairs = [(wish, names[key]) for key, wish in exchanges.wished.items() if key in names]
-    if not pairs:
-        return None
+    pairs = needed([(wish, names[key]) for key, wish in exchanges.wished.items() if key in names])
     kept = sum(_keeps_name(name, wish) for wish, name in pairs)
     evidence = f"{kept} of {counted(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
@@ -614,38 +569,32 @@ def _keeps_name(name: t.Any, wish: str) -> bool:
     return name == wish or (isinstance(name, str) and name.startswith(f"{wish}-"))
 
 
-def _history(exchanges: Exchanges) -> RuleResult | None:
+def _history(exchanges: Exchanges) -> RuleResult:
     """A machine's `offer_history` names the offer it was bought with, with the role `primary`. Source: inferred;
     get-resource has the field `role`. If not: if a machine names several offers and not exactly one as `primary`, its
     offer is unknown.
     """
-    if not exchanges.machines:
-        return None
-    entries = [entry for machine in exchanges.machines for entry in items_in(machine.get("offer_history"))]
+    entries = [entry for machine in needed(exchanges.machines) for entry in items_in(machine.get("offer_history"))]
     roles = [_states.word(entry.get("role")) or "none" for entry in entries if id_of(entry.get("offer_id"))]
     if not roles:
         return stands(False, "offer_history names no offer")
     return stands("primary" in roles, f"role: {_named(roles)}")
 
 
-def _spec_known(exchanges: Exchanges) -> RuleResult | None:
+def _spec_known(exchanges: Exchanges) -> RuleResult:
     """A machine's `spec` describes it. Source: inferred; the sample is empty. If not: the inventory has fewer groups,
     and `provision_adopt` compares less.
     """
-    specs = [machine["spec"] for machine in exchanges.machines if isinstance(machine.get("spec"), dict)]
-    if not specs:
-        return None
+    specs = needed([machine["spec"] for machine in exchanges.machines if isinstance(machine.get("spec"), dict)])
     fields = list(dict.fromkeys(name for spec in specs for name in spec))
     return stands(bool(fields), f"spec has {_named(fields)}" if fields else "spec is empty")
 
 
-def _sync(exchanges: Exchanges) -> RuleResult | None:
+def _sync(exchanges: Exchanges) -> RuleResult:
     """A machine's data is up to 30 s old, except with `force_refresh`. Source: get-resource. If not: nothing: important
     reads ask the vendor.
     """
-    fresh, plain = (seconds_of(look.get("last_synced_at")) for look in _two_looks(exchanges))
-    if fresh is None or plain is None:
-        return None
+    fresh, plain = (needed(seconds_of(look.get("last_synced_at"))) for look in _two_looks(exchanges))
     if plain == fresh:
         return stands(True, "a second look is a repetition of the first")
     if plain > fresh:
@@ -662,45 +611,35 @@ def _two_looks(exchanges: Exchanges) -> tuple[Json, Json]:
     return (pairs[0][0].fields, pairs[0][1].fields) if pairs else ({}, {})
 
 
-def _resource_words(exchanges: Exchanges) -> RuleResult | None:
+def _resource_words(exchanges: Exchanges) -> RuleResult:
     """A machine's states are known words. Source: delete-resource (`deleting`, `deleted`); others inferred. If not: an
     unknown word means live and billed.
     """
-    words = [
-        word
-        for resource in [*exchanges.resources, *exchanges.machines]
-        if (word := _states.word(resource.get("status")))
-    ]
-    if not words:
-        return None
+    statuses = [resource.get("status") for resource in (*exchanges.resources, *exchanges.machines)]
+    words = needed(list(filter(None, map(_states.word, statuses))))
     odd = [word for word in words if word not in _RESOURCE_WORDS]
     return stands(not odd, f"unknown: {_named(odd)}" if odd else _named(words))
 
 
-def _deleted_listed(exchanges: Exchanges) -> RuleResult | None:
+def _deleted_listed(exchanges: Exchanges) -> RuleResult:
     """A deleted machine is not listed. Source: inferred. If not: it does not count as live."""
     listed = [resource for resource in exchanges.resources if _states.is_gone(_states.word(resource.get("status")))]
     if listed:
         return stands(False, f"{len(listed)} of them listed")
-    complete = _list_complete(exchanges)
-    if not exchanges.ended or complete is None or complete.verdict == CONTRADICTED:  # the next page might have it
-        return None
+    needed(exchanges.ended)
+    needed(_list_complete(exchanges).verdict != CONTRADICTED)  # the next page might have it
     return stands(True, "one that ended is not listed")
 
 
-def _deleted_readable(exchanges: Exchanges) -> RuleResult | None:
+def _deleted_readable(exchanges: Exchanges) -> RuleResult:
     """A deleted machine can be read, as `deleted`. Source: delete-resource, implied. If not: a 404 counts as the end
     only after the API accepted the deletion.
     """
-    answer = exchanges.last("ended")
-    if answer is None:
-        return None
+    answer = needed(exchanges.last("ended"))
     word = _states.word(answer.data.get("status")) if isinstance(answer.data, dict) else None
-    if answer.is_success and _states.is_gone(word):
-        return stands(True, f"{answer.status}, {word}")
     if answer.status == 404:
         return stands(False, _outcome(answer))
-    return stands(False, f"{answer.status}, {word or _kind(answer.data)}")
+    return stands(answer.is_success and _states.is_gone(word), f"{answer.status}, {word or _kind(answer.data)}")
 
 
 # Forms
@@ -723,30 +662,23 @@ def _outcome(answer: Exchange) -> str:
     return f"{answer.status}{': ' + answer.detail if answer.detail else ''}"
 
 
-def _fields(exchanges: Exchanges) -> RuleResult | None:
+def _fields(exchanges: Exchanges) -> RuleResult:
     """Answers have the documented fields, with these types. Source: get-offers, get-offer-details, get-offer-status,
     get-resource. If not: a missing field or one with another type is unknown; an unknown price never passes a ceiling.
     """
-    wrong, count = [], 0
-    for name, item in _described(exchanges):
-        count += 1
-        for key, form in _FORMS[name].items():
-            text = _kind(item.get(key))
-            if text not in form.split(" or "):
-                wrong.append(f"{key} is {text if key in item else 'missing'}")
-    if not count:
-        return None
-    return stands(not wrong, _named(wrong) if wrong else f"as expected in {counted(count, 'answer')}")
+    described = needed(list(_described(exchanges)))
+    fields = [(key, form, item) for name, item in described for key, form in _FORMS[name].items()]
+    wrong = [(key, item) for key, form, item in fields if _kind(item.get(key)) not in form.split(" or ")]
+    evidence = [f"{key} is {_kind(item[key]) if key in item else 'missing'}" for key, item in wrong]
+    return stands(not wrong, _named(evidence) if wrong else f"as expected in {counted(len(described), 'answer')}")
 
 
-def _more_fields(exchanges: Exchanges) -> RuleResult | None:
+def _more_fields(exchanges: Exchanges) -> RuleResult:
     """Answers have only documented fields. Source: the same pages. If not: results include them, except fields that may
     repeat user data.
     """
-    described = list(_described(exchanges))
+    described = needed(list(_described(exchanges)))
     more = [(key, item[key]) for name, item in described for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
-    if not described:
-        return None
     # A name that is no word of the API's might be one of the account's.
     named = [f"{key} ({_kind(value)})" if _PLAIN.fullmatch(key) else f"a {_kind(value)}" for key, value in more]
     return stands(not more, _named(named) if more else f"none in {counted(len(described), 'answer')}")

@@ -94,14 +94,7 @@ class Exchanges:
 
     def last(self, name: str) -> Exchange | None:
         """The last exchange of this name that was answered."""
-        return next(
-            (
-                exchange
-                for exchange in reversed(self.exchanges)
-                if exchange.name == name and exchange.status is not None
-            ),
-            None,
-        )
+        return next(reversed(self.all(name)), None)
 
     def all(self, name: str) -> list[Exchange]:
         """All exchanges of this name that were answered."""
@@ -111,10 +104,15 @@ class Exchanges:
         """The objects that all exchanges of this name brought."""
         return [item.fields for item in self.all(name) if item.fields]
 
+    def success(self, name: str) -> Exchange | None:
+        """The last exchange of this name that was answered, if it brought what was asked for."""
+        exchange = self.last(name)
+        return exchange if exchange is not None and exchange.is_success else None
+
     def data(self, name: str) -> t.Any:
         """What it brought, None if nothing."""
-        exchange = self.last(name)
-        return exchange.data if exchange is not None and exchange.is_success else None
+        exchange = self.success(name)
+        return exchange.data if exchange is not None else None
 
     def objects(self, *names: str) -> list[Json]:
         """The answers of these names that are objects."""
@@ -172,7 +170,7 @@ class RuleResult(t.NamedTuple):
     evidence: str
 
 
-Rule = t.Callable[[Exchanges], "RuleResult | None"]
+Rule = t.Callable[[Exchanges], RuleResult]  # raises NotSeen
 
 
 class Statement(t.NamedTuple):
@@ -203,6 +201,20 @@ class Assumption:
         """The rule's docstring, in its parts; without docstrings (``python -OO``) the id alone."""
         parts = _STATEMENT.fullmatch(" ".join((self.rule.__doc__ or "").split()))
         return Statement(*parts.groups()) if parts else Statement(self.id, "", "")
+
+
+class NotSeen(Exception):
+    """Nothing was seen of what a rule judges."""
+
+
+Value = t.TypeVar("Value")
+
+
+def needed(value: Value | None) -> Value:
+    """What a rule judges, or a condition of that. Raises NotSeen if it is nothing, empty or false."""
+    if not value:
+        raise NotSeen
+    return value
 
 
 def stands(as_believed: bool, evidence: str) -> RuleResult:

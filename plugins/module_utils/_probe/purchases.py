@@ -11,10 +11,10 @@ from __future__ import annotations
 import typing as t
 
 from .. import _states
-from .._api.client import RESOURCE_ENVELOPES, Json, id_of
+from .._api.client import RESOURCE_ENVELOPES, id_of
 from .._api.market import price_per_hour
 from .._moments import seconds_of
-from .exchanges import Assumption, Exchange, Exchanges, RuleResult, items_in, phase_of, stands
+from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
 
 LONGEST_POST = 600  # seconds; the default of procure_timeout
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
@@ -27,15 +27,11 @@ _NEEDS = "a purchase (probe_buy)"
 KEEP_A_REGISTRY = "Keep a registry (`provision_registry_dir` or `provision_registry_url`)."
 
 
-def _purchase(exchanges: Exchanges) -> Exchange | None:
-    """The last purchase that was answered, None if none was sent or answered."""
-    return exchanges.last("purchase")
-
-
-def _made(exchanges: Exchanges) -> Exchange | None:
-    """The purchase that was accepted, None if none was."""
-    found = _purchase(exchanges)
-    return found if found and found.fields and _states.word(found.fields.get("status")) != "failed" else None
+def _made(exchanges: Exchanges) -> Exchange:
+    """The purchase that was accepted. Raises NotSeen if none was."""
+    answer = needed(exchanges.last("purchase"))
+    needed(answer.fields and _states.word(answer.fields.get("status")) != "failed")
+    return answer
 
 
 def _since(exchanges: Exchanges, name: str, moment: float) -> list[Exchange]:
@@ -47,96 +43,76 @@ def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 1 else "less than a second"
 
 
-def _post_time(exchanges: Exchanges) -> RuleResult | None:
+def _post_time(exchanges: Exchanges) -> RuleResult:
     """A purchase is answered within 10 minutes. Source: procure-offer (minutes). If not: the offer's status settles the
     outcome; a higher `procure_timeout` waits longer.
     """
-    sent = [exchange for exchange in exchanges.exchanges if exchange.name == "purchase"]
-    if not sent:
-        return None
-    last = sent[-1]
+    last = needed([exchange for exchange in exchanges.exchanges if exchange.name == "purchase"])[-1]
     if last.status is None:
         return stands(False, f"no answer within {_seconds(last.seconds)}")
-    if not _made(exchanges):
-        return None
-    evidence = f"answered after {_seconds(last.seconds)}"
-    return stands(last.seconds <= LONGEST_POST, evidence)
+    _made(exchanges)
+    return stands(last.seconds <= LONGEST_POST, f"answered after {_seconds(last.seconds)}")
 
 
-def _post_moment(exchanges: Exchanges) -> RuleResult | None:
+def _post_moment(exchanges: Exchanges) -> RuleResult:
     """A purchase that takes time has happened before its answer. Source: inferred. If not: an offer that still looks
     unbought is sent again, which can be sold only once.
     """
     made = _made(exchanges)
-    moment = _procured_at(exchanges)
-    if made is None or moment is None or made.seconds < _TELLING:
-        return None
-    after = moment - made.at
+    needed(made.seconds >= _TELLING)
+    after = needed(_procured_at(exchanges, made)) - made.at
     is_early = after < made.seconds / 2
     evidence = f"procured_at is {max(0.0, after):.0f} s after the request, the answer {_seconds(made.seconds)}"
     return stands(is_early, evidence)
 
 
-def _procured_at(exchanges: Exchanges) -> float | None:
+def _procured_at(exchanges: Exchanges, made: Exchange) -> float | None:
     """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
-    made = _made(exchanges)
-    if made is None:
-        return None
     told = [made.fields, *(item.fields for item in _since(exchanges, "life_status", made.end))]
     moments = [moment for item in told if (moment := seconds_of(item.get("procured_at"))) is not None]
     return moments[0] - (made.ahead or 0.0) if moments else None
 
 
-def _post_answer(exchanges: Exchanges) -> RuleResult | None:
+def _post_answer(exchanges: Exchanges) -> RuleResult:
     """The answer to a purchase is `procured`. Source: procure-offer, which also has `provisioning_in_progress`. If not:
     any word but `failed` is a purchase.
     """
-    found = _purchase(exchanges)
-    word = _states.word(found.fields.get("status")) if found else None
-    if word is None:
-        return None
+    word = needed(_states.word(needed(exchanges.last("purchase")).fields.get("status")))
     return stands(word == _ANSWERS[0], word)
 
 
-def _post_ids(exchanges: Exchanges) -> RuleResult | None:
+def _post_ids(exchanges: Exchanges) -> RuleResult:
     """The answer to a purchase has the machines' ids. Source: procure-offer, may be null. If not: the status is asked
     for them, then the account's list.
     """
-    made = _made(exchanges)
-    if made is None:
-        return None
-    count = len(_texts(made.fields.get("resource_ids")))
-    evidence = f"resource_ids has {count}" if count else "no resource_ids"
-    return stands(count > 0, evidence)
+    count = len(_texts(_made(exchanges).fields.get("resource_ids")))
+    return stands(count > 0, f"resource_ids has {count}" if count else "no resource_ids")
 
 
-def _looks(exchanges: Exchanges) -> tuple[Exchange | None, list[Exchange]]:
-    """The purchase, and what its status was after it."""
-    made = _made(exchanges)
-    return made, [item for item in _since(exchanges, "life_status", made.end) if item.fields] if made else []
+def _statuses(exchanges: Exchanges, made: Exchange) -> list[Exchange]:
+    """What the status of a purchase was after it."""
+    return [item for item in _since(exchanges, "life_status", made.end) if item.fields]
 
 
-def _sold(exchanges: Exchanges) -> RuleResult | None:
+def _sold(exchanges: Exchanges) -> RuleResult:
     """From its purchase on, an offer is not for sale by its status. Source: inferred. If not: with ids or a purchase
     time it counts as bought anyway.
     """
-    made, looks = _looks(exchanges)
-    if made is None or not looks:
-        return None
+    made = _made(exchanges)
+    looks = needed(_statuses(exchanges, made))
     if unsold := [look for look in looks if phase_of(look.fields) == _states.UNBOUGHT]:
         return stands(False, f"not bought by its status {_seconds(unsold[-1].at - made.end)} after the answer")
     return stands(True, f"bought by each of {len(looks)} statuses")
 
 
-def _boot_time(exchanges: Exchanges) -> RuleResult | None:
+def _boot_time(exchanges: Exchanges) -> RuleResult:
     """A machine is ready within 5 minutes of its purchase. Source: offer-lifecycle. If not: the role waits 30 minutes
     (`provision_poll_delay`, `provision_poll_retries`).
     """
-    made, looks = _looks(exchanges)
-    if made is None or not looks:
-        return None
+    made = _made(exchanges)
+    looks = needed(_statuses(exchanges, made))
     phases = [phase_of(look.fields) for look in looks]
-    begin = made.at if (moment := _procured_at(exchanges)) is None else min(max(made.at, moment), made.end)
+    begin = made.at if (moment := _procured_at(exchanges, made)) is None else min(max(made.at, moment), made.end)
     if _states.READY not in phases:
         last = "failed" if _states.FAILED in phases else "not ready"
         return stands(False, f"{last} {_seconds(looks[-1].at - begin)} after the purchase")
@@ -147,95 +123,76 @@ def _boot_time(exchanges: Exchanges) -> RuleResult | None:
     return stands(seconds <= LONGEST_BOOT, evidence)
 
 
-def _lets_in(exchanges: Exchanges) -> RuleResult | None:
+def _lets_in(exchanges: Exchanges) -> RuleResult:
     """You can log in within a minute after a machine is ready. Source: inferred. If not: the role waits
     (`provision_boot_timeout`).
     """
-    ready = [item for item in exchanges.all("life_status") if phase_of(item.fields) == _states.READY]
+    ready = needed([item for item in exchanges.all("life_status") if phase_of(item.fields) == _states.READY])[0]
     # The first look at the machine comes once it has let in.
-    looks = _since(exchanges, "life_resource", ready[0].end) if ready else []
-    if not looks:
-        return None
+    look = needed(_since(exchanges, "life_resource", ready.end))[0]
     if exchanges.lets_in is None:
         return stands(False, "SSH did not answer")
-    seconds = looks[0].at - ready[0].at if exchanges.lets_in else 0
+    seconds = look.at - ready.at if exchanges.lets_in else 0
     evidence = f"SSH answered {_seconds(seconds)} after it was ready"
     return stands(seconds <= LONGEST_DELAY, evidence)
 
 
-def _listed(exchanges: Exchanges) -> RuleResult | None:
+def _listed(exchanges: Exchanges) -> RuleResult:
     """By the time it is ready, the purchase is listed. Source: inferred. If not: with a registry nothing; without one,
     a run soon after might buy again.
     """
-    made, statuses = _looks(exchanges)
-    ids = bought_ids(exchanges)
-    if made is None or not ids:
-        return None
+    made, ids = _made(exchanges), needed(bought_ids(exchanges))
     # Before it is ready, nothing is expected of the list.
-    begin = next((item.at for item in statuses if phase_of(item.fields) == _states.READY), made.end)
-    looks = [item for item in _since(exchanges, "life_list", begin) if item.is_success]
-    if not looks:
-        return None
-    first = looks[0]
+    ready = (item.at for item in _statuses(exchanges, made) if phase_of(item.fields) == _states.READY)
+    first = needed([item for item in _since(exchanges, "life_list", next(ready, made.end)) if item.is_success])[0]
     listed = {id_of(item.get("resource_id")) for item in items_in(first.data, *RESOURCE_ENVELOPES)}
     when = f"{_seconds(first.at - made.end)} after the answer"
     return stands(ids <= listed, f"{'listed' if ids <= listed else 'not listed'} {when}")
 
 
-def _running_price(exchanges: Exchanges) -> RuleResult | None:
+def _running_price(exchanges: Exchanges) -> RuleResult:
     """A machine's `pricing_total_hourly` is its offer's price. Source: inferred. If not: the registry's price counts
     for its own machines, the machine's price for the rest of the account.
     """
-    prices = [price_per_hour(item) for item in exchanges.life("life_offer")]
-    if not prices or prices[-1] is None:
-        return None
-    told = [item.get("pricing_total_hourly") for item in exchanges.life("life_resource")]
+    price = price_per_hour(needed(exchanges.life("life_offer"))[-1])
+    if price is None:
+        raise NotSeen
+    told = needed([item.get("pricing_total_hourly") for item in exchanges.life("life_resource")])
     numbers = [item for item in told if isinstance(item, (int, float)) and not isinstance(item, bool)]
-    if not told:
-        return None
     if not numbers:
         return stands(False, "pricing_total_hourly is missing")
-    is_same = abs(numbers[0] - prices[-1]) < 1e-6
-    return stands(is_same, f"USD {numbers[0]:g} of the machine, USD {prices[-1]:g} of its offer")
+    is_same = abs(numbers[0] - price) < 1e-6
+    return stands(is_same, f"USD {numbers[0]:g} of the machine, USD {price:g} of its offer")
 
 
-def _end_answer(exchanges: Exchanges) -> RuleResult | None:
+def _end_answer(exchanges: Exchanges) -> RuleResult:
     """A DELETE is answered with `deleting` or `deleted`. Source: delete-resource, inferred word. If not: any success
     starts the end; the machine is read until it is gone.
     """
-    deletion = exchanges.last("deletion")
-    if deletion is None:
-        return None
+    deletion = needed(exchanges.last("deletion"))
     word = _states.word(deletion.fields.get("status"))
     if word is None:
-        detail = f": {deletion.detail}" if deletion.detail else ""
-        return stands(False, f"{deletion.status}{detail or ' without a status'}")
+        return stands(False, f"{deletion.status}{f': {deletion.detail}' if deletion.detail else ' without a status'}")
     return stands(_states.is_ending(word), f"{deletion.status}, {word}")
 
 
-def _end_time(exchanges: Exchanges) -> RuleResult | None:
+def _end_time(exchanges: Exchanges) -> RuleResult:
     """A machine is gone within 5 minutes of its DELETE. Source: inferred. If not: `decommission` fails, says that the
     machine may be billed, and waits again on the next run (`decommission_wait_timeout`).
     """
-    deletion = exchanges.last("deletion")
-    if deletion is None or not deletion.is_success:
-        return None
-    looks = _since(exchanges, "life_resource", deletion.end)
+    deletion = needed(exchanges.success("deletion"))
+    looks = needed(_since(exchanges, "life_resource", deletion.end))
     gone = [look for look in looks if look.status == 404 or _states.is_gone(_states.word(look.fields.get("status")))]
-    if not looks:
-        return None
     if not gone:
         return stands(False, f"not gone {_seconds(looks[-1].at - deletion.at)} after the DELETE")
     seconds = gone[0].at - deletion.at
-    is_first = gone[0] is looks[0]
-    evidence = f"gone {'within ' if is_first else ''}{_seconds(seconds)} after the DELETE"
+    evidence = f"gone {'within ' if gone[0] is looks[0] else ''}{_seconds(seconds)} after the DELETE"
     return stands(seconds <= LONGEST_END, evidence)
 
 
 def bought_ids(exchanges: Exchanges) -> set[str]:
     """The ids of the machines whose life was followed."""
-    answers: list[Json] = [item.fields for item in exchanges.all("purchase")]
-    named = [key for answer in answers for key in _texts(answer.get("resource_ids"))]
+    named = [key for item in exchanges.all("purchase") for key in _texts(item.fields.get("resource_ids"))]
     ended = [exchange.path.rpartition("/")[2] for exchange in exchanges.exchanges if exchange.name == "deletion"]
     return {*named, *ended}
 
