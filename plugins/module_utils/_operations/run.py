@@ -21,7 +21,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._machine import code_files
 from .._moments import seconds_of, utc
-from .._provision import messages, running, running_report, storage
+from .._provision import messages, running, storage
 from .._provision import running_rows as rows
 from .._provision.rows import shortest
 from .._provision.running import Request
@@ -29,6 +29,7 @@ from .._provision.spending import Ledger
 from .._registry._folder import registry_dir
 from .._registry._protocol import RegistryError
 from .._registry._records import RecordFolder, records_in
+from .._text import text_of
 from ._last_sweeps import LastSweeps
 from ._registries import Registries
 from ._snapshot import RegistrySnapshot
@@ -51,7 +52,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     code = _code(request, wrong)
     wrong += running.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
-        return {**_NOTHING, "trouble": running_report.mistakes(wrong)}
+        return {**_NOTHING, "trouble": messages.joined(*wrong, messages.NOTHING_SENT)}
     digest = running.digest_of(request, code, given, record)
     first = running.first(record, digest, again=request.again)
     job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
@@ -62,7 +63,8 @@ def asked(params: Params, check_mode: bool) -> Result:
 def results_dir(params: Params) -> str:
     """The folder of all runs, as an absolute path; by default beside the inventory."""
     beside = os.path.dirname(registry_dir(None, None, params["sources"], params["here"]))
-    return rows.results_dir(os.path.expanduser(rows.wanted_dir(params["given"])), beside, params["here"])
+    wanted = os.path.expanduser(text_of(params["given"].get("run_results_dir")))
+    return os.path.normpath(os.path.join(params["here"], wanted or os.path.join(beside, "runs")))
 
 
 def _record(folder: RecordFolder, wrong: list[str]) -> dict[str, t.Any]:
@@ -78,7 +80,7 @@ def _code(request: Request, wrong: list[str]) -> str:
     try:
         return str(code_files.scan(request.files, request.exclude).digest) if request.files else ""
     except ValueError as error:
-        wrong.append(running_report.unreadable_files(str(error)))
+        wrong.append(f"run_files: {error}")
         return ""
 
 
@@ -126,10 +128,6 @@ class _Run:
         if registry:
             registry.read()
             registry.alter(rows.ends_earlier(until))
-
-    def cost(self) -> float | None:
-        """What the machines of the run have cost at most (USD), by the ledger; None if that is not known."""
-        return rows.cost(self.ledger, self.request.host, self.record)
 
 
 @contextlib.contextmanager
@@ -232,7 +230,8 @@ def _lost(run: _Run) -> Result:
 def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
     stays = storage.stays(run.request.host, run.entry.kept_storage)
-    run.note(running.gone(run.record, run.cost(), stays))
+    cost = rows.cost(run.ledger, run.request.host, run.record)
+    run.note(running.gone(run.record, cost, stays))
     return rows.last_result(run.record, run.job["folder"])
 
 
@@ -242,32 +241,27 @@ def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     return {"trouble": rows.broken(refused, record, params["reason"], run.entry, run.ledger)}
 
 
+@_as_failures()
 def late(params: Params, check_mode: bool) -> Result:
     """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
     name, base = running.run_of(params["hosts"][0]["host"]), results_dir(params)
     usual = RecordFolder(os.path.join(base, name))
-    folder = RecordFolder(os.path.join(base, rows.late_folder(name, _known(usual), params["got"])))
+    folder = RecordFolder(os.path.join(base, rows.late_folder(name, usual.read(), params["got"])))
     now = time.time()
     skips = folder.is_busy(now) or check_mode
-    found = rows.late(name, _known(folder), params["got"], params["given"], now, skips=skips)
+    found = rows.late(name, folder.read(), params["got"], params["given"], now, skips=skips)
     return {**_LATE, **found, "dest": folder.path}
 
 
+@_as_failures()
 def swept(params: Params, check_mode: bool) -> Result:
     """Note what a sweep has brought home."""
     got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
-    known = _known(folder)
+    known = folder.read()
     record = rows.swept(known, got)
-    with _as_failures():
-        for changed in record:
-            folder.write(changed)
+    for changed in record:
+        folder.write(changed)
     return {**BLANK, "lines": rows.swept_lines([known, *record][-1], got, shortest(folder.path, params["here"]))}
-
-
-def _known(folder: RecordFolder) -> dict[str, t.Any]:
-    """What is known of a run. Raises Failure."""
-    with _as_failures():
-        return folder.read()
 
 
 def runs(params: Params, check_mode: bool) -> Result:

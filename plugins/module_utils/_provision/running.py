@@ -30,6 +30,7 @@ from .names import PLAYBOOKS
 from .order import OF_ORDERS
 from .probing import OWN
 from .running_report import GROUP
+from .spending import Ledger
 from .sums import UNLIMITED
 
 Row = t.Mapping[str, t.Any]
@@ -93,7 +94,8 @@ def name_of(given: Row, wrong: list[str]) -> str:
     name = text_of(given.get("run_name"))
     if _NAME.fullmatch(name):
         return name
-    wrong.append(report.bad_name(name))
+    instead = f", not '{name[:60]}'" if name else ""
+    wrong.append(f"run_name must be a word of letters, digits, - and _ (40 at most){instead}: -e run_name=train.")
     return ""
 
 
@@ -134,18 +136,21 @@ def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Req
 def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
     """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
     names = set(extra)
-    overruled = sorted((OWN - _LEFT_TO_PEOPLE) & names)
+    overruled = ", ".join(sorted((OWN - _LEFT_TO_PEOPLE) & names))
     # Ansible keeps words without an equals sign under a name of its own, and takes any word before one for a name.
-    loose = sorted(name for name in names if not name.isidentifier())
-    unread = sorted(OF_ORDERS & names)
-    found = (
-        report.overruled(overruled) if overruled else "",
-        report.unread_order(unread) if unread else "",
-        report.loose(loose) if loose or _LOOSE in names else "",
-        folder,
-        report.LIMITED if limited else "",
-    )
-    return list(filter(None, found))
+    loose = ", ".join(sorted(name for name in names if not name.isidentifier()))
+    words = f" ({loose})" if loose else ""
+    unread = ", ".join(sorted(OF_ORDERS & names))
+    reasons = {
+        f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
+        f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by run_max_bill or"
+        " provision_max_price_per_hour.": bool(unread),
+        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Quote texts with blanks twice:"
+        " -e 'run_command=\"python train.py\"'.": bool(loose) or _LOOSE in names,
+        folder: bool(folder),
+        "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 def read_request(given: Row, wrong: list[str]) -> Request:
@@ -155,9 +160,9 @@ def read_request(given: Row, wrong: list[str]) -> Request:
     """
     command = text_of(given.get("run_command"))
     if not command:
-        wrong.append(report.NO_COMMAND)
+        wrong.append("run_command must say what to run: -e 'run_command=\"python train.py\"'.")
     if odd := [name for name in _TEXTS if isinstance(given.get(name), _NO_TEXT)]:
-        wrong.append(report.no_text(odd))
+        wrong.append(f"{' and '.join(odd)} must be a text, not a list, a mapping or true.")
     return Request(
         name=text_of(given.get("run_name")),
         command=command,
@@ -183,12 +188,13 @@ def _spec(given: Row, wrong: list[str]) -> Row:
     """The search for the machine."""
     gpu, spec = given.get("run_gpu"), given.get("run_spec")
     if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
-        wrong.append(report.ONE_SEARCH)
+        wrong.append("run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'.")
     if spec or not gpu:
         return spec if isinstance(spec, t.Mapping) else {}
     parts = _GPU.fullmatch(str(gpu).strip())
     if not parts:
-        wrong.append(report.bad_gpu(printable(str(gpu), 60)))
+        instead = printable(str(gpu), 60)
+        wrong.append(f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{instead}'.")
         return {}
     return {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}
 
@@ -201,32 +207,37 @@ def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
     value = given.get(name)
     parts = value.split(",") if isinstance(value, str) else items_of(value or [])
     if any(isinstance(part, _NO_TEXT) for part in parts):
-        wrong.append(report.no_list(name))
+        wrong.append(f'{name} must be a list of texts, or a text with commas: -e {name}="out,*.csv".')
     return tuple(text for part in parts if (text := str(part).strip()))
 
 
 def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
     paths = _texts("run_results", given, wrong)
     if outside := [path for path in paths if path.startswith(("/", "~")) or ".." in path.split("/")]:
-        wrong.append(report.outside(outside))
+        wrong.append(
+            "run_results must be paths in the folder that the job runs in, without .. in them, not"
+            f" {', '.join(outside)}: let the job write there."
+        )
     return paths
 
 
 def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
     """The names of the job's variables. In place of its value, which may be secret, each has whether that is usable."""
     variables = given.get("run_env") or {}
-    if not isinstance(variables, t.Mapping):
-        wrong.append(report.bad_environment(()))
-        return ()
-    if odd := [name for name, fits in variables.items() if not (fits and _ENVIRONMENT.fullmatch(name))]:
-        wrong.append(report.bad_environment(odd))
-    return tuple(variables)
+    is_mapping = isinstance(variables, t.Mapping)
+    names = tuple(variables) if is_mapping else ()
+    odd = ", ".join(repr(name) for name in names if not (variables[name] and _ENVIRONMENT.fullmatch(name)))
+    if odd or not is_mapping:
+        unlike = f", unlike {odd}" if odd else ""
+        example = '-e \'{"run_env": {"SEED": "1"}}\''
+        wrong.append(f"run_env must map names of letters, digits and _ to texts{unlike}: {example}.")
+    return names
 
 
 def _time(given: Row, wrong: list[str]) -> float | None:
     seconds = _seconds("run_time", given, math.inf, wrong)
     if seconds < LEAST:
-        wrong.append(report.TOO_SHORT)
+        wrong.append("run_time must be at least 10m: -e run_time=8h.")
     return None if seconds == math.inf else seconds
 
 
@@ -249,7 +260,9 @@ def _bill(given: Row, wrong: list[str]) -> float:
     odd: list[str] = []
     bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
     if odd or bill == UNLIMITED:
-        wrong.append(report.bad_bill(printable(text_of(given.get("run_max_bill")), 60)))
+        text = printable(text_of(given.get("run_max_bill")), 60)
+        instead = f", a number of USD, not '{text}'" if text else ", a number of USD"
+        wrong.append(f"run_max_bill must be the most that the whole run may cost{instead}: -e run_max_bill=200.")
     return bill
 
 
@@ -446,19 +459,20 @@ class Trace(enum.Enum):
     FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
 
 
-def trace_of(record: Row, entry: Entry, ended: t.Container[str]) -> Trace:
-    """``ended``: the offers whose ends the ledger has. No other purchase ends for this run, or counts as its end."""
+def trace_of(record: Row, entry: Entry, ledger: Ledger) -> Trace:
+    """By the ends that the ledger has. No other purchase ends for this run, or counts as its end."""
     offer_id = record.get("offer_id") if record.get("phase") in (STARTED, HOME) else None
     if not offer_id or entry.offer_id == offer_id:
         return Trace.SAME
     if entry.names_purchase:
         return Trace.ANOTHER
-    return Trace.ENDED if offer_id in ended else Trace.FORGOTTEN
+    has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in ledger.bills)
+    return Trace.ENDED if has_ended else Trace.FORGOTTEN
 
 
 def run_of(host: str) -> str:
     """The name of the run that a host belongs to."""
-    return host[len(report.HOST) :] if host.startswith(report.HOST) else host
+    return host.removeprefix(report.HOST)
 
 
 def is_foreign(entry: Entry) -> bool:

@@ -15,7 +15,7 @@ from .._moments import seconds_of
 from .._text import one_line
 from .._wording import LINE, age, amount, counted, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
 from . import lease
-from .messages import NOTHING_BOUGHT, NOTHING_SENT, ids_of, in_short, joined, sentence
+from .messages import NOTHING_BOUGHT, ids_of, in_short, joined, sentence
 
 Row = t.Mapping[str, t.Any]
 
@@ -29,13 +29,9 @@ SPELLED = {
     "provision_lease": "run_time",
 }
 
-NO_COMMAND = "run_command must say what to run: -e 'run_command=\"python train.py\"'."
-ONE_SEARCH = "run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'."
-TOO_SHORT = "run_time must be at least 10m: -e run_time=8h."
 UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
 MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 TAKEN_AWAY = "its machine has gone"
-LIMITED = "A run adds a host of its own, which --limit would exclude: leave out the limit."
 NO_REGISTRY = (
     "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out, or set"
     " provision_registry_url."
@@ -56,74 +52,6 @@ def host_of(name: str) -> str:
     return f"{HOST}{name}"
 
 
-def bad_name(name: str) -> str:
-    """A run without a name, or with one that names no host and no folder."""
-    instead = f", not '{name[:60]}'" if name else ""
-    return f"run_name must be a word of letters, digits, - and _ (40 at most){instead}: -e run_name=train."
-
-
-def bad_gpu(gpu: str) -> str:
-    """A text that is not a number and a GPU."""
-    return f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{gpu}'."
-
-
-def bad_bill(text: str) -> str:
-    """The largest bill is missing, or is no number."""
-    instead = f", not '{text}'" if text else ""
-    return f"run_max_bill must be the most that the whole run may cost, a number of USD{instead}: -e run_max_bill=200."
-
-
-def no_text(names: t.Sequence[str]) -> str:
-    """Variables that are lists, mappings or true: their text in Python is not what a person meant."""
-    return f"{' and '.join(names)} must be a text, not a list, a mapping or true."
-
-
-def no_list(name: str) -> str:
-    """A variable that is neither a list nor a text."""
-    return f'{name} must be a list of texts, or a text with commas: -e {name}="out,*.csv".'
-
-
-def outside(paths: t.Iterable[str]) -> str:
-    """Results that are not in the folder of the job."""
-    return (
-        f"run_results must be paths in the folder that the job runs in, without .. in them, not {', '.join(paths)}: let"
-        " the job write there."
-    )
-
-
-def bad_environment(names: t.Sequence[str]) -> str:
-    """The job's environment cannot be one."""
-    odd = f", unlike {', '.join(map(repr, names))}" if names else ""
-    return f'run_env must map names of letters, digits and _ to texts{odd}: -e \'{{"run_env": {{"SEED": "1"}}}}\'.'
-
-
-def overruled(names: t.Sequence[str]) -> str:
-    """Extra variables that beat what a run sets."""
-    return f"A run sets {', '.join(names)} itself: leave that out of -e."
-
-
-def unread_order(names: t.Sequence[str]) -> str:
-    """Variables of an order, or a plan, which other playbooks read."""
-    return (
-        f"A run does not read {', '.join(names)}: say what to buy by run_gpu or run_spec, and what it may cost by"
-        " run_max_bill or provision_max_price_per_hour."
-    )
-
-
-def loose(names: t.Sequence[str]) -> str:
-    """Extra variables that are no variables: the shell took the quotes of a text with blanks, and Ansible its rest."""
-    words = f" ({', '.join(names)})" if names else ""
-    return (
-        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Quote texts with blanks twice:"
-        " -e 'run_command=\"python train.py\"'."
-    )
-
-
-def unreadable_files(why: str) -> str:
-    """The code cannot be packed. ``why``: a sentence."""
-    return f"run_files: {why}"
-
-
 def unwritable(path: str, why: str) -> str:
     """The results could not be kept."""
     return f"run_results_dir: the results would go to {path}, which cannot be written ({why}). Choose another folder."
@@ -132,11 +60,6 @@ def unwritable(path: str, why: str) -> str:
 def unreadable_record(path: str, why: str) -> str:
     """What is known of the run cannot be read, so that it might run twice."""
     return f"{path} says what became of this run, and cannot be read ({why}). Move it away, or choose another run_name."
-
-
-def mistakes(wrong: t.Sequence[str]) -> str:
-    """All that is wrong with what was asked for, at once."""
-    return joined(*wrong, NOTHING_SENT)
 
 
 def refused(record: Row, name: str) -> str:
@@ -340,8 +263,8 @@ def _log(record: Row) -> t.Iterator[str]:
 
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
-    left = [_not_home(item) for item in _left(record)]
-    missing = [str(path) for path in record.get("missing") or ()]
+    left = list(map(_not_home, record.get("incomplete") or []))
+    missing = record.get("missing") or []
     lines = (
         ended(record),
         joined("Its results are NOT complete.", _because(why), f"See {folder}."),
@@ -365,17 +288,10 @@ def _because(why: str) -> str:
     return sentence(_shown(why)) if why else ""
 
 
-def _not_home(item: t.Any) -> str:
+def _not_home(item: Row) -> str:
     """What is not home, and why."""
-    if not isinstance(item, t.Mapping):
-        return _shown(item)
     path, reason = (_shown(item.get(name)) for name in ("path", "reason"))
     return f"{path} ({reason})" if path and reason else path or reason
-
-
-def _left(record: Row) -> t.Sequence[t.Any]:
-    left = record.get("incomplete")
-    return left if isinstance(left, (list, tuple)) else ()
 
 
 def swept_in_part(name: str, folder: str, why: str) -> list[str]:

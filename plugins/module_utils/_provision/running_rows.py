@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import typing as t
 from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, RUNS, SUCCEEDED
 from .._moments import seconds_of
-from .._text import number_of, text_of
+from .._text import number_of
 from .._wording import wrapped
 from . import lease, registration, running, spending
 from . import running_report as report
@@ -33,32 +32,14 @@ def result(blank: Row, found: Row) -> dict[str, t.Any]:
     return {**blank, **found, "has_lines": bool(found.get("lines"))}
 
 
-def role_variables(request: Request) -> dict[str, t.Any]:
-    """What the role provision is to buy."""
-    return {
-        "provision_spec": dict(request.spec),
-        "provision_max_bill": request.max_bill,
-        "provision_lease": running.shortest(request),
-    }
-
-
-def wanted_dir(given: Row) -> str:
-    """The folder of all runs, as a person gave it; empty for the usual one."""
-    return text_of(given.get("run_results_dir"))
-
-
-def results_dir(wanted: str, beside: str, here: str) -> str:
-    """The folder of all runs. ``beside``: the inventory's; ``here``: where Ansible was started."""
-    return os.path.normpath(os.path.join(here, wanted) if wanted else os.path.join(beside, "runs"))
-
-
 def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
     """What the plays of a command work on; no host if the run is over, or if another job under its name is not."""
     if first is First.REFUSED:
         return {"trouble": report.refused(job["record"], request.name)}
     if first is First.DONE:
         return last_result(job["record"], job["folder"], report.AGAIN)
-    return {"hosts": [request.host], "job": job, "role": role_variables(request)}
+    role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
+    return {"hosts": [request.host], "job": job, "role": {**role, "provision_lease": running.shortest(request)}}
 
 
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
@@ -105,13 +86,9 @@ def still_first(record: Row, request: Request, digest: str) -> First:
     return found
 
 
-def _trace(record: Row, entry: Entry, ledger: spending.Ledger) -> running.Trace:
-    return running.trace_of(record, entry, {bill.offer_id for bill in ledger.bills if not bill.runs})
-
-
 def _may_be_billed(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
     """Whether something may be billed for the host: what its entry names, or what the registry has forgotten."""
-    return entry.names_purchase or _trace(record, entry, ledger) is running.Trace.FORGOTTEN
+    return entry.names_purchase or running.trace_of(record, entry, ledger) is running.Trace.FORGOTTEN
 
 
 def broken(refused: Row, record: Row, reason: str, entry: Entry, ledger: spending.Ledger) -> str:
@@ -125,12 +102,12 @@ def broken(refused: Row, record: Row, reason: str, entry: Entry, ledger: spendin
 
 def has_ended(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
     """Whether the registry has noted the end of the machine with which the run was begun."""
-    return _trace(record, entry, ledger) is running.Trace.ENDED
+    return running.trace_of(record, entry, ledger) is running.Trace.ENDED
 
 
 def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
     """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
-    found = _trace(record, entry, ledger)
+    found = running.trace_of(record, entry, ledger)
     if found is running.Trace.ANOTHER:
         raise ValueError(report.another(record, entry.offer_id))
     if found is running.Trace.FORGOTTEN:
@@ -398,8 +375,6 @@ def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spendin
 
 def runs_lines(runs: t.Sequence[Row], now: float) -> list[str]:
     """The table of all runs, for people."""
-    return report.table([{**run, "since": report.since(run, now), "runs": _billed(run)} for run in runs])
-
-
-def _billed(run: Row) -> str:
-    return "billed" if run["machine"] else "gone"
+    return report.table(
+        [{**run, "since": report.since(run, now), "runs": "billed" if run["machine"] else "gone"} for run in runs]
+    )

@@ -192,7 +192,7 @@ def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: Worl
     refused = world.ask(run_results_dir="file", run_command=None)
     assert "file is no folder that you may change" in refused["trouble"] and "run_command" in refused["trouble"]
     assert "run.json" not in refused["trouble"]
-    assert refused["hosts"] == []
+    assert refused["hosts"] == [] and refused["trouble"].endswith(" Nothing was sent.")
     (world.folder / "runs" / "train").mkdir(parents=True)
     (world.folder / "runs" / "train" / "run.json").write_text("{")
     assert "says what became of this run, and cannot be read" in world.ask()["trouble"]

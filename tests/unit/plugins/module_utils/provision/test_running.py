@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.ignored import is_ignored, rules_of
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    running,
-    running_report,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import running, running_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
@@ -104,7 +101,6 @@ def test_all_mistakes_are_told_at_once() -> None:
     running.name_of({}, wrong)
     running.read_request({}, wrong)
     assert [text.split()[0] for text in wrong] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
-    assert running_report.mistakes(wrong).endswith(" Nothing was sent.")
 
 
 def test_what_makes_another_job() -> None:

@@ -61,7 +61,7 @@ def test_what_became_of_a_job(changes: dict[str, Any], sentence: str) -> None:
 def test_a_job_moves_no_cursor_of_the_terminal() -> None:
     """Names of files, commands and reasons come from the machine, where the job may have made them up."""
     odd = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
-    record = {**RECORD, "incomplete": [{"path": odd}, odd], "reason": odd}
+    record = {**RECORD, "incomplete": [{"path": odd, "reason": odd}], "reason": odd}
     texts = [
         *report.still_billed(record, "runs/train", "", odd),
         *report.swept_in_part("train", "runs/train", odd),

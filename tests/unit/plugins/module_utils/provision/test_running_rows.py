@@ -76,8 +76,8 @@ def test_nothing_has_ended_that_is_not_proven(
 ) -> None:
     record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
     entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
-    assert running.trace_of(record, entry, ended) is expected
     ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
+    assert running.trace_of(record, entry, ledger) is expected
     doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
     with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
         rows.check_trace(record, entry, ledger)
