@@ -124,7 +124,7 @@ RUN_JOB: Spec = {
 }
 
 RUN_INFO: Spec = {
-    "name": {"type": "str"},
+    "name": {"type": "str", "required": True},
     "lines": {"type": "int", "default": 20},
 }
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: run_info
-short_description: Tells how the runs on a machine stand
+short_description: Tells how a run on a machine stands
 version_added: 1.0.0
 description:
-  - Reads the state of one run or of all, and the newest lines of their logs. Of a long log only the end is read.
+  - Reads the state of a run, and the newest lines of its log. Of a long log only the end is read.
   - A run has succeeded only if exit code 0 is on record.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -26,11 +26,12 @@ attributes:
 options:
   name:
     description:
-      - The name of a run. Without it all runs are read.
+      - The name of the run.
     type: str
+    required: true
   lines:
     description:
-      - How many lines of each log to return, at most V(1000).
+      - How many lines of the log to return, at most V(1000).
     type: int
     default: 20
 seealso:
@@ -52,75 +53,78 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-runs:
-  description: The run, or all runs.
+name:
+  description: The name of the run.
   returned: success
-  type: list
-  elements: dict
-  contains:
-    name:
-      description: The name of the run.
-      type: str
-      sample: train
-    state:
-      description:
-        - V(none), V(setting_up), V(running), V(succeeded), V(failed) or V(interrupted).
-      type: str
-      sample: running
-    reason:
-      description:
-        - A word for programs, often empty.
-        - V(time) - the time was over. V(gone) - the processes are gone, without a known exit code. V(rebooted) - the
-          machine was restarted. V(setup) - the setup failed. V(start) - the command could not be started. V(disk) - the
-          disk is full.
-        - V(left) - it succeeded, and what it had left running was ended. V(unwatched) - it runs, but no exit code will
-          be known. V(not_started) - it has not begun.
-      type: str
-    msg:
-      description: The same as a sentence.
-      type: str
-      sample: The command runs.
-    command:
-      description: The command.
-      type: str
-    results:
-      description: The paths of its results, as they were given when it was started.
-      type: list
-      elements: str
-    digest:
-      description: The digest of the job.
-      type: str
-    exit_code:
-      description: The exit code, V(null) if there is none.
-      type: int
-      sample: 0
-    signal:
-      description: The number of the signal that ended it, V(null) for none.
-      type: int
-    began_at:
-      description: When it began, in UTC (ISO 8601).
-      type: str
-      sample: "2026-11-27T03:00:00Z"
-    ended_at:
-      description: When it ended, in UTC. V(null) if it runs, or that is unknown.
-      type: str
-    log:
-      description: The newest lines of its output, without control characters.
-      type: list
-      elements: str
-    log_bytes:
-      description: The size of the whole log in bytes.
-      type: int
-      sample: 104857
-    disk_free_bytes:
-      description: How much room its disk has.
-      type: int
-      sample: 1000000000
+  type: str
+  sample: train
 state:
-  description: With O(name), this and all other fields of the run are also here.
-  returned: with O(name)
+  description:
+    - V(none), V(setting_up), V(running), V(succeeded), V(failed) or V(interrupted).
+  returned: success
   type: str
   sample: running
+reason:
+  description:
+    - A word for programs, often empty.
+    - V(time) - the time was over. V(gone) - the processes are gone, without a known exit code. V(rebooted) - the
+      machine was restarted. V(setup) - the setup failed. V(start) - the command could not be started. V(disk) - the
+      disk is full.
+    - V(left) - it succeeded, and what it had left running was ended. V(unwatched) - it runs, but no exit code will
+      be known. V(not_started) - it has not begun.
+  returned: success
+  type: str
+msg:
+  description: The same as a sentence.
+  returned: success
+  type: str
+  sample: The command runs.
+command:
+  description: The command.
+  returned: success
+  type: str
+results:
+  description: The paths of its results, as they were given when it was started.
+  returned: success
+  type: list
+  elements: str
+digest:
+  description: The digest of the job.
+  returned: success
+  type: str
+exit_code:
+  description: The exit code, V(null) if there is none.
+  returned: success
+  type: int
+  sample: 0
+signal:
+  description: The number of the signal that ended it, V(null) for none.
+  returned: success
+  type: int
+began_at:
+  description: When it began, in UTC (ISO 8601).
+  returned: success
+  type: str
+  sample: "2026-11-27T03:00:00Z"
+ended_at:
+  description: When it ended, in UTC. V(null) if it runs, or that is unknown.
+  returned: success
+  type: str
+log:
+  description: The newest lines of its output, without control characters.
+  returned: success
+  type: list
+  elements: str
+log_bytes:
+  description: The size of the whole log in bytes.
+  returned: success
+  type: int
+  sample: 104857
+disk_free_bytes:
+  description: How much room its disk has.
+  returned: success
+  type: int
+  sample: 1000000000
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -115,35 +115,25 @@ def _notes(folder: str) -> Notes:
     )
 
 
-def info(folder: str, lines: int) -> dict[str, t.Any]:
-    """The state of the run, and the newest lines of its log."""
+def report(name: str, lines: int) -> dict[str, t.Any]:
+    """What run_info returns: the state of a run, and the newest lines of its log. Raises ValueError for a bad name."""
+    folder = folder_of(name)
     notes = _notes(folder)
-    found = judge(notes)
-    log, size = tail(os.path.join(folder, "log.txt"), lines)
+    state = judge(notes)
+    log, size = tail(os.path.join(folder, "log.txt"), max(0, min(lines, _MOST_LINES)))
     job, watcher, end = notes.job or {}, notes.watcher or {}, notes.end or {}
     return {
-        "name": os.path.basename(folder),
-        "state": found.state,
-        "reason": found.reason,
-        "msg": found.msg,
+        **asdict(state),
+        "name": name,
         "command": job.get("command", ""),
         "results": job.get("results", []),
         "digest": job.get("digest", ""),
-        "exit_code": found.exit_code,
-        "signal": found.signal,
         "began_at": utc(watcher["began_at"]) if watcher else None,
         "ended_at": utc(end["ended_at"]) if end else None,
         "log": log,
         "log_bytes": size,
         "disk_free_bytes": job_watcher.free(folder) if os.path.isdir(folder) else None,
     }
-
-
-def names() -> list[str]:
-    """The names of all runs."""
-    with contextlib.suppress(OSError):
-        return sorted(filter(_NAME.fullmatch, os.listdir(folder_of_runs())))
-    return []
 
 
 def tail(path: str, lines: int) -> tuple[list[str], int]:
@@ -164,15 +154,6 @@ def tail(path: str, lines: int) -> tuple[list[str], int]:
 def _shown(row: str) -> str:
     last = _ESCAPES.sub("", row).rstrip("\r").rpartition("\r")[2]
     return printable(last.replace("\t", "    "), _LONGEST_LINE)
-
-
-def report(name: str | None, lines: int) -> dict[str, t.Any]:
-    """What run_info returns: all runs, or the named one, which is also at the top. Raises ValueError for a bad name."""
-    lines = max(0, min(lines, _MOST_LINES))
-    if name is None:
-        return {"runs": [info(folder_of(other), lines) for other in names()]}
-    run = info(folder_of(name), lines)
-    return {"runs": [run], **run}
 
 
 # How its code comes, and how it starts
@@ -203,13 +184,9 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
     """What run_job returns. Raises ValueError if another job runs, or nothing begins."""
     folder, variables = folder_of(params["name"]), variables_of(env)
     job = Job(*(params[name] for name in ("command", "setup", "digest", "time", "results")))
-    how = ""
-    if check_mode:
+    with contextlib.nullcontext() if check_mode else held(folder):
         changed = starts(folder, job, params["again"])
-    else:
-        with held(folder):
-            changed = starts(folder, job, params["again"])
-            how = start(folder, job, variables) if changed else ""
+        how = start(folder, job, variables) if changed and not check_mode else ""
     state = state_of(folder)
     notices = [_LINGER] if how == "fork" and needs_linger() else []
     return {"changed": changed, "how": how, "state": state.state, "msg": state.msg, "notices": notices}

@@ -57,6 +57,6 @@ def _lines(look: Look, job: Job) -> tuple[str, ...]:
 def result(look: Look) -> dict[str, t.Any]:
     """What the task returns: the last answer, whether the job is over, and whether sight of it was lost."""
     lost = look.lost_at is not None
-    job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation", "runs")}
+    job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation")}
     msg = {"msg": look.msg} if lost else {}
     return {**job, **msg, "changed": False, "is_over": look.job.get("state") in OVER and not lost, "lost_sight": lost}

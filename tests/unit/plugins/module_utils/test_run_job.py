@@ -116,7 +116,6 @@ def test_how_a_command_ends(runs: Runs, command: str, state: str, code: int, num
     assert report["exit_code"] == code or command == "("
     assert words in report["msg"]
     assert report["began_at"] <= report["ended_at"]
-    assert report["runs"] == [{key: value for key, value in report.items() if key != "runs"}]
 
 
 def test_output_code_and_folder_are_those_of_the_run(runs: Runs) -> None:
@@ -469,7 +468,7 @@ def test_variables_of_the_connection_stay_there(runs: Runs, monkeypatch: pytest.
     assert not [name for name in names if name.startswith(("SSH_", "SUDO_", "XDG_", "ANSIBLE_"))]
 
 
-# Names, all runs, systemd
+# Names, systemd
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-a", ".a", "a b", "a\n", "x" * 64, "ä"])
@@ -484,18 +483,11 @@ def test_a_name_is_that_of_a_folder_and_a_unit(runs: Runs, name: str) -> None:
     assert job.check_name("Train-1.b_c") == "Train-1.b_c"
 
 
-def test_all_runs_are_listed(runs: Runs) -> None:
-    assert job.report(None, 5) == {"runs": []}
+def test_who_reads_writes_nothing(runs: Runs) -> None:
     assert job.report("train", 5)["state"] == "none"
-    assert not runs.folder.exists(), "who reads writes nothing"
+    assert not runs.folder.exists()
     report = runs.ended("echo out", results=["out", "*.json"])
-    assert (report["command"], report["results"]) == ("echo out", ["out", "*.json"])
-    (runs.folder / "other").mkdir()
-    (runs.folder / ".hidden").mkdir()
-    found = job.report(None, 5)["runs"]
-    assert [(run["name"], run["state"], run["log"]) for run in found] == [
-        *(("other", "none", []), ("train", "succeeded", ["out"])),
-    ]
+    assert (report["name"], report["command"], report["results"]) == ("train", "echo out", ["out", "*.json"])
 
 
 def test_code_of_a_run_that_runs_is_not_replaced(runs: Runs, tmp_path: Path) -> None:
