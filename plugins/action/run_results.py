@@ -171,21 +171,11 @@ def _size(number: int) -> str:
     return f"{amount:.1f} GB"
 
 
+_BLANK = {"changed": False, "complete": False, "files": 0, "bytes": 0, "missing": [], "incomplete": []}
+
+
 def _result(home: Home | None) -> dict[str, t.Any]:
-    if home is None:
-        return {"changed": False, "complete": False, "files": 0, "bytes": 0, "missing": [], **_NOTHING}
-    return {
-        "changed": home.changed,
-        "complete": home.complete,
-        "files": home.files,
-        "bytes": home.size,
-        "missing": home.missing,
-        "incomplete": home.incomplete,
-        "log_complete": home.log_complete,
-    }
-
-
-_NOTHING: dict[str, t.Any] = {"incomplete": [], "log_complete": False}
+    return {name: getattr(home, name, blank) for name, blank in _BLANK.items()}
 
 
 def _report(home: Home, dest: str) -> str:
@@ -194,9 +184,8 @@ def _report(home: Home, dest: str) -> str:
     if home.complete:
         links = f" Links to files of the system were left out: {home.left_out}." if home.left_out else ""
         return f"{here}; nothing is missing.{links}"
-    first = home.incomplete[0] if home.incomplete else {"path": "log.txt", "reason": "it is not complete"}
     more = f", and {len(home.incomplete) - 1} more" if len(home.incomplete) > 1 else ""
-    return f"{here}, but they are incomplete: {': '.join(filter(None, first.values()))}{more}."
+    return f"{here}, but they are incomplete: {': '.join(filter(None, home.incomplete[0].values()))}{more}."
 
 
 def _failure(fault: str, home: Home | None) -> str:

@@ -118,11 +118,6 @@ fault:
   returned: always
   type: str
   sample: ""
-log_complete:
-  description: Whether the log is here as it was when the run was over.
-  returned: always
-  type: bool
-  sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule

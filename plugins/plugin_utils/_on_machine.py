@@ -12,6 +12,8 @@ import subprocess
 import typing as t
 from collections.abc import Iterator
 
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
+
 ATTEMPT = 15  # seconds that one attempt to connect may take
 # A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
 _ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
@@ -54,17 +56,10 @@ def descendants(pid: int) -> list[int]:
 def _parents() -> dict[int, int]:
     """The parent of each process; none where that cannot be told."""
     try:
-        return dict(_parents_by_proc())
+        return {pid: int(fields[1]) for pid, (_name, fields) in processes().items()}
     except OSError:
         with contextlib.suppress(OSError):  # macOS and BSD have no such file system
             told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False)
             pairs = (line.split() for line in told.stdout.splitlines())
             return {int(pid): int(parent) for pid, parent in pairs}
     return {}
-
-
-def _parents_by_proc() -> Iterator[tuple[int, int]]:
-    """Raises OSError where there is no such file system."""
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # of one that has ended meanwhile
-            yield int(name), int(file.read().rpartition(b")")[2].split()[1])

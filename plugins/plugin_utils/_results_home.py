@@ -67,8 +67,7 @@ class Home:
         self.entries: list[Entry] = listing["entries"]
         self.missing: list[str] = listing["missing"]
         self.incomplete: list[dict[str, str]] = list(listing["incomplete"])
-        self._over: bool = listing["over"]
-        if not self._over:
+        if not listing["over"]:
             self.incomplete.append({"path": "", "reason": "the run is not over"})
         self.changed, self.left_out = False, 0
         os.makedirs(os.path.join(dest, PARTIAL), exist_ok=True)
@@ -88,7 +87,7 @@ class Home:
         return sum(size for number, size in enumerate(left) if number not in self._failed)
 
     @property
-    def size(self) -> int:
+    def bytes(self) -> int:
         """How many bytes the results have."""
         return sum(int(entry["size"]) for entry in self.entries)
 
@@ -100,15 +99,9 @@ class Home:
         return sum(number not in self._failed and self._is_here(number) for number in here)
 
     @property
-    def log_complete(self) -> bool:
-        """Whether the log is here as it was when the run was over."""
-        logs = [number for number, entry in enumerate(self.entries) if entry["kind"] == results.LOG]
-        return self._over and all(self._is_here(number) and number not in self._failed for number in logs)
-
-    @property
     def complete(self) -> bool:
-        """Whether all results of a run that is over are here."""
-        return self.log_complete and not self.incomplete
+        """Whether all results of a run that is over are here, and its log as it was then."""
+        return not self.incomplete and not self.next_part(1)
 
     def next_part(self, size: int) -> list[tuple[int, int, int]]:
         """The number of an entry, an offset and a length for all that comes next, at most so many bytes."""
@@ -145,7 +138,7 @@ class Home:
         with gzip.open(path, "rb") as stream:
             for number, offset, length in part:
                 if str(number) in unusable:
-                    _skip(stream, length)
+                    stream.read(length)
                     self._fail(number, unusable[str(number)])
                 else:
                     self._write(number, offset, length, stream)
@@ -289,8 +282,3 @@ def _pour(stream: Stream, file: t.IO[bytes], length: int) -> None:
         else:
             file.write(block)
         length -= len(block)
-
-
-def _skip(stream: Stream, length: int) -> None:
-    while length > 0:
-        length -= len(stream.read(min(_BLOCK, length))) or length

@@ -105,13 +105,11 @@ def _end_all(statuses: dict[int, int]) -> list[str]:
 
 def _end(phase: str, ended: Ended) -> dict[str, t.Any]:
     """How a command ended, as ``end.json`` has it."""
-    status = ended.status
-    killed = status is not None and os.WIFSIGNALED(status)
-    exited = status is not None and os.WIFEXITED(status)
+    code = None if ended.status is None else os.waitstatus_to_exitcode(ended.status)
     return {
         "phase": phase,
-        "exit_code": os.WEXITSTATUS(status) if status is not None and exited else None,
-        "signal": os.WTERMSIG(status) if status is not None and killed else None,
+        "exit_code": None if code is None or code < 0 else code,
+        "signal": None if code is None or code >= 0 else -code,
         "in_time": ended.in_time,
         "left": ended.left[:5],
     }
@@ -212,7 +210,7 @@ def boot() -> str:
 
 def descendants(pid: int) -> dict[int, str]:
     """The processes below this one that still run, with their names."""
-    table, below = _processes(), {pid}
+    table, below = processes(), {pid}
     while True:
         more = {child for child, (_name, fields) in table.items() if int(fields[1]) in below} - below
         if not more:
@@ -220,7 +218,7 @@ def descendants(pid: int) -> dict[int, str]:
         below |= more
 
 
-def _processes() -> dict[int, tuple[str, list[str]]]:
+def processes() -> dict[int, tuple[str, list[str]]]:
     """All processes, with what `_stat` says of each."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return {number: content for number in pids if (content := _stat(number))}

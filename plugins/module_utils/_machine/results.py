@@ -193,7 +193,7 @@ def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.Gzip
     try:
         file = os.open(entry["place"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        _fill(stream, length)
+        stream.write(bytes(length))
         return str(error.strerror)
     try:
         reason = _changed(file, entry)
@@ -204,7 +204,7 @@ def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.Gzip
         return reason or _changed(file, entry)
     finally:
         os.close(file)
-        _fill(stream, length - written)
+        stream.write(bytes(length - written))
 
 
 def _read(file: int, length: int, offset: int) -> tuple[bytes, str]:
@@ -226,9 +226,3 @@ def _changed(file: int, entry: Entry) -> str:
     else:
         is_same = _identity(status) == entry["identity"]
     return "" if is_same else "it changed while it was fetched"
-
-
-def _fill(stream: gzip.GzipFile, length: int) -> None:
-    while length > 0:
-        stream.write(bytes(min(_BLOCK, length)))
-        length -= _BLOCK

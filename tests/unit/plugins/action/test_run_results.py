@@ -138,7 +138,7 @@ def test_all_comes_home_once(site: Site) -> None:
     os.mkfifo(site.work / "out" / "pipe")
     result = site.fetch("out", "*.json", "nix", "no/*")
     assert result == {
-        **{"changed": True, "complete": True, "log_complete": True, "missing": ["nix", "no/*"], "incomplete": []},
+        **{"changed": True, "complete": True, "missing": ["nix", "no/*"], "incomplete": []},
         **{"files": len(ODD) + 4, "bytes": result["bytes"]},
         "fault": "",
         "msg": f"{len(ODD) + 4} files and the log are in {site.dest}; nothing is missing.",
@@ -274,7 +274,7 @@ def test_of_a_run_that_goes_on_nothing_is_complete_and_the_log_grows(site: Site)
     site.over(False)
     site.write("out/a")
     result = site.fetch("out")
-    assert (result["complete"], result["log_complete"], result["files"]) == (False, False, 1)
+    assert (result["complete"], result["files"]) == (False, 1)
     assert result["incomplete"] == [{"path": "", "reason": "the run is not over"}]
     assert "but they are incomplete: the run is not over." in result["msg"]
     with open(site.run / "log.txt", "a") as log:
@@ -318,7 +318,7 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_complete(site: Site, cha
 
     site.connection.fails = act
     result = site.fetch("out", part_size=1000)
-    assert (result["complete"], result["files"], result["log_complete"]) == (False, 2, True)
+    assert (result["complete"], result["files"]) == (False, 2)
     assert [item["path"] for item in result["incomplete"]] == ["out/b"]
     assert not (site.files / "out/b").exists()
     site.connection.fails = lambda: None

@@ -28,7 +28,7 @@ def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError
 
     if request.param == "ps":
-        monkeypatch.setattr(_on_machine, "_parents_by_proc", no_proc)
+        monkeypatch.setattr(_on_machine, "processes", no_proc)
 
 
 @pytest.mark.usefixtures("by")
