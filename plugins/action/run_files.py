@@ -14,8 +14,11 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
-from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module import asked
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    asked,
+    leaving_nothing,
+    limit_attempts,
+)
 
 _TRIES = 3  # to pack a folder in which somebody works
 

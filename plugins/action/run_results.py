@@ -20,10 +20,13 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    asked,
+    leaving_nothing,
+    limit_attempts,
+)
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
-from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module import asked
 
 TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them

@@ -63,3 +63,11 @@ def _parents() -> dict[int, int]:
             pairs = (line.split() for line in told.stdout.splitlines())
             return {int(pid): int(parent) for pid, parent in pairs}
     return {}
+
+
+def asked(answer: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The answer. Raises ValueError with its sentence if it is a failure."""
+    if answer.get("failed") or answer.get("unreachable"):
+        details = answer.get("module_stderr") or answer.get("exception") or ""
+        raise ValueError(" ".join(filter(None, (str(answer.get("msg") or "The machine does not answer."), details))))
+    return answer

@@ -181,8 +181,7 @@ class Home:
             if error.errno in results.NO_ROOM:
                 raise
             return self._fail(number, str(error.strerror))
-        noted = {"identity": entry["identity"], "done": entry["size"], "here": True}
-        self._files[_key(entry)] = noted
+        self._files[_key(entry)] = {"identity": entry["identity"], "done": entry["size"], "here": True}
         return None
 
     def _put(self, entry: Entry) -> bool:
@@ -190,9 +189,9 @@ class Home:
         target, partial = self._target(entry), self._partial(entry)
         if entry["kind"] == results.LOG:
             return True  # it grows in its place
-        _make_folders(self._dest, os.path.relpath(os.path.dirname(target), self._dest))
         if entry["kind"] == results.FOLDER:
-            return _make_folders(self._dest, os.path.relpath(target, self._dest))
+            return _make_folders(self._dest, _key(entry))
+        _make_folders(self._dest, os.path.dirname(_key(entry)))
         if entry["kind"] == results.LINK:
             if os.path.islink(target) and os.readlink(target) == entry["target"]:
                 return False
@@ -217,18 +216,17 @@ class Home:
         self.left_out += 1
 
     def _target(self, entry: Entry) -> str:
-        parts = (LOG,) if entry["kind"] == results.LOG else (FILES, entry["path"])
-        return os.path.join(self._dest, *parts)
+        return os.path.join(self._dest, _key(entry))
 
     def _partial(self, entry: Entry) -> str:
         """Where it grows, by a name of its own, since a path may have any length. The log grows in its place."""
-        name = hashlib.sha256(os.fsencode(entry["path"])).hexdigest()
-        is_log = entry["kind"] == results.LOG
-        return self._target(entry) if is_log else os.path.join(self._dest, PARTIAL, name)
+        if entry["kind"] == results.LOG:
+            return self._target(entry)
+        return os.path.join(self._dest, PARTIAL, hashlib.sha256(os.fsencode(entry["path"])).hexdigest())
 
 
 def _key(entry: Entry) -> str:
-    """What the manifest calls an entry: its path below the folder of the results."""
+    """The path of an entry below the folder of the results, by which the manifest calls it."""
     return LOG if entry["kind"] == results.LOG else f"{FILES}/{entry['path']}"
 
 

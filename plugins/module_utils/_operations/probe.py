@@ -31,12 +31,22 @@ from .._probe.assumptions import (
     reads_of_machines,
     reads_of_offer,
 )
-from .._probe.exchanges import Exchange, Exchanges, Finding, items_in, lines_of, named_by_path
+from .._probe.exchanges import (
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_SEEN,
+    Exchange,
+    Exchanges,
+    Finding,
+    items_in,
+    lines_of,
+    named_by_path,
+)
 from .._probe.recording import redacted
 from .._provision import probing
-from .._provision.ownership import OwnershipClaim
 from .._provision.place import Place
 from .._provision.spending import Bill
+from .._registry._files import write_durably
 from .._registry._protocol import RegistryError
 from .._version import VERSION
 from ._registries import Registries, reading_registries
@@ -127,10 +137,20 @@ class Prober(SupplyApi):
             answer = http.exchange(method, path, query=query or None, repeatable=True, retries=0, **body)
         except TransportError as error:
             self._lost = no_answer(f"{method} {path}", error, http.base_url)
-        seconds = time.monotonic() - begin
-        facts = {"status": answer.status or None, "data": answer.data, "is_json": answer.is_json, "at": at}
-        rest: dict[str, t.Any] = {**facts, "retry_after": answer.retry_after, "ahead": answer.ahead, "seconds": seconds}
-        exchange = Exchange(name, method, path, query, spec, **rest)
+        exchange = Exchange(
+            name,
+            method,
+            path,
+            query,
+            spec,
+            answer.status or None,
+            answer.data,
+            is_json=answer.is_json,
+            retry_after=answer.retry_after,
+            ahead=answer.ahead,
+            seconds=time.monotonic() - begin,
+            at=at,
+        )
         self.exchanges.append(exchange)
         return exchange
 
@@ -141,7 +161,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     file = _checked(params["recording"], params["here"])
     places = list(registries.places(params).values())
     snapshot = RegistrySnapshot(registries, places)
-    wished = dict(pair for claim in snapshot.claims() for pair in _wishes(claim))
+    wished = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
     if not any(exchange.is_success for exchange in api.exchanges):
@@ -156,7 +176,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     writes = bool(file) and not check_mode
     if writes:
-        recording = {"format": FORMAT, "version": VERSION, "findings": _plain(clean), "exchanges": exchanges}
+        recording = {"format": FORMAT, "version": VERSION, "findings": list(map(asdict, clean)), "exchanges": exchanges}
         _write(file, json.dumps(recording, indent=1) + "\n")
         _write(page.beside(file), page.page_of(clean, file, VERSION))
     shown = params["recording"] if writes else ""
@@ -173,12 +193,6 @@ def _lived(log: str) -> list[Exchange]:
     """What the tasks of a purchase have asked and were answered, by the file that they wrote; nothing without one."""
     lines = recorder.lines_of(log) if log else []
     return [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
-
-
-def _wishes(claim: OwnershipClaim) -> t.Iterator[tuple[str, str]]:
-    """The names that were asked for, by machine."""
-    for key in claim.resource_ids:
-        yield key, claim.name
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
@@ -229,14 +243,11 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
 
 
 def _published(found: t.Sequence[Finding], requests: int) -> Result:
-    verdicts: dict[str, list[str]] = {"confirmed": [], "contradicted": [], "not_seen": []}
-    for item in found:
-        verdicts[item.verdict.replace(" ", "_")].append(item.id)
-    return {**verdicts, "findings": _plain(found), "requests": requests}
-
-
-def _plain(found: t.Iterable[Finding]) -> list[Json]:
-    return [asdict(item) for item in found]
+    verdicts = {
+        verdict.replace(" ", "_"): [item.id for item in found if item.verdict == verdict]
+        for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)
+    }
+    return {**verdicts, "findings": list(map(asdict, found)), "requests": requests}
 
 
 # The recording
@@ -253,14 +264,8 @@ def _checked(recording: str, here: str) -> str:
 
 def _write(file: str, text: str) -> None:
     """Write a file for its owner only, in place of one that was there. Raises Failure."""
-    temporary = f"{file}.{os.getpid()}.tmp"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as written:
-            written.write(text)
-        os.replace(temporary, file)
+        write_durably(file, text)
     except OSError as error:
         raise Failure(f"probe_recording: {file} cannot be written: {error.strerror}.", "invalid") from None
 

@@ -53,9 +53,8 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
 
 def _refusal(registries: Registries, params: Params) -> str:
     """Why nothing is bought, empty if it may be."""
-    remembers = all(registries.places(params).values())
-    told = {name: params[name] for name in ("limited", "is_known", "extra")}
-    return probing.refusal(PROBE_HOST, remembers=remembers, **told)
+    about = {name: params[name] for name in ("limited", "is_known", "extra")}
+    return probing.refusal(PROBE_HOST, remembers=all(registries.places(params).values()), **about)
 
 
 def _cheapest(api: Prober) -> Json:

@@ -160,8 +160,9 @@ class SealedPlan:
         """
         if self.fault or not self.hosts:
             return self
+        other = "" if account == self.account else "it was quoted for another account or api_url"
         terms = (self._other_terms(host) for host in hosts if host.host in self.hosts)
-        return replace(self, fault=_first((self._other_account(account), self._other_hosts(hosts, further), *terms)))
+        return replace(self, fault=_first((other, self._other_hosts(hosts, further), *terms)))
 
     def bound(self, host: Declaration) -> Declaration:
         """The host, which may now buy nothing but what the plan has for it."""
@@ -198,9 +199,6 @@ class SealedPlan:
     def _refused(self, reason: str) -> str:
         name = f"Plan {self.number}" if self.number else "The plan"
         return f"{name} is refused: {reason}. {QUOTE_AGAIN}"
-
-    def _other_account(self, account: str) -> str:
-        return "" if account == self.account else "it was quoted for another account or api_url"
 
     def _other_hosts(self, hosts: t.Iterable[Declaration], further: bool) -> str:
         now = {host.host for host in hosts}

@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.action import run_files
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
-from ansible_collections.compute_index.supply.plugins.plugin_utils._run_module import asked
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import asked
 
 
 @pytest.mark.parametrize(("changes", "good"), [(0, True), (1, True), (2, True), (3, False), (9, False)])
