@@ -248,8 +248,6 @@ RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG}
 # What machines have answered is there by their hosts, or by the names of the variables that have registered it.
 RUN_LATE: Spec = {**_HOSTS, "given": _MAPPING, "got": _MAPPING}
 
-RUNS: Spec = RUN_LATE
-
 RUN_STEP: Spec = {
     **_HOSTS,
     **_options("reason"),

@@ -26,13 +26,12 @@ def observer_of(file: str, redact: t.Callable[[str], str]) -> Observer:
     """Who appends each exchange to the file, as a line. What cannot be written is left out: it is only told of."""
 
     def observe(method: str, path: str, query: t.Mapping[str, str] | None, at: float, answer: Answer | None) -> None:
-        line: dict[str, t.Any] = {"method": method, "path": path, "query": dict(query or {}), "at": at}
-        line.update(seconds=time.time() - at, ahead=None, status=None, is_json=False)
-        if answer is not None:
-            line.update(
-                ahead=answer.ahead, status=answer.status, is_json=answer.is_json, retry_after=answer.retry_after
-            )
-            line.update(data=without_user_data(answer.data))
+        last = answer or Answer(0, False, None)
+        line = {
+            **{"method": method, "path": path, "query": dict(query or {}), "at": at, "seconds": time.time() - at},
+            **{"status": last.status or None, "is_json": last.is_json, "data": without_user_data(last.data)},
+            **{"ahead": last.ahead, "retry_after": last.retry_after},
+        }
         with contextlib.suppress(OSError, ValueError, RecursionError):
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:

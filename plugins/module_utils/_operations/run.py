@@ -287,7 +287,7 @@ def runs(params: Params, check_mode: bool) -> Result:
 
 
 _RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}
-RUNS = Operation(runs, {**_spec.API, **steps.RUNS}, _RUNS)
+RUNS = Operation(runs, {**_spec.API, **steps.RUN_LATE}, _RUNS)
 _LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False}
 RUN_LATE = Operation(late, {**_spec.API, **steps.RUN_LATE}, _LATE)
 RUN_SWEPT = Operation(swept, {**_spec.API, **steps.RUN_LATE}, BLANK)

@@ -261,8 +261,8 @@ def _bill(given: Row, wrong: list[str]) -> float:
     bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
     if odd or bill == UNLIMITED:
         text = printable(text_of(given.get("run_max_bill")), 60)
-        instead = f", a number of USD, not '{text}'" if text else ", a number of USD"
-        wrong.append(f"run_max_bill must be the most that the whole run may cost{instead}: -e run_max_bill=200.")
+        most = f"a number of USD, not '{text}'" if text else "a number of USD"
+        wrong.append(f"run_max_bill must be the most that the whole run may cost, {most}: -e run_max_bill=200.")
     return bill
 
 
