@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from .._moments import utc
 from .._text import printable
@@ -46,15 +46,11 @@ _BEGINS_IN_VAIN = ("SSH_", "SUDO_", "XDG_", "ANSIBLE_", "LC_")  # variables of t
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is to run."""
+# What is noted of a job: times in seconds (0 for no limit), a digest of code, command, setup and the names of the
+# variables, and the paths to fetch, for a sweep that knows nothing else of the run.
+_OF_A_JOB = ("command", "setup", "digest", "time", "results")
 
-    command: str
-    setup: str
-    digest: str  # of code, command, setup and the names of the variables
-    time: float  # seconds that it may take; 0 for no limit
-    results: t.Sequence[str] = ()  # paths to fetch; kept on the machine for a sweep that knows nothing else of the run
+Job = t.Mapping[str, t.Any]
 
 
 def check_name(name: str) -> str:
@@ -183,7 +179,7 @@ def _check_is_still(folder: str) -> None:
 def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """What run_job returns. Raises ValueError if another job runs, or nothing begins."""
     folder, variables = folder_of(params["name"]), variables_of(env)
-    job = Job(*(params[name] for name in ("command", "setup", "digest", "time", "results")))
+    job = {name: params[name] for name in _OF_A_JOB}
     with contextlib.nullcontext() if check_mode else held(folder):
         changed = starts(folder, job, params["again"])
         how = start(folder, job, variables) if changed and not check_mode else ""
@@ -195,7 +191,7 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
 def starts(folder: str, job: Job, again: bool) -> bool:
     """Whether the job would be started. Raises ValueError if another one runs."""
     notes = _notes(folder)
-    return must_start(judge(notes), (notes.job or {}).get("digest", ""), job.digest, again)
+    return must_start(judge(notes), (notes.job or {}).get("digest", ""), job["digest"], again)
 
 
 def start(folder: str, job: Job, variables: t.Mapping[str, str]) -> str:
@@ -250,10 +246,10 @@ def _make_state(folder: str, job: Job, variables: t.Mapping[str, str]) -> None:
         shutil.rmtree(place, ignore_errors=True)
     if not os.path.lexists(os.path.join(folder, code_files.WORK)):
         code_files.place_code(tempfile.mkdtemp(prefix=code_files.NEW, dir=folder), "none", folder)
-    setup = hashlib.sha256(json.dumps([job.setup, code_files.digest_at(folder)]).encode()).hexdigest()
+    setup = hashlib.sha256(json.dumps([job["setup"], code_files.digest_at(folder)]).encode()).hexdigest()
     is_set_up = (job_watcher.read(os.path.join(folder, "setup.json")) or {}).get("digest") == setup
     os.mkdir(new, 0o700)
-    asked = {**asdict(job), "setup_digest": setup, "is_set_up": is_set_up}
+    asked = {**job, "setup_digest": setup, "is_set_up": is_set_up}
     job_watcher.note(os.path.join(new, "job.json"), asked)
     job_watcher.note(os.path.join(new, "env"), dict(variables))
     with open(os.path.join(folder, "watch.py"), "w", encoding="utf-8") as file:

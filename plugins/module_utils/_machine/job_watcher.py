@@ -27,14 +27,6 @@ _PAUSE = 0.2  # seconds between two looks
 _SUBREAPER = 36  # of prctl(2)
 
 
-class Ended(t.NamedTuple):
-    """How a command ended."""
-
-    status: int | None  # of waitpid(2); None if it could not be ended
-    in_time: bool
-    left: list[str]  # the names of processes that it had left running, and that were ended
-
-
 def watch(folder: str, how: str) -> None:
     """Run what the run's folder asks for, unless another watcher has begun it."""
     state = os.path.join(folder, "state")
@@ -56,15 +48,18 @@ def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dic
     limit = time.monotonic() + (job["time"] or float("inf"))
     with open(os.path.join(folder, "log.txt"), "ab", buffering=0, opener=_private) as log:
         if job["setup"] and not job["is_set_up"]:
-            ended = _command("setup", job["setup"], folder, environment, log, limit)
-            if ended.status != 0 or not ended.in_time:
-                return _end("setup", ended)
+            end = _command("setup", job["setup"], folder, environment, log, limit)
+            if end["exit_code"] != 0 or not end["in_time"]:
+                return end
             note(os.path.join(folder, "setup.json"), {"digest": job["setup_digest"]})
         _adopt_orphans()
-        return _end("job", _command("job", job["command"], folder, environment, log, limit))
+        return _command("job", job["command"], folder, environment, log, limit)
 
 
-def _command(phase: str, text: str, folder: str, environment: dict[str, str], log: t.Any, limit: float) -> Ended:
+def _command(
+    phase: str, text: str, folder: str, environment: dict[str, str], log: t.Any, limit: float
+) -> dict[str, t.Any]:
+    """Run a command until the moment ``limit`` of the monotonic clock, and return how it ended, as `_end` does."""
     shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
     # `run_command` would wait for its end.
     child = subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -84,7 +79,23 @@ def _command(phase: str, text: str, folder: str, environment: dict[str, str], lo
         _reap(statuses)
     in_time = child.pid in statuses
     left = [] if phase == "setup" and in_time else _end_all(statuses)
-    return Ended(statuses.get(child.pid), in_time, left if in_time else [])
+    code = os.waitstatus_to_exitcode(statuses[child.pid]) if child.pid in statuses else None
+    return _end(phase, code, in_time, left if in_time else [])
+
+
+def _end(phase: str, code: int | None, in_time: bool, left: list[str]) -> dict[str, t.Any]:
+    """How a command ended, as ``end.json`` has it.
+
+    ``code``: as `os.waitstatus_to_exitcode` has it, None if it could not be ended. ``left``: the names of processes
+    that it had left running, and that were ended.
+    """
+    return {
+        "phase": phase,
+        "exit_code": None if code is None or code < 0 else code,
+        "signal": None if code is None or code >= 0 else -code,
+        "in_time": in_time,
+        "left": left[:5],
+    }
 
 
 def _end_all(statuses: dict[int, int]) -> list[str]:
@@ -101,18 +112,6 @@ def _end_all(statuses: dict[int, int]) -> list[str]:
         time.sleep(_PAUSE)
         _reap(statuses)
     return list(names.values())
-
-
-def _end(phase: str, ended: Ended) -> dict[str, t.Any]:
-    """How a command ended, as ``end.json`` has it."""
-    code = None if ended.status is None else os.waitstatus_to_exitcode(ended.status)
-    return {
-        "phase": phase,
-        "exit_code": None if code is None or code < 0 else code,
-        "signal": None if code is None or code >= 0 else -code,
-        "in_time": ended.in_time,
-        "left": ended.left[:5],
-    }
 
 
 def _reap(statuses: dict[int, int]) -> None:

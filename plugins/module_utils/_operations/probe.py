@@ -23,10 +23,10 @@ from .._probe import page, purchases
 from .._probe.assumptions import (
     CATALOGS,
     Read,
+    count_of_clusters,
     families_of,
     findings,
     first_offer_id,
-    has_clusters,
     hosts_beside,
     reads_of_machines,
     reads_of_offer,
@@ -232,7 +232,7 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
         exchange = api.search("search", gpu_type=types, gpu_count=1)
     api.search("without_count", gpu_type=types)
     eight = api.search("eight_gpus", gpu_type=types, gpu_count=8)
-    if not has_clusters(items_in(eight.data, "offers")):
+    if not count_of_clusters(items_in(eight.data, "offers")):
         api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
     api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
     api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)

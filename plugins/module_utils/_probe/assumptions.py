@@ -139,11 +139,6 @@ def _status_of(name: str, machine: Json) -> list[Read]:
     return [(name, ("offers", machine["offer_id"], "status"), {})] if machine["offer_id"] else []
 
 
-def has_clusters(offers: t.Iterable[Json]) -> bool:
-    """Whether one of the offers has several machines."""
-    return _count_of_clusters(offers) > 0
-
-
 def first_offer_id(offers: t.Iterable[Json]) -> str:
     """The id of the first offer that has one, empty if none has."""
     return next(filter(None, (id_of(offer.get("offer_id")) for offer in offers)), "")
@@ -335,13 +330,14 @@ def _clusters(exchanges: Exchanges) -> RuleResult:
     """A search for machines also finds clusters of them. Source: inferred. If not: `provision_spec` is sent unchanged,
     so you can add what asks for clusters.
     """
-    listed = _count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
-    needed(listed or _count_of_clusters(exchanges.offers("nodes")))
+    listed = count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
+    needed(listed or count_of_clusters(exchanges.offers("nodes")))
     among = f"{counted(listed, 'cluster')} among the offers"
     return stands(listed > 0, among if listed else "only a search with node_count lists them")
 
 
-def _count_of_clusters(offers: t.Iterable[Json]) -> int:
+def count_of_clusters(offers: t.Iterable[Json]) -> int:
+    """How many of the offers have several machines."""
     return sum(_nodes(offer) > 1 for offer in offers)
 
 
@@ -552,7 +548,8 @@ def _names(exchanges: Exchanges) -> RuleResult:
     """
     names = _names_by_id(exchanges)
     pairs = needed([(wish, names[key]) for key, wish in exchanges.wished.items() if key in names])
-    kept = sum(_keeps_name(name, wish) for wish, name in pairs)
+    # With a number behind it or without
+    kept = sum(name == wish or str(name).startswith(f"{wish}-") for wish, name in pairs)
     evidence = f"{kept} of {counted(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
 
@@ -562,11 +559,6 @@ def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
     lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
     listed = [value for item in (*lists, exchanges.resources) for value in item]
     return {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
-
-
-def _keeps_name(name: t.Any, wish: str) -> bool:
-    """Whether a machine is called as was asked for, with a number behind it or without."""
-    return name == wish or (isinstance(name, str) and name.startswith(f"{wish}-"))
 
 
 def _history(exchanges: Exchanges) -> RuleResult:

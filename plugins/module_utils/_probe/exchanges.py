@@ -156,12 +156,6 @@ class Finding:
     verdict: str
     evidence: str
 
-    @property
-    def row(self) -> Json:
-        """Its line in a table, in which a contradiction is loud."""
-        loud = self.verdict.upper() if self.verdict == CONTRADICTED else self.verdict
-        return {"assumption": self.id, "verdict": loud, "evidence": self.evidence}
-
 
 class RuleResult(t.NamedTuple):
     """What a rule says."""
@@ -271,9 +265,17 @@ def lines_of(
     ``page``: their files, empty if none is written.
     """
     verdicts = [finding.verdict for finding in findings]
+    rows = [
+        {
+            "assumption": item.id,
+            "verdict": item.verdict.upper() if item.verdict == CONTRADICTED else item.verdict,
+            "evidence": item.evidence,
+        }
+        for item in findings
+    ]
     slowest = max(exchange.seconds for exchange in exchanges)
     return [
-        *narrow_table([finding.row for finding in findings], _COLUMNS, LINE, ("evidence",)),
+        *narrow_table(rows, _COLUMNS, LINE, ("evidence",)),
         "",
         f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),

@@ -78,10 +78,14 @@ def _item(assumption: Assumption, finding: Finding) -> str:
 def _sending(recording: str) -> list[str]:
     """Where the recording is, and how it helps others."""
     name = os.path.basename(recording)
-    kept = f"`{name}`, beside this page, has the requests and answers. It has no token and no user data, and ids, "
-    kept += "addresses, names and other identifying texts are replaced. Prices, times, GPU types and vendors stay."
-    send = "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows. Look into "
-    send += f'`{name}`, then attach it and this page to the form "{FORM}":'
+    kept = (
+        f"`{name}`, beside this page, has the requests and answers. It has no token and no user data, and ids, "
+        "addresses, names and other identifying texts are replaced. Prices, times, GPU types and vendors stay."
+    )
+    send = (
+        "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows. Look into "
+        f'`{name}`, then attach it and this page to the form "{FORM}":'
+    )
     return [*wrapped(kept, WIDTH), "", *wrapped(send, WIDTH), "", f"<{REPORT}>"]
 
 

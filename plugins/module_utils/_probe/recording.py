@@ -70,7 +70,8 @@ def redacted(
     stand_ins = _StandIns(secrets)
     for item, data in looks:
         stand_ins.collect_of(item, data)
-    return [stand_ins.exchange(item, data) for item, data in looks], list(map(stand_ins.finding, findings))
+    plain = [stand_ins.exchange(item, data) for item, data in looks]
+    return plain, [replace(finding, evidence=stand_ins.sentence(finding.evidence)) for finding in findings]
 
 
 class _StandIns:
@@ -164,10 +165,6 @@ class _StandIns:
             **{"retry_after": exchange.retry_after, "is_json": exchange.is_json},
             "data": self._rewritten(data, "", is_catalog),
         }
-
-    def finding(self, finding: Finding) -> Finding:
-        """A finding without what is somebody's own."""
-        return replace(finding, evidence=self.sentence(finding.evidence))
 
     def _rewritten(self, value: t.Any, field: str, is_catalog: bool) -> t.Any:
         """The value with stand-ins. In a catalogue all words are the market's."""

@@ -65,8 +65,10 @@ def is_one_machine(offer: t.Mapping[str, t.Any]) -> bool:
 
 def announced(kind: str, price_per_hour: float | None, max_usd: float, end: str) -> list[str]:
     """What is bought, at which price (USD per hour) and for how much at most (USD), and the command that ends it."""
-    bought = f"The cheapest kind of machine is {kind}, at {usd(price_per_hour)}. One is bought for at most an hour if "
-    bought += f"that costs no more than probe_max_usd (USD {amount(max_usd)}), and ended as soon as it was seen."
+    bought = (
+        f"The cheapest kind of machine is {kind}, at {usd(price_per_hour)}. One is bought for at most an hour if "
+        f"that costs no more than probe_max_usd (USD {amount(max_usd)}), and ended as soon as it was seen."
+    )
     return [*wrapped(bought), *wrapped(f"If this run is interrupted, end it: {end}", indent="  ")]
 
 
