@@ -63,15 +63,10 @@ def check_name(name: str) -> str:
     return name
 
 
-def folder_of_runs() -> str:
-    """The folder of all runs of this user."""
-    usual = "/var/lib/compute_index/run" if os.geteuid() == 0 else os.path.expanduser("~/.compute_index/run")
-    return os.environ.get(PLACE) or usual
-
-
 def folder_of(name: str) -> str:
-    """The folder of a run. Raises ValueError if that cannot be its name."""
-    return os.path.join(folder_of_runs(), check_name(name))
+    """The folder of a run of this user. Raises ValueError if that cannot be its name."""
+    usual = "/var/lib/compute_index/run" if os.geteuid() == 0 else os.path.expanduser("~/.compute_index/run")
+    return os.path.join(os.environ.get(PLACE) or usual, check_name(name))
 
 
 @contextlib.contextmanager

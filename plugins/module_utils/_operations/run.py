@@ -21,7 +21,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Operation, Params, Result
 from .._machine import code_files
 from .._moments import seconds_of, utc
-from .._provision import messages, running, storage
+from .._provision import messages, running, running_report, storage
 from .._provision import running_rows as rows
 from .._provision.rows import shortest
 from .._provision.running import Request
@@ -281,7 +281,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         "runs": known,
         "hosts": [item["host"] for item in reached],
         "machines": reached,
-        "lines": rows.runs_lines(known, time.time()),
+        "lines": running_report.table(known, time.time()),
         "trouble": messages.joined(*params["troubles"], *snapshot.warnings(), *unreadable),
     }
 

@@ -335,12 +335,13 @@ _COLUMNS = {
 }
 
 
-def table(rows: t.Sequence[Row]) -> list[str]:
-    """All runs, in lines of the terminal."""
-    return narrow_table(rows, _COLUMNS, LINE, ("last line", "run")) if rows else ["There are no runs."]
-
-
 def since(record: Row, now: float) -> str:
     """How long a run has been in its state, in short."""
     moment = seconds_of(record.get("ended_at") or record.get("began_at") or record.get("ordered_at") or "")
     return "-" if moment is None else age(now - moment)
+
+
+def table(runs: t.Sequence[Row], now: float) -> list[str]:
+    """All runs (`running_rows.all_runs`), in lines of the terminal. ``now``: seconds since the epoch."""
+    rows = [{**run, "since": since(run, now), "runs": "billed" if run["machine"] else "gone"} for run in runs]
+    return narrow_table(rows, _COLUMNS, LINE, ("last line", "run")) if rows else ["There are no runs."]

@@ -371,10 +371,3 @@ def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spendin
         "usd": spent,
         "last_line": str(lines[-1]),
     }
-
-
-def runs_lines(runs: t.Sequence[Row], now: float) -> list[str]:
-    """The table of all runs, for people."""
-    return report.table(
-        [{**run, "since": report.since(run, now), "runs": "billed" if run["machine"] else "gone"} for run in runs]
-    )

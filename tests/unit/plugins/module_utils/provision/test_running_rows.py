@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, running
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, running, running_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running_rows as rows
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
@@ -187,9 +187,9 @@ def test_all_runs() -> None:
         ("new", "unknown", ["m1"], None, ""),
         ("train", "succeeded", [], 2.5, ""),
     ]
-    lines = rows.runs_lines(found, 0.0)
+    lines = running_report.table(found, 0.0)
     assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
-    assert rows.runs_lines([], 0.0) == ["There are no runs."]
+    assert running_report.table([], 0.0) == ["There are no runs."]
 
 
 def test_how_a_machine_is_reached_only_a_shared_registry_says() -> None:
