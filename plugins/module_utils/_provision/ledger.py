@@ -11,12 +11,13 @@ is never below it. Pure: knows no files and no clock.
 
 from __future__ import annotations
 
+import functools
 import math
 import typing as t
 from collections import Counter
 from sys import intern
 
-from .._moments import seconds_of
+from .._moments import seconds_of, seconds_of_utc
 from .._text import grouped, number_of, text_of, texts_of
 from .entry import Entry, ids_of
 from .spending import Bill
@@ -44,21 +45,38 @@ NAMES = {
 }
 
 
+class LineFacts(t.NamedTuple):
+    """What a line says of its purchase, as `Entry` has it."""
+
+    offer_id: str = ""
+    resource_ids: tuple[str, ...] = ()
+    price_per_hour: float | None = None
+    groups: tuple[str, ...] = ()
+    project: str = ""
+    journaled_at: str = ""
+    ends_at: str = ""
+    missing_since: str = ""
+    is_missing: bool = False
+    stays_per_hour: float | None = 0.0
+
+
 class Line(t.NamedTuple):
     """An event. Moments are in seconds since the epoch; ``begin`` is that of the claim that it belongs to.
 
     ``renews``: the ``journaled_at`` of a claim that was open, and is sent again by this one.
     ``ahead``: seconds by which the API's clock, if that noted the moments, was ahead of the controller's.
+    ``text``: the hash of what the file has; a merge may repeat a line, while each run writes a line once.
     """
 
     event: str
     host: str
-    entry: Entry
+    entry: LineFacts | Entry
     at: float | None = None
     begin: float | None = None
     why: str = ""
     renews: str = ""
     ahead: float = 0.0
+    text: int = 0
 
     @property
     def purchase(self) -> Purchase:
@@ -72,37 +90,36 @@ class Line(t.NamedTuple):
 
 
 Purchase = tuple[str, str]
-Row = t.Mapping[str, t.Any]  # a line of a file, however a person may have written it
-_NOTHING = Line("", "", Entry())
-_ALIKE = ("host", *(name for name in NAMES.values() if name != "resource_ids"))
+_NOTHING = Line("", "", LineFacts())
 
 
-def _purchase_of(row: Row) -> Purchase:
-    """`Line.purchase` of a line that is not read yet."""
-    return str(row["host"]), text_of(row.get("offer_id")).lower() or next(iter(ids_of(row.get("resource_ids"))), "")
-
-
-def read_line(row: Row) -> Line:
-    """A line of a file: what it says of its purchase, by the rules of `read_entry`, only faster."""
-    entry = Entry(
-        offer_id=text_of(row.get("offer_id")).lower(),
-        resource_ids=ids_of(row.get("resource_ids")),
-        price_per_hour=price_in(row.get("price_per_hour")),
-        groups=texts_of(row.get("groups")),
-        name=text_of(row.get("name")),
-        project=intern(text_of(row.get("project"))),
-        journaled_at=text_of(row.get("journaled_at")),
-    )
+def read_line(line: t.Mapping[str, t.Any], text: int = 0) -> Line:
+    """A line of a file, however a person may have written it."""
+    facts, why, renews = facts_of(line), str(line.get("why") or ""), str(line.get("renews") or "")
+    at, begin = seconds_of(line.get("at")), seconds_of(facts.journaled_at)
+    ahead = number_of(line.get("ahead")) or 0.0
+    # Thousands of lines have the same words.
     return Line(
-        str(row["event"]),
-        intern(str(row["host"])),
-        entry,
-        at=seconds_of(row.get("at")),
-        begin=seconds_of(entry.journaled_at),
-        why=intern(str(row.get("why") or "")),
-        renews=str(row.get("renews") or ""),
-        ahead=number_of(row.get("ahead")) or 0.0,
+        intern(str(line["event"])), intern(str(line["host"])), facts, at, begin, intern(why), renews, ahead, text
     )
+
+
+def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
+    """What a line of a file says of its purchase: by the rules of `read_entry`, only faster."""
+    return LineFacts(
+        text_of(line.get("offer_id")).lower(),
+        ids_of(line.get("resource_ids")),
+        price_in(line.get("price_per_hour")),
+        _once(texts_of(line.get("groups"))),
+        intern(text_of(line.get("project"))),
+        text_of(line.get("journaled_at")),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _once(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The same groups, once in memory."""
+    return groups
 
 
 def line_of(host: str, entry: Entry) -> Line | None:
@@ -112,54 +129,67 @@ def line_of(host: str, entry: Entry) -> Line | None:
 
 
 class Book:
-    """The purchases of a ledger, in the order in which its lines name them.
+    """The purchases of a ledger while its lines are read, in the order in which they appear.
 
-    A purchase that has ended, as nearly all have, is no more than its bill: None if it was over ``since`` a moment
-    (seconds since the epoch), and so is left out. ``held``: what the registry says now.
+    A purchase that has ended, as nearly all have, is no more than its bill. If the file has more to say of it after
+    that, it is one of those `again`, and the file is to be read once more for them. ``held``: what the registry says
+    now. ``since``: what was over then is left out (seconds since the epoch).
     """
 
     def __init__(self, held: t.Iterable[Line] = (), since: float = 0.0) -> None:
         self._held = grouped((line.purchase, line) for line in held)
         self._since = since
-        self._purchases: dict[Purchase, list[Row] | Bill | None] = {}
-        self._again: set[Purchase] = set()  # of which the file says more after their end
+        self._purchases: dict[Purchase, list[Line] | Bill | None] = {}
+        self.again: set[Purchase] = set()
 
-    def read(self, rows: t.Callable[[], t.Iterable[Row]]) -> None:
-        """Read the lines of a file, and once more those of purchases that were a bill too early."""
-        for row in rows():
-            self._add(_purchase_of(row), row)
-        self._purchases.update({purchase: [] for purchase in self._again})
-        for row in rows() if self._again else ():
-            if (purchase := _purchase_of(row)) in self._again:
-                self._add(purchase, row)
+    def expects(self, purchase: Purchase) -> bool:
+        """Whether nothing is known of the purchase yet, which is about to be read; it keeps its place among others."""
+        return self._purchases.setdefault(purchase, []) == [] and purchase not in self.again
 
-    def _add(self, purchase: Purchase, row: Row) -> None:
-        so_far = self._purchases.setdefault(purchase, [])
-        if not isinstance(so_far, list):
-            self._again.add(purchase)
-        elif row not in so_far:  # a merge may repeat a line, while each run writes a line once
-            so_far.append(row)
-            if row["event"] == ENDED and purchase not in self._held and purchase not in self._again:
-                self._shorten(purchase, so_far)
+    def add(self, line: Line) -> None:
+        """A line of the file."""
+        known = self._purchases.setdefault(line.purchase, [])
+        if not isinstance(known, list):
+            self.again.add(line.purchase)
+        elif all(line.text != item.text for item in known):
+            known.append(line)
+            if line.event == ENDED:
+                self._shorten(line.purchase, known)
 
-    def _shorten(self, purchase: Purchase, rows: t.Sequence[Row]) -> None:
+    def _shorten(self, purchase: Purchase, lines: t.Sequence[Line]) -> None:
         """Keep no more than the bill of a purchase that has ended by these lines."""
-        bill = _ordinary(purchase, rows[-1]) if _is_ordinary(rows) else None
-        bill = bill or bill_of(list(map(read_line, rows)))
+        bill = bill_of(lines) if purchase not in self._held and purchase not in self.again else None
         if bill is not None and bill.end is not None:
-            self._purchases[purchase] = bill if _is_since(bill, self._since) else None
+            self._purchases[purchase] = None if self.is_over(bill.end) else bill
+
+    def closes(self, purchase: Purchase) -> bool:
+        """Whether the book has nothing of the purchase yet, so that `close` may follow."""
+        return not self._purchases.get(purchase) and purchase not in self._held
+
+    def close(self, purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> None:
+        """A purchase of one machine of which all lines say the same; ``end`` in seconds since the epoch."""
+        self._purchases[purchase] = None if self.is_over(end) else _bill(purchase, machine, about, claim, end, why)
+
+    def is_over(self, end: float) -> bool:
+        """Whether what has ended at a moment is left out."""
+        return end <= self._since
 
     def bill(self, purchase: Purchase) -> Bill | None:
         """What one purchase has cost; None if it is not known, or nothing came of it."""
         so_far = self._purchases.get(purchase, [])
-        return bill_of(list(map(read_line, so_far))) if isinstance(so_far, list) else so_far
+        return bill_of(so_far) if isinstance(so_far, list) else so_far
+
+    def begin_again(self) -> t.Collection[Purchase]:
+        """Forget the purchases `again`, of which all lines will be read once more, and return them."""
+        self._purchases.update({purchase: [] for purchase in self.again})
+        return self.again
 
     def _lines(self) -> t.Iterator[tuple[Purchase, list[Line]]]:
         """The purchases that are no bill yet, with all that is known of them."""
         for purchase in {**self._purchases, **self._held}:
             so_far = self._purchases.get(purchase, [])
             if isinstance(so_far, list):
-                yield purchase, [*map(read_line, so_far), *self._held.get(purchase, ())]
+                yield purchase, [*so_far, *self._held.get(purchase, ())]
 
     def bills(self, broken: t.Container[str] = ()) -> list[Bill]:
         """What was or may be billed. ``broken``: hosts whose entries cannot be read."""
@@ -178,24 +208,10 @@ def _is_since(bill: Bill, since: float) -> bool:
     return bill.until(math.inf) > since
 
 
-def _is_ordinary(rows: t.Sequence[Row]) -> bool:
-    """Whether these are the lines of one claim, sent, made and ended, that say the same of it."""
-    if [row["event"] for row in rows] != [SENT, MADE, ENDED] or rows[0].get("resource_ids") or rows[0].get("renews"):
-        return False
-    sent, made, ended = ([row.get(name) for name in _ALIKE] for row in rows)
-    return sent == made == ended and rows[1].get("resource_ids") == rows[2].get("resource_ids")
-
-
-def _ordinary(purchase: Purchase, last: Row) -> Bill | None:
-    """`bill_of` in short, by the last line of an ordinary purchase; None if it does not say enough."""
+def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> Bill:
     host, offer_id = purchase
-    price, begin = price_in(last.get("price_per_hour")), seconds_of(last.get("journaled_at"))
-    end = seconds_of(last.get("at"))
-    if price is None or begin is None or end is None:
-        return None
-    project, why = (intern(text_of(last.get(name))) for name in ("project", "why"))
-    ids, groups = ids_of(last.get("resource_ids")), texts_of(last.get("groups"))
-    return Bill(project or "default", intern(host), offer_id, ids, groups, price, begin, end, why)
+    project, begin = about.project or "default", seconds_of_utc(claim)
+    return Bill(project, host, offer_id, (machine,), about.groups, about.price_per_hour, begin, end, intern(why))
 
 
 def fold(lines: t.Iterable[Line]) -> list[Bill]:

@@ -15,13 +15,14 @@ import random
 import stat
 import subprocess
 import tempfile
-from dataclasses import replace
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ledger as folded
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MADE,
     REFUSED,
@@ -35,6 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     NOTHING,
     Book,
     bill_of,
+    facts_of,
     line_of,
     read_line,
 )
@@ -458,7 +460,7 @@ def merged(chance: random.Random, lives: list[list[dict[str, Any]]]) -> list[str
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
-    """Most purchases are read by one of their lines. Compared with all lines at once, whatever is odd about some."""
+    """Most purchases are never parsed as a whole. Compared with all lines at once, whatever is odd about some."""
     chance = random.Random(seed)
     texts = merged(chance, [life(chance, number) for number in range(chance.randrange(1, 30))])
     since = chance.choice([0.0, 0.0, BEGIN + 3600.5, BEGIN + 7201])
@@ -475,11 +477,10 @@ def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
         with contextlib.suppress(ValueError):
             line = json.loads(text)
             if isinstance(line, dict) and line.get("host") and line.get("event"):
-                lines += [line] if line not in lines else []
+                lines.append(read_line(line))
                 continue
         torn.add(text)
     assert unread == len(torn - {""})
-    lines = list(map(read_line, lines))
     # Only a torn line may change the order.
     purchases = grouped((line.purchase, line) for line in [*lines, *held])
     folded_bills = [bill for purchase in purchases.values() if (bill := bill_of(purchase, {"gpu-2"}))]
@@ -489,8 +490,23 @@ def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
     assert book.ahead == max((0.0, *(line.ahead for line in lines if line.purchase not in ended)))
 
 
+def test_what_had_ended_before_a_look_is_not_taken_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        file = buy(folder, f"gpu-{number}", f"o-{number}")
+        if number < 2:
+            file.end("decommissioned")
+    known = bills(folder)
+    assert [bill.runs for bill in known] == [False, False, True]
+    parsed: list[str] = []
+    monkeypatch.setattr(folded, "_bill", lambda *_about: pytest.fail("it becomes a bill"))
+    real = _ledger._parsed
+    monkeypatch.setattr(_ledger, "_parsed", lambda text: parsed.append(text) or real(text))
+    assert list(_files.ledger(str(folder), time.time() + 9).bills) == known[2:]
+    assert len(parsed) == 2 and all('"o-2"' in text for text in parsed)
+
+
 @given(line=st.fixed_dictionaries({name: st.sampled_from([*ODD.get(name, []), "x"]) for name in NAMES.values()}))
 def test_a_line_is_read_as_an_entry_is(line: dict[str, Any]) -> None:
     entry = read_entry({name: line[own] for name, own in NAMES.items()})
-    found = read_line({"event": SENT, "host": "gpu-1", **line}).entry
-    assert found == replace(entry, connection={})
+    found = facts_of(line)
+    assert all(getattr(found, name) == getattr(entry, name) for name in found._fields)
