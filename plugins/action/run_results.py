@@ -32,7 +32,7 @@ TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
 PATIENCE = following.PATIENCE  # seconds for which a machine may be out of reach
 LEAST_PART = 256 * 1024  # bytes
-QUIET = 10.0  # seconds that need no word
+QUIET = 10.0  # seconds that need no word, at first and after each
 _PLACE = re.compile(r"/[^\0-\x1f\x7f\"'\\]*")  # of a part on the machine
 
 Answer = t.TypeVar("Answer")
@@ -89,7 +89,8 @@ class ActionModule(ActionBase):
                 continue
             self._fetched(answer, place)
             home.receive(place, part, answer["unusable"])
-            self._progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
+            if self._progress.passed - self._progress.told >= QUIET:  # a part may take a second
+                self._progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
             self._check_parent()
         home.finish()
 
