@@ -10,7 +10,6 @@ grows in the folder ``.partial``. The manifest notes after each part how much of
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import hashlib
 import os
@@ -20,6 +19,7 @@ import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import note, read
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._locks import NoLocks, try_lock
 
 MANIFEST, PARTIAL, FILES, LOG = ".manifest.json", ".partial", "files", "log.txt"
 MOST_FILES = 5000  # in a part
@@ -37,26 +37,30 @@ def alone(dest: str, wait: t.Callable[[], None]) -> t.Iterator[None]:
 
     ``wait``: is called again and again while another one does. A file that two of them write would have holes.
     """
-    os.makedirs(dest, exist_ok=True)
-    folder = os.open(dest, os.O_RDONLY | os.O_DIRECTORY)
+    handle = _locked(dest, wait)
     try:
-        while _is_taken(folder):
-            wait()
         yield
     finally:
-        os.close(folder)
-        with contextlib.suppress(OSError):  # unless something has come
+        # Unless something has come; and before the lock is given back, or it would be a folder that another one has.
+        with contextlib.suppress(OSError):
             os.rmdir(dest)
+        if handle is not None:
+            os.close(handle)
 
 
-def _is_taken(folder: int) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # some network filesystems lock no folders
-        return False
-    return False
+def _locked(folder: str, wait: t.Callable[[], None]) -> int | None:
+    """The handle that holds the lock of a folder; None where the file system locks no folders. Raises OSError."""
+    while True:
+        os.makedirs(folder, exist_ok=True)
+        try:
+            handle = try_lock(folder, os.O_RDONLY)
+        except NoLocks:
+            return None
+        except FileNotFoundError:  # another command has just removed it
+            continue
+        if handle is not None:
+            return handle
+        wait()
 
 
 class Home:

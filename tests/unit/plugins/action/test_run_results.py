@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -562,3 +563,24 @@ def test_a_part_for_another_user_is_a_copy_of_that_user(site: Site, monkeypatch:
     site.connection.fails = lambda: places.extend((file.name, file.stat().st_uid) for file in site.into.iterdir())
     assert site.fetch("out")["complete"] and site.is_home()
     assert places == [("list.gz", 12345), ("part.gz", 12345)], "each is removed when the next is packed"
+
+
+def test_a_folder_that_was_removed_while_one_waited_for_it_is_made_and_locked_again(tmp_path: Path) -> None:
+    """Who ends without a result removes it. Two commands that come then must not both write."""
+    dest, waited = str(tmp_path / "run"), list[str]()
+    with contextlib.ExitStack() as first:
+        first.enter_context(_results_home.alone(dest, lambda: pytest.fail("nobody else is there")))
+
+        def wait() -> None:
+            waited.append("once")
+            first.close()
+
+        with _results_home.alone(dest, wait):
+            assert waited and os.path.isdir(dest)
+            with pytest.raises(InterruptedError), _results_home.alone(dest, interrupt):
+                pytest.fail("it is taken")
+    assert not os.path.exists(dest)
+
+
+def interrupt() -> None:
+    raise InterruptedError
