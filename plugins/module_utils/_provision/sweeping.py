@@ -19,6 +19,7 @@ from .messages import ids_of, some, unreadable_lease
 from .ownership import Machine
 from .place import NOWHERE, Place
 from .reaping import LeaseState, Life, SweepLimits
+from .running_report import GROUP
 from .standing import Account
 
 _OVER = {"host": "host", "over since (UTC)": "since", "USD/h": "price_per_hour", "machine": "resource_id"}
@@ -193,7 +194,8 @@ class SweepFindings:
         Not those without a play, which has one host of a name: what ends, or may be idle, comes first, also if it is in
         another registry. ``since``: how many seconds ago a registry was swept last; None if that is not known.
         """
-        lives = ((item, item.life) for item in self.known)
+        # Most sweeps have no runs, and so nothing to ask a registry for.
+        lives = ((item, item.life) for item in self.known if GROUP in item.entry.groups)
         late = [item for item, life in lives if running.is_late(item.entry, life.end, life.passed, since(item.place))]
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]
