@@ -26,7 +26,7 @@ import yaml
 
 import golden
 from launcher import Program
-from limits import HANGS
+from limits import HANGS, until
 from simulator import Offer, Settings, Simulator
 from simulator.instances import InstanceBackend
 
@@ -148,6 +148,14 @@ class Project:
         program = Program(words, self.folder, {**self.environment, **environment})
         self.programs.append(program)
         return program
+
+    def kill_when(self, due: Callable[[], object], *words: str) -> None:
+        """Start a program, and kill it once it is due; what that has started may go on for a moment."""
+        with self.start(*words) as process:
+            until(lambda: due() or process.poll() is not None, 0.005)
+            assert process.poll() is None, process.read()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(HANGS)
 
     def run(self, *words: str, **environment: str) -> Run:
         """Run a program in the project."""

@@ -79,14 +79,9 @@ class Runs:
     def command(self, *words: str) -> Run:
         return self.project.run("ansible-playbook", *self.words, *words)
 
-    def killed(self, due: Callable[[], object]) -> str:
-        """Begin the command, and kill it as soon as this is true; what it printed. Its workers go on for a moment."""
-        with self.project.start("ansible-playbook", *self.words) as process:
-            until(lambda: quietly(due) or process.poll() is not None)
-            assert process.poll() is None, process.read()
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(HANGS)
-            return str(process.read())
+    def killed(self, due: Callable[[], object]) -> None:
+        """Begin the command, and kill it as soon as this is true."""
+        self.project.kill_when(lambda: quietly(due), "ansible-playbook", *self.words)
 
     def assert_over(self, state: str) -> None:
         """One machine was bought and has gone, the job ran once, and its results are home at the price of the meter."""
@@ -173,7 +168,7 @@ os.kill(os.getpid(), signal.SIGTERM)
     begun = runs.command()
     assert begun.returncode == 0 and "The same command follows it" in begun.text, begun.output
     machine = Machine(project, runs.address)
-    machine.run(f"touch {RUN}/work/go; until [ -e {RUN}/state/end.json ]; do sleep 0.1; done")
+    machine.run(f"cd {RUN}; touch work/go; until [ -e state/end.json ]; do sleep 0.1; done")
     assert machine.run("pgrep -x sleep || true") == ""
 
     # Nobody comes back. A sweep in the hour before the end brings the results home, and one after it ends the machine.

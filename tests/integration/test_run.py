@@ -6,10 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -55,12 +52,7 @@ def run(project: Project, *words: str, **variables: Any) -> Run:
 
 def killed(project: Project, due: Callable[[], bool], **variables: Any) -> None:
     """Start it, and when it is due kill all its processes, as a reboot does."""
-    with project.start("ansible-playbook", "-i", str(project.inventory), *words_of(**variables)) as process:
-        while process.poll() is None and not due():
-            time.sleep(0.005)
-        assert process.poll() is None, process.read()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+    project.kill_when(due, "ansible-playbook", "-i", str(project.inventory), *words_of(**variables))
     project.end_leftovers()
 
 
