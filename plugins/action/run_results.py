@@ -20,6 +20,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import plural
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     asked,
     leaving_nothing,
@@ -184,7 +185,7 @@ def _result(home: Home | None) -> dict[str, t.Any]:
 
 def _report(home: Home, dest: str) -> str:
     """What is here, in a sentence."""
-    here = f"{home.files} file{'' if home.files == 1 else 's'} and the log are in {dest}"
+    here = f"{plural(home.files, 'file')} and the log are in {dest}"
     if home.complete:
         links = f" Links to files of the system were left out: {home.left_out}." if home.left_out else ""
         return f"{here}; nothing is missing.{links}"

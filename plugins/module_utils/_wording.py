@@ -34,10 +34,10 @@ def lasting(seconds: float) -> str:
     """A duration in a sentence, in the largest unit that it is a whole number of."""
     units = ((3600, "hour"), (60, "minute"))
     unit, name = next((item for item in units if seconds and seconds % item[0] == 0), (1, "second"))
-    return counted(seconds / unit, name)
+    return plural(seconds / unit, name)
 
 
-def counted(number: float, noun: str) -> str:
+def plural(number: float, noun: str) -> str:
     """A number of things, for example ``1 host`` or ``2 hosts``; the plural of the noun has an s."""
     return f"{number:.15g} {noun}{'' if number == 1 else 's'}"
 

@@ -20,7 +20,7 @@ from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
 from .._provision.search import unapplied
 from .._text import one_line
-from .._wording import counted
+from .._wording import plural
 from . import purchases
 from .exchanges import (
     CONTRADICTED,
@@ -229,7 +229,7 @@ def _busy(exchanges: Exchanges) -> RuleResult:
     """429 and 503 come with `Retry-After`. Source: inferred. If not: reads pause for a growing time."""
     busy = needed([exchange for exchange in exchanges.exchanges if exchange.status in (429, 503)])
     waits = [item.retry_after for item in busy if item.retry_after is not None]
-    evidence = f"{counted(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
+    evidence = f"{plural(len(busy), 'answer')} 429 or 503, {len(waits)} with Retry-After"
     return stands(len(waits) == len(busy), evidence)
 
 
@@ -274,7 +274,7 @@ def _search_envelope(exchanges: Exchanges) -> RuleResult:
     offers, count = answer.fields.get("offers"), answer.fields.get("total_count")
     if not isinstance(offers, list):
         return stands(False, f"no list of offers, but {_kind(answer.data)}")
-    return stands(count == len(offers), f"{counted(len(offers), 'offer')}, total_count {count}")
+    return stands(count == len(offers), f"{plural(len(offers), 'offer')}, total_count {count}")
 
 
 def _filters(exchanges: Exchanges) -> RuleResult:
@@ -301,7 +301,7 @@ def _same_again(exchanges: Exchanges) -> RuleResult:
     first, again = (needed(exchanges.offers(name)) for name in ("search", "without_count"))
     ids = {id_of(offer.get("offer_id")) for offer in again}
     same = sum(id_of(offer.get("offer_id")) in ids for offer in first)
-    return stands(same > 0, f"{same} of {counted(len(first), 'offer')} found again")
+    return stands(same > 0, f"{same} of {plural(len(first), 'offer')} found again")
 
 
 def _several_types(exchanges: Exchanges) -> RuleResult:
@@ -332,7 +332,7 @@ def _clusters(exchanges: Exchanges) -> RuleResult:
     """
     listed = count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
     needed(listed or count_of_clusters(exchanges.offers("nodes")))
-    among = f"{counted(listed, 'cluster')} among the offers"
+    among = f"{plural(listed, 'cluster')} among the offers"
     return stands(listed > 0, among if listed else "only a search with node_count lists them")
 
 
@@ -353,7 +353,7 @@ def _total_price(exchanges: Exchanges) -> RuleResult:
     """
     offers = needed(exchanges.offers())
     has = sum("total_price_per_hour" in offer for offer in offers)
-    return stands(has == len(offers), f"{has} of {counted(len(offers), 'offer')} have total_price_per_hour")
+    return stands(has == len(offers), f"{has} of {plural(len(offers), 'offer')} have total_price_per_hour")
 
 
 def _offer_life(exchanges: Exchanges) -> RuleResult:
@@ -539,7 +539,7 @@ def _list_filter(exchanges: Exchanges) -> RuleResult:
     answer = needed(exchanges.success("resources_of_offer"))
     needed(exchanges.resources)  # without any machine nothing can be left out
     others = items_in(answer.data, *RESOURCE_ENVELOPES)
-    return stands(not others, f"{counted(len(others), 'machine')} for an offer that was not bought")
+    return stands(not others, f"{plural(len(others), 'machine')} for an offer that was not bought")
 
 
 def _names(exchanges: Exchanges) -> RuleResult:
@@ -550,7 +550,7 @@ def _names(exchanges: Exchanges) -> RuleResult:
     pairs = needed([(wish, names[key]) for key, wish in exchanges.wished.items() if key in names])
     # With a number behind it or without
     kept = sum(name == wish or str(name).startswith(f"{wish}-") for wish, name in pairs)
-    evidence = f"{kept} of {counted(len(pairs), 'machine')} have the name that was asked for"
+    evidence = f"{kept} of {plural(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
 
 
@@ -649,7 +649,7 @@ def _outcome(answer: Exchange) -> str:
     """An answer in a few words."""
     if answer.is_success:
         offers = answer.data.get("offers") if isinstance(answer.data, dict) else None
-        what = counted(len(offers), "offer") if isinstance(offers, list) else _kind(answer.data)
+        what = plural(len(offers), "offer") if isinstance(offers, list) else _kind(answer.data)
         return f"{answer.status}, {what}"
     return f"{answer.status}{': ' + answer.detail if answer.detail else ''}"
 
@@ -662,7 +662,7 @@ def _fields(exchanges: Exchanges) -> RuleResult:
     fields = [(key, form, item) for name, item in described for key, form in _FORMS[name].items()]
     wrong = [(key, item) for key, form, item in fields if _kind(item.get(key)) not in form.split(" or ")]
     evidence = [f"{key} is {_kind(item[key]) if key in item else 'missing'}" for key, item in wrong]
-    return stands(not wrong, _named(evidence) if wrong else f"as expected in {counted(len(described), 'answer')}")
+    return stands(not wrong, _named(evidence) if wrong else f"as expected in {plural(len(described), 'answer')}")
 
 
 def _more_fields(exchanges: Exchanges) -> RuleResult:
@@ -673,7 +673,7 @@ def _more_fields(exchanges: Exchanges) -> RuleResult:
     more = [(key, item[key]) for name, item in described for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
     # A name that is no word of the API's might be one of the account's.
     named = [f"{key} ({_kind(value)})" if _PLAIN.fullmatch(key) else f"a {_kind(value)}" for key, value in more]
-    return stands(not more, _named(named) if more else f"none in {counted(len(described), 'answer')}")
+    return stands(not more, _named(named) if more else f"none in {plural(len(described), 'answer')}")
 
 
 def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:

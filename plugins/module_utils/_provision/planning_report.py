@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .._wording import COLUMNS, amount, counted, usd, usd_short
+from .._wording import COLUMNS, amount, plural, usd, usd_short
 from .machines import Machine
 from .messages import NOTHING_SENT, ids_of, some
 
@@ -98,7 +98,7 @@ def later_choice(host: str, number: int, what: str, reasons: t.Iterable[str]) ->
 
 def too_few(offers: int, hosts: int) -> str:
     """There are fewer offers within a ceiling than hosts that share their search."""
-    return f"{counted(offers, 'offer')} for {hosts} hosts."
+    return f"{plural(offers, 'offer')} for {hosts} hosts."
 
 
 def none_left(count: int, ceiling: str, cheapest: float | None, tried: int, bill: float | None = None) -> str:

@@ -13,7 +13,7 @@ import typing as t
 from .._machine.job_state import how_ended
 from .._moments import seconds_of
 from .._text import one_line
-from .._wording import LINE, age, amount, counted, folded_lines, lasting, narrow_table, usd, usd_short, wrapped
+from .._wording import LINE, age, amount, folded_lines, lasting, narrow_table, plural, usd, usd_short, wrapped
 from . import lease
 from .messages import NOTHING_BOUGHT, ids_of, in_short, joined, sentence
 
@@ -250,7 +250,7 @@ def _results(record: Row, folder: str) -> t.Iterator[str]:
     if not record.get("complete"):
         yield f"{incomplete(record)} What came home before is in {folder}."
         return
-    yield f"Results: {folder} ({counted(record.get('files') or 0, 'file')})"
+    yield f"Results: {folder} ({plural(record.get('files') or 0, 'file')})"
     if missing := record.get("missing"):
         yield f"Not found on the machine: {', '.join(map(str, missing))}"
 

@@ -12,7 +12,7 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from .._wording import counted, usd_short
+from .._wording import plural, usd_short
 from . import lease
 
 MAX_LOOKS = 100_000
@@ -90,7 +90,7 @@ class MarketLook:
         """The same in a few words."""
         if not self.offers:
             return "no offer"
-        return f"{counted(self.offers, 'offer')}, the cheapest at {usd_short(self.cheapest)}"
+        return f"{plural(self.offers, 'offer')}, the cheapest at {usd_short(self.cheapest)}"
 
 
 def look(moment: float, prices: t.Iterable[float | None]) -> MarketLook:
