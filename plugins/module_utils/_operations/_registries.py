@@ -23,12 +23,10 @@ from .._provision.entry import Entry, read_entry
 from .._provision.ownership import Machine
 from .._provision.place import NOWHERE, Place, SharedProject, place_of
 from .._provision.spending import Bill, Ledger
-from .._provision.storage import Storage
-from .._registry import _postgresql
 from .._registry._folder import registry_dir
 from .._registry._pins import pin
 from .._registry._postgresql import Database
-from .._registry._protocol import Registry, RegistryError, Variables, run_of
+from .._registry._protocol import Registry, RegistryError, run_of
 from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
@@ -152,18 +150,6 @@ class Registries:
         """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
         return together([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
 
-    def note_ended(self, bills: t.Sequence[Bill]) -> int:
-        """Note in the shared registry what has ended in files; how many it did not know. Raises RegistryError."""
-        return self.database(keep=True).note_ended(self.account, bills)
-
-    def note_evidence(self, evidence: t.Collection[Variables]) -> int:
-        """Note in the shared registry what folders keep against machines; how much was news. Raises RegistryError."""
-        return self.database(keep=True).note_evidence(evidence)
-
-    def keep_storage(self, project: str, host: str, storage: Storage) -> None:
-        """Note in the shared registry what a host's file keeps of earlier machines. Raises RegistryError."""
-        self.database(keep=True).keep_storage(project, host, self.account, storage)
-
     def end_stray(self, place: Place, entry: Entry) -> Bill | None:
         """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""
         if not entry.storage_of:
@@ -198,9 +184,6 @@ class Registries:
             self._database = Database(
                 self._url or "",
                 {**_who(), "run": self.run},
-                hold=_postgresql.HOLD,
-                patience=_postgresql.PATIENCE,
-                facts_patience=_postgresql.FACTS_PATIENCE,
                 keep=keep,
                 read_only=self.read_only,
             )

@@ -49,7 +49,7 @@ class RegistrySnapshot:
         self._entries: dict[Place, dict[str, Entry]] = {}
         self._broken: dict[Place, dict[str, str]] = {}
         self._strays: dict[Place, dict[str, Entry]] = {}
-        self._further: dict[tuple[str, str], Entry] = {}
+        further: dict[tuple[str, str], Entry] = {}
         self._unread: dict[Place, str] = {}
         for place in dict.fromkeys(filter(None, places)):
             try:
@@ -60,7 +60,9 @@ class RegistrySnapshot:
                 self._broken[place] = found.broken
                 self._entries[place] = {host: read_entry(variables) for host, variables in found.hosts.items()}
                 self._strays[place] = {name: read_entry(variables) for name, variables in found.strays.items()}
-                self._further.update({key: read_entry(variables) for key, variables in found.further.items()})
+                further.update({key: read_entry(variables) for key, variables in found.further.items()})
+        # Of projects beside these places.
+        self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._entries}
 
     @property
     def keeps(self) -> bool:
@@ -69,7 +71,7 @@ class RegistrySnapshot:
 
     def entry(self, place: Place, host: str) -> Entry:
         """The host's entry in the place, an empty one if there is none."""
-        return self._entries.get(place, {}).get(host) or read_entry(None)
+        return self.entries(place).get(host) or read_entry(None)
 
     def trouble(self, place: Place, host: str) -> str:
         """Why the host's entry cannot be read, with the name of the file; empty if it can."""
@@ -91,27 +93,18 @@ class RegistrySnapshot:
 
     def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
         """What the registries note, but for these hosts."""
-        own = [noted_claim(host, entry) for _place, host, entry in self.all() if host not in without]
-        return own + self.further()
-
-    def further(self) -> list[OwnershipClaim]:
-        """What a shared registry notes for others than the hosts of these places, and beside what these have."""
-        return [noted_claim(name, entry) for name, entry in self.beside()]
+        own = ((host, entry) for _place, host, entry in self.all() if host not in without)
+        return [noted_claim(host, entry) for host, entry in (*own, *self.beside())]
 
     def beside(self) -> t.Iterable[tuple[str, Entry]]:
-        """The entries of these, by names for people."""
-        others = {
-            name: entry
-            for (project, name), entry in self._further.items()
-            if SharedProject(project) not in self._entries
-        }
+        """What a shared registry notes for others than the hosts of these places, and beside what these have."""
+        others = {name: entry for (_project, name), entry in self._further.items()}
         return {**others, **self.stray_entries()}.items()
 
     def elsewhere(self) -> t.Iterator[tuple[str, Entry]]:
-        """The same with the names of the projects that are beside these."""
+        """The entries of the projects that are beside these, with their names."""
         for (project, _name), entry in self._further.items():
-            if SharedProject(project) not in self._entries:
-                yield project, entry
+            yield project, entry
 
     def stray_entries(self) -> dict[str, Entry]:
         """What hosts have beside their own machines: others, and storage that they keep, by names for people."""

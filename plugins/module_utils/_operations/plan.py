@@ -481,7 +481,7 @@ def _observe(
     entries = {host.host: snapshot.of(host) for host in hosts}
     statuses = offer_statuses(api, observing.offers_of(entries.values()))
     claims = [ownership.claim_of(h.host, h.name, entries[h.host], by_name=h.by_name or h.adopt) for h in hosts]
-    claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.others()] + snapshot.further()
+    claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.billed()]
     observed = Observed(entries, statuses, Account.of(claims, None))
     if any(observing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
         observed = _with_account(api, claims, hosts, observed, attempts)

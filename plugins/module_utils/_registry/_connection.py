@@ -141,11 +141,11 @@ class Connected:
 
     def has_tables(self) -> bool:
         """Whether anybody has made the tables."""
+        return bool(self._run(self._has_schema, self._patience, make=False))
 
-        def step(connection: Connection) -> bool:
-            return bool((self._execute(connection, sql.HAS_SCHEMA).fetchone() or (False,))[0])
-
-        return bool(self._run(step, self._patience, make=False))
+    def _has_schema(self, connection: Connection) -> bool:
+        found = self._execute(connection, sql.HAS_SCHEMA).fetchone()
+        return bool(found and found[0])
 
     def make_tables(self) -> None:
         """Make the tables, unless another run is faster."""
@@ -153,8 +153,7 @@ class Connected:
         try:
             with contextlib.closing(self._connect()) as connection, _limited(connection), self._transaction(connection):
                 self._execute(connection, sql.LOCK, {"gate": sql.GATE})
-                found = self._execute(connection, sql.HAS_SCHEMA).fetchone()
-                if found and not found[0]:
+                if not self._has_schema(connection):
                     self._execute(connection, sql.SCHEMA)
         except (errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation):
             pass  # a session that a pooler hands out again may not have heard yet of what another one has made

@@ -207,7 +207,7 @@ class Database(Connected):
     def renew(self, row: Row, seconds: float) -> None:
         """Hold the claim for so many seconds from now on; tried once, since the hold is a courtesy."""
         values = {"claim": row.claim, "epoch": row.epoch, "seconds": seconds}
-        self._run(lambda connection: self._write(connection, sql.RENEW, values), 0.0)
+        self._at_once(lambda connection: self._execute(connection, sql.RENEW, values), 0.0)
 
     # Facts: these are accepted whatever the state and the epoch
 
@@ -253,7 +253,7 @@ class Database(Connected):
 
     def note_sweep(self, project: str) -> None:
         """Note that they were enforced now."""
-        self._run(lambda connection: self._write(connection, sql.SWEEP, {"project": project}), self._patience)
+        self._at_once(lambda connection: self._execute(connection, sql.SWEEP, {"project": project}), self._patience)
 
     # Ends
 
@@ -263,7 +263,7 @@ class Database(Connected):
 
     def begin_end(self, row: Row) -> None:
         """Note that the machines are about to be deleted."""
-        self._run(lambda connection: self._write(connection, sql.BEGIN_END, {"claim": row.claim}), self._patience)
+        self._at_once(lambda connection: self._execute(connection, sql.BEGIN_END, {"claim": row.claim}), self._patience)
 
     def end(self, row: Row, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Note that the machines are gone, and why, and a higher price; only what was about to be deleted ends.
@@ -564,10 +564,6 @@ class Database(Connected):
                 return part(connection)
 
         return self._run(step, patience)
-
-    def _write(self, connection: Connection, query: str, values: Params) -> None:
-        with self._transaction(connection):
-            self._execute(connection, query, values)
 
     def _read(self, query: str, values: Params) -> list[Row]:
         return t.cast("list[Row]", self._look(lambda connection: self._rows(connection, query, values), []))

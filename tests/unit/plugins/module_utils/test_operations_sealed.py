@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -24,13 +25,13 @@ pytest.importorskip("uvicorn")  # ansible-test units installs only tests/unit/re
 
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries, procure_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.sealing import SEAL
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject, place_of
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 
 import postgresql
 from provision_samples import raw
@@ -113,7 +114,7 @@ class World:
 @pytest.fixture
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A world of files, or of a registry that is shared."""
-    monkeypatch.setattr(_postgresql, "HOLD", 0.5)
+    monkeypatch.setattr(_registries, "Database", functools.partial(Database, hold=0.5))
     monkeypatch.setattr(procure_offer, "SETTLE_PAUSE", 0.05)
     url = request.getfixturevalue("registry_url") if request.param == "shared" else None
     with Simulator(Settings(provision_seconds=0), offers=[Offer() for _number in range(60)], backend=Nowhere()) as api:

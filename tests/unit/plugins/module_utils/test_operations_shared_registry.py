@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,8 +50,7 @@ AWAY = "postgresql://alice:geheim@127.0.0.1:1/supply"
 @pytest.fixture
 def buy(perform: Callable[..., Result], registry_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setattr(_connection, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(_postgresql, "PATIENCE", 0.0)
-    monkeypatch.setattr(_postgresql, "FACTS_PATIENCE", 0.5)
+    monkeypatch.setattr(_registries, "Database", functools.partial(Database, patience=0.0, facts_patience=0.5))
 
     def run(check_mode: bool = False, **params: Any) -> Result:
         common = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "resource_name": "trainer", "registry_url": registry_url}
