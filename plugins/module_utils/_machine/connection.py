@@ -9,8 +9,10 @@ plain host names, addresses, users and ports get through, and no option of the c
 
 from __future__ import annotations
 
+import getopt
 import re
 import shlex
+import string
 import typing as t
 from urllib.parse import urlsplit
 
@@ -21,7 +23,8 @@ Json = dict[str, t.Any]
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
 _UNQUOTED = re.compile(r"[A-Za-z0-9@.:/=_ -]*")
-_WITH_ARGUMENT = frozenset("BbcDEeFIiJLlmOoPpQRSWw")  # the options of OpenSSH's ssh(1) that take an argument
+_WITH_ARGUMENT = "BbcDEeFIiJLlmOoPpQRSWw"  # the options of OpenSSH's ssh(1) that take an argument, for getopt
+_OPTIONS = "".join(f"{item}:" if item in _WITH_ARGUMENT else item for item in string.ascii_letters + string.digits)
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
 DEFAULT_PORT = 22
 _NO_CONNECTION = dict.fromkeys(("ansible_host", "ansible_port", "ansible_user"))
@@ -85,15 +88,17 @@ def _words(command: str) -> list[str]:
 def parse_ssh_command(command: object) -> _Target:
     """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with options in any order."""
     try:
-        words = _words(command) if isinstance(command, str) else []
-    except ValueError:
+        program, *words = _words(command) if isinstance(command, str) else []
+        # Behind the destination are more options, then a command to run. An argument that is missing is empty.
+        before, rest = getopt.getopt([*words, ""], _OPTIONS)
+        behind, _command = getopt.getopt(rest[1:], _OPTIONS)
+    except (ValueError, getopt.GetoptError):
         return _Target()
-    if not words or words[0].rpartition("/")[2] != "ssh":
+    named = next(iter(rest), "")
+    destination = _parse_destination(named)
+    if program.rpartition("/")[2] != "ssh" or (named and destination.host is None):
         return _Target()
-    options: dict[str, str] = {}
-    destination = _take_words(iter(words[1:]), options)
-    if destination is None:
-        return _Target()
+    options = dict(_option(*pair) for pair in reversed([*before, *behind]))  # the first one counts
     return _Target(
         destination.host,
         _port(options.get("p")) or _port(options.get("port")) or destination.port,
@@ -101,32 +106,12 @@ def parse_ssh_command(command: object) -> _Target:
     )
 
 
-def _take_words(words: t.Iterator[str], options: dict[str, str]) -> _Target | None:
-    """The destination among these words, which may be empty; None if it has no host. Notes the ``options``."""
-    destination = _Target()
-    for word in words:
-        if word.startswith("-"):
-            _take_option(word, words, options)
-        elif destination.host is not None:
-            break  # what follows the destination is either more options or a command to run
-        else:
-            destination = _parse_destination(word)
-            if destination.host is None:
-                return None
-    return destination
-
-
-def _take_option(item: str, rest: t.Iterator[str], options: dict[str, str]) -> None:
-    """Note ``-p 22``, ``-p22``, ``-l name``, ``-o Port=22`` and ``-o "User name"``; step over all others."""
-    for index, letter in enumerate(item[1:], start=1):
-        if letter in _WITH_ARGUMENT:
-            value = item[index + 1 :] or next(rest, "")
-            if letter == "o":
-                key, _mark, value = re.sub(r"\s*=\s*|\s+", "=", value.strip(), count=1).partition("=")
-                options.setdefault(key.lower(), value)
-            else:
-                options.setdefault(letter, value)
-            return
+def _option(letter: str, value: str) -> tuple[str, str]:
+    """The name and value of ``-p 22``, ``-l name``, ``-o Port=22`` or ``-o "User name"``."""
+    if letter != "-o":
+        return letter[1:], value
+    key, _mark, value = re.sub(r"\s*=\s*|\s+", "=", value.strip(), count=1).partition("=")
+    return key.lower(), value
 
 
 def connection_of(instance: t.Mapping[str, t.Any], access: t.Mapping[str, t.Any]) -> Connection | None:
