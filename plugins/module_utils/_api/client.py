@@ -161,7 +161,7 @@ class SupplyApi:
         found: dict[str, t.Any] = {}
         first: float | None = None
         for number in range(1, MOST_PAGES + 1):
-            answer = self._answer("GET", "/resources", query=query, retries=retries)
+            answer = self._exchange("GET", "/resources", query=query, repeatable=True, retries=retries)
             items = list_in(answer.data, RESOURCE_ENVELOPES, "GET /resources")
             known = len(found)
             _collect(found, items)
@@ -194,10 +194,7 @@ class SupplyApi:
     # The way to HTTP
 
     def _read(self, method: str, path: str, **how: t.Any) -> t.Any:
-        return self._answer(method, path, **how).data
-
-    def _answer(self, method: str, path: str, **how: t.Any) -> Answer:
-        return self._exchange(method, path, repeatable=True, **how)
+        return self._exchange(method, path, repeatable=True, **how).data
 
     def _change(self, method: str, path: str, **how: t.Any) -> t.Any:
         if self._read_only:

@@ -204,15 +204,8 @@ class HttpClient:
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def with_token(self, token: str) -> HttpClient:
-        """A client of the same server with another token."""
-        return self._like(self.base_url, token)
-
-    def without_token(self, base_url: str) -> HttpClient:
-        """A client of any server that sends no token."""
-        return self._like(base_url, "")
-
-    def _like(self, base_url: str, token: str) -> HttpClient:
+    def like(self, base_url: str, token: str) -> HttpClient:
+        """A client of any server with another token; of an empty one it sends none."""
         agent = self._session.headers["User-Agent"]
         how: dict[str, t.Any] = {"timeout": self._timeout, "retries": self._retries, "verify": self._verify}
         return HttpClient(base_url, token, agent, **how, sleep=self._sleep)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
-from .._api.client import ApiError, Json, SupplyApi
+from .._api.client import ApiError, SupplyApi
 from .._provision import deleting, end_report, ending, lease, reaping, storage_end
 from .._provision import ended as endings
 from .._provision.clock import Clock
@@ -171,7 +171,9 @@ def _seen(
     except ApiError as error:
         return ApiView(Account.of(claims, None, f"The machines of the account cannot be listed: {error}"))
     listed = {machine["resource_id"] for machine in machines}
-    statuses = _statuses(api, asked, {machine["resource_id"] for machine in machines_among(machines)})
+    # What became of offers, where the registry and the list do not say all that there is to know.
+    shown = {machine["resource_id"] for machine in machines_among(machines)}
+    statuses = offer_statuses(api, ending.undecided_offers((one.entry for one in asked), shown))
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
     answers = ask_with_links(api, ending.decisive(own, {*forget}.union(*told), machines))
     errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
@@ -183,11 +185,6 @@ def _seen(
     # What only a status names is read by its id before it ends, since a list may lag.
     account = replace(account, read=read_by_id(api, doubtful(ending.without_ids(asked), statuses, account)))
     return ApiView(account, statuses, unknown, unread)
-
-
-def _statuses(api: SupplyApi, asked: t.Sequence[EndRequest], listed: t.Collection[str]) -> dict[str, Json]:
-    """What became of registered offers, where the registry and the list do not say all that there is to know."""
-    return offer_statuses(api, ending.undecided_offers((one.entry for one in asked), listed))
 
 
 @with_registries

@@ -89,7 +89,7 @@ class Prober(SupplyApi):
 
     def get_as_stranger(self, *parts: str) -> Exchange:
         """GET with a token that nobody has."""
-        return self._look(self._http.with_token(WRONG_TOKEN), "wrong_token", "GET", path_to(*parts), {})
+        return self._look(self._http.like(self._http.base_url, WRONG_TOKEN), "wrong_token", "GET", path_to(*parts), {})
 
     def ask_hosts(self) -> dict[str, int | None]:
         """The status by which each host of the API's pages answers a GET without a token, None if nothing comes.
@@ -99,7 +99,7 @@ class Prober(SupplyApi):
         return {host: self._status_without_token(f"https://{host}") for host in hosts_beside(self._http.base_url)}
 
     def _status_without_token(self, url: str) -> int | None:
-        client = self._http.without_token(url)
+        client = self._http.like(url, "")
         with contextlib.suppress(TransportError):
             return client.exchange("GET", "/available_gpus", repeatable=True, retries=0, timeout=HOST_TIMEOUT).status
         return None

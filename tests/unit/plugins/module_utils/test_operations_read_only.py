@@ -184,7 +184,7 @@ class Http:
         self.sent.add((method, path))
         return Answer(200, True, {"H100": []} if path == "/available_gpus" else [])
 
-    def with_token(self, _token: str) -> Http:
+    def like(self, _base_url: str, _token: str) -> Http:
         return self
 
     def redact(self, text: str) -> str:
