@@ -207,7 +207,8 @@ class ActionModule(InProcessAction):
 
     def _if_one_was_swept(self, batch: Batch, task_vars: Variables) -> bool:
         """A sweep has found a host in a shared registry. What ends in files needs no other's, and is one of many."""
-        return any(_is_shared(_swept(host, item), "place") for host, item in batch.items())
+        declared_ends = {host: _hosts.end_round_of(item).declared.declarations for host, item in batch.items()}
+        return any(_is_shared(item.get(host, {}).get("reaped"), "place") for host, item in declared_ends.items())
 
     def _if_it_ended(self, batch: Batch, task_vars: Variables) -> bool:
         """What has ended is in a shared registry."""
@@ -305,7 +306,7 @@ class ActionModule(InProcessAction):
             "inventory": self._numbered(list(wanted), task_vars),
             **_keys(task_vars, quote),
             **self._manner(task_vars),
-            "elsewhere": self._elsewhere(taking_part, task_vars) if _has_ceiling(hosts, "budget") else [],
+            "elsewhere": self._elsewhere(taking_part) if _has_ceiling(hosts, "budget") else [],
         }
 
     def _sealed(self, quote: bool, task_vars: Variables) -> dict[str, t.Any]:
@@ -321,16 +322,13 @@ class ActionModule(InProcessAction):
 
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
         """The quote, what each of its hosts would order, and where the plan is written."""
-        quote, extra = self._quote_of(task_vars), load_extra_vars(loader=self._loader)
+        quote = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
+        extra = load_extra_vars(loader=self._loader)
         variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
         orders = {row["host"]: order_of(row, variables.of(row["host"]), self._templar) for row in rows}
         file = "" if self._task.check_mode else self._quote_file(task_vars)
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
-
-    def _quote_of(self, task_vars: Variables) -> Variables:
-        """What the step `quote` has answered."""
-        return t.cast(Variables, _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"])
 
     def _manner(self, task_vars: Variables) -> dict[str, t.Any]:
         """How the play runs its hosts, and this task its looks."""
@@ -343,7 +341,7 @@ class ActionModule(InProcessAction):
             "looks": int(self._task.retries or 0),
         }
 
-    def _elsewhere(self, taking_part: t.Container[str], task_vars: Variables) -> list[dict[str, t.Any]]:
+    def _elsewhere(self, taking_part: t.Container[str]) -> list[dict[str, t.Any]]:
         """Where further hosts of the inventory are remembered; one whose variables cannot be evaluated has no place."""
         return [row for row in self._hosts.everything() if row["host"] not in taking_part]
 
@@ -414,9 +412,10 @@ class ActionModule(InProcessAction):
         """What the inventory knows of the machines of these hosts: the ``further`` ones of clusters; who lacks one."""
         inventory = set(_hosts.inventory(task_vars))
         owned = {host: _hosts.owned(host, task_vars) if host in inventory else [] for host in hosts}
-        lacking = [host for host in hosts if not owned[host]]
+        ids, lacking = set().union(*owned.values()), [host for host in hosts if not owned[host]]
+        numbered = self._numbered(hosts, task_vars).items()
         return {
-            "further": _covered(self._numbered(hosts, task_vars), set().union(*owned.values())),
+            "further": [host for host, machines in numbered if machines and ids.issuperset(machines)],
             "lacking": {host: row["project"] for host, row in self._rows_of(lacking, task_vars).items()},
         }
 
@@ -523,7 +522,8 @@ class ActionModule(InProcessAction):
         plain = _hosts.Patterns(task_vars, self._loader, variable)
         asked = self._asked_parts(variable, plain)
         inventory = _hosts.inventory(task_vars)
-        near = _of_parts(asked, plain)
+        # What the parts of a pattern name, if only to leave it out.
+        near = sorted({host for part in asked for host in plain.hosts(part.lstrip("!&"))})
         registries = self._registries()
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
         folders = [registries.place(host, self._task.args) for host in hosts]
@@ -655,7 +655,7 @@ class ActionModule(InProcessAction):
         variables = _hosts.raw(PROBE_HOST, task_vars) if PROBE_HOST in _hosts.inventory(task_vars) else {}
         answers = [item for item in (variables.get("probe__ssh") or {}).get("results") or [] if "state" in item]
         return {
-            "hosts": self._audit(task_vars)["hosts"],
+            "hosts": self._hosts.everything(),
             "log": _probe_log(),
             "name": str(_hosts.round_of(variables).declaration.get("name") or ""),
             "lets_in": answers[0].get("elapsed") if answers else None,
@@ -684,11 +684,15 @@ class ActionModule(InProcessAction):
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
-        given = _given(self._value, task_vars, running.VARIABLES)
+        given = self._given(running.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
         extra, limited = list(load_extra_vars(loader=self._loader)), bool(task_vars.get("ansible_limit"))
         return {"given": given, "extra": extra, "limited": limited}
+
+    def _given(self, names: t.Iterable[str], task_vars: Variables) -> dict[str, t.Any]:
+        """The variables of these names that the task has. Raises AnsibleActionFail."""
+        return {name: self._value(name, task_vars) for name in names if name in task_vars}
 
     def _value(self, name: str, task_vars: Variables) -> t.Any:
         """A variable of the task. Raises AnsibleActionFail."""
@@ -714,7 +718,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": hosts,
             "troubles": self._hosts.troubles,
-            "given": _given(self._value, task_vars, running.FETCHING),
+            "given": self._given(running.FETCHING, task_vars),
             "got": {host: answer for host, answer in answers.items() if answer},
         }
 
@@ -724,7 +728,7 @@ class ActionModule(InProcessAction):
         variables = _hosts.raw(host, task_vars)
         return {
             "hosts": self._hosts.rows([host]),
-            "given": _given(self._value, task_vars, running.FETCHING),
+            "given": self._given(running.FETCHING, task_vars),
             "got": {name: variables[name] for name in _OF_A_SWEEP if name in variables},
         }
 
@@ -813,11 +817,6 @@ STEPS = {
 }
 
 
-def _swept(host: str, variables: Variables) -> Variables | None:
-    """What a sweep has handed to the host that is to end."""
-    return _hosts.end_round_of(variables).declared.declarations.get(host, {}).get("reaped")
-
-
 def _is_shared(variables: Variables | None, name: str) -> bool:
     """Whether a place in what was found of a host is in a shared registry."""
     return bool(place_of(str((variables or {}).get(name) or "")).keeps_sums)
@@ -829,16 +828,6 @@ def _local_names(params: Variables) -> list[t.Any]:
     # As a person names hosts, they may be a single number.
     rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
     return [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
-
-
-def _of_parts(parts: t.Iterable[str], patterns: _hosts.Patterns) -> list[str]:
-    """The hosts that the parts of a pattern name, if only to leave them out."""
-    return sorted({host for part in parts for host in patterns.hosts(part.lstrip("!&"))})
-
-
-def _covered(machines: t.Mapping[str, t.Collection[str]], ids: set[str]) -> list[str]:
-    """The hosts whose machines are all among these ids; none that has no machine."""
-    return [host for host, item in machines.items() if item and ids.issuperset(item)]
 
 
 def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
@@ -864,13 +853,6 @@ def _batch(task_vars: Variables) -> dict[str, Variables]:
     """
     hosts = dict.fromkeys([*(task_vars.get("ansible_play_batch") or []), *_failed(task_vars)])
     return {host: _hosts.raw(host, task_vars) for host in hosts}
-
-
-def _given(
-    value: t.Callable[[str, Variables], t.Any], task_vars: Variables, names: t.Iterable[str]
-) -> dict[str, t.Any]:
-    """The variables of these names that a task has. ``value``: evaluates one."""
-    return {name: value(name, task_vars) for name in names if name in task_vars}
 
 
 def _fitting(environment: t.Any) -> t.Any:

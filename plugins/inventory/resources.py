@@ -202,21 +202,6 @@ def _are_machines(kept: object) -> bool:
     )
 
 
-def _noted(owner: Registered | None) -> dict[str, t.Any]:
-    """What the registry says of a machine."""
-    return owner.variables if owner else {}
-
-
-def _groups(owner: Registered | None) -> tuple[str, ...]:
-    """The groups that the host was in when it was bought."""
-    return owner.groups if owner else ()
-
-
-def _is_ansibles(prefix: str) -> bool:
-    """Whether a field of the API could become one of Ansible's own variables behind this prefix."""
-    return prefix.startswith("ansible") or "ansible".startswith(prefix)
-
-
 class _Machine(t.NamedTuple):
     """A machine of the list, its host in the registry, and the variables that it has in the inventory."""
 
@@ -259,7 +244,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if unknown:
             raise AnsibleError(f"unknown option(s) {', '.join(unknown)}. Nothing was read.")
         prefix = self.get_option("hostvars_prefix")
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix) or _is_ansibles(prefix):
+        # Behind such a prefix a field of the API could become one of Ansible's own variables.
+        is_ansibles = prefix.startswith("ansible") or "ansible".startswith(prefix)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix) or is_ansibles:
             raise AnsibleError("hostvars_prefix must be the beginning of a variable's name, and not Ansible's own.")
         # Ansible takes any word that it does not know for false here, which would switch the check off.
         boolean(config.get("validate_certs", True), strict=True)
@@ -339,7 +326,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add_groups(self, machines: list[_Machine]) -> list[list[str]]:
         """Add all groups that machines are in; returns those of each machine."""
-        groups = [[*_inventory.groups_of(item.resource), *_groups(item.owner)] for item in machines]
+        # A registered host is in the groups, too, in which it was when it was bought.
+        of_owners = (machine.owner.groups if machine.owner else () for machine in machines)
+        groups = [[*_inventory.groups_of(item.resource), *further] for item, further in zip(machines, of_owners)]
         for group in dict.fromkeys(name for names in groups for name in names):
             self.inventory.add_group(group)
         return groups
@@ -349,8 +338,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         prefix = self.get_option("hostvars_prefix")
         for resource in self._of_project(resources, owned):
             owner = (owned or {}).get(resource["resource_id"])
-            variables = no_template({**_inventory.variables_of(resource, prefix), **_noted(owner)})
-            yield _Machine(resource, owner, variables)
+            noted = owner.variables if owner else {}
+            yield _Machine(resource, owner, no_template({**_inventory.variables_of(resource, prefix), **noted}))
 
     def _of_project(
         self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None
