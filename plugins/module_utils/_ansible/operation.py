@@ -87,7 +87,9 @@ class Operation:
         except Failure as failure:
             return self._complete(failure.result)
         except Exception as error:  # Ansible would print the options of an uncaught one, secrets too
-            return self._bug(error, params)
+            # No word of the error's text, which may hold anything, and no claim about what was done.
+            bug = f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}."
+            return self._in_doubt(bug, params)
 
     def refused(self, msg: str) -> Result:
         """The result of options that are none."""
@@ -99,12 +101,6 @@ class Operation:
 
     def _complete(self, failure: Result) -> Result:
         return {**copy.deepcopy(self.blank), **failure}
-
-    def _bug(self, error: Exception, params: Params) -> Result:
-        """A fault of ours. No word of the error's text, which may hold anything, and no claim about what was done."""
-        return self._in_doubt(
-            f"This is a bug of the collection: {type(error).__name__} in {self.function.__name__}.", params
-        )
 
     def _in_doubt(self, msg: str, params: Params) -> Result:
         """The result where it is not known what was done."""

@@ -17,6 +17,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from .._moments import formatted, utc
 from .._text import number_of, one_line
 
 ACTIVE, IDLE, UNKNOWN = "active", "idle", "unknown"
@@ -60,9 +61,9 @@ class Activity:
         """For a module: times in UTC."""
         return {
             "state": self.state,
-            "since": _utc(self.since),
+            "since": None if self.since is None else utc(self.since),
             "idle_seconds": int(self.idle_seconds),
-            "keep_until": _utc(self.keep_until),
+            "keep_until": None if self.keep_until is None else utc(self.keep_until),
             "evidence": self.evidence,
         }
 
@@ -98,9 +99,9 @@ def activity_of(look: Readings) -> Activity:
     since = look.clock - idle
     if sample.active >= sample.at:
         return Activity(ACTIVE, sample.why, since=since, keep_until=until)
-    evidence = f"{sample.seen}; last in use at {_minute(since)} ({sample.why})"
+    evidence = f"{sample.seen}; last in use at {formatted(since)} ({sample.why})"
     if until is not None:
-        return Activity(ACTIVE, f"supply-keep until {_minute(until)}; {evidence}", since=since, keep_until=until)
+        return Activity(ACTIVE, f"supply-keep until {formatted(until)}; {evidence}", since=since, keep_until=until)
     return Activity(IDLE, evidence, since=since, idle_seconds=idle)
 
 
@@ -174,14 +175,6 @@ def _kept_until(look: Readings) -> float | None:
 
 def _number(value: t.Any) -> float | None:
     return None if isinstance(value, str) else number_of(value)
-
-
-def _utc(seconds: float | None) -> str | None:
-    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _minute(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 # What is on the machine

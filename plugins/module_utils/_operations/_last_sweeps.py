@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from .._provision import lifetimes
@@ -18,7 +19,7 @@ class LastSweeps:
 
     def __init__(self, registries: Registries) -> None:
         self._registries = registries
-        self._known: dict[Place, tuple[float | None, float] | None] = {}
+        self._of = functools.cache(self._read)
 
     def trouble(self, place: Place, *, refused: bool) -> str:
         """What to say of a lease in this place, empty if it was enforced lately, or if that cannot be read."""
@@ -33,11 +34,6 @@ class LastSweeps:
     def warnings(self, places: t.Iterable[Place]) -> list[str]:
         """What to say of leases in several places, each sentence once."""
         return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
-
-    def _of(self, place: Place) -> tuple[float | None, float] | None:
-        if place not in self._known:
-            self._known[place] = self._read(place)
-        return self._known[place]
 
     def _read(self, place: Place) -> tuple[float | None, float] | None:
         """When the last sweep was, and what time it is by the clock that noted it; None if that cannot be read."""

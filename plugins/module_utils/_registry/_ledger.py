@@ -103,12 +103,6 @@ def read(path: str, book: Book, host: str = "") -> int:
     return len(reader.unread)
 
 
-def _texts(path: str) -> t.Iterator[str]:
-    """The lines of the file, each with its end. Raises OSError."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        yield from file
-
-
 class _Reader:
     """Hands lines to a book. Of an ordinary purchase, all lines of which say the same, none is parsed as a whole."""
 
@@ -141,11 +135,12 @@ class _Reader:
                 self._hand_over(text, wanted=wanted)
 
     def _lines(self, path: str) -> t.Iterator[tuple[str, str]]:
-        """The lines, and what each says of host and offer."""
-        for text in _texts(path):
-            if self._host in text:
-                begin = text.find(_HOST)
-                yield text, text[begin : text.find(_MACHINES, begin)]
+        """The lines, each with its end, and what it says of host and offer. Raises OSError."""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for text in file:
+                if self._host in text:
+                    begin = text.find(_HOST)
+                    yield text, text[begin : text.find(_MACHINES, begin)]
 
     def _begin(self, whose: str) -> tuple[Purchase, list[str]] | None:
         purchase = _purchase_of(whose)

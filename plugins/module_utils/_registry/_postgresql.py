@@ -19,7 +19,7 @@ import time
 import typing as t
 import uuid
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from decimal import Decimal
 
 from .._moments import seconds_of, utc
@@ -390,7 +390,7 @@ class Database(Connected):
         if quarantined_until is not None:
             raise Unreachable(
                 f"{self.where} has failed over, and may have lost claims: nothing new is bought until"
-                f" {_time(quarantined_until)}, when what was under way has ended."
+                f" {utc(quarantined_until.timestamp())}, when what was under way has ended."
             )
         self._execute(connection, sql.FREE_LAPSED)
 
@@ -410,7 +410,7 @@ class Database(Connected):
             for row in self._rows(connection, query, values):
                 verb = "is buying" if row.state == claims.BUYING else "has bought"
                 what = f"host {row.host} of project {row.project} {verb} offer {row.offer}"
-                raise ClaimedByOther(f"{self.where} says that {what}, since {_time(row.claimed_at)}.", row)
+                raise ClaimedByOther(f"{self.where} says that {what}, since {utc(row.claimed_at.timestamp())}.", row)
         raise RegistryError(f"{self.where} has not taken the claim of offer {wanted.offer}.")
 
     def _check(self, connection: Connection, wanted: Purchase | Row, ceilings: Ceilings) -> None:
@@ -605,8 +605,3 @@ def _lines(row: t.Mapping[str, t.Any]) -> t.Iterator[Line]:
     yield Line(HELD if row["held"] else MADE, row["host"], entry, begin=row["begin"])
     if row["end"] is not None:
         yield Line(ENDED, row["host"], entry, row["end"], row["begin"], str(row["reason"] or ""))
-
-
-def _time(moment: datetime) -> str:
-    """A moment of the database's, whose time zone may be any, in a message."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
