@@ -522,13 +522,11 @@ class ActionModule(InProcessAction):
         plain = _hosts.Patterns(task_vars, self._loader, variable)
         asked = self._asked_parts(variable, plain)
         inventory = _hosts.inventory(task_vars)
-        # What the parts of a pattern name, if only to leave it out.
-        near = sorted({host for part in asked for host in plain.hosts(part.lstrip("!&"))})
-        registries = self._registries()
+        near = _of_parts(asked, plain)
         hosts = [*self._stand_ins(), *self._hosts.rows(near)]
-        folders = [registries.place(host, self._task.args) for host in hosts]
-        snapshot = RegistrySnapshot(registries, folders)
-        registries.close()
+        with self._registries() as registries:
+            folders = [registries.place(host, self._task.args) for host in hosts]
+            snapshot = RegistrySnapshot(registries, folders)
         registered = {host: list(groups) for host, groups in snapshot.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in inventory}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
@@ -576,7 +574,7 @@ class ActionModule(InProcessAction):
 
     def _remembered(self) -> dict[str, dict[str, t.Any]]:
         """The rows that stand for the hosts which only registries know."""
-        with contextlib.closing(self._registries()) as registries:
+        with self._registries() as registries:
             rows = {registries.place(row, self._task.args): row for row in reversed(self._stand_ins())}
             return {host: rows[place] for place, host, _entry in RegistrySnapshot(registries, rows).all()}
 
@@ -828,6 +826,11 @@ def _local_names(params: Variables) -> list[t.Any]:
     # As a person names hosts, they may be a single number.
     rows = [row for item in gathered if isinstance(item, (list, tuple)) for row in item]
     return [row.get(name) for row in rows if isinstance(row, t.Mapping) for name in _LOCAL]
+
+
+def _of_parts(parts: t.Iterable[str], patterns: _hosts.Patterns) -> list[str]:
+    """The hosts that the parts of a pattern name, if only to leave them out."""
+    return sorted({host for part in parts for host in patterns.hosts(part.lstrip("!&"))})
 
 
 def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:

@@ -232,6 +232,12 @@ class Hosts:
         if who not in hosts:
             hosts.append(who)
 
+    def _note_troubles(self, label: str, host: str, trouble: t.Mapping[str, str]) -> None:
+        """What is wrong with variables of a host. Of one that is still to be, it is only where it is remembered."""
+        for name, reason in trouble.items():
+            if label == host or name in WHERE:
+                self._note(label, name, reason)
+
     def _broken_file(self, host: str, groups: t.Iterable[str]) -> str:
         """The file of variables that cannot be read, as a host of these groups has it."""
         for folder in self._folders():
@@ -281,8 +287,7 @@ class Hosts:
         row = self._row(name, variables, "" if members else label)
         if row is None:
             return None
-        if any(name in str(row[key] or "") for key in ("project", "registry_dir", "url")):
-            # A host's name is a part of what says where it is remembered.
+        if _has_place_by_name(row, name):
             if not members and group == self._ordered_group:
                 self._note(label, "provision_registry_dir or provision_project", unreadable.HOST_DECIDES)
             return None
@@ -319,10 +324,8 @@ class Hosts:
         ``blamed``: of whom to tell what is wrong, nobody if empty.
         """
         values, trouble = self._values(variables)
-        # Of a host that is still to be, only where it is remembered can be wrong.
-        for name, reason in trouble.items() if blamed else ():
-            if blamed == host or name in WHERE:
-                self._note(blamed, name, reason)
+        if blamed:
+            self._note_troubles(blamed, host, trouble)
         if trouble.keys() & set(WHERE):
             return None
         declares = any(variables.get(name) for name in _WANTED)
@@ -374,6 +377,11 @@ def _files(source: str) -> t.Iterator[str]:
         yield from itertools.chain(*(_files(os.path.join(source, name)) for name in names))
     elif os.path.isfile(source) and not re.search(rb"^plugin\s*:", pathlib.Path(source).read_bytes(), re.MULTILINE):
         yield source
+
+
+def _has_place_by_name(row: Variables, name: str) -> bool:
+    """Whether a host's name is a part of what says where it is remembered."""
+    return any(name in str(row[key] or "") for key in ("project", "registry_dir", "url"))
 
 
 @contextlib.contextmanager

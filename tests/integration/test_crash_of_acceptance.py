@@ -135,7 +135,7 @@ class Role:
 
     def evidence(self) -> list[Json]:
         """What is kept against machines, each in one piece."""
-        with contextlib.closing(Registries(self.url, self.simulator.url, read_only=True)) as registries:
+        with Registries(self.url, self.simulator.url, read_only=True) as registries:
             kept, unread = registries.at(self.place).evidence(0.0)
         assert unread == [] and all(signed(one) == one for one in kept)
         return kept

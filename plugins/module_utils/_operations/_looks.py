@@ -8,7 +8,6 @@ A plan that may buy, a sweep, and an audit that is asked to note it.
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from functools import cached_property
 
@@ -47,7 +46,7 @@ def note(
     api: SupplyApi, params: Params, snapshot: RegistrySnapshot, look: MissingLook, leave: t.Container[str] = ()
 ) -> Looked:
     """Note what follows from the look, for all hosts of the snapshot but those to ``leave``."""
-    with contextlib.closing(Registries.of(params, lambda: api.ahead, read_only=False)) as registries:
+    with Registries.of(params, lambda: api.ahead, read_only=False) as registries:
         noting = _Noting(api, registries, snapshot, look)
         for place, host, entry in missing.of_others(snapshot.all(), leave):
             noting.note(place, host, entry)

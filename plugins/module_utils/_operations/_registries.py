@@ -33,8 +33,8 @@ from .._registry._stores import Store, store_of
 Api = t.TypeVar("Api", bound=SupplyApi)
 
 
-class Registries:
-    """The registries of one call of Ansible. With a ``url`` all hosts are in that one, by projects.
+class Registries(contextlib.AbstractContextManager["Registries"]):
+    """The registries of one call of Ansible, which leave no connection open. With a ``url`` all hosts are in that one.
 
     ``read_only``: they refuse every change, as the API's client does in check mode.
     """
@@ -173,8 +173,7 @@ class Registries:
             return [item.told(would=True) for item in late]
         return [take_late(self.database(keep=True), item) for item in late]
 
-    def close(self) -> None:
-        """Leave no connection open."""
+    def __exit__(self, *_error: object) -> None:
         if self._database is not None:
             self._database.close()
 
@@ -220,7 +219,7 @@ def _opened(function: _Function[Api], reads_only: t.Callable[[Params, bool], boo
     @functools.wraps(function)
     def opened(api: Api, params: Params, check_mode: bool) -> Result:
         read_only = reads_only(params, check_mode)
-        with contextlib.closing(Registries.of(params, lambda: api.ahead, read_only=read_only)) as registries:
+        with Registries.of(params, lambda: api.ahead, read_only=read_only) as registries:
             return function(api, registries, params, check_mode)
 
     return opened

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .._ansible.operation import Params
@@ -38,7 +37,7 @@ def noted_in(registries: Registries, place: Place) -> t.Iterator[OwnershipClaim]
 def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
     """What a single purchase's registry notes of all hosts (``registry_url``, ``project``; ``registry_file``)."""
     place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
-    with contextlib.closing(Registries.of(params, read_only=True)) as registries:
+    with Registries.of(params, read_only=True) as registries:
         yield from noted_in(registries, place)
 
 

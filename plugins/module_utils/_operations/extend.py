@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .. import _spec
@@ -27,7 +26,7 @@ def extend(params: Params, check_mode: bool) -> Result:
         wish = extending.read_wish(params["extend_by"], params["extend_until"])
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
-    with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
+    with Registries.of(params, read_only=check_mode) as registries:
         return _extend(registries, params, wish, check_mode)
 
 

@@ -223,37 +223,34 @@ def accepted(params: Params, check_mode: bool) -> Result:
     report = acceptance.Report.of(plan["host"], params["tests"])
     if report.passes:
         return {"changed": False, "warnings": report.warnings}
-    registries = Registries.of(params, read_only=check_mode)
     try:
-        store = registries.at(place_of(plan["registry"]))
-        registries.recall(plan["ahead"])
-        whole = acceptance.bundle(report, plan, *store.entry(plan["host"]))
-        place = store.keep_evidence(plan["host"], whole)
+        with Registries.of(params, read_only=check_mode) as registries:
+            store = registries.at(place_of(plan["registry"]))
+            registries.recall(plan["ahead"])
+            whole = acceptance.bundle(report, plan, *store.entry(plan["host"]))
+            place = store.keep_evidence(plan["host"], whole)
     except RegistryError as error:
         trouble = str(error)
-    finally:
-        registries.close()
     raise Failure(acceptance.refusal(report, place, trouble), acceptance.UNSOUND, unsound=report.cause)
 
 
 def reached(params: Params, check_mode: bool) -> Result:
     """Note that the host's machine was reached: what was done once is not done again. Raises Failure."""
-    plan, registries = params["plans"][0], Registries.of(params, read_only=check_mode)
+    plan = params["plans"][0]
     before: Variables | None = None
     try:
-        registry = registries.of_plan(plan)
-        before = registry.read() if registry else None
-        changes = {**registration.reached(plan, before), **_shared_keys(plan)}
-        if check_mode or registry is None or before is None or not changes:
-            return {"changed": False}
-        return {"changed": registry.note(changes) != before}
+        with Registries.of(params, read_only=check_mode) as registries:
+            registry = registries.of_plan(plan)
+            before = registry.read() if registry else None
+            changes = {**registration.reached(plan, before), **_shared_keys(plan)}
+            if check_mode or registry is None or before is None or not changes:
+                return {"changed": False}
+            return {"changed": registry.note(changes) != before}
     except RegistryError as error:
         if registration.reached(plan, before):
             raise Failure(str(error), error.error_class) from None
         # The next run notes it: without it another controller takes the key that answers.
         return {"changed": False, "warnings": [str(error)]}
-    finally:
-        registries.close()
 
 
 def _shared_keys(plan: Plan) -> Variables:

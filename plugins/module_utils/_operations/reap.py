@@ -8,7 +8,6 @@ What is over ends elsewhere, by the role decommission, which looks again.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import typing as t
 
@@ -133,7 +132,7 @@ def reaped(params: Params, check_mode: bool) -> Result:
 
 def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
     """Note that the leases of these places are kept; what cannot be noted is told."""
-    with contextlib.closing(Registries.of(params, read_only=False)) as registries:
+    with Registries.of(params, read_only=False) as registries:
         for place in places:
             try:
                 registries.at(place_of(place)).note_sweep(params["at"])

@@ -41,11 +41,10 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
     place = SharedProject(project or "default")
     store = registries.at(place)
     try:
-        entries = store.entries().hosts
+        with registries:
+            entries = store.entries().hosts
     except RegistryError as error:
         raise Failure(str(error), error.error_class) from None
-    finally:
-        registries.close()
     result: dict[str, Registered] = {}
     for host, variables in entries.items():
         entry = read_entry(variables)

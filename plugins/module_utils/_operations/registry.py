@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .. import _spec
@@ -31,7 +30,7 @@ def registry(params: Params, check_mode: bool) -> Result:
     if not params["registry_url"]:
         raise Failure(moving.NO_SHARED_REGISTRY, "invalid", **BLANK)
     trouble = list(params["troubles"])
-    with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
+    with Registries.of(params, read_only=check_mode) as registries:
         try:
             made = registries.make(check_mode)
             name = registries.at(SharedProject()).name()

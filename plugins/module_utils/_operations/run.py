@@ -146,7 +146,7 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
     """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
-        with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries, _as_failures():
+        with Registries.of(params, read_only=check_mode) as registries, _as_failures():
             return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
 
     return Operation(opened, {**_spec.API, **steps.RUN_STEP}, {**BLANK, **blank})
@@ -194,7 +194,9 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
     if running.is_here(run.record):  # another command has brought it home meanwhile
-        return _brought_home(run)
+        # This one changes nothing of the record.
+        is_gone = run.record.get("phase") == running.GONE
+        return rows.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
     rows.check_job(job, run.job["digest"], run.request.name)
     found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
     if not found.is_home and rows.has_ended(run.record, run.entry, run.ledger):  # as by a sweep, or by a person
@@ -204,12 +206,6 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if found.is_over:
         run.note(running.over(run.record, found, job, results))
     return rows.over_result(run.record, found, run.job["folder"], job, run.entry, rows.why_not_home(results))
-
-
-def _brought_home(run: _Run) -> Result:
-    """What follows if the results are home before this command has come so far: it changes nothing of the record."""
-    is_gone = run.record.get("phase") == running.GONE
-    return rows.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
 
 
 def _ending(run: _Run) -> Result:
@@ -266,7 +262,7 @@ def swept(params: Params, check_mode: bool) -> Result:
 
 def runs(params: Params, check_mode: bool) -> Result:
     """All runs that registries or the folder of results know, and how the machines of those that run are reached."""
-    with contextlib.closing(Registries.of(params, read_only=True)) as registries:
+    with Registries.of(params, read_only=True) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
         machines = rows.of_runs(snapshot.all())

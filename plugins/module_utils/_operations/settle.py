@@ -10,7 +10,6 @@ at the same moment one does, and its own run, should it wake up, can free nothin
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import typing as t
 from dataclasses import dataclass, replace
@@ -69,7 +68,7 @@ def settle(
     """
     if check_mode:
         return Settling()
-    with contextlib.closing(Registries.of(params, read_only=False)) as registries:
+    with Registries.of(params, read_only=False) as registries:
         try:
             stores = map(registries.at, dict.fromkeys(places))
             open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))

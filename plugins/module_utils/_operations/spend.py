@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import typing as t
 
@@ -30,8 +29,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     if params["limited"]:
         raise Failure(spending_report.NEEDS_ALL_HOSTS, "invalid", **BLANK)
     since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
-    registries = Registries.of(params, read_only=True)
-    with contextlib.closing(registries):
+    with Registries.of(params, read_only=True) as registries:
         places = registries.places(params)
         if not any(places.values()):
             reason = messages.joined(*params["troubles"], spending_report.SPEND_NEEDS_REGISTRY)

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from .. import _spec
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result
@@ -19,7 +17,7 @@ BLANK: Result = {"changed": False, "lines": [], "verified": {}, "trouble": ""}
 def verified(params: Params, check_mode: bool) -> Result:
     """The verdicts by host, lines for people, and in ``trouble`` which machines are not sound."""
     tests = [acceptance.Report.of(row["host"], [row["tested"]]) for row in params["hosts"]]
-    with contextlib.closing(Registries.of(params, read_only=check_mode)) as registries:
+    with Registries.of(params, read_only=check_mode) as registries:
         places = registries.places(params)
         noted = [registries.at(places[report.host]).note_test(report) for report in tests]
     reports = [report for report, _trouble in noted]

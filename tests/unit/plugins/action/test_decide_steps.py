@@ -9,6 +9,7 @@ import itertools
 import re
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
@@ -47,6 +48,7 @@ def test_no_step_gets_a_value_of_the_environment_of_a_job(
 ) -> None:
     monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
     action = Mock(_value=lambda name, task_vars: task_vars[name])
+    action._given = partial(decide.ActionModule._given, action)
     assert decide.ActionModule._run(action, {"run_env": environment})["given"] == {"run_env": given}
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -325,7 +324,7 @@ def kept_evidence(tmp_path: Path, request: pytest.FixtureRequest, is_shared: boo
         "provision_price_per_hour": 2.0,
         "provision_offer": {"vendor": "nebius", "region": "EU"},
     }
-    with contextlib.closing(Registries(url, BASE, read_only=False)) as registries:
+    with Registries(url, BASE, read_only=False) as registries:
         store = registries.at(place)
         owner = store.host("gpu-9")
         assert owner is not None

@@ -8,7 +8,6 @@ Random registries of both kinds are compared before and after, byte for byte. Th
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Callable
@@ -80,18 +79,17 @@ class World:
     def __init__(self, folder: Path, url: str | None, seed: int) -> None:
         self.folder, self.url, self.chance = folder, url, Random(seed)
         self.states = {host: self.chance.choice(STATES) for host in HOSTS}
-        registries = Registries(url, BASE, read_only=False)
-        listed, bought, gone = [], {}, []
-        for number, (host, state) in enumerate(self.states.items()):
-            key, offer = machine_id(number), offer_id(number)
-            self._enter(registries, host, state, number)
-            # Of what was freed there may be a machine all the same, and of what was never bought a colleague's.
-            if state in ("made", "made, no ids", "gone", "over", "reaped", "freed", "sent", "a colleague's"):
-                listed.append(machine(number, host, offer))
-                bought[offer] = status("ready", resource_ids=[key])
-            gone += [key] if state == "gone" else []
-        self.api = AccountApi(*listed, gone=gone, bought=bought)
-        registries.close()
+        with Registries(url, BASE, read_only=False) as registries:
+            listed, bought, gone = [], {}, []
+            for number, (host, state) in enumerate(self.states.items()):
+                key, offer = machine_id(number), offer_id(number)
+                self._enter(registries, host, state, number)
+                # Of what was freed there may be a machine all the same, and of what was never bought a colleague's.
+                if state in ("made", "made, no ids", "gone", "over", "reaped", "freed", "sent", "a colleague's"):
+                    listed.append(machine(number, host, offer))
+                    bought[offer] = status("ready", resource_ids=[key])
+                gone += [key] if state == "gone" else []
+            self.api = AccountApi(*listed, gone=gone, bought=bought)
 
     def _enter(self, registries: Registries, host: str, state: str, number: int) -> None:
         store = registries.at(self.place).host(host)
@@ -362,7 +360,7 @@ def test_a_registry_that_is_only_read_refuses_every_change(
 ) -> None:
     world = World(tmp_path, registry_url if is_shared else None, seed)
     before = world.bytes
-    with contextlib.closing(Registries(world.url, BASE, read_only=True)) as registries:
+    with Registries(world.url, BASE, read_only=True) as registries:
         for host in HOSTS:
             known = registries.at(world.place).host(host)
             assert known is not None and known.read_only

@@ -95,20 +95,19 @@ class World:
 
     def end(self, host: str) -> None:
         """Let the machine of a host end, and its entry."""
-        registries = Registries(self.url, self.simulator.url, read_only=False)
-        registry = registries.at(SharedProject("default") if self.url else place_of(str(self.folder))).host(host)
-        assert registry is not None
-        (purchase,) = (
-            item for item in self.simulator.purchases[self.before :] if item.request["resource_name"] == host
-        )
-        registry.read()
-        # As the step `judge` does, if the run that bought was killed before it could.
-        made = {"provision_purchase": "made", "provision_resource_ids": purchase.resource_ids}
-        registry.note({"provision_procured_offer_id": purchase.offer_id, **made})
-        for resource_id in purchase.resource_ids:
-            self.simulator.market.delete(resource_id)
-        registry.end()
-        registries.close()
+        with Registries(self.url, self.simulator.url, read_only=False) as registries:
+            registry = registries.at(SharedProject("default") if self.url else place_of(str(self.folder))).host(host)
+            assert registry is not None
+            (purchase,) = (
+                item for item in self.simulator.purchases[self.before :] if item.request["resource_name"] == host
+            )
+            registry.read()
+            # As the step `judge` does, if the run that bought was killed before it could.
+            made = {"provision_purchase": "made", "provision_resource_ids": purchase.resource_ids}
+            registry.note({"provision_procured_offer_id": purchase.offer_id, **made})
+            for resource_id in purchase.resource_ids:
+                self.simulator.market.delete(resource_id)
+            registry.end()
 
 
 @pytest.fixture

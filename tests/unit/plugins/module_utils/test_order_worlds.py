@@ -102,19 +102,19 @@ class World:
         inventory = Inventory(self.folder)
         inventory.write(groups)
         inventory.variables("group_vars", "all", {"provision_registry_url": self.url} if self.url else {})
-        registries = Registries(self.url or None, BASE, read_only=False)
-        volumes = [Volume(n, host, form, host, offer_id(n)) for n, (host, form) in enumerate(self.stores.items(), 80)]
-        for volume in volumes:
-            self._own(registries, "default", volume.owner, volume.number - 20, volume)
-        listed, bought = [machine(99, UNOWNED), *shown(volumes)], {}
-        for number, host in enumerate(self.live):
-            self._own(registries, "default", host, number)
-            listed.append(machine(number, host, offer_id(number)))
-            bought[offer_id(number)] = status("ready", resource_ids=[machine_id(number)])
-        for number, host in enumerate(self.elsewhere if self.url else (), start=50):
-            self._own(registries, "red", host, number)
-            listed.append(machine(number, f"red-{host}", offer_id(number)))
-        registries.close()
+        with Registries(self.url or None, BASE, read_only=False) as registries:
+            stores = enumerate(self.stores.items(), 80)
+            volumes = [Volume(n, host, form, host, offer_id(n)) for n, (host, form) in stores]
+            for volume in volumes:
+                self._own(registries, "default", volume.owner, volume.number - 20, volume)
+            listed, bought = [machine(99, UNOWNED), *shown(volumes)], {}
+            for number, host in enumerate(self.live):
+                self._own(registries, "default", host, number)
+                listed.append(machine(number, host, offer_id(number)))
+                bought[offer_id(number)] = status("ready", resource_ids=[machine_id(number)])
+            for number, host in enumerate(self.elsewhere if self.url else (), start=50):
+                self._own(registries, "red", host, number)
+                listed.append(machine(number, f"red-{host}", offer_id(number)))
         return AccountApi(*listed, bought=bought, offers=len(NAMES))
 
     def _own(self, registries: Registries, project: str, host: str, number: int, left: Volume | None = None) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import time
@@ -182,7 +181,7 @@ def test_the_evidence_is_kept_before_anything_ends(tmp_path: Path) -> None:
 
 
 def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
-    with contextlib.closing(Registries(registry_url, "https://api.example.com", read_only=False)) as registries:
+    with Registries(registry_url, "https://api.example.com", read_only=False) as registries:
         registries.make(False)
         store = registries.at(SharedProject("default"))
         owner = store.host("gpu-1")
