@@ -50,9 +50,9 @@ def locked(path: str) -> t.Iterator[None]:
         os.close(handle)  # gives the lock back, as the end of the process would
 
 
-def wait_for(attempt: t.Callable[[], int | None], what: str) -> int:
+def wait_for(attempt: t.Callable[[], int | None], what: str, seconds: float = LOCK_TIMEOUT) -> int:
     """The handle of a lock, for which this waits a while. Raises TimeoutError and NoLocks, both OSError."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    deadline = time.monotonic() + seconds
     while True:
         handle = attempt()
         if handle is not None:
@@ -119,17 +119,13 @@ class Hold:
 
     def take(self) -> str:
         """Hold the folder; who else does, empty if this run does now. Raises OSError."""
-        deadline = time.monotonic() + HOLD_TIMEOUT
-        while self._handle is None:
-            make_folder(self._folder)
+        if self._handle is None:
             try:
-                other = self._try()
-            except FileNotFoundError:  # somebody has just removed the folder
-                continue
-            if other and time.monotonic() >= deadline:
-                return other
-            if other:
-                time.sleep(PAUSE)
+                self._handle = wait_for(self._try, self._folder, HOLD_TIMEOUT)
+            except TimeoutError:
+                return held_by(self._folder) or _SOMEBODY
+            os.truncate(self._handle, 0)
+            os.write(self._handle, self._who.encode())
         return ""
 
     def other(self) -> str:
@@ -144,14 +140,11 @@ class Hold:
         _leave(self._folder, _BUYING)
         os.close(handle)
 
-    def _try(self) -> str:
-        handle = try_lock(os.path.join(self._folder, _BUYING), os.O_RDWR | os.O_CREAT)
-        if handle is None:
-            return held_by(self._folder) or _SOMEBODY
-        self._handle = handle
-        os.truncate(handle, 0)
-        os.write(handle, self._who.encode())
-        return ""
+    def _try(self) -> int | None:
+        make_folder(self._folder)
+        with contextlib.suppress(FileNotFoundError):  # somebody has just removed the folder
+            return try_lock(os.path.join(self._folder, _BUYING), os.O_RDWR | os.O_CREAT)
+        return None
 
 
 _SOMEBODY = "another process"
