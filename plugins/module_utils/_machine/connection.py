@@ -88,7 +88,7 @@ def _words(command: str) -> list[str]:
 def parse_ssh_command(command: object) -> _Target:
     """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with options in any order."""
     try:
-        program, *words = _words(command) if isinstance(command, str) else []
+        program, *words = _words(str(command))
         # Behind the destination are more options, then a command to run. An argument that is missing is empty.
         before, rest = getopt.getopt([*words, ""], _OPTIONS)
         behind, _command = getopt.getopt(rest[1:], _OPTIONS)

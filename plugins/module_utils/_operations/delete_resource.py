@@ -43,7 +43,8 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         resource = facts["resource"] = _look(api, resource_id)
     except ApiError as error:
         if not params["accepted"]:
-            raise _unseen(error, facts) from None
+            is_unknown = error.error_class == "not_found"
+            raise _unknown(error, facts) if is_unknown else Failure.of(error, "Nothing was deleted.", **facts) from None
         return {**facts, "msg": f"{deleting.deletion(resource_id, None, 'is being deleted')}."}
     if _states.is_gone(resource["status"]):
         msg = f"{deleting.deletion(resource_id, resource, 'was deleted before')}."
@@ -60,12 +61,6 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 def _look(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json:
     """The resource as its vendor sees it now. Raises ApiError."""
     return api.resource(resource_id, force_refresh=True, retries=retries)
-
-
-def _unseen(error: ApiError, facts: Result) -> Failure:
-    """The failure of a resource that cannot be read before anything was deleted."""
-    is_unknown = error.error_class == "not_found"
-    return _unknown(error, facts) if is_unknown else Failure.of(error, "Nothing was deleted.", **facts)
 
 
 def _unknown(error: ApiError, facts: Result) -> Failure:

@@ -191,8 +191,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
 
 def _lived(log: str) -> list[Exchange]:
     """What the tasks of a purchase have asked and were answered, by the file that they wrote; nothing without one."""
-    lines = recorder.lines_of(log) if log else []
-    return [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
+    return [Exchange(named_by_path(line["method"], line["path"]), **line) for line in recorder.lines_of(log)]
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:

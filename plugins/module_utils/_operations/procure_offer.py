@@ -482,8 +482,10 @@ class _Purchase:
             self._note_held("created" if self._past.sends else "existing", unproved)
         step = self._checked(step)
         story = self._told(step)
-        if step.do is Do.CREATED:
-            return self._settled(f"{story.said} {purchase_report.SETTLED}")
+        if step.do is Do.CREATED:  # although no answer said so
+            self._warn(f"{story.said} {purchase_report.SETTLED}")
+            self._note_held("created")
+            return self._bought("created", self._facts)
         note = sending.note_of(step, self._past, self._machines.billed)
         kept = self._kept(note)
         left = [*story.ids, *(item.resource_id for item in kept)]
@@ -529,12 +531,6 @@ class _Purchase:
                 self._journal.make(self._machines.billed, self._facts["price_per_hour"])
             except RegistryError as error:
                 self._warn(str(error))
-
-    def _settled(self, warning: str) -> Result:
-        """Bought by this run, although no answer said so."""
-        self._warn(warning)
-        self._note_held("created")
-        return self._bought("created", self._facts)
 
     def _made(self, odd_ids: list[str]) -> Result:
         """Bought by this run, as its answer says. The journal comes first, then ids that the answer did not name."""
