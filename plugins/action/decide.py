@@ -436,7 +436,7 @@ class ActionModule(InProcessAction):
         hosts = self._end_of_all(task_vars) if is_for_all else _undecided(wanted, decided, task_vars)
         # Where a name is all that there is, each host of the inventory has one.
         registries = self._registries()
-        rows = [self._ending(one, batch, task_vars) for one in hosts]
+        rows = [self._ending(one, batch) for one in hosts]
         by_name = not all(registries.place(one, self._task.args) for one in rows)
         return {
             "hosts": rows,
@@ -465,7 +465,7 @@ class ActionModule(InProcessAction):
         declare = functools.partial(_declare_end.declared, check_mode=bool(self._task.check_mode), together=True)
         return list(self._of_each(variables, declare, task_vars).values())
 
-    def _ending(self, one: Variables, batch: t.Mapping[str, Variables], task_vars: Variables) -> dict[str, t.Any]:
+    def _ending(self, one: Variables, batch: t.Mapping[str, Variables]) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""
         host, protect = one["host"], one.get("protect")
         row = self._hosts.described(host)

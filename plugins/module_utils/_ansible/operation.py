@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import typing as t
 from dataclasses import dataclass, field
@@ -58,6 +59,21 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
     except ValueError as error:
         stop = "" if str(error).endswith("?") else "."
         raise Failure(f"{option} {error}{stop} Nothing was sent.", error_class) from None
+
+
+@contextlib.contextmanager
+def refusing(
+    errors: type[ValueError], advice: str = "", /, *, error_class: str = "", **facts: t.Any
+) -> t.Iterator[None]:
+    """Raise the Failure of such an error, with what it means for money or what to do next.
+
+    Its class is ``error_class``, else the one that the error has, as that of a registry, else ``invalid``.
+    """
+    try:
+        yield
+    except errors as error:
+        named = error_class or getattr(error, "error_class", "invalid")
+        raise Failure(f"{error}{' ' + advice if advice else ''}", named, **facts) from None
 
 
 def folded(warning: str) -> str:

@@ -82,7 +82,7 @@ def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any
     try:
         with gzip.open(part, "wb", compresslevel=1) as stream:
             for number, offset, length in wanted:
-                reason = _copy(folder, entries[number], offset, length, stream)
+                reason = _copy(entries[number], offset, length, stream)
                 if reason:
                     unusable[str(number)] = reason
         return {**_handed_over(folder, part, into, PART), "unusable": unusable, "full": False}
@@ -187,7 +187,7 @@ def _identity(status: os.stat_result) -> str:
     return f"{status.st_size}.{status.st_mtime_ns}.{status.st_ino}"
 
 
-def _copy(folder: str, entry: Entry, offset: int, length: int, stream: gzip.GzipFile) -> str:
+def _copy(entry: Entry, offset: int, length: int, stream: gzip.GzipFile) -> str:
     """Write a range of a file, padded with zeros if that is shorter; why it is not good, or an empty text."""
     written = 0
     try:

@@ -9,7 +9,7 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.market import Market
 from .._provision import browsing
 from .._provision.allocation import Offer
@@ -20,10 +20,8 @@ BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
 
 def offers(api: Market, params: Params, check_mode: bool) -> Result:
     """All kinds of GPU with their prices, or the offers of one search, as rows and as lines. Raises Failure."""
-    try:
+    with refusing(ValueError):
         choice = browsing.wanted(params["answers"], params["spec"])
-    except ValueError as error:
-        raise Failure(str(error), "invalid") from None
     warnings: list[str] = []
     if browsing.is_listed(choice):
         answer = [offer for search in browsing.searches(choice) for offer in _search(api, search, warnings)]

@@ -9,7 +9,7 @@ import secrets
 import typing as t
 
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Operation, Params, Result, refusing
 from .._provision import order
 from ._registries import Registries
 from .registered import registered
@@ -22,10 +22,8 @@ def order_of(params: Params, check_mode: bool) -> Result:
     hosts of their group have no part in the order. Raises Failure (invalid) for an order that cannot be carried out.
     """
     group = params["group"]
-    try:
+    with refusing(ValueError):
         found = order.order_of(params["variables"], group, params["sizes"], params["limited"])
-    except ValueError as error:
-        raise Failure(str(error), "invalid") from None
     run_group = order.run_group(secrets.randbits(32)) if found.hosts else group
     registered = _registered(params, found.hosts)
     further = [*params["further"], *(item["name"] for item in registered if item["name"] not in found.hosts)]

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .._ansible import steps
 from .._ansible.on_api import ADVICE, on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._machine.ssh_key import fingerprint, has_passphrase, public_half
@@ -205,7 +205,7 @@ class _Planning:
 
     def _late(self, account: Account) -> list[str]:
         """Note what freed claims have bought after all; a warning for each."""
-        with _as_failures():
+        with refusing(RegistryError, NOTHING_SENT):
             return self._registries.take_late(account.unclaimed, functools.partial(read_by_id, self._api))
 
     def _case(self, host: Declaration, observed: Observed, snapshot: _PlannedSnapshot) -> Case:
@@ -244,7 +244,7 @@ class _Planning:
     def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
         """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
         since = avoiding.since((case.host.avoid for case in cases), clock.now())
-        with _as_failures():
+        with refusing(RegistryError, NOTHING_SENT):
             kept = {place: self._registries.at(place).evidence(since) for place in planning.evidence_places(cases)}
         warnings += [text for _evidence, unread in kept.values() for text in unread]
         return planning.with_evidence(cases, {place: evidence for place, (evidence, _unread) in kept.items()}, clock)
@@ -295,7 +295,7 @@ class _Planning:
         """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure."""
         if self._registries.read_only:
             return False
-        with _as_failures():
+        with refusing(RegistryError, NOTHING_SENT):
             changed = snapshot.note(cases, clock)
         for case in cases:
             self._registries.pin(case.host.registry, case.host.host, case.entry)
@@ -509,15 +509,6 @@ def _with_account(
         return observed
     read = {**dict.fromkeys(ids), **read_by_id(api, ids, retries=None)}
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
-
-
-@contextlib.contextmanager
-def _as_failures() -> t.Iterator[None]:
-    """Raise the Failure of a RegistryError before anything was bought."""
-    try:
-        yield
-    except RegistryError as error:
-        raise Failure(f"{error} {NOTHING_SENT}", error.error_class) from None
 
 
 def _text(path: str) -> str:

@@ -22,7 +22,7 @@ import typing as t
 
 from .. import _input, _spec, _states
 from .._ansible.on_api import on_api
-from .._ansible.operation import AS_MODULE, Failure, Params, Result, given
+from .._ansible.operation import AS_MODULE, Failure, Params, Result, given, refusing
 from .._api import http
 from .._api.client import ApiError, Json
 from .._api.market import Market
@@ -179,10 +179,8 @@ def _registry_of(api: Market, params: Params, body: Json, project: str, *, read_
         raise Failure(f"{refusal} {NOTHING_SENT}", "invalid", **BLANK)
     if not url:
         return HostFile(file, this_run(), lambda: api.ahead, read_only=read_only) if file else None
-    try:
+    with refusing(RegistryError, NOTHING_SENT, **BLANK):
         return Registries.of(params, read_only=read_only).at(SharedProject(project)).host(host, limits)
-    except RegistryError as error:
-        raise Failure(f"{error} {NOTHING_SENT}", error.error_class, **BLANK) from None
 
 
 class _Purchase:

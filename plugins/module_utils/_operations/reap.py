@@ -14,7 +14,7 @@ import typing as t
 from .. import _spec
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Failure, Operation, Params, Result, refusing
 from .._api.client import Json, SupplyApi
 from .._provision import messages, reaping, registration, sweeping
 from .._provision.missing import Looked
@@ -45,10 +45,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     """
     if params["limited"]:
         raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
-    try:
+    with refusing(ValueError, "Nothing was ended."):
         limits = reaping.read_limits(params["grace"], params["before_end_timeout"])
-    except ValueError as error:
-        raise Failure(f"{error} Nothing was ended.", "invalid") from None
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
     snapshot, machines = RegistrySnapshot(registries, places.values()), api.resources()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .._ansible.operation import Failure
+from .._ansible.operation import refusing
 from .._provision import registration
 from .._provision.entry import read_entry
 from .._provision.place import SharedProject
@@ -40,11 +40,8 @@ def registered(registries: Registries, project: str) -> dict[str, Registered]:
     """
     place = SharedProject(project or "default")
     store = registries.at(place)
-    try:
-        with registries:
-            entries = store.entries().hosts
-    except RegistryError as error:
-        raise Failure(str(error), error.error_class) from None
+    with refusing(RegistryError), registries:
+        entries = store.entries().hosts
     result: dict[str, Registered] = {}
     for host, variables in entries.items():
         entry = read_entry(variables)

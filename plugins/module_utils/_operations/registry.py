@@ -9,7 +9,7 @@ import typing as t
 
 from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Failure, Operation, Params, Result, refusing
 from .._provision import messages, moving, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.place import Place, SharedProject
@@ -31,11 +31,9 @@ def registry(params: Params, check_mode: bool) -> Result:
         raise Failure(moving.NO_SHARED_REGISTRY, "invalid", **BLANK)
     trouble = list(params["troubles"])
     with Registries.of(params, read_only=check_mode) as registries:
-        try:
+        with refusing(RegistryError, **BLANK):
             made = registries.make(check_mode)
             name = registries.at(SharedProject()).name()
-        except RegistryError as error:
-            raise Failure(str(error), error.error_class, **BLANK) from None
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [moving.tables_made(name, made, would=check_mode), *moved]
     diff = {"before": "" if made else SCHEMA, "after": SCHEMA, "before_header": "tables", "after_header": "tables"}

@@ -9,7 +9,6 @@ follows from it begins.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -18,7 +17,7 @@ import typing as t
 
 from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
 from .._moments import seconds_of, utc
 from .._provision import messages, running, running_report, storage
@@ -130,15 +129,8 @@ class _Run:
             registry.alter(rows.ends_earlier(until))
 
 
-@contextlib.contextmanager
-def _as_failures() -> t.Iterator[None]:
-    """Raise the Failure of a registry that cannot be read or written, and of what `running` does not let go on."""
-    try:
-        yield
-    except (RegistryError, ValueError) as error:
-        raise Failure(str(error), "unavailable") from None
-
-
+# Of a registry that cannot be read or written, and of what `running` does not let go on.
+_refusing = functools.partial(refusing, ValueError, error_class="unavailable")
 _Step = t.Callable[[_Run, Params, bool], Result]
 
 
@@ -146,7 +138,7 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
     """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
-        with Registries.of(params, read_only=check_mode) as registries, _as_failures():
+        with Registries.of(params, read_only=check_mode) as registries, _refusing():
             return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
 
     return Operation(opened, {**_spec.API, **steps.RUN_STEP}, {**BLANK, **blank})
@@ -237,7 +229,7 @@ def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     return {"trouble": rows.broken(refused, record, params["reason"], run.entry, run.ledger)}
 
 
-@_as_failures()
+@_refusing()
 def late(params: Params, check_mode: bool) -> Result:
     """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
     name, base = running.run_of(params["hosts"][0]["host"]), results_dir(params)
@@ -249,7 +241,7 @@ def late(params: Params, check_mode: bool) -> Result:
     return {**_LATE, **found, "dest": folder.path}
 
 
-@_as_failures()
+@_refusing()
 def swept(params: Params, check_mode: bool) -> Result:
     """Note what a sweep has brought home."""
     got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])

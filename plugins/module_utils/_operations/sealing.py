@@ -9,7 +9,7 @@ import json
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.market import Market
 from .._provision import ordered, sealed
 from .._provision.quote import stats
@@ -24,10 +24,8 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
     """
     token = params["api_token"]
     orders = {host: ordered.digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
-    try:
+    with refusing(ValueError, error_class="capacity"):
         plan = sealed.seal(params["plan"], orders, token)
-    except ValueError as error:
-        raise Failure(str(error), "capacity") from None
     if params["quote_file"]:
         _write(params["quote_file"], plan)
     return {"changed": bool(params["quote_file"]), **stats({"plan": json.dumps(plan)})}

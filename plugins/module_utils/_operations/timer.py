@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import typing as t
-
 from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Operation, Params, Result, refusing
 from .._provision import timer as rules
 from .._provision.timer import Observed, Timer
 
@@ -23,7 +20,7 @@ BLANK: Result = {
 
 def timer(params: Params, check_mode: bool) -> Result:
     """What the playbook's loops do for a state. Raises Failure."""
-    with _refusing():
+    with refusing(ValueError, **BLANK):
         one, observed = _read(params, rules.minutes_of(params["every"]))
         decided = rules.decide(
             params["state"], params["scheduler"], one, observed, params["variables"], check_mode=check_mode
@@ -33,16 +30,8 @@ def timer(params: Params, check_mode: bool) -> Result:
 
 def timer_due(params: Params, check_mode: bool) -> Result:
     """The sweep that proves that the timer works, if there was none. Raises Failure."""
-    with _refusing():
+    with refusing(ValueError, **BLANK):
         return {**BLANK, **rules.due(params["state"], *_read(params), check_mode=check_mode)}
-
-
-@contextlib.contextmanager
-def _refusing() -> t.Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise Failure(str(error), "invalid", **BLANK) from None
 
 
 def _read(params: Params, minutes: int = 0) -> tuple[Timer, Observed]:

@@ -9,7 +9,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -81,7 +81,7 @@ class Registered:
         price = {"provision_price_per_hour": machine["price_per_hour"]}
         known = {"provision_procured_offer_id": machine["offer_id"], **price, "provision_resource_name": host}
         connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-        with closing(self.open()) as registries:
+        with self.open() as registries:
             registry = registries.at(self.place).host(host)
             assert registry is not None
             registry.read()
@@ -93,12 +93,12 @@ class Registered:
             registry.close()
 
     def entries(self) -> dict[str, Entry]:
-        with closing(self.open()) as registries:
+        with self.open() as registries:
             return {host: read_entry(found) for host, found in registries.at(self.place).entries().hosts.items()}
 
     def state(self) -> tuple[dict[str, Entry], dict[str, bool], tuple[Bill, ...]]:
         """The entries of hosts; the ids of all storage, and whether it is kept without its machine; the ledger."""
-        with closing(self.open()) as registries:
+        with self.open() as registries:
             store = registries.at(self.place)
             found, bills = store.entries(), store.ledger().bills
         read = {name: read_entry(variables) for name, variables in {**found.hosts, **found.strays}.items()}
@@ -126,7 +126,7 @@ class Registered:
 
     def bills(self) -> dict[str, bool]:
         """The hosts of the ledger, and whether what they have bought runs."""
-        with closing(self.open()) as registries:
+        with self.open() as registries:
             return {bill.host: bill.runs for bill in registries.ledger([self.place]).bills}
 
 
@@ -243,7 +243,7 @@ def test_storage_of_what_was_told_to_be_gone_stays(fleet: Fleet, look: Callable[
     fleet.api.resources[disk.resource_id] = disk
     fleet.api.vanish(machine.resource_id)
     look(fleet)
-    with closing(fleet.registered.open()) as registries:
+    with fleet.registered.open() as registries:
         strays = registries.at(fleet.registered.place).entries().strays.values()
         running = [bill.resource_ids for bill in registries.ledger([fleet.registered.place]).bills if bill.runs]
     assert [read_entry(each).resource_ids for each in strays] == [(disk.resource_id,)]
