@@ -49,6 +49,7 @@ class ActionModule(ActionBase):
         """The result is never "unreachable", which would take the host out of the play."""
         super().run(tmp, task_vars)
         _checked, self._options = self.validate_argument_spec(_spec.RUN_RESULTS)
+        self._dest = os.path.abspath(str(self._options["dest"]))
         self._variables, self._home = task_vars, t.cast("Home | None", None)
         self._parent = os.getppid()
         limit_attempts(self._connection)
@@ -64,10 +65,6 @@ class ActionModule(ActionBase):
                 failed = {"failed": True, "complete": False, "fault": fault, "msg": _failure(fault, self._home)}
                 return {**_result(self._home), **failed}
             return {**_result(self._home), "fault": "", "msg": _report(t.cast(Home, self._home), self._dest)}
-
-    @property
-    def _dest(self) -> str:
-        return os.path.abspath(str(self._options["dest"]))
 
     def _check(self) -> None:
         """Raises ValueError with a sentence before anything is written or asked."""

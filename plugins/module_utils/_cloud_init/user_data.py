@@ -129,8 +129,13 @@ def _check_yaml(text: str) -> list[str]:
     again = [f"cloud_init holds {key}, a second time; only the last one counts." for key in keys if key.again]
     if not isinstance(document, dict):
         return again
+    unknown = [
+        f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}"
+        for key in keys
+        if key.owner is root and key.text not in schema.KEYS
+    ]
     doubts = [f"cloud_init may not do what it is meant to: {misfit}." for misfit in _doubts(document)]
-    return [*_unknown(key for key in keys if key.owner is root), *doubts, *again]
+    return [*unknown, *doubts, *again]
 
 
 def _check_form(text: str, document: t.Any) -> None:
@@ -152,13 +157,6 @@ def _parsed(text: str) -> tuple[t.Any, list[_Key], t.Any]:
         raise ValueError(f"is no valid YAML: {_yaml_problem(error)}") from None
     except Exception as error:  # PyYAML's constructors raise whatever a value makes them raise
         raise ValueError(f"is no valid YAML: {type(error).__name__}") from None
-
-
-def _unknown(keys: Iterable[_Key]) -> Iterator[str]:
-    """Warnings of those of a document's own keys that cloud-init does not know."""
-    for key in keys:
-        if key.text not in schema.KEYS:
-            yield f"cloud_init holds {key}, which cloud-init does not know and ignores{_meant(key)}"
 
 
 def _doubts(document: dict[t.Any, t.Any]) -> list[str]:

@@ -26,20 +26,21 @@ def side_by_side(ask: t.Callable[[_Item], _Answer], items: t.Collection[_Item]) 
         return list(pool.map(ask, items))
 
 
-def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
-    """What the API answers about each of these ids, in their order. A list lags; this does not (``force_refresh``).
+def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json | ApiError:
+    """What the API answers about a resource. A list lags; this does not (``force_refresh``).
 
     ``retries``: after passing errors; None for as many as the task allows.
     """
+    try:
+        return api.resource(resource_id, force_refresh=True, retries=retries)
+    except ApiError as error:
+        return error
 
-    def ask(resource_id: str) -> tuple[str, Json | ApiError]:
-        try:
-            return resource_id, api.resource(resource_id, force_refresh=True, retries=retries)
-        except ApiError as error:
-            return resource_id, error
 
+def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
+    """The same about each of these ids, in their order."""
     wanted = sorted(set(ids))
-    return dict(side_by_side(ask, wanted)) if wanted else {}
+    return dict(zip(wanted, side_by_side(lambda resource_id: answer_of(api, resource_id, retries), wanted)))
 
 
 def ask_with_links(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:

@@ -12,7 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import deleting
-from ._unlisted import List, Listing
+from ._unlisted import List, Listing, answer_of
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
@@ -58,9 +58,9 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     return {**facts, "accepted": True, "msg": f"{deleting.deletion(resource_id, resource, 'is being deleted')}."}
 
 
-def _look(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json:
+def _look(api: SupplyApi, resource_id: str) -> Json:
     """The resource as its vendor sees it now. Raises ApiError."""
-    return api.resource(resource_id, force_refresh=True, retries=retries)
+    return api.resource(resource_id, force_refresh=True)
 
 
 def _unknown(error: ApiError, facts: Result) -> Failure:
@@ -124,14 +124,6 @@ def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
             msg = deleting.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
             raise Failure(msg, "unavailable", **facts)
         time.sleep(min(PAUSE, left))
-
-
-def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json | ApiError:
-    """What the API answers about the resource. ``retries``: after passing errors; None for those of the task."""
-    try:
-        return _look(api, resource_id, retries)
-    except ApiError as error:
-        return error
 
 
 def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List) -> str:

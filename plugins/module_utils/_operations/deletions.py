@@ -17,7 +17,7 @@ from .._ansible.operation import Failure, Params, Result
 from .._api.client import SupplyApi
 from .._provision import deleting
 from . import delete_resource as one
-from ._unlisted import Listing, side_by_side
+from ._unlisted import Listing, answer_of, side_by_side
 
 BLANK: Result = {"changed": False, "round": "", "answers": {}, "diff": [], "msg": ""}
 BLANK_GONE: Result = {**BLANK, "terminal": True, "began": 0.0}
@@ -70,7 +70,7 @@ def _told(api: SupplyApi, jobs: t.Sequence[Params], before: t.Mapping[str, Resul
 
 def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Result]) -> _Answers:
     """One look at each of these. The list of all is read once, and after all of them were looked at."""
-    seen = side_by_side(lambda job: one.answer_of(api, job["resource_id"], retries=0), jobs)
+    seen = side_by_side(lambda job: answer_of(api, job["resource_id"], retries=0), jobs)
     listing = Listing(api)
 
     def outcome_of(pair: tuple[Params, t.Any]) -> tuple[str, Result]:
