@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import pwd
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from ansible import context
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import is_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import timer as rules
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Timer
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
 
 _SECONDS = 10  # for a question to systemd or cron, which answer at once or never
 _PROGRAM = "ansible-playbook"
@@ -75,8 +75,8 @@ def _observed(timer: Timer) -> dict[str, t.Any]:
         "is_active": is_active == "active",
         "is_sweeping": is_sweeping == "activating",
         "in_crontab": bool(line),
-        "interval": rules.interval_of(line or _text(timer.unit("timer"))),
-        "last": _text(timer.file("last")),
+        "interval": rules.interval_of(line or text_in(timer.unit("timer"))),
+        "last": text_in(timer.file("last")),
         "changed_at": max(changes, default=0.0),
         "now": time.time(),
         "offset": float(time.localtime().tm_gmtoff or 0),
@@ -105,10 +105,4 @@ def _output(*command: str, at: str = "") -> str:
         return subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SECONDS, env=environment
         ).stdout
-    return ""
-
-
-def _text(path: str) -> str:
-    with contextlib.suppress(OSError, UnicodeError):
-        return pathlib.Path(path).read_text(encoding="utf-8")
     return ""

@@ -156,10 +156,9 @@ def _kept_until(look: Readings) -> float | None:
     for name, text in look.keeps.items():
         try:
             found = json.loads(text or "")
-            wanted = (_number(found.get("until")), _number(found.get("uptime")))
+            until, uptime = _number(found.get("until")), _number(found.get("uptime"))
         except (ValueError, RecursionError, AttributeError):
-            wanted = (None, None)
-        until, uptime = wanted
+            until = uptime = None
         if until is None or uptime is None:
             raise ValueError(f"what supply-keep has noted for the user {one_line(name, 40)} cannot be understood")
         left = until - look.clock

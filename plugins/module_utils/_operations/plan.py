@@ -50,7 +50,7 @@ from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing
-from .._registry._files import read_text
+from .._registry._files import text_in
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
 from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note
@@ -149,12 +149,12 @@ class _Planning:
             "identity_file": self._identity_file(raw, public),
         }
         # A quote needs no key.
-        key_fault = "" if params["quote"] else keys.unsuited(raw, os.path.abspath(public), _text(public))
+        key_fault = "" if params["quote"] else keys.unsuited(raw, os.path.abspath(public), text_in(public))
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
         locked_out = ""
         if keys.needs_agent(host, params["job_keys"]):
-            locked_out = keys.locked_out(raw["ssh_fingerprint"] or fingerprint(_text(public)), params["job_keys"])
+            locked_out = keys.locked_out(raw["ssh_fingerprint"] or fingerprint(text_in(public)), params["job_keys"])
         objections = filter(
             None, [*self._objections(host), *self._bought_elsewhere(host, raw["registry_dir"]), locked_out]
         )
@@ -511,13 +511,6 @@ def _with_account(
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
 
 
-def _text(path: str) -> str:
-    """The text of a file, empty if it cannot be read."""
-    with contextlib.suppress(OSError, UnicodeError):
-        return read_text(path) or ""
-    return ""
-
-
 def _private_half(public: str) -> str:
     """The private key beside a public one, absolute; empty if there is none.
 
@@ -531,7 +524,7 @@ def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Dec
     """What is odd about pairs of keys, as far as both files can be read; an inline key is not looked at."""
     for file, private in keys.pairs(raws, hosts):
         public = os.path.expanduser(file)
-        yield keys.other_half(public, private, _text(public), public_half(_text(private)))
+        yield keys.other_half(public, private, text_in(public), public_half(text_in(private)))
 
 
 def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
@@ -542,7 +535,7 @@ def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
         with contextlib.suppress(OSError):
             file = os.stat(private)
             is_open = keys.is_open(file.st_mode, is_own=file.st_uid == os.getuid())
-            yield keys.unusable(private, is_open=is_open, is_locked=has_passphrase(_text(private)))
+            yield keys.unusable(private, is_open=is_open, is_locked=has_passphrase(text_in(private)))
 
 
 PLAN = on_api(Market, plan, steps.PLAN, BLANK)

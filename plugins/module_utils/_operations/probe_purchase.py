@@ -34,7 +34,9 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
     if not params["buy"]:
         return dict(BLANK)
     most = given("probe_max_usd", params["max_usd"], probing.check_usd)
-    if refusal := _refusal(registries, params):
+    about = {name: params[name] for name in ("limited", "is_known", "extra")}
+    remembers = all(registries.places(params).values())
+    if refusal := probing.refusal(PROBE_HOST, remembers=remembers, **about):
         raise Failure(f"{refusal} Nothing was sent.", "invalid")
     offer = _cheapest(api)
     price = price_per_hour(offer)
@@ -49,12 +51,6 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
         },
         "lines": probing.announced(kind, price, most, DECOMMISSION),
     }
-
-
-def _refusal(registries: Registries, params: Params) -> str:
-    """Why nothing is bought, empty if it may be."""
-    about = {name: params[name] for name in ("limited", "is_known", "extra")}
-    return probing.refusal(PROBE_HOST, remembers=all(registries.places(params).values()), **about)
 
 
 def _cheapest(api: Prober) -> Json:

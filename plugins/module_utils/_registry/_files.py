@@ -514,6 +514,13 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def text_in(path: str) -> str:
+    """The file's text, empty if it cannot be read."""
+    with contextlib.suppress(OSError, UnicodeError):
+        return read_text(path) or ""
+    return ""
+
+
 def keep(path: str, text: str | None) -> None:
     """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`.
 

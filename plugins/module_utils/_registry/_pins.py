@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ._files import read_text, write_durably
+from ._files import text_in, write_durably
 from ._locks import locked
 
 HOST_KEYS = "provision_host_keys"  # in an entry: lines of a file of known hosts
@@ -16,10 +16,7 @@ HOST_KEYS = "provision_host_keys"  # in an entry: lines of a file of known hosts
 
 def pinned(path: str) -> list[str] | None:
     """The host keys in the file, None if there are none."""
-    try:
-        return (read_text(path) or "").splitlines() or None
-    except (OSError, UnicodeError):
-        return None
+    return text_in(path).splitlines() or None
 
 
 def pin(path: str, keys: t.Sequence[str]) -> None:
