@@ -97,7 +97,10 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         **{key: value(name) for key, name in _SAID.items()},
         "refused": asked.get("refused") or "",
         "identity_file": value("ansible_ssh_private_key_file") or value("ansible_private_key_file") or "",
-        "ssh_public_key_file": _path(given["provision_ssh_public_key_file"], task_vars),
+        # From the folder of the playbook, as the tasks of the play take it.
+        "ssh_public_key_file": os.path.join(
+            str(task_vars.get("playbook_dir") or ""), os.path.expanduser(str(given["provision_ssh_public_key_file"]))
+        ),
         **_described(given),
         "known": {name: value(name) for name in _KNOWN},
     }
@@ -145,11 +148,6 @@ def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any])
     if "provision_hostname" in by_default:
         given["provision_hostname"] = given["provision_resource_name"]
     return given
-
-
-def _path(given: t.Any, task_vars: Variables) -> str:
-    """A path as the tasks of the play take it, from the folder of the playbook."""
-    return os.path.join(str(task_vars.get("playbook_dir") or ""), os.path.expanduser(str(given)))
 
 
 def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import typing as t
 import uuid
 
@@ -71,7 +70,7 @@ def declared(task_vars: Variables, templar: t.Any, *, check_mode: bool, together
 def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
     """The role's variables. What its defaults make of others is told here: templates take Ansible long."""
     by_default: dict[str, t.Callable[[], t.Any]] = {
-        _NAME: functools.partial(_name, host, value),
+        _NAME: lambda: str(value("provision_resource_name") or prefix_of(value("provision_project")) + host),
         _STORAGE: lambda: value("provision_storage_on_end") or "keep",
         # AWX hands an empty answer of a survey over as null.
         "decommission_forget": lambda: value("decommission_forget") or [],
@@ -82,7 +81,3 @@ def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any])
         return by_default[name]() if is_default and name in by_default else value(name)
 
     return {name: given(name) for name in _ARGUMENTS}
-
-
-def _name(host: str, value: t.Callable[[str], t.Any]) -> str:
-    return str(value("provision_resource_name") or prefix_of(value("provision_project")) + host)

@@ -94,18 +94,14 @@ def search_body(spec: t.Mapping[str, t.Any]) -> bytes:
     except ImportError:
         message = "The search is sent as YAML, and this Python has no PyYAML."
         raise ApiError(message, "invalid", sent=False) from None
-    return yaml.safe_dump(_plain(spec), allow_unicode=True, sort_keys=False).encode()
+    # Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some).
+    return yaml.safe_dump(json.loads(json.dumps(spec)), allow_unicode=True, sort_keys=False).encode()
 
 
 def _place(offer: Json) -> tuple[bool, bool, float]:
     """The order of offers in a search."""
     price = offer["price_per_hour"]
     return offer["offer_id"] is None, price is None, price or 0.0
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Built-in types only, since the safe YAML dumper takes no subclasses (Ansible's texts are some)."""
-    return json.loads(json.dumps(value))
 
 
 def _telling_words(user_data: str) -> list[str]:

@@ -202,27 +202,24 @@ _Function = t.Callable[[Api, Registries, Params, bool], Result]
 _Opened = t.Callable[[Api, Params, bool], Result]
 
 
-def with_registries(function: _Function[Api]) -> _Opened[Api]:
+def with_registries(function: _Function[Api], reads_only: bool = False) -> _Opened[Api]:
     """The operation of a function that also gets the registries of its call, which leaves no connection open.
 
-    In check mode, and for a quote, it can only read them.
+    In check mode, and for a quote, it can only read them; with ``reads_only`` whatever the mode.
     """
-    return _opened(function, lambda params, check_mode: check_mode or bool(params.get("quote")))
 
-
-def reading_registries(function: _Function[Api]) -> _Opened[Api]:
-    """The same of one that only reads them, whatever the mode."""
-    return _opened(function, lambda _params, _check_mode: True)
-
-
-def _opened(function: _Function[Api], reads_only: t.Callable[[Params, bool], bool]) -> _Opened[Api]:
     @functools.wraps(function)
     def opened(api: Api, params: Params, check_mode: bool) -> Result:
-        read_only = reads_only(params, check_mode)
+        read_only = reads_only or check_mode or bool(params.get("quote"))
         with Registries.of(params, lambda: api.ahead, read_only=read_only) as registries:
             return function(api, registries, params, check_mode)
 
     return opened
+
+
+def reading_registries(function: _Function[Api]) -> _Opened[Api]:
+    """The same of one that only reads them."""
+    return with_registries(function, reads_only=True)
 
 
 def this_run() -> str:

@@ -62,7 +62,7 @@ class _Observer:
         if listed is not None:
             case = replace(case, listed={item["resource_id"]: item for item in listed if item["resource_id"]})
         if case.needs_holders:
-            case = replace(case, holders=self._holders(case.host))
+            case = replace(case, holders=holders_of(self._snapshot.claims(without={case.host}), case.host))
         case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
         if case.outcome != "created":
             return case
@@ -76,10 +76,6 @@ class _Observer:
         return namesakes(
             refreshed(listed, read_by_id(self._api, (double["resource_id"] for double in doubles))), *bought
         )
-
-    def _holders(self, host: str) -> dict[str, str]:
-        """The other hosts that hold resources, by the ids of these."""
-        return holders_of(self._snapshot.claims(without={host}), host)
 
     @cached_property
     def _snapshot(self) -> RegistrySnapshot:
