@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import json
 import os
 import tempfile
 import time
@@ -33,7 +32,7 @@ from .._provision.storage import (
     without,
 )
 from . import _ledger
-from ._folder import KNOWN_HOSTS, LEDGER, SWEPT, host_of, ledger_file
+from ._folder import KNOWN_HOSTS, LEDGER, host_of, ledger_file
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._protocol import (
     FAILED,
@@ -54,7 +53,6 @@ except ImportError:
 else:
     HAS_YAML = True
 
-_DAY = 86_400.0  # seconds
 HEADER = (
     "# Written by compute_index.supply: what this host owns or is about to buy."
     " A machine is billed until it is deleted at the API.\n"
@@ -290,7 +288,7 @@ class HostFile:
             with locked(self._path) if make or os.path.isdir(self._folder) else contextlib.nullcontext():
                 yield
         except OSError as error:
-            raise RegistryError(f"The registry file {self._path} cannot be kept: {_reason(error)}.") from None
+            raise RegistryError(f"The registry file {self._path} cannot be kept: {reason_of(error)}.") from None
 
 
 def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
@@ -306,7 +304,7 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
     except FileNotFoundError:
         return {}, {}
     except OSError as error:
-        raise RegistryError(f"The registry folder {folder} cannot be read: {_reason(error)}.") from None
+        raise RegistryError(f"The registry folder {folder} cannot be read: {reason_of(error)}.") from None
     for host in hosts:
         try:
             entry = _load(Folder(folder).entry_file(host))
@@ -318,61 +316,12 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
     return found, broken
 
 
-def swept(folder: str) -> str:
-    """When the leases of the folder were enforced last, as it was noted; empty if never. Raises RegistryError."""
-    path = os.path.join(folder, SWEPT)
-    try:
-        return (read_text(path) or "").strip()
-    except (OSError, UnicodeError) as error:
-        raise RegistryError(f"The file {path} cannot be read: {_reason(error)}.") from None
-
-
 def note(path: str, text: str) -> None:
     """Write a file beside the entries. Raises RegistryError."""
     try:
         write_durably(path, text)
     except OSError as error:
-        raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
-
-
-def evidence(folder: str, since: float) -> tuple[list[Variables], list[str]]:
-    """What was written against machines since a moment (seconds since the epoch), and what of it cannot be read.
-
-    Raises RegistryError if the folder cannot be listed.
-    """
-    try:
-        with os.scandir(folder) as files:
-            # What time the folder's computer says it is may differ by some hours.
-            recent = (file for file in files if file.name.endswith(".json") and _is_since(file, since - _DAY))
-            paths = sorted(file.path for file in recent)
-    except FileNotFoundError:
-        return [], []
-    except OSError as error:
-        raise RegistryError(f"The folder {folder} cannot be read: {_reason(error)}.") from None
-    kept, unread = [], []
-    for path in paths:
-        try:
-            kept.append(dict(json.loads(read_text(path) or "")))
-        except (OSError, ValueError, TypeError, RecursionError):
-            unread.append(f"The evidence {path} cannot be read, so the place of its machine may not be avoided.")
-    return kept, unread
-
-
-def _is_since(file: os.DirEntry[str], moment: float) -> bool:
-    """Whether it was written since then; also if nothing can say so, as of a link to nowhere: to read it says more."""
-    try:
-        return file.stat().st_mtime >= moment
-    except OSError:
-        return True
-
-
-def note_sweep(folder: str, moment: str) -> None:
-    """Note when the leases of the folder were enforced. Raises RegistryError.
-
-    It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
-    """
-    if os.path.isdir(os.path.dirname(os.path.abspath(folder))):
-        note(os.path.join(folder, SWEPT), f"{moment}\n")
+        raise RegistryError(f"The file {path} cannot be kept: {reason_of(error)}.") from None
 
 
 def ledger(folder: str, since: float = 0.0) -> Ledger:
@@ -432,7 +381,7 @@ def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unc
             elif after is not None and after != before:
                 write_durably(path, after)
     except (OSError, UnicodeError) as error:
-        raise RegistryError(f"The file {path} cannot be kept: {_reason(error)}.") from None
+        raise RegistryError(f"The file {path} cannot be kept: {reason_of(error)}.") from None
 
 
 def _with_holder(entry: Variables, other: t.Callable[[], str]) -> Variables:
@@ -462,7 +411,7 @@ def _load(path: str) -> Variables | None:
     try:
         text = read_text(path)
     except (OSError, UnicodeError) as error:
-        raise RegistryError(f"The registry file {path} cannot be read: {_reason(error)}.") from None
+        raise RegistryError(f"The registry file {path} cannot be read: {reason_of(error)}.") from None
     if text is None:
         return None
     if text.startswith("$ANSIBLE_VAULT"):
@@ -496,7 +445,8 @@ def _write(path: str, variables: Variables) -> Variables:
     return as_read
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What is wrong with a file, as the end of a sentence."""
     if isinstance(error, UnicodeError):
         return "it is no UTF-8"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

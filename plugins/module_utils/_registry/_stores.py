@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import typing as t
 
@@ -14,11 +15,13 @@ from .._provision.entry import TESTED, Entry, read_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
-from ._files import HostFile
-from ._folder import known_hosts_file, pinned_of
+from ._files import HostFile, read_text, reason_of
+from ._folder import SWEPT, known_hosts_file, pinned_of
 from ._postgresql import Ceilings, Database
 from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
 from ._shared import SharedHost, entries_of
+
+_DAY = 86_400.0  # seconds
 
 
 class Session(t.Protocol):
@@ -139,12 +142,18 @@ class _FolderStore(Store):
         return _files.ledger(self._path, since)
 
     def swept(self) -> float | None:
-        return lease.moment_of(_files.swept(self._path))
+        path = os.path.join(self._path, SWEPT)
+        try:
+            return lease.moment_of((read_text(path) or "").strip())
+        except (OSError, UnicodeError) as error:
+            raise RegistryError(f"The file {path} cannot be read: {reason_of(error)}.") from None
 
     def note_sweep(self, now: float) -> None:
         if self._session.read_only:
             raise ReadsOnly(self._path)
-        _files.note_sweep(self._path, lease.utc(now))
+        # It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
+        if os.path.isdir(os.path.dirname(self._path)):
+            _files.note(os.path.join(self._path, SWEPT), f"{lease.utc(now)}\n")
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         path = self._place.evidence_file(host, str(whole["offer_id"]))
@@ -154,13 +163,37 @@ class _FolderStore(Store):
         return path
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
-        return _files.evidence(self._place.evidence_folder, since)
+        folder = self._place.evidence_folder
+        try:
+            with os.scandir(folder) as files:
+                # What time the folder's computer says it is may differ by some hours.
+                recent = (file for file in files if file.name.endswith(".json") and _is_since(file, since - _DAY))
+                paths = sorted(file.path for file in recent)
+        except FileNotFoundError:
+            return [], []
+        except OSError as error:
+            raise RegistryError(f"The folder {folder} cannot be read: {reason_of(error)}.") from None
+        kept, unread = [], []
+        for path in paths:
+            try:
+                kept.append(dict(json.loads(read_text(path) or "")))
+            except (OSError, ValueError, TypeError, RecursionError):
+                unread.append(f"The evidence {path} cannot be read, so the place of its machine may not be avoided.")
+        return kept, unread
 
     def name(self) -> str:
         return self._path
 
     def known_hosts(self, host: str, offer_id: str) -> str:
         return known_hosts_file(self._place.entry_file(host))
+
+
+def _is_since(file: os.DirEntry[str], moment: float) -> bool:
+    """Whether it was written since then; also if nothing can say so, as of a link to nowhere: to read it says more."""
+    try:
+        return file.stat().st_mtime >= moment
+    except OSError:
+        return True
 
 
 class _SharedStore(Store):
