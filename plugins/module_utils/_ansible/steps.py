@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from .._spec import API, PROCURE_OFFER, Spec
+from .operation import Operation, Params, Result
 
 _Option = dict[str, t.Any]
 
@@ -21,6 +22,12 @@ _ROWS: _Option = {"type": "list", "elements": "dict", "default": []}
 _MAPPING: _Option = {"type": "dict", "default": {}}
 _FLAG: _Option = {"type": "bool", "default": False}
 _COUNT: _Option = {"type": "int", "default": 0}
+
+
+def operation(function: t.Callable[[Params, bool], Result], argument_spec: Spec, blank: Result) -> Operation:
+    """The operation of a step that asks no API: a playbook gives the API's options to all its steps."""
+    return Operation(function, {**API, **argument_spec}, blank)
+
 
 # What a task may give, to one step or another. A test compares them with the documentation of the module.
 OPTIONS: Spec = {

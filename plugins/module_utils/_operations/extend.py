@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Failure, Params, Result
 from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
 from .._provision.extending import Extension, TimeRequest
@@ -76,4 +75,4 @@ def _extended(
     return anew(step)
 
 
-EXTEND = Operation(extend, {**_spec.API, **steps.EXTEND}, BLANK)
+EXTEND = steps.operation(extend, steps.EXTEND, BLANK)

@@ -10,10 +10,9 @@ import typing as t
 from dataclasses import replace
 from functools import cached_property
 
-from .. import _spec
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Operation, Params, Result
+from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import acceptance, journaling, observing, registration, storage_end, verdict_rows
@@ -257,5 +256,5 @@ def _shared_keys(plan: Plan) -> Variables:
 
 JUDGE = on_api(Market, judge, steps.JUDGE, BLANK)
 RELEASE = on_api(Market, release, steps.JUDGE, {"changed": False})
-TESTED = Operation(accepted, {**_spec.API, **steps.JUDGE}, {"changed": False})
-REACHED = Operation(reached, {**_spec.API, **steps.JUDGE}, {"changed": False})
+TESTED = steps.operation(accepted, steps.JUDGE, {"changed": False})
+REACHED = steps.operation(reached, steps.JUDGE, {"changed": False})

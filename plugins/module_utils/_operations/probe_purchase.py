@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _spec
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Operation, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import Json
 from .._api.market import price_per_hour
 from .._api.recorder import PROBE_HOST
@@ -87,4 +86,4 @@ def probe_ended(params: Params, check_mode: bool) -> Result:
 
 
 PROBE_PURCHASE = on_api(Prober, probe_purchase, steps.PROBE_PURCHASE, BLANK)
-PROBE_ENDED = Operation(probe_ended, {**_spec.API, **steps.PROBE_ENDED}, {"changed": False})
+PROBE_ENDED = steps.operation(probe_ended, steps.PROBE_ENDED, {"changed": False})

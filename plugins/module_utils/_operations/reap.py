@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .. import _spec
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Operation, Params, Result, refusing
+from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import Json, SupplyApi
 from .._provision import messages, reaping, registration, sweeping
 from .._provision.missing import Looked
@@ -152,5 +151,5 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
     return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
 
 
-REAPED = Operation(reaped, {**_spec.API, **steps.REAPED}, {"changed": False})
+REAPED = steps.operation(reaped, steps.REAPED, {"changed": False})
 REAP = on_api(SupplyApi, reap, steps.REAP, BLANK)

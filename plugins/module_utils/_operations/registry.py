@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result, refusing
+from .._ansible.operation import Failure, Params, Result, refusing
 from .._provision import messages, moving, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.place import Place, SharedProject
@@ -134,5 +133,4 @@ def _accused(folder: Place, registries: Registries, trouble: list[str]) -> str:
     return moving.evidence_moved(folder.text, registries.database(keep=True).note_evidence(evidence) if evidence else 0)
 
 
-SPEC: _spec.Spec = {**_spec.API, **steps.REGISTRY}
-REGISTRY = Operation(registry, SPEC, BLANK)
+REGISTRY = steps.operation(registry, steps.REGISTRY, BLANK)

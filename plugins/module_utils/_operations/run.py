@@ -15,7 +15,6 @@ import os
 import time
 import typing as t
 
-from .. import _spec
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
@@ -141,7 +140,7 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
         with Registries.of(params, read_only=check_mode) as registries, _refusing():
             return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
 
-    return Operation(opened, {**_spec.API, **steps.RUN_STEP}, {**BLANK, **blank})
+    return steps.operation(opened, steps.RUN_STEP, {**BLANK, **blank})
 
 
 def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
@@ -275,11 +274,11 @@ def runs(params: Params, check_mode: bool) -> Result:
 
 
 _RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}
-RUNS = Operation(runs, {**_spec.API, **steps.RUN_LATE}, _RUNS)
+RUNS = steps.operation(runs, steps.RUN_LATE, _RUNS)
 _LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False}
-RUN_LATE = Operation(late, {**_spec.API, **steps.RUN_LATE}, _LATE)
-RUN_SWEPT = Operation(swept, {**_spec.API, **steps.RUN_LATE}, BLANK)
-RUN = Operation(asked, {**_spec.API, **steps.RUN}, _NOTHING)
+RUN_LATE = steps.operation(late, steps.RUN_LATE, _LATE)
+RUN_SWEPT = steps.operation(swept, steps.RUN_LATE, BLANK)
+RUN = steps.operation(asked, steps.RUN, _NOTHING)
 _WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
 RUN_QUOTED = _step(_quoted, **_WAYS, lease="", offer_id="")
 RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0, until=None)

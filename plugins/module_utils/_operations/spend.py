@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Operation, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given
 from .._provision import messages, spending_report
 from .._provision.place import Place
 from .._provision.spending import Ledger, since_of, spent
@@ -62,4 +61,4 @@ def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> 
     return together(found, since), list(map(str, unread))
 
 
-SPEND = Operation(spend, {**_spec.API, **steps.SPEND}, BLANK)
+SPEND = steps.operation(spend, steps.SPEND, BLANK)

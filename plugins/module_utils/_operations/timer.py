@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Operation, Params, Result, refusing
+from .._ansible.operation import Params, Result, refusing
 from .._provision import timer as rules
 from .._provision.timer import Observed, Timer
 
@@ -44,5 +43,5 @@ def _read(params: Params, minutes: int = 0) -> tuple[Timer, Observed]:
     )
 
 
-TIMER = Operation(timer, {**_spec.API, **steps.TIMER}, BLANK)
-TIMER_DUE = Operation(timer_due, {**_spec.API, **steps.TIMER_DUE}, BLANK)
+TIMER = steps.operation(timer, steps.TIMER, BLANK)
+TIMER_DUE = steps.operation(timer_due, steps.TIMER_DUE, BLANK)

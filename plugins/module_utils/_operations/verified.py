@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Operation, Params, Result
+from .._ansible.operation import Params, Result
 from .._provision import acceptance
 from ._registries import Registries
 
@@ -30,4 +29,4 @@ def verified(params: Params, check_mode: bool) -> Result:
     }
 
 
-VERIFIED = Operation(verified, {**_spec.API, **steps.VERIFIED}, BLANK)
+VERIFIED = steps.operation(verified, steps.VERIFIED, BLANK)
