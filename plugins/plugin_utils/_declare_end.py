@@ -13,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DESCRIBED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import read, templates
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import KNOWN, evaluated
 
 Variables = t.Mapping[str, t.Any]
 
@@ -21,7 +21,6 @@ Variables = t.Mapping[str, t.Any]
 _ARGUMENTS = read("decommission/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 DEFAULTS, FIXED = templates(read("decommission/defaults/main.yml")), templates(read("decommission/vars/main.yml"))
 
-_KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
 _NAME, _STORAGE = "decommission_resource_name", "decommission_storage"
 
 
@@ -62,7 +61,7 @@ def declared(task_vars: Variables, templar: t.Any, *, check_mode: bool, together
         "storage": value("provision_storage_on_end") or "keep" if reaped else given[_STORAGE],
         "reaped": reaped,
         "protect": value("provision_protect"),
-        "known": {name: value(name) for name in _KNOWN},
+        "known": {name: value(name) for name in KNOWN},
         "invalid": list(checked.error_messages),
     }
 

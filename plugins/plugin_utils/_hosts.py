@@ -46,7 +46,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process i
 Variables = t.Mapping[str, t.Any]
 
 # What a host without a registry may own by an earlier role or job.
-_KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
+KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
 
 REGISTRY = "provision_registry_url"
 _OMITTED = "__omit_place_holder__"  # how ansible-core before 2.19 writes it
@@ -336,7 +336,7 @@ class Hosts:
             # What cannot be evaluated is neither true nor false, and so protects.
             "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
             "trouble": {name: unreadable.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
-            "known": {item: variables.get(item) for item in _KNOWN},
+            "known": {item: variables.get(item) for item in KNOWN},
         }
 
     def _place_of(self, host: str, values: Variables) -> dict[str, t.Any]:

@@ -25,6 +25,7 @@ from .._provision.waiting import MarketLook
 from .offer_info import offer_info
 
 _Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
+_Value = t.TypeVar("_Value")
 _HISTORY: dict[str, list[MarketLook]] = {}  # by the first declaration of those that wait
 
 
@@ -40,12 +41,7 @@ class Searches:
 
     def of(self, host: Declaration) -> SearchResult:
         """What the host's searches find, best first, without what is not what was asked for."""
-        for choices, search_result in self._found:
-            if choices == (host.choices, host.order):
-                return search_result
-        search_result = self._choose(host)
-        self._found.append(((host.choices, host.order), search_result))
-        return search_result
+        return _once(self._found, (host.choices, host.order), lambda: self._choose(host))
 
     def _choose(self, host: Declaration) -> SearchResult:
         seen = []
@@ -63,12 +59,7 @@ class Searches:
 
     def _search(self, spec: t.Mapping[str, t.Any]) -> _Answer:
         """The offers that fit, cheapest first, or why there is no answer."""
-        for item, answer in self._sent:
-            if item == spec:
-                return answer
-        answer = self._ask(spec)
-        self._sent.append((spec, answer))
-        return answer
+        return _once(self._sent, spec, lambda: self._ask(spec))
 
     def _ask(self, spec: t.Mapping[str, t.Any]) -> _Answer:
         try:
@@ -91,6 +82,15 @@ class Searches:
             answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
             return choosing.fitting(spec, answer["offers"])[0]
         return []
+
+
+def _once(known: list[tuple[t.Any, _Value]], key: t.Any, make: t.Callable[[], _Value]) -> _Value:
+    """What was made for an equal key before, else what is made now. A search cannot be hashed."""
+    for item, value in known:
+        if item == key:
+            return value
+    known.append((key, make()))
+    return known[-1][1]
 
 
 def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
