@@ -352,15 +352,16 @@ class Database(Connected):
         if any(self._execute(connection, query, values).rowcount for query in sql.KEEP_STORAGE):
             self._execute(connection, sql.OWN_STORAGE, values)
 
-    def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
+    def _changed(self, connection: Connection, row: Row, query: str, values: dict[str, t.Any]) -> Row:
         """The claim after a statement that is the newest epoch's alone. Raises TakenOver."""
+        if not self._execute(connection, query, {**values, "claim": row.claim, "epoch": row.epoch}).rowcount:
+            raise self._taken_over(row)
+        return self._row(connection, row.claim)
 
-        def step(connection: Connection) -> Row:
-            if not self._execute(connection, query, {**values, "claim": row.claim, "epoch": row.epoch}).rowcount:
-                raise self._taken_over(row)
-            return self._row(connection, row.claim)
-
-        return t.cast(Row, self._at_once(step, self._facts_patience))
+    def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
+        """The same, as a step of its own."""
+        changed = self._at_once(lambda connection: self._changed(connection, row, query, values), self._facts_patience)
+        return t.cast(Row, changed)
 
     def _bought_with(self, step: Step) -> Row:
         """The claim that the step makes; what follows it is about a purchase that may be billed, so it is patient."""
@@ -451,24 +452,14 @@ class Database(Connected):
         note: t.Mapping[str, t.Any] | None = None,
     ) -> Row:
         """The claim under the next epoch; without a note it keeps the one that it has."""
-        values = {
-            **self._values(note=note, price_per_hour=price_per_hour),
-            "claim": row.claim,
-            "epoch": row.epoch,
-            "hold": self.hold,
-        }
-        if not self._execute(connection, sql.TAKE_OVER, values).rowcount:
-            raise self._taken_over(row)
-        return self._row(connection, row.claim)
+        values = {**self._values(note=note, price_per_hour=price_per_hour), "hold": self.hold}
+        return self._changed(connection, row, sql.TAKE_OVER, values)
 
     def _marked(self, connection: Connection, row: Row) -> Row:
         """Mark the claim as sent: from then on only an answer frees it. Raises TakenOver, and then nothing was sent."""
         with self._transaction(connection):
             self._enter(connection)
-            values = {**self._values(), "claim": row.claim, "epoch": row.epoch, "hold": self.hold}
-            if not self._execute(connection, sql.MARK, values).rowcount:
-                raise self._taken_over(row)
-            return self._row(connection, row.claim)
+            return self._changed(connection, row, sql.MARK, {**self._values(), "hold": self.hold})
 
     def _noted(self, connection: Connection, fact: Purchase, ids: list[str], gone: list[str]) -> tuple[Row, str]:
         """The claim with its machines, and what is wrong with that."""
