@@ -76,23 +76,19 @@ class InProcessAction(ActionBase):
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Mapping[str, str]) -> str | None:
         """Why the work cannot be done here, None if it can."""
-        if not self._is_switched_on(task_vars):
-            return f"{VARIABLE} or {ENVIRONMENT} says so"
-        if self._task.async_val:
-            return "the task is asynchronous"
-        if self._connection.transport != "local":
-            return f"the connection is {self._connection.transport}"
-        if self._connection.become is not None:
-            return "the task has become"
-        if any(name.lower() not in _HARMLESS for name in environment):
-            return "the task has an environment"
-        if not self._is_our_python(task_vars):
-            return "the host has another Python"
-        if http.REQUESTS_IMPORT_ERROR is not None:
-            return "this Python has no requests"
-        if sys.platform == "darwin":
-            return "on macOS a forked process cannot look up proxies"
-        return None
+        transport = self._connection.transport
+        reasons = {
+            f"{VARIABLE} or {ENVIRONMENT} says so": not self._is_switched_on(task_vars),
+            "the task is asynchronous": self._task.async_val,
+            f"the connection is {transport}": transport != "local",
+            "the task has become": self._connection.become is not None,
+            "the task has an environment": any(name.lower() not in _HARMLESS for name in environment),
+            "this Python has no requests": http.REQUESTS_IMPORT_ERROR is not None,
+            "on macOS a forked process cannot look up proxies": sys.platform == "darwin",
+        }
+        reason = next((reason for reason, holds in reasons.items() if holds), None)
+        # Asked last: the interpreter of a host elsewhere need not be one that can be evaluated here.
+        return reason or (None if self._is_our_python(task_vars) else "the host has another Python")
 
     def _is_switched_on(self, task_vars: dict[str, t.Any]) -> bool:
         """Whether the user lets the work be done here: by the variable, else by the environment, else by default."""
