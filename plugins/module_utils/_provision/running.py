@@ -475,11 +475,6 @@ def run_of(host: str) -> str:
     return host.removeprefix(report.HOST)
 
 
-def is_foreign(entry: Entry) -> bool:
-    """Whether the registry knows a purchase of its host that no run has made."""
-    return entry.names_purchase and GROUP not in entry.groups
-
-
 def is_of_run(entry: Entry) -> bool:
     """Whether an entry is of a run's machine, or of a purchase that may become one; kept storage is neither."""
     return entry.names_purchase and GROUP in entry.groups and not entry.storage_of

@@ -80,7 +80,7 @@ def test_nothing_has_ended_that_is_not_proven(
     assert running.trace_of(record, entry, ledger) is expected
     doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
     with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
-        rows.check_trace(record, entry, ledger)
+        rows.check_trace(rows.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger))
 
 
 def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
@@ -122,7 +122,7 @@ NOW = 1_796_000_000.0
     ],
 )
 def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> None:
-    found = rows.next_of(job, Request(name="train", files="code"), "a", {}, read_entry({}), Ledger((), 0.0), 0.0)
+    found = rows.next_of(rows.RunView(Request(name="train", files="code"), "a"), job)
     starts = following is Next.START
     assert (found["starts"], found["copies"]) == (starts, starts)
     assert bool(found["trouble"]) is (following in (Next.OTHER, Next.UNREAD))
@@ -130,11 +130,11 @@ def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> 
 
 def test_the_name_alone_starts_nothing() -> None:
     """It follows a job, but says neither its code nor its setup and environment."""
-    named = Request(name="train", by_name=True)
-    found = rows.next_of({"state": "none"}, named, "a", {}, read_entry({}), Ledger((), 0.0), 0.0)
+    named = rows.RunView(Request(name="train", by_name=True), "a")
+    found = rows.next_of(named, {"state": "none"})
     assert not (found["starts"] or found["copies"]) and found["trouble"].startswith("Repeat the whole command")
     running = {"state": "running", "digest": "a"}
-    assert not rows.next_of(running, named, "a", {}, read_entry({}), Ledger((), 0.0), 0.0)["trouble"]
+    assert not rows.next_of(named, running)["trouble"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_name_alone_starts_nothing() -> None:
 def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
     request = Request(name="train", max_bill=20, **asked)
-    found = rows.next_of({"state": "none"}, request, "a", {}, entry, Ledger((), NOW), NOW)
+    found = rows.next_of(rows.RunView(request, "a", entry=entry, now=NOW), {"state": "none"})
     assert found["starts"] and found["seconds"] == seconds
     assert said in " ".join(map(str.strip, found["lines"])) and bool(said) is bool(found["lines"])
     assert all(len(line) <= 69 for line in found["lines"])
