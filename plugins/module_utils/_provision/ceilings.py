@@ -53,17 +53,12 @@ def of_play(
             f" registry. {NOTHING_SENT}"
         )
     if together.exceeds(max_total_price_per_hour):
-        return Allowance(_above_total(count, max_total_price_per_hour, buyers, projects))
+        whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
+        return Allowance(
+            f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
+            f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
+        )
     return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
-
-
-def _above_total(count: Count, max_total_price_per_hour: float, buyers: int, projects: t.Sequence[str] = ()) -> str:
-    """The hosts together cost more than was agreed to; ``projects``: those of a shared registry, if it counts them."""
-    whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
-    return (
-        f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
-        f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
-    )
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,8 @@ def account_prices(
     noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.
-    listed, stored = _marks_of_machines(owned), set(map(ownership.id_of, owned))
+    listed = set().union(*map(_marks_of, filter(_states.is_machine, owned)))
+    stored = set(map(ownership.id_of, owned))
     open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
     parts = [_listed(machine, noted) for machine in owned]
     parts += _unlisted(open_purchases, listed, stored)
@@ -137,10 +133,6 @@ def _marks(entry: Entry) -> set[str]:
     return {*entry.all_ids, entry.offer_id} - {""}
 
 
-def _marks_of_machines(resources: t.Iterable[Machine]) -> set[str]:
-    return set().union(*map(_marks_of, filter(_states.is_machine, resources)))
-
-
 def _marks_of(machine: Machine) -> set[str]:
     return {ownership.id_of(machine), ownership.offer_of(machine)}
 
@@ -178,16 +170,13 @@ def in_a_slice(host: Declaration, template: str) -> list[str]:
         "provision_max_account_price_per_hour": host.max_account_price_per_hour,
         "provision_budget": host.budget,
     }
-    return [_sliced_total(template, name) for name, limit in limits.items() if limit != UNLIMITED]
-
-
-def _sliced_total(template: str, name: str) -> str:
-    """A ceiling for all hosts, in a job that sees only some of them."""
-    return (
+    return [
         f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
         f" ({name}) would hold for each slice by itself. Let jobs share a registry, or set"
         " Job Slicing of the template to 1."
-    )
+        for name, limit in limits.items()
+        if limit != UNLIMITED
+    ]
 
 
 def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
@@ -208,17 +197,12 @@ def of_account(
         )
     count = Count((*planned, *account.registered, *account.foreign))
     if count.sum.exceeds(max_account_price_per_hour):
-        return Allowance(_above_account(count, max_account_price_per_hour))
+        return Allowance(
+            f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
+            f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows"
+            " what runs, and who owns it: end what you do not need, or raise the ceiling."
+        )
     return Allowance("", _beyond(count.sum, max_account_price_per_hour), len(planned))
-
-
-def _above_account(count: Count, max_account_price_per_hour: float) -> str:
-    """All machines of the account would cost more than was agreed to, whoever has bought them."""
-    return (
-        f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
-        f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows what"
-        " runs, and who owns it: end what you do not need, or raise the ceiling."
-    )
 
 
 def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float | None:

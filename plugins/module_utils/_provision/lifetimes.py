@@ -57,13 +57,10 @@ def _is_timed(host: Declaration) -> bool:
 
 def apart(clock: Clock) -> str:
     """What each clock says; empty if they agree."""
-    return _clocks_apart({name: lease.said(at) for name, at in clock.times.items()}) if clock.is_apart else ""
-
-
-def _clocks_apart(times: t.Mapping[str, str]) -> str:
-    """Clocks that differ. ``times``: what each says."""
-    message = ", ".join(f"{moment} by {_CLOCKS[name]}" for name, moment in times.items())
-    return f"The clocks differ: it is {message}. Leases end by the clock that noted them. Set the one that is wrong."
+    if not clock.is_apart:
+        return ""
+    times = ", ".join(f"{lease.said(at)} by {_CLOCKS[name]}" for name, at in clock.times.items())
+    return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Set the one that is wrong."
 
 
 @dataclass(frozen=True)
@@ -158,20 +155,17 @@ def warnings(
 
 
 def _overdue(case: Case, status: Status, clock: Clock) -> str:
+    """That a machine runs although its lease is over, or that this cannot be told; empty if its lease lasts."""
     try:
         end = end_of(case, status)
     except ValueError as error:
         return unreadable_lease(case.host.host, str(error))
     noted_by = API if case.host.by_name else case.entry.clock
-    over = end is not None and clock.since(end, noted_by) >= 0
-    return _lease_over(case.host.host, lease.said(end or 0.0)) if over else ""
-
-
-def _lease_over(host: str, ended: str) -> str:
-    """A machine that runs although its lease is over."""
+    if end is None or clock.since(end, noted_by) < 0:
+        return ""
     return (
-        f"The lease of {host} was over at {ended}, and its machine is still billed: compute_index.supply.reap ends it,"
-        " compute_index.supply.extend gives it more time."
+        f"The lease of {case.host.host} was over at {lease.said(end)}, and its machine is still billed:"
+        " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
     )
 
 
