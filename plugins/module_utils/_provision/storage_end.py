@@ -14,8 +14,8 @@ from dataclasses import replace
 from .. import _states
 from .._wording import amount
 from . import storage
-from .ended import NotEnded, Row, left_of, stopped, unknown_cost
-from .ending import Action, ApiView, End, EndRequest
+from .ended import NotEnded, Row, left_of, unknown_cost
+from .ending import Action, ApiView, End, EndRequest, stopped
 from .holdings import linked_to
 from .messages import described, ids_of
 from .ownership import Machine, OwnershipClaim, holders_of, id_of, machines_in, offer_of
@@ -30,17 +30,12 @@ _NOT_UNKNOWN = (
 _COST = "The storage of {host} has ended. Alone it has cost at most USD {usd}."  # since its machine has ended
 
 
-def with_storage(
-    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, forget: t.Container[str] = ()
-) -> End:
-    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
-
-    ``forget``: ids that a person says are gone.
-    """
+def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView) -> End:
+    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either."""
     items = storage.together(kept, end.storage)
     if end.action is Action.STOP or not items:
         return end
-    lost = tuple(item.resource_id for item in items if item.resource_id in forget)
+    lost = tuple(item.resource_id for item in items if item.resource_id in one.forget)
     if refuted := [item for item in lost if item not in api_view.unknown]:
         return stopped(one.host, _NOT_UNKNOWN.format(ids=ids_of(refuted)))
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
