@@ -27,7 +27,7 @@ _MAPPING = (dict, abc.Mapping)  # the first is found sooner
 class RoundPart:
     """What one step hands on. Its first field tells it from the result of a task that was skipped or has failed."""
 
-    is_whole: t.ClassVar[bool] = True  # else it stands in a task's result, to which Ansible adds fields of its own
+    is_whole: t.ClassVar[bool] = False  # whether it stands alone: to a task's result Ansible adds fields of its own
 
     @property
     def mapping(self) -> dict[str, t.Any]:
@@ -55,8 +55,6 @@ class RoundPart:
 class Declared(RoundPart):
     """``declarations`` by host; ``all_declared``: none of the batch is missing there."""
 
-    is_whole: t.ClassVar[bool] = False
-
     declarations: t.Mapping[str, Variables] = field(default_factory=dict)
     all_declared: bool = False
 
@@ -72,6 +70,8 @@ class Common(RoundPart):
     ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
     ``columns``, ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
     """
+
+    is_whole: t.ClassVar[bool] = True
 
     round: str = ""
     decided: t.Sequence[str] = ()
@@ -106,6 +106,8 @@ class Following(RoundPart):
 class HostVerdict(Following):
     """What became of a host's plan. ``facts``: its variables. ``release``: the ids that it gives back."""
 
+    is_whole: t.ClassVar[bool] = True
+
     host: str = ""
     facts: Variables = field(default_factory=dict)
     release: t.Sequence[str] = ()
@@ -118,8 +120,6 @@ class Released(Following):
     ``storage``: what of it ends then; see `storage_end.to_end`.
     """
 
-    is_whole: t.ClassVar[bool] = False
-
     over: bool = False
     money: str = ""
     storage: Variables = field(default_factory=dict)
@@ -128,8 +128,6 @@ class Released(Following):
 @dataclass(frozen=True)
 class Judged(RoundPart):
     """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host."""
-
-    is_whole: t.ClassVar[bool] = False
 
     round: str = ""
     verdicts: Rows = ()
@@ -145,8 +143,6 @@ class Ends(RoundPart):
     earlier one has decided.
     """
 
-    is_whole: t.ClassVar[bool] = False
-
     round: str = ""
     ends: t.Mapping[str, Variables] = field(default_factory=dict)
     decided: t.Sequence[str] = ()
@@ -159,8 +155,6 @@ class Ended(RoundPart):
     ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
     same follows for all hosts of the play.
     """
-
-    is_whole: t.ClassVar[bool] = False
 
     round: str = ""
     outcomes: t.Mapping[str, Variables] = field(default_factory=dict)

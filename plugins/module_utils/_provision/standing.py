@@ -92,11 +92,6 @@ class Account:
         return cls(owned, unreadable, of_host, ownership.rivals(known), storage=tuple(storage))
 
     @property
-    def is_unlisted(self) -> bool:
-        """Whether the machines were not asked for, or cannot be read."""
-        return self.machines is None
-
-    @property
     def owned(self) -> tuple[Owned, ...]:
         """The machines with their owners; nothing if they cannot be read."""
         return self.machines or ()
@@ -208,11 +203,6 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
     linked = {item for machine, _owner in shown if host.adopt for item in holdings.linked_to(machine)}
     live = {ownership.id_of(machine) for machine, _owner in shown if not _states.is_gone(machine["status"])}
     return live.union(linked) - {""}
-
-
-def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
-    """Those that live, else those that have failed."""
-    return [owned for owned in machines if _states.is_live(owned[0]["status"])] or list(machines)
 
 
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
@@ -423,8 +413,12 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
 
 
 def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
-    """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it."""
-    return _live_first(named or bought if host.adopt else named if host.by_name else ())
+    """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it.
+
+    Those that live, else those that have failed.
+    """
+    machines = named or bought if host.adopt else named if host.by_name else []
+    return [owned for owned in machines if _states.is_live(owned[0]["status"])] or machines
 
 
 def _owners(machines: t.Iterable[Owned]) -> set[str]:

@@ -288,37 +288,23 @@ def _word(path: str) -> str:
 
 def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[str], *, check_mode: bool) -> Result:
     """All that makes a timer run, as lists for loops; ``names``: of the variables that it gets."""
-    by_systemd = scheduler == SYSTEMD
-    return {
-        "folders": _folders(timer, by_systemd),
+    script_file = {"path": timer.file("sweep"), "content": script(timer), "mode": "0600"}
+    files = {
+        "folders": [timer.folder],
         "environment": [{"path": timer.file("environment"), "names": list(names)}],
-        "files": [_script_file(timer), *(_unit_files(timer) if by_systemd else [])],
-        **(_by_systemd(timer, observed, check_mode) if by_systemd else {"cron": [_cron_line(timer)]}),
+        "files": [script_file],
     }
-
-
-def _folders(timer: Timer, by_systemd: bool) -> list[str]:
-    return [timer.folder, *([os.path.dirname(timer.unit("timer"))] if by_systemd else [])]
-
-
-def _script_file(timer: Timer) -> Result:
-    return {"path": timer.file("sweep"), "content": script(timer), "mode": "0600"}
-
-
-def _unit_files(timer: Timer) -> list[Result]:
-    texts = {"service": service(timer), "timer": calendar(timer)}
-    return [{"path": timer.unit(kind), "content": text, "mode": "0644"} for kind, text in texts.items()]
-
-
-def _cron_line(timer: Timer) -> Result:
-    return {"state": PRESENT, "minute": f"*/{timer.minutes}", "job": cron_job(timer)}
-
-
-def _by_systemd(timer: Timer, observed: Observed, check_mode: bool) -> Result:
-    """What the user's systemd is told; nothing of units that check mode has not written."""
+    if scheduler == CRON:
+        return {**files, "cron": [{"state": PRESENT, "minute": f"*/{timer.minutes}", "job": cron_job(timer)}]}
+    texts = {timer.unit("service"): service(timer), timer.unit("timer"): calendar(timer)}
+    unit_files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
+    # Nothing is said to systemd of units that check mode has not written.
     has_units = timer.unit("timer") in observed.files and observed.runs_systemd
     units = [{"name": f"{timer.name}.timer", "state": "started", "enabled": True}]
     return {
+        **files,
+        "folders": [timer.folder, os.path.dirname(timer.unit("timer"))],
+        "files": [script_file, *unit_files],
         "linger": [] if observed.lingers else [observed.user],
         "waits": [] if observed.runs_systemd else [_wait(observed)],
         "units": units if has_units or not check_mode else [],
