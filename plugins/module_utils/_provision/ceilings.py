@@ -213,20 +213,6 @@ def among_registered(max_account_price_per_hour: float, account: AccountPrices) 
 
 
 @dataclass(frozen=True)
-class PlannedPurchase:
-    """A purchase that is planned. ``end``: when its lease is over (seconds since the epoch), None for none.
-
-    ``stays_per_hour``: of its price, what goes on after that, since it is storage; None if unknown.
-    """
-
-    host: str
-    offer_id: str
-    price_per_hour: float | None
-    end: float | None = None
-    stays_per_hour: float | None = 0.0
-
-
-@dataclass(frozen=True)
 class Month:
     """What a month costs a project: what is spent so far, what runs and what is planned, in this order.
 
@@ -271,47 +257,38 @@ def month_of(now: float) -> tuple[str, float, float]:
     return begin.strftime("%Y-%m"), begin.timestamp(), after.timestamp()
 
 
-def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: float) -> Month:
-    """What the month costs with what is planned. What a bill has of a planned offer is the same purchase."""
+def month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float) -> Month:
+    """What the month costs with what is ``planned``, which begins now. A bill of a planned offer is that purchase."""
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
-    ends = [_until(item.end, now, after) for item in planned]
     going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
     return Month(
         name=name,
         shares=(
             *((State.SPENT, bill.host, bill.cost(begin, now), bill.begin) for bill in bills),
-            *_still_to_come(going_on, zip(planned, ends), now, after),
+            *_still_to_come(State.RUNS_ON, going_on, now, after),
+            *_still_to_come(State.ORDERED, planned, now, after),
         ),
-        unknown=_of_unknown_cost(bills, planned, now),
-        lasts=max(ends, default=now) - now,
+        unknown=_of_unknown_cost((*bills, *planned), now),
+        lasts=max((_until(item.ends_at, now, after) for item in planned), default=now) - now,
     )
 
 
-def _of_unknown_cost(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase], now: float) -> tuple[str, ...]:
-    """The hosts of bills and planned purchases whose cost is unknown, each once."""
-    unknown = [
-        *(bill.host for bill in bills if not bill.is_known(now) or (bill.runs and bill.stays_per_hour is None)),
-        *(item.host for item in planned if None in (item.price_per_hour, item.stays_per_hour)),
-    ]
+def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
+    """The hosts of these bills whose cost is unknown, each once."""
+    unknown = (b.host for b in bills if not b.is_known(now) or (b.runs and b.stays_per_hour is None))
     return tuple(dict.fromkeys(unknown))
 
 
 def _still_to_come(
-    bills: t.Iterable[Bill], planned: t.Iterable[tuple[PlannedPurchase, float]], now: float, after: float
+    state: State, bills: t.Iterable[Bill], now: float, after: float
 ) -> t.Iterator[tuple[State, str, int, float | None]]:
-    """The month's shares of bills that run on and of planned purchases with their ends, from now on.
-
-    A lease ends a machine; its storage goes on.
-    """
-    billed: list[tuple[State, Bill | PlannedPurchase, float]] = [
-        *((State.RUNS_ON, bill, _until(bill.ends_at, now, after)) for bill in bills),
-        *((State.ORDERED, item, end) for item, end in planned),
-    ]
-    for state, item, end in billed:
-        yield state, item.host, cost(item.price_per_hour, now, end), None
-        yield state, item.host, cost(item.stays_per_hour, end, after), None
+    """The month's shares of bills in this state, from now on. A lease ends a machine; its storage goes on."""
+    for bill in bills:
+        end = _until(bill.ends_at, now, after)
+        yield state, bill.host, cost(bill.price_per_hour, now, end), None
+        yield state, bill.host, cost(bill.stays_per_hour, end, after), None
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:
