@@ -22,10 +22,12 @@ from types import MappingProxyType
 from .._machine.job_state import NONE, OVER, RUNNING, RUNS, SUCCEEDED
 from .._moments import seconds_of
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, number_of, printable, text_of
+from .._wording import amount, usd
 from . import lease
 from . import running_report as report
 from .declaration import read_limit
 from .entry import Entry
+from .messages import NOTHING_BOUGHT
 from .names import PLAYBOOKS
 from .order import OF_ORDERS
 from .probing import OWN
@@ -411,7 +413,10 @@ def lease_of(request: Request, price: float | None) -> float:
         seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
     if seconds < LEAST:
         least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
-        raise ValueError(report.bill_too_small(request.max_bill, price, least))
+        raise ValueError(
+            f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
+            f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
+        )
     return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
 
 

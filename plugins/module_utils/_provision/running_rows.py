@@ -18,7 +18,7 @@ from .._wording import wrapped
 from . import lease, registration, running, spending
 from . import running_report as report
 from .entry import Entry
-from .messages import joined
+from .messages import NOTHING_BOUGHT, ids_of, joined
 from .place import Place
 from .running import First, Next, Outcome, Request, Trace, Way
 from .running_report import GROUP
@@ -103,7 +103,8 @@ def still_first(run: RunView) -> First:
     if found is First.REFUSED:
         raise ValueError(report.refused(run.record, run.request.name))
     if found is First.DONE:
-        raise ValueError(report.over_meanwhile(run.request.name))
+        over = f"The run {run.request.name} has come to its end meanwhile."
+        raise ValueError(f"{over} The same command says what became of it. {NOTHING_BOUGHT}")
     return found
 
 
@@ -119,10 +120,18 @@ def broken(refused: Row, run: RunView, reason: str) -> str:
 
 def check_trace(run: RunView) -> None:
     """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
+    begun = f"The run {run.record.get('name')} was begun with offer {run.record.get('offer_id')}"
     if run.trace is Trace.ANOTHER:
-        raise ValueError(report.another(run.record, run.entry.offer_id))
+        raise ValueError(
+            f"{begun}, but {run.record.get('host')} now has the machine of another run (offer {run.entry.offer_id})."
+            f" That machine stays. Choose another run_name. {NOTHING_BOUGHT}"
+        )
     if run.trace is Trace.FORGOTTEN:
-        raise ValueError(report.forgotten(run.record))
+        raise ValueError(
+            f"{begun}, of which the registry knows neither a machine nor an end: IT MAY BE BILLED. Are this inventory"
+            " and registry those of the run? compute_index.supply.audit shows what runs. If nothing runs, move run.json"
+            f" away. {NOTHING_BOUGHT}"
+        )
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
@@ -131,7 +140,10 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
     if entry.names_purchase and GROUP not in entry.groups:
-        raise ValueError(report.foreign(request.host, entry.resource_ids))
+        raise ValueError(
+            f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
+            f" Choose another run_name. {NOTHING_BOUGHT}"
+        )
     if way is Way.REFUSED:
         raise ValueError(found.refusal)
     if way is not Way.BUY:
@@ -139,7 +151,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     if not has_registry:
         raise ValueError(report.NO_REGISTRY)
     if unswept and not request.unswept:
-        raise ValueError(report.unswept(unswept))
+        raise ValueError(f"{unswept} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}")
     return running.lease_of(request, found.price_per_hour)
 
 
@@ -206,20 +218,27 @@ def _changed(run: RunView) -> str:
         still_first(run)
         check_trace(run)
     except ValueError as error:  # a machine may have been bought for it
-        return report.changed(str(error), run.entry.ends_at)
+        return joined(str(error).removesuffix(NOTHING_BOUGHT).strip(), report.billed_until(run.entry.ends_at))
     return ""
 
 
 def _next_trouble(following: Next, run: RunView, job: Row) -> str:
     """Why nothing can be done with the machine; empty if something can."""
-    name, ends_at = run.request.name, run.entry.ends_at
+    name, billed_until = run.request.name, report.billed_until(run.entry.ends_at)
     if following is Next.HALF_KNOWN:
-        return report.half_known(name, ends_at)
+        return (
+            f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code,"
+            f" setup and environment it needs. {billed_until}"
+        )
     if following is Next.OTHER:
         return report.other_job(name, job)
     if following is Next.START and run.record.get("phase") == running.STARTED and run.record.get("began_at"):
-        return report.vanished(run.record, ends_at)
-    return report.unread(name, str(job.get("msg") or ""), ends_at) if following is Next.UNREAD else ""
+        # As after a start with an empty disk
+        return (
+            f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started"
+            f" again. {billed_until} To end the machine: {report.end_of(run.record)}"
+        )
+    return report.unread(name, job, run.entry.ends_at) if following is Next.UNREAD else ""
 
 
 def lasting(request: Request, entry: Entry) -> float:
@@ -259,9 +278,11 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
     if found.state in RUNS and not job.get("lost_sight"):
         return {"lines": report.goes_on(record, entry.ends_at)}
-    if found.state == NONE:
-        return {"trouble": report.not_begun(str(record.get("name")), entry.ends_at)}
-    return {"trouble": report.unread(str(record.get("name")), str(job.get("msg") or ""), entry.ends_at)}
+    name = str(record.get("name"))
+    if found.state == NONE:  # as after a cut of the network at the start
+        not_begun = f"The machine of the run {name} has not begun its job."
+        return {"trouble": f"{not_begun} {report.billed_until(entry.ends_at)} The same command starts it."}
+    return {"trouble": report.unread(name, job, entry.ends_at)}
 
 
 def earlier_offers(ledger: spending.Ledger, host: str, entry: Entry) -> list[str]:
