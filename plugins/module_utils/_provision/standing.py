@@ -19,7 +19,18 @@ from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import is_one_alive, price_of
-from .messages import described, does_not_fit, joined, shared_name, still_open
+from .messages import (
+    NOTHING_BOUGHT,
+    NOTHING_SENT,
+    described,
+    does_not_fit,
+    ids_of,
+    if_gone,
+    joined,
+    may_be_billed,
+    shared_name,
+    still_open,
+)
 from .ownership import Machine, Owned, OwnershipClaim
 from .storage import Storage
 from .sums import UNLIMITED, total_of
@@ -214,14 +225,25 @@ def standing(host: Declaration, entry: Entry, status: Status | None, account: Ac
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
-        return Standing(HostState.STOP, reason=standing_report.no_offer(host.host, entry.resource_ids))
+        text = (
+            f"The registry entry of {host.host} names machine {ids_of(entry.resource_ids)}, but no offer. Add its"
+            f" provision_procured_offer_id: compute_index.supply.resource_info shows it. {NOTHING_SENT}"
+        )
+        return Standing(HostState.STOP, reason=text)
     if entry.is_missing and not account.machines_with(entry.resource_ids):
-        text = standing_report.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
+        text = (
+            f"The machine of {host.host} is MISSING since {entry.missing_since}: the API finds"
+            f" {ids_of(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may be"
+            f" billed, so nothing else was bought. {if_gone(host.host, entry.resource_ids)}"
+        )
         return Standing(HostState.STOP, reason=text)
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        text = standing_report.open_by_name(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)
+        text = (
+            f"{still_open(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)} Do not buy another"
+            " offer instead. There is no registry, so a later run finds what was bought by its name: run again then."
+        )
         return replace(result, kind=HostState.STOP, reason=text)
     return result
 
@@ -284,7 +306,13 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 
 def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
     """What is registered as bought is not there, for the reason ``what``."""
-    reason = standing_report.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
+    file = f" The registry file is {host.entry_place}." if host.entry_place else ""
+    reason = (
+        f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
+        f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
+        " that bought it? If the machine is gone for certain: compute_index.supply.decommission -e"
+        f" decommission_hosts={host.host} -e decommission_forget=<resource id>.{file}"
+    )
     return replace(ours, kind=HostState.STOP, reason=reason)
 
 
@@ -315,8 +343,9 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     """The offer's status cannot be read, or the API does not know the offer."""
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
-        reason = standing_report.cannot_be_asked(
-            host.host, entry.offer_id, said, ours.price_per_hour, ours.resource_ids
+        reason = (
+            f"What became of offer {entry.offer_id}, which the registry names for {host.host}, cannot be read: {said}"
+            f" {may_be_billed(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again."
         )
         return replace(ours, kind=HostState.STOP, reason=reason)
     if entry.is_open:
@@ -391,12 +420,18 @@ def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | Non
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
     """The registry names nothing of this host: its name may tell of a machine."""
     if account.machines is None:
-        return Standing(HostState.STOP, reason=account.unreadable or standing_report.not_listed(host.host), void=void)
+        text = f"The machines of the account cannot be listed, so {host.host} may have one already. {NOTHING_BOUGHT}"
+        return Standing(HostState.STOP, reason=account.unreadable or text, void=void)
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may be its own.
-        return Standing(HostState.STOP, reason=standing_report.unseen(host.host, unseen), machines=tuple(unseen))
+        text = (
+            f"The list of machines has {described(unseen)} for {host.host}, and by its id it cannot be read. The list"
+            " may be behind an end, or the API behind the list. Nothing was bought and nothing taken over. Run again in"
+            " a minute."
+        )
+        return Standing(HostState.STOP, reason=text, machines=tuple(unseen))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), account, void=void)
     if others := _others(host, named):
@@ -447,9 +482,15 @@ def _by_name(
     if others:
         reason = standing_report.claimed_twice(host.host, others, "", ids)
     elif len(offers) > 1:
-        reason = standing_report.several_of_a_name(host.name, machines)
+        reason = (
+            f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those that"
+            " are too many by their ids (compute_index.supply.delete_resource)."
+        )
     elif offers == {""}:
-        reason = standing_report.no_offer_named(host.name, machines)
+        reason = (
+            f"There is a machine called {host.name}, but the API does not name its offer: {described(machines)}."
+            f" {NOTHING_BOUGHT}"
+        )
     elif odd := "" if failed else _unfit(host, machines, price):
         reason = does_not_fit(host.host, host.name, machines, odd)
     if reason:
