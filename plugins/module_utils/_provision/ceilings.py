@@ -303,20 +303,17 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
         )
     further = round(budget * MILLION) - costs.total
     if further < -len(costs.shares):  # each was rounded up
-        return Allowance(_above_budget(project, costs.name, budget, costs.count))
+        count, states = costs.count, (State.SPENT, State.RUNS_ON, State.ORDERED)
+        spent, runs, planned = (amount(count.sum_of(state).total) for state in states)
+        return Allowance(
+            f"The month {costs.name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so"
+            f" far, {runs} for what runs and {planned} for what would be bought, until their leases or the month are"
+            f" over. provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what you do not"
+            " need, give a shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was"
+            " spent."
+        )
     per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
     return Allowance("", per_hour, buyers)
-
-
-def _above_budget(project: str, name: str, budget: float, count: Count) -> str:
-    """A month of a project would cost more than was agreed to."""
-    spent, runs, planned = (amount(count.sum_of(item).total) for item in (State.SPENT, State.RUNS_ON, State.ORDERED))
-    return (
-        f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so far,"
-        f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
-        f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what you do not need, give a"
-        " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
-    )
 
 
 def _until(end: float | None, now: float, after: float) -> float:

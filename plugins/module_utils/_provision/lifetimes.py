@@ -130,15 +130,13 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
     """
     if swept is not None and abs(now - swept) <= lease.SWEEPS:
         return ""
+    timer = "compute_index.supply.reap_timer installs a timer for it."
+    schedule = f"Enable the schedule '{lease.SCHEDULE}'."
     when = "no run of it is known" if swept is None else f"it ran last at {lease.said(swept)}"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
-        f"{' provision_lease_unswept is refuse.' if refused else ''} {_SCHEDULE if by_job else _TIMER}"
+        f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"
     )
-
-
-_TIMER = "compute_index.supply.reap_timer installs a timer for it."
-_SCHEDULE = f"Enable the schedule '{lease.SCHEDULE}'."
 
 
 def warnings(

@@ -651,7 +651,7 @@ def _none(case: Case, search_result: SearchResult) -> str:
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
     avoided = case.avoided(search_result.offers)
-    advice = planning_report.AVOIDS_NOTHING if any(item.until for item in avoided) else ""
+    advice = "To look there all the same, add -e provision_avoid=0." if any(item.until for item in avoided) else ""
     words = [f"{item.words}." for item in avoided]
     return joined(_no_offer(case, search_result), left_out, *words, advice, case.way_out)
 

@@ -12,8 +12,6 @@ from .._wording import COLUMNS, amount, usd, usd_short
 from .machines import Machine
 from .messages import NOTHING_SENT
 
-AVOIDS_NOTHING = "To look there all the same, add -e provision_avoid=0."
-
 
 def another_registry(fingerprint: str, others: str) -> str:
     """A host of the play has another shared registry than the first one, by the fingerprints of their URLs."""

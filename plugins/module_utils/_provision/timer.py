@@ -183,10 +183,18 @@ def check(
     if state == PRESENT:
         absent, is_secret = ", ".join(missing), any(map(_SECRET.search, command))
         refusals = (
-            (by_job, _BY_JOB),
-            (TOKEN not in names, _NO_TOKEN),
-            (asks, _ASKS),
-            (is_secret, _SHOWN),
+            (
+                by_job,
+                "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup"
+                " makes it.",
+            ),
+            (TOKEN not in names, f"{TOKEN} is not set, and sweeps need it."),
+            (asks, "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file."),
+            (
+                is_secret,
+                "An extra variable has a password or a token, which the command of each sweep would show. Put it into"
+                " a file, as in -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL.",
+            ),
             (absent, f"There is no inventory {printable(absent, 300)}, so sweeps would be about others."),
         )
         for is_wrong, sentence in refusals:
@@ -195,13 +203,6 @@ def check(
 
 
 _NOTHING = "Nothing was changed."
-_BY_JOB = "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup makes it."
-_NO_TOKEN = f"{TOKEN} is not set, and sweeps need it."
-_SHOWN = (
-    "An extra variable has a password or a token, which the command of each sweep would show. Put it into a file, as in"
-    " -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL."
-)
-_ASKS = "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file."
 
 
 def scheduler_of(wanted: str, observed: Observed) -> str:
@@ -340,14 +341,10 @@ def due(state: str, timer: Timer, observed: Observed, *, check_mode: bool) -> Re
     last = last_of(observed)
     if state != PRESENT or check_mode or observed.is_sweeping or (last and not last.code):
         return {}
-    start = ["systemctl", "--user", "start", f"{timer.name}.service"]
-    return {"sweeps": [start if observed.is_active else _as_cron(timer)]}
-
-
-def _as_cron(timer: Timer) -> list[str]:
-    """The words that run a sweep with no more environment than cron gives it."""
-    environment = (f"HOME={timer.home}", "PATH=/usr/bin:/bin", "SHELL=/bin/sh")
-    return ["env", "-i", *environment, "/bin/sh", "-c", cron_command(timer)]
+    if observed.is_active:
+        return {"sweeps": [["systemctl", "--user", "start", f"{timer.name}.service"]]}
+    as_cron = ["env", "-i", f"HOME={timer.home}", "PATH=/usr/bin:/bin", "SHELL=/bin/sh"]  # no more than cron gives it
+    return {"sweeps": [[*as_cron, "/bin/sh", "-c", cron_command(timer)]]}
 
 
 # How it does
