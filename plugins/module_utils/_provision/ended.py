@@ -35,9 +35,6 @@ _IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "p
 # What the role does for a host of which machines end, or have ended.
 NOTED = ("end", "note")
 
-_NO_ANSWER = "What the API has answered to a deletion is not known."
-_MAY_HAVE_ENDED = "Another run may have ended it meanwhile; the next sweep looks again."
-
 
 def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
     """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name.
@@ -248,9 +245,11 @@ def left_of(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
     """What is left of a host's machines. ``answers``: those of `delete_resource`, by the ids of all that ends."""
     own = {item: answers.get(item, {}) for item in plan["ids"]}
     over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
-    said = [str(answer.get("msg") or _NO_ANSWER) for item, answer in own.items() if item not in over]
+    unknown = "What the API has answered to a deletion is not known."
+    said = [str(answer.get("msg") or unknown) for item, answer in own.items() if item not in over]
     classes = [answer["error_class"] for answer in own.values() if answer.get("error_class")]
-    said += [_MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
+    if plan.get("reaped") and "not_found" in classes:
+        said.append("Another run may have ended it meanwhile; the next sweep looks again.")
     left = tuple(item for item in own if item not in over)
     return NotEnded(left, tuple(said), next(iter(classes), "unavailable"), over)
 

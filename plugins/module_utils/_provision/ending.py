@@ -35,9 +35,7 @@ NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
 NAMESAKE = "it has the name of a host whose registry names another machine"
 STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
-_SEVERAL_OFFERS = "several offers have machines of this name"
 ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
-_HAS_TWIN = "without a registry it may as well be that of {twin}"
 _BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
 
 
@@ -167,28 +165,17 @@ def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
 
 def end(asked: EndRequest, api_view: ApiView) -> End:
     """What ends for the host, and which storage stays."""
-    found = _end(asked, api_view)
+    found, entry, account = _end(asked, api_view), asked.entry, api_view.account
     if not found.ends:
         return found
-    if asked.entry.offer_id:
-        return replace(found, storage=_storage(asked, api_view))
+    if entry.offer_id:
+        look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), account)
+        # Of a purchase that was not answered with yes a machine proves that the offer's storage is the host's. Else
+        # somebody else has bought the offer, perhaps, and keeps the storage.
+        has_bought = entry.is_made or any(asked.host in owner.hosts for _m, owner in account.of_offer(entry.offer_id))
+        return replace(found, storage=storage_bought(entry, look, has_bought=has_bought))
     offers = {ownership.offer_of(machine) for machine in found.machines}
-    return replace(found, unremembered=brought_with(asked.host, offers, found.ids, api_view.account))
-
-
-def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
-    entry = asked.entry
-    look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
-    return storage_bought(entry, look, has_bought=_has_bought(asked, api_view.account))
-
-
-def _has_bought(asked: EndRequest, account: Account) -> bool:
-    """Whether the offer's storage is the host's: of a purchase that was not answered with yes a machine proves it.
-
-    Else somebody else has bought the offer, perhaps, and keeps the storage.
-    """
-    owned = account.of_offer(asked.entry.offer_id)
-    return asked.entry.is_made or any(asked.host in owner.hosts for _machine, owner in owned)
+    return replace(found, unremembered=brought_with(asked.host, offers, found.ids, account))
 
 
 def _end(asked: EndRequest, api_view: ApiView) -> End:
@@ -487,7 +474,7 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     if not owned_machines:
         return End(Action.NOTHING)
     mine, trouble = told_by_name(owned_machines, machines_in(account.owned))
-    trouble = trouble or (_HAS_TWIN.format(twin=asked.twin) if asked.twin else "")
+    trouble = trouble or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
     doubt = _in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
     reason = _contested(asked, owned_machines) or doubt
     return stopped(asked.host, reason) if reason else _of(mine)
@@ -512,7 +499,7 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
     if not mine:
         return machines_in(owned_machines), ONLY_NUMBERED
     if len(offers) > 1 or (offers == {None} and len(mine) > 1):
-        return mine, _SEVERAL_OFFERS
+        return mine, "several offers have machines of this name"
     if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:
         return mine, ONLY_NUMBERED
     return mine, ""
