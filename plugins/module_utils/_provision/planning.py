@@ -59,7 +59,7 @@ class SearchResult:
     """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
 
     ``said``: why that failed, be it only now (``is_passing``). ``is_gone``: the offer is. ``seen``: what there is for
-    each choice of the host.
+    each choice of the host. ``numbers``: of the choices (from 1) that find the offers, by their ids.
     """
 
     offers: t.Sequence[Offer] = ()
@@ -68,13 +68,12 @@ class SearchResult:
     is_passing: bool = False
     seen: t.Sequence[Offers] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
-    max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, host: Declaration, offers: t.Sequence[Offers]) -> SearchResult:
         """What was found for the choices of a host."""
-        chosen = choosing.choose(host.choices, offers, host.order)
-        return cls(chosen.offers, seen=offers, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
+        chosen, numbers = choosing.choose(host.choices, offers, host.order)
+        return cls(chosen, seen=offers, numbers=numbers)
 
     @classmethod
     def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
@@ -595,6 +594,9 @@ def _too_dear(host: Declaration, offer: Offer) -> str:
 def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
     """The plan of a host that buys this offer."""
     host, offer_id = case.host, offer["offer_id"]
+    number = search_result.numbers.get(offer_id, 0)
+    # Of an offer that is wanted by its id no choice says what it may cost.
+    max_price_per_hour = host.choices[number - 1].max_price_per_hour if number else UNLIMITED
     return Plan(
         host.host,
         BUY,
@@ -606,10 +608,10 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
             offer for offer in case.elsewhere(search_result.offers) if allocation.within(offer, host.max_price_per_hour)
         ],
         offer["price_per_hour"],
-        min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
+        min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
             case.note,
-            _missed(host, search_result, search_result.numbers.get(offer_id, 1)),
+            _missed(host, search_result, number),
             *_of_bad_places(case, search_result.offers, offer),
         ),
         label=planning_report.what_is_bought(
