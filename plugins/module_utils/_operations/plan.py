@@ -49,7 +49,7 @@ from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
-from .._provision.standing import Account, doubtful, standing
+from .._provision.standing import Account, doubtful, standing, stopped
 from .._registry._files import read_text
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
 from ._last_sweeps import LastSweeps
@@ -186,7 +186,7 @@ class _Planning:
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """Nothing can be decided for the hosts of this play."""
-        cases = [Case(host, read_entry(None), planning.stopped(reason)) for host in hosts]
+        cases = [Case(host, read_entry(None), stopped(reason)) for host in hosts]
         plans = [Plan(host.host, STOP, refusal=reason) for host in hosts]
         return self._answer(plans, cases, {}, Clock(time.time()))
 
@@ -212,7 +212,7 @@ class _Planning:
         """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""
         entry, trouble = observed.entries[host.host], snapshot.trouble(host.registry, host.host)
         if trouble:
-            stands = planning.stopped(f"{trouble} {NOTHING_SENT}")
+            stands = stopped(f"{trouble} {NOTHING_SENT}")
         else:
             stands = standing(host, entry, observed.status(host), observed.account)
         kept = snapshot.storage_of(host.registry, host.host)

@@ -34,7 +34,7 @@ from .messages import (
 )
 from .place import Place
 from .spending import Bill, Ledger
-from .standing import Account, HostState, Standing
+from .standing import Account, HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of
 from .sums import UNLIMITED, highest_known_price
 
@@ -177,11 +177,6 @@ class Case:
         return self.standing.kind is HostState.OPEN
 
     @property
-    def is_bare(self) -> bool:
-        """Whether it would buy an offer by its id, of which only that offer's own page tells."""
-        return bool(self.wanted) and not self.is_open and self.host.quoted_price_per_hour is None
-
-    @property
     def noted(self) -> Offer:
         """The offer that it wants at the price that was noted or quoted before this call (USD per hour)."""
         noted = self.entry.price_per_hour if self.is_open else None
@@ -292,11 +287,6 @@ def with_evidence(
 def voided(cases: t.Iterable[Case]) -> set[str]:
     """The hosts whose entries have come to nothing."""
     return {case.host.host for case in cases if case.is_void}
-
-
-def stopped(reason: str) -> Standing:
-    """That of a host for which a person must decide."""
-    return Standing(HostState.STOP, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -463,6 +453,17 @@ def _honest(case: Case, draft: Plan) -> Plan:
 def _first(
     case: Case, searches: t.Callable[[Declaration], SearchResult], wanted: t.Mapping[str, SearchResult], shared: str
 ) -> _First:
+    reason = _refusal(case, shared)
+    if reason or not case.buys:
+        return case, SearchResult(), reason
+    offers = wanted[case.wanted] if case.wanted else searches(case.host)
+    if offers.said:
+        reason = joined(offers.said, NOTHING_BOUGHT, case.host.advice if offers.is_gone else "", case.way_out)
+    return case, offers, reason
+
+
+def _refusal(case: Case, shared: str) -> str:
+    """Why the host buys nothing, as far as that needs no offer; empty if it may buy, or has what it needs."""
     if case.waits_in_vain:
         found = case.standing
         text = (
@@ -470,23 +471,12 @@ def _first(
             f" {usd(found.price_per_hour)}, resource ids: {ids_of(found.resource_ids)}. It is billed, and this job has"
             " bought nothing."
         )
-        return case, SearchResult(), joined(text, case.host.locked_out)
+        return joined(text, case.host.locked_out)
     if case.standing.owns:
-        return case, SearchResult(), ""
+        return ""
     if case.host.objections and (case.entry.is_empty or case.standing.kind is not HostState.STOP):
-        return case, SearchResult(), f"{' '.join(case.host.objections)} {NOTHING_SENT}"
-    if case.standing.kind is HostState.STOP:
-        return case, SearchResult(), case.standing.reason
-    if shared:
-        return case, SearchResult(), shared
-    offers = wanted[case.wanted] if case.wanted else searches(case.host)
-    if not offers.said:
-        return case, offers, ""
-    return (
-        case,
-        offers,
-        joined(f"{offers.said} Nothing was bought.", case.host.advice if offers.is_gone else "", case.way_out),
-    )
+        return f"{' '.join(case.host.objections)} {NOTHING_SENT}"
+    return case.standing.reason if case.standing.kind is HostState.STOP else shared
 
 
 def _compared(first: t.Sequence[_First]) -> list[_First]:
@@ -618,7 +608,11 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
             host.host, offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
         ),
         ends_storage=host.ends_storage,
-        hides_storage=case.is_bare and offer.get(storage.DETAILS) is None,
+        # Of an offer that is bought by its id only that offer's own page tells.
+        hides_storage=bool(case.wanted)
+        and not case.is_open
+        and host.quoted_price_per_hour is None
+        and offer.get(storage.DETAILS) is None,
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from .._moments import first_of, seconds_of
 from .._text import number_of
 from .._wording import usd
-from . import lease, planning
+from . import lease
 from .declaration import Declaration
 from .messages import NOTHING_SENT, joined, some
 from .ownership import is_named
@@ -28,7 +28,7 @@ from .place import Place
 from .planning import Case
 from .quote import new_hosts, summary
 from .spending import Ledger
-from .standing import HostState
+from .standing import HostState, stopped
 from .storage import DETAILS, brought_by
 from .sums import UNLIMITED, add_up
 
@@ -272,4 +272,4 @@ def _stopped(case: Case, refusal: str) -> Case:
     # Without a registry each run finds the host's own machine by its name.
     verb = "does not take over" if stands.adopted and not case.host.by_name else "keeps"
     machines = f"{', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
-    return replace(case, standing=planning.stopped(f"{refusal} {NOTHING_SENT} {case.host.host} {verb} {machines}"))
+    return replace(case, standing=stopped(f"{refusal} {NOTHING_SENT} {case.host.host} {verb} {machines}"))

@@ -77,6 +77,14 @@ class Standing:
         return self.kind in (HostState.UNDER_WAY, HostState.READY, HostState.FAILED)
 
 
+_FREE = Standing(HostState.FREE)
+
+
+def stopped(reason: str, stands: Standing = _FREE, **changes: t.Any) -> Standing:
+    """That of a host for which a person must decide, and that ``stands`` so otherwise, with these changes."""
+    return replace(stands, kind=HostState.STOP, reason=reason, **changes)
+
+
 @dataclass(frozen=True)
 class Account:
     """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
@@ -219,32 +227,28 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
-        return Standing(
-            HostState.STOP, reason=standing_report.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids)
-        )
+        return stopped(standing_report.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
-        text = (
+        return stopped(
             f"The registry entry of {host.host} names machine {ids_of(entry.resource_ids)}, but no offer. Add its"
             f" provision_procured_offer_id: compute_index.supply.resource_info shows it. {NOTHING_SENT}"
         )
-        return Standing(HostState.STOP, reason=text)
     if entry.is_missing and not account.machines_with(entry.resource_ids):
-        text = (
+        return stopped(
             f"The machine of {host.host} is MISSING since {entry.missing_since}: the API finds"
             f" {ids_of(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may be"
             f" billed, so nothing else was bought. {if_gone(host.host, entry.resource_ids)}"
         )
-        return Standing(HostState.STOP, reason=text)
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        text = (
+        return stopped(
             f"{still_open(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)} Do not buy another"
-            " offer instead. There is no registry, so a later run finds what was bought by its name: run again then."
+            " offer instead. There is no registry, so a later run finds what was bought by its name: run again then.",
+            result,
         )
-        return replace(result, kind=HostState.STOP, reason=text)
     return result
 
 
@@ -294,7 +298,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
         text = holdings.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
-        return replace(ours, kind=HostState.STOP, resource_ids=held.ids, reason=text)
+        return stopped(text, ours, resource_ids=held.ids)
     if phase == _states.READY:
         return replace(ours, kind=HostState.READY) if status.get("ready") and not held.pending else ours
     if phase == _states.EXPIRED:
@@ -307,13 +311,13 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
     """What is registered as bought is not there, for the reason ``what``."""
     file = f" The registry file is {host.entry_place}." if host.entry_place else ""
-    reason = (
+    return stopped(
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
         f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
         " that bought it? If the machine is gone for certain: compute_index.supply.decommission -e"
-        f" decommission_hosts={host.host} -e decommission_forget=<resource id>.{file}"
+        f" decommission_hosts={host.host} -e decommission_forget=<resource id>.{file}",
+        ours,
     )
-    return replace(ours, kind=HostState.STOP, reason=reason)
 
 
 def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -343,11 +347,11 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     """The offer's status cannot be read, or the API does not know the offer."""
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
-        reason = (
+        return stopped(
             f"What became of offer {entry.offer_id}, which the registry names for {host.host}, cannot be read: {said}"
-            f" {may_be_billed(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again."
+            f" {may_be_billed(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again.",
+            ours,
         )
-        return replace(ours, kind=HostState.STOP, reason=reason)
     if entry.is_open:
         return replace(ours, kind=HostState.OPEN)
     return _missing(host, entry, ours, "the API does not know it")
@@ -361,8 +365,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     owners = _owners(owned)
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
-        reason = standing_report.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
-        return replace(ours, kind=HostState.STOP, reason=reason)
+        return stopped(standing_report.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids), ours)
     if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
@@ -394,7 +397,7 @@ def _opened_by_strangers(
         return replace(ours, kind=HostState.OPEN)
     if strangers:
         reason = standing_report.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
-        return replace(ours, kind=HostState.STOP, reason=reason, machines=tuple(strangers))
+        return stopped(reason, ours, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
         return _void(host, entry, look, account, has_bought=entry.is_unanswered)
@@ -419,32 +422,33 @@ def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | Non
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
     """The registry names nothing of this host: its name may tell of a machine."""
+    free = replace(_FREE, void=void)
     if account.machines is None:
         text = f"The machines of the account cannot be listed, so {host.host} may have one already. {NOTHING_BOUGHT}"
-        return Standing(HostState.STOP, reason=account.unreadable or text, void=void)
+        return stopped(account.unreadable or text, free)
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may be its own.
-        text = (
+        return stopped(
             f"The list of machines has {described(unseen)} for {host.host}, and by its id it cannot be read. The list"
             " may be behind an end, or the API behind the list. Nothing was bought and nothing taken over. Run again in"
-            " a minute."
+            " a minute.",
+            machines=tuple(unseen),
         )
-        return Standing(HostState.STOP, reason=text, machines=tuple(unseen))
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), account, void=void)
     if others := _others(host, named):
-        return Standing(HostState.STOP, reason=shared_name(host.name, others), void=void)
+        return stopped(shared_name(host.name, others), free)
     if unclaimed := tuple(ownership.unowned(named)):
         folder = host.registry.text if host.registry_file else ""
         reason = standing_report.namesake(host.host, host.name, unclaimed, folder)
-        return Standing(HostState.STOP, reason=reason, void=void, machines=unclaimed)
+        return stopped(reason, free, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
         reason = standing_report.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
-        return Standing(HostState.STOP, reason=joined(reason, host.advice), void=void)
-    return Standing(HostState.FREE, void=void)
+        return stopped(joined(reason, host.advice), free)
+    return free
 
 
 def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
@@ -494,7 +498,7 @@ def _by_name(
     elif odd := "" if failed else _unfit(host, machines, price):
         reason = does_not_fit(host.host, host.name, machines, odd)
     if reason:
-        return Standing(HostState.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
+        return stopped(reason, void=void, machines=() if others else tuple(machines))
     kind = HostState.FAILED if failed else HostState.UNDER_WAY
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines), brings=brings)
 
