@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import typing as t
 
 from .._wording import COLUMNS, amount, usd, usd_short
 from .machines import Machine
@@ -42,19 +41,6 @@ def no_match(why: str) -> str:
     return (
         f"No offer matches provision_spec{where}. Ask for less (region, vendor, contract_type, another gpu_type), or"
         " try again later. Nothing was bought."
-    )
-
-
-def looks_only_at(host: str, place: str, storage_ids: t.Iterable[str]) -> str:
-    """A host looks for its next machine where the storage of an earlier one is."""
-    return f"{host} looks only at {place}, where its storage {', '.join(storage_ids)} is."
-
-
-def narrowed_to(host: str, place: str, storage_ids: t.Iterable[str], key: str) -> str:
-    """The same if that finds nothing; ``key``: of a search, that makes it look elsewhere."""
-    return (
-        f"The search was narrowed: {looks_only_at(host, place, storage_ids)} To look elsewhere, set {key} in"
-        f" provision_spec ({key}: any for every {key})."
     )
 
 

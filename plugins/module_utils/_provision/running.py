@@ -409,7 +409,8 @@ def lease_of(request: Request, price: float | None) -> float:
     seconds = request.seconds
     if seconds is None:
         if not price:
-            raise ValueError(report.UNPRICED)
+            unpriced = "The price of the machine is unknown, so run_time must say how long the job may take."
+            raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
         seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
     if seconds < LEAST:
         least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
@@ -478,11 +479,6 @@ def trace_of(record: Row, entry: Entry, ledger: Ledger) -> Trace:
 def run_of(host: str) -> str:
     """The name of the run that a host belongs to."""
     return host.removeprefix(report.HOST)
-
-
-def is_of_run(entry: Entry) -> bool:
-    """Whether an entry is of a run's machine, or of a purchase that may become one; kept storage is neither."""
-    return entry.names_purchase and GROUP in entry.groups and not entry.storage_of
 
 
 def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:

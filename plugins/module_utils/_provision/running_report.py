@@ -29,13 +29,8 @@ SPELLED = {
     "provision_lease": "run_time",
 }
 
-UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
 MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 TAKEN_AWAY = "its machine has gone"
-NO_REGISTRY = (
-    "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out, or set"
-    " provision_registry_url."
-)
 
 
 # What a command does that buys nothing, by `running.Way`
@@ -44,7 +39,6 @@ WAYS = {
     "lost": "Its machine has gone: nothing is bought again for a job that may have begun.",
     "end": "Its results are home: its machine ends.",
 }
-AGAIN = "Nothing was bought. -e run_again=true runs it once more."
 
 
 def host_of(name: str) -> str:

@@ -38,7 +38,8 @@ def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
     if first is First.REFUSED:
         return {"trouble": report.refused(job["record"], request.name)}
     if first is First.DONE:
-        return last_result(job["record"], job["folder"], report.AGAIN)
+        again = "Nothing was bought. -e run_again=true runs it once more."
+        return last_result(job["record"], job["folder"], again)
     role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
     return {"hosts": [request.host], "job": job, "role": {**role, "provision_lease": running.shortest(request)}}
 
@@ -149,7 +150,10 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     if way is not Way.BUY:
         return lasting(request, entry)
     if not has_registry:
-        raise ValueError(report.NO_REGISTRY)
+        raise ValueError(
+            "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out,"
+            " or set provision_registry_url."
+        )
     if unswept and not request.unswept:
         raise ValueError(f"{unswept} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}")
     return running.lease_of(request, found.price_per_hour)
@@ -369,8 +373,12 @@ Remembered = tuple[Place, str, Entry]
 
 
 def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
-    """Those that are the machine of a run, or may become it."""
-    return [item for item in remembered if running.is_of_run(item[2])]
+    """Those whose entries are of a run's machine, or of a purchase that may become one; kept storage is neither."""
+    return [
+        (place, host, entry)
+        for place, host, entry in remembered
+        if entry.names_purchase and GROUP in entry.groups and not entry.storage_of
+    ]
 
 
 def all_runs(

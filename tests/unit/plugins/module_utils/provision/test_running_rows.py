@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Next, Request, Way
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running_report import GROUP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
 BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
 OFFER = rows.Quoted(host={"price_per_hour": 2.0}, is_free=True)
@@ -178,6 +179,9 @@ def test_all_runs() -> None:
     place = Folder("/host_vars")
     machines = rows.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
     assert [host for _place, host, _entry in machines] == ["run-eval", "run-new"]
+    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP,))
+    others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP]})]
+    assert rows.of_runs((place, "run-eval", entry) for entry in others) == []
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
     jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}
     found = rows.all_runs(records, machines, jobs, [ledger])
