@@ -21,7 +21,7 @@ from .messages import NOTHING_SENT, some
 from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
 from .storage import label_of, priced
-from .sums import UNLIMITED, Sum
+from .sums import UNLIMITED
 
 NOT_ASKED_FOR = "They were not asked for."
 
@@ -58,7 +58,7 @@ def of_play(
             f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
             f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
         )
-    return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
+    return Allowance("", max(0.0, max_total_price_per_hour - together.total), buyers)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def of_account(
             f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows"
             " what runs, and who owns it: end what you do not need, or raise the ceiling."
         )
-    return Allowance("", _beyond(count.sum, max_account_price_per_hour), len(planned))
+    return Allowance("", max(0.0, max_account_price_per_hour - count.sum.total), len(planned))
 
 
 def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float | None:
@@ -319,8 +319,3 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
 def _until(end: float | None, now: float, after: float) -> float:
     """How long something is billed in this month; what is over and runs nevertheless may go on to do so."""
     return after if end is None or end <= now else min(end, after)
-
-
-def _beyond(together: Sum, max_price_per_hour: float) -> float:
-    """USD per hour that may be paid beyond what all cost together."""
-    return max(0.0, max_price_per_hour - together.total)

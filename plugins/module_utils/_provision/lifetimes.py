@@ -40,19 +40,17 @@ def idles(host: Declaration) -> dict[str, t.Any]:
 
 def timed(case: Case, clock: Clock) -> Case:
     """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
-    if not (clock.is_apart and case.buys and _is_timed(case.host)):
+    host = case.host
+    # What a wrong clock would make last longer, or cost more, than is declared
+    is_timed = bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+    if not (clock.is_apart and case.buys and is_timed):
         return case
     refusal = (
-        f"{apart(clock)} Until then {case.host.host} buys nothing that has a lease, a largest bill or a budget:"
+        f"{apart(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
         " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
         " provision_budget it buys."
     )
-    return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
-
-
-def _is_timed(host: Declaration) -> bool:
-    """Whether a wrong clock would make what it buys last longer, or cost more, than it declares."""
-    return bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+    return replace(case, host=replace(host, objections=(*host.objections, refusal)))
 
 
 def apart(clock: Clock) -> str:

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
-from .._wording import amount, plural, usd
+from .._wording import amount, plural, ranges, usd
 from . import allocation, avoiding, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
 from .allocation import Offer, OfferRequest
 from .avoiding import Avoided, place_of
@@ -900,7 +900,9 @@ def storage_of(plans: t.Sequence[Plan]) -> list[list[str]]:
     parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
     found = [storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts)]
     unknown = [draft.host for draft in plans if draft.hides_storage]
-    return list(filter(None, [*found, storage.not_described(unknown)]))
+    head = "The API does not say whether the offer has storage that outlives it:"
+    found += [[head, f"  {', '.join(ranges(unknown))}"]] if unknown else []
+    return list(filter(None, found))
 
 
 def brings(plans: t.Sequence[Plan], *, would: bool) -> str:

@@ -20,7 +20,6 @@ from .messages import NO_REASON, NOTHING_BOUGHT, described, sentence
 from .purchase import Do, NextStep, Past, Why
 
 _AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
-_NO_MACHINE = "this account lists no machine of it"
 SETTLED = "The offer's status says that it was bought."
 _ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
 _ENTRY = "If it is this host's, provision_adopt: true takes it; if it is not, remove the registry entry."
@@ -123,7 +122,9 @@ class Story:
             "price": usd(self.price_per_hour),
             "ids": ", ".join(self.ids) or "no id is known",
             "machines": machines or "machines that the API does not list",
-            "others": f"no machine of it is called {self.name}, but {machines}" if machines else _NO_MACHINE,
+            "others": f"no machine of it is called {self.name}, but {machines}"
+            if machines
+            else "this account lists no machine of it",
             "said": self.said,
             "refused": f"{self.error} " if self.error else "",
             "answer": self.answer,

@@ -254,12 +254,6 @@ def brought(head: str, offers: t.Mapping[str, Variables]) -> list[str]:
     return [head, *rows] if rows else []
 
 
-def not_described(hosts: t.Sequence[str]) -> list[str]:
-    """The same for hosts that would buy an offer of which nothing says whether it brings storage along."""
-    head = "The API does not say whether the offer has storage that outlives it:"
-    return [head, f"  {', '.join(ranges(hosts))}"] if hosts else []
-
-
 def _described(item: Variables) -> str:
     """Storage of an offer: its name, size, type and price."""
     size = number_of(item.get("size_gb"))

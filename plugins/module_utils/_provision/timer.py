@@ -383,17 +383,15 @@ def report(timer: Timer, observed: Observed) -> Result:
     if not observed.runs and not observed.files:
         return {"lines": ["No sweeps are scheduled for this inventory on this computer."]}
     last = last_of(observed)
+    stops = (
+        f"Sweeps end when {observed.user} has logged out everywhere, and leases with them. `sudo loginctl enable-linger"
+        f" {observed.user}` lets them go on."
+    )
     return {
         "lines": [timer.name, *_lines(observed, last), f"output: {_output(timer, observed)}"],
         "trouble": _trouble(timer, observed, last),
-        "warnings": [_STOPS.format(user=observed.user)] if observed.is_active and not observed.lingers else [],
+        "warnings": [stops] if observed.is_active and not observed.lingers else [],
     }
-
-
-_STOPS = (
-    "Sweeps end when {user} has logged out everywhere, and leases with them. `sudo loginctl enable-linger {user}` lets"
-    " them go on."
-)
 
 
 def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:
