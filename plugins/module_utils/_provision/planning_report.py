@@ -83,11 +83,3 @@ def _in_short(offer: Machine, gpu: str, bill: str) -> str:
         bill,
     ]
     return ", ".join(str(fact) for fact in facts if fact)
-
-
-def unjudged(host: str) -> str:
-    """A host buys, and no task has looked what became of its purchase."""
-    return (
-        f"{host} was not told what became of its purchase: the first host looks for all, and the role's condition"
-        " (when) does not hold any more. What was bought is billed. Run again: nothing is bought twice."
-    )

@@ -13,7 +13,6 @@ import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
 
-from . import planning_report
 from .end_report import STOP, STORAGE, not_judged
 from .planning import BUY, WAIT
 
@@ -176,11 +175,22 @@ _SHAPES = {part: _shape(part) for part in _PARTS}
 
 
 @dataclass(frozen=True)
-class Round:
-    """All that the steps of a purchase have handed on until now, as the variables of a host have it."""
+class _HostRound:
+    """A round as the variables of a host have it."""
 
     host: str = ""
     declared: Declared = field(default_factory=Declared)
+
+    @property
+    def declaration(self) -> Variables:
+        """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
+        return self.declared.declarations.get(self.host) or {}
+
+
+@dataclass(frozen=True)
+class Round(_HostRound):
+    """All that the steps of a purchase have handed on until now."""
+
     plans: t.Mapping[str, Variables] = field(default_factory=dict)  # `rows.row`, by host
     common: Common = field(default_factory=Common)
     judged: Judged = field(default_factory=Judged)
@@ -200,11 +210,6 @@ class Round:
             verdict=HostVerdict.of(variables.get("provision__verdict")),
             released=Released.of(variables.get("provision__released")),
         )
-
-    @property
-    def declaration(self) -> Variables:
-        """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
-        return self.declared.declarations.get(self.host) or {}
 
     @property
     def plan(self) -> Variables:
@@ -246,7 +251,12 @@ class Round:
         if self.verdict.round and self.verdict.round == plan.get("round"):
             return {"next": self.verdict.next}
         if plan["action"] in (BUY, WAIT) and self.judged.round != plan["round"]:
-            return {"next": "stop", "refusal": planning_report.unjudged(plan["host"])}
+            refusal = (
+                f"{plan['host']} was not told what became of its purchase: the first host looks for all, and the role's"
+                " condition (when) does not hold any more. What was bought is billed. Run again: nothing is bought"
+                " twice."
+            )
+            return {"next": "stop", "refusal": refusal}
         return {}
 
     @property
@@ -265,14 +275,12 @@ class Round:
 
 
 @dataclass(frozen=True)
-class EndRound:
-    """All that the steps of an end have handed on until now, as the variables of a host have it.
+class EndRound(_HostRound):
+    """All that the steps of an end have handed on until now.
 
     ``storage``: what became of the storage that ends after its machine.
     """
 
-    host: str = ""
-    declared: Declared = field(default_factory=Declared)
     ends: Ends = field(default_factory=Ends)
     ended: Ended = field(default_factory=Ended)
     storage: Ended = field(default_factory=Ended)
@@ -287,11 +295,6 @@ class EndRound:
             ended=Ended.of(variables.get("decommission__ended")),
             storage=Ended.of(variables.get("decommission__storage_ended")),
         )
-
-    @property
-    def declaration(self) -> Variables:
-        """What the host has declared by itself in its last call of the role; empty if it has not."""
-        return self.declared.declarations.get(self.host) or {}
 
     @property
     def plan(self) -> Variables:

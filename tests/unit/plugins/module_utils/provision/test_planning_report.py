@@ -38,7 +38,6 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (report.unjudged("gpu-1"), "What was bought is billed."),
         (report.none_left(3, "ceiling", 5.0, 2), "after 2 tried"),
         (report.none_left(3, "ceiling", 5.0, 0, 40.001), "USD 5.00 per hour, and USD 40.01 in all: raise"),
     ],
