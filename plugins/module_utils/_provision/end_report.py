@@ -61,7 +61,7 @@ def row(
         "unremembered": [item.variables for item in found.unremembered],
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
-        "storage_stays": found.storage_stays,
+        "storage_stays": [item.resource_id for item in found.storage if item.resource_id not in found.storage_ends],
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty and not found.storage else place.text,

@@ -115,11 +115,6 @@ class End:
     unremembered: tuple[Storage, ...] = ()
 
     @property
-    def storage_stays(self) -> list[str]:
-        """The ids of the storage that does not end."""
-        return [item.resource_id for item in self.storage if item.resource_id not in self.storage_ends]
-
-    @property
     def ends(self) -> bool:
         """Whether the host's purchase ends, with machines or without."""
         return self.action in (Action.END, Action.FORGET)

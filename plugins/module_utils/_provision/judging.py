@@ -17,7 +17,6 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import usd
 from . import failover, holdings, lease, registration, storage
-from .acceptance import UNSOUND
 from .allocation import product
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
@@ -448,11 +447,6 @@ class JudgedHost:
                 "msg": self.reason(),
             }
         ]
-
-    @staticmethod
-    def tested(unsound: str) -> Variables:
-        """What an attempt says if its machine did not pass its test; ``unsound``: why, empty if that is not so."""
-        return {"error_class": UNSOUND, "msg": unsound} if unsound else {}
 
     def taken_names(self, inventory: t.Mapping[str, t.Any]) -> list[str]:
         """Hosts of the inventory whose names the further machines would have, but for those that the role added."""

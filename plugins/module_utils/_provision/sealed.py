@@ -41,15 +41,11 @@ _DIGEST = "digest"
 _CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
 
 
-def _kind_of(place: Place) -> str:
-    """A shared registry and its project; for files just that word: each checkout has other paths."""
-    return place.text if place.keeps_sums else "files" if place else ""
-
-
 # What a declaration says about what is bought, kept and billed, beside the offer and its order; by variable.
 _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_project": lambda host: host.project,
-    "the registry": lambda host: _kind_of(host.registry),
+    # A shared registry with its project; of files just that word, since each checkout has other paths
+    "the registry": lambda host: host.registry.text if host.registry.keeps_sums else "files" if host.registry else "",
     "provision_offer_id": lambda host: host.offer_id,
     "provision_max_price_per_hour": lambda host: host.declared_max_price_per_hour,
     "provision_max_total_price_per_hour": lambda host: host.max_total_price_per_hour,

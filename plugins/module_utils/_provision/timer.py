@@ -268,11 +268,6 @@ def cron_command(timer: Timer) -> str:
     return f"/bin/sh {shlex.quote(timer.file('sweep'))} >{shlex.quote(timer.file('output'))} 2>&1"
 
 
-def cron_job(timer: Timer) -> str:
-    """The same in a line of cron, to which a bare ``%`` is a new line."""
-    return cron_command(timer).replace("%", r"\%")
-
-
 def _escaped(text: str) -> str:
     """A text in a unit, whose specifiers begin with ``%``."""
     return text.replace("%", "%%")
@@ -296,7 +291,8 @@ def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[
         "files": [script_file],
     }
     if scheduler == CRON:
-        return {**files, "cron": [{"state": PRESENT, "minute": f"*/{timer.minutes}", "job": cron_job(timer)}]}
+        job = cron_command(timer).replace("%", r"\%")  # a bare one is a new line to cron
+        return {**files, "cron": [{"state": PRESENT, "minute": f"*/{timer.minutes}", "job": job}]}
     texts = {timer.unit("service"): service(timer), timer.unit("timer"): calendar(timer)}
     unit_files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
     # Nothing is said to systemd of units that check mode has not written.
