@@ -54,8 +54,11 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         )
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
-    asked = [endings.asked(host, _entry(host, places[host["host"]], snapshot), places[host["host"]]) for host in hosts]
-    forget = {resource_id.strip().lower() for resource_id in params["forget"]}
+    forget = frozenset(resource_id.strip().lower() for resource_id in params["forget"])
+    asked = [
+        endings.asked(host, _entry(host, places[host["host"]], snapshot), places[host["host"]], forget)
+        for host in hosts
+    ]
     seen = _seen(api, asked, _others(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
@@ -63,11 +66,11 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     for raw, one in zip(hosts, asked):
         place, look, is_checked = places[one.host], None, endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)
-        found = endings.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen, forget))
+        found = ending.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen))
         sweep = reaping.read_swept_host(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
-        found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen, forget)
+        found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
         ends.append(end_report.row(raw, one.entry, place, found, look, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
 
@@ -107,13 +110,13 @@ def _reaped(
     extension at the same moment one gets its way. Of two sweeps both may end it.
     """
     if sweep.place != place.text:
-        return endings.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text)), None
+        return ending.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text)), None
     if not found.ends:
         return endings.being_ended(one.entry, found, clock.now(one.entry.clock)), None
     try:
         look = _looked(one, sweep, created_of(found.machines), clock, registries.at(place), check_mode)
     except RegistryError as error:
-        return endings.stopped(one.host, f"{error} The next sweep looks again."), None
+        return ending.stopped(one.host, f"{error} The next sweep looks again."), None
     return endings.after_look(one.host, found, look), look
 
 

@@ -49,7 +49,7 @@ from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
-from .._provision.standing import Account, doubtful, standing
+from .._provision.standing import Account, doubtful, standing, stopped
 from .._registry._files import text_in
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
 from ._last_sweeps import LastSweeps
@@ -186,7 +186,7 @@ class _Planning:
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """Nothing can be decided for the hosts of this play."""
-        cases = [Case(host, read_entry(None), planning.stopped(reason)) for host in hosts]
+        cases = [Case(host, read_entry(None), stopped(reason)) for host in hosts]
         plans = [Plan(host.host, STOP, refusal=reason) for host in hosts]
         return self._answer(plans, cases, {}, Clock(time.time()))
 
@@ -212,7 +212,7 @@ class _Planning:
         """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""
         entry, trouble = observed.entries[host.host], snapshot.trouble(host.registry, host.host)
         if trouble:
-            stands = planning.stopped(f"{trouble} {NOTHING_SENT}")
+            stands = stopped(f"{trouble} {NOTHING_SENT}")
         else:
             stands = standing(host, entry, observed.status(host), observed.account)
         kept = snapshot.storage_of(host.registry, host.host)
@@ -227,7 +227,7 @@ class _Planning:
 
         A host whose machine has ended by its offer's own status is free by its plan. Raises Failure.
         """
-        if any((self._registries.read_only, self._has_noted, account.is_unlisted)):
+        if any((self._registries.read_only, self._has_noted, account.machines is None)):
             return Looked()
         self._has_noted = True
         look, known = (

@@ -116,9 +116,10 @@ class _Run:
         digest, earlier = self.job["digest"], rows.earlier_offers(self.ledger, self.request.host, self.entry)
         return running.ordered(self.request, digest, self.record, utc(time.time()), earlier)
 
-    def check_trace(self) -> None:
-        """Raise ValueError if the machine of the host is not the run's, or the run's may be billed elsewhere."""
-        rows.check_trace(self.record, self.entry, self.ledger)
+    @property
+    def view(self) -> rows.RunView:
+        """What the rules decide by. Raises RegistryError."""
+        return rows.RunView(self.request, self.job["digest"], self.record, self.entry, self.ledger, self.now)
 
     def let_end(self, until: float) -> None:
         """Let a sweep end the machine then. Raises RegistryError."""
@@ -149,8 +150,8 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        first = rows.still_first(run.record, request, run.job["digest"])
-        run.check_trace()
+        first = rows.still_first(run.view)
+        rows.check_trace(run.view)
         lease = rows.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
     except ValueError as error:
         return {"trouble": str(error)}
@@ -166,8 +167,8 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
-    job, digest = run.got["run__info"], run.job["digest"]
-    found = rows.next_of(job, run.request, digest, run.record, run.entry, run.ledger, run.now)
+    job = run.got["run__info"]
+    found = rows.next_of(run.view, job)
     if found["until"]:  # before the job begins, whose time ends with it
         run.let_end(found["until"])
     if not found["trouble"]:  # what it follows has begun, too, and is not to be bought again
@@ -180,7 +181,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
 
     The job may have taken days, so that its host may have the machine of another run now, which stays as it is.
     """
-    run.check_trace()
+    rows.check_trace(run.view)
     if run.got["run__quoted"]["ends"]:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
@@ -190,7 +191,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
         return rows.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
     rows.check_job(job, run.job["digest"], run.request.name)
     found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
-    if not found.is_home and rows.has_ended(run.record, run.entry, run.ledger):  # as by a sweep, or by a person
+    if not found.is_home and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
         return _lost(run)
     if found.kept_until:  # before the record says it, after which nothing asks again
         run.let_end(found.kept_until)
@@ -224,8 +225,7 @@ def _done(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     """What to know of a run whose command came to no end."""
-    refused, record = run.got.get("run__next", {}), {**run.record, "host": run.request.host}
-    return {"trouble": rows.broken(refused, record, params["reason"], run.entry, run.ledger)}
+    return {"trouble": rows.broken(run.got.get("run__next", {}), run.view, params["reason"])}
 
 
 @_refusing()

@@ -169,7 +169,7 @@ def audit(
     for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
-    _note_storage(result, filter(_is_billed, storage), claims)
+    _note_storage(result, storage, claims)
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
     _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
@@ -180,10 +180,10 @@ def audit(
 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
-    """Add storage to the rows: of the hosts that registries name, else of the one that has bought its offer."""
+    """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
     owners = _owners_of_storage(claims)
     named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
-    for item in storage:
+    for item in filter(_is_billed, storage):
         hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners(item))
         others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
         row = _row(item, hosts or others, _trouble_of_storage(hosts, others))
@@ -241,17 +241,13 @@ def _is_under_deletion(machine: Machine) -> bool:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    named = [item for item in owned if _is_by_name(item[1])]
+    by_name = (OwnershipProof.NAME, OwnershipProof.NUMBERED)
+    named = [item for item in owned if item[1].proof in by_name and not item[1].is_contested]
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in grouped((item[1].hosts[0], item) for item in named).values():
         result.update(_doubts_of_host(pairs, of_offer))
     return result
-
-
-def _is_by_name(owner: Owners) -> bool:
-    """Whether a name alone says that a machine is the one host's."""
-    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
 
 
 def _doubts_of_host(

@@ -215,9 +215,9 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
     if denied:
         wait = replace(wait, denied=_since(wait.denied, now))
     wait = replace(wait, unresolved=_since(wait.unresolved, now) if unresolved else None)
-    msg, over = _judged(wait, error, now)
+    msg, hope, over = _judged(wait, error, now)
     return wait, BootStep(
-        msg,
+        msg if over else f"{msg}{hope}",
         pause=None if over else DENIED_PAUSE if denied else PAUSE,
         failed=over,
         urgent=denied or unresolved,
@@ -231,44 +231,28 @@ def _since(before: float | None, now: float) -> float:
     return now if before is None else before
 
 
-def _judged(wait: Wait, error: str, now: float) -> tuple[str, bool]:
-    """What an error of SSH means, and whether the wait is over."""
+def _judged(wait: Wait, error: str, now: float) -> tuple[str, str, bool]:
+    """What an error of SSH means, why it may pass by itself, and whether the wait is over all the same."""
     reason, late = _reason(error), now - wait.since >= wait.limits.connect
     if wait.lost > RESTARTS:
         lost = f"it was lost {wait.lost} times"
-        return f"The machine does not stay reachable while cloud-init runs; {lost}. {reason}.", True
+        return f"The machine does not stay reachable while cloud-init runs; {lost}. {reason}.", "", True
     if _HERE.search(error):
-        return _fault_here(reason), True
+        advice = " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path." if "ControlPath" in reason else ""
+        return f"SSH cannot work on this computer: {reason}.{advice}", "", True
     if _HOST_KEY.search(error):
-        over = late or not wait.limits.seeded
-        return _other_key(reason, over), over
+        hope = " The first boot may not have installed the one that was handed over yet."
+        refused = f"SSH refuses the host key that the machine answers with: {reason}."
+        return refused, hope, late or not wait.limits.seeded
     if _DENIED.search(error):
+        hope = f" It may be installed late: this goes on for {lasting(PATIENCE)} at most."
         over = late or now - t.cast(float, wait.denied) >= PATIENCE
-        return _key_refused(reason, over), over
+        return f"SSH refuses the user's key: {reason}. {ADVICE}", hope, over
     if wait.unresolved is not None:
-        over = late or now - wait.unresolved >= RESOLVING
-        return _no_address(reason, over), over
-    return _silence(wait, reason, late), late
-
-
-def _fault_here(reason: str) -> str:
-    advice = " Set ANSIBLE_SSH_CONTROL_PATH_DIR to a folder with a shorter path." if "ControlPath" in reason else ""
-    return f"SSH cannot work on this computer: {reason}.{advice}"
-
-
-def _other_key(reason: str, over: bool) -> str:
-    hope = "" if over else " The first boot may not have installed the one that was handed over yet."
-    return f"SSH refuses the host key that the machine answers with: {reason}.{hope}"
-
-
-def _key_refused(reason: str, over: bool) -> str:
-    hope = "" if over else f" It may be installed late: this goes on for {lasting(PATIENCE)} at most."
-    return f"SSH refuses the user's key: {reason}. {ADVICE}{hope}"
-
-
-def _no_address(reason: str, over: bool) -> str:
-    hope = f" This goes on for {lasting(RESOLVING)} at most." if not over else ""
-    return f"This computer finds no address of the machine: {reason}. Check ansible_host, and DNS.{hope}"
+        hope = f" This goes on for {lasting(RESOLVING)} at most."
+        unknown = f"This computer finds no address of the machine: {reason}. Check ansible_host, and DNS."
+        return unknown, hope, late or now - wait.unresolved >= RESOLVING
+    return _silence(wait, reason, late), "", late
 
 
 def _silence(wait: Wait, reason: str, over: bool) -> str:

@@ -21,7 +21,7 @@ from .messages import NOTHING_SENT, some
 from .ownership import Machine
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
 from .storage import label_of, priced
-from .sums import UNLIMITED, Sum
+from .sums import UNLIMITED
 
 NOT_ASKED_FOR = "They were not asked for."
 
@@ -53,17 +53,12 @@ def of_play(
             f" registry. {NOTHING_SENT}"
         )
     if together.exceeds(max_total_price_per_hour):
-        return Allowance(_above_total(count, max_total_price_per_hour, buyers, projects))
-    return Allowance("", _beyond(together, max_total_price_per_hour), buyers)
-
-
-def _above_total(count: Count, max_total_price_per_hour: float, buyers: int, projects: t.Sequence[str] = ()) -> str:
-    """The hosts together cost more than was agreed to; ``projects``: those of a shared registry, if it counts them."""
-    whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
-    return (
-        f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
-        f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
-    )
+        whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
+        return Allowance(
+            f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
+            f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
+        )
+    return Allowance("", max(0.0, max_total_price_per_hour - together.total), buyers)
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,8 @@ def account_prices(
     noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.
-    listed, stored = _marks_of_machines(owned), set(map(ownership.id_of, owned))
+    listed = set().union(*map(_marks_of, filter(_states.is_machine, owned)))
+    stored = set(map(ownership.id_of, owned))
     open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
     parts = [_listed(machine, noted) for machine in owned]
     parts += _unlisted(open_purchases, listed, stored)
@@ -137,10 +133,6 @@ def _marks(entry: Entry) -> set[str]:
     return {*entry.all_ids, entry.offer_id} - {""}
 
 
-def _marks_of_machines(resources: t.Iterable[Machine]) -> set[str]:
-    return set().union(*map(_marks_of, filter(_states.is_machine, resources)))
-
-
 def _marks_of(machine: Machine) -> set[str]:
     return {ownership.id_of(machine), ownership.offer_of(machine)}
 
@@ -178,16 +170,13 @@ def in_a_slice(host: Declaration, template: str) -> list[str]:
         "provision_max_account_price_per_hour": host.max_account_price_per_hour,
         "provision_budget": host.budget,
     }
-    return [_sliced_total(template, name) for name, limit in limits.items() if limit != UNLIMITED]
-
-
-def _sliced_total(template: str, name: str) -> str:
-    """A ceiling for all hosts, in a job that sees only some of them."""
-    return (
+    return [
         f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
         f" ({name}) would hold for each slice by itself. Let jobs share a registry, or set"
         " Job Slicing of the template to 1."
-    )
+        for name, limit in limits.items()
+        if limit != UNLIMITED
+    ]
 
 
 def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
@@ -208,17 +197,12 @@ def of_account(
         )
     count = Count((*planned, *account.registered, *account.foreign))
     if count.sum.exceeds(max_account_price_per_hour):
-        return Allowance(_above_account(count, max_account_price_per_hour))
-    return Allowance("", _beyond(count.sum, max_account_price_per_hour), len(planned))
-
-
-def _above_account(count: Count, max_account_price_per_hour: float) -> str:
-    """All machines of the account would cost more than was agreed to, whoever has bought them."""
-    return (
-        f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
-        f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows what"
-        " runs, and who owns it: end what you do not need, or raise the ceiling."
-    )
+        return Allowance(
+            f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
+            f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows"
+            " what runs, and who owns it: end what you do not need, or raise the ceiling."
+        )
+    return Allowance("", max(0.0, max_account_price_per_hour - count.sum.total), len(planned))
 
 
 def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float | None:
@@ -226,20 +210,6 @@ def among_registered(max_account_price_per_hour: float, account: AccountPrices) 
     if max_account_price_per_hour == UNLIMITED:
         return None
     return round(max(0.0, max_account_price_per_hour - Count(account.foreign).sum.total), 6)
-
-
-@dataclass(frozen=True)
-class PlannedPurchase:
-    """A purchase that is planned. ``end``: when its lease is over (seconds since the epoch), None for none.
-
-    ``stays_per_hour``: of its price, what goes on after that, since it is storage; None if unknown.
-    """
-
-    host: str
-    offer_id: str
-    price_per_hour: float | None
-    end: float | None = None
-    stays_per_hour: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -287,47 +257,38 @@ def month_of(now: float) -> tuple[str, float, float]:
     return begin.strftime("%Y-%m"), begin.timestamp(), after.timestamp()
 
 
-def month(bills: t.Iterable[Bill], planned: t.Sequence[PlannedPurchase], now: float) -> Month:
-    """What the month costs with what is planned. What a bill has of a planned offer is the same purchase."""
+def month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float) -> Month:
+    """What the month costs with what is ``planned``, which begins now. A bill of a planned offer is that purchase."""
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
-    ends = [_until(item.end, now, after) for item in planned]
     going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
     return Month(
         name=name,
         shares=(
             *((State.SPENT, bill.host, bill.cost(begin, now), bill.begin) for bill in bills),
-            *_still_to_come(going_on, zip(planned, ends), now, after),
+            *_still_to_come(State.RUNS_ON, going_on, now, after),
+            *_still_to_come(State.ORDERED, planned, now, after),
         ),
-        unknown=_of_unknown_cost(bills, planned, now),
-        lasts=max(ends, default=now) - now,
+        unknown=_of_unknown_cost((*bills, *planned), now),
+        lasts=max((_until(item.ends_at, now, after) for item in planned), default=now) - now,
     )
 
 
-def _of_unknown_cost(bills: t.Iterable[Bill], planned: t.Iterable[PlannedPurchase], now: float) -> tuple[str, ...]:
-    """The hosts of bills and planned purchases whose cost is unknown, each once."""
-    unknown = [
-        *(bill.host for bill in bills if not bill.is_known(now) or (bill.runs and bill.stays_per_hour is None)),
-        *(item.host for item in planned if None in (item.price_per_hour, item.stays_per_hour)),
-    ]
+def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
+    """The hosts of these bills whose cost is unknown, each once."""
+    unknown = (b.host for b in bills if not b.is_known(now) or (b.runs and b.stays_per_hour is None))
     return tuple(dict.fromkeys(unknown))
 
 
 def _still_to_come(
-    bills: t.Iterable[Bill], planned: t.Iterable[tuple[PlannedPurchase, float]], now: float, after: float
+    state: State, bills: t.Iterable[Bill], now: float, after: float
 ) -> t.Iterator[tuple[State, str, int, float | None]]:
-    """The month's shares of bills that run on and of planned purchases with their ends, from now on.
-
-    A lease ends a machine; its storage goes on.
-    """
-    billed: list[tuple[State, Bill | PlannedPurchase, float]] = [
-        *((State.RUNS_ON, bill, _until(bill.ends_at, now, after)) for bill in bills),
-        *((State.ORDERED, item, end) for item, end in planned),
-    ]
-    for state, item, end in billed:
-        yield state, item.host, cost(item.price_per_hour, now, end), None
-        yield state, item.host, cost(item.stays_per_hour, end, after), None
+    """The month's shares of bills in this state, from now on. A lease ends a machine; its storage goes on."""
+    for bill in bills:
+        end = _until(bill.ends_at, now, after)
+        yield state, bill.host, cost(bill.price_per_hour, now, end), None
+        yield state, bill.host, cost(bill.stays_per_hour, end, after), None
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:
@@ -342,27 +303,19 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
         )
     further = round(budget * MILLION) - costs.total
     if further < -len(costs.shares):  # each was rounded up
-        return Allowance(_above_budget(project, costs.name, budget, costs.count))
+        count, states = costs.count, (State.SPENT, State.RUNS_ON, State.ORDERED)
+        spent, runs, planned = (amount(count.sum_of(state).total) for state in states)
+        return Allowance(
+            f"The month {costs.name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so"
+            f" far, {runs} for what runs and {planned} for what would be bought, until their leases or the month are"
+            f" over. provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what you do not"
+            " need, give a shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was"
+            " spent."
+        )
     per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
     return Allowance("", per_hour, buyers)
-
-
-def _above_budget(project: str, name: str, budget: float, count: Count) -> str:
-    """A month of a project would cost more than was agreed to."""
-    spent, runs, planned = (amount(count.sum_of(item).total) for item in (State.SPENT, State.RUNS_ON, State.ORDERED))
-    return (
-        f"The month {name} of project {project} would cost USD {amount(count.sum.total)}: {spent} spent so far,"
-        f" {runs} for what runs and {planned} for what would be bought, until their leases or the month are over."
-        f" provision_budget is USD {amount(budget)}. {count.names} Nothing was bought. End what you do not need, give a"
-        " shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was spent."
-    )
 
 
 def _until(end: float | None, now: float, after: float) -> float:
     """How long something is billed in this month; what is over and runs nevertheless may go on to do so."""
     return after if end is None or end <= now else min(end, after)
-
-
-def _beyond(together: Sum, max_price_per_hour: float) -> float:
-    """USD per hour that may be paid beyond what all cost together."""
-    return max(0.0, max_price_per_hour - together.total)

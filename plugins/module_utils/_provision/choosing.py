@@ -9,7 +9,7 @@ Prices are in USD per hour.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .._text import number_of, text_of
 from .._wording import usd
@@ -51,15 +51,6 @@ class Offers:
     wider: t.Sequence[Offer] = ()
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The offers of all choices, preferred first; and for each its number (from 1) and its ceiling, by its id."""
-
-    offers: t.Sequence[Offer] = ()
-    numbers: t.Mapping[str, int] = field(default_factory=dict)
-    max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
-
-
 def slips_of(variable: str, spec: Spec) -> list[str]:
     """A sentence for each misspelled key of a search that this variable gives."""
     return [f"{variable} {slip}" for slip in search_keys.slips(spec, (search_keys.CEILING,))]
@@ -82,23 +73,23 @@ def at(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[
     return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
 
 
-def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str = LISTED) -> Chosen:
-    """The offers that may be bought, best first: as the choices are listed, or by the price of a GPU.
+def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str) -> tuple[list[Offer], dict[str, int]]:
+    """The offers that may be bought, best first, and by their ids the numbers (from 1) of the choices that find them.
 
-    An offer that several searches find belongs to the first of them that lets it be bought.
+    The best are those of the choice that is listed first, or with the cheapest GPU, by the ``order``. An offer that
+    several searches find belongs to the first of them that lets it be bought.
     """
     offers: list[Offer] = []
     numbers: dict[str, int] = {}
-    max_prices_per_hour: dict[str, float] = {}
     for number, (choice, item) in enumerate(zip(choices, seen), start=1):
         for offer in item.offers:
             offer_id = offer["offer_id"]
             if offer_id not in numbers and allocation.within(offer, choice.max_price_per_hour):
                 offers.append(offer)
-                numbers[offer_id], max_prices_per_hour[offer_id] = number, choice.max_price_per_hour
+                numbers[offer_id] = number
     if order == CHEAPEST:
         offers.sort(key=_per_gpu)
-    return Chosen(offers, numbers, max_prices_per_hour)
+    return offers, numbers
 
 
 def _per_gpu(offer: Offer) -> tuple[bool, float]:

@@ -75,11 +75,16 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
     ``price_per_hour`` (USD), ``resource_ids``, and what became of it if it was ``given_back``.
     """
     other_key = failure["other_key"] in (True, "True")  # what ansible-core before 2.19 makes of it
+    unknown = (
+        f"Its address answers with a host key that is not the one pinned in {plan['known_hosts_file']}. Someone may be"
+        " in between, or the address belongs to another machine. Ask the vendor; if the new key is right, remove that"
+        " file and run again."
+    )
     is_given_back = plan["may_release"] and not other_key
     return joined(
         f"{host} cannot be used:",
         in_short(failure["cause"]),
-        _other_key(plan["known_hosts_file"]) if other_key else "",
+        unknown if other_key else "",
         plan["spared"],
         failure["given_back"] if is_given_back else _billed(failure["price_per_hour"], failure["resource_ids"]),
     )
@@ -90,13 +95,4 @@ def _billed(price: t.Any, ids: t.Iterable[str]) -> str:
     return (
         f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to continue, or"
         " end it with compute_index.supply.decommission (in AWX with GPU decommission)."
-    )
-
-
-def _other_key(known_hosts: str) -> str:
-    """The machine's address answers with an unknown host key."""
-    return (
-        f"Its address answers with a host key that is not the one pinned in {known_hosts}. Someone may be in between,"
-        " or the address belongs to another machine. Ask the vendor; if the new key is right, remove that file and run"
-        " again."
     )

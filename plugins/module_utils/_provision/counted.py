@@ -81,11 +81,6 @@ class Count:
         """What counts, together."""
         return self.sum_of(*State)
 
-    @property
-    def sum_before(self) -> Sum:
-        """The same without what would be bought now."""
-        return self.sum_of(*(state for state in State if state is not State.ORDERED))
-
     def sum_of(self, *states: State) -> Sum:
         """What counts in these states, together."""
         return add_up(part.cost for part in self.parts if part.state in states and part.state.counts)
@@ -93,7 +88,7 @@ class Count:
     @property
     def told(self) -> str:
         """The sum of prices in a sentence."""
-        found, before = self.sum, self.sum_before
+        found, before = self.sum, self.sum_of(*(state for state in State if state is not State.ORDERED))
         unknown = f" and {found.unknown} unknown price(s)" if found.unknown else ""
         already = f", of which {usd(before.total)} are live or being bought already" if before.total else ""
         return f"{usd(found.total)}{unknown} together{already}"

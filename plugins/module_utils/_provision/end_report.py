@@ -61,7 +61,7 @@ def row(
         "unremembered": [item.variables for item in found.unremembered],
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
-        "storage_stays": found.storage_stays,
+        "storage_stays": [item.resource_id for item in found.storage if item.resource_id not in found.storage_ends],
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty and not found.storage else place.text,
@@ -101,16 +101,13 @@ def outcomes(
 def _outcome(plan: Row, noted: Row, of_storage: bool, said: t.Sequence[str]) -> dict[str, t.Any]:
     """The same of one host, with ``lines`` for people."""
     stop = str(plan["refusal"] or (noted["msg"] if noted.get("failed") else ""))
+    if stop:
+        return {**noted, "next": STOP, "stop": stop, "over": False, "lines": []}
     waits = bool(plan["storage_ends"]) and not of_storage
-    is_over = (of_storage or plan["next"] in ended.NOTED) and not (stop or waits or plan["check_mode"])
+    is_over = (of_storage or plan["next"] in ended.NOTED) and not (waits or plan["check_mode"])
     cost = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
     lines = [*(said if of_storage else _lines(plan)), *cost, *([] if waits else noted["storage"])]
-    return {**noted, **_next(stop, waits), "stop": stop, "over": is_over, "lines": [] if stop else folded_lines(lines)}
-
-
-def _next(stop: str, waits: bool) -> dict[str, str]:
-    """Which file of the role follows for a host, of which storage is still to end if it ``waits``."""
-    return {"next": STOP if stop else STORAGE if waits else ""}
+    return {**noted, "next": STORAGE if waits else "", "stop": "", "over": is_over, "lines": folded_lines(lines)}
 
 
 def _lines(plan: Row) -> list[str]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._moments import seconds_of
 from .._wording import amount, duration, usd
-from . import ending, lease, protection, reaping, storage
+from . import lease, protection, reaping, storage
 from .clock import API, NOTED_BY, Clock
-from .ending import Action, End, EndRequest
+from .ending import Action, End, EndRequest, stopped
 from .entry import MADE, REFUSED, Entry
 from .machines import price_of
 from .messages import described, ids_of, joined, nothing_below
@@ -35,12 +35,12 @@ _IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "p
 # What the role does for a host of which machines end, or have ended.
 NOTED = ("end", "note")
 
-_NO_ANSWER = "What the API has answered to a deletion is not known."
-_MAY_HAVE_ENDED = "Another run may have ended it meanwhile; the next sweep looks again."
 
+def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
+    """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name.
 
-def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
-    """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name."""
+    ``forget``: ids that a person says are gone.
+    """
     # The inventory plugin gives a machine to a host by its name, which is no claim of one that has a registry.
     listed = "" if place and (raw["declares"] or not entry.is_empty) else raw["listed_id"]
     name = entry.name or str(raw["name"])
@@ -54,6 +54,7 @@ def asked(raw: Row, entry: Entry, place: Place) -> EndRequest:
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
         ends_storage=bool(place) and raw.get("storage") == "end",
         is_swept=bool(raw.get("reaped")),
+        forget=forget,
     )
 
 
@@ -100,11 +101,6 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
     return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
 
 
-def stopped(host: str, reason: str) -> End:
-    """Nothing ends for the host."""
-    return End(Action.STOP, reason=ending.nothing_ended(host, reason))
-
-
 def spared(one: EndRequest, end: End) -> End:
     """The same end, but of a protected host no machine ends; one that is gone is forgotten as usual."""
     return stopped(one.host, one.protection) if one.protection and end.action is Action.END else end
@@ -125,12 +121,8 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
     since = lease.moment_of(entry.reaped_at)
     if end.action is not Action.STOP or since is None or now > since + reaping.ENDING:
         return end
-    return replace(end, reason=joined(end.reason, _being_ended_since(lease.said(since))))
-
-
-def _being_ended_since(since: str) -> str:
-    """Why the API may not know a machine any more."""
-    return f"Another run began to end it at {since}, and has not noted its end yet."
+    other = f"Another run began to end it at {lease.said(since)}, and has not noted its end yet."
+    return replace(end, reason=joined(end.reason, other))
 
 
 def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill | None:
@@ -253,9 +245,11 @@ def left_of(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
     """What is left of a host's machines. ``answers``: those of `delete_resource`, by the ids of all that ends."""
     own = {item: answers.get(item, {}) for item in plan["ids"]}
     over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
-    said = [str(answer.get("msg") or _NO_ANSWER) for item, answer in own.items() if item not in over]
+    unknown = "What the API has answered to a deletion is not known."
+    said = [str(answer.get("msg") or unknown) for item, answer in own.items() if item not in over]
     classes = [answer["error_class"] for answer in own.values() if answer.get("error_class")]
-    said += [_MAY_HAVE_ENDED] if plan.get("reaped") and "not_found" in classes else []
+    if plan.get("reaped") and "not_found" in classes:
+        said.append("Another run may have ended it meanwhile; the next sweep looks again.")
     left = tuple(item for item in own if item not in over)
     return NotEnded(left, tuple(said), next(iter(classes), "unavailable"), over)
 

@@ -35,9 +35,7 @@ NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
 NAMESAKE = "it has the name of a host whose registry names another machine"
 STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
-_SEVERAL_OFFERS = "several offers have machines of this name"
 ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
-_HAS_TWIN = "without a registry it may as well be that of {twin}"
 _BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
 
 
@@ -58,6 +56,7 @@ class EndRequest:
     ``twin``: a host of another project whose machine has the same name, empty for none; see `place.twin_of`.
     ``protection``: why nothing of ours ends its machine, empty if it is not protected.
     ``ends_storage``: whether storage ends, too, with its data. ``is_swept``: no person ends it, but a sweep.
+    ``forget``: ids that a person says are gone.
     """
 
     host: str
@@ -70,6 +69,7 @@ class EndRequest:
     protection: str = ""
     ends_storage: bool = False
     is_swept: bool = False
+    forget: frozenset[str] = frozenset()
 
     @property
     def claim(self) -> OwnershipClaim:
@@ -115,11 +115,6 @@ class End:
     unremembered: tuple[Storage, ...] = ()
 
     @property
-    def storage_stays(self) -> list[str]:
-        """The ids of the storage that does not end."""
-        return [item.resource_id for item in self.storage if item.resource_id not in self.storage_ends]
-
-    @property
     def ends(self) -> bool:
         """Whether the host's purchase ends, with machines or without."""
         return self.action in (Action.END, Action.FORGET)
@@ -163,84 +158,66 @@ def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
     return {one.host: one.entry for one in asked if not one.entry.resource_ids}
 
 
-def end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str] = ()) -> End:
-    """What ends for the host, and which storage stays. ``forget``: ids that a person says are gone."""
-    found = _end(asked, api_view, forget)
+def end(asked: EndRequest, api_view: ApiView) -> End:
+    """What ends for the host, and which storage stays."""
+    found, entry, account = _end(asked, api_view), asked.entry, api_view.account
     if not found.ends:
         return found
-    if asked.entry.offer_id:
-        return replace(found, storage=_storage(asked, api_view))
+    if entry.offer_id:
+        look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), account)
+        # Of a purchase that was not answered with yes a machine proves that the offer's storage is the host's. Else
+        # somebody else has bought the offer, perhaps, and keeps the storage.
+        has_bought = entry.is_made or any(asked.host in owner.hosts for _m, owner in account.of_offer(entry.offer_id))
+        return replace(found, storage=storage_bought(entry, look, has_bought=has_bought))
     offers = {ownership.offer_of(machine) for machine in found.machines}
-    return replace(found, unremembered=brought_with(asked.host, offers, found.ids, api_view.account))
+    return replace(found, unremembered=brought_with(asked.host, offers, found.ids, account))
 
 
-def _storage(asked: EndRequest, api_view: ApiView) -> tuple[Storage, ...]:
-    entry = asked.entry
-    look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), api_view.account)
-    return storage_bought(entry, look, has_bought=_has_bought(asked, api_view.account))
-
-
-def _has_bought(asked: EndRequest, account: Account) -> bool:
-    """Whether the offer's storage is the host's: of a purchase that was not answered with yes a machine proves it.
-
-    Else somebody else has bought the offer, perhaps, and keeps the storage.
-    """
-    owned = account.of_offer(asked.entry.offer_id)
-    return asked.entry.is_made or any(asked.host in owner.hosts for _machine, owner in owned)
-
-
-def _end(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:
+def _end(asked: EndRequest, api_view: ApiView) -> End:
     account, entry, host = api_view.account, asked.entry, asked.host
     if account.machines is None:
-        return _stop(_cannot_be_read(host, account.unreadable))
+        return stopped(host, f"{account.unreadable} Run again.")
     storage = {ownership.id_of(item) for item in account.storage}
     ids = sorted(asked.claim.resource_ids - storage)
     if rivals := account.rivals.get(host, ()):
         named = machines_in(account.machines_with(ids))
-        return _stop(_contested_by(host, rivals, named, [*ids, entry.offer_id]))
+        return stopped(host, _contested_by(host, rivals, named, [*ids, entry.offer_id]))
     if misnamed := _misnamed(asked, api_view):
-        return _stop(misnamed)
+        return stopped(host, misnamed)
     if ids:
-        return _by_ids(asked, ids, api_view, forget)
+        return _by_ids(asked, ids, api_view)
     if entry.is_refused:
         return _forget(asked, api_view)
     if entry.offer_id:
-        return _journal(asked, api_view, forget)
+        return _journal(asked, api_view)
     if asked.by_name:
         return _by_name(asked, account)
     unclaimed = _namesakes(asked, account)
-    return _stop(_unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
+    return stopped(host, _unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
 
 
-def nothing_ended(host: str, why: str) -> str:
-    """Any reason."""
-    return f"Nothing was ended for {host}. {why}"
+def stopped(host: str, why: str) -> End:
+    """Nothing ends for the host."""
+    return End(Action.STOP, reason=f"Nothing was ended for {host}. {why}")
 
 
 def _contested_by(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machine], ids: t.Iterable[str]) -> str:
     """Several hosts say that a machine or an offer is theirs."""
     what = described(machines) if machines else ids_of(ids)
-    return nothing_ended(
-        host,
+    return (
         f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the"
-        f" registry entry or the name of those that it does not belong to. {_BY_ID}.",
+        f" registry entry or the name of those that it does not belong to. {_BY_ID}."
     )
-
-
-def _cannot_be_read(host: str, text: str) -> str:
-    """The API did not say what became of it."""
-    return nothing_ended(host, f"{text} Run again.")
 
 
 def _unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
     """The registry has nothing of the host, and a machine that nobody claims has its name."""
     ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
-    return nothing_ended(
-        host,
+    return (
         f"The registry of {host} names no machine, but there is one called {name} that no host claims:"
         f" {described(machines)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
         f" id: -e decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
-        " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
+        " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true."
     )
 
 
@@ -248,18 +225,13 @@ def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
     """Why the machine that is given by its id is none of the host; empty if it may be, or none is given."""
     resource_id, entry = asked.resource_id, asked.entry
     if entry.is_empty and resource_id in api_view.unknown:
-        return nothing_ended(asked.host, f"{api_view.unknown[resource_id]} Is the token of the right account?")
+        return f"{api_view.unknown[resource_id]} Is the token of the right account?"
     if entry.is_empty or resource_id in ("", *entry.resource_ids):
         return ""
-    return nothing_ended(
-        asked.host,
+    return (
         f"decommission_resource_id is {resource_id}, but the registry names {ids_of(entry.resource_ids)} for this host."
-        " Leave it out to end what the registry names, or end the other one with compute_index.supply.delete_resource.",
+        " Leave it out to end what the registry names, or end the other one with compute_index.supply.delete_resource."
     )
-
-
-def _stop(reason: str) -> End:
-    return End(Action.STOP, reason=reason)
 
 
 def _namesakes(asked: EndRequest, account: Account) -> list[Machine]:
@@ -267,14 +239,13 @@ def _namesakes(asked: EndRequest, account: Account) -> list[Machine]:
     return unowned(account.named(asked.name))
 
 
-def _by_ids(asked: EndRequest, ids: t.Sequence[str], api_view: ApiView, forget: t.Collection[str]) -> End:
+def _by_ids(asked: EndRequest, ids: t.Sequence[str], api_view: ApiView) -> End:
     """The machines that the registry or a person names by their ids, with further ones of the same purchase."""
     named = api_view.account.machines_with(ids)
     lost = _unlisted(ids, api_view.account)
     further = _further(asked, ids, api_view.account)
-    reason = next(filter(None, _objections(asked, ids, api_view, forget, named, lost, further)), "")
-    if reason:
-        return _stop(reason)
+    if reason := next(filter(None, _objections(asked, ids, api_view, named, lost, further)), ""):
+        return stopped(asked.host, reason)
     return _of([*machines_in(named), *further], lost, pending=_pending(asked.entry, api_view))
 
 
@@ -282,50 +253,40 @@ def _objections(
     asked: EndRequest,
     ids: t.Sequence[str],
     api_view: ApiView,
-    forget: t.Collection[str],
     named: t.Sequence[Owned],
     lost: t.Sequence[str],
     further: t.Sequence[Machine],
 ) -> t.Iterator[str]:
     """Why nothing of these may end, the first reason that is not empty. ``lost``: ids that the API does not know."""
-    entry, host, machines = asked.entry, asked.host, machines_in(named)
-    yield _unread(asked, api_view, ids)
+    entry, machines = asked.entry, machines_in(named)
+    yield _unread(api_view, ids)
     yield _contested(asked, named)
     odd = list(_oddities(asked, machines, api_view.account, lost, further))
     shown = [f"{item} (unknown to the API)" if item in lost else item for item in ids]
-    yield _differs(host, entry.offer_id, shown, odd) if odd else ""
-    refuted = [machine for machine in machines if machine["resource_id"] in forget]
-    live = any(not _states.is_gone(machine["status"]) for machine in refuted)
-    yield _not_lost(host, refuted) if live else ""
-    yield _none_yet(host, entry.offer_id, lost) if lost and _pending(entry, api_view) else ""
-    yield _lost(asked, api_view, lost, forget)
+    yield _differs(entry.offer_id, shown, odd) if odd else ""
+    refuted = [machine for machine in machines if machine["resource_id"] in asked.forget]
+    if any(not _states.is_gone(machine["status"]) for machine in refuted):
+        known = f"The API knows {described(refuted)}, so it cannot be forgotten."
+        yield f"{known} Leave decommission_forget out to end it."
+    yield _none_yet(entry.offer_id, lost) if lost and _pending(entry, api_view) else ""
+    yield _lost(asked, api_view, lost)
 
 
-def _differs(host: str, offer_id: str, ids: t.Iterable[str], odd: t.Iterable[tuple[Machine, str]]) -> str:
+def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[tuple[Machine, str]]) -> str:
     """Registry and API do not say the same; both are shown."""
     has = "; ".join(f"{described([machine])}: {trouble}" for machine, trouble in odd)
-    return nothing_ended(
-        host,
+    return (
         f"Registry and API do not agree. The registry names offer {offer_id or '(none)'} with resources"
-        f" {', '.join(ids) or '(none)'}. The API has {has}. {_BY_ID}, or correct the registry, and run again.",
+        f" {', '.join(ids) or '(none)'}. The API has {has}. {_BY_ID}, or correct the registry, and run again."
     )
 
 
-def _not_lost(host: str, machines: t.Iterable[Machine]) -> str:
-    """What was to be forgotten is known to the API."""
-    return nothing_ended(
-        host,
-        f"The API knows {described(machines)}, so it cannot be forgotten. Leave decommission_forget out to end it.",
-    )
-
-
-def _none_yet(host: str, offer_id: str, ids: t.Sequence[str] = ()) -> str:
+def _none_yet(offer_id: str, ids: t.Sequence[str]) -> str:
     """A purchase without a machine so far."""
     known = f" ({ids_of(ids)})" if ids else ""
-    return nothing_ended(
-        host,
+    return (
         f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
-        " there is one.",
+        " there is one."
     )
 
 
@@ -366,26 +327,25 @@ def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
     return [item for item in ids if not account.machines_with([item])]
 
 
-def _unread(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
+def _unread(api_view: ApiView, ids: t.Iterable[str]) -> str:
     """That some of these ids cannot be looked up; empty if all can."""
     unread = [api_view.unread[item] for item in ids if item in api_view.unread]
-    return _cannot_be_read(asked.host, " ".join(unread)) if unread else ""
+    return " ".join((*unread, "Run again.")) if unread else ""
 
 
-def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str], forget: t.Container[str]) -> str:
+def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
     """That the API does not know these ids; empty if a person says of all of them that they are gone."""
-    missing = [item for item in ids if item not in forget]
+    missing = [item for item in ids if item not in asked.forget]
     message = " ".join(api_view.unknown.get(item, "") for item in missing)
     return _unknown_ids(asked.host, missing, message) if missing else ""
 
 
 def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
     """The API does not know what the registry names, which is no proof of an end."""
-    return nothing_ended(
-        host,
+    return (
         f"The registry names {ids_of(ids)}, which the API does not know: {text} It may be billed all the same. Is the"
         " token of the right account? If it is gone for certain: compute_index.supply.decommission -e"
-        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}.",
+        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}."
     )
 
 
@@ -412,7 +372,7 @@ def _billed(owned: t.Iterable[Owned]) -> list[Owned]:
     return [item for item in owned if not _states.is_gone(item[0]["status"])]
 
 
-def _journal(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) -> End:
+def _journal(asked: EndRequest, api_view: ApiView) -> End:
     """Only the offer of a purchase is registered, by a run that did not get as far as its machines."""
     entry, account = asked.entry, api_view.account
     status = api_view.statuses.get(entry.offer_id, {})
@@ -420,17 +380,16 @@ def _journal(asked: EndRequest, api_view: ApiView, forget: t.Collection[str]) ->
     shown = [m for m in account.owned if entry.offer_id == m[0]["offer_id"] or m[0]["resource_id"] in named]
     mine, reason = _bought(asked, status, account, _billed(shown))
     if reason:
-        return _stop(reason)
+        return stopped(asked.host, reason)
     if mine:
         return _of(mine, pending=_pending(entry, api_view))
     if status.get("phase") is None:
-        return _unknown_offer(asked, api_view, status, forget)
+        return _unknown_offer(asked, api_view, status)
     storage = {ownership.id_of(item) for item in account.storage_of(entry.offer_id, named)}
     unlisted = [item for item in _unlisted(named, account) if item not in storage]
-    reason = _not_over(asked, api_view, unlisted, forget, has_machines=bool(shown))
-    return (
-        _stop(reason) if reason else _forget(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
-    )
+    if reason := _not_over(asked, api_view, unlisted, has_machines=bool(shown)):
+        return stopped(asked.host, reason)
+    return _forget(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
 
 
 def _bought(
@@ -442,7 +401,7 @@ def _bought(
     """
     entry = asked.entry
     mine, odd = _proved(asked, status, account, billed) if entry.is_made else _named(asked, billed)
-    return mine, _contested(asked, billed) or (_differs(asked.host, entry.offer_id, (), odd) if odd else "")
+    return mine, _contested(asked, billed) or (_differs(entry.offer_id, (), odd) if odd else "")
 
 
 def _proved(
@@ -460,9 +419,7 @@ def _named(asked: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine],
     return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
-def _not_over(
-    asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], forget: t.Container[str], *, has_machines: bool
-) -> str:
+def _not_over(asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], *, has_machines: bool) -> str:
     """Why an offer of which no machine is billed is not certainly over; empty if it is.
 
     ``unlisted``: ids that its status names and no list has.
@@ -474,17 +431,17 @@ def _not_over(
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
-        return _none_yet(asked.host, entry.offer_id, unlisted)
-    return _unread(asked, api_view, unlisted) or _lost(asked, api_view, unlisted, forget)
+        return _none_yet(entry.offer_id, unlisted)
+    return _unread(api_view, unlisted) or _lost(asked, api_view, unlisted)
 
 
-def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status, forget: t.Collection[str]) -> End:
+def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status) -> End:
     """The status of the journal's offer cannot be read."""
     offer_id, said = asked.entry.offer_id, str(status.get("msg") or "The API does not say what became of it.")
     if status.get("error_class") != "not_found":
-        return _stop(_cannot_be_read(asked.host, said))
-    if offer_id not in forget:
-        return _stop(_unknown_ids(asked.host, [offer_id], said))
+        return stopped(asked.host, f"{said} Run again.")
+    if offer_id not in asked.forget:
+        return stopped(asked.host, _unknown_ids(asked.host, [offer_id], said))
     return _forget(asked, api_view, (offer_id,))
 
 
@@ -492,14 +449,14 @@ def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
     if namesakes := _namesakes(asked, api_view.account):
         odd = [(machine, NAMESAKE) for machine in namesakes]
-        return _stop(_differs(asked.host, asked.entry.offer_id, (), odd))
+        return stopped(asked.host, _differs(asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
         minutes = max(1, math.ceil((FRESH - max(asked.age, 0.0)) / 60))
-        reason = (
+        return stopped(
+            asked.host,
             f"The API has no machine of offer {asked.entry.offer_id}, but its purchase was noted only a short while"
-            f" ago, and that of a run that was stopped may still arrive. Run again in {minutes} minutes."
+            f" ago, and that of a run that was stopped may still arrive. Run again in {minutes} minutes.",
         )
-        return _stop(nothing_ended(asked.host, reason))
     gone = [m["resource_id"] for m, _owner in api_view.account.of_offer(asked.entry.offer_id) if m["resource_id"]]
     return End(Action.FORGET, gone=tuple(gone), forgotten=forgotten)
 
@@ -512,18 +469,17 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     if not owned_machines:
         return End(Action.NOTHING)
     mine, trouble = told_by_name(owned_machines, machines_in(account.owned))
-    trouble = trouble or (_HAS_TWIN.format(twin=asked.twin) if asked.twin else "")
+    trouble = trouble or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
     doubt = _in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
     reason = _contested(asked, owned_machines) or doubt
-    return _stop(reason) if reason else _of(mine)
+    return stopped(asked.host, reason) if reason else _of(mine)
 
 
 def _in_doubt(host: str, name: str, machines: t.Iterable[Machine], trouble: str) -> str:
     """Without a registry a name must tell exactly."""
-    return nothing_ended(
-        host,
+    return (
         f"For the name {name} the API has {described(machines)}: {trouble}. {_BY_ID}, or name one with -e"
-        f" decommission_hosts={host} -e decommission_resource_id=<id>.",
+        f" decommission_hosts={host} -e decommission_resource_id=<id>."
     )
 
 
@@ -538,7 +494,7 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
     if not mine:
         return machines_in(owned_machines), ONLY_NUMBERED
     if len(offers) > 1 or (offers == {None} and len(mine) > 1):
-        return mine, _SEVERAL_OFFERS
+        return mine, "several offers have machines of this name"
     if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:
         return mine, ONLY_NUMBERED
     return mine, ""

@@ -17,7 +17,6 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import usd
 from . import failover, holdings, lease, registration, storage
-from .acceptance import UNSOUND
 from .allocation import product
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
@@ -404,7 +403,8 @@ class JudgedHost:
             return joined(doubled, str(self.plan["spared"]))
         if attempt.is_left:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
-            advice = _end_first(self.host) if self.is_failed else ""
+            end = f"compute_index.supply.decommission -e decommission_hosts={self.host}"
+            advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
         else:
             again = self._deleted_again if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
@@ -421,8 +421,13 @@ class JudgedHost:
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
         outcome = self.purchase.get("outcome")
-        if not outcome:
-            return _died(self.offer_id, self.reason(), self.price_per_hour, self.ids)
+        if not outcome:  # the task was killed, or its Python broke down
+            words = " ".join(self.reason().split()).rstrip(".")
+            return (
+                f"The task that was buying offer {self.offer_id} ended without a result ({words}), and its purchase"
+                f" may have been sent. {may_be_billed(self.price_per_hour, self.ids)} Do not buy another offer instead."
+                " Run again: it asks first what became of this one."
+            )
         if outcome == "not_sent":
             open_before = still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
             return joined(self.reason(), open_before)
@@ -442,11 +447,6 @@ class JudgedHost:
                 "msg": self.reason(),
             }
         ]
-
-    @staticmethod
-    def tested(unsound: str) -> Variables:
-        """What an attempt says if its machine did not pass its test; ``unsound``: why, empty if that is not so."""
-        return {"error_class": UNSOUND, "msg": unsound} if unsound else {}
 
     def taken_names(self, inventory: t.Mapping[str, t.Any]) -> list[str]:
         """Hosts of the inventory whose names the further machines would have, but for those that the role added."""
@@ -511,23 +511,6 @@ def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Ite
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase that did not become a machine which can be used."""
     return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
-
-
-def _died(offer_id: str, text: str, price: float | None, ids: t.Iterable[str]) -> str:
-    """The task of a purchase ended without a result: it was killed, or its Python broke down."""
-    words = " ".join(text.split()).rstrip(".")
-    return (
-        f"The task that was buying offer {offer_id} ended without a result ({words}), and its purchase may have been"
-        f" sent. {may_be_billed(price, ids)} Do not buy another offer instead. Run again: it asks first what became of"
-        " this one."
-    )
-
-
-def _end_first(host: str) -> str:
-    """A machine that failed and is billed; each run finds it again."""
-    return (
-        f"End it with compute_index.supply.decommission -e decommission_hosts={host}; then run again for another one."
-    )
 
 
 def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:

@@ -195,17 +195,13 @@ class Book:
         """What was or may be billed. ``broken``: hosts whose entries cannot be read."""
         rest = {purchase: bill_of(lines, broken) for purchase, lines in self._lines()}
         found = {**self._purchases, **rest}.values()
-        return [bill for bill in found if isinstance(bill, Bill) and _is_since(bill, self._since)]
+        return [bill for bill in found if isinstance(bill, Bill) and bill.until(math.inf) > self._since]
 
     @property
     def ahead(self) -> float:
         """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
         open_ = (lines for _purchase, lines in self._lines() if not _of(lines, ENDED))
         return max((0.0, *(line.ahead for lines in open_ for line in lines)))
-
-
-def _is_since(bill: Bill, since: float) -> bool:
-    return bill.until(math.inf) > since
 
 
 def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> Bill:

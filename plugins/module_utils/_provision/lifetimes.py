@@ -40,30 +40,25 @@ def idles(host: Declaration) -> dict[str, t.Any]:
 
 def timed(case: Case, clock: Clock) -> Case:
     """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
-    if not (clock.is_apart and case.buys and _is_timed(case.host)):
+    host = case.host
+    # What a wrong clock would make last longer, or cost more, than is declared
+    is_timed = bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+    if not (clock.is_apart and case.buys and is_timed):
         return case
     refusal = (
-        f"{apart(clock)} Until then {case.host.host} buys nothing that has a lease, a largest bill or a budget:"
+        f"{apart(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
         " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
         " provision_budget it buys."
     )
-    return replace(case, host=replace(case.host, objections=(*case.host.objections, refusal)))
-
-
-def _is_timed(host: Declaration) -> bool:
-    """Whether a wrong clock would make what it buys last longer, or cost more, than it declares."""
-    return bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+    return replace(case, host=replace(host, objections=(*host.objections, refusal)))
 
 
 def apart(clock: Clock) -> str:
     """What each clock says; empty if they agree."""
-    return _clocks_apart({name: lease.said(at) for name, at in clock.times.items()}) if clock.is_apart else ""
-
-
-def _clocks_apart(times: t.Mapping[str, str]) -> str:
-    """Clocks that differ. ``times``: what each says."""
-    message = ", ".join(f"{moment} by {_CLOCKS[name]}" for name, moment in times.items())
-    return f"The clocks differ: it is {message}. Leases end by the clock that noted them. Set the one that is wrong."
+    if not clock.is_apart:
+        return ""
+    times = ", ".join(f"{lease.said(at)} by {_CLOCKS[name]}" for name, at in clock.times.items())
+    return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Set the one that is wrong."
 
 
 @dataclass(frozen=True)
@@ -133,15 +128,13 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
     """
     if swept is not None and abs(now - swept) <= lease.SWEEPS:
         return ""
+    timer = "compute_index.supply.reap_timer installs a timer for it."
+    schedule = f"Enable the schedule '{lease.SCHEDULE}'."
     when = "no run of it is known" if swept is None else f"it ran last at {lease.said(swept)}"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
-        f"{' provision_lease_unswept is refuse.' if refused else ''} {_SCHEDULE if by_job else _TIMER}"
+        f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"
     )
-
-
-_TIMER = "compute_index.supply.reap_timer installs a timer for it."
-_SCHEDULE = f"Enable the schedule '{lease.SCHEDULE}'."
 
 
 def warnings(
@@ -158,20 +151,17 @@ def warnings(
 
 
 def _overdue(case: Case, status: Status, clock: Clock) -> str:
+    """That a machine runs although its lease is over, or that this cannot be told; empty if its lease lasts."""
     try:
         end = end_of(case, status)
     except ValueError as error:
         return unreadable_lease(case.host.host, str(error))
     noted_by = API if case.host.by_name else case.entry.clock
-    over = end is not None and clock.since(end, noted_by) >= 0
-    return _lease_over(case.host.host, lease.said(end or 0.0)) if over else ""
-
-
-def _lease_over(host: str, ended: str) -> str:
-    """A machine that runs although its lease is over."""
+    if end is None or clock.since(end, noted_by) < 0:
+        return ""
     return (
-        f"The lease of {host} was over at {ended}, and its machine is still billed: compute_index.supply.reap ends it,"
-        " compute_index.supply.extend gives it more time."
+        f"The lease of {case.host.host} was over at {lease.said(end)}, and its machine is still billed:"
+        " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
     )
 
 

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._text import grouped, printable, text_of
-from . import allocation, planning_report
+from . import allocation
 from .choosing import Choice
 from .storage import Storage
 
@@ -46,8 +46,11 @@ def narrowed(host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]) 
         return Narrowing(choices)
     key = "vendor" if any(_names_none(choice, "vendor") for choice in choices) else "region"
     ids = [item.resource_id for item in kept]
+    note = f"{host} looks only at {shown}, where its storage {', '.join(ids)} is."
     return Narrowing(
-        at_storage, planning_report.looks_only_at(host, shown, ids), planning_report.narrowed_to(host, shown, ids, key)
+        at_storage,
+        note,
+        f"The search was narrowed: {note} To look elsewhere, set {key} in provision_spec ({key}: any for every {key}).",
     )
 
 

@@ -81,7 +81,11 @@ def order_of(variables: Answers, group: str, sizes: Sizes, limited: t.Container[
     variable, asked = asked_hosts(variables)
     ordered_names, template = names(asked, group, variable), slice_of(variables)
     if template and ordered_names and not isinstance(asked, t.Mapping):
-        raise ValueError(sliced_names(template))
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
+            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
+            f" divides. {NOTHING_SENT}"
+        )
     if not (sizes.get(group) or ordered_names):
         raise ValueError(f"{no_hosts(group, sizes)} {NOTHING_SENT}")
     inside = _within(ordered_names, limited)
@@ -99,17 +103,16 @@ def sizes_of(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
 
 
 def no_hosts(group: str, sizes: Sizes) -> str:
-    """A play without hosts, which would look like success. ``sizes``: of the inventory's groups."""
-    return f"There is no host in the group '{group}'. {_where_hosts_are(group, sizes)}"
+    """A play without hosts, which would look like success, and what to give instead.
 
-
-def _where_hosts_are(group: str, sizes: Sizes) -> str:
-    """What to give instead of a group without hosts."""
+    ``sizes``: of the inventory's groups.
+    """
+    none = f"There is no host in the group '{group}'."
     if others := _groups_with_hosts(group, sizes):
-        return f"The inventory has hosts in {', '.join(others[:_SHOWN])}: add -e provision_group={others[0]}."
+        return f"{none} The inventory has hosts in {', '.join(others[:_SHOWN])}: add -e provision_group={others[0]}."
     if sizes.get("ungrouped"):
-        return f"The inventory's hosts are in no group: put them in '{group}'."
-    return "Add some to the inventory, or give provision_hosts (names, or how many)."
+        return f"{none} The inventory's hosts are in no group: put them in '{group}'."
+    return f"{none} Add some to the inventory, or give provision_hosts (names, or how many)."
 
 
 def _groups_with_hosts(group: str, sizes: Sizes) -> list[str]:
@@ -247,15 +250,6 @@ def slice_of(variables: Answers) -> str:
     return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
 
 
-def sliced_names(template: str) -> str:
-    """Why a slice may not be asked for names."""
-    return (
-        f"This job is one of the slices of '{template}', and each of them would buy all the machines that were named."
-        " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides."
-        " Nothing was sent."
-    )
-
-
 def published(asked: t.Any) -> dict[str, Variables]:
     """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
     made = asked.items() if isinstance(asked, t.Mapping) else ()
@@ -274,24 +268,12 @@ def asked_for(extra: Answers) -> Variables:
 
     An extra variable of the role's own name beats them.
     """
-    answers = _answers(extra)
-    if reason := _misfit(answers):
-        return _refused(f"{reason} {NOTHING_SENT}")
-    variables = ordered(answers)
+    answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
+    if misfits := sorted(name for name, value in answers.items() if not _is_text_or_number(name, value)):
+        return {"refused": f"{', '.join(misfits)} must be a text or a number. {NOTHING_SENT}"}
     if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
-        return _refused(f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}")
-    return {name: value for name, value in variables.items() if not (name.startswith("provision_") and name in extra)}
-
-
-def _answers(extra: Answers) -> Variables:
-    """The answers to an order: all order_* but the hosts' names."""
-    return {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
-
-
-def _misfit(answers: Answers) -> str:
-    """Which answers are not of the kind that they must be; empty if all are."""
-    misfits = sorted(name for name, value in answers.items() if not _is_text_or_number(name, value))
-    return f"{', '.join(misfits)} must be a text or a number." if misfits else ""
+        return {"refused": f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}"}
+    return {name: value for name, value in ordered(answers).items() if name not in extra}
 
 
 def _is_text_or_number(name: str, value: t.Any) -> bool:
@@ -348,7 +330,3 @@ def _given(text: str) -> bool:
 
 def _count(text: str) -> t.Any:
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
-
-
-def _refused(reason: str) -> Variables:
-    return {"refused": reason}

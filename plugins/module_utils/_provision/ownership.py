@@ -206,12 +206,9 @@ def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) ->
     for machine, owner in found:
         by_offer.setdefault(offer_of(machine), set()).update(owner.hosts)
     by_offer.pop("", None)
-    return [(machine, _together(owner, by_offer.get(offer_of(machine), ()))) for machine, owner in found]
-
-
-def _together(owner: Owners, of_offer: t.Collection[str]) -> Owners:
-    """The owners of a machine, being those of all machines of its offer if they are several."""
-    return Owners(tuple(sorted(of_offer)), owner.proof) if len(of_offer) > 1 else owner
+    # If the machines of an offer have several owners, each machine has all of them.
+    several = {offer: tuple(sorted(hosts)) for offer, hosts in by_offer.items() if len(hosts) > 1}
+    return [(machine, replace(owner, hosts=several.get(offer_of(machine), owner.hosts))) for machine, owner in found]
 
 
 class _Index:

@@ -10,28 +10,31 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
-from .._wording import usd
+from .._wording import amount, plural, ranges, usd
 from . import allocation, avoiding, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
 from .allocation import Offer, OfferRequest
 from .avoiding import Avoided, place_of
-from .ceilings import AccountPrices, Allowance, PlannedPurchase
+from .ceilings import AccountPrices, Allowance
 from .choosing import Offers
 from .clock import Clock
 from .counted import CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .messages import (
+    NOTHING_BOUGHT,
     NOTHING_SENT,
     does_not_fit,
+    ids_of,
     joined,
     nothing_billed,
     offers_tried,
     shared_name,
+    some,
     still_open,
 )
 from .place import Place
-from .spending import Ledger
-from .standing import Account, HostState, Standing
+from .spending import Bill, Ledger
+from .standing import Account, HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of
 from .sums import UNLIMITED, highest_known_price
 
@@ -56,7 +59,7 @@ class SearchResult:
     """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
 
     ``said``: why that failed, be it only now (``is_passing``). ``is_gone``: the offer is. ``seen``: what there is for
-    each choice of the host.
+    each choice of the host. ``numbers``: of the choices (from 1) that find the offers, by their ids.
     """
 
     offers: t.Sequence[Offer] = ()
@@ -65,13 +68,12 @@ class SearchResult:
     is_passing: bool = False
     seen: t.Sequence[Offers] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
-    max_prices_per_hour: t.Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, host: Declaration, offers: t.Sequence[Offers]) -> SearchResult:
         """What was found for the choices of a host."""
-        chosen = choosing.choose(host.choices, offers, host.order)
-        return cls(chosen.offers, seen=offers, numbers=chosen.numbers, max_prices_per_hour=chosen.max_prices_per_hour)
+        chosen, numbers = choosing.choose(host.choices, offers, host.order)
+        return cls(chosen, seen=offers, numbers=numbers)
 
     @classmethod
     def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
@@ -146,11 +148,6 @@ class Case:
         places = set(map(place_of, offers))
         return [item for item in bad if item.place in places and not avoiding.names(self.host.choices, item.place)]
 
-    @property
-    def undelivered(self) -> frozenset[str]:
-        """The products that a vendor sold and could not deliver."""
-        return frozenset(str(one["product"]) for one in self.attempts if one.get("product"))
-
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
         """The offers, but for those of vendors whose quota is used up, and of places that it avoids.
 
@@ -159,7 +156,7 @@ class Case:
         """
         vendors, places = self.without_quota, {item.place for item in self.avoided(offers)}
         left = [offer for offer in offers if offer.get("vendor") not in vendors and place_of(offer) not in places]
-        last = self.undelivered
+        last = {str(one["product"]) for one in self.attempts if one.get("product")}
         if not last:
             return left
         return sorted(left, key=lambda offer: allocation.product(offer, offer["price_per_hour"]) in last)
@@ -178,11 +175,6 @@ class Case:
     def is_open(self) -> bool:
         """Whether its journal names an offer of which nobody knows yet whether it was bought."""
         return self.standing.kind is HostState.OPEN
-
-    @property
-    def is_bare(self) -> bool:
-        """Whether it would buy an offer by its id, of which only that offer's own page tells."""
-        return bool(self.wanted) and not self.is_open and self.host.quoted_price_per_hour is None
 
     @property
     def noted(self) -> Offer:
@@ -295,11 +287,6 @@ def with_evidence(
 def voided(cases: t.Iterable[Case]) -> set[str]:
     """The hosts whose entries have come to nothing."""
     return {case.host.host for case in cases if case.is_void}
-
-
-def stopped(reason: str) -> Standing:
-    """That of a host for which a person must decide."""
-    return Standing(HostState.STOP, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -415,8 +402,12 @@ def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> s
     is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
     if not case.wanted or not (rivals or is_taken):
         return ""
-    text = planning_report.wanted_by_another(case.host.host, case.wanted, rivals or ["another host of the registry"])
-    return joined(text, case.host.advice)
+    return joined(
+        f"provision_offer_id {case.wanted} of {case.host.host} is what"
+        f" {', '.join(rivals or ['another host of the registry'])} also has or wants. A machine belongs to one host."
+        f" {NOTHING_SENT}",
+        case.host.advice,
+    )
 
 
 def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
@@ -462,26 +453,30 @@ def _honest(case: Case, draft: Plan) -> Plan:
 def _first(
     case: Case, searches: t.Callable[[Declaration], SearchResult], wanted: t.Mapping[str, SearchResult], shared: str
 ) -> _First:
+    reason = _refusal(case, shared)
+    if reason or not case.buys:
+        return case, SearchResult(), reason
+    offers = wanted[case.wanted] if case.wanted else searches(case.host)
+    if offers.said:
+        reason = joined(offers.said, NOTHING_BOUGHT, case.host.advice if offers.is_gone else "", case.way_out)
+    return case, offers, reason
+
+
+def _refusal(case: Case, shared: str) -> str:
+    """Why the host buys nothing, as far as that needs no offer; empty if it may buy, or has what it needs."""
     if case.waits_in_vain:
         found = case.standing
-        text = planning_report.locked_out_of(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
-        return case, SearchResult(), joined(text, case.host.locked_out)
+        text = (
+            f"Another run buys or has bought the machine of {case.host.host}: offer {found.offer_id} at"
+            f" {usd(found.price_per_hour)}, resource ids: {ids_of(found.resource_ids)}. It is billed, and this job has"
+            " bought nothing."
+        )
+        return joined(text, case.host.locked_out)
     if case.standing.owns:
-        return case, SearchResult(), ""
+        return ""
     if case.host.objections and (case.entry.is_empty or case.standing.kind is not HostState.STOP):
-        return case, SearchResult(), f"{' '.join(case.host.objections)} {NOTHING_SENT}"
-    if case.standing.kind is HostState.STOP:
-        return case, SearchResult(), case.standing.reason
-    if shared:
-        return case, SearchResult(), shared
-    offers = wanted[case.wanted] if case.wanted else searches(case.host)
-    if not offers.said:
-        return case, offers, ""
-    return (
-        case,
-        offers,
-        joined(f"{offers.said} Nothing was bought.", case.host.advice if offers.is_gone else "", case.way_out),
-    )
+        return f"{' '.join(case.host.objections)} {NOTHING_SENT}"
+    return case.standing.reason if case.standing.kind is HostState.STOP else shared
 
 
 def _compared(first: t.Sequence[_First]) -> list[_First]:
@@ -536,7 +531,7 @@ def _shortages(first: t.Sequence[_First], taken: t.Collection[str], allocated: t
             continue
         count = allocation.count(case.elsewhere(item.offers), case.host.max_price_per_hour, unavailable)
         if 0 < count < len(hosts):
-            found.update(dict.fromkeys(hosts, planning_report.too_few(count, len(hosts))))
+            found.update(dict.fromkeys(hosts, f"{plural(count, 'offer')} for {len(hosts)} hosts."))
     return found
 
 
@@ -582,13 +577,16 @@ def _too_dear(host: Declaration, offer: Offer) -> str:
     """Why the very offer that the host wants is above its ceiling; empty if it is not."""
     if allocation.within(offer, host.max_price_per_hour):
         return ""
-    text = planning_report.too_dear(offer["offer_id"], offer["price_per_hour"], _ceiling_of(host))
-    return joined(text, host.advice)
+    costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
+    return joined(f"{costs}, which is not within {_ceiling_of(host)}. {NOTHING_BOUGHT}", host.advice)
 
 
 def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
     """The plan of a host that buys this offer."""
     host, offer_id = case.host, offer["offer_id"]
+    number = search_result.numbers.get(offer_id, 0)
+    # Of an offer that is wanted by its id no choice says what it may cost.
+    max_price_per_hour = host.choices[number - 1].max_price_per_hour if number else UNLIMITED
     return Plan(
         host.host,
         BUY,
@@ -600,27 +598,33 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
             offer for offer in case.elsewhere(search_result.offers) if allocation.within(offer, host.max_price_per_hour)
         ],
         offer["price_per_hour"],
-        min(host.max_price_per_hour, search_result.max_prices_per_hour.get(offer_id, UNLIMITED)),
+        min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
             case.note,
-            _missed(host, search_result, search_result.numbers.get(offer_id, 1)),
+            _missed(host, search_result, number),
             *_of_bad_places(case, search_result.offers, offer),
         ),
         label=planning_report.what_is_bought(
             host.host, offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
         ),
         ends_storage=host.ends_storage,
-        hides_storage=case.is_bare and offer.get(storage.DETAILS) is None,
+        # Of an offer that is bought by its id only that offer's own page tells.
+        hides_storage=bool(case.wanted)
+        and not case.is_open
+        and host.quoted_price_per_hour is None
+        and offer.get(storage.DETAILS) is None,
     )
 
 
 def _ceiling_of(host: Declaration) -> str:
     """The ceiling of the host in a sentence."""
     if host.plan_number:
-        return planning_report.price_of_plan(host.plan_number, host.max_price_per_hour)
+        return f"the price in plan {host.plan_number} ({usd(host.max_price_per_hour)})"
     if host.is_bound_by_bill and host.max_bill is not None:
-        return planning_report.bill_of(host.max_bill, host.lease.text, host.max_price_per_hour)
-    return planning_report.ceiling_of(host.max_price_per_hour)
+        bill, price = f"USD {amount(host.max_bill)}", usd(round(host.max_price_per_hour, 6))
+        return f"provision_max_bill ({bill} with the lease {host.lease.text}, so {price})"
+    shown = "unlimited" if host.max_price_per_hour == UNLIMITED else usd(host.max_price_per_hour)
+    return f"provision_max_price_per_hour ({shown})"
 
 
 def _bill_at(host: Declaration, price: float | None) -> float | None:
@@ -643,7 +647,7 @@ def _none(case: Case, search_result: SearchResult) -> str:
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
     avoided = case.avoided(search_result.offers)
-    advice = planning_report.AVOIDS_NOTHING if any(item.until for item in avoided) else ""
+    advice = "To look there all the same, add -e provision_avoid=0." if any(item.until for item in avoided) else ""
     words = [f"{item.words}." for item in avoided]
     return joined(_no_offer(case, search_result), left_out, *words, advice, case.way_out)
 
@@ -654,13 +658,15 @@ def _of_bad_places(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.It
         yield from (f"{item.words}." for item in case.avoided(offers))
     for item in case.bad_places:
         if item.place == place_of(chosen):
-            yield planning_report.buys_there(item.words, case.host.host, by_id=bool(case.wanted))
+            wanted = "it names that offer" if case.wanted else "its search names that vendor and region"
+            yield f"{item.words}. {case.host.host} buys there all the same, since {wanted}."
 
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:
     host = case.host
     if len(host.choices) > 1:
-        return planning_report.no_choice(_reasons(host, search_result, len(host.choices)))
+        reasons = "; ".join(_reasons(host, search_result, len(host.choices)))
+        return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
     if not search_result.offers and search_result.seen and not search_result.seen[0].offers:
         return planning_report.no_match(
             choosing.why_not(host.choices[0], search_result.seen[0], host.max_price_per_hour)
@@ -685,9 +691,8 @@ def _missed(host: Declaration, search_result: SearchResult, number: int) -> str:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
     if number < 2 or host.order == choosing.CHEAPEST:
         return ""
-    return planning_report.later_choice(
-        host.host, number, choosing.named(host.choices[number - 1]), _reasons(host, search_result, number - 1)
-    )
+    reasons = "; ".join(_reasons(host, search_result, number - 1))
+    return f"{host.host} gets choice {number} ({choosing.named(host.choices[number - 1])}): {reasons}."
 
 
 def _after(case: Case, reason: str) -> str:
@@ -800,14 +805,19 @@ def _budget(
 ) -> Allowance:
     """What the budget of a project says to its buyers."""
     if ledger.unreadable:
-        return Allowance(planning_report.unread_ledger(ledger.unreadable))
+        return Allowance(
+            "What was spent cannot be read, so whether provision_budget holds is not known:"
+            f" {ledger.unreadable} {NOTHING_SENT}"
+        )
     planned = [
-        PlannedPurchase(
+        Bill(
+            project,
             case.host.host,
             draft.offer_id,
-            draft.price_per_hour,
-            case.host.lease.end(now),
-            draft.stays_per_hour,
+            price_per_hour=draft.price_per_hour,
+            begin=now,
+            ends_at=case.host.lease.end(now),
+            stays_per_hour=draft.stays_per_hour,
         )
         for case, draft in buyers
     ]
@@ -828,7 +838,7 @@ def _later(case: Case, draft: Plan, now: float) -> Plan:
 
 
 def _label_later(case: Case) -> str:
-    return planning_report.looked_for_later(case.host.host, lease.said(case.host.patience.until or 0.0))
+    return f"{case.host.host}: no offer yet; runs look until {lease.said(case.host.patience.until or 0.0)}"
 
 
 def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Sequence[str]) -> Plan:
@@ -836,7 +846,8 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
         return draft
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
-    return replace(draft, action=STOP, refusal=_after(case, planning_report.all_or_none(stopped)))
+    why = f"provision_all_or_nothing: nothing was bought, since {some(stopped)} cannot have a machine."
+    return replace(draft, action=STOP, refusal=_after(case, why))
 
 
 def is_short(cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], offers: t.Sequence[Offer]) -> bool:
@@ -864,13 +875,19 @@ def waits(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, text
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
     moments = [lease.said(moment) for moment in (since, now + patience[0].delay, until)]
-    return planning_report.waits([case.host.host for case, _draft in lacking], moments[0], text, *moments[1:])
+    hosts = f"{len(lacking)} ({some(case.host.host for case, _draft in lacking)})"
+    return f"Since {moments[0]} waiting for {hosts}: {text}. Next look {moments[1]}, until {moments[2]}."
 
 
 def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
     """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
     buyers = sum(draft.action == BUY for draft in plans)
-    return planning_report.few_forks(buyers, forks) if 0 < forks < buyers else ""
+    if not 0 < forks < buyers:
+        return ""
+    return (
+        f"{buyers} hosts buy, {forks} at a time: a purchase may take minutes, and offers expire after half an hour. Let"
+        f" them all buy at once: --forks {buyers}, or forks in ansible.cfg."
+    )
 
 
 def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
@@ -883,7 +900,9 @@ def storage_of(plans: t.Sequence[Plan]) -> list[list[str]]:
     parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
     found = [storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts)]
     unknown = [draft.host for draft in plans if draft.hides_storage]
-    return list(filter(None, [*found, storage.not_described(unknown)]))
+    head = "The API does not say whether the offer has storage that outlives it:"
+    found += [[head, f"  {', '.join(ranges(unknown))}"]] if unknown else []
+    return list(filter(None, found))
 
 
 def brings(plans: t.Sequence[Plan], *, would: bool) -> str:
@@ -912,7 +931,10 @@ def differs(case: Case) -> str:
 
 
 def drift(host: Declaration, entry: Entry) -> str:
-    """In what a host owns something else than it declares now; empty where it does not."""
+    """In what a host owns something else than it declares now; empty where it does not.
+
+    That is reported, and never repaired by a replacement.
+    """
     found = [ordered.odd_offer(host, entry)]
     if (
         host.declared_max_price_per_hour is not None
@@ -928,7 +950,7 @@ def drift(host: Declaration, entry: Entry) -> str:
         found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
     found.append(_other_lease(host, entry))
     message = "; ".join(filter(None, found))
-    return planning_report.drift(host.host, message) if message else ""
+    return f"{host.host} owns something other than it declares: {message}. It stays as it is." if message else ""
 
 
 def _other_lease(host: Declaration, entry: Entry) -> str:

@@ -343,7 +343,9 @@ def _unreadable(past: Past, patience: bool) -> NextStep:
 
 
 def _bought(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
-    return _have(past) if past.made or _is_ours(past, offer_look) else _whose(past, offer_look, patience)
+    if not (past.made or _is_ours(past, offer_look)):
+        return _whose(past, offer_look, patience)
+    return NextStep(Do.CREATED if past.lost or past.refused == ANSWERED_NO else Do.EXISTING)
 
 
 def _failed(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
@@ -461,11 +463,6 @@ def _refused(past: Past, contradicted: t.Container[int | None]) -> NextStep:
     """
     is_own = past.put_off and past.refused in contradicted
     return NextStep(Do.UNKNOWN, Why.SILENT) if is_own else NextStep(Do.REJECTED, Why.REFUSED)
-
-
-def _have(past: Past) -> NextStep:
-    """Bought, and ours: by this run, or before it."""
-    return NextStep(Do.CREATED if past.lost or past.refused == ANSWERED_NO else Do.EXISTING)
 
 
 def _over(past: Past, why: Why) -> NextStep:

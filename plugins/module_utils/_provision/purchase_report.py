@@ -20,7 +20,6 @@ from .messages import NO_REASON, NOTHING_BOUGHT, described, sentence
 from .purchase import Do, NextStep, Past, Why
 
 _AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
-_NO_MACHINE = "this account lists no machine of it"
 SETTLED = "The offer's status says that it was bought."
 _ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
 _ENTRY = "If it is this host's, provision_adopt: true takes it; if it is not, remove the registry entry."
@@ -32,16 +31,14 @@ _USE = (
 _DESCRIBED = ("resource_id", "name", "price_per_hour")
 
 
-def _refusal(error_class: str) -> str:
-    """What a refusal of the purchase means, after the API's own words."""
-    reasons = {
-        "conflict": "Someone else has bought the offer, or it is being bought.",
-        "expired": "The offer has expired; search again.",
-        "not_found": "The offer is gone; search again.",
-        "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
-        QUOTA: "Waiting does not raise a quota: end a machine, or ask the vendor or the API's support for more.",
-    }
-    return f"{reasons.get(error_class, '')} {NOTHING_BOUGHT}".strip()
+# What a refusal of the purchase means, after the API's own words
+_REFUSALS = {
+    "conflict": "Someone else has bought the offer, or it is being bought.",
+    "expired": "The offer has expired; search again.",
+    "not_found": "The offer is gone; search again.",
+    "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
+    QUOTA: "Waiting does not raise a quota: end a machine, or ask the vendor or the API's support for more.",
+}
 
 
 class Error(t.Protocol):
@@ -125,7 +122,9 @@ class Story:
             "price": usd(self.price_per_hour),
             "ids": ", ".join(self.ids) or "no id is known",
             "machines": machines or "machines that the API does not list",
-            "others": f"no machine of it is called {self.name}, but {machines}" if machines else _NO_MACHINE,
+            "others": f"no machine of it is called {self.name}, but {machines}"
+            if machines
+            else "this account lists no machine of it",
             "said": self.said,
             "refused": f"{self.error} " if self.error else "",
             "answer": self.answer,
@@ -165,15 +164,13 @@ def ending(step: NextStep, story: Story) -> Ending:
     if step.do is Do.UNKNOWN:
         # What the API has answered to a purchase of this run says more than that the status cannot be read.
         why = Why.SILENT if why is Why.UNREADABLE and story.past.sends else why
-        return Ending(_UNKNOWN[why].format(**story.parts), "unknown_outcome", story.ids, newest)
+        return Ending(_SENTENCES[why].format(**story.parts), "unknown_outcome", story.ids, newest)
     if why is Why.FAILED:
         left = "No resource of it is known." if story.past.sends else NOTHING_BOUGHT
         left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
         return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, class_of(story.reason), story.ids)
-    if why is Why.TAKEN:
-        return Ending(_TAKEN.format(**story.parts), "conflict", error=newest)
-    if why is Why.ENDED:
-        return Ending(_ENDED.format(**story.parts), "conflict", error=newest)
+    if why in (Why.TAKEN, Why.ENDED):
+        return Ending(_SENTENCES[why].format(**story.parts), "conflict", error=newest)
     if why is Why.REFUSED:
         return _refused(story)
     return _gone(why, story)
@@ -183,7 +180,8 @@ def _refused(story: Story) -> Ending:
     """By an error, or by an answer that looks like a success."""
     error = story.error
     if error is not None:
-        return Ending(f"{error} {_refusal(error.error_class)}", error.error_class, error=error)
+        meaning = f"{_REFUSALS.get(error.error_class, '')} {NOTHING_BOUGHT}".strip()
+        return Ending(f"{error} {meaning}", error.error_class, error=error)
     msg = f"The API did not sell offer {story.offer_id}: {sentence(story.denial)} {NOTHING_BOUGHT}"
     return Ending(msg, class_of(story.denial))
 
@@ -203,13 +201,11 @@ def _gone(why: Why, story: Story) -> Ending:
     return Ending(msg, "expired")
 
 
-_TAKEN = f"{{refused}}Someone else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again."
-_ENDED = (
-    "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed any more."
-    " Search again."
-)
-# The ends of which it is not known what became of the purchase, in the parts of its story.
-_UNKNOWN: t.Mapping[Why, str] = {
+# In the parts of the purchase's story; but for the first two it is not known what became of it.
+_SENTENCES: t.Mapping[Why, str] = {
+    Why.TAKEN: f"{{refused}}Someone else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again.",
+    Why.ENDED: "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed any"
+    " more. Search again.",
     Why.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
     f" MAY BE BILLED. Nothing was sent now. {_AGAIN}",
     Why.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"

@@ -224,7 +224,7 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     use, grace = sweep.use, sweep.grace
     is_idle = use.is_over() and lived.state is not LeaseState.UNKNOWN
     if not (lived.is_over() or is_idle):
-        return LastLook(Turn.STAYS, _in_use_again(host, use.evidence) if use.limit else _lives(host, lived.end))
+        return LastLook(Turn.STAYS, _why_it_stays(host, use, lived))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
         return LastLook(
             Turn.WAITS,
@@ -236,12 +236,9 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     return LastLook(Turn.ENDS, f"it was idle: {use.evidence}")
 
 
-def _lives(host: str, end: float | None) -> str:
-    """A line for a machine that was to end, and has got more time. ``end``: seconds since the epoch, None if none."""
-    until = lease.said(end) if end else "you end it"
+def _why_it_stays(host: str, use: Idleness, lived: Life) -> str:
+    """A line for a machine that has got more time, or is in use again, or has said nothing for a minute."""
+    if use.limit:
+        return f"{host} is not known to be idle any more{f' ({use.evidence})' if use.evidence else ''}; nothing ends"
+    until = lease.said(lived.end) if lived.end else "you end it"
     return f"{host} has got more time meanwhile, until {until}; nothing ends"
-
-
-def _in_use_again(host: str, evidence: str) -> str:
-    """A line for a machine that was to end for being idle, and is not any more, or has said nothing for a minute."""
-    return f"{host} is not known to be idle any more{f' ({evidence})' if evidence else ''}; nothing ends"

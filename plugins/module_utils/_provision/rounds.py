@@ -13,7 +13,6 @@ import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
 
-from . import planning_report
 from .end_report import STOP, STORAGE, not_judged
 from .planning import BUY, WAIT
 
@@ -27,7 +26,7 @@ _MAPPING = (dict, abc.Mapping)  # the first is found sooner
 class RoundPart:
     """What one step hands on. Its first field tells it from the result of a task that was skipped or has failed."""
 
-    is_whole: t.ClassVar[bool] = True  # else it stands in a task's result, to which Ansible adds fields of its own
+    is_whole: t.ClassVar[bool] = False  # whether it stands alone: to a task's result Ansible adds fields of its own
 
     @property
     def mapping(self) -> dict[str, t.Any]:
@@ -55,8 +54,6 @@ class RoundPart:
 class Declared(RoundPart):
     """``declarations`` by host; ``all_declared``: none of the batch is missing there."""
 
-    is_whole: t.ClassVar[bool] = False
-
     declarations: t.Mapping[str, Variables] = field(default_factory=dict)
     all_declared: bool = False
 
@@ -72,6 +69,8 @@ class Common(RoundPart):
     ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
     ``columns``, ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
     """
+
+    is_whole: t.ClassVar[bool] = True
 
     round: str = ""
     decided: t.Sequence[str] = ()
@@ -106,6 +105,8 @@ class Following(RoundPart):
 class HostVerdict(Following):
     """What became of a host's plan. ``facts``: its variables. ``release``: the ids that it gives back."""
 
+    is_whole: t.ClassVar[bool] = True
+
     host: str = ""
     facts: Variables = field(default_factory=dict)
     release: t.Sequence[str] = ()
@@ -118,8 +119,6 @@ class Released(Following):
     ``storage``: what of it ends then; see `storage_end.to_end`.
     """
 
-    is_whole: t.ClassVar[bool] = False
-
     over: bool = False
     money: str = ""
     storage: Variables = field(default_factory=dict)
@@ -128,8 +127,6 @@ class Released(Following):
 @dataclass(frozen=True)
 class Judged(RoundPart):
     """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host."""
-
-    is_whole: t.ClassVar[bool] = False
 
     round: str = ""
     verdicts: Rows = ()
@@ -145,8 +142,6 @@ class Ends(RoundPart):
     earlier one has decided.
     """
 
-    is_whole: t.ClassVar[bool] = False
-
     round: str = ""
     ends: t.Mapping[str, Variables] = field(default_factory=dict)
     decided: t.Sequence[str] = ()
@@ -159,8 +154,6 @@ class Ended(RoundPart):
     ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
     same follows for all hosts of the play.
     """
-
-    is_whole: t.ClassVar[bool] = False
 
     round: str = ""
     outcomes: t.Mapping[str, Variables] = field(default_factory=dict)
@@ -182,11 +175,22 @@ _SHAPES = {part: _shape(part) for part in _PARTS}
 
 
 @dataclass(frozen=True)
-class Round:
-    """All that the steps of a purchase have handed on until now, as the variables of a host have it."""
+class _HostRound:
+    """A round as the variables of a host have it."""
 
     host: str = ""
     declared: Declared = field(default_factory=Declared)
+
+    @property
+    def declaration(self) -> Variables:
+        """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
+        return self.declared.declarations.get(self.host) or {}
+
+
+@dataclass(frozen=True)
+class Round(_HostRound):
+    """All that the steps of a purchase have handed on until now."""
+
     plans: t.Mapping[str, Variables] = field(default_factory=dict)  # `rows.row`, by host
     common: Common = field(default_factory=Common)
     judged: Judged = field(default_factory=Judged)
@@ -206,11 +210,6 @@ class Round:
             verdict=HostVerdict.of(variables.get("provision__verdict")),
             released=Released.of(variables.get("provision__released")),
         )
-
-    @property
-    def declaration(self) -> Variables:
-        """What the host has declared in its last call of the role; empty if it has not, or was left out of it."""
-        return self.declared.declarations.get(self.host) or {}
 
     @property
     def plan(self) -> Variables:
@@ -252,7 +251,12 @@ class Round:
         if self.verdict.round and self.verdict.round == plan.get("round"):
             return {"next": self.verdict.next}
         if plan["action"] in (BUY, WAIT) and self.judged.round != plan["round"]:
-            return {"next": "stop", "refusal": planning_report.unjudged(plan["host"])}
+            refusal = (
+                f"{plan['host']} was not told what became of its purchase: the first host looks for all, and the role's"
+                " condition (when) does not hold any more. What was bought is billed. Run again: nothing is bought"
+                " twice."
+            )
+            return {"next": "stop", "refusal": refusal}
         return {}
 
     @property
@@ -271,14 +275,12 @@ class Round:
 
 
 @dataclass(frozen=True)
-class EndRound:
-    """All that the steps of an end have handed on until now, as the variables of a host have it.
+class EndRound(_HostRound):
+    """All that the steps of an end have handed on until now.
 
     ``storage``: what became of the storage that ends after its machine.
     """
 
-    host: str = ""
-    declared: Declared = field(default_factory=Declared)
     ends: Ends = field(default_factory=Ends)
     ended: Ended = field(default_factory=Ended)
     storage: Ended = field(default_factory=Ended)
@@ -293,11 +295,6 @@ class EndRound:
             ended=Ended.of(variables.get("decommission__ended")),
             storage=Ended.of(variables.get("decommission__storage_ended")),
         )
-
-    @property
-    def declaration(self) -> Variables:
-        """What the host has declared by itself in its last call of the role; empty if it has not."""
-        return self.declared.declarations.get(self.host) or {}
 
     @property
     def plan(self) -> Variables:

@@ -18,7 +18,7 @@ from .entry import MADE, PLAN
 from .messages import NOTHING_SENT, nothing_below
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .rounds import Common
-from .standing import HostState, Standing, Status
+from .standing import HostState, Status
 from .sums import UNLIMITED
 
 Row = dict[str, t.Any]
@@ -56,8 +56,11 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
     return replace(draft, action=KEEP, facts=facts) if registration.is_kept(facts, entry) else draft
 
 
-def adoption(standing: Standing) -> Row:
-    """What the registry keeps of a machine that a host takes over."""
+def taken_over(case: Case, clock: Clock) -> Row:
+    """What the registry notes of a machine that the host takes over, with what begins now; empty for none."""
+    standing, now = case.standing, clock.now()
+    if not standing.adopted:
+        return {}
     return {
         "provision_procured_offer_id": standing.offer_id,
         "provision_price_per_hour": standing.price_per_hour,
@@ -67,15 +70,9 @@ def adoption(standing: Standing) -> Row:
         "provision_resource_ids": list(standing.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
         **(storage.variables_of(standing.brings) if standing.brings else {}),
+        **lifetimes.leased(case.host, clock),
+        **protection.noted(case.host.protect, now),
     }
-
-
-def taken_over(case: Case, clock: Clock) -> Row:
-    """What the registry notes of a machine that the host takes over, with what begins now; empty for none."""
-    if not case.standing.adopted:
-        return {}
-    begun = {**lifetimes.leased(case.host, clock), **protection.noted(case.host.protect, clock.now())}
-    return {**adoption(case.standing), **begun}
 
 
 def guarded(case: Case, clock: Clock) -> Row:
@@ -112,7 +109,11 @@ def row(
         "action": draft.action,
         # What the role does, before anything is bought and after it.
         "first": _SEEDED if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
-        "next": _reached_by(case) if draft.action == KEEP else "",
+        "next": registration.reached_by(
+            host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
+        )
+        if draft.action == KEEP
+        else "",
         "facts": {**draft.facts, **registration.of_order(case.entry)} if draft.facts else {},
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
@@ -150,14 +151,6 @@ def row(
         "keeps": [item.variables for item in case.kept],
         "ends_storage": host.ends_storage,
     }
-
-
-def _reached_by(case: Case) -> str:
-    """What the role does for a machine that runs."""
-    host = case.host
-    return registration.reached_by(
-        host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
-    )
 
 
 def _label(draft: Plan) -> str:

@@ -22,10 +22,12 @@ from types import MappingProxyType
 from .._machine.job_state import NONE, OVER, RUNNING, RUNS, SUCCEEDED
 from .._moments import seconds_of
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, number_of, printable, text_of
+from .._wording import amount, usd
 from . import lease
 from . import running_report as report
 from .declaration import read_limit
 from .entry import Entry
+from .messages import NOTHING_BOUGHT
 from .names import PLAYBOOKS
 from .order import OF_ORDERS
 from .probing import OWN
@@ -407,11 +409,15 @@ def lease_of(request: Request, price: float | None) -> float:
     seconds = request.seconds
     if seconds is None:
         if not price:
-            raise ValueError(report.UNPRICED)
+            unpriced = "The price of the machine is unknown, so run_time must say how long the job may take."
+            raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
         seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
     if seconds < LEAST:
         least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
-        raise ValueError(report.bill_too_small(request.max_bill, price, least))
+        raise ValueError(
+            f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
+            f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
+        )
     return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
 
 
@@ -473,16 +479,6 @@ def trace_of(record: Row, entry: Entry, ledger: Ledger) -> Trace:
 def run_of(host: str) -> str:
     """The name of the run that a host belongs to."""
     return host.removeprefix(report.HOST)
-
-
-def is_foreign(entry: Entry) -> bool:
-    """Whether the registry knows a purchase of its host that no run has made."""
-    return entry.names_purchase and GROUP not in entry.groups
-
-
-def is_of_run(entry: Entry) -> bool:
-    """Whether an entry is of a run's machine, or of a purchase that may become one; kept storage is neither."""
-    return entry.names_purchase and GROUP in entry.groups and not entry.storage_of
 
 
 def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:

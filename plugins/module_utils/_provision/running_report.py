@@ -15,7 +15,7 @@ from .._moments import seconds_of
 from .._text import one_line
 from .._wording import LINE, age, amount, folded_lines, lasting, narrow_table, plural, usd, usd_short, wrapped
 from . import lease
-from .messages import NOTHING_BOUGHT, ids_of, in_short, joined, sentence
+from .messages import NOTHING_BOUGHT, in_short, joined, sentence
 
 Row = t.Mapping[str, t.Any]
 
@@ -29,13 +29,8 @@ SPELLED = {
     "provision_lease": "run_time",
 }
 
-UNPRICED = f"The price of the machine is unknown, so run_time must say how long the job may take. {NOTHING_BOUGHT}"
 MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 TAKEN_AWAY = "its machine has gone"
-NO_REGISTRY = (
-    "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out, or set"
-    " provision_registry_url."
-)
 
 
 # What a command does that buys nothing, by `running.Way`
@@ -44,7 +39,6 @@ WAYS = {
     "lost": "Its machine has gone: nothing is bought again for a job that may have begun.",
     "end": "Its results are home: its machine ends.",
 }
-AGAIN = "Nothing was bought. -e run_again=true runs it once more."
 
 
 def host_of(name: str) -> str:
@@ -72,64 +66,16 @@ def refused(record: Row, name: str) -> str:
     )
 
 
-def over_meanwhile(name: str) -> str:
-    """Another command under the name has come to the end of the same job since this one began."""
-    return f"The run {name} has come to its end meanwhile. The same command says what became of it. {NOTHING_BOUGHT}"
-
-
-def changed(why: str, until: str) -> str:
-    """A machine is left alone, since its run has changed while it was provisioned."""
-    return joined(why.removesuffix(NOTHING_BOUGHT).strip(), _billed_until(until))
-
-
 def end_of(record: Row) -> str:
     """The command that ends the machine of a run, whatever becomes of its results."""
     return f"compute_index.supply.decommission -e decommission_hosts={record.get('host')}"
-
-
-def foreign(host: str, ids: t.Iterable[str]) -> str:
-    """The host of the run has a machine that no run has bought."""
-    return (
-        f"The registry knows a machine of {host} that no run has bought ({ids_of(ids)}). Choose another run_name."
-        f" {NOTHING_BOUGHT}"
-    )
-
-
-def another(record: Row, offer_id: str) -> str:
-    """The host of a run has the machine of another run, of the same name."""
-    return (
-        f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, but {record.get('host')} now has"
-        f" the machine of another run (offer {offer_id}). That machine stays. Choose another run_name. {NOTHING_BOUGHT}"
-    )
-
-
-def forgotten(record: Row) -> str:
-    """The registry does not know the machine of a run any more, and has noted no end of it."""
-    return (
-        f"The run {record.get('name')} was begun with offer {record.get('offer_id')}, of which the registry knows"
-        " neither a machine nor an end: IT MAY BE BILLED. Are this inventory and registry those of the run?"
-        f" compute_index.supply.audit shows what runs. If nothing runs, move run.json away. {NOTHING_BOUGHT}"
-    )
-
-
-def unswept(why: str) -> str:
-    """No sweep would end the machine if this computer could not."""
-    return f"{why} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}"
-
-
-def bill_too_small(bill: float, price: float | None, least: float) -> str:
-    """The largest bill does not pay for the shortest run."""
-    return (
-        f"run_max_bill (USD {amount(bill)}) is too small: ten minutes, and the hour for the results, cost USD"
-        f" {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
-    )
 
 
 def spent(name: str, bill: float, price: float | None, until: str) -> str:
     """The machine of a run was bought by another command, and what it costs leaves no time for a job."""
     return (
         f"The run {name} has a machine at {usd(price)} already, and run_max_bill (USD {amount(bill)}) does not pay for"
-        f" ten minutes more and the hour for the results. {_billed_until(until)} Repeat the command with a larger one,"
+        f" ten minutes more and the hour for the results. {billed_until(until)} Repeat the command with a larger one,"
         f" or end the machine: {end_of({'host': host_of(name)})}."
     )
 
@@ -174,36 +120,17 @@ def other_job(name: str, job: Row) -> str:
     )
 
 
-def vanished(record: Row, until: str) -> str:
-    """The machine knows nothing of a job that has certainly begun there, as after a start with an empty disk."""
+def unread(name: str, job: Row, until: str) -> str:
+    """The machine did not report on its ``job``."""
+    why = _because(str(job.get("msg") or "")) or "it did not answer."
     return (
-        f"The machine of the run {record.get('name')} knows nothing of its job any more, which had begun: it is not"
-        f" started again. {_billed_until(until)} To end the machine: {end_of(record)}"
+        f"The machine of the run {name} did not report on its job: {why} {billed_until(until)} The same command looks"
+        " again."
     )
 
 
-def half_known(name: str, until: str) -> str:
-    """A run whose job has not begun, and of which a command gave nothing but the name."""
-    return (
-        f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code, setup"
-        f" and environment it needs. {_billed_until(until)}"
-    )
-
-
-def unread(name: str, why: str, until: str) -> str:
-    """The machine did not report on its job."""
-    return (
-        f"The machine of the run {name} did not report on its job: {_because(why) or 'it did not answer.'}"
-        f" {_billed_until(until)} The same command looks again."
-    )
-
-
-def not_begun(name: str, until: str) -> str:
-    """The machine answers, and has not got the job, as after a cut of the network at the start."""
-    return f"The machine of the run {name} has not begun its job. {_billed_until(until)} The same command starts it."
-
-
-def _billed_until(until: str) -> str:
+def billed_until(until: str) -> str:
+    """How long the machine of a run is billed."""
     moment = seconds_of(until)
     return f"It is billed until its lease ends{'' if moment is None else f' at {lease.said(moment)}'}."
 
@@ -272,7 +199,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
         f"The job did not write {', '.join(missing[:5])}. Another run_results fetches what it wrote."
         if missing
         else "",
-        f"Its machine stays. {_billed_until(until)} The same command tries again.",
+        f"Its machine stays. {billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record)}",
     )
     return folded_lines(filter(str.strip, lines))
@@ -315,7 +242,7 @@ def goes_on(record: Row, until: str) -> list[str]:
     """A job that was left to run, or that the follower has lost sight of."""
     lines = (
         f"{record.get('name')} runs. The same command follows it, and brings its results home.",
-        _billed_until(until),
+        billed_until(until),
         f"To end it now: {end_of(record)}",
     )
     return folded_lines(filter(str.strip, lines))
@@ -325,7 +252,7 @@ def broken(record: Row, why: str, until: str, *, may_be_billed: bool) -> str:
     """A command that failed before its run was over; ``why`` was shown already. Registry and record keep the run."""
     if not may_be_billed:
         return joined(in_short(why), f"Nothing is billed for {record.get('host')}.")
-    billed = _billed_until(until) if until else f"{record.get('host')} may have a machine that is billed."
+    billed = billed_until(until) if until else f"{record.get('host')} may have a machine that is billed."
     return joined(in_short(why), billed, f"The same command goes on. To end the machine: {end_of(record)}")
 
 

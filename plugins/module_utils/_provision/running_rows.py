@@ -18,9 +18,10 @@ from .._wording import wrapped
 from . import lease, registration, running, spending
 from . import running_report as report
 from .entry import Entry
-from .messages import joined
+from .messages import NOTHING_BOUGHT, ids_of, joined
 from .place import Place
-from .running import First, Next, Outcome, Request, Way
+from .running import First, Next, Outcome, Request, Trace, Way
+from .running_report import GROUP
 
 Row = t.Mapping[str, t.Any]
 SWEEP = "reap__sweep"  # what a sweep has handed to a host
@@ -37,7 +38,8 @@ def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
     if first is First.REFUSED:
         return {"trouble": report.refused(job["record"], request.name)}
     if first is First.DONE:
-        return last_result(job["record"], job["folder"], report.AGAIN)
+        again = "Nothing was bought. -e run_again=true runs it once more."
+        return last_result(job["record"], job["folder"], again)
     role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
     return {"hosts": [request.host], "job": job, "role": {**role, "provision_lease": running.shortest(request)}}
 
@@ -73,45 +75,64 @@ class Quoted:
         return number_of(self.host.get("price_per_hour"))
 
 
-def still_first(record: Row, request: Request, digest: str) -> First:
+@dataclass(frozen=True)
+class RunView:
+    """A run as a step sees it. ``digest``: of the job that is asked for; ``record``: what is noted under its name.
+
+    ``entry``: of its host; ``ledger``: of its registry; ``now``: by the clock of that.
+    """
+
+    request: Request
+    digest: str = ""
+    record: Row = field(default_factory=dict)
+    entry: Entry = field(default_factory=Entry)
+    ledger: spending.Ledger = field(default_factory=lambda: spending.Ledger((), 0.0))
+    now: float = 0.0
+
+    @property
+    def trace(self) -> Trace:
+        """What the registry says of the machine with which the run was begun."""
+        return running.trace_of(self.record, self.entry, self.ledger)
+
+
+def still_first(run: RunView) -> First:
     """What the command does by the record as it is now. Raises ValueError if another command has changed it meanwhile.
 
     Between two looks at it, that command may have begun another job, or have come to the end of this one.
     """
-    found = running.first(record, digest, again=request.again)
+    found = running.first(run.record, run.digest, again=run.request.again)
     if found is First.REFUSED:
-        raise ValueError(report.refused(record, request.name))
+        raise ValueError(report.refused(run.record, run.request.name))
     if found is First.DONE:
-        raise ValueError(report.over_meanwhile(request.name))
+        over = f"The run {run.request.name} has come to its end meanwhile."
+        raise ValueError(f"{over} The same command says what became of it. {NOTHING_BOUGHT}")
     return found
 
 
-def _may_be_billed(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
-    """Whether something may be billed for the host: what its entry names, or what the registry has forgotten."""
-    return entry.names_purchase or running.trace_of(record, entry, ledger) is running.Trace.FORGOTTEN
-
-
-def broken(refused: Row, record: Row, reason: str, entry: Entry, ledger: spending.Ledger) -> str:
+def broken(refused: Row, run: RunView, reason: str) -> str:
     """What to know of a run whose command failed, for this ``reason``.
 
     ``refused``: of the step that found what to do with the machine; its trouble says itself what to do next.
     """
-    billed = _may_be_billed(record, entry, ledger)
-    return str(refused.get("trouble") or report.broken(record, reason, entry.ends_at, may_be_billed=billed))
+    record = {**run.record, "host": run.request.host}
+    billed = run.entry.names_purchase or run.trace is Trace.FORGOTTEN
+    return str(refused.get("trouble") or report.broken(record, reason, run.entry.ends_at, may_be_billed=billed))
 
 
-def has_ended(record: Row, entry: Entry, ledger: spending.Ledger) -> bool:
-    """Whether the registry has noted the end of the machine with which the run was begun."""
-    return running.trace_of(record, entry, ledger) is running.Trace.ENDED
-
-
-def check_trace(record: Row, entry: Entry, ledger: spending.Ledger) -> None:
+def check_trace(run: RunView) -> None:
     """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
-    found = running.trace_of(record, entry, ledger)
-    if found is running.Trace.ANOTHER:
-        raise ValueError(report.another(record, entry.offer_id))
-    if found is running.Trace.FORGOTTEN:
-        raise ValueError(report.forgotten(record))
+    begun = f"The run {run.record.get('name')} was begun with offer {run.record.get('offer_id')}"
+    if run.trace is Trace.ANOTHER:
+        raise ValueError(
+            f"{begun}, but {run.record.get('host')} now has the machine of another run (offer {run.entry.offer_id})."
+            f" That machine stays. Choose another run_name. {NOTHING_BOUGHT}"
+        )
+    if run.trace is Trace.FORGOTTEN:
+        raise ValueError(
+            f"{begun}, of which the registry knows neither a machine nor an end: IT MAY BE BILLED. Are this inventory"
+            " and registry those of the run? compute_index.supply.audit shows what runs. If nothing runs, move run.json"
+            f" away. {NOTHING_BOUGHT}"
+        )
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
@@ -119,16 +140,22 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
 
     ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
-    if running.is_foreign(entry):
-        raise ValueError(report.foreign(request.host, entry.resource_ids))
+    if entry.names_purchase and GROUP not in entry.groups:
+        raise ValueError(
+            f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
+            f" Choose another run_name. {NOTHING_BOUGHT}"
+        )
     if way is Way.REFUSED:
         raise ValueError(found.refusal)
     if way is not Way.BUY:
         return lasting(request, entry)
     if not has_registry:
-        raise ValueError(report.NO_REGISTRY)
+        raise ValueError(
+            "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out,"
+            " or set provision_registry_url."
+        )
     if unswept and not request.unswept:
-        raise ValueError(report.unswept(unswept))
+        raise ValueError(f"{unswept} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}")
     return running.lease_of(request, found.price_per_hour)
 
 
@@ -155,33 +182,29 @@ def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> li
     return report.quote(found.host, seconds - running.TAIL, bill, found.registry)
 
 
-def next_of(
-    job: Row, request: Request, digest: str, record: Row, entry: Entry, ledger: spending.Ledger, now: float
-) -> dict[str, t.Any]:
+def next_of(run: RunView, job: Row) -> dict[str, t.Any]:
     """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``.
 
     ``until``: when its lease ends from now on; None if that stays as it is.
     """
-    following = running.on_machine(job, digest, by_name=request.by_name)
-    trouble = _changed(record, request, digest, entry, ledger)
-    if following is Next.START and record.get("phase") == running.STARTED and record.get("began_at"):
-        trouble = trouble or report.vanished(record, entry.ends_at)
-    trouble = trouble or next_trouble(following, request.name, job, entry.ends_at)
+    following = running.on_machine(job, run.digest, by_name=run.request.by_name)
+    trouble = _changed(run) or _next_trouble(following, run, job)
     nothing = {"starts": False, "copies": False, "trouble": trouble, "until": None}
     try:
-        return {**nothing, **(_start(request, entry, now) if following is Next.START and not trouble else {})}
+        return {**nothing, **(_start(run) if following is Next.START and not trouble else {})}
     except ValueError as error:
         return {**nothing, "trouble": str(error)}
 
 
-def _start(request: Request, entry: Entry, now: float) -> dict[str, t.Any]:
+def _start(run: RunView) -> dict[str, t.Any]:
     """How many seconds a job may take that starts now, and a line if that is less than was asked for.
 
     Raises ValueError if the machine leaves no time for it.
     """
-    until = running.earlier_end(request, entry, now)
+    request, entry = run.request, run.entry
+    until = running.earlier_end(request, entry, run.now)
     end = seconds_of(entry.ends_at) if until is None else until
-    seconds = running.time_left(end, now, lasting(request, entry))
+    seconds = running.time_left(end, run.now, lasting(request, entry))
     is_short = until is not None or seconds < (request.seconds or 2 * running.LEAST) - running.LEAST
     lines = report.may_take(seconds, end) if end is not None and is_short else []
     return {"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until, "lines": lines}
@@ -193,23 +216,33 @@ def check_job(job: Row, digest: str, name: str) -> None:
         raise ValueError(report.other_job(name, job))
 
 
-def _changed(record: Row, request: Request, digest: str, entry: Entry, ledger: spending.Ledger) -> str:
+def _changed(run: RunView) -> str:
     """Why the machine is left alone: another command has changed the run since it was provisioned. Else empty."""
     try:
-        still_first(record, request, digest)
-        check_trace(record, entry, ledger)
+        still_first(run)
+        check_trace(run)
     except ValueError as error:  # a machine may have been bought for it
-        return report.changed(str(error), entry.ends_at)
+        return joined(str(error).removesuffix(NOTHING_BOUGHT).strip(), report.billed_until(run.entry.ends_at))
     return ""
 
 
-def next_trouble(following: Next, name: str, job: Row, ends_at: str) -> str:
+def _next_trouble(following: Next, run: RunView, job: Row) -> str:
     """Why nothing can be done with the machine; empty if something can."""
+    name, billed_until = run.request.name, report.billed_until(run.entry.ends_at)
     if following is Next.HALF_KNOWN:
-        return report.half_known(name, ends_at)
+        return (
+            f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code,"
+            f" setup and environment it needs. {billed_until}"
+        )
     if following is Next.OTHER:
         return report.other_job(name, job)
-    return report.unread(name, str(job.get("msg") or ""), ends_at) if following is Next.UNREAD else ""
+    if following is Next.START and run.record.get("phase") == running.STARTED and run.record.get("began_at"):
+        # As after a start with an empty disk
+        return (
+            f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started"
+            f" again. {billed_until} To end the machine: {report.end_of(run.record)}"
+        )
+    return report.unread(name, job, run.entry.ends_at) if following is Next.UNREAD else ""
 
 
 def lasting(request: Request, entry: Entry) -> float:
@@ -249,9 +282,11 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
     if found.state in RUNS and not job.get("lost_sight"):
         return {"lines": report.goes_on(record, entry.ends_at)}
-    if found.state == NONE:
-        return {"trouble": report.not_begun(str(record.get("name")), entry.ends_at)}
-    return {"trouble": report.unread(str(record.get("name")), str(job.get("msg") or ""), entry.ends_at)}
+    name = str(record.get("name"))
+    if found.state == NONE:  # as after a cut of the network at the start
+        not_begun = f"The machine of the run {name} has not begun its job."
+        return {"trouble": f"{not_begun} {report.billed_until(entry.ends_at)} The same command starts it."}
+    return {"trouble": report.unread(name, job, entry.ends_at)}
 
 
 def earlier_offers(ledger: spending.Ledger, host: str, entry: Entry) -> list[str]:
@@ -338,8 +373,12 @@ Remembered = tuple[Place, str, Entry]
 
 
 def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
-    """Those that are the machine of a run, or may become it."""
-    return [item for item in remembered if running.is_of_run(item[2])]
+    """Those whose entries are of a run's machine, or of a purchase that may become one; kept storage is neither."""
+    return [
+        (place, host, entry)
+        for place, host, entry in remembered
+        if entry.names_purchase and GROUP in entry.groups and not entry.storage_of
+    ]
 
 
 def all_runs(

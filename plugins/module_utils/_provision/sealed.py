@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from .._moments import first_of, seconds_of
 from .._text import number_of
 from .._wording import usd
-from . import lease, planning
+from . import lease
 from .declaration import Declaration
 from .messages import NOTHING_SENT, joined, some
 from .ownership import is_named
@@ -28,7 +28,7 @@ from .place import Place
 from .planning import Case
 from .quote import new_hosts, summary
 from .spending import Ledger
-from .standing import HostState
+from .standing import HostState, stopped
 from .storage import DETAILS, brought_by
 from .sums import UNLIMITED, add_up
 
@@ -41,15 +41,11 @@ _DIGEST = "digest"
 _CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
 
 
-def _kind_of(place: Place) -> str:
-    """A shared registry and its project; for files just that word: each checkout has other paths."""
-    return place.text if place.keeps_sums else "files" if place else ""
-
-
 # What a declaration says about what is bought, kept and billed, beside the offer and its order; by variable.
 _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_project": lambda host: host.project,
-    "the registry": lambda host: _kind_of(host.registry),
+    # A shared registry with its project; of files just that word, since each checkout has other paths
+    "the registry": lambda host: host.registry.text if host.registry.keeps_sums else "files" if host.registry else "",
     "provision_offer_id": lambda host: host.offer_id,
     "provision_max_price_per_hour": lambda host: host.declared_max_price_per_hour,
     "provision_max_total_price_per_hour": lambda host: host.max_total_price_per_hour,
@@ -272,4 +268,4 @@ def _stopped(case: Case, refusal: str) -> Case:
     # Without a registry each run finds the host's own machine by its name.
     verb = "does not take over" if stands.adopted and not case.host.by_name else "keeps"
     machines = f"{', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
-    return replace(case, standing=planning.stopped(f"{refusal} {NOTHING_SENT} {case.host.host} {verb} {machines}"))
+    return replace(case, standing=stopped(f"{refusal} {NOTHING_SENT} {case.host.host} {verb} {machines}"))

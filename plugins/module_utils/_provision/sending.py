@@ -126,17 +126,12 @@ def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, l
     if entry.held_by or not (entry.offer_id and entry.may_have_bought) or entry.offer_id == offer_id:
         return offer_id, terms, []
     limit = entry.price_per_hour if terms.max_price_per_hour is None else terms.max_price_per_hour
-    warning = _own_offer(terms.host or "the host", entry, offer_id)
-    return entry.offer_id, replace(terms, price_per_hour=None, max_price_per_hour=limit), [warning]
-
-
-def _own_offer(host: str, entry: Entry, offer_id: str) -> str:
-    """A task names another offer than the one that its host has."""
     has = "has bought" if entry.is_made else "may have bought"
-    return (
-        f"By its registry {host} {has} offer {entry.offer_id}, so offer {offer_id}, which the task names, is not"
-        " bought. For one more machine, name another host, with an entry of its own."
+    warning = (
+        f"By its registry {terms.host or 'the host'} {has} offer {entry.offer_id}, so offer {offer_id}, which the task"
+        " names, is not bought. For one more machine, name another host, with an entry of its own."
     )
+    return entry.offer_id, replace(terms, price_per_hour=None, max_price_per_hour=limit), [warning]
 
 
 def claimed(claim: object, host: str) -> str:

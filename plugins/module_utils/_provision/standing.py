@@ -19,7 +19,18 @@ from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
 from .machines import is_one_alive, price_of
-from .messages import described, does_not_fit, joined, shared_name, still_open
+from .messages import (
+    NOTHING_BOUGHT,
+    NOTHING_SENT,
+    described,
+    does_not_fit,
+    ids_of,
+    if_gone,
+    joined,
+    may_be_billed,
+    shared_name,
+    still_open,
+)
 from .ownership import Machine, Owned, OwnershipClaim
 from .storage import Storage
 from .sums import UNLIMITED, total_of
@@ -66,6 +77,14 @@ class Standing:
         return self.kind in (HostState.UNDER_WAY, HostState.READY, HostState.FAILED)
 
 
+_FREE = Standing(HostState.FREE)
+
+
+def stopped(reason: str, stands: Standing = _FREE, **changes: t.Any) -> Standing:
+    """That of a host for which a person must decide, and that ``stands`` so otherwise, with these changes."""
+    return replace(stands, kind=HostState.STOP, reason=reason, **changes)
+
+
 @dataclass(frozen=True)
 class Account:
     """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
@@ -90,11 +109,6 @@ class Account:
         owned = None if resources is None else tuple(ownership.owners(machines, known))
         of_host = {claim.host: claim for claim in known}
         return cls(owned, unreadable, of_host, ownership.rivals(known), storage=tuple(storage))
-
-    @property
-    def is_unlisted(self) -> bool:
-        """Whether the machines were not asked for, or cannot be read."""
-        return self.machines is None
 
     @property
     def owned(self) -> tuple[Owned, ...]:
@@ -210,29 +224,31 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
     return live.union(linked) - {""}
 
 
-def _live_first(machines: t.Sequence[Owned]) -> list[Owned]:
-    """Those that live, else those that have failed."""
-    return [owned for owned in machines if _states.is_live(owned[0]["status"])] or list(machines)
-
-
 def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
-        return Standing(
-            HostState.STOP, reason=standing_report.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids)
-        )
+        return stopped(standing_report.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
-        return Standing(HostState.STOP, reason=standing_report.no_offer(host.host, entry.resource_ids))
+        return stopped(
+            f"The registry entry of {host.host} names machine {ids_of(entry.resource_ids)}, but no offer. Add its"
+            f" provision_procured_offer_id: compute_index.supply.resource_info shows it. {NOTHING_SENT}"
+        )
     if entry.is_missing and not account.machines_with(entry.resource_ids):
-        text = standing_report.still_missing(host.host, entry.missing_since, entry.resource_ids, entry.price_per_hour)
-        return Standing(HostState.STOP, reason=text)
+        return stopped(
+            f"The machine of {host.host} is MISSING since {entry.missing_since}: the API finds"
+            f" {ids_of(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may be"
+            f" billed, so nothing else was bought. {if_gone(host.host, entry.resource_ids)}"
+        )
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
         # Only this run of Ansible knows of it, so nothing could tell what another purchase of it would be answered.
-        text = standing_report.open_by_name(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)
-        return replace(result, kind=HostState.STOP, reason=text)
+        return stopped(
+            f"{still_open(host.host, entry.offer_id, entry.price_per_hour, result.resource_ids)} Do not buy another"
+            " offer instead. There is no registry, so a later run finds what was bought by its name: run again then.",
+            result,
+        )
     return result
 
 
@@ -282,7 +298,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
         text = holdings.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
-        return replace(ours, kind=HostState.STOP, resource_ids=held.ids, reason=text)
+        return stopped(text, ours, resource_ids=held.ids)
     if phase == _states.READY:
         return replace(ours, kind=HostState.READY) if status.get("ready") and not held.pending else ours
     if phase == _states.EXPIRED:
@@ -294,8 +310,14 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 
 def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
     """What is registered as bought is not there, for the reason ``what``."""
-    reason = standing_report.gone_missing(host.host, entry.offer_id, entry.resource_ids, what, host.entry_place)
-    return replace(ours, kind=HostState.STOP, reason=reason)
+    file = f" The registry file is {host.entry_place}." if host.entry_place else ""
+    return stopped(
+        f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
+        f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
+        " that bought it? If the machine is gone for certain: compute_index.supply.decommission -e"
+        f" decommission_hosts={host.host} -e decommission_forget=<resource id>.{file}",
+        ours,
+    )
 
 
 def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
@@ -325,10 +347,11 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     """The offer's status cannot be read, or the API does not know the offer."""
     said = str(status.get("msg") or "its offer was not asked about.")
     if status.get("error_class") != "not_found":
-        reason = standing_report.cannot_be_asked(
-            host.host, entry.offer_id, said, ours.price_per_hour, ours.resource_ids
+        return stopped(
+            f"What became of offer {entry.offer_id}, which the registry names for {host.host}, cannot be read: {said}"
+            f" {may_be_billed(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again.",
+            ours,
         )
-        return replace(ours, kind=HostState.STOP, reason=reason)
     if entry.is_open:
         return replace(ours, kind=HostState.OPEN)
     return _missing(host, entry, ours, "the API does not know it")
@@ -342,8 +365,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     owners = _owners(owned)
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
-        reason = standing_report.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids)
-        return replace(ours, kind=HostState.STOP, reason=reason)
+        return stopped(standing_report.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids), ours)
     if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
@@ -375,7 +397,7 @@ def _opened_by_strangers(
         return replace(ours, kind=HostState.OPEN)
     if strangers:
         reason = standing_report.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
-        return replace(ours, kind=HostState.STOP, reason=reason, machines=tuple(strangers))
+        return stopped(reason, ours, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
         return _void(host, entry, look, account, has_bought=entry.is_unanswered)
@@ -400,31 +422,42 @@ def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | Non
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:
     """The registry names nothing of this host: its name may tell of a machine."""
+    free = replace(_FREE, void=void)
     if account.machines is None:
-        return Standing(HostState.STOP, reason=account.unreadable or standing_report.not_listed(host.host), void=void)
+        text = f"The machines of the account cannot be listed, so {host.host} may have one already. {NOTHING_BOUGHT}"
+        return stopped(account.unreadable or text, free)
     named = account.named(host.name)
     bought = [] if named else _billed(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may be its own.
-        return Standing(HostState.STOP, reason=standing_report.unseen(host.host, unseen), machines=tuple(unseen))
+        return stopped(
+            f"The list of machines has {described(unseen)} for {host.host}, and by its id it cannot be read. The list"
+            " may be behind an end, or the API behind the list. Nothing was bought and nothing taken over. Run again in"
+            " a minute.",
+            machines=tuple(unseen),
+        )
     if taken := _taken(host, named, bought):
         return _by_name(host, ownership.machines_in(taken), _others(host, taken), account, void=void)
     if others := _others(host, named):
-        return Standing(HostState.STOP, reason=shared_name(host.name, others), void=void)
+        return stopped(shared_name(host.name, others), free)
     if unclaimed := tuple(ownership.unowned(named)):
         folder = host.registry.text if host.registry_file else ""
         reason = standing_report.namesake(host.host, host.name, unclaimed, folder)
-        return Standing(HostState.STOP, reason=reason, void=void, machines=unclaimed)
+        return stopped(reason, free, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
         reason = standing_report.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
-        return Standing(HostState.STOP, reason=joined(reason, host.advice), void=void)
-    return Standing(HostState.FREE, void=void)
+        return stopped(joined(reason, host.advice), free)
+    return free
 
 
 def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
-    """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it."""
-    return _live_first(named or bought if host.adopt else named if host.by_name else ())
+    """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it.
+
+    Those that live, else those that have failed.
+    """
+    machines = named or bought if host.adopt else named if host.by_name else []
+    return [owned for owned in machines if _states.is_live(owned[0]["status"])] or machines
 
 
 def _owners(machines: t.Iterable[Owned]) -> set[str]:
@@ -453,13 +486,19 @@ def _by_name(
     if others:
         reason = standing_report.claimed_twice(host.host, others, "", ids)
     elif len(offers) > 1:
-        reason = standing_report.several_of_a_name(host.name, machines)
+        reason = (
+            f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those that"
+            " are too many by their ids (compute_index.supply.delete_resource)."
+        )
     elif offers == {""}:
-        reason = standing_report.no_offer_named(host.name, machines)
+        reason = (
+            f"There is a machine called {host.name}, but the API does not name its offer: {described(machines)}."
+            f" {NOTHING_BOUGHT}"
+        )
     elif odd := "" if failed else _unfit(host, machines, price):
         reason = does_not_fit(host.host, host.name, machines, odd)
     if reason:
-        return Standing(HostState.STOP, reason=reason, void=void, machines=() if others else tuple(machines))
+        return stopped(reason, void=void, machines=() if others else tuple(machines))
     kind = HostState.FAILED if failed else HostState.UNDER_WAY
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines), brings=brings)
 

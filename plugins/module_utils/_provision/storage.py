@@ -37,7 +37,6 @@ HEADS = (
     "Storage outlives its machine, and is billed until you end it:",
     "Storage ends with its machine, and so does its data:",
 )
-_NOT_DESCRIBED = "The API does not say whether the offer has storage that outlives it:"
 # What an offer says of the storage that its price includes
 DETAILS = "storage_details"
 _LONGEST = 40  # characters of a word of the API in a line
@@ -210,12 +209,7 @@ def lines(host: str, items: t.Collection[Storage], *, is_remembered: bool = True
     how = (ADVICE[0], _HOW.format(host=host))
     if not is_remembered:
         head, how = f"{host} leaves storage, billed until you end it, which no registry remembers:", _BY_ID
-    return [head, *map(_short, items), *how] if items else []
-
-
-def _short(item: Storage) -> str:
-    """A line about one of them."""
-    return f"  {item.name or 'storage'} {item.resource_id}, {usd_short(item.price_per_hour)}"
+    return [head, *(f"  {_named(item, usd_short)}" for item in items), *how] if items else []
 
 
 def stays(host: str, items: t.Collection[Storage]) -> str:
@@ -243,8 +237,8 @@ def still_kept(host: str, items: t.Collection[Storage], offer: Variables) -> str
     )
 
 
-def _named(item: Storage) -> str:
-    return f"{item.name or 'storage'} {item.resource_id}, {usd(item.price_per_hour)}"
+def _named(item: Storage, price: t.Callable[[float | None], str] = usd) -> str:
+    return f"{item.name or 'storage'} {item.resource_id}, {price(item.price_per_hour)}"
 
 
 def _end(host: str) -> str:
@@ -258,11 +252,6 @@ def brought(head: str, offers: t.Mapping[str, Variables]) -> list[str]:
     shown = grouped((f"{count} x {text}" if count > 1 else text, host) for host, text, count in counts)
     rows = [f"  {', '.join(ranges(hosts))}: {text}" for text, hosts in shown.items()]
     return [head, *rows] if rows else []
-
-
-def not_described(hosts: t.Sequence[str]) -> list[str]:
-    """The same for hosts that would buy an offer of which nothing says whether it brings storage along."""
-    return [_NOT_DESCRIBED, f"  {', '.join(ranges(hosts))}"] if hosts else []
 
 
 def _described(item: Variables) -> str:

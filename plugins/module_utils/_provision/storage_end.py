@@ -14,35 +14,27 @@ from dataclasses import replace
 from .. import _states
 from .._wording import amount
 from . import storage
-from .ended import NotEnded, Row, left_of, stopped, unknown_cost
-from .ending import Action, ApiView, End, EndRequest
+from .ended import NotEnded, Row, left_of, unknown_cost
+from .ending import Action, ApiView, End, EndRequest, stopped
 from .holdings import linked_to
 from .messages import described, ids_of
 from .ownership import Machine, OwnershipClaim, holders_of, id_of, machines_in, offer_of
 from .spending import Bill, cents, dollars
 from .storage import Storage
 
-# Of storage that was to be forgotten, and that the API knows, or did not speak of
-_NOT_UNKNOWN = (
-    "The API does not say that it does not know {ids}, so it cannot be forgotten. Leave decommission_forget out;"
-    " -e decommission_storage=end ends it with its data."
-)
-_COST = "The storage of {host} has ended. Alone it has cost at most USD {usd}."  # since its machine has ended
 
-
-def with_storage(
-    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, forget: t.Container[str] = ()
-) -> End:
-    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
-
-    ``forget``: ids that a person says are gone.
-    """
+def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView) -> End:
+    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either."""
     items = storage.together(kept, end.storage)
     if end.action is Action.STOP or not items:
         return end
-    lost = tuple(item.resource_id for item in items if item.resource_id in forget)
+    lost = tuple(item.resource_id for item in items if item.resource_id in one.forget)
     if refuted := [item for item in lost if item not in api_view.unknown]:
-        return stopped(one.host, _NOT_UNKNOWN.format(ids=ids_of(refuted)))
+        return stopped(
+            one.host,
+            f"The API does not say that it does not know {ids_of(refuted)}, so it cannot be forgotten. Leave"
+            " decommission_forget out; -e decommission_storage=end ends it with its data.",
+        )
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
     account = api_view.account
     used = _used(machines_in(account.owned), end.ids, items)
@@ -114,4 +106,5 @@ def has_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
     if not bills or len(known) < len(bills):
         return {"cost": unknown_cost(host)} if bills else {}
     millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
-    return {"usd": dollars(millionths), "cost": _COST.format(host=host, usd=amount(cents(millionths)))}
+    has_cost_alone = f"Alone it has cost at most USD {amount(cents(millionths))}."  # since its machine has ended
+    return {"usd": dollars(millionths), "cost": f"The storage of {host} has ended. {has_cost_alone}"}

@@ -118,36 +118,21 @@ def playable(
     left = []
     for item in due:
         if item.host in unreadable:
-            left.append((item, _lease_not_kept(item.host, item.row["resource_id"], item.price_per_hour)))
+            runs_on = f"{ids_of(item.row['resource_id'])} runs on at {usd(item.price_per_hour)}"
+            why = "Ansible runs nothing for it until its file can be read."
+            left.append((item, f"The lease of {item.host} is over, and {runs_on}: {why}"))
         elif item.host in first:
-            left.append(
-                (item, f"Two registries have a {item.host} whose lease is over. One of them was ended; sweep again.")
-            )
+            why = f"Two registries have a {item.host} whose lease is over. One of them was ended; sweep again."
+            left.append((item, why))
         else:
             first[item.host] = item
     others = [item for item in watched if item.host not in unreadable and item.host not in first]
     return list(first.values()), list({item.host: item for item in others}.values()), left
 
 
-def _lease_not_kept(host: str, ids: t.Sequence[str], price: float | None) -> str:
-    """A host whose lease is over, and for which Ansible runs nothing."""
-    return (
-        f"The lease of {host} is over, and {ids_of(ids)} runs on at {usd(price)}: Ansible runs nothing for it until its"
-        " file can be read."
-    )
-
-
 def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
     """The projects in which a lease is over. ``entries``: what a shared registry has beside a sweep's, by projects."""
     return sorted({project for project, entry in entries if reaping.life(entry, None, clock).is_over()})
-
-
-def _not_listed(place: Place, hosts: t.Collection[str]) -> str:
-    """A registry of which the account has no machine."""
-    return (
-        f"The account lists no machine of {', '.join(ranges(hosts))}, which {place.entry_place('<host>')} names. Is the"
-        " token of the right account? Until one is listed, no sweep counts for their leases."
-    )
 
 
 @dataclass(frozen=True)
@@ -231,19 +216,29 @@ class SweepFindings:
     @property
     def of_another_account(self) -> list[str]:
         """A warning for each registry that this token can hardly sweep: its leases would end nothing."""
-        return [_not_listed(place, hosts) for place, hosts in self._unlisted().items()]
+        return [
+            f"The account lists no machine of {', '.join(ranges(hosts))}, which {place.entry_place('<host>')} names. Is"
+            " the token of the right account? Until one is listed, no sweep counts for their leases."
+            for place, hosts in self._unlisted().items()
+        ]
 
     def lines(self) -> list[str]:
         """For people, shortest if there is nothing to do."""
         due = self.due
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
         over = narrow_table(rows, _OVER, LINE, ["host"]) if due else ["No lease is over."]
-        sentences = (self._live(), self._endless(), self._asked(), self._over_by_name(), self._spared(), self._rest())
-        return [*over, *filter(None, sentences)]
-
-    def _spared(self) -> str:
-        hosts = [item.host for item in self.spared]
-        return f"Over, but protected: {some(hosts)}." if hosts else ""
+        kinds = {
+            "{count} without a lease: {hosts}.": [item for item in _in(LeaseState.ENDLESS, self.all) if item.machines],
+            "{count} asked whether they are idle: {hosts}.": self.watched,
+            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name(),
+            "Over, but protected: {hosts}.": self.spared,
+        }
+        sentences = [
+            text.format(count=len(hosts), hosts=some([item.host for item in hosts]))
+            for text, hosts in kinds.items()
+            if hosts
+        ]
+        return [*over, *filter(None, (self._live(), *sentences, self._rest()))]
 
     def _live(self) -> str:
         live = sorted(_in(LeaseState.LIVES, self.all), key=lambda each: each.life.end or 0.0)
@@ -251,18 +246,9 @@ class SweepFindings:
             return ""
         return f"{len(live)} with time left; the next until {lease.said(live[0].life.end or 0.0)} ({live[0].host})."
 
-    def _endless(self) -> str:
-        hosts = [item.host for item in _in(LeaseState.ENDLESS, self.all) if item.machines]
-        return f"{len(hosts)} without a lease: {some(hosts)}." if hosts else ""
-
-    def _asked(self) -> str:
-        hosts = [item.host for item in self.watched]
-        return f"{len(hosts)} asked whether they are idle: {some(hosts)}." if hosts else ""
-
-    def _over_by_name(self) -> str:
+    def _over_by_name(self) -> list[Host]:
         over = [] if self.by_name else _in(LeaseState.OVER, self.named)
-        hosts = [item.host for item in over if not item.protection]
-        return f"Over, by their names alone: {some(hosts)}. -e reap_by_name=true ends them." if hosts else ""
+        return [item for item in over if not item.protection]
 
     def _rest(self) -> str:
         if not self.unclaimed:
@@ -303,23 +289,17 @@ def outcome(raw: t.Mapping[str, t.Any]) -> str:
     ``raw``: its ``host``, for how long it may be ``idle``, what ``failed`` (empty: nothing, None: its tasks did not
     come to their end), and its ``activity``.
     """
+    host, activity = raw["host"], raw["activity"] or {}
     if raw["failed"]:
         return str(raw["failed"])
     if not number_of(raw["idle"]):
-        return _not_looked_after(raw["host"]) if raw["failed"] is None else ""
-    told = raw["activity"] or {}
-    return "" if "state" in told else _unasked(raw["host"], one_line(str(told.get("msg") or "")))
-
-
-def _not_looked_after(host: str) -> str:
-    """A sweep did not come to the end of its tasks for a host."""
-    return f"{host}: its lease is over, and this sweep did not come to its end. Its machine may be billed; sweep again."
-
-
-def _unasked(host: str, text: str) -> str:
-    """A machine that may be idle, and that did not answer."""
-    why = f": {text}" if text else "."
-    return f"{host}: its machine could not be asked whether it is idle, so it stays, and is billed{why}"
+        unended = "its lease is over, and this sweep did not come to its end. Its machine may be billed; sweep again."
+        return f"{host}: {unended}" if raw["failed"] is None else ""
+    if "state" in activity:
+        return ""
+    why = one_line(str(activity.get("msg") or ""))
+    unasked = "its machine could not be asked whether it is idle, so it stays, and is billed"
+    return f"{host}: {unasked}{f': {why}' if why else '.'}"
 
 
 def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:

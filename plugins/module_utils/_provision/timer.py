@@ -183,10 +183,18 @@ def check(
     if state == PRESENT:
         absent, is_secret = ", ".join(missing), any(map(_SECRET.search, command))
         refusals = (
-            (by_job, _BY_JOB),
-            (TOKEN not in names, _NO_TOKEN),
-            (asks, _ASKS),
-            (is_secret, _SHOWN),
+            (
+                by_job,
+                "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup"
+                " makes it.",
+            ),
+            (TOKEN not in names, f"{TOKEN} is not set, and sweeps need it."),
+            (asks, "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file."),
+            (
+                is_secret,
+                "An extra variable has a password or a token, which the command of each sweep would show. Put it into"
+                " a file, as in -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL.",
+            ),
             (absent, f"There is no inventory {printable(absent, 300)}, so sweeps would be about others."),
         )
         for is_wrong, sentence in refusals:
@@ -195,13 +203,6 @@ def check(
 
 
 _NOTHING = "Nothing was changed."
-_BY_JOB = "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup makes it."
-_NO_TOKEN = f"{TOKEN} is not set, and sweeps need it."
-_SHOWN = (
-    "An extra variable has a password or a token, which the command of each sweep would show. Put it into a file, as in"
-    " -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL."
-)
-_ASKS = "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file."
 
 
 def scheduler_of(wanted: str, observed: Observed) -> str:
@@ -267,11 +268,6 @@ def cron_command(timer: Timer) -> str:
     return f"/bin/sh {shlex.quote(timer.file('sweep'))} >{shlex.quote(timer.file('output'))} 2>&1"
 
 
-def cron_job(timer: Timer) -> str:
-    """The same in a line of cron, to which a bare ``%`` is a new line."""
-    return cron_command(timer).replace("%", r"\%")
-
-
 def _escaped(text: str) -> str:
     """A text in a unit, whose specifiers begin with ``%``."""
     return text.replace("%", "%%")
@@ -288,37 +284,24 @@ def _word(path: str) -> str:
 
 def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[str], *, check_mode: bool) -> Result:
     """All that makes a timer run, as lists for loops; ``names``: of the variables that it gets."""
-    by_systemd = scheduler == SYSTEMD
-    return {
-        "folders": _folders(timer, by_systemd),
+    script_file = {"path": timer.file("sweep"), "content": script(timer), "mode": "0600"}
+    files = {
+        "folders": [timer.folder],
         "environment": [{"path": timer.file("environment"), "names": list(names)}],
-        "files": [_script_file(timer), *(_unit_files(timer) if by_systemd else [])],
-        **(_by_systemd(timer, observed, check_mode) if by_systemd else {"cron": [_cron_line(timer)]}),
+        "files": [script_file],
     }
-
-
-def _folders(timer: Timer, by_systemd: bool) -> list[str]:
-    return [timer.folder, *([os.path.dirname(timer.unit("timer"))] if by_systemd else [])]
-
-
-def _script_file(timer: Timer) -> Result:
-    return {"path": timer.file("sweep"), "content": script(timer), "mode": "0600"}
-
-
-def _unit_files(timer: Timer) -> list[Result]:
-    texts = {"service": service(timer), "timer": calendar(timer)}
-    return [{"path": timer.unit(kind), "content": text, "mode": "0644"} for kind, text in texts.items()]
-
-
-def _cron_line(timer: Timer) -> Result:
-    return {"state": PRESENT, "minute": f"*/{timer.minutes}", "job": cron_job(timer)}
-
-
-def _by_systemd(timer: Timer, observed: Observed, check_mode: bool) -> Result:
-    """What the user's systemd is told; nothing of units that check mode has not written."""
+    if scheduler == CRON:
+        job = cron_command(timer).replace("%", r"\%")  # a bare one is a new line to cron
+        return {**files, "cron": [{"state": PRESENT, "minute": f"*/{timer.minutes}", "job": job}]}
+    texts = {timer.unit("service"): service(timer), timer.unit("timer"): calendar(timer)}
+    unit_files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
+    # Nothing is said to systemd of units that check mode has not written.
     has_units = timer.unit("timer") in observed.files and observed.runs_systemd
     units = [{"name": f"{timer.name}.timer", "state": "started", "enabled": True}]
     return {
+        **files,
+        "folders": [timer.folder, os.path.dirname(timer.unit("timer"))],
+        "files": [script_file, *unit_files],
         "linger": [] if observed.lingers else [observed.user],
         "waits": [] if observed.runs_systemd else [_wait(observed)],
         "units": units if has_units or not check_mode else [],
@@ -354,14 +337,10 @@ def due(state: str, timer: Timer, observed: Observed, *, check_mode: bool) -> Re
     last = last_of(observed)
     if state != PRESENT or check_mode or observed.is_sweeping or (last and not last.code):
         return {}
-    start = ["systemctl", "--user", "start", f"{timer.name}.service"]
-    return {"sweeps": [start if observed.is_active else _as_cron(timer)]}
-
-
-def _as_cron(timer: Timer) -> list[str]:
-    """The words that run a sweep with no more environment than cron gives it."""
-    environment = (f"HOME={timer.home}", "PATH=/usr/bin:/bin", "SHELL=/bin/sh")
-    return ["env", "-i", *environment, "/bin/sh", "-c", cron_command(timer)]
+    if observed.is_active:
+        return {"sweeps": [["systemctl", "--user", "start", f"{timer.name}.service"]]}
+    as_cron = ["env", "-i", f"HOME={timer.home}", "PATH=/usr/bin:/bin", "SHELL=/bin/sh"]  # no more than cron gives it
+    return {"sweeps": [[*as_cron, "/bin/sh", "-c", cron_command(timer)]]}
 
 
 # How it does
@@ -400,17 +379,15 @@ def report(timer: Timer, observed: Observed) -> Result:
     if not observed.runs and not observed.files:
         return {"lines": ["No sweeps are scheduled for this inventory on this computer."]}
     last = last_of(observed)
+    stops = (
+        f"Sweeps end when {observed.user} has logged out everywhere, and leases with them. `sudo loginctl enable-linger"
+        f" {observed.user}` lets them go on."
+    )
     return {
         "lines": [timer.name, *_lines(observed, last), f"output: {_output(timer, observed)}"],
         "trouble": _trouble(timer, observed, last),
-        "warnings": [_STOPS.format(user=observed.user)] if observed.is_active and not observed.lingers else [],
+        "warnings": [stops] if observed.is_active and not observed.lingers else [],
     }
-
-
-_STOPS = (
-    "Sweeps end when {user} has logged out everywhere, and leases with them. `sudo loginctl enable-linger {user}` lets"
-    " them go on."
-)
 
 
 def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:

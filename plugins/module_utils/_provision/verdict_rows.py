@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from . import registration
+from .acceptance import UNSOUND
 from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
 from .messages import joined
@@ -106,5 +107,6 @@ def _not_over(case: JudgedHost, attempts: t.Sequence[Row], ended: Answers) -> Re
 
 def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
     """An attempt whose machines have ended: their ids, and in words what stays."""
-    row = {**attempt, "ended": sorted(item["resource_id"] for item in ended), **case.tested(unsound)}
+    tested = {"error_class": UNSOUND, "msg": unsound} if unsound else {}
+    row = {**attempt, "ended": sorted(item["resource_id"] for item in ended), **tested}
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}

@@ -22,7 +22,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     of_month,
     of_play,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import PlannedPurchase as Buys
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
@@ -49,6 +48,15 @@ def bill(begin: float | None = -10, end: float | None = None, price: float | Non
     moments = [None if each is None else NOW + each * HOUR for each in (begin, end)]
     known = {"project": "default", "host": "gpu-9", "offer_id": "old", **fields}
     return Bill(price_per_hour=price, begin=moments[0], end=moments[1], **known)
+
+
+def buys(
+    host: str, offer_id: str, price_per_hour: float | None, ends_at: float | None = None, stays: float | None = 0.0
+) -> Bill:
+    """A purchase that is planned."""
+    return Bill(
+        "default", host, offer_id, price_per_hour=price_per_hour, begin=NOW, ends_at=ends_at, stays_per_hour=stays
+    )
 
 
 # The play
@@ -233,8 +241,8 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
         pytest.param([bill(ends_at=NOW + 5 * HOUR)], [], 20.0, 10.0, 0.0, id="until its lease is over"),
         pytest.param([bill(ends_at=NOW + 500 * HOUR)], [], 20.0, 96.0, 0.0, id="its lease is longer than the month"),
         pytest.param([bill(ends_at=NOW - HOUR)], [], 20.0, 96.0, 0.0, id="its lease is over, and it runs"),
-        pytest.param([], [Buys("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
-        pytest.param([], [Buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
+        pytest.param([], [buys("gpu-1", "new", 3.0)], 0.0, 0.0, 144.0, id="wanted"),
+        pytest.param([], [buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], 0.0, 0.0, 6.0, id="wanted with a lease"),
         # Storage is in the price of the machine, and goes on after it.
         pytest.param([bill(stays_per_hour=0.5)], [], 20.0, 96.0, 0.0, id="with storage"),
         pytest.param(
@@ -247,11 +255,11 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
         ),
         pytest.param([bill(-10, -5, stays_per_hour=0.5)], [], 10.0, 0.0, 0.0, id="that is kept has a bill of its own"),
         pytest.param(
-            [], [Buys("gpu-1", "new", 3.0, NOW + 8 * HOUR, 0.5)], 0.0, 0.0, 44.0, id="wanted with storage and a lease"
+            [], [buys("gpu-1", "new", 3.0, NOW + 8 * HOUR, 0.5)], 0.0, 0.0, 44.0, id="wanted with storage and a lease"
         ),
         pytest.param(
             [bill(host="gpu-1", offer_id="new")],
-            [Buys("gpu-1", "new", 3.0)],
+            [buys("gpu-1", "new", 3.0)],
             20.0,
             0.0,
             144.0,
@@ -259,7 +267,7 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
         ),
     ],
 )
-def test_what_a_month_costs(bills: list[Bill], wanted: list[Buys], spent: float, runs: float, bought: float) -> None:
+def test_what_a_month_costs(bills: list[Bill], wanted: list[Bill], spent: float, runs: float, bought: float) -> None:
     found = month(bills, wanted, NOW)
     states = (State.SPENT, State.RUNS_ON, State.ORDERED)
     assert [found.count.sum_of(each).total for each in states] == [spent, runs, bought]
@@ -268,29 +276,29 @@ def test_what_a_month_costs(bills: list[Bill], wanted: list[Buys], spent: float,
 
 def test_what_is_not_known_is_named() -> None:
     bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
-    assert month(bills, [Buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
+    assert month(bills, [buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
     bills = [bill(stays_per_hour=None), bill(-10, -5, stays_per_hour=None, host="gpu-8")]
-    assert month(bills, [Buys("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
+    assert month(bills, [buys("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
 
 
 @pytest.mark.parametrize(
     ("budget", "bills", "wanted", "left", "said"),
     [
         (UNLIMITED, [bill(price=None)], [], UNLIMITED, ""),
-        (100.0, [], [Buys("h", "o", 2.0)], 4 / 48, ""),
-        (100.0, [bill(-10, -5)], [Buys("h", "o", 2.0, NOW + 45 * HOUR)], 0.0, ""),
+        (100.0, [], [buys("h", "o", 2.0)], 4 / 48, ""),
+        (100.0, [bill(-10, -5)], [buys("h", "o", 2.0, NOW + 45 * HOUR)], 0.0, ""),
         (
             99.99,
             [bill(-10, -5)],
-            [Buys("h", "o", 2.0, NOW + 45 * HOUR)],
+            [buys("h", "o", 2.0, NOW + 45 * HOUR)],
             None,
             "would cost USD 100.00: 10.00 spent",
         ),
         (100.0, [bill(price=None)], [], None, "price or beginning of gpu-9 is not"),
-        (0.0, [], [Buys("h", "o", 2.0)], None, "provision_budget is USD 0.00"),
+        (0.0, [], [buys("h", "o", 2.0)], None, "provision_budget is USD 0.00"),
     ],
 )
-def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Buys], left: float | None, said: str) -> None:
+def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Bill], left: float | None, said: str) -> None:
     allowance = of_month(budget, "default", month(bills, wanted, NOW), max(1, len(wanted)))
     assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
@@ -308,18 +316,18 @@ bills = st.builds(
     stays_per_hour=st.just(0.0) | st.floats(0, 50),
 )
 purchases = st.builds(
-    Buys,
+    buys,
     host=st.just("gpu-1"),
     offer_id=st.uuids().map(str),
     price_per_hour=st.floats(0, 50),
-    end=st.none() | hours.map(lambda each: NOW + each * HOUR),
-    stays_per_hour=st.just(0.0) | st.floats(0, 50),
+    ends_at=st.none() | hours.map(lambda each: NOW + each * HOUR),
+    stays=st.just(0.0) | st.floats(0, 50),
 )
 
 
 @given(st.lists(bills, max_size=4), st.lists(purchases, min_size=1, max_size=3), st.floats(0, 5000), st.floats(0, 48))
 def test_what_passes_stays_within_the_budget(
-    known: list[Bill], wanted: list[Buys], budget: float, later: float
+    known: list[Bill], wanted: list[Bill], budget: float, later: float
 ) -> None:
     """Whenever in the month one looks: each machine ends with its lease, if that is still to come; storage goes on."""
     allowance = of_month(budget, "default", month(known, wanted, NOW), len(wanted))
@@ -335,7 +343,7 @@ def test_what_passes_stays_within_the_budget(
         total += cost(each.price_per_hour, max(begin, each.begin or 0.0), min(end, moment))
         total += cost(each.stays_per_hour, end, moment) if each.end is None else 0
     for each_wanted in wanted:
-        end = each_wanted.end if each_wanted.end is not None and each_wanted.end > NOW else moment
+        end = each_wanted.ends_at if each_wanted.ends_at is not None and each_wanted.ends_at > NOW else moment
         total += cost(each_wanted.price_per_hour, NOW, min(end, moment))
         total += cost(each_wanted.stays_per_hour, end, moment)
     assert dollars(total) <= budget + 1e-4

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def ending(
     account = Account.of([one.claim, *others], machines, "GET /resources answered 500.")
     status = phase if isinstance(phase, dict) else {"phase": phase, "resource_ids": []} if phase else {}
     forget = more.pop("forget", ())
-    return end(one, ApiView(account, {"o": status}, **more), forget)
+    return end(replace(one, forget=frozenset(forget)), ApiView(account, {"o": status}, **more))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     is_short,
     kept_of,
     plan,
+    waits,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
@@ -139,6 +140,13 @@ def test_the_cheapest_offer_within_the_ceiling() -> None:
         (free(), [], "", ("No offer matches", "Nothing was bought")),
         (free(), [], "POST answered 500.", ("answered 500", "Nothing was bought")),
         (free(), [offer(1, None)], "", ("an unknown price", "Nothing was bought")),
+        (opened(offer_id=Y, max_price_per_hour="0.5"), [offer(1, None)], "", ("not within", "Nothing was bought")),
+        (
+            replace(free(max_price_per_hour="unlimited"), attempts=[{"offer_id": X}]),
+            [CHEAP],
+            "",
+            ("after 1 tried within its provision_max_price_per_hour (unlimited)", "Nothing was bought"),
+        ),
         (case(declared(max_price_per_hour="3,5")), ALL, "", ("3,5", "Nothing was sent")),
         (case(host(), HostState.STOP, reason="A person must decide."), ALL, "", ("A person must decide.",)),
     ],
@@ -890,6 +898,16 @@ def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
     assert (wrong.action, wrong.lacks) == (STOP, False)
 
 
+def test_what_is_waited_for_is_one_line() -> None:
+    asks = {"wait": "1970-01-02T00:00Z", "wait_delay": "10m"}
+    lacking = [(free(name, **asks), Plan(name, STOP, lacks=True)) for name in ("a", "b")]
+    line = waits(lacking, 0.0, 60.0, "none")
+    assert line == (
+        "Since 1970-01-01 00:00 UTC waiting for 2 (a, b): none. Next look 1970-01-01 00:11 UTC, until 1970-01-02 00:00"
+        " UTC."
+    )
+
+
 def test_all_or_nothing_waits_for_all() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "all_or_nothing": True}
     plans = planned(free("gpu-1", **asks), free("gpu-2", **asks, max_price_per_hour="0.5"))
@@ -897,7 +915,7 @@ def test_all_or_nothing_waits_for_all() -> None:
     some = planned(free("gpu-1", **{**asks, "all_or_nothing": False}), free("gpu-2", **asks, max_price_per_hour="0.5"))
     assert [each.action for each in some] == [BUY, LATER]
     (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), HostState.STOP, reason="A fault."))
-    assert first.action == STOP
+    assert first.action == STOP and "nothing was bought, since gpu-2 cannot have a machine" in first.refusal
 
 
 @pytest.mark.parametrize(

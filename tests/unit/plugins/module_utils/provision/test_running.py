@@ -16,7 +16,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._moments impo
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running, running_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -347,10 +346,6 @@ def test_when_a_sweep_brings_results_home(
 ) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
     assert running.is_late(entry, end, passed, since) is late
-    assert running.is_of_run(entry) is (groups == ["supply_run"])
-    assert not running.is_of_run(read_entry({"provision_groups": groups}))
-    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=tuple(groups))
-    assert not running.is_of_run(read_entry(left.entry("run-train")))
 
 
 @given(st.floats(60, 7200), st.floats(0, 0.24), st.lists(st.floats(-0.24, 0.24), max_size=30), st.floats(0, 1e5))

@@ -66,7 +66,7 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
         *report.still_billed(record, "runs/train", "", odd),
         *report.swept_in_part("train", "runs/train", odd),
         report.other_job("train", {"command": odd, "state": "running"}),
-        report.unread("train", odd, ""),
+        report.unread("train", {"msg": odd}, ""),
     ]
     assert not any(character in text for text in texts for character in "\x1b\x07\x9b\n")
     assert all("\n" not in text and len(text) <= LINE for text in report.still_billed(record, "runs", "", odd)[:-1])

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import Next, Request, Way
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running_report import GROUP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
 BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
 OFFER = rows.Quoted(host={"price_per_hour": 2.0}, is_free=True)
@@ -80,7 +81,7 @@ def test_nothing_has_ended_that_is_not_proven(
     assert running.trace_of(record, entry, ledger) is expected
     doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
     with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
-        rows.check_trace(record, entry, ledger)
+        rows.check_trace(rows.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger))
 
 
 def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
@@ -122,7 +123,7 @@ NOW = 1_796_000_000.0
     ],
 )
 def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> None:
-    found = rows.next_of(job, Request(name="train", files="code"), "a", {}, read_entry({}), Ledger((), 0.0), 0.0)
+    found = rows.next_of(rows.RunView(Request(name="train", files="code"), "a"), job)
     starts = following is Next.START
     assert (found["starts"], found["copies"]) == (starts, starts)
     assert bool(found["trouble"]) is (following in (Next.OTHER, Next.UNREAD))
@@ -130,11 +131,11 @@ def test_what_is_done_with_the_machine(job: dict[str, Any], following: Next) -> 
 
 def test_the_name_alone_starts_nothing() -> None:
     """It follows a job, but says neither its code nor its setup and environment."""
-    named = Request(name="train", by_name=True)
-    found = rows.next_of({"state": "none"}, named, "a", {}, read_entry({}), Ledger((), 0.0), 0.0)
+    named = rows.RunView(Request(name="train", by_name=True), "a")
+    found = rows.next_of(named, {"state": "none"})
     assert not (found["starts"] or found["copies"]) and found["trouble"].startswith("Repeat the whole command")
     running = {"state": "running", "digest": "a"}
-    assert not rows.next_of(running, named, "a", {}, read_entry({}), Ledger((), 0.0), 0.0)["trouble"]
+    assert not rows.next_of(named, running)["trouble"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_the_name_alone_starts_nothing() -> None:
 def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
     request = Request(name="train", max_bill=20, **asked)
-    found = rows.next_of({"state": "none"}, request, "a", {}, entry, Ledger((), NOW), NOW)
+    found = rows.next_of(rows.RunView(request, "a", entry=entry, now=NOW), {"state": "none"})
     assert found["starts"] and found["seconds"] == seconds
     assert said in " ".join(map(str.strip, found["lines"])) and bool(said) is bool(found["lines"])
     assert all(len(line) <= 69 for line in found["lines"])
@@ -178,6 +179,9 @@ def test_all_runs() -> None:
     place = Folder("/host_vars")
     machines = rows.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
     assert [host for _place, host, _entry in machines] == ["run-eval", "run-new"]
+    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP,))
+    others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP]})]
+    assert rows.of_runs((place, "run-eval", entry) for entry in others) == []
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
     jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}
     found = rows.all_runs(records, machines, jobs, [ledger])

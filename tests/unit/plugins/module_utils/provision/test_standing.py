@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -164,6 +165,7 @@ def test_what_matters(
     assert found.kind is kind, found.reason
     assert (found.void, found.adopted) == ("void" in flags, "adopted" in flags)
     assert bool(found.reason) == (kind is STOP)
+    assert kind is not STOP or re.search("(?i)nothing (else )?was (bought|sent)|Do not buy another", found.reason)
     for each in said:
         assert each in found.reason
 
@@ -381,7 +383,21 @@ def test_an_entry_without_an_offer() -> None:
     one, known = host(), entry("", [M])
     found = standing(one, known, None, account([(one, known)], LISTS["its own"]))
     assert found.kind is STOP
-    assert M in found.reason and "provision_procured_offer_id" in found.reason
+    assert M in found.reason and "provision_procured_offer_id" in found.reason and "Nothing was sent." in found.reason
+
+
+def test_a_missing_machine_is_not_replaced() -> None:
+    missing = dict.fromkeys(("provision_missing_since", "provision_missing_at"), "2026-01-31T12:00:00Z")
+    known = entry(X, [M], "made", **missing)
+    found = standing(host(), known, None, account([(host(), known)], []))
+    assert found.kind is STOP and not found.void
+    for said in (M, "MISSING since 2026-01-31T12:00:00Z", "nothing else was bought", f"decommission_forget={M}"):
+        assert said in found.reason
+
+
+def test_an_account_that_was_not_listed_may_have_a_machine() -> None:
+    found = standing(host(), entry(), None, Account())
+    assert found.kind is STOP and found.reason.endswith("so gpu-1 may have one already. Nothing was bought.")
 
 
 def test_thousands() -> None:
@@ -397,3 +413,11 @@ def test_thousands() -> None:
     found = [standing(one, known, look("failed"), seen) for one, known in hosts]
     assert time.process_time() - start < 4
     assert {each.kind for each in found} == {FREE, STOP, FAILED}
+
+
+def test_a_machine_that_only_the_list_shows_is_not_taken_over() -> None:
+    one = host(adopt=True)
+    seen = replace(account([(one, entry())], [machine(1, "gpu-1", X)]), read={M: None})
+    found = standing(one, entry(), None, seen)
+    assert found.kind is STOP and M in found.reason
+    assert found.reason.endswith("Nothing was bought and nothing taken over. Run again in a minute.")

@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 
 from provision_samples import machine, machine_id, offer_id
 
-X, M, N = offer_id(1), machine_id(1), machine_id(2)
+X, M = offer_id(1), machine_id(1)
 OWN = [machine(1, "gpu-1", X)]
 
 
@@ -25,24 +25,11 @@ OWN = [machine(1, "gpu-1", X)]
         ),
         (report.claimed_twice("gpu-1", ["gpu-2"], "", [M]), f"claim the same machine {M}"),
         (report.claimed_twice("gpu-1", ["gpu-2"], X, []), f"claim the same offer {X}, which"),
-        (report.no_offer("gpu-1", [M]), "Add its provision_procured_offer_id"),
-        (report.cannot_be_asked("gpu-1", X, "It answered 500.", 2.0, [M]), "MAY BE BOUGHT and billed at USD 2.00"),
-        (report.gone_missing("gpu-1", X, [M], "it is unbought", "/f"), "The registry file is /f."),
-        (report.still_missing("gpu-1", "12:00", [M], 2.0), f"-e decommission_forget={M}"),
-        (report.not_listed("gpu-1"), "gpu-1 may have one already"),
         (report.namesake("gpu-1", "gpu-1", OWN, "/vars"), "and not in /vars: run there"),
-        (report.unseen("gpu-1", OWN), "Run again in a minute."),
-        (report.several_of_a_name("gpu-1", OWN), "compute_index.supply.delete_resource"),
-        (report.no_offer_named("gpu-1", OWN), "the API does not name its offer"),
-        (report.open_by_name("gpu-1", X, 2.0, [M]), "MAY BE BOUGHT and billed at USD 2.00"),
     ],
 )
 def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
-    assert words in text
-    assert any(
-        item in text for item in ("othing was bought", "othing was sent", "othing else was bought", "Do not buy")
-    )
-    assert M in text or X in text or "may have one already" in text
+    assert words in text and "Nothing was bought" in text and (M in text or X in text)
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ def test_which_storage_ends(request_: dict[str, Any], end: End, ends: tuple[str,
 
 @pytest.mark.parametrize(("seen", "action", "ends"), [(LOST, "nothing", ("old",)), (ApiView(Account(())), "stop", ())])
 def test_storage_is_forgotten_if_the_api_does_not_know_it(seen: ApiView, action: str, ends: tuple[str, ...]) -> None:
-    one = EndRequest("gpu-1", "gpu-1", Entry())
-    found = with_storage(one, End(Action.NOTHING), [OLD], seen, {"old"})
+    one = EndRequest("gpu-1", "gpu-1", Entry(), forget=frozenset({"old"}))
+    found = with_storage(one, End(Action.NOTHING), [OLD], seen)
     assert (found.action.value, found.storage_ends, found.storage_lost) == (action, ends, ends)
     plan = {"ids": ["old"], "storage_lost": list(ends)}
     answer = {"resource_id": "old", "error_class": "not_found", "msg": "404"}

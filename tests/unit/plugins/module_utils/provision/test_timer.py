@@ -117,7 +117,8 @@ def test_the_script_runs_in_strange_places_and_notes_what_became_of_it(tmp_path:
     Path(one.file("sweep")).write_text(timer.script(one))
 
     # As cron does: it takes the backslash away before the shell sees the line.
-    job = timer.cron_job(one)
+    installed = timer.install(one, timer.CRON, timer.Observed(), [], check_mode=False)
+    job = installed["cron"][0]["job"]
     assert "%" not in job.replace(r"\%", "")
     done = subprocess.run(["/bin/sh", "-c", job.replace(r"\%", "%")], env={"PATH": "/usr/bin:/bin"}, check=False)
     assert done.returncode == 3
