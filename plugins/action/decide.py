@@ -31,26 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._snapshot import RegistrySnapshot
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT, ORPHAN
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import DELETE, GONE
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import (
-    END,
-    ENDED,
-    STORAGE_ENDED,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import EXTEND
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
-    JUDGE,
-    REACHED,
-    RELEASE,
-    TESTED,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import NAMED
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP, REAPED
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import REGISTRY
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     deleting,
     keys,
@@ -77,7 +58,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import folded_lines
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _declare_end, _hosts, _play, _timer
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _declare_end, _hosts, _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,
     FIXED,
@@ -126,10 +107,10 @@ class ActionModule(InProcessAction):
         if name not in STEPS:
             raise AnsibleActionFail(f"step must be one of {', '.join(STEPS)}, not '{name}'")
         step = STEPS[name]
-        if step.operation is None:
+        if not step.operation:
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **step.gather(self, task_vars)}
         self._refuse_slips(step.prefix)
-        self.operation = step.operation if isinstance(step.operation, Operation) else step.operation()  # type: ignore[misc]
+        self.operation = operation_of(step)  # type: ignore[misc]
         if step.has_registry:
             self._add_registry(step, task_vars)
         gathered = step.gather(self, task_vars)
@@ -149,7 +130,7 @@ class ActionModule(InProcessAction):
 
     def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
         """The operation's result with what playbooks read, in the words of the order. Says for whom it waits."""
-        if self.operation is GONE:
+        if self._task.args["step"] == "gone":
             _looked.clear()
             _looked.update(result)
         if self.operation is PLAN:
@@ -596,7 +577,7 @@ class ActionModule(InProcessAction):
 
     def _registries(self) -> Registries:
         """Those of this call, from the options that say where they are."""
-        spec = {name: NAMED.argument_spec[name] for name in ("registry_url", "api_url", "home", "account_name")}
+        spec = {name: PLAN.argument_spec[name] for name in ("registry_url", "api_url", "home", "account_name")}
         given = {name: value for name, value in self._task.args.items() if name in spec}
         return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters, read_only=True)
 
@@ -731,6 +712,8 @@ class ActionModule(InProcessAction):
         }
 
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
+        from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer  # most plays have no timer
+
         call = self._hosts.call
         return {**_timer.gathered(call["sources"], call["here"]), "limited": bool(task_vars.get("ansible_limit"))}
 
@@ -741,17 +724,11 @@ class ActionModule(InProcessAction):
         return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
 
-def _later(module: str, name: str) -> t.Callable[[], Operation]:
-    """Finds an operation that takes long to import, once it is asked for: most plays have no such step."""
-    package = Registries.__module__.rpartition(".")[0]
-    return lambda: t.cast(Operation, getattr(importlib.import_module(f"{package}.{module}"), name))
-
-
 class Step(t.NamedTuple):
     """A step of `decide`.
 
-    ``gather``: what it needs beside the task's own arguments. ``operation``: has its argument spec and does the work;
-    None for what needs no API, a function for what takes long to import. ``of_all``: whether it is for hosts that may
+    ``gather``: what it needs beside the task's own arguments. ``operation``: the file and the name of what has its
+    argument spec and does the work; empty for what needs no API. ``of_all``: whether it is for hosts that may
     differ, most often on localhost for those of the inventory, so that any of them may name the registry; ``of_batch``:
     else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``: what it reads of each host
     beside that. ``prefix``: what the variables begin with that its playbook takes, where ``{verb}`` is that of the
@@ -759,7 +736,7 @@ class Step(t.NamedTuple):
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
-    operation: Operation | t.Callable[[], Operation] | None
+    operation: str = ""
     of_all: t.Callable[[ActionModule, Batch, Variables], bool] = ActionModule._never
     of_batch: bool = False
     has_registry: bool = True
@@ -771,48 +748,56 @@ _ALL = ActionModule._always
 
 # What a step is but for the sentences in the documentation of the module, which a test compares with this table.
 STEPS = {
-    "declare": Step(ActionModule._declare, None),
-    "plan": Step(ActionModule._plan, PLAN),
-    "quote": Step(ActionModule._plan, PLAN),
-    "seal": Step(ActionModule._seal, _later("sealing", "SEAL"), has_registry=False),
-    "judge": Step(ActionModule._judge, JUDGE),
-    "release": Step(ActionModule._own, RELEASE),
-    "tested": Step(ActionModule._own, TESTED),
-    "reached": Step(ActionModule._own, REACHED),
-    "offers": Step(ActionModule._offers, _later("offers", "OFFERS"), prefix="offers_"),
-    "order": Step(ActionModule._order, ORDER, ActionModule._if_it_finds, prefix="order_"),
-    "named": Step(ActionModule._named, NAMED, _ALL, prefix="{verb}_"),
-    "declare_end": Step(ActionModule._declare_end, None),
-    "end": Step(ActionModule._end, END, ActionModule._if_one_was_swept, of_batch=True),
-    "delete": Step(ActionModule._deletions, DELETE, has_registry=False),
-    "gone": Step(ActionModule._gone, GONE, has_registry=False),
-    "ended": Step(ActionModule._ended, ENDED, ActionModule._if_it_ended, of_batch=True),
-    "storage_ended": Step(ActionModule._nothing, STORAGE_ENDED, ActionModule._if_it_ended),
-    "audit": Step(ActionModule._audit, AUDIT, _ALL, prefix="audit_"),
-    "orphan": Step(ActionModule._orphan, ORPHAN, _ALL, prefix="end_"),
-    "spend": Step(ActionModule._audit, SPEND, _ALL, prefix="spend_"),
-    "reap": Step(ActionModule._reap, REAP, _ALL, aside=_LIMITS, prefix="reap_"),
-    "reaped": Step(ActionModule._reaped, REAPED, _ALL),
-    "extend": Step(ActionModule._extend, EXTEND, _ALL),
-    "probe": Step(ActionModule._probe, _later("probe", "PROBE"), _ALL, prefix="probe_"),
-    "probe_purchase": Step(
-        ActionModule._probe_purchase, _later("probe_purchase", "PROBE_PURCHASE"), _ALL, prefix="probe_"
-    ),
-    "probe_ended": Step(ActionModule._probe_ended, _later("probe_purchase", "PROBE_ENDED")),
-    "registry": Step(ActionModule._registry, REGISTRY, _ALL),
-    "timer": Step(ActionModule._timer, _later("timer", "TIMER"), prefix="reap_timer_"),
-    "timer_due": Step(ActionModule._timer, _later("timer", "TIMER_DUE")),
-    "run": Step(ActionModule._run, _later("run", "RUN"), prefix="run_"),
-    "run_quoted": Step(ActionModule._run_step, _later("run", "RUN_QUOTED")),
-    "run_next": Step(ActionModule._run_step, _later("run", "RUN_NEXT")),
-    "run_over": Step(ActionModule._run_step, _later("run", "RUN_OVER")),
-    "run_done": Step(ActionModule._run_step, _later("run", "RUN_DONE")),
-    "run_broken": Step(ActionModule._run_step, _later("run", "RUN_BROKEN")),
-    "runs": Step(ActionModule._runs, _later("run", "RUNS"), _ALL),
-    "run_late": Step(ActionModule._run_late, _later("run", "RUN_LATE")),
-    "run_swept": Step(ActionModule._run_late, _later("run", "RUN_SWEPT")),
-    "verified": Step(ActionModule._verified, _later("verified", "VERIFIED"), _ALL, prefix="verify_"),
+    "declare": Step(ActionModule._declare),
+    "plan": Step(ActionModule._plan, "plan.PLAN"),
+    "quote": Step(ActionModule._plan, "plan.PLAN"),
+    "seal": Step(ActionModule._seal, "sealing.SEAL", has_registry=False),
+    "judge": Step(ActionModule._judge, "judge.JUDGE"),
+    "release": Step(ActionModule._own, "judge.RELEASE"),
+    "tested": Step(ActionModule._own, "judge.TESTED"),
+    "reached": Step(ActionModule._own, "judge.REACHED"),
+    "offers": Step(ActionModule._offers, "offers.OFFERS", prefix="offers_"),
+    "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix="order_"),
+    "named": Step(ActionModule._named, "named.NAMED", _ALL, prefix="{verb}_"),
+    "declare_end": Step(ActionModule._declare_end),
+    "end": Step(ActionModule._end, "end.END", ActionModule._if_one_was_swept, of_batch=True),
+    "delete": Step(ActionModule._deletions, "deletions.DELETE", has_registry=False),
+    "gone": Step(ActionModule._gone, "deletions.GONE", has_registry=False),
+    "ended": Step(ActionModule._ended, "end.ENDED", ActionModule._if_it_ended, of_batch=True),
+    "storage_ended": Step(ActionModule._nothing, "end.STORAGE_ENDED", ActionModule._if_it_ended),
+    "audit": Step(ActionModule._audit, "audit.AUDIT", _ALL, prefix="audit_"),
+    "orphan": Step(ActionModule._orphan, "audit.ORPHAN", _ALL, prefix="end_"),
+    "spend": Step(ActionModule._audit, "spend.SPEND", _ALL, prefix="spend_"),
+    "reap": Step(ActionModule._reap, "reap.REAP", _ALL, aside=_LIMITS, prefix="reap_"),
+    "reaped": Step(ActionModule._reaped, "reap.REAPED", _ALL),
+    "extend": Step(ActionModule._extend, "extend.EXTEND", _ALL),
+    "probe": Step(ActionModule._probe, "probe.PROBE", _ALL, prefix="probe_"),
+    "probe_purchase": Step(ActionModule._probe_purchase, "probe_purchase.PROBE_PURCHASE", _ALL, prefix="probe_"),
+    "probe_ended": Step(ActionModule._probe_ended, "probe_purchase.PROBE_ENDED"),
+    "registry": Step(ActionModule._registry, "registry.REGISTRY", _ALL),
+    "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
+    "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE"),
+    "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
+    "run_quoted": Step(ActionModule._run_step, "run.RUN_QUOTED"),
+    "run_next": Step(ActionModule._run_step, "run.RUN_NEXT"),
+    "run_over": Step(ActionModule._run_step, "run.RUN_OVER"),
+    "run_done": Step(ActionModule._run_step, "run.RUN_DONE"),
+    "run_broken": Step(ActionModule._run_step, "run.RUN_BROKEN"),
+    "runs": Step(ActionModule._runs, "run.RUNS", _ALL),
+    "run_late": Step(ActionModule._run_late, "run.RUN_LATE"),
+    "run_swept": Step(ActionModule._run_late, "run.RUN_SWEPT"),
+    "verified": Step(ActionModule._verified, "verified.VERIFIED", _ALL, prefix="verify_"),
 }
+
+
+def operation_of(step: Step) -> Operation:
+    """The operation of a step that has one. Most plays have few of them, and to import one takes up to 20 ms."""
+    module, _dot, name = step.operation.partition(".")
+    package = Registries.__module__.rpartition(".")[0]
+    return t.cast(Operation, getattr(importlib.import_module(f"{package}.{module}"), name))
+
+
+operation_of(STEPS["judge"])  # which each host has, too: imported before Ansible forks its workers
 
 
 def _is_shared(variables: Variables | None, name: str) -> bool:

@@ -62,8 +62,7 @@ DOCUMENTED = yaml.safe_load(modules_decide.DOCUMENTATION)["options"]
 
 def operations() -> dict[str, Operation]:
     """The operations of the steps that have one."""
-    made = {name: step.operation for name, step in decide.STEPS.items() if step.operation is not None}
-    return {name: item if isinstance(item, Operation) else item() for name, item in made.items()}
+    return {name: decide.operation_of(step) for name, step in decide.STEPS.items() if step.operation}
 
 
 def test_the_documentation_has_every_step() -> None:
@@ -94,11 +93,14 @@ def test_the_table_has_what_a_step_is() -> None:
     assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end", "ended"]
 
 
-def test_what_only_the_probe_needs_is_imported_by_it_alone() -> None:
+def test_what_few_plays_need_is_imported_by_them_alone() -> None:
     name = "ansible_collections.compute_index.supply.plugins"
     program = f"import sys, {name}.action.decide; print([each for each in sys.modules if each.startswith('{name}')])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "_operations.audit" in run.stdout and "probe" not in run.stdout
+    assert "_operations.judge" in run.stdout
+    assert not [
+        word for word in ("probe", "audit", "_operations.end", "_operations.reap", "timer") if word in run.stdout
+    ]
 
 
 def test_what_speaks_against_every_login_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
