@@ -68,8 +68,3 @@ def changes(protects: bool, entry: Entry, now: float) -> dict[str, t.Any]:
     if not entry.resource_ids or entry.held_by or protects is bool(entry.protected_since):
         return {}
     return noted(protects, now) or {PROTECTED_SINCE: None}
-
-
-def not_given_back(why: str) -> str:
-    """What follows from a failure of a protected host that would else be given back; empty if it is not protected."""
-    return f"It was not released. {why}" if why else ""

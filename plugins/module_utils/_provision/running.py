@@ -452,7 +452,12 @@ def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
     if end == math.inf or (ends is not None and ends - end < _SLACK):
         return None
     if end - now < LEAST + TAIL:
-        raise ValueError(report.spent(request.name, request.max_bill, price, entry.ends_at))
+        raise ValueError(
+            f"The run {request.name} has a machine at {usd(price)} already, and run_max_bill (USD"
+            f" {amount(request.max_bill)}) does not pay for ten minutes more and the hour for the results."
+            f" {report.billed_until(entry.ends_at)} Repeat the command with a larger one, or end the machine:"
+            f" {report.end_of({'host': request.host})}."
+        )
     return end
 
 
