@@ -32,7 +32,6 @@ from .names import PLAYBOOKS
 from .order import OF_ORDERS
 from .probing import OWN
 from .running_report import GROUP
-from .spending import Ledger
 from .sums import UNLIMITED
 
 Row = t.Mapping[str, t.Any]
@@ -468,17 +467,6 @@ class Trace(enum.Enum):
     ENDED = "ended"  # it has noted the end of that purchase
     ANOTHER = "another"  # its host has another purchase
     FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
-
-
-def trace_of(record: Row, entry: Entry, ledger: Ledger) -> Trace:
-    """By the ends that the ledger has. No other purchase ends for this run, or counts as its end."""
-    offer_id = record.get("offer_id") if record.get("phase") in (STARTED, HOME) else None
-    if not offer_id or entry.offer_id == offer_id:
-        return Trace.SAME
-    if entry.names_purchase:
-        return Trace.ANOTHER
-    has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in ledger.bills)
-    return Trace.ENDED if has_ended else Trace.FORGOTTEN
 
 
 def run_of(host: str) -> str:
