@@ -562,7 +562,7 @@ class _Purchase:
         facts, journal = self._facts, self._journal
         noted = [*journal.entry.resource_ids, *facts["resource_ids"]]
         look = self._machines.bought(noted, journal.sent_at, doubted, journal.entry.listed_before)
-        held, contradictions = look.conclude()
+        held, contradictions = look.concluded
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome, strangers(contradictions))
         if held.pending:

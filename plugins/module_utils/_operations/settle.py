@@ -153,7 +153,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     listed.pop(None, None)
     look = Look(entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed)
     look = replace(look, read=read_by_id(api, look.doubtful))
-    held, contradictions = look.conclude()
+    held, contradictions = look.concluded
     if contradictions:
         return OfferLook(None), [], "; ".join(map(str, contradictions)), look
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held)

@@ -87,7 +87,8 @@ def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer])
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
     kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=_by_price)
     missing = [family for family in families if not any(_is_of(family, offer) for offer in affordable)]
-    return {"kinds": kinds, "lines": [*_table(kinds), *_missing(missing), *_next_look(kinds)]}
+    look = [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
+    return {"kinds": kinds, "lines": [*_table(kinds), *_missing(missing), *look]}
 
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
@@ -152,11 +153,6 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
 def _missing(families: t.Sequence[str]) -> list[str]:
     """The families of GPUs without an offer."""
     return [f"No offer now: {', '.join(families)}"] if families else []
-
-
-def _next_look(kinds: t.Sequence[Row]) -> list[str]:
-    """How to see the offers of a kind."""
-    return [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
 
 
 def _spot(count: int, price: float | None) -> str:

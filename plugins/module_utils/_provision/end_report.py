@@ -15,7 +15,6 @@ from .._wording import amount, folded_lines, usd_short
 from . import ended
 from .ending import Action, End
 from .entry import Entry
-from .messages import ids_of
 from .place import Place
 from .reaping import LastLook
 from .spending import cents
@@ -67,14 +66,6 @@ def row(
         "registry": "" if entry.is_empty and not found.storage else place.text,
         "registry_file": "" if entry.is_empty else place.entry_file(host),
     }
-
-
-def not_judged(host: str, ids: t.Sequence[str]) -> str:
-    """A host of which no task has noted what became of its machines: a role's ``when`` has left tasks out."""
-    return (
-        f"What became of the machines of {host} was not noted ({ids_of(ids)}): a condition of the role has left tasks"
-        " out. They may have ended, or be billed. Run again: it asks the API first."
-    )
 
 
 def outcomes(

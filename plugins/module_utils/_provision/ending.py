@@ -407,7 +407,7 @@ def _bought(
 def _proved(
     asked: EndRequest, status: Status, account: Account, billed: t.Iterable[Owned]
 ) -> tuple[list[Machine], Odd]:
-    holdings, contradictions = look_at(asked.host, asked.entry, status, account).conclude()
+    holdings, contradictions = look_at(asked.host, asked.entry, status, account).concluded
     odd = [(contradiction.observation.resource or {}, contradiction.why) for contradiction in contradictions]
     # Of one without an id nobody can say more than that it was bought with this offer.
     return [item for item in machines_in(billed) if (item["resource_id"] or "") in (*holdings.ids, "")], odd

@@ -293,7 +293,8 @@ class Look:
                 is_older = item in (self._attached_later if proofs[item] is Proof.LINK else self.listed_before)
                 yield Observation(item, proofs[item], self.shown(item), self.holders.get(item, ""), is_older)
 
-    def conclude(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
+    @cached_property
+    def concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
         """The holdings of the purchase, and what contradicts them."""
         return learn(Holdings(self.offer_id, self.sent_at), self.observations())
 

@@ -160,14 +160,10 @@ class JudgedHost:
             {item.resource_id for item in entry.storage},
         )
 
-    @cached_property
-    def _concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
-        return self.look.conclude()
-
     @property
     def held(self) -> Holdings:
         """What the purchase has bought for certain, and what is still to be read."""
-        return self._concluded[0]
+        return self.look.concluded[0]
 
     @cached_property
     def storage(self) -> tuple[Storage, ...]:
@@ -205,7 +201,7 @@ class JudgedHost:
     @property
     def contradictions(self) -> tuple[Contradiction, ...]:
         """What the API names as bought, and cannot be."""
-        return self._concluded[1]
+        return self.look.concluded[1]
 
     @property
     def ids(self) -> tuple[str, ...]:

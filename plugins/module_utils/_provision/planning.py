@@ -368,7 +368,11 @@ def plan(
     cases = [case.at_storage for case in cases]
     shared = _shared(cases, taken)
     first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
-    offers = _allocated(first, taken)
+    wishes = [
+        OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
+        for case, item in _searching(first)
+    ]
+    offers = allocation.allocate(wishes, _unavailable(first, taken))
     lack = _shortages(first, taken, offers)
     drafts = [_draft(case, item, reason, offers.get(case.host.host), now, lack) for case, item, reason in first]
     count = Count((*_parts(cases, drafts), *others))
@@ -491,15 +495,6 @@ def _compared(first: t.Sequence[_First]) -> list[_First]:
     prices = choosing.prices_that_count([*looks, *noted])
     compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
     return [(case, compared[id(item)], reason) for case, item, reason in first]
-
-
-def _allocated(first: t.Sequence[_First], taken: t.Collection[str]) -> dict[str, Offer]:
-    """The offers of the hosts that search."""
-    wishes = [
-        OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
-        for case, item in _searching(first)
-    ]
-    return allocation.allocate(wishes, _unavailable(first, taken))
 
 
 def _searching(first: t.Iterable[_First]) -> list[tuple[Case, SearchResult]]:

@@ -68,13 +68,3 @@ def changes(protects: bool, entry: Entry, now: float) -> dict[str, t.Any]:
     if not entry.resource_ids or entry.held_by or protects is bool(entry.protected_since):
         return {}
     return noted(protects, now) or {PROTECTED_SINCE: None}
-
-
-def overdue(host: str, why: str, ended: str) -> str:
-    """What a sweep says of a protected machine whose lease is over. ``why``: see `refusal`."""
-    return f"The lease of {host} was over at {ended}, and its machine runs on. {why}"
-
-
-def not_given_back(why: str) -> str:
-    """What follows from a failure of a protected host that would else be given back; empty if it is not protected."""
-    return f"It was not released. {why}" if why else ""

@@ -13,7 +13,8 @@ import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
 
-from .end_report import STOP, STORAGE, not_judged
+from .end_report import STOP, STORAGE
+from .messages import ids_of
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -340,7 +341,11 @@ class EndRound(_HostRound):
         plan = self.plan
         if not plan:
             return {"next": self._undecided(), "stop": ""}
-        return {"next": STOP if plan["next"] else "", "stop": not_judged(self.host, plan["ids"])}
+        stop = (
+            f"What became of the machines of {self.host} was not noted ({ids_of(plan['ids'])}): a condition of the role"
+            " has left tasks out. They may have ended, or be billed. Run again: it asks the API first."
+        )
+        return {"next": STOP if plan["next"] else "", "stop": stop}
 
     def _undecided(self) -> str:
         """The file of tasks for a host about which nothing was decided in its last call of the role."""

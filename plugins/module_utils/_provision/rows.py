@@ -132,7 +132,7 @@ def row(
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": releases and not spared,
         # What the role says if it would else give the machine back.
-        "spared": protection.not_given_back(spared) if releases else "",
+        "spared": f"It was not released. {spared}" if releases and spared else "",
         "registry": host.registry.text,
         "registry_file": host.registry_file,
         "known_hosts_file": known_hosts,

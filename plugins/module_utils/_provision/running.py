@@ -32,7 +32,6 @@ from .names import PLAYBOOKS
 from .order import OF_ORDERS
 from .probing import OWN
 from .running_report import GROUP
-from .spending import Ledger
 from .sums import UNLIMITED
 
 Row = t.Mapping[str, t.Any]
@@ -452,7 +451,12 @@ def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
     if end == math.inf or (ends is not None and ends - end < _SLACK):
         return None
     if end - now < LEAST + TAIL:
-        raise ValueError(report.spent(request.name, request.max_bill, price, entry.ends_at))
+        raise ValueError(
+            f"The run {request.name} has a machine at {usd(price)} already, and run_max_bill (USD"
+            f" {amount(request.max_bill)}) does not pay for ten minutes more and the hour for the results."
+            f" {report.billed_until(entry.ends_at)} Repeat the command with a larger one, or end the machine:"
+            f" {report.end_of({'host': request.host})}."
+        )
     return end
 
 
@@ -463,17 +467,6 @@ class Trace(enum.Enum):
     ENDED = "ended"  # it has noted the end of that purchase
     ANOTHER = "another"  # its host has another purchase
     FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
-
-
-def trace_of(record: Row, entry: Entry, ledger: Ledger) -> Trace:
-    """By the ends that the ledger has. No other purchase ends for this run, or counts as its end."""
-    offer_id = record.get("offer_id") if record.get("phase") in (STARTED, HOME) else None
-    if not offer_id or entry.offer_id == offer_id:
-        return Trace.SAME
-    if entry.names_purchase:
-        return Trace.ANOTHER
-    has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in ledger.bills)
-    return Trace.ENDED if has_ended else Trace.FORGOTTEN
 
 
 def run_of(host: str) -> str:

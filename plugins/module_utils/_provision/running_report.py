@@ -71,15 +71,6 @@ def end_of(record: Row) -> str:
     return f"compute_index.supply.decommission -e decommission_hosts={record.get('host')}"
 
 
-def spent(name: str, bill: float, price: float | None, until: str) -> str:
-    """The machine of a run was bought by another command, and what it costs leaves no time for a job."""
-    return (
-        f"The run {name} has a machine at {usd(price)} already, and run_max_bill (USD {amount(bill)}) does not pay for"
-        f" ten minutes more and the hour for the results. {billed_until(until)} Repeat the command with a larger one,"
-        f" or end the machine: {end_of({'host': host_of(name)})}."
-    )
-
-
 def may_take(seconds: float, end: float) -> list[str]:
     """A job that gets less time than was asked for, or a lease that was cut. ``end``: of the lease, from now on."""
     text = f"The job may take {_long(seconds)}, since the lease of its machine ends at {lease.said(end)}."

@@ -91,8 +91,18 @@ class RunView:
 
     @property
     def trace(self) -> Trace:
-        """What the registry says of the machine with which the run was begun."""
-        return running.trace_of(self.record, self.entry, self.ledger)
+        """What the registry says of the machine with which the run was begun, by the ends that its ledger has.
+
+        No other purchase ends for this run, or counts as its end.
+        """
+        is_begun = self.record.get("phase") in (running.STARTED, running.HOME)
+        offer_id = self.record.get("offer_id") if is_begun else None
+        if not offer_id or self.entry.offer_id == offer_id:
+            return Trace.SAME
+        if self.entry.names_purchase:
+            return Trace.ANOTHER
+        has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in self.ledger.bills)
+        return Trace.ENDED if has_ended else Trace.FORGOTTEN
 
 
 def still_first(run: RunView) -> First:

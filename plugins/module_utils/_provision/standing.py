@@ -273,7 +273,7 @@ def storage_bought(entry: Entry, look: Look, *, has_bought: bool = True) -> tupl
 
     ``has_bought``: whether the host itself has bought the offer for certain.
     """
-    return look.storage_with(look.conclude()[0].storage if has_bought else (), entry.storage, entry.offer)
+    return look.storage_with(look.concluded[0].storage if has_bought else (), entry.storage, entry.offer)
 
 
 def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
@@ -294,7 +294,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
         return _unknown(host, entry, status, ours)
     if entry.is_open:
         return _opened(host, entry, phase, ours, account)
-    held, contradictions = look.conclude()
+    held, contradictions = look.concluded
     ours = replace(ours, resource_ids=held.may_be_billed)
     if contradictions:
         text = holdings.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
@@ -321,7 +321,7 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
 
 
 def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
-    left = _left(look, look.conclude()[0], account)
+    left = _left(look, look.concluded[0], account)
     if left == ():
         return _void(host, entry, look, account, has_bought=True)
     return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)

@@ -194,7 +194,10 @@ class SweepFindings:
             for item in self.all
             if item.odd_idle
         ]
-        spared = [protection.overdue(item.host, item.protection, str(item.row["until"])) for item in self.spared]
+        spared = [
+            f"The lease of {item.host} was over at {item.row['until']}, and its machine runs on. {item.protection}"
+            for item in self.spared
+        ]
         return [*unreadable, *odd, *spared, lifetimes.apart(self.clock)]
 
     def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:

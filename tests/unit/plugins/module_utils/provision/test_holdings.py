@@ -86,29 +86,29 @@ def listed(*machines: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_id_that_a_later_status_omits_stays() -> None:
-    found, contradictions = look(noted=(machine_id(1), machine_id(2)), named=(machine_id(2),)).conclude()
+    found, contradictions = look(noted=(machine_id(1), machine_id(2)), named=(machine_id(2),)).concluded
     assert (found.ids, contradictions) == ((machine_id(1), machine_id(2)), ())
 
 
 def test_a_further_machine_of_the_offer_is_held_beside_the_first() -> None:
     second = machine(2, "gpu-1-2", OURS)
-    assert look(listed=listed(MINE, second)).conclude()[0].ids == (machine_id(1), machine_id(2))
-    assert look(named=(machine_id(2),), read=listed(second)).conclude()[0].ids == (machine_id(1), machine_id(2))
+    assert look(listed=listed(MINE, second)).concluded[0].ids == (machine_id(1), machine_id(2))
+    assert look(named=(machine_id(2),), read=listed(second)).concluded[0].ids == (machine_id(1), machine_id(2))
 
 
 def test_a_contradiction_names_both_sides_and_overwrites_nothing() -> None:
-    found, (contradiction,) = look(named=(machine_id(2),), read=listed(machine(2, "train", THEIRS))).conclude()
+    found, (contradiction,) = look(named=(machine_id(2),), read=listed(machine(2, "train", THEIRS))).concluded
     assert found.ids == (machine_id(1),) and machine_id(2) not in found.may_be_billed
     assert all(part in str(contradiction) for part in (machine_id(2), "called train", THEIRS, "the offer's status"))
 
 
 def test_what_is_pending_is_billed_and_not_held() -> None:
-    found, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).conclude()
+    found, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).concluded
     assert (found.ids, found.may_be_billed, contradictions) == ((), (machine_id(2),), ())
 
 
 def test_only_what_was_told_gone_goes() -> None:
-    found = look(noted=(machine_id(1), machine_id(2))).conclude()[0].without({machine_id(2), machine_id(3)})
+    found = look(noted=(machine_id(1), machine_id(2))).concluded[0].without({machine_id(2), machine_id(3)})
     assert found.ids == (machine_id(1),)
 
 
@@ -169,7 +169,7 @@ def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(
 def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_left: bool) -> None:
     shown = {} if listed is None else {M: {**MINE, "status": listed}}
     look = Look(OURS, (M,), (), SENT_AT, shown, read)
-    assert look.left_of(look.conclude()[0]) == ((M,) if is_left else ())
+    assert look.left_of(look.concluded[0]) == ((M,) if is_left else ())
 
 
 @pytest.mark.parametrize(
@@ -189,5 +189,5 @@ def test_storage_that_was_attached_later_has_not_come_with_the_machine(
     link = {"resource_id": machine_id(2), "kind": "storage", "linked_since": since}
     mine = {**MINE, "created_at": made, "linked_resources": [link]}
     look = Look(OURS, (M,), sent_at=SENT_AT, listed={M: mine, machine_id(2): volume})
-    held, contradictions = look.conclude()
+    held, contradictions = look.concluded
     assert (held.ids, held.storage, contradictions) == ((M,), (machine_id(2),) if is_ours else (), ())

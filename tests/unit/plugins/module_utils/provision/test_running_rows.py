@@ -78,10 +78,11 @@ def test_nothing_has_ended_that_is_not_proven(
     record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
     entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
     ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
-    assert running.trace_of(record, entry, ledger) is expected
+    run = rows.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger)
+    assert run.trace is expected
     doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
     with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
-        rows.check_trace(rows.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger))
+        rows.check_trace(run)
 
 
 def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
