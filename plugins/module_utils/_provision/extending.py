@@ -207,5 +207,5 @@ def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     return [*narrow_table(shown, _COLUMNS, LINE, ["host"]), "", f"USD more in total: {amount(sum(more))}"]
 
 
-_COLUMNS = {"host": "host", "until (UTC)": "before", "now until": "until", "USD more": "more", "at most": "at_most"}
+_COLUMNS = {"host": "host", "until (UTC)": "before", "extended to": "until", "USD more": "more", "at most": "at_most"}
 _MOMENTS = ("before", "until")
