@@ -152,4 +152,4 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
 
 
 REAPED = steps.operation(reaped, steps.REAPED, {"changed": False})
-REAP = on_api(SupplyApi, reap, steps.REAP, BLANK)
+REAP = on_api(SupplyApi, reap, steps.REAP, BLANK, outcome=sweeping.NOTHING_ENDED)
