@@ -125,8 +125,16 @@ def usd(price: float | None) -> str:
 
 
 def wrapped(text: str, most: int = LINE, indent: str = "") -> list[str]:
-    """A text in lines of at most so many characters, all but the first indented. Ids, paths and names stay whole."""
-    return textwrap.wrap(text, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    """A text in lines of at most so many characters, all but the first indented. Ids, paths and names stay whole.
+
+    So does a variable of a command, ``-e name=value``, for it is to be copied.
+    """
+    kept = re.sub(r"(?<!\S)-e ", f"-e{_GLUE}", text)
+    lines = textwrap.wrap(kept, most, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_GLUE, " ") for line in lines]
+
+
+_GLUE = "\x00"  # in place of a blank at which no line ends
 
 
 def folded_lines(lines: t.Iterable[str]) -> list[str]:

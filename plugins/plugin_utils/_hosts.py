@@ -34,7 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     WHERE,
     mistyped,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import texts_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart, texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.protection import VARIABLE as PROTECT
@@ -466,6 +466,9 @@ class Patterns:
 
     def hosts(self, pattern: str | list[str]) -> list[str]:
         """The hosts that the pattern matches, in the order of the inventory. Raises AnsibleActionFail for a bad one."""
+        is_name = isinstance(pattern, str) and PatternPart(pattern).is_name
+        if is_name and pattern not in self._manager.hosts and pattern not in self._manager.groups:
+            return []  # of which Ansible would warn, though a registry may have the host
         try:
             return [host.name for host in self._manager.get_hosts(pattern=pattern)]
         except Exception as error:  # of regular expressions, ranges and indices

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from conftest import MakeProject, Project, Run
@@ -171,26 +172,34 @@ def let_end_in(project: Project, seconds: float) -> None:
     file.write_text(yaml.safe_dump({**entry, "provision_ends_at": moment, "provision_leased": moment}))
 
 
-def test_a_controller_that_is_gone_for_good(make_project: MakeProject) -> None:
-    """A sweep in the last hour brings the results home, one after it ends the machine; `runs` knows of it all along."""
+@pytest.mark.parametrize("inventory", [["-i", "hosts.yml"], []], ids=["inventory", "none"])
+def test_a_controller_that_is_gone_for_good(make_project: MakeProject, inventory: list[str]) -> None:
+    """A sweep in the last hour brings the results home, one after it ends the machine; `runs` knows of it all along.
+
+    Without an inventory, too, whose files would tell Ansible how the machine is reached.
+    """
     project = make_project(provision_seconds=0)
     write_code(project)
-    assert run(project, run_follow=False, run_command=WAITS).returncode == 0
-    listed = project.play("compute_index.supply.runs")
+
+    def play(*words: str) -> Run:
+        return project.run("ansible-playbook", *inventory, *words)
+
+    assert play(*words_of(run_follow=False, run_command=WAITS)).returncode == 0
+    listed = play("compute_index.supply.runs")
     assert re.search(r'"train +running .* billed +0.\d\d  it works"', listed.output), listed.output
     (begun(project)[0].parent.parent / "finish").touch()
-    early = project.play("compute_index.supply.reap")
+    early = play("compute_index.supply.reap")
     assert early.returncode == 0 and not (project.folder / "runs" / "train" / "files").exists()
     let_end_in(project, 1800)
-    late = project.play("compute_index.supply.reap")
+    late = play("compute_index.supply.reap")
     assert late.returncode == 0 and "The results of train are home: runs/train" in late.text, late.output
     assert (record(project)["phase"], record(project)["state"]) == ("home", "succeeded")
     assert len(project.simulator.billed) == 1
     let_end_in(project, -1)
-    over = project.play("compute_index.supply.reap")
+    over = play("compute_index.supply.reap")
     assert over.returncode == 0 and not project.simulator.billed, over.output
-    listed = project.play("compute_index.supply.runs")
+    listed = play("compute_index.supply.runs")
     assert re.search(r'"train +succeeded .* gone', listed.output), listed.output
-    done = run(project, run_command=WAITS)
+    done = play(*words_of(run_command=WAITS))
     assert done.returncode == 0 and "Nothing is billed any more. It cost at most USD 0." in done.text, done.output
     assert_over(project, "succeeded")

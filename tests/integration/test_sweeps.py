@@ -147,6 +147,7 @@ def test_an_api_that_cannot_be_read_ends_nothing(old: Project, rule: dict[str, A
     old.simulator.faults[:] = [Fault(method="GET", path="/resources", **rule)]
     run = old.play("compute_index.supply.reap", COMPUTE_INDEX_API_RETRIES="0")
     assert run.returncode != 0 and said in run.text, run.output
+    assert "Nothing was ended: a machine whose lease is over is billed until a sweep succeeds." in run.text
     assert len(old.simulator.billed) == 1
     # Nobody says then that leases are being enforced.
     assert not (old.folder / "host_vars" / ".compute_index_supply.swept").exists()

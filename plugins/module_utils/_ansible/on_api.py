@@ -31,15 +31,20 @@ def on_api(
     blank: Result | None = None,
     rules: dict[str, t.Any] | None = None,
     doubt: str = "",
+    outcome: str = "",
 ) -> Operation:
-    """The operation of a function ``(api, params, check_mode) -> result``, with the common options beside its own."""
+    """The operation of a function ``(api, params, check_mode) -> result``, with the common options beside its own.
+
+    ``outcome``: what follows if the API fails, in a sentence.
+    """
 
     @functools.wraps(function)
     def connected(params: Params, check_mode: bool) -> Result:
         try:
             return function(_connect(api, params, check_mode), params, check_mode)
         except ApiError as error:
-            raise Failure.of(error, ADVICE.get(error.error_class, "")) from None
+            advice = filter(None, (ADVICE.get(error.error_class, ""), outcome))
+            raise Failure.of(error, " ".join(advice)) from None
 
     return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {}, doubt)
 

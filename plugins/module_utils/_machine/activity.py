@@ -124,7 +124,7 @@ def _check_moment(boot: object, at: float, look: Readings) -> None:
     if boot != look.boot or age < -_SECONDS:
         raise ValueError("what the sampler has noted is not of this boot")
     if age > STALE_SECONDS:
-        raise ValueError(f"the sampler has noted nothing for {age:.0f} seconds")
+        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
 
 
 def _state_of(text: str) -> dict[str, t.Any]:

@@ -138,7 +138,7 @@ def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
 
 
 def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -> Result:
-    """A host as the play takes it: where no file beside the inventory says how its machine is reached, this does.
+    """A host as the play takes it, with how its machine is reached.
 
     ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
     """
@@ -152,4 +152,4 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
 
 
 REAPED = steps.operation(reaped, steps.REAPED, {"changed": False})
-REAP = on_api(SupplyApi, reap, steps.REAP, BLANK)
+REAP = on_api(SupplyApi, reap, steps.REAP, BLANK, outcome=sweeping.NOTHING_ENDED)

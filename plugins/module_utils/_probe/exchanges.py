@@ -254,6 +254,7 @@ def items_in(data: t.Any, *envelopes: str) -> list[Json]:
 
 
 _COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
+_NO_PAGE = "-e probe_recording=probe.json also writes a page: what that changes, and what to do."
 
 
 def lines_of(
@@ -280,6 +281,6 @@ def lines_of(
         f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
         *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
-        *wrapped(f"What that changes, and what to do: {page or 'on the page beside a probe_recording'}"),
+        *wrapped(f"What that changes, and what to do: {page}" if page else _NO_PAGE),
         ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
     ]

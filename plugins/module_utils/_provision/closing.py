@@ -86,13 +86,13 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
         in_short(failure["cause"]),
         unknown if other_key else "",
         plan["spared"],
-        failure["given_back"] if is_given_back else _billed(failure["price_per_hour"], failure["resource_ids"]),
+        failure["given_back"] if is_given_back else _billed(host, failure["price_per_hour"], failure["resource_ids"]),
     )
 
 
-def _billed(price: t.Any, ids: t.Iterable[str]) -> str:
+def _billed(host: str, price: t.Any, ids: t.Iterable[str]) -> str:
     """A machine that is there, and that nothing can be done with."""
     return (
         f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to continue, or"
-        " end it with compute_index.supply.decommission (in AWX with GPU decommission)."
+        f" end it: compute_index.supply.decommission -e decommission_hosts={host} (in AWX: GPU decommission)."
     )

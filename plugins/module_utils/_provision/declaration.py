@@ -311,19 +311,20 @@ def _lease(raw: t.Mapping[str, t.Any], wrong: list[str], now: float) -> tuple[Le
     lease, longest = (_read_lease(f"provision_{name}", raw[name], wrong) for name in ("lease", "lease_max"))
     if lease.moment is not None and lease.moment <= now:
         wrong.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
-    wrong += _of_longest(lease, longest, now)
-    if bill is not None and bill != UNLIMITED and not lease:
+    is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
+    wrong += _of_longest(lease, longest, now, is_missing)
+    if bill is not None and bill != UNLIMITED and is_missing:
         wrong.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
     return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
 
 
-def _of_longest(lease: Lease, longest: Lease, now: float) -> t.Iterator[str]:
+def _of_longest(lease: Lease, longest: Lease, now: float, is_missing: bool) -> t.Iterator[str]:
     """What is wrong with the longest lease that is allowed, or with a lease that exceeds it."""
     if longest.moment is not None:
         yield f"provision_lease_max must be a duration such as 3d, not a time ({longest.text})."
-    elif longest and not lease:
+    elif longest and is_missing:
         yield f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}."
-    elif longest and lease.lasts(now) > longest.lasts(now):
+    elif longest and lease and lease.lasts(now) > longest.lasts(now):
         yield f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}."
 
 

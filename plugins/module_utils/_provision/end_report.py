@@ -52,7 +52,7 @@ def row(
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
         "label": ended.label(host, entry, found, look, would=check_mode),
-        "more": ended.more(found, look),
+        "more": ended.more(found, look, stays=check_mode),  # else there is a line about each once the machine has ended
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),

@@ -145,10 +145,13 @@ def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bo
     return "; ".join(filter(None, (_of_end(host, entry, end, would=would), more(end, look))))
 
 
-def more(end: End, look: LastLook | None) -> str:
-    """What else there is to say of the end of a host: what is forgotten, its storage, and why a sweep ends it."""
+def more(end: End, look: LastLook | None, *, stays: bool = True) -> str:
+    """What else there is to say of the end of a host: what is forgotten, its storage, and why a sweep ends it.
+
+    ``stays``: also which storage does.
+    """
     forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
-    return f"{forgotten}{_of_storage(end)}{f'; {look.said}' if look else ''}".removeprefix("; ")
+    return f"{forgotten}{_of_storage(end, stays)}{f'; {look.said}' if look else ''}".removeprefix("; ")
 
 
 def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
@@ -165,10 +168,11 @@ def saves(end: End) -> Sum:
     return add_up(machine.get("price_per_hour") for machine in end.machines if not _states.is_ending(machine["status"]))
 
 
-def _of_storage(end: End) -> str:
+def _of_storage(end: End, stays: bool = True) -> str:
     ending_ids = {*end.storage_ends} - {*end.storage_lost}
+    left = [item for item in (*end.storage, *end.unremembered) if item.resource_id not in end.storage_ends]
     parts = (
-        storage.brief([item for item in (*end.storage, *end.unremembered) if item.resource_id not in end.storage_ends]),
+        storage.brief(left if stays else ()),
         storage.brief([item for item in end.storage if item.resource_id in ending_ids], ends=True),
         f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
         *(f"; {item} does not end, since {reason}" for item, reason in end.storage_spared.items()),

@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._moments import seconds_of
+from .._text import printable
 from .._wording import LINE, amount, narrow_table
 from . import lease
 from .clock import APART, Clock
@@ -61,17 +62,16 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
             "extend_by (such as 4h) or extend_until (a time with its zone) must say how much more, one of them"
         )
     ((name, text),) = given.items()
-    try:
-        found = lease.read_lease(text)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
-    wish = TimeRequest(by=found.seconds) if name == "extend_by" else TimeRequest(until=found.moment)
-    if wish == TimeRequest():
-        raise ValueError(f"{name} must be {_FORMS[name]}, not '{text}'")
-    return wish
-
-
-_FORMS = {"extend_by": "a duration such as 4h", "extend_until": "a time with its zone such as 2026-12-01T06:00Z"}
+    if name == "extend_by":
+        try:
+            return TimeRequest(by=lease.read_duration(text))
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    moment = lease.moment_of(text)
+    if moment is None:
+        shown = printable(text, 60)
+        raise ValueError(f"{name} must be a time with its zone such as 2026-12-01T06:00Z, not '{shown}'")
+    return TimeRequest(until=moment)
 
 
 def limited(wish: TimeRequest, lease_max: t.Any, max_bill: t.Any) -> TimeRequest:
@@ -207,5 +207,5 @@ def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     return [*narrow_table(shown, _COLUMNS, LINE, ["host"]), "", f"USD more in total: {amount(sum(more))}"]
 
 
-_COLUMNS = {"host": "host", "until (UTC)": "before", "now until": "until", "USD more": "more", "at most": "at_most"}
+_COLUMNS = {"host": "host", "until (UTC)": "before", "extended to": "until", "USD more": "more", "at most": "at_most"}
 _MOMENTS = ("before", "until")

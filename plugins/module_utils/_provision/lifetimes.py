@@ -130,7 +130,7 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
         return ""
     timer = "compute_index.supply.reap_timer installs a timer for it."
     schedule = f"Enable the schedule '{lease.SCHEDULE}'."
-    when = "no run of it is known" if swept is None else f"it ran last at {lease.said(swept)}"
+    when = "it has never run here" if swept is None else f"it ran last at {lease.said(swept)}"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
         f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"

@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import printable
+from .._wording import plural
 from .machines import machines_among
 from .messages import some
 from .ownership import Machine, is_named
@@ -189,8 +190,8 @@ def objection(
         return f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts. {deed.nothing}"
     if unmatched := [part.text for part in parts if not part.hosts]:
         return (
-            f"{name}='{asked}': {', '.join(unmatched)} matches no host: none of the inventory, no group,"
-            f" none that a registry knows, and without a registry no machine. {deed.nothing}"
+            f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
+            f" registry knows one. {deed.nothing}"
         )
     if outside := _outside(parts, limited):
         return (
@@ -230,8 +231,8 @@ def _unexpected(
     shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
     message = f"{deed.name}_count says {count}" if count else f"{deed.name}_count does not confirm that"
     return (
-        f"{deed.name}_hosts='{asked}' means {len(hosts)} hosts ({shown}), and {message}. If you want all of them to"
-        f" {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
+        f"{deed.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({shown}), and {message}. If you want all of"
+        f" them to {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
     )
 
 

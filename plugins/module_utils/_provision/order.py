@@ -194,10 +194,13 @@ def lasting(groups: t.Iterable[str]) -> list[str]:
 def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
     """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
 
-    Each host once. Raises ValueError that names the variable for what is neither.
+    Each host once. Raises ValueError that names the variable for what is neither, and for 0: no names would mean the
+    whole group.
     """
     number = str(asked).strip() if isinstance(asked, (str, int)) else ""
     if re.fullmatch(r"[0-9]{1,5}", number):
+        if not int(number):
+            raise ValueError(f"{variable}={number} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
         return [f"{group}-{item}" for item in range(1, int(number) + 1)]
     given = _given_names(asked, variable)
     if not all(_HOST.fullmatch(name) for name in given):

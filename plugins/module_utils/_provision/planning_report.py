@@ -54,9 +54,10 @@ def none_left(count: int, ceiling: str, cheapest: float | None, tried: int, bill
     if bill is not None:
         usd_in_all = math.ceil(round(bill * 100, 6)) / 100  # so that this sum is enough
         why = f", and USD {amount(usd_in_all)} in all: raise provision_max_bill, or shorten provision_lease"
+    none = "The only matching offer is not" if count == 1 else f"None of the {count} matching offers is"
     return (
-        f"None of the {count} matching offers is left for this host{again} within its {ceiling}. The cheapest costs"
-        f" {usd(cheapest)}{why}. Nothing was bought."
+        f"{none} left for this host{again} within its {ceiling}. The cheapest costs {usd(cheapest)}{why}."
+        " Nothing was bought."
     )
 
 

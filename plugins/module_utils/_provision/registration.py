@@ -115,11 +115,17 @@ def facts(
 
 
 def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
-    """How the machine of an entry is reached; empty where files beside the inventory say it (unless ``is_shared``)."""
-    if not (is_shared and entry.instances):
+    """How the machine of an entry is reached; empty if that is not known.
+
+    Files beside an inventory say the same to Ansible, but without an inventory it does not read them. ``is_shared``: of
+    a registry that several controllers share.
+    """
+    if not is_shared:
+        return {name: value for name, value in entry.connection.items() if value is not None}
+    if not entry.instances:
         return {}
     every = facts(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
-    return {name: every[name] for name in (*ADDRESS, *SSH_ARGUMENTS)}
+    return {name: every[name] for name in CONNECTION}
 
 
 def of_order(entry: Entry) -> Variables:

@@ -13,7 +13,7 @@ import typing as t
 from .._machine.job_state import how_ended
 from .._moments import seconds_of
 from .._text import one_line
-from .._wording import LINE, age, amount, folded_lines, lasting, narrow_table, plural, usd, usd_short, wrapped
+from .._wording import LINE, age, amount, folded_lines, narrow_table, plural, usd, usd_short, wrapped
 from . import lease
 from .messages import NOTHING_BOUGHT, in_short, joined, sentence
 
@@ -61,8 +61,8 @@ def refused(record: Row, name: str) -> str:
     return (
         f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or"
         " names of environment variables differ from yours. Choose another run_name for yours."
-        f" -e run_name={name} alone follows {name}, and brings its results home; {end_of(record)} ends it."
-        f" {NOTHING_BOUGHT}"
+        f" -e run_name={name} alone follows {name}, and brings its results home. To give it up: {end_of(record)}, and"
+        f" then -e run_name={name} alone. {NOTHING_BOUGHT}"
     )
 
 
@@ -88,7 +88,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
         f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
         f"{kind}{f' ({where})' if where else ''}",
         f"the job may take {_long(seconds)}, and bringing the results home an hour",
-        "a machine that fails before the job begins is ended, and billed besides",
+        "if a machine fails before the job, it ends; its cost comes on top",
         registry,
     )
     return folded_lines(filter(str.strip, lines))
@@ -97,9 +97,10 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
 def _long(seconds: float) -> str:
     """A duration for people, down to the minute; below ten minutes to the second."""
     hours, minutes = divmod(int(seconds) // 60, 60)
-    if seconds < 600:
-        return lasting(int(seconds))
-    return " ".join(filter(None, (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "")))
+    if not hours and not minutes:
+        return plural(int(seconds), "second")
+    rest = int(seconds) % 60 if seconds < 600 else 0
+    return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if number)
 
 
 def other_job(name: str, job: Row) -> str:
@@ -187,7 +188,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
         ended(record),
         joined("Its results are NOT complete.", _because(why), f"See {folder}."),
         f"Not home: {', '.join(left[:5])}{f', and {len(left) - 5} more' if len(left) > 5 else ''}." if left else "",
-        f"The job did not write {', '.join(missing[:5])}. Another run_results fetches what it wrote."
+        f"Not written by the job: {', '.join(missing[:5])}. Another run_results fetches what it wrote."
         if missing
         else "",
         f"Its machine stays. {billed_until(until)} The same command tries again.",

@@ -374,7 +374,7 @@ def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
 
 
 def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str, t.Any]:
-    """How the machine of a run is reached, where no file beside the inventory says it."""
+    """A run's host as a play takes it, with how its machine is reached."""
     reached = registration.connection_of(entry, known_hosts, is_shared=place.hands_facts)
     return {"host": host, "groups": list(entry.groups), "reached": reached}
 

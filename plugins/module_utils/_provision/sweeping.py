@@ -22,6 +22,9 @@ from .reaping import LeaseState, Life, SweepLimits
 from .running_report import GROUP
 from .standing import Account
 
+# What follows if a sweep cannot read the API
+NOTHING_ENDED = "Nothing was ended: a machine whose lease is over is billed until a sweep succeeds."
+
 _OVER = {"host": "host", "over since (UTC)": "since", "USD/h": "price_per_hour", "machine": "resource_id"}
 
 

@@ -643,10 +643,10 @@ def test_each_host_by_itself(tmp_path: Path) -> None:
     [
         ({}, "extend_by (such as 4h) or extend_until"),
         ({"extend_by": "4h", "extend_until": "2027-01-01T00:00Z"}, "one of them"),
-        ({"extend_by": "4 hours"}, "extend_by must be a duration"),
+        ({"extend_by": "4 hours"}, "extend_by must be a duration such as 8h, 90m or 3d, not '4 hours'"),
         ({"extend_by": "2027-01-01T00:00Z"}, "extend_by must be a duration"),
         ({"extend_until": "4h"}, "extend_until must be a time with its zone"),
-        ({"extend_until": "2027-01-01"}, "extend_until must be a duration such as 8h, 90m or 3d, or a time"),
+        ({"extend_until": "2027-01-01"}, "such as 2026-12-01T06:00Z, not '2027-01-01'"),
     ],
 )
 def test_what_is_no_time(given: Json, said: str) -> None:

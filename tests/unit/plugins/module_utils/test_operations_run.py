@@ -544,7 +544,7 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
             {**OVER, "state": "succeeded"},
             {"complete": True, "missing": ["ouput"]},
             "started",
-            "The job did not write ouput. Another run_results fetches",
+            "Not written by the job: ouput. Another run_results fetches",
         ),
     ],
 )

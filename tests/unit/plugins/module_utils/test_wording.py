@@ -123,6 +123,13 @@ def test_lines_of_a_report_are_folded() -> None:
     assert folded == [*report[:3], " ".join(["word"] * 14), f"  {' '.join(['word'] * 6)}", "x" * 80]
 
 
+def test_a_variable_of_a_command_stays_whole() -> None:
+    text = "To end it: compute_index.supply.decommission -e decommission_hosts=run-train -e a=b"
+    folded = ["To end it: compute_index.supply.decommission", "  -e decommission_hosts=run-train -e a=b"]
+    assert _wording.wrapped(text, indent="  ") == folded
+    assert _wording.wrapped("the-e x", 6) == ["the-e", "x"]
+
+
 def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be() -> None:
     rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
     columns = {"A": "a", "B": "b", "C": "c"}

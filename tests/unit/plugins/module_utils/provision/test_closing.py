@@ -123,7 +123,10 @@ FAILURE = {
     "resource_ids": ["m-1", "m-2"],
     "given_back": "",
 }
-BILLED = "It is BOUGHT and billed at USD 2.50 per hour. Resource ids: m-1, m-2. Run again to continue, or end it with"
+BILLED = (
+    "It is BOUGHT and billed at USD 2.50 per hour. Resource ids: m-1, m-2. Run again to continue, or end it:"
+    " compute_index.supply.decommission -e decommission_hosts=gpu-1"
+)
 
 
 @pytest.mark.parametrize(

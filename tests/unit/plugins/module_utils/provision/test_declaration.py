@@ -402,6 +402,11 @@ def test_leases(fields: dict[str, Any], said: str) -> None:
     assert said in found if said else found == ""
 
 
+def test_a_lease_that_cannot_be_read_is_not_missing() -> None:
+    found = read_declaration(raw(lease="8 hours", lease_max="9h", max_bill=20), Folder(REGISTRY), now=0.0).objections
+    assert len(found) == 1 and found[0].startswith("provision_lease must be a duration such as 8h")
+
+
 def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
     found = declared(lease="8h", max_bill="16", max_price_per_hour="4")
     assert found.max_price_per_hour == pytest.approx(2.0) and found.max_price_per_hour >= 2.0

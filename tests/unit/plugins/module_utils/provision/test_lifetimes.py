@@ -136,7 +136,7 @@ def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
 @pytest.mark.parametrize(
     ("swept", "said"),
     [
-        (None, "no run of it is known"),
+        (None, "it has never run here"),
         (NOON - HOUR - 1, ""),
         (NOON - 4500, ""),
         (NOON - 4501, "2027"),

@@ -105,7 +105,7 @@ def test_what_sweeps_needs_a_number(
     assert not reason or f"decommission_count={len(hosts)}. Nothing was ended." in reason
     assert objection(parts, hosts, None, str(len(hosts)), by_job) == ""
     wrong = objection(parts, hosts, None, str(len(hosts) + 1), by_job)
-    assert f"means {len(hosts)} hosts" in wrong and wrong.endswith("Nothing was ended.")
+    assert f"means {len(hosts)} host{'s' if len(hosts) > 1 else ''} (" in wrong and wrong.endswith("Nothing was ended.")
 
 
 @pytest.mark.parametrize(

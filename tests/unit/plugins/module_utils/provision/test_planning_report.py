@@ -38,7 +38,8 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (report.none_left(3, "ceiling", 5.0, 2), "after 2 tried"),
+        (report.none_left(3, "ceiling", 5.0, 2), "None of the 3 matching offers is left for this host after 2 tried"),
+        (report.none_left(1, "ceiling", 5.0, 0), "The only matching offer is not left for this host within its"),
         (report.none_left(3, "ceiling", 5.0, 0, 40.001), "USD 5.00 per hour, and USD 40.01 in all: raise"),
     ],
 )

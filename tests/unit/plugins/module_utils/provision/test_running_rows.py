@@ -146,8 +146,8 @@ def test_the_name_alone_starts_nothing() -> None:
         ({"seconds": 7200.0}, 10_300.0, 6700, ""),  # its first boot took a while
         ({"seconds": 7200.0}, 10_100.0, 6500, "The job may take 1 h 48 min, since the lease of its machine ends at"),
         ({}, 4300.0, 700, ""),
-        ({}, 4100.0, 500, "The job may take 500 seconds"),
-        ({}, 100.0, 60, "The job may take 1 minute"),
+        ({}, 4100.0, 500, "The job may take 8 min 20 s"),
+        ({}, 100.0, 60, "The job may take 1 min"),
     ],
 )
 def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
@@ -197,12 +197,17 @@ def test_all_runs() -> None:
     assert running_report.table([], 0.0) == ["There are no runs."]
 
 
-def test_how_a_machine_is_reached_only_a_shared_registry_says() -> None:
-    connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root", "resource_id": "m1"}
-    entry = read_entry({"provision_resource_ids": ["m1"], "provision_instances": [connection]})
-    assert rows.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == {}
-    shared = rows.machine(SharedProject("default"), "run-train", entry, "/known_hosts")["reached"]
+def test_how_a_machine_is_reached() -> None:
+    """Files beside an inventory are not read without one."""
+    connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    noted = {**connection, "ansible_ssh_extra_args": "-o HostKeyAlias=m1"}
+    instances = {"provision_resource_ids": ["m1"], "provision_instances": [{**connection, "resource_id": "m1"}]}
+    entry = read_entry({**instances, **noted})
+    assert rows.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == noted
+    shared = rows.machine(SharedProject("default"), "run-train", read_entry(instances), "/known_hosts")["reached"]
     assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
+    assert not rows.machine(Folder("/host_vars"), "run-train", read_entry({}), "")["reached"]
+    assert not rows.machine(SharedProject("default"), "run-train", read_entry({}), "")["reached"]
 
 
 @pytest.mark.parametrize(
