@@ -8,8 +8,9 @@ in which its plugins say what settings they have. So this file, run as a program
 no part of ansible-core. For each set of settings that commands are started with it forks once, and that fork imports
 ansible-core, which reads its settings then, loads its plugins, and what the collection's plugins import, which Ansible
 compiles anew in each process; it forks again for each command, and that fork reads the settings anew and runs the
-command's own script, which loads the collection's plugins. Where the environment differs in what the first imports
-could depend on (PYTHONPATH, a locale ...), and for other programs, the program is executed instead.
+command's own script, which loads the collection's plugins. Another fork imports what modules of other collections
+import, and runs those that Ansible sends to Python. Where the environment differs in what the first imports could
+depend on (PYTHONPATH, a locale ...), and for other programs, the program is executed instead.
 
 Each program has a session of its own and a guard. That is a fork, too, which tells how the program ended, keeps its
 process id until nobody asks any more, and kills it if whoever has started it is gone.
@@ -54,13 +55,15 @@ CORE_IMPORTS = (
     *("ansible.playbook.handler_task_include", "ansible.playbook.role_include", "ansible.plugins.action.normal"),
     *("ansible.utils.shlex", "ansible.utils.version"),
 )
+# What modules that talk to a server import of it.
+MODULE_IMPORTS = ("ansible.module_utils.basic", "ansible.module_utils.urls")
 # Each play loads all of them, or the first ones.
 PLUGINS = ("become", "callback", "connection", "filter", "inventory", "shell", "strategy", "test", "vars")
 COLLECTION = "ansible_collections.compute_index.supply"
 # Variables that none of the first imports looks at, and those that ansible-core's do not look at, either: ours, and
-# those of ansible-runner, of an SSH agent, and of a shell in between.
-OTHERS = ("AWX_", "CLUSTER_", "COMPUTE_INDEX_", "ORIGINAL_STDOUT_CALLBACK", "PYTEST_", "RUNNER_", "SSH_", "SUPPLY_")
-OTHERS += ("OLDPWD", "PWD", "SHLVL", "_")
+# those of AWX's address, of ansible-runner, of an SSH agent, and of a shell in between.
+OTHERS = ("AWX_", "CLUSTER_", "COMPUTE_INDEX_", "CONTROLLER_", "ORIGINAL_STDOUT_CALLBACK", "PYTEST_", "RUNNER_", "SSH_")
+OTHERS += ("OLDPWD", "PWD", "SHLVL", "SUPPLY_", "_")
 HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
 # Variables that only matter in settings, which each command reads anew.
 CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"
@@ -135,7 +138,7 @@ with theirs, tempfile.TemporaryFile() as request, socket.socket(socket.AF_UNIX) 
     request.write(json.dumps({{"words": [{command!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": env}}).encode())
     request.flush()
     door.connect({address!r})
-    socket.send_fds(door, [b"\\n"], [theirs.fileno(), 1, 2, request.fileno()])
+    socket.send_fds(door, [b"\\n"], [theirs.fileno(), 0, 1, 2, request.fileno()])
 ours.recv(4, socket.MSG_WAITALL)
 code = int.from_bytes(ours.recv(4, socket.MSG_WAITALL), "big", signed=True)
 sys.exit(code if code >= 0 else 128 - code)
@@ -157,7 +160,7 @@ def stand_ins(folder: Path, commands: Sequence[Path]) -> None:
         while True:
             connection, _address = door.accept()
             with connection:
-                message, files, _flags, _from = socket.recv_fds(connection, 1, 4)
+                message, files, _flags, _from = socket.recv_fds(connection, 1, 5)
                 socket.send_fds(launcher(), [message], files)
                 close(*files)
 
@@ -200,15 +203,23 @@ class Request:
     env: dict[str, str]
 
     @property
+    def is_module(self) -> bool:
+        """Whether it is Python with a module on its input."""
+        return self.words == [sys.executable]
+
+    @property
     def for_fork(self) -> bool:
-        """Whether it is a command of ansible-core, in an environment in which a fork of this process can run it."""
+        """Whether it is a module, or a command of ansible-core, in an environment in which a fork can run it."""
         command = Path(self.words[0])
+        of_core = command.parent == Path(sys.executable).parent and command.name.startswith("ansible")
         different = {name for name, _value in self.env.items() ^ os.environ.items() if not name.startswith(HARMLESS)}
-        return not different and command.parent == Path(sys.executable).parent and command.name.startswith("ansible")
+        return not different and (of_core or self.is_module)
 
     @property
     def settings(self) -> str:
-        """All that ansible-core's imports may depend on."""
+        """All that ansible-core's imports may depend on; those of modules depend on none."""
+        if self.is_module:
+            return ""
         files = [Path(self.cwd, "ansible.cfg"), Path(self.env.get("HOME", "/"), ".ansible.cfg")]
         if "ANSIBLE_CONFIG" in self.env:
             files.append(Path(self.cwd, self.env["ANSIBLE_CONFIG"]))
@@ -224,7 +235,7 @@ def serve(control: socket.socket, imported: bool | None = None) -> None:
     """
     forks: dict[str, socket.socket] = {}
     while True:
-        message, files, _flags, _address = socket.recv_fds(control, 1, 4)
+        message, files, _flags, _address = socket.recv_fds(control, 1, 5)
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -270,10 +281,11 @@ def import_core(request: Request) -> bool:
     os.chdir(request.cwd)
     sys.path[0] = str(Path(request.words[0]).parent)
     try:
-        for name in CORE_IMPORTS:
+        for name in MODULE_IMPORTS if request.is_module else CORE_IMPORTS:
             importlib.import_module(name)
-        load_plugins()
-        forget_temporary()
+        if not request.is_module:
+            load_plugins()
+            forget_temporary()
     except BaseException:
         return False
     finally:
@@ -349,11 +361,11 @@ def read_settings() -> None:
             each._clear_caches()
 
 
-def guard(connection: socket.socket, outputs: list[int], request: Request, imported: bool) -> None:
+def guard(connection: socket.socket, files: list[int], request: Request, imported: bool) -> None:
     """Start a program and watch it; returns in the program, if it is a command's script."""
     pid = os.fork()
     if not pid:
-        return become(connection, outputs, request, imported)
+        return become(connection, files, request, imported)
     ended = threading.Event()
 
     def kill() -> None:
@@ -379,10 +391,10 @@ def tell(connection: socket.socket, number: int) -> None:
     connection.sendall(number.to_bytes(4, "big", signed=True))
 
 
-def become(connection: socket.socket, outputs: list[int], request: Request, imported: bool) -> None:
-    """Become the program; returns if it is a command of ansible-core that a fork can run.
+def become(connection: socket.socket, files: list[int], request: Request, imported: bool) -> None:
+    """Become the program; returns if it is a command of ansible-core, or a module, that a fork can run.
 
-    ``outputs``: where it prints, or where its output and its errors go.
+    ``files``: where it prints; or its input, and where its output and its errors go.
     """
     os.setsid()
     # A job in the background of a shell ignores it, and so would all that it starts.
@@ -390,9 +402,9 @@ def become(connection: socket.socket, outputs: list[int], request: Request, impo
     with connection:
         tell(connection, os.getpid())
     os.chdir(request.cwd)
-    for number, output in ((1, outputs[0]), (2, outputs[-1])):
-        os.dup2(output, number)
-    close(*outputs)
+    for number, file in enumerate(files) if len(files) == 3 else ((1, files[0]), (2, files[0])):
+        os.dup2(file, number)
+    close(*files)
     if not imported:
         for name in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
             signal.signal(name, signal.SIG_DFL)
@@ -400,6 +412,12 @@ def become(connection: socket.socket, outputs: list[int], request: Request, impo
     os.environ.clear()
     os.environ.update(request.env)
     os.open(".", os.O_RDONLY)  # tells of each fork whose it is, wherever that goes
+    if request.is_module:
+        # A script is read twice.
+        script = os.memfd_create("module")
+        Path(f"/proc/self/fd/{script}").write_bytes(sys.stdin.buffer.read())
+        sys.argv = [f"/proc/self/fd/{script}"]
+        return
     read_settings()
     # A collection looks at all objects, and so each worker would copy the pages that it shares with its parent: that
     # is a sixth of a play's processor time. A play of a test is over before its garbage matters.

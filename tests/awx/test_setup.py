@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from conftest import ROOT, definitions
 from fake_awx import ADMIN_TOKEN, TOKEN, FakeAwx, Item
+from launcher import stand_ins
 from packaged import unpack
 from project import MakeProject, Project, Run
 
@@ -31,6 +34,14 @@ def collections() -> Path:
     return unpack(Path(os.environ["AWX_COLLECTIONS"]), BRINGS_AWX, "awx.awx")
 
 
+@pytest.fixture(scope="session")
+def interpreter() -> Iterator[str]:
+    """A stand-in for Python: most of their time modules would import the same."""
+    with tempfile.TemporaryDirectory(prefix="supply-") as folder:
+        stand_ins(Path(folder), [Path(sys.executable)])
+        yield str(Path(folder, Path(sys.executable).name))
+
+
 @pytest.fixture
 def awx() -> Iterator[FakeAwx]:
     with FakeAwx(ROOT / "awx" / "project") as fake:
@@ -38,9 +49,13 @@ def awx() -> Iterator[FakeAwx]:
 
 
 @pytest.fixture
-def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Project:
+def project(make_project: MakeProject, collections: Path, awx: FakeAwx, interpreter: str) -> Project:
     """A user who may change AWX."""
     project = make_project()
+    inventory = {
+        "all": {"hosts": {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": interpreter}}}
+    }
+    project.inventory.write_text(json.dumps(inventory))
     project.environment |= {
         "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([os.environ["ANSIBLE_COLLECTIONS_PATH"], str(collections)]),
         "ANSIBLE_PIPELINING": "True",  # fewer processes for each module
@@ -52,7 +67,7 @@ def project(make_project: MakeProject, collections: Path, awx: FakeAwx) -> Proje
 
 def set_up(project: Project, **variables: Any) -> Run:
     """Run the playbook."""
-    return project.run("ansible-playbook", SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
+    return project.play(SETUP, "-e", json.dumps({"awx_project_url": URL, **variables}))
 
 
 def own(awx: FakeAwx, kind: str) -> list[Item]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,21 @@ def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
     assert done.returncode == 1 and "missing.yml could not be found" in done.stderr, done.stdout
     assert f"'{tmp_path}/plugins/modules'" in done.stdout
+
+
+def test_what_stands_for_python_runs_a_module_that_finds_its_imports_there(tmp_path: Path) -> None:
+    stand_ins(tmp_path, [Path(sys.executable)])
+    python = str(tmp_path / Path(sys.executable).name)
+    imported = "import sys; print(__name__, 'ansible.module_utils.urls' in sys.modules, sys.stdin.read())"
+
+    def answer(text: str, *words: str) -> tuple[int, str, str]:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "env": os.environ}
+        done = subprocess.run([python, *words], input=text, **options)
+        return done.returncode, done.stdout, done.stderr
+
+    assert answer(f"{imported}; print('said', file=sys.stderr); sys.exit(3)") == (3, "__main__ True \n", "said\n")
+    # Anything else is Python's own.
+    assert answer("word", "-c", imported) == (0, "__main__ False word\n", "")
 
 
 def test_what_others_have_imported_is_hidden_where_the_environment_says_so(tmp_path: Path) -> None:
