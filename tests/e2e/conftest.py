@@ -19,9 +19,23 @@ from simulator.nspawn import NspawnBackend, obstacle
 
 __all__ = ["Backend", "Machine", "MakeProject", "Project", "backend", "cgroups", "make_project", "rent", "sockets"]
 
+ROOT = Path(__file__).resolve().parents[2]
+COMPILED = ROOT / "tests" / "compiled"
+KEPT = ROOT / ".build" / "compiled"
+# Lets each Python of a machine do what this folder in PYTHONPATH does: sudo and sshd would remove that.
+KEEP = f"import sys; sys.path.insert(0, {str(COMPILED)!r}); import sitecustomize; sys.path.pop(0)\n"
+
 
 class Backend(NspawnBackend):
-    """Keeps what the machines printed at their boot, to explain a failure."""
+    """Keeps what the machines printed at their boot, to explain a failure, and what they compiled of modules."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: a temporary one."""
+        file = folder / "keep.pth"
+        file.write_text(KEEP)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        seen = f"--bind-ro={file}:/usr/lib/python3/dist-packages/{file.name}"
+        super().__init__(options=[f"--bind-ro={COMPILED}", f"--bind={KEPT}", seen])
 
     def consoles(self) -> str:
         """The last lines of each machine that runs."""
@@ -73,9 +87,9 @@ def possible() -> None:
 
 
 @pytest.fixture
-def backend(possible: None) -> Iterator[Backend]:
+def backend(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     """Boots machines; whatever the test does, nothing of them is left."""
-    backend = Backend()
+    backend = Backend(tmp_path_factory.mktemp("backend"))
     yield backend
     asyncio.run(backend.close())
 

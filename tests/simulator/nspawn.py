@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -118,7 +118,9 @@ NSPAWN = [
 class NspawnBackend:
     """Machines in namespaces of this computer; making the first one takes up to a minute, for the root file system."""
 
-    def __init__(self, machines: Path = MACHINES) -> None:
+    def __init__(self, machines: Path = MACHINES, options: Sequence[str] = ()) -> None:
+        """``options``: further ones for systemd-nspawn."""
+        self.options = options
         with locked(machines):
             clean(machines)
             self.image = image(machines)
@@ -139,7 +141,7 @@ class NspawnBackend:
         machine = self.machines[resource_id] = Machine(self.folder(resource_id), self.image)
         machine.seed(ssh_public_key, cloud_init)
         install(programs, machine.folder / "upper" / "usr" / "local" / "bin")
-        return await machine.boot(["--machine", resource_id])
+        return await machine.boot([*self.options, "--machine", resource_id])
 
     async def stop(self, resource_id: str) -> None:
         """Shut a machine down and remove its disk."""
