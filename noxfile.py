@@ -253,7 +253,7 @@ def e2e(session: nox.Session) -> None:
     install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
     # Most of the time boots and connections are waited for.
     spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
-    # Ten machines at once measure something where nothing else runs. Another test has six.
+    # Ten machines at once measure something where nothing else runs. Another test has four.
     others = ["--deselect", "tests/e2e/test_machines.py::test_ten_machines_at_once"] if PART else []
     command = ["pytest", *spread, "--durations=4", "tests/e2e", *others]
     session.run(*command, *session.posargs, env=environment())
