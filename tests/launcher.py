@@ -20,10 +20,8 @@ from __future__ import annotations
 
 import atexit
 import gc
-import hashlib
 import importlib
 import json
-import marshal
 import os
 import runpy
 import signal
@@ -36,8 +34,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
-from typing import Any
+
+import kept
 
 # With what they import themselves, this is what the commands import beside ansible-core. They need not be there.
 IMPORTS = (
@@ -68,14 +66,14 @@ HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
 # Variables that only matter in settings, which each command reads anew.
 CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"
 RENEWED = ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "ANSIBLE_HOME", "ANSIBLE_SHOW_CUSTOM_STATS", CALLBACKS, "HOME")
-RENEWED += ("ANSIBLE_SSH_CONTROL_PATH_DIR",)
-# Where it is kept what was compiled of the collection, which ansible-core's own loader never does.
-COMPILED = Path(__file__).resolve().parents[1] / ".build" / "compiled" / str(sys.implementation.cache_tag)
+RENEWED += ("ANSIBLE_FORKS", "ANSIBLE_HOST_KEY_CHECKING", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED")
+RENEWED += ("ANSIBLE_INVENTORY_UNPARSED_FAILED", "ANSIBLE_RETRY_FILES_ENABLED", "ANSIBLE_SSH_ARGS")
+RENEWED += ("ANSIBLE_SSH_CONTROL_PATH_DIR", "ANSIBLE_SSH_EXECUTABLE", "ANSIBLE_SSH_RETRIES")
 # So many of the forks that have imported ansible-core are kept.
 KEPT = 4
 # Seconds between two looks of Ansible's main process for a worker's result. Its own thousandth costs a tenth of a
-# play's processor time.
-POLL = 0.005
+# play's processor time, a two hundredth still a fiftieth; and that of plays that wait is spent for nothing.
+POLL = 0.02
 
 
 class Program:
@@ -170,6 +168,8 @@ def stand_ins(folder: Path, commands: Sequence[Path]) -> None:
 # The exit code of a command's script.
 ENDED: list[int] = []
 RUNNING: list[socket.socket] = []
+# Of the imported ansible-core and the collection; none where the collection cannot be found.
+STATE: list[str] = []
 LOCK = threading.Lock()
 
 
@@ -313,7 +313,7 @@ def load_plugins() -> None:
     from ansible.utils.collection_loader import _collection_finder
 
     loader.init_plugin_loader()
-    _collection_finder.compile = compile_once  # type: ignore[attr-defined]
+    _collection_finder.compile = kept.compile_once  # type: ignore[attr-defined]
     importlib.import_module("ansible_collections.ansible.builtin")
     for kind in PLUGINS:
         for _plugin in getattr(loader, f"{kind}_loader").all(class_only=True):
@@ -322,22 +322,9 @@ def load_plugins() -> None:
         root = Path(importlib.import_module(COLLECTION).__path__[0])
         for file in root.glob("plugins/*_utils/**/*.py"):
             importlib.import_module(".".join((COLLECTION, *file.relative_to(root).with_suffix("").parts)))
+        STATE.append(kept.state_of(root))
+        kept.keep_templates(STATE[0])
     _collection_finder._AnsibleCollectionFinder._remove()
-
-
-def compile_once(source: str, filename: str, **options: Any) -> CodeType:
-    """What `compile` returns; the same source of the same file is not compiled again."""
-    file = COMPILED / hashlib.sha256(f"{filename}\n{source}".encode()).hexdigest()
-    with suppress(OSError):
-        code: CodeType = marshal.loads(file.read_bytes())
-        return code
-    code = compile(source, filename, **options)
-    with suppress(OSError):  # whoever may not write there compiles again
-        COMPILED.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f"{file.name}-{os.getpid()}")
-        new.write_bytes(marshal.dumps(code))
-        new.replace(file)
-    return code
 
 
 def read_settings() -> None:
@@ -359,6 +346,10 @@ def read_settings() -> None:
             if id(each.config) in paths:
                 each.config = getattr(constants, paths[id(each.config)])
             each._clear_caches()
+    if STATE:
+        kept.bring_modules(STATE[0], constants.DEFAULT_LOCAL_TMP)
+        # Before that folder is removed: what is registered last is called first.
+        atexit.register(kept.keep_modules, STATE[0], constants.DEFAULT_LOCAL_TMP, COLLECTION)
 
 
 def guard(connection: socket.socket, files: list[int], request: Request, imported: bool) -> None:

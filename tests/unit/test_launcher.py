@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 
+from kept import is_computed
 from launcher import Program, stand_ins
 from limits import HANGS, until
 
@@ -65,6 +67,19 @@ def test_each_command_reads_the_settings_anew_and_has_a_temporary_folder_of_its_
     for _time in range(2):
         code, printed = run(tmp_path, ANSIBLE, "play.yml")
         assert code != 0 and "Error reading config file" in printed, printed
+
+
+def test_what_one_command_has_translated_and_built_serves_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(
+        "[{hosts: localhost, gather_facts: false, tasks: [{stat: {path: /}}, {debug: {msg: '{{ word | upper }}'}}]}]"
+    )
+    for word in ("one", "two"):
+        code, printed = run(tmp_path, ANSIBLE, "-vvv", "play.yml", "-e", f"word={word}", ANSIBLE_DEBUG="1")
+        assert code == 0 and word.upper() in printed, printed
+    assert "using cached module" in printed and "Creating module" not in printed
+    assert not is_computed(Environment().parse("{{ word | upper }}{{ word is string }}"))
+    for template in ("{{ 'word' | upper }}", "{% if 'word' is string %}{% endif %}"):
+        assert is_computed(Environment().parse(template)), "what the plugin says may change"
 
 
 def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None:
