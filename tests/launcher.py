@@ -69,6 +69,8 @@ RENEWED = ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "ANSIBLE_HOME", "ANSIBLE_SHOW_CUST
 RENEWED += ("ANSIBLE_FORKS", "ANSIBLE_HOST_KEY_CHECKING", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED")
 RENEWED += ("ANSIBLE_INVENTORY_UNPARSED_FAILED", "ANSIBLE_RETRY_FILES_ENABLED", "ANSIBLE_SSH_ARGS")
 RENEWED += ("ANSIBLE_SSH_CONTROL_PATH_DIR", "ANSIBLE_SSH_EXECUTABLE", "ANSIBLE_SSH_RETRIES")
+# What begins the PYTHONPATH of a command whose clock is ahead.
+CLOCK = Path(__file__).resolve().with_name("clock")
 # So many of the forks that have imported ansible-core are kept.
 KEPT = 4
 # Seconds between two looks of Ansible's main process for a worker's result. Its own thousandth costs a tenth of a
@@ -208,11 +210,18 @@ class Request:
         return self.words == [sys.executable]
 
     @property
+    def path(self) -> str | None:
+        """Its PYTHONPATH, without what moves the clock: a fork moves it by itself."""
+        return self.env["PYTHONPATH"].removeprefix(f"{CLOCK}{os.pathsep}") if "PYTHONPATH" in self.env else None
+
+    @property
     def for_fork(self) -> bool:
         """Whether it is a module, or a command of ansible-core, in an environment in which a fork can run it."""
         command = Path(self.words[0])
         of_core = command.parent == Path(sys.executable).parent and command.name.startswith("ansible")
         different = {name for name, _value in self.env.items() ^ os.environ.items() if not name.startswith(HARMLESS)}
+        if self.path == os.environ.get("PYTHONPATH"):
+            different.discard("PYTHONPATH")
         return not different and (of_core or self.is_module)
 
     @property
@@ -224,7 +233,7 @@ class Request:
         if "ANSIBLE_CONFIG" in self.env:
             files.append(Path(self.cwd, self.env["ANSIBLE_CONFIG"]))
         texts = [file.read_text() if file.is_file() else None for file in files]
-        env = sorted(each for each in self.env.items() if not each[0].startswith((*OTHERS, *RENEWED)))
+        env = sorted(each for each in self.env.items() if not each[0].startswith((*OTHERS, *RENEWED, "PYTHONPATH")))
         return json.dumps([env, texts])
 
 
@@ -402,6 +411,8 @@ def become(connection: socket.socket, files: list[int], request: Request, import
         os.execvpe(request.words[0], request.words, request.env)
     os.environ.clear()
     os.environ.update(request.env)
+    if request.path != request.env.get("PYTHONPATH"):
+        runpy.run_path(str(CLOCK / "sitecustomize.py"))
     os.open(".", os.O_RDONLY)  # tells of each fork whose it is, wherever that goes
     if request.is_module:
         # A script is read twice.

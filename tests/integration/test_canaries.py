@@ -52,7 +52,7 @@ OPTIONS: dict[str, Any] = {
 USER_DATA: dict[str, Any] = {
     "provision_cloud_init": {"write_files": [{"path": "/etc/more", "content": canary("cloud-init")}]},
     "provision_commands": [f"login --password {canary('command')}"],
-    "provision_files": [{"path": "/etc/canary", "content": "{{ lookup('env', 'THE_SECRET') }} {{ vaulted_word }}"}],
+    "provision_files": [{"path": "/etc/canary", "content": "{{ lookup('env', 'SUPPLY_SECRET') }} {{ vaulted_word }}"}],
     "provision_mounts": [["/dev/vdb", "/data", "cifs", f"password={canary('mount')}"]],
     "provision_packages": [canary("package")],
     "provision_users": [{"name": "ada", "passwd": canary("user")}],
@@ -283,7 +283,9 @@ def test_no_playbook_leaves_a_secret(make_project: MakeProject, registry: str) -
     seen = seen_by_callback(project)
     url = registry.replace("postgres:@", f"postgres:{canary('password')}@", 1)
     assert canary("password") in url
-    project.environment.update(COMPUTE_INDEX_REGISTRY_URL=url, THE_SECRET=FILE, ANSIBLE_VAULT_PASSWORD_FILE="vault.txt")
+    project.environment.update(
+        COMPUTE_INDEX_REGISTRY_URL=url, SUPPLY_SECRET=FILE, ANSIBLE_VAULT_PASSWORD_FILE="vault.txt"
+    )
     (project.folder / "vault.txt").write_text(VAULT_PASSWORD)
     (project.folder / "word.txt").write_text(VAULTED)
     hidden = project.run("ansible-vault", "encrypt_string", "--name", "vaulted_word", VAULTED)

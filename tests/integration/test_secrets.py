@@ -30,8 +30,8 @@ def test_secrets_are_nowhere_but_at_the_api(make_project: MakeProject) -> None:
         {"detail": [{"loc": ["body"], "msg": f"no {secret}, a-token-for-this-test-only", "input": secret}]}
     )
     project.simulator.faults.append(Fault(path="/procure_offer", nth=1, status=422, body=echo.encode()))
-    project.declare(["gpu-1"], provision_files=[{"path": "/etc/x", "content": "{{ lookup('env', 'THE_SECRET') }}"}])
-    project.environment["THE_SECRET"] = secret
+    project.declare(["gpu-1"], provision_files=[{"path": "/etc/x", "content": "{{ lookup('env', 'SUPPLY_SECRET') }}"}])
+    project.environment["SUPPLY_SECRET"] = secret
     seen: list[str] = []
     watching = threading.Event()
 

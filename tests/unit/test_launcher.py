@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from jinja2 import Environment
 
 from kept import is_computed
-from launcher import Program, stand_ins
+from launcher import CLOCK, Program, Request, stand_ins
 from limits import HANGS, until
 
 ANSIBLE = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -80,6 +81,16 @@ def test_what_one_command_has_translated_and_built_serves_the_next_one(tmp_path:
     assert not is_computed(Environment().parse("{{ word | upper }}{{ word is string }}"))
     for template in ("{{ 'word' | upper }}", "{% if 'word' is string %}{% endif %}"):
         assert is_computed(Environment().parse(template)), "what the plugin says may change"
+
+
+def test_a_command_whose_clock_is_ahead_is_a_fork_too(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(
+        "[{hosts: localhost, gather_facts: false, tasks: [{debug: {msg: '{{ \"%Y\" | strftime }}'}}]}]"
+    )
+    ahead = {"PYTHONPATH": f"{CLOCK}{os.pathsep}{os.environ['PYTHONPATH']}", "SUPPLY_CLOCK_AHEAD": str(9 * 366 * 86400)}
+    assert Request([ANSIBLE], str(tmp_path), {**os.environ, **ahead}).for_fork
+    code, printed = run(tmp_path, ANSIBLE, "play.yml", **ahead)
+    assert code == 0 and f'"msg": "{time.gmtime(time.time() + 9 * 366 * 86400).tm_year}"' in printed, printed
 
 
 def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None:
