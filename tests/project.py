@@ -50,7 +50,7 @@ fi
 """
 GPU = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
 # A command of ansible-core in which a shell would find nothing to do.
-PLAIN = r"ansible(?:[\w ./=,:-]|'[^']*')*"
+PLAIN = r"ansible(?:[\w ./=,:-]|'[^']*'|\"[^\"$`\\]*\")*"
 
 
 @dataclass
