@@ -46,8 +46,7 @@ def check_registry(project: Project, host: str) -> None:
     assert not (project.folder / "home" / ".ssh" / "known_hosts").exists()
 
 
-@core
-@pytest.mark.parametrize("in_process", [pytest.param("1", marks=pytest.mark.first), "0"])
+@pytest.mark.parametrize("in_process", [pytest.param("1", marks=[pytest.mark.first, core]), "0"])
 def test_a_machine_is_bought_configured_and_never_bought_again(project: Project, in_process: str) -> None:
     project.environment["COMPUTE_INDEX_IN_PROCESS"] = in_process
     project.declare(["gpu-1", "gpu-2"], provision_packages=["git"], provision_cloud_init={"swap": {"size": "1G"}})

@@ -61,7 +61,7 @@ def fleet(request: pytest.FixtureRequest, make_project: MakeProject) -> Project:
 
 
 @pytest.mark.first
-@core
+@pytest.mark.parametrize("fleet", [pytest.param("files", marks=core), "shared"], indirect=True)
 def test_from_the_purchase_to_the_end(fleet: Project) -> None:
     nothing, _run = spend(fleet)
     assert (nothing["usd"], nothing["purchases"]) == (0.0, [])
