@@ -120,8 +120,7 @@ def test_one_that_cannot_say_what_it_wants_is_told_alone(account: StandIn, proje
     assert len(account.purchases) == 2, run.output
 
 
-@first
-@pytest.mark.parametrize("left_out", [pytest.param("gpu-1", marks=core), "gpu-2", "nobody"])
+@pytest.mark.parametrize("left_out", [pytest.param("gpu-1", marks=[first, core]), "gpu-2", "nobody"])
 def test_a_condition_of_an_import_leaves_hosts_out(account: StandIn, project: Attacked, left_out: str) -> None:
     """Ansible gives it to each task of the playbook. What runs once follows the first host."""
     hosts = ["gpu-1", "gpu-2", "gpu-3"]

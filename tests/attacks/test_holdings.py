@@ -14,8 +14,6 @@ from attack import Attacked, Cases, assert_told, failed, failures
 from books import Machine, Offer, moment
 from standin import Answer, Proceed, Request, StandIn
 
-pytestmark = pytest.mark.first
-
 
 def names(offer: Offer, *machines: Machine) -> None:
     """Let the offer's status name these machines from now on."""
@@ -52,6 +50,7 @@ def answers_with(account: StandIn, offer: Offer, *machines: Machine, status: str
 STAYING = ("swapped", "silent", "second", "fine")
 
 
+@pytest.mark.first
 def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: StandIn, project: Attacked) -> None:
     release = {"provision_on_failure": "release"}
     ssh = {

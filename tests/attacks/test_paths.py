@@ -18,11 +18,12 @@ from attack import SPEC, Attacked, Cases, core, failed, failures
 from project import extra
 from standin import StandIn
 
-pytestmark = pytest.mark.first
+first = pytest.mark.first
 
 SYSTEM = Path("/etc/ansible/host_vars")
 
 
+@first
 @core
 def test_a_registry_or_a_name_that_can_be_misread(account: StandIn, project: Attacked) -> None:
     # Names that can be numbers, found by the name alone; and folders, of machines whose names are not kept.
@@ -136,6 +137,7 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
     assert runs[1].returncode == 0
 
 
+@first
 @core
 @pytest.mark.parametrize("ordered", [True, False])
 def test_no_registry_is_kept_where_each_playbook_has_another_folder(
