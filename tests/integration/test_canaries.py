@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -25,8 +26,6 @@ import postgresql
 from conftest import GPU, MakeProject, Project, Run, core
 from simulator import Fault, Offer
 from test_parity import scenarios
-
-pytestmark = core
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = "compute_index.supply."
@@ -105,15 +104,16 @@ class CallbackModule(CallbackBase):
 
 @contextmanager
 def command_lines() -> Iterator[set[str]]:
-    """The command lines of all processes while this lasts."""
+    """The command lines of all processes that begin while this lasts."""
     lines: set[str] = set()
     over = threading.Event()
+    others = set(os.listdir("/proc"))
 
     def watch() -> None:
         while not over.wait(0.02):
-            for file in Path("/proc").glob("[0-9]*/cmdline"):
+            for name in set(os.listdir("/proc")) - others:
                 try:
-                    lines.add(file.read_bytes().decode(errors="replace"))
+                    lines.add(Path("/proc", name, "cmdline").read_bytes().decode(errors="replace"))
                 except OSError:
                     continue
 
@@ -203,6 +203,7 @@ def user_data_variables() -> set[str]:
     return {name for name in variables() if re.search(rf"\b{name}\b", "\n".join(templates))}
 
 
+@core
 def test_each_secret_input_has_a_canary() -> None:
     """A new one fails here, until it is in the tables above and in a test below."""
     assert set().union(*secret_options().values()) == OPTIONS.keys()
@@ -210,7 +211,7 @@ def test_each_secret_input_has_a_canary() -> None:
     assert user_data_variables() == USER_DATA.keys() | PLAIN_USER_DATA
 
 
-@pytest.mark.parametrize("way", ["1", "0"], ids=["in-process", "module"])
+@pytest.mark.parametrize("way", [pytest.param("1", id="in-process", marks=core), pytest.param("0", id="module")])
 def test_no_result_of_a_module_holds_a_secret(make_project: MakeProject, way: str) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.5) for _number in range(3)], provision_seconds=0, token=TOKEN)
     seen = seen_by_callback(project)
@@ -278,6 +279,7 @@ def playbooks(project: Project) -> Iterator[tuple[str, Run]]:
             yield "inventory", project.run("ansible-inventory", "-i", "all.supply.yml", "--list", "-vvvvv")
 
 
+@core
 def test_no_playbook_leaves_a_secret(make_project: MakeProject, registry: str) -> None:
     project = make_project(provision_seconds=0, token=TOKEN)
     seen = seen_by_callback(project)
