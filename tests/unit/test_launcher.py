@@ -84,13 +84,18 @@ def test_what_one_command_has_translated_and_built_serves_the_next_one(tmp_path:
 
 
 def test_a_command_whose_clock_is_ahead_is_a_fork_too(tmp_path: Path) -> None:
-    (tmp_path / "play.yml").write_text(
-        "[{hosts: localhost, gather_facts: false, tasks: [{debug: {msg: '{{ \"%Y\" | strftime }}'}}]}]"
+    (tmp_path / "filter_plugins").mkdir()
+    (tmp_path / "filter_plugins" / "clock.py").write_text(
+        "import time\nclass FilterModule:\n    filters = lambda self: {'since': lambda start: time.time() - start}\n"
     )
-    ahead = {"PYTHONPATH": f"{CLOCK}{os.pathsep}{os.environ['PYTHONPATH']}", "SUPPLY_CLOCK_AHEAD": str(9 * 366 * 86400)}
-    assert Request([ANSIBLE], str(tmp_path), {**os.environ, **ahead}).for_fork
-    code, printed = run(tmp_path, ANSIBLE, "play.yml", **ahead)
-    assert code == 0 and f'"msg": "{time.gmtime(time.time() + 9 * 366 * 86400).tm_year}"' in printed, printed
+    task = f"{{debug: {{msg: 'hours: {{{{ ((start | since) // 3600) | int }}}}'}}, vars: {{start: {time.time()}}}}}"
+    (tmp_path / "play.yml").write_text(f"[{{hosts: localhost, gather_facts: false, tasks: [{task}]}}]")
+    path = os.environ["PYTHONPATH"]
+    for begin, hours in ((f"{CLOCK}{os.pathsep}", 9000), ("", 0)):
+        ahead = {"PYTHONPATH": f"{begin}{path}", "SUPPLY_CLOCK_AHEAD": str(9000 * 3600)}
+        assert Request([ANSIBLE], str(tmp_path), {**os.environ, **ahead}).for_fork
+        code, printed = run(tmp_path, ANSIBLE, "play.yml", **ahead)
+        assert code == 0 and f"hours: {hours}" in printed, printed
 
 
 def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None:
