@@ -133,6 +133,12 @@ class JudgedHost:
         return self.entry.offer_id == self.offer_id
 
     @property
+    def _is_dropped(self) -> bool:
+        """Whether the registry has no purchase of the host any more, although this one was made."""
+        is_noted_nowhere = bool(self.plan["registry"]) and not self.trouble and not self.entry.offer_id
+        return is_noted_nowhere and self.outcome in _MADE
+
+    @property
     def price_per_hour(self) -> float | None:
         """USD per hour, the price that counts (section 12 of the API's facts)."""
         return highest_known_price(
@@ -279,6 +285,7 @@ class JudgedHost:
             later=self.later,
             released=released,
             unsound=unsound,
+            dropped=self._is_dropped,
             release=bool(self.plan["may_release"]) and bool(self.endable),
             # What was not sent was no attempt.
             left=int(self.plan["left"]) - (self.outcome != "not_sent"),
@@ -405,6 +412,7 @@ class JudgedHost:
             again = self._deleted_again if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
+            advice = _dropped(self.host) if attempt.dropped else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
 
@@ -507,6 +515,14 @@ def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Ite
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase that did not become a machine which can be used."""
     return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+
+
+def _dropped(host: str) -> str:
+    """Somebody has ended the host while this run waited: what was ended on purpose is not bought again."""
+    return (
+        f"The registry has no purchase of {host} any more: somebody has ended it meanwhile, so no other offer is tried."
+        " Run again to buy one."
+    )
 
 
 def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:

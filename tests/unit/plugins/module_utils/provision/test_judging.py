@@ -146,6 +146,30 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
     assert (failed.left, failed.verdict(False), failed.is_forgotten(verdict)) == (left, verdict, left == ())
 
 
+@pytest.mark.parametrize(("action", "outcome"), [("buy", "created"), ("wait", "")])
+@pytest.mark.parametrize(
+    ("noted", "registry", "verdict"),
+    [
+        (Entry(), True, Verdict.STOP),
+        (MADE, True, Verdict.AGAIN),
+        # Another run has bought for the host: a new plan finds that.
+        (entry(Y, [], "sent"), True, Verdict.AGAIN),
+        # Nothing was noted that could be missing.
+        (Entry(), False, Verdict.AGAIN),
+    ],
+)
+def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
+    action: str, outcome: str, noted: Entry, registry: bool, verdict: Verdict
+) -> None:
+    status = {"phase": "failed", "ready": False, "failure_reason": "its machine was deleted"}
+    fields = {} if registry else {"plan": {"registry": ""}}
+    ended = case([M], [{**OURS, "status": "deleted"}], noted, action, outcome, status=status, **fields)
+    assert ended.verdict(False) is verdict
+    said = ended.failure(ended.attempt(), [X])
+    assert ("somebody has ended it meanwhile" in said) is (verdict is Verdict.STOP)
+    assert "Nothing is billed for" in said
+
+
 @pytest.mark.parametrize(("reason", "error_class"), [("no capacity", ""), ("quota exceeded", "quota")])
 def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_class: str) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": reason}
