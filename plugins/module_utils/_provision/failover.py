@@ -45,8 +45,8 @@ class Attempt:
     offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
     that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has machines
     of this name, too; ``later``: it is the earlier one of the two. ``doubtful``: the API names machines as bought by it
-    that cannot be, or that it does not show. ``dropped``: the registry, which had noted the purchase, has none of the
-    host any more: somebody has ended it meanwhile.
+    that cannot be, or that it does not show. ``dropped``: by the registry, somebody has ended it meanwhile, or has
+    begun to.
     """
 
     outcome: str

@@ -134,9 +134,10 @@ class JudgedHost:
 
     @property
     def _is_dropped(self) -> bool:
-        """Whether the registry has no purchase of the host any more, although this one was made."""
-        is_noted_nowhere = bool(self.plan["registry"]) and not self.trouble and not self.entry.offer_id
-        return is_noted_nowhere and self.outcome in _MADE
+        """Whether the registry says that somebody has ended this purchase, or has begun to."""
+        if not self.plan["registry"] or self.trouble or self.outcome not in _MADE:
+            return False
+        return bool(self.entry.reaped_at) if self._is_noted else not self.entry.offer_id
 
     @property
     def price_per_hour(self) -> float | None:
@@ -519,10 +520,7 @@ def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
 
 def _dropped(host: str) -> str:
     """Somebody has ended the host while this run waited: what was ended on purpose is not bought again."""
-    return (
-        f"The registry has no purchase of {host} any more: somebody has ended it meanwhile, so no other offer is tried."
-        " Run again to buy one."
-    )
+    return f"By its registry, somebody has ended {host} meanwhile, so no other offer is tried. Run again to buy one."
 
 
 def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:

@@ -31,6 +31,7 @@ LATER = {"doubled": True, "later": True}
 BILLED = {"billed": True}
 GIVES_BACK = {"billed": True, "release": True}
 GIVEN_BACK = {"billed": True, "release": True, "released": True}
+UNSOUND = {"unsound": True}
 
 # what happened | outcome | error class | phase | else | verdict with two offers left
 TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
@@ -68,7 +69,7 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("bought, failed, left nothing", "created", "", "failed", {}, AGAIN),
     ("bought, failed, and somebody has ended it meanwhile", "created", "", "failed", {"dropped": True}, STOP),
     ("an earlier run's, which somebody has ended meanwhile", "", "", "failed", {"dropped": True}, STOP),
-    ("failed its test, and somebody has ended it", "", "", "ready", {**GIVEN_BACK, "unsound": True, "dropped": True}, STOP),
+    ("failed its test, and somebody has ended it", "", "", "ready", {**GIVEN_BACK, **UNSOUND, "dropped": True}, STOP),
     ("was in use, and has failed", "", "", "failed", {"unused": False, **GIVES_BACK}, STOP),
     ("was in use, and has ended", "", "", "ended", {"unused": False}, STOP),
     ("an earlier run's purchase has failed", "", "", "failed", GIVES_BACK, RELEASE),

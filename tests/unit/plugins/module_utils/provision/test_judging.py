@@ -151,6 +151,8 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
     ("noted", "registry", "verdict"),
     [
         (Entry(), True, Verdict.STOP),
+        # It is about to be noted.
+        (entry(X, [M], "made", provision_reaped_at="2026-08-01T12:00:00Z"), True, Verdict.STOP),
         (MADE, True, Verdict.AGAIN),
         # Another run has bought for the host: a new plan finds that.
         (entry(Y, [], "sent"), True, Verdict.AGAIN),
@@ -166,7 +168,7 @@ def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
     ended = case([M], [{**OURS, "status": "deleted"}], noted, action, outcome, status=status, **fields)
     assert ended.verdict(False) is verdict
     said = ended.failure(ended.attempt(), [X])
-    assert ("somebody has ended it meanwhile" in said) is (verdict is Verdict.STOP)
+    assert ("somebody has ended gpu-1 meanwhile" in said) is (verdict is Verdict.STOP)
     assert "Nothing is billed for" in said
 
 
