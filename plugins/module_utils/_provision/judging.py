@@ -421,7 +421,9 @@ class JudgedHost:
         """That what is billed is waited for again; empty where that cannot help."""
         if self.is_over or self.outcome == "rejected" or self.trouble:
             return ""
-        return f"It was looked at {int(self.plan['poll']['retries'])} times; run again to continue waiting."
+        retries = int(self.plan["poll"]["retries"])
+        often = f"{retries} times" if retries else "once"
+        return f"It was looked at {often}; run again to continue waiting."
 
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
