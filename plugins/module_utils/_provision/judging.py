@@ -15,7 +15,7 @@ from functools import cached_property
 from .. import _states
 from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
-from .._wording import usd
+from .._wording import end_option, usd
 from . import failover, holdings, lease, registration, storage
 from .allocation import product
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
@@ -407,7 +407,7 @@ class JudgedHost:
             return joined(doubled, str(self.plan["spared"]))
         if attempt.is_left:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
-            end = f"compute_index.supply.decommission -e decommission_hosts={self.host}"
+            end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
         else:
             again = self._deleted_again if attempt.released else ""
