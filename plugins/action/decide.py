@@ -42,10 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     unreadable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import (
-    PLAYBOOKS,
-    slips_of_playbook,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named, texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     asked_hosts,
@@ -438,10 +435,11 @@ class ActionModule(InProcessAction):
         asked = load_extra_vars(loader=self._loader).get(name)
         found = _hosts.raw("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
         ends = [one["host"] for one in hosts if not one.get("reaped") and one["host"] not in found]
+        if not (asked and ends):
+            return ""
         patterns = _hosts.Patterns(task_vars, self._loader, name)
-        parts = _hosts.parts(name, asked, patterns.names) if asked and ends else []
-        matched = patterns.hosts(parts) if parts else []
-        return not_named(ends, {*parts, *matched}) if parts else ""
+        parts = _hosts.parts(name, asked, patterns.names)
+        return not_named(ends, {*parts, *patterns.hosts(parts)}) if parts else ""
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
         """What the hosts of the batch declare, where one can say it for them."""
