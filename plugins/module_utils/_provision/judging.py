@@ -466,12 +466,21 @@ class JudgedHost:
         ]
 
     def warnings(self) -> list[str]:
-        """What is odd about a machine that runs: another name, more machines than were bought, storage of others."""
-        return [
-            item
-            for item in (self._unnamed(), self._surplus(), _only_attached(self.host, self.held, self.entry))
-            if item
-        ]
+        """What is odd about a machine that runs: another name, more machines than were bought, storage of others.
+
+        And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
+        """
+        odd = (self._unnamed(), self._surplus(), _only_attached(self.host, self.held, self.entry), self._rewritten())
+        return [item for item in odd if item]
+
+    def _rewritten(self) -> str:
+        if not self.plan["registry"] or self.outcome != "created" or self.entry.offer_id:
+            return ""
+        return (
+            f"While {self.host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
+            " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
+            " shared registry, run compute_index.supply.registry again."
+        )
 
     def _unnamed(self) -> str:
         name = self.plan["name"]

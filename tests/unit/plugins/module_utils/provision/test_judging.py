@@ -172,6 +172,17 @@ def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
     assert "Nothing is billed for" in said
 
 
+def test_an_entry_that_was_moved_while_its_machine_was_bought_is_told() -> None:
+    moved, usual, without = (
+        case([M], [OURS], noted, plan={"registry": registry}, status={"instances": [{"name": "gpu-1"}]})
+        for noted, registry in ((Entry(), planned()["registry"]), (MADE, planned()["registry"]), (Entry(), ""))
+    )
+    (told,) = moved.warnings()
+    assert moved.verdict(False) is READY and moved.noted(READY)["provision_resource_ids"] == [M]
+    assert "somebody has moved or removed its entry" in told and "registry again" in told
+    assert usual.warnings() == without.warnings() == []
+
+
 @pytest.mark.parametrize(("reason", "error_class"), [("no capacity", ""), ("quota exceeded", "quota")])
 def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_class: str) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": reason}
