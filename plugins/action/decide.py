@@ -43,7 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named, texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     asked_hosts,
     names,
@@ -435,9 +435,11 @@ class ActionModule(InProcessAction):
         asked = load_extra_vars(loader=self._loader).get(name)
         found = _hosts.raw("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
         ends = [one["host"] for one in hosts if not one.get("reaped") and one["host"] not in found]
-        parts = _hosts.parts(name, asked) if asked and ends else []
-        matched = _hosts.Patterns(task_vars, self._loader, name).hosts(parts) if parts else []
-        return not_named(ends, {*parts, *matched}) if parts else ""
+        if not (asked and ends):
+            return ""
+        patterns = _hosts.Patterns(task_vars, self._loader, name)
+        parts = _hosts.parts(name, asked, patterns.names)
+        return not_named(ends, {*parts, *patterns.hosts(parts)}) if parts else ""
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
         """What the hosts of the batch declare, where one can say it for them."""
@@ -511,6 +513,7 @@ class ActionModule(InProcessAction):
         registered = {host: list(groups) for host, groups in snapshot.hosts().items()}
         further = {host: groups for host, groups in registered.items() if host not in inventory}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
+        asked = self._asked_parts(variable, patterns)
         return {
             "parts": [{"text": part, "hosts": patterns.hosts(part.lstrip("!&"))} for part in asked],
             "matched": patterns.hosts(asked) if asked else [],
@@ -533,7 +536,7 @@ class ActionModule(InProcessAction):
         # Behind a group's name it is Ansible's own way to choose some of its hosts.
         return [
             name
-            for part in _hosts.parts(variable, self._task.args.get("hosts"))
+            for part in _hosts.parts(variable, self._task.args.get("hosts"), patterns.names)
             for name in ([part] if patterns.hosts(part.lstrip("!&")) else _hosts.in_full(variable, part).split(","))
         ]
 
@@ -619,7 +622,7 @@ class ActionModule(InProcessAction):
         return {"hosts": rows, "troubles": self._hosts.troubles, "unreadable": self._hosts.unreadable}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
-        named = _hosts.parts("extend_hosts", self._task.args.get("hosts"))
+        named = texts_of("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
         return {"hosts": hosts, "troubles": self._hosts.troubles_of(lambda host: host in named)}
 

@@ -9,6 +9,7 @@ Beside `_text`, since a module that only asks the API is not shipped with them.
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 import typing as t
 
@@ -91,6 +92,25 @@ def ranges(names: t.Iterable[str]) -> list[str]:
     return [item for row in rows for item in (row if len(row) < _ROW else [_range(row[0], row[-1])])]
 
 
+def as_pattern(host: str) -> str:
+    """The pattern that matches this host alone. Ansible takes other names apart, at a blank for example."""
+    if _PLAIN.fullmatch(host):
+        return host
+    return "~" + "".join(sign if sign.isalnum() else f"\\U{ord(sign):08x}" for sign in host) + r"\Z"
+
+
+def end_option(hosts: t.Iterable[str]) -> str:
+    """The option of the playbook `decommission` that names just these hosts: ``-e decommission_hosts=gpu-1``.
+
+    Names that need quotes within quotes are left to the reader, since they would end other hosts without them.
+    """
+    names = list(hosts)
+    if not all(map(_PLAIN.fullmatch, names)):
+        return "-e decommission_hosts=<host>"
+    return "-e " + shlex.quote(f"decommission_hosts={','.join(ranges(names))}")
+
+
+_PLAIN = re.compile(r"\w[\w.-]*")
 _NUMBERED = re.compile(r"(.*?)([0-9]{0,9})", re.DOTALL)
 _ROW = 3  # names that are worth a range
 

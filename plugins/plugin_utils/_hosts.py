@@ -41,6 +41,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pr
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import as_pattern
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
@@ -95,12 +96,20 @@ def inventory(task_vars: Variables) -> list[str]:
     return list((task_vars.get("groups") or {}).get("all") or [])
 
 
-def parts(variable: str, given: t.Any) -> list[str]:
-    """The parts of the host patterns that a variable gives, as Ansible takes them apart. Raises AnsibleActionFail."""
+def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str]:
+    """The parts of the host patterns that a variable gives, as Ansible takes them apart. Raises AnsibleActionFail.
+
+    One of the ``names``, of hosts, stays whole whatever it has.
+    """
     with _refusing():
         texts = texts_of(variable, given)
     lines = [line for text in texts for line in text.splitlines()]
-    return [part.strip() for line in lines for part in split_host_pattern(line) if part.strip()]
+    return [
+        part.strip()
+        for line in map(str.strip, lines)
+        for part in ([line] if line in names else split_host_pattern(line))
+        if part.strip()
+    ]
 
 
 class Hosts:
@@ -469,11 +478,22 @@ class Patterns:
         is_name = isinstance(pattern, str) and PatternPart(pattern).is_name
         if is_name and pattern not in self._manager.hosts and pattern not in self._manager.groups:
             return []  # of which Ansible would warn, though a registry may have the host
+        whole = [self._whole(part) for part in ([pattern] if isinstance(pattern, str) else pattern)]
         try:
-            return [host.name for host in self._manager.get_hosts(pattern=pattern)]
+            return [host.name for host in self._manager.get_hosts(pattern=whole)]
         except Exception as error:  # of regular expressions, ranges and indices
             shown = printable(str(pattern), 60)
             raise AnsibleActionFail(f"{self._variable}: '{shown}' is no pattern of hosts: {error}") from error
+
+    def _whole(self, part: str) -> str:
+        """The same part; of a host whose name Ansible would take apart, a pattern that matches just that host."""
+        name = part.lstrip("!&")
+        return part.removesuffix(name) + as_pattern(name) if name in self.names else part
+
+    @property
+    def names(self) -> t.Collection[str]:
+        """The names of all hosts."""
+        return t.cast("t.Collection[str]", self._manager.hosts)
 
     def limited(self, limit: str) -> list[str]:
         """The hosts that ``--limit`` leaves."""

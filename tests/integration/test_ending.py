@@ -439,9 +439,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     assert run.returncode == 2
     assert "1 machine(s) that no host claims cost USD 3.10 per hour" in run.text
 
-    run = project.play(
-        "compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3, x"
-    )
+    run = project.play("compute_index.supply.audit", "-e", "audit_fail_on_orphans=yes", "-e", "audit_names=machine-3,x")
     assert run.returncode == 0, run.output
     run = project.play("compute_index.supply.audit", "--limit", "gpu-1")
     assert run.returncode == 2 and "leave --limit out" in run.text

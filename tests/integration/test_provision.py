@@ -123,6 +123,18 @@ def test_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
     assert project.registry("gpu-1") is None
 
 
+@core
+def test_a_block_in_check_mode_shows_the_quote_and_buys_nothing(project: Project) -> None:
+    role = {"ansible.builtin.import_role": {"name": "compute_index.supply.provision"}}
+    tasks = [{"block": [role], "check_mode": True}]
+    run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "tasks": tasks}))
+
+    assert run.returncode == 0, run.output
+    assert "Without --check this buys gpu-1: USD 2.00 per hour" in run.text
+    assert project.requests(*PROCURE) == 0
+    assert project.registry("gpu-1") is None
+
+
 @pytest.mark.first
 def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
     run = project.provision("--check", provision_cloud_init={"write_files": "no list"})

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import typing as t
 import uuid
@@ -70,6 +71,8 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         sweep = reaping.read_swept_host(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
+        elif found.ids and not is_checked:
+            _mark(one, clock, registries.at(place))
         found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
         ends.append(end_report.row(raw, one.entry, place, found, look, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
@@ -118,6 +121,17 @@ def _reaped(
     except RegistryError as error:
         return ending.stopped(one.host, f"{error} The next sweep looks again."), None
     return endings.after_look(one.host, found, look), look
+
+
+def _mark(one: EndRequest, clock: Clock, store: Store) -> None:
+    """Note that the host's machine is about to end: a run that waits for it must not take that for a failure.
+
+    A registry that cannot be written keeps nothing from ending.
+    """
+    with contextlib.suppress(RegistryError):
+        registry = store.host(one.host)
+        if registry is not None and read_entry(registry.read()).is_same(one.entry):
+            registry.alter({lease.REAPED_AT: lease.utc(clock.now(one.entry.clock))})
 
 
 def _looked(

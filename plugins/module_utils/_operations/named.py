@@ -26,8 +26,9 @@ from .._provision.naming import (
     with_names,
     within,
 )
+from .._wording import as_pattern
 
-BLANK: Result = {"changed": False, "hosts": [], "add": [], "trouble": ""}
+BLANK: Result = {"changed": False, "hosts": [], "patterns": [], "add": [], "trouble": ""}
 
 
 def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -51,7 +52,8 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     add = added(left, params["known"], params["registered"], params["group"])
     runs = of_runs(parts, left, params["registered"], deed)
     warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]
-    return {**BLANK, "hosts": left, "add": add, "trouble": trouble, "warnings": warnings}
+    patterns = list(map(as_pattern, left))  # for a play
+    return {**BLANK, "hosts": left, "patterns": patterns, "add": add, "trouble": trouble, "warnings": warnings}
 
 
 def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:

@@ -358,6 +358,7 @@ class _Planning:
             cases,
             table,
             serial=params["serial"],
+            check_mode=self._check_mode,
             round=round_id,
             decided=[*params["decided"], *params["ids"]],
             registry=kept_in,

@@ -22,6 +22,7 @@ from .._provision.reaping import SweepLimits
 from .._provision.standing import Account
 from .._provision.sweeping import Host, SweepFindings
 from .._registry._protocol import RegistryError
+from .._wording import as_pattern
 from ._last_sweeps import LastSweeps
 from ._looks import looked, note
 from ._registries import Registries, with_registries
@@ -29,7 +30,7 @@ from ._snapshot import RegistrySnapshot, nameable, named_claim
 from .settle import settle
 
 BLANK: Result = {
-    **{"changed": False, "due": [], "hosts": [], "lines": [], "trouble": "", "reap": {}},
+    **{"changed": False, "due": [], "hosts": [], "patterns": [], "lines": [], "trouble": "", "reap": {}},
     **{"batches": [1], "kept": [], "at": 0.0, "runs": []},
 }
 
@@ -76,6 +77,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             *(_due(host, registries, own_limits, host.idle) for host, own_limits in watched),
         ],
         "hosts": [item.host for item, _limits in (*due, *watched)],
+        "patterns": [as_pattern(item.host) for item, _limits in (*due, *watched)],
         "runs": [_due(item, registries, limits, 0) for item in runs],
         "batches": reaping.batches(len(due), params["forks"]),
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from .._machine.wanted import LEVELS, VERDICTS, least_version, thresholds_of
 from .._moments import seconds_of, utc
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
+from .._wording import end_option
 from .entry import Entry
 from .messages import joined
 from .spending import Bill, dollars
@@ -172,8 +173,8 @@ def trouble(reports: t.Iterable[Report]) -> str:
     """Which machines that run are not sound, and how to end them; empty if there are none."""
     bad = [report for report in reports if not report.passes]
     causes = [f"{report.host}: {report.cause}" for report in bad]
-    names = ",".join(report.host for report in bad)
-    end = f"Nothing was ended; compute_index.supply.decommission -e decommission_hosts={names} would do that."
+    option = end_option(report.host for report in bad)
+    end = f"Nothing was ended; compute_index.supply.decommission {option} would do that."
     return joined(*causes, end) if bad else ""
 
 

@@ -281,7 +281,7 @@ class _Near:
         return [claim.host for claim in near], trouble
 
     def ending_hours(self, machine: Machine, hosts: t.Iterable[str], now: float) -> float | None:
-        """For how long the machine has been ending, by the API or by the sweep that ends it; None if neither says."""
+        """For how long the machine has been ending, by the API or by the run that ends it; None if neither says."""
         reaped = (claim.reaped_at for host in hosts for claim in self._by_host.get(host, ()))
         moments = map(seconds_of, (machine.get("valid_to"), *reaped))
         begun = [moment for moment in moments if moment is not None and moment <= now]

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import shlex
 import typing as t
 
 from .._text import number_of
-from .._wording import LINE, line, narrow_table, ranges, usd, wrapped
+from .._wording import LINE, end_option, line, narrow_table, ranges, usd, wrapped
 from .messages import ids_of, in_short, joined
 from .rounds import Common
 
@@ -62,7 +61,7 @@ def _end(hosts: t.Sequence[str]) -> list[str]:
     """How the machines are ended."""
     if not hosts:
         return []
-    option = f"  -e {shlex.quote('decommission_hosts=' + ','.join(ranges(hosts)))}"
+    option = f"  {end_option(hosts)}"
     if len(option) > LINE:
         option = "  -e decommission_hosts=<host>"
     return [f"To end {'them' if len(hosts) > 1 else 'it'}: compute_index.supply.decommission", option]
@@ -94,5 +93,5 @@ def _billed(host: str, price: t.Any, ids: t.Iterable[str]) -> str:
     """A machine that is there, and that nothing can be done with."""
     return (
         f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to continue, or"
-        f" end it: compute_index.supply.decommission -e decommission_hosts={host} (in AWX: GPU decommission)."
+        f" end it: compute_index.supply.decommission {end_option([host])} (in AWX: GPU decommission)."
     )

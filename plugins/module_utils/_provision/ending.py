@@ -15,6 +15,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
+from .._wording import end_option
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
@@ -216,7 +217,7 @@ def _unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
     return (
         f"The registry of {host} names no machine, but there is one called {name} that no host claims:"
         f" {described(machines)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
-        f" id: -e decommission_hosts={host} -e decommission_resource_id={ids[0] if ids else '<id>'}"
+        f" id: {end_option([host])} -e decommission_resource_id={ids[0] if ids else '<id>'}"
         " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true."
     )
 
@@ -344,8 +345,8 @@ def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
     """The API does not know what the registry names, which is no proof of an end."""
     return (
         f"The registry names {ids_of(ids)}, which the API does not know: {text} It may be billed all the same. Is the"
-        " token of the right account? If it is gone for certain: compute_index.supply.decommission -e"
-        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}."
+        " token of the right account? If it is gone for certain: compute_index.supply.decommission"
+        f" {end_option([host])} -e decommission_forget={','.join(ids)}."
     )
 
 
@@ -478,8 +479,8 @@ def _by_name(asked: EndRequest, account: Account) -> End:
 def _in_doubt(host: str, name: str, machines: t.Iterable[Machine], trouble: str) -> str:
     """Without a registry a name must tell exactly."""
     return (
-        f"For the name {name} the API has {described(machines)}: {trouble}. {_BY_ID}, or name one with -e"
-        f" decommission_hosts={host} -e decommission_resource_id=<id>."
+        f"For the name {name} the API has {described(machines)}: {trouble}. {_BY_ID}, or name one with"
+        f" {end_option([host])} -e decommission_resource_id=<id>."
     )
 
 

@@ -84,7 +84,7 @@ class Entry:
     ends_at: str = ""  # the moment that was noted for its end, or to which that was moved
     at_most: float | None = None  # USD until then
     idles: str = ""  # how long it may be idle, as it was given at the purchase
-    reaped_at: str = ""  # when a sweep has begun to end it
+    reaped_at: str = ""  # when a run has begun to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
     ordered: Variables = field(default_factory=dict)  # digests of the first order of the offer, by its parts
     boot_mark: bool = False  # its user data leave a mark at their end

@@ -114,7 +114,7 @@ def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float)
     reaped = lease.moment_of(entry.reaped_at)
     if reaped is not None and now < reaped + ENDING:
         return (
-            f"A sweep began to end the machine of {host} at {lease.said(reaped)}, so it gets no more time. If it"
+            f"A run began to end the machine of {host} at {lease.said(reaped)}, so it gets no more time. If it"
             " is still there in a quarter of an hour, it may be extended then."
         )
     return _endless(host, wish.end(None, now)) if before.end is None and wish.until is None else ""
@@ -170,7 +170,7 @@ def _too_dear_in_all(host: str, end: str, bill: float | None, most: float) -> st
 
 
 def noted(extension: Extension) -> dict[str, t.Any]:
-    """What the registry keeps of it; the mark of a sweep that came to nothing goes."""
+    """What the registry keeps of it; the mark of an end that came to nothing goes."""
     bill = extension.at_most
     return {
         lease.ENDS_AT: None if extension.end is None else lease.utc(extension.end),

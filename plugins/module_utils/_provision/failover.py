@@ -45,7 +45,8 @@ class Attempt:
     offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
     that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has machines
     of this name, too; ``later``: it is the earlier one of the two. ``doubtful``: the API names machines as bought by it
-    that cannot be, or that it does not show.
+    that cannot be, or that it does not show. ``dropped``: by the registry, somebody has ended it meanwhile, or has
+    begun to.
     """
 
     outcome: str
@@ -63,6 +64,7 @@ class Attempt:
     later: bool = False
     doubtful: bool = False
     unsound: bool = False  # its machine did not pass its test
+    dropped: bool = False
 
     @property
     def is_left(self) -> bool:
@@ -82,7 +84,7 @@ def what_follows(attempt: Attempt) -> Verdict:
         return Verdict.READY
     if _runs(attempt) or attempt.is_left:
         return Verdict.RELEASE if _gives_back(attempt) else Verdict.STOP
-    if _was_the_offers_fault(attempt) and not attempt.wanted and attempt.left > 0:
+    if _was_the_offers_fault(attempt) and not attempt.wanted and not attempt.dropped and attempt.left > 0:
         return Verdict.AGAIN
     return Verdict.STOP
 

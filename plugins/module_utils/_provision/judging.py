@@ -15,7 +15,7 @@ from functools import cached_property
 from .. import _states
 from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
-from .._wording import usd
+from .._wording import end_option, usd
 from . import failover, holdings, lease, registration, storage
 from .allocation import product
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
@@ -131,6 +131,13 @@ class JudgedHost:
     @property
     def _is_noted(self) -> bool:
         return self.entry.offer_id == self.offer_id
+
+    @property
+    def _is_dropped(self) -> bool:
+        """Whether the registry says that somebody has ended this purchase, or has begun to."""
+        if not self.plan["registry"] or self.trouble or self.outcome not in _MADE:
+            return False
+        return bool(self.entry.reaped_at) if self._is_noted else not self.entry.offer_id
 
     @property
     def price_per_hour(self) -> float | None:
@@ -279,6 +286,7 @@ class JudgedHost:
             later=self.later,
             released=released,
             unsound=unsound,
+            dropped=self._is_dropped,
             release=bool(self.plan["may_release"]) and bool(self.endable),
             # What was not sent was no attempt.
             left=int(self.plan["left"]) - (self.outcome != "not_sent"),
@@ -399,12 +407,13 @@ class JudgedHost:
             return joined(doubled, str(self.plan["spared"]))
         if attempt.is_left:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
-            end = f"compute_index.supply.decommission -e decommission_hosts={self.host}"
+            end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
         else:
             again = self._deleted_again if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
+            advice = _dropped(self.host) if attempt.dropped else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
 
@@ -412,7 +421,9 @@ class JudgedHost:
         """That what is billed is waited for again; empty where that cannot help."""
         if self.is_over or self.outcome == "rejected" or self.trouble:
             return ""
-        return f"It was looked at {int(self.plan['poll']['retries'])} times; run again to continue waiting."
+        retries = int(self.plan["poll"]["retries"])
+        often = f"{retries} times" if retries else "once"
+        return f"It was looked at {often}; run again to continue waiting."
 
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
@@ -455,12 +466,21 @@ class JudgedHost:
         ]
 
     def warnings(self) -> list[str]:
-        """What is odd about a machine that runs: another name, more machines than were bought, storage of others."""
-        return [
-            item
-            for item in (self._unnamed(), self._surplus(), _only_attached(self.host, self.held, self.entry))
-            if item
-        ]
+        """What is odd about a machine that runs: another name, more machines than were bought, storage of others.
+
+        And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
+        """
+        odd = (self._unnamed(), self._surplus(), _only_attached(self.host, self.held, self.entry), self._rewritten())
+        return [item for item in odd if item]
+
+    def _rewritten(self) -> str:
+        if not self.plan["registry"] or self.outcome != "created" or self.entry.offer_id:
+            return ""
+        return (
+            f"While {self.host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
+            " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
+            " shared registry, run compute_index.supply.registry again."
+        )
 
     def _unnamed(self) -> str:
         name = self.plan["name"]
@@ -507,6 +527,11 @@ def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Ite
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase that did not become a machine which can be used."""
     return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+
+
+def _dropped(host: str) -> str:
+    """Somebody has ended the host while this run waited: what was ended on purpose is not bought again."""
+    return f"By its registry, somebody has ended {host} meanwhile, so no other offer is tried. Run again to buy one."
 
 
 def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:

@@ -27,7 +27,7 @@ LEASED = "provision_leased"
 ENDS_AT = "provision_ends_at"
 AT_MOST = "provision_at_most"  # USD from the purchase to that end
 IDLES = "provision_idles"  # how long it may be idle, as it was given: its first boot has installed what notes that
-# The moment at which a sweep has begun to end the machine; from then on its end cannot be moved any more.
+# The moment at which a run has begun to end the machine; from then on its end cannot be moved any more.
 REAPED_AT = "provision_reaped_at"
 
 SWEEPS = 4500.0  # seconds between sweeps once an hour, with a quarter for their drift; a longer break is told of

@@ -10,7 +10,7 @@ import textwrap
 import typing as t
 
 from .._moments import formatted, seconds_of
-from .._wording import usd
+from .._wording import end_option, usd
 from .machines import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
@@ -48,8 +48,8 @@ def nothing_below(host: str) -> str:
 def if_gone(host: str, ids: t.Iterable[str]) -> str:
     """What to do about a missing machine."""
     return (
-        "Ask the vendor. If it is gone for certain: compute_index.supply.decommission -e"
-        f" decommission_hosts={host} -e decommission_forget={','.join(ids)}."
+        "Ask the vendor. If it is gone for certain: compute_index.supply.decommission"
+        f" {end_option([host])} -e decommission_forget={','.join(ids)}."
     )
 
 

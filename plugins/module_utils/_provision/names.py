@@ -16,6 +16,8 @@ from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
+LOOSE = "_raw_params"  # what `parse_kv` of ansible-core calls the words of -e that belong to no variable
+
 # What the role gives to hosts, the registry keeps, or the playbooks ask for.
 OTHERS = frozenset(
     {
@@ -96,12 +98,17 @@ class RoleNames:
         return {name for name in map(str, names) if self._concerns(name)} - self.variables - OTHERS
 
     def slips(self, names: t.Iterable[t.Any]) -> list[str]:
-        """A sentence for each of these names that is unknown, and means a variable or would be a ceiling."""
+        """A sentence for each of these names that is unknown, and means a variable or would be a ceiling.
+
+        The first one is about words that belong to no variable: a ceiling may be empty without them.
+        """
+        names = list(names)
 
         def is_ceiling(name: str) -> bool:
             return name.startswith(_CEILINGS) or "price" in name or not name.startswith(_PREFIX)
 
-        return _slips(self.unknown(names), "role", self._meant, is_ceiling)
+        lost = [lost_words()] if LOOSE in names else []
+        return [*lost, *_slips(self.unknown(names), "role", self._meant, is_ceiling)]
 
     def _written_oddly(self, name: str) -> str | None:
         """The variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
@@ -150,4 +157,19 @@ def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
     def is_ceiling(name: str) -> bool:
         return _ORDERED_CEILINGS.startswith(playbook) and name.startswith(_ORDERED_CEILINGS)
 
-    return _slips(set(extra) - PLAYBOOKS, "collection", functools.partial(nearest, known=own), is_ceiling)
+    names = set(extra)
+    lost = [lost_words(names)] if LOOSE in names else []
+    return [*lost, *_slips(names - PLAYBOOKS, "collection", functools.partial(nearest, known=own), is_ceiling)]
+
+
+def lost_words(extra: t.Iterable[str] = ()) -> str:
+    """That Ansible leaves out words of -e. ``extra``: the names of all its variables, of which some are no names.
+
+    ``-e "decommission_hosts=gpu-1 gpu-2"`` ends gpu-1, and ``-e "provision_budget= 9"`` is no budget.
+    """
+    odd = ", ".join(sorted(name for name in extra if not name.isidentifier()))
+    words = f" ({odd})" if odd else ""
+    return (
+        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Write no blank after an equals"
+        " sign, put commas between names, and quote texts with blanks twice: -e 'run_command=\"python train.py\"'."
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._wording import end_option
 from . import ownership
 from .messages import described
 from .ownership import Machine, OwnershipClaim
@@ -68,7 +69,7 @@ def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
     message = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
     if any(" " in name for name in names):
         return f"{message} Ask the people of that project."
-    return f"{message} To end it: compute_index.supply.decommission -e decommission_hosts={','.join(names)}."
+    return f"{message} To end it: compute_index.supply.decommission {end_option(names)}."
 
 
 def _may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:

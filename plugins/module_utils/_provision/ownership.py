@@ -53,7 +53,7 @@ class OwnershipClaim:
     by_name: bool = False
     bought: bool = False  # the answer was yes
     run: str = ""  # that has bought it, for a person; empty where nobody knows
-    reaped_at: str = ""  # when a sweep has begun to end it
+    reaped_at: str = ""  # when a run has begun to end it
     storage_ids: frozenset[str] = frozenset()
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
     affected_ids: frozenset[str] = frozenset()  # others' storage that its purchase has only named

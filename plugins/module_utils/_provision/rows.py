@@ -140,7 +140,7 @@ def row(
         "identity_file": host.identity_file,
         "name": host.name,
         "groups": list(host.groups),
-        "poll": poll([case]),
+        "poll": poll([case], check_mode=check_mode),
         "cluster": bool(host.cluster_name) or _is_cluster(draft),
         "verify": case.verifies,
         "verify_seconds": 0 if check_mode else acceptance.SECONDS.get(case.verifies, 0),
@@ -166,11 +166,14 @@ def _is_cluster(draft: Plan) -> bool:
     return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
 
 
-def poll(cases: t.Sequence[Case]) -> Row:
-    """How the machines are waited for together: as often and as long as any of the hosts wants."""
+def poll(cases: t.Sequence[Case], *, check_mode: bool) -> Row:
+    """How the machines are waited for together: as often and as long as any of the hosts wants; check mode looks once.
+
+    The role cannot tell that itself: a task, block or play may be in check mode, and `ansible_check_mode` is false.
+    """
     return {
         "delay": min((case.host.poll_delay for case in cases), default=0),
-        "retries": max((case.host.poll_retries for case in cases), default=0),
+        "retries": 0 if check_mode else max((case.host.poll_retries for case in cases), default=0),
     }
 
 
@@ -209,7 +212,13 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
 
 
 def common(
-    plans: t.Sequence[Plan], cases: t.Sequence[Case], rows: t.Sequence[Row], *, serial: bool, **further: t.Any
+    plans: t.Sequence[Plan],
+    cases: t.Sequence[Case],
+    rows: t.Sequence[Row],
+    *,
+    serial: bool,
+    check_mode: bool,
+    **further: t.Any,
 ) -> Row:
     """What holds for all hosts of the round, with ``further`` fields of `rounds.Common`."""
     return Common(
@@ -219,7 +228,7 @@ def common(
         acquires=any(draft.action in (BUY, WAIT) for draft in plans),
         under_way=[draft.offer_id for draft in plans if draft.action == WAIT],
         labels={draft.offer_id: draft.host for draft in plans if draft.offer_id},
-        poll=poll(cases),
+        poll=poll(cases, check_mode=check_mode),
         **further,
     ).mapping
 

@@ -28,7 +28,7 @@ from . import running_report as report
 from .declaration import read_limit
 from .entry import Entry
 from .messages import NOTHING_BOUGHT
-from .names import PLAYBOOKS
+from .names import LOOSE, PLAYBOOKS, lost_words
 from .order import OF_ORDERS
 from .probing import OWN
 from .running_report import GROUP
@@ -53,7 +53,6 @@ _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Z
 _LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
-_LOOSE = "_raw_params"  # of `parse_kv` in ansible-core
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
 
@@ -138,16 +137,13 @@ def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[st
     """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
     names = set(extra)
     overruled = ", ".join(sorted((OWN - _LEFT_TO_PEOPLE) & names))
-    # Ansible keeps words without an equals sign under a name of its own, and takes any word before one for a name.
-    loose = ", ".join(sorted(name for name in names if not name.isidentifier()))
-    words = f" ({loose})" if loose else ""
     unread = ", ".join(sorted(OF_ORDERS & names))
     reasons = {
         f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
         f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by run_max_bill or"
         " provision_max_price_per_hour.": bool(unread),
-        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Quote texts with blanks twice:"
-        " -e 'run_command=\"python train.py\"'.": bool(loose) or _LOOSE in names,
+        # Ansible takes any word before an equals sign for a name.
+        lost_words(names): LOOSE in names or not all(map(str.isidentifier, names)),
         folder: bool(folder),
         "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
     }

@@ -13,7 +13,7 @@ import typing as t
 from .._machine.job_state import how_ended
 from .._moments import seconds_of
 from .._text import one_line
-from .._wording import LINE, age, amount, folded_lines, narrow_table, plural, usd, usd_short, wrapped
+from .._wording import LINE, age, amount, end_option, folded_lines, narrow_table, plural, usd, usd_short, wrapped
 from . import lease
 from .messages import NOTHING_BOUGHT, in_short, joined, sentence
 
@@ -68,7 +68,7 @@ def refused(record: Row, name: str) -> str:
 
 def end_of(record: Row) -> str:
     """The command that ends the machine of a run, whatever becomes of its results."""
-    return f"compute_index.supply.decommission -e decommission_hosts={record.get('host')}"
+    return f"compute_index.supply.decommission {end_option([str(record.get('host'))])}"
 
 
 def may_take(seconds: float, end: float) -> list[str]:

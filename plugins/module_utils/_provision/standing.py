@@ -13,7 +13,7 @@ from functools import cached_property
 from .. import _states
 from .._moments import seconds_of
 from .._text import grouped
-from .._wording import usd
+from .._wording import end_option, usd
 from . import choosing, holdings, ownership, standing_report
 from .declaration import Declaration
 from .entry import Entry
@@ -314,8 +314,8 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
     return stopped(
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
         f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
-        " that bought it? If the machine is gone for certain: compute_index.supply.decommission -e"
-        f" decommission_hosts={host.host} -e decommission_forget=<resource id>.{file}",
+        " that bought it? If the machine is gone for certain: compute_index.supply.decommission"
+        f" {end_option([host.host])} -e decommission_forget=<resource id>.{file}",
         ours,
     )
 

@@ -15,15 +15,18 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._text import grouped, items_of, number_of, printable, text_of, texts_of
-from .._wording import ranges, usd, usd_short
+from .._wording import end_option, ranges, usd, usd_short
 from .clock import HERE, NOTED_BY, clock_of
 from .sums import price_in, total_of
 
 Variables = t.Mapping[str, t.Any]
 
 # How storage ends, on a line of its own
-_HOW = "  -e decommission_hosts={host} -e decommission_storage=end"
-ADVICE = ("To end storage, with its data: compute_index.supply.decommission", _HOW.format(host="<host>"))
+_HOW = "  {option} -e decommission_storage=end"
+ADVICE = (
+    "To end storage, with its data: compute_index.supply.decommission",
+    _HOW.format(option="-e decommission_hosts=<host>"),
+)
 
 _BY_ID = ("To end it, with its data: compute_index.supply.end_by_id", "  -e end_resource_id=<id> -e end_reason=<why>")
 
@@ -206,7 +209,7 @@ def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
 def lines(host: str, items: t.Collection[Storage], *, is_remembered: bool = True) -> list[str]:
     """What people read of storage that stays after a machine, of which the registry knows or has noted nothing."""
     head = f"{host} keeps its storage, which is billed until you end it:"
-    how = (ADVICE[0], _HOW.format(host=host))
+    how = (ADVICE[0], _HOW.format(option=end_option([host])))
     if not is_remembered:
         head, how = f"{host} leaves storage, billed until you end it, which no registry remembers:", _BY_ID
     return [head, *(f"  {_named(item, usd_short)}" for item in items), *how] if items else []
@@ -242,7 +245,7 @@ def _named(item: Storage, price: t.Callable[[float | None], str] = usd) -> str:
 
 
 def _end(host: str) -> str:
-    return f"{ADVICE[0]}{_HOW.format(host=host)[1:]}."
+    return f"{ADVICE[0]}{_HOW.format(option=end_option([host]))[1:]}."
 
 
 def brought(head: str, offers: t.Mapping[str, Variables]) -> list[str]:

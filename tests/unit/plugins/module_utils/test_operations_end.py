@@ -26,7 +26,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.n
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import ADVICE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 from ends import after
@@ -135,6 +136,22 @@ def test_each_host_gets_a_plan_with_a_label(tmp_path: Path) -> None:
 
     (checked,) = plans(api, declared("gpu-1", tmp_path), check_mode=True)["ends"]
     assert checked["label"] == "gpu-1: would end r, which saves USD 2.40 per hour"
+
+
+def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")
+    plans(Api(machine("r")), declared("gpu-1", tmp_path), check_mode=True)
+    plans(Api(), declared("gpu-1", tmp_path))  # nothing is told to end
+    assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
+    (marked,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    assert marked["ids"] == ["r"] and "provision_reaped_at" in yaml.safe_load(file.read_text())
+
+    def full(*_args: Any) -> None:
+        raise RegistryError("No space left on device.")
+
+    monkeypatch.setattr(HostFile, "alter", full)
+    (unmarked,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
+    assert (unmarked["next"], unmarked["ids"]) == ("end", ["r"])  # nothing is billed on for it
 
 
 GUARDED = {"resource_ids": ["r"], "procured_offer_id": "o", "protected_since": "2026-12-01T06:00:00Z"}

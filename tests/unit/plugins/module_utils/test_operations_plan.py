@@ -278,6 +278,13 @@ def test_what_comes_before_a_purchase(
     assert answer["common"]["acquires"] is ("buy" in actions)
 
 
+@pytest.mark.parametrize(("check_mode", "retries"), [(False, 7), (True, 0)])
+def test_check_mode_looks_once(tmp_path: Path, check_mode: bool, retries: int) -> None:
+    answer = planned(tmp_path, 1, check_mode=check_mode, poll_retries=7)
+    ((purchase,),) = (row["purchases"] for row in answer["plans"])
+    assert answer["common"]["poll"]["retries"] == purchase["poll"]["retries"] == retries
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

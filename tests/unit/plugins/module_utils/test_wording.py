@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.module_utils import _wording
 
 
@@ -27,6 +29,31 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _wordi
 def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: float, text: str) -> None:
     assert _wording.amount(price) == text
     assert _wording.usd(price) == f"USD {text} per hour"
+
+
+@pytest.mark.parametrize(
+    "host", ["gpu-1", "gpu 5", "ünï", "a,b", "!a", "~a", "a*", "a[1:3]", "x:y", "-x", "日 本", "q'\""]
+)
+def test_a_pattern_matches_just_its_host(host: str) -> None:
+    manager = InventoryManager(DataLoader(), parse=False)
+    manager.add_group("gpu")
+    for name in (host, "gpu-1", "gpu-5", "5", "a", "b", "x", "y", "本"):
+        manager.add_host(name, group="gpu")
+    assert [found.name for found in manager.get_hosts(pattern=[_wording.as_pattern(host)])] == [host]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "option"),
+    [
+        (["gpu-1"], "-e decommission_hosts=gpu-1"),
+        (["gpu-1", "gpu-2", "gpu-3"], "-e 'decommission_hosts=gpu-[1:3]'"),
+        # Without quotes within the quotes, Ansible would take them for the group gpu, and for two hosts.
+        (["gpu 5"], "-e decommission_hosts=<host>"),
+        (["gpu-1", "a,b"], "-e decommission_hosts=<host>"),
+    ],
+)
+def test_a_command_that_ends_hosts_names_no_others(hosts: list[str], option: str) -> None:
+    assert _wording.end_option(hosts) == option
 
 
 def test_an_unknown_price_is_said_to_be_unknown() -> None:

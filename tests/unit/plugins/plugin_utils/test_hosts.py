@@ -13,6 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import templates
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
+    Patterns,
     evaluated,
     in_full,
     knowing,
@@ -46,6 +47,22 @@ def test_what_is_no_range_is_refused(asked: str) -> None:
 def test_a_pattern_may_stand_in_lines() -> None:
     assert parts("decommission_hosts", "a\r\nb, c\n") == ["a", "b", "c"]
     assert parts("decommission_hosts", ["a,b", "c"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "hosts"),
+    [
+        ("gpu 5", ["gpu 5"]),
+        (["gpu 5", "gpu-1"], ["gpu 5", "gpu-1"]),
+        ("gpu", ["gpu 5", "gpu-1", "gpu-2"]),
+        ("gpu-1 gpu-2", ["gpu-1", "gpu-2"]),
+        ("gpu,!gpu 5", ["gpu-1", "gpu-2"]),
+    ],
+)
+def test_a_hosts_name_is_not_taken_apart(asked: Any, hosts: list[str]) -> None:
+    names = ["gpu 5", "gpu-1", "gpu-2"]
+    patterns = Patterns({"groups": {"gpu": names, "all": [*names, "5"]}}, DataLoader(), "decommission_hosts")
+    assert patterns.hosts(parts("decommission_hosts", asked, patterns.names)) == hosts
 
 
 def test_what_no_step_has_left_fails_the_task_that_reads_it() -> None:

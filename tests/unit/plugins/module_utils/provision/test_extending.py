@@ -78,7 +78,7 @@ def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_
             TimeRequest(by=HOUR, max_bill=99.0),
             "would cost an unknown sum",
         ),
-        (known(provision_reaped_at=utc(BOUGHT + HOUR)), TimeRequest(by=HOUR), "A sweep began to end the machine"),
+        (known(provision_reaped_at=utc(BOUGHT + HOUR)), TimeRequest(by=HOUR), "A run began to end the machine"),
     ],
 )
 def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:

@@ -31,6 +31,7 @@ LATER = {"doubled": True, "later": True}
 BILLED = {"billed": True}
 GIVES_BACK = {"billed": True, "release": True}
 GIVEN_BACK = {"billed": True, "release": True, "released": True}
+UNSOUND = {"unsound": True}
 
 # what happened | outcome | error class | phase | else | verdict with two offers left
 TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
@@ -66,6 +67,9 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("bought, failed, is given back", "created", "", "failed", GIVES_BACK, RELEASE),
     ("bought, failed, was given back", "created", "", "failed", GIVEN_BACK, AGAIN),
     ("bought, failed, left nothing", "created", "", "failed", {}, AGAIN),
+    ("bought, failed, and somebody has ended it meanwhile", "created", "", "failed", {"dropped": True}, STOP),
+    ("an earlier run's, which somebody has ended meanwhile", "", "", "failed", {"dropped": True}, STOP),
+    ("failed its test, and somebody has ended it", "", "", "ready", {**GIVEN_BACK, **UNSOUND, "dropped": True}, STOP),
     ("was in use, and has failed", "", "", "failed", {"unused": False, **GIVES_BACK}, STOP),
     ("was in use, and has ended", "", "", "ended", {"unused": False}, STOP),
     ("an earlier run's purchase has failed", "", "", "failed", GIVES_BACK, RELEASE),
@@ -181,6 +185,8 @@ def test_every_combination() -> None:
         verdict = what_follows(attempt)
         seen.add(verdict)
         doubtful = replace(attempt, doubtful=True)
+        dropped = what_follows(replace(attempt, dropped=True))
+        assert dropped is (STOP if verdict is AGAIN else verdict)
         claimed = attempt.outcome == "claimed" and verdict is ANEW
         assert claimed or (what_follows(doubtful) is STOP and not leaves_nothing(doubtful))
         decided = [(attempt, verdict)]

@@ -146,6 +146,43 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
     assert (failed.left, failed.verdict(False), failed.is_forgotten(verdict)) == (left, verdict, left == ())
 
 
+@pytest.mark.parametrize(("action", "outcome"), [("buy", "created"), ("wait", "")])
+@pytest.mark.parametrize(
+    ("noted", "registry", "verdict"),
+    [
+        (Entry(), True, Verdict.STOP),
+        # It is about to be noted.
+        (entry(X, [M], "made", provision_reaped_at="2026-08-01T12:00:00Z"), True, Verdict.STOP),
+        (MADE, True, Verdict.AGAIN),
+        # Another run has bought for the host: a new plan finds that.
+        (entry(Y, [], "sent"), True, Verdict.AGAIN),
+        # Nothing was noted that could be missing.
+        (Entry(), False, Verdict.AGAIN),
+    ],
+)
+def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
+    action: str, outcome: str, noted: Entry, registry: bool, verdict: Verdict
+) -> None:
+    status = {"phase": "failed", "ready": False, "failure_reason": "its machine was deleted"}
+    fields = {} if registry else {"plan": {"registry": ""}}
+    ended = case([M], [{**OURS, "status": "deleted"}], noted, action, outcome, status=status, **fields)
+    assert ended.verdict(False) is verdict
+    said = ended.failure(ended.attempt(), [X])
+    assert ("somebody has ended gpu-1 meanwhile" in said) is (verdict is Verdict.STOP)
+    assert "Nothing is billed for" in said
+
+
+def test_an_entry_that_was_moved_while_its_machine_was_bought_is_told() -> None:
+    moved, usual, without = (
+        case([M], [OURS], noted, plan={"registry": registry}, status={"instances": [{"name": "gpu-1"}]})
+        for noted, registry in ((Entry(), planned()["registry"]), (MADE, planned()["registry"]), (Entry(), ""))
+    )
+    (told,) = moved.warnings()
+    assert moved.verdict(False) is READY and moved.noted(READY)["provision_resource_ids"] == [M]
+    assert "somebody has moved or removed its entry" in told and "registry again" in told
+    assert usual.warnings() == without.warnings() == []
+
+
 @pytest.mark.parametrize(("reason", "error_class"), [("no capacity", ""), ("quota exceeded", "quota")])
 def test_what_failed_for_a_quota_is_told_with_its_vendor(reason: str, error_class: str) -> None:
     status = {"phase": "failed", "ready": False, "failure_reason": reason}

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.splitter import parse_kv
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     BOUGHT_BY,
     HELD_BY,
@@ -136,6 +139,19 @@ def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> 
 )
 def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> None:
     assert NAMES.slips([name]) == []
+
+
+@pytest.mark.parametrize(
+    "slips",
+    [NAMES.slips, *(partial(slips_of_playbook, playbook=name) for name in ("order_", "reap_", "decommission_"))],
+)
+def test_words_that_ansible_leaves_out_are_told(slips: Callable[[list[str]], list[str]]) -> None:
+    """As those of ``-e "provision_budget= 9"``, after which there is no budget."""
+    left = sorted(parse_kv("provision_budget= 9"))
+    assert left == ["_raw_params", "provision_budget"]
+    (told,) = slips(left)
+    assert "Words of -e stand outside quotes" in told and "no blank after an equals sign" in told
+    assert slips(["provision_budget"]) == []
 
 
 def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
