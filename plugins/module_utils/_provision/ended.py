@@ -19,7 +19,7 @@ from .clock import API, NOTED_BY, Clock
 from .ending import Action, End, EndRequest, stopped
 from .entry import MADE, REFUSED, Entry
 from .machines import price_of
-from .messages import described, ids_of, joined, nothing_below
+from .messages import described, ids_of, joined
 from .ownership import Machine
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
@@ -138,7 +138,7 @@ def ended_meanwhile(host: str) -> str:
 def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bool) -> str:
     """A line about the end of a host. ``would``: nothing ends in this run."""
     if end.action is Action.STOP:
-        return nothing_below(host)
+        return f"{host}: nothing ends, see error"
     if end.action is Action.NOTHING:
         nothing = _of_storage(end) or "; there is nothing to end"
         return look.said if look else f"{host} owns no machine{nothing}"

@@ -40,11 +40,6 @@ def _described(machine: Machine) -> str:
     return f"{machine.get('resource_id') or 'a machine without an id'} ({', '.join(filter(None, facts))})"
 
 
-def nothing_below(host: str) -> str:
-    """A line for a host that stops; its own task says why."""
-    return f"{host}: nothing, see below"
-
-
 def if_gone(host: str, ids: t.Iterable[str]) -> str:
     """What to do about a missing machine."""
     return (

@@ -152,7 +152,7 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
         return "nothing to buy"
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
     bill = add_up([item["at_most"] for item in new.values()])
-    most = "no largest bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
+    most = "no cap on the bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
     times = f"{_until(new.values())}{_hold(new.values())}"
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
     stays = storage.goes_on_at(

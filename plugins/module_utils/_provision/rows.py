@@ -15,7 +15,7 @@ from .._wording import usd_short
 from . import acceptance, lease, lifetimes, planning, protection, registration, storage
 from .clock import API, NOTED_BY, Clock
 from .entry import MADE, PLAN
-from .messages import NOTHING_SENT, nothing_below
+from .messages import NOTHING_SENT
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
 from .rounds import Common
 from .standing import HostState, Status
@@ -155,7 +155,7 @@ def row(
 
 def _label(draft: Plan) -> str:
     if draft.action == STOP:
-        return nothing_below(draft.host)
+        return f"{draft.host}: no machine, see error"
     verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
     return f"{verb}, {usd_short(draft.price_per_hour)}"
 

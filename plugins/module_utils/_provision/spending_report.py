@@ -17,7 +17,10 @@ from .sums import Sum
 DAYS = 31  # days that are shown; the result has all
 
 
-_UPPER_BOUNDS = "Upper bounds in USD, from before each purchase to its confirmed end."
+_UPPER_BOUNDS = (
+    "Upper bounds in USD, from before each purchase to its confirmed end.",
+    "Each is rounded up, so the rows of a table may come to more than all.",
+)
 NEEDS_ALL_HOSTS = "compute_index.supply.spend covers whole registries: leave --limit out. Nothing was sent."
 SPEND_NEEDS_REGISTRY = (
     "Only a registry knows what was spent, and there is none (provision_registry_dir is empty, and there is no"
@@ -44,7 +47,7 @@ def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
 def lines(spending: Spending) -> list[str]:
     """The costs by hosts, groups, months and days, and the sums."""
     since = f"Since {said(spending.since)}, until" if spending.since else "Until"
-    report = [_UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
+    report = [*_UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_row(row)} for name, row in rows.items()]

@@ -80,7 +80,7 @@ def test_the_hosts_to_end_fit_a_line(hosts: list[str], option: str) -> None:
 
 
 def test_check_mode_ends_with_the_total() -> None:
-    would = "gpu-1, gpu-2: USD 4.50 per hour, no largest bill; offers hold until 2026-11-29 08:31 UTC"
+    would = "gpu-1, gpu-2: USD 4.50 per hour, no cap on the bill; offers hold until 2026-11-29 08:31 UTC"
     assert lines([], Common(registry="registry: host_vars", columns=COLUMNS, would=would)) == [
         "Without --check this buys gpu-1, gpu-2: USD 4.50 per hour, no largest",
         "  bill; offers hold until 2026-11-29 08:31 UTC.",

@@ -157,7 +157,7 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
         (Action.END, Turn.ENDS, Action.END, "; said"),
         (Action.FORGET, Turn.ENDS, Action.FORGET, "; said"),
         (Action.END, Turn.STAYS, Action.NOTHING, "said"),
-        (Action.END, Turn.WAITS, Action.STOP, "gpu-1: nothing, see below"),
+        (Action.END, Turn.WAITS, Action.STOP, "gpu-1: nothing ends, see error"),
     ],
 )
 def test_the_last_look_of_a_sweep(action: Action, turn: Turn, after: Action, label: str) -> None:

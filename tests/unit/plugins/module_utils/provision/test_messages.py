@@ -86,4 +86,3 @@ def test_what_stops_a_host_says_what_may_be_billed_and_what_to_do() -> None:
     assert f"-e decommission_forget={M},x" in messages.if_gone("gpu-1", [M, "x"])
     assert messages.nothing_billed("gpu-1") == "Nothing is billed for gpu-1."
     assert "never ended by it" in messages.unreadable_lease("gpu-1", "'soon' is no time")
-    assert messages.nothing_below("gpu-1").startswith("gpu-1: nothing")

@@ -68,7 +68,7 @@ def test_equal_offers_beside_them_are_one_line() -> None:
     [
         ([Plan("a", KEEP, offer_id(3), price_per_hour=4.0)], {}, "nothing to buy"),
         ([Plan("a", STOP, refusal="None.")], {}, "nothing to buy"),
-        ([buys("a", 1), buys("b", 2)], {}, "a, b: USD 4.00 per hour, no largest bill"),
+        ([buys("a", 1), buys("b", 2)], {}, "a, b: USD 4.00 per hour, no cap on the bill"),
         (
             [buys("a", 1, expires_at="2026-11-28T20:50:00Z"), Plan("b", KEEP, offer_id(3), price_per_hour=4.0)],
             {"a": Life(1_800_000_000.0, 16.0), "b": Life(1_900_000_000.0, 99.0)},
@@ -78,7 +78,7 @@ def test_equal_offers_beside_them_are_one_line() -> None:
         (
             [buys(f"h{n}", n) for n in range(1, 8)],
             {},
-            "h1, h2, h3, h4, h5 and 2 more: USD 14.00 per hour, no largest bill",
+            "h1, h2, h3, h4, h5 and 2 more: USD 14.00 per hour, no cap on the bill",
         ),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_quote_names_storage_that_goes_on() -> None:
     place = lines.index("Storage outlives its machine, and is billed until you end it:")
     assert lines[place + 1] == "  gpu-1: data, 500 GB block_disk, USD 0.0548 per hour"
     assert found["summary"] == (
-        "gpu-1, gpu-2: USD 4.00 per hour, no largest bill; storage outlives them, USD 0.0548 per hour"
+        "gpu-1, gpu-2: USD 4.00 per hour, no cap on the bill; storage outlives them, USD 0.0548 per hour"
     )
     hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
     assert [each["storage"] for each in hosts.values()] == [[sold], [], []]
@@ -107,7 +107,7 @@ def test_a_quote_names_storage_that_goes_on() -> None:
 def test_a_quote_says_which_machines_may_vanish() -> None:
     found = quote(buys("a", 1, contract_type="spot"), buys("b", 2), buys("c", 3, contract_type="spot"))
     assert "spot: may be taken away (a, c)." in found["lines"]
-    assert found["summary"].endswith("no largest bill; spot: may be taken away")
+    assert found["summary"].endswith("no cap on the bill; spot: may be taken away")
     assert "taken away" not in str(quote(buys("b", 2)))
 
 

@@ -84,7 +84,7 @@ def test_what_a_plan_says() -> None:
         "expires_at": utc(HOLDS),
         "price_per_hour": 5.0,
     }
-    assert plan["at_most"] is None and plan["summary"].startswith("gpu-1: USD 2.00 per hour, no largest bill")
+    assert plan["at_most"] is None and plan["summary"].startswith("gpu-1: USD 2.00 per hour, no cap on the bill")
     first, second = plan["hosts"]["gpu-1"], plan["hosts"]["gpu-2"]
     assert (first["offer_id"], first["price_per_hour"], first["owned"], first["order"]) == (X, 2.0, False, ORDER)
     assert (second["offer_id"], second["owned"], second["order"]) == (Y, True, {})
