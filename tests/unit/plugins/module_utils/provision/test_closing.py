@@ -71,7 +71,7 @@ def test_sums(rows: list[dict[str, Any]], total: str) -> None:
     ("hosts", "option"),
     [
         ([f"gpu-{number}" for number in range(1, 51)], "  -e 'decommission_hosts=gpu-[1:50]'"),
-        (["a b"], "  -e 'decommission_hosts=a b'"),
+        (["a b"], "  -e decommission_hosts=<host>"),  # Ansible would take it apart
         ([f"name-{letter}" for letter in "abcdefghij"], "  -e decommission_hosts=<host>"),
     ],
 )
@@ -82,8 +82,8 @@ def test_the_hosts_to_end_fit_a_line(hosts: list[str], option: str) -> None:
 def test_check_mode_ends_with_the_total() -> None:
     would = "gpu-1, gpu-2: USD 4.50 per hour, no cap on the bill; offers hold until 2026-11-29 08:31 UTC"
     assert lines([], Common(registry="registry: host_vars", columns=COLUMNS, would=would)) == [
-        "Without --check this buys gpu-1, gpu-2: USD 4.50 per hour, no largest",
-        "  bill; offers hold until 2026-11-29 08:31 UTC.",
+        "Without --check this buys gpu-1, gpu-2: USD 4.50 per hour, no cap on",
+        "  the bill; offers hold until 2026-11-29 08:31 UTC.",
         "registry: host_vars",
     ]
 
