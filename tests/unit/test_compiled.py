@@ -30,7 +30,7 @@ def run(archive: Path, source: str, function: str = "compile") -> str:
 
 def kept(word: str) -> list[Path]:
     """The files that were kept of a source with this word."""
-    return [file for file in KEPT.glob("*/*") if word.encode() in file.read_bytes()]
+    return [file for file in KEPT.glob("*/*") if file.is_file() and word.encode() in file.read_bytes()]
 
 
 def test_a_source_is_compiled_once_and_another_one_anew(tmp_path: Path) -> None:

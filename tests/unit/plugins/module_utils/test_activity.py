@@ -51,7 +51,7 @@ def test_a_machine_that_is_kept_says_until_when() -> None:
 TABLE = {
     "in use at the last sample": (note(active=NOTE["at"]), "active", "GPU 7 at 97 %"),
     "almost too old": (replace(LOOK, uptime=40_300.0), "idle", ""),
-    "too old": (replace(LOOK, uptime=40_300.5), "unknown", "nothing for 300 seconds"),
+    "too old": (replace(LOOK, uptime=40_300.5), "unknown", "nothing for 5 minutes"),
     "read a moment before": (replace(LOOK, uptime=39_999.5), "idle", ""),
     "of the future": (replace(LOOK, uptime=39_998.0), "unknown", "not of this boot"),
     "of another boot": (note(boot="a"), "unknown", "not of this boot"),
