@@ -51,6 +51,7 @@ from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
 from .._provision.standing import Account, doubtful, standing, stopped
 from .._registry._files import text_in
+from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
 from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note
@@ -123,7 +124,10 @@ class _Planning:
         if waiting:
             return {**BLANK, "waits": True, **waiting}
         plans = told(plans, self._params)
-        changed = any((self._noted(cases, snapshot, clock), seen.noted))
+        noted = self._noted(cases, snapshot, clock)
+        if noted is None:
+            return self.again((), BLANK)
+        changed = noted or bool(seen.noted)
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
         answer = self._answer(plans, cases, observed.statuses, clock)
@@ -291,12 +295,21 @@ class _Planning:
 
     # What follows
 
-    def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool:
-        """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure."""
+    def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool | None:
+        """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure.
+
+        None if another run has adopted one of these machines since the registry was read: the plans are made anew, and
+        only that host may have to stop.
+        """
         if self._registries.read_only:
             return False
         with refusing(RegistryError, NOTHING_SENT):
-            changed = snapshot.note(cases, clock)
+            try:
+                changed = snapshot.note(cases, clock)
+            except Contested:
+                if self._has_looked_again:
+                    raise
+                return None
         for case in cases:
             self._registries.pin(case.host.registry, case.host.host, case.entry)
         return changed

@@ -537,6 +537,33 @@ def test_a_machine_that_is_adopted_brings_its_storage(tmp_path: Path, shown: str
     assert dear["action"] == "stop" and "USD 2.25 per hour, above provision_max_price_per_hour" in dear["refusal"]
 
 
+@pytest.mark.parametrize(("rival", "action"), [(("default", "gpu-0"), "wait"), (("red", "b"), "stop")])
+def test_a_machine_that_another_run_adopts_meanwhile_stops_only_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_url: str, rival: tuple[str, str], action: str
+) -> None:
+    """The other run may be one for the same host, which then has its machine."""
+    status = {"phase": "ready", "ready": True, "resource_ids": [LISTED["resource_id"]], "connections": [], "msg": ""}
+    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    other = SharedHost(Database(registry_url, {"host": "h", "user": "u", "run": "other"}), *rival, BASE, run="other")
+
+    class Overtaken(Offers):
+        """The machines are listed once the registry was read, and before anything is noted there."""
+
+        def resources(self) -> list[dict[str, Any]]:
+            if read_entry(other.read()).is_empty:
+                ids = {"provision_resource_ids": [LISTED["resource_id"]], "provision_adopted": True}
+                other.note({"provision_procured_offer_id": LISTED["offer_id"], "provision_price_per_hour": 2.0, **ids})
+            return super().resources()
+
+    api = Overtaken(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
+    how: Any = {"api": api, "check_mode": False, "adopt": True, "registry_url": registry_url}
+    found, again = (planned(tmp_path, 2, **how) for _run in range(2))
+    plans = found["plans"]
+    assert [item["action"] for item in plans] == [action, "buy"], [item["refusal"] for item in plans]
+    assert (found["changed"], again["changed"]) == (action == "stop", False)
+    assert ("gpu-0 and b of project red claim the same machine" in plans[0]["refusal"]) is (action == "stop")
+
+
 @pytest.mark.parametrize("refused", [None, 409])
 @pytest.mark.parametrize("store", ["files", "postgresql"])
 def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(
