@@ -54,6 +54,7 @@ _COMPUTE = {
     "order_contract_type": "contract_type",
 }
 # Results that a person reads, of whatever step; all others are data.
+_BY_DEFAULT = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
 _READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
 _VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
 
@@ -194,15 +195,17 @@ def lasting(groups: t.Iterable[str]) -> list[str]:
 def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
     """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
 
-    Each host once. Raises ValueError that names the variable for what is neither, and for 0: no names would mean the
-    whole group.
+    Each host once. Raises ValueError that names the variable for what is neither, and for 0, a blank or a comma: no
+    names would mean the whole group.
     """
     number = str(asked).strip() if isinstance(asked, (str, int)) else ""
-    if re.fullmatch(r"[0-9]{1,5}", number):
-        if not int(number):
-            raise ValueError(f"{variable}={number} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
+    is_number = re.fullmatch(r"[0-9]{1,5}", number)
+    if is_number and int(number):
         return [f"{group}-{item}" for item in range(1, int(number) + 1)]
-    given = _given_names(asked, variable)
+    given = [] if is_number else _given_names(asked, variable)
+    if not given and asked not in _NOTHING:
+        shown = number if is_number else printable(repr(asked), 60)
+        raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
     if not all(_HOST.fullmatch(name) for name in given):
         shown = printable(str(asked), 60)
         raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
@@ -267,6 +270,30 @@ def published(asked: t.Any) -> dict[str, Variables]:
 
 
 def asked_for(extra: Answers) -> Variables:
+    """What `read` finds in an order that is to be carried out, or why it is ``refused``.
+
+    Without a GPU type each host's own search stays, so an order may not describe the machine otherwise.
+    """
+    variables = read(extra)
+    unused = [] if "refused" in variables else _without_gpu_type(extra)
+    if not unused:
+        return variables
+    have, them = ("has", "it") if len(unused) == 1 else ("have", "them")
+    return {
+        "refused": f"{', '.join(unused)} {have} no effect without order_gpu_type: each host keeps its own search. Add"
+        f" -e order_gpu_type=..., or leave {them} out and change provision_spec. {NOTHING_SENT}"
+    }
+
+
+def _without_gpu_type(extra: Answers) -> list[str]:
+    """The answers that describe a machine, other than a survey's defaults; none if a GPU type is among them."""
+    given = _texts({name: extra[name] for name in (*_COMPUTE, "order_region") if name in extra})
+    if "order_gpu_type" in given:
+        return []
+    return [name for name, text in given.items() if text != _BY_DEFAULT.get(name)]
+
+
+def read(extra: Answers) -> Variables:
     """The variables of the role that ``extra`` variables ask for by an order (order_*), or why it is ``refused``.
 
     An extra variable of the role's own name beats them.
@@ -290,7 +317,7 @@ def ordered(answers: Answers) -> Variables:
     given = _texts(answers)
     variables: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
     if "order_gpu_type" in given:
-        variables["provision_spec"] = search_of({"order_gpu_count": "1", "order_contract_type": ON_DEMAND, **given})
+        variables["provision_spec"] = search_of({**_BY_DEFAULT, **given})
     return variables
 
 

@@ -54,7 +54,9 @@ def test_names(asked: Any, found: list[str]) -> None:
     assert names(asked, "gpu") == found
 
 
-@pytest.mark.parametrize("asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00"])
+@pytest.mark.parametrize(
+    "asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", " ", ",", "\n"]
+)
 def test_what_is_no_name(asked: Any) -> None:
     with pytest.raises(ValueError, match="Nothing was sent"):
         names(asked, "gpu")
@@ -113,6 +115,23 @@ def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
 )
 def test_extra_variables_of_the_roles_own_names_beat_an_order(extra: dict[str, Any], found: dict[str, Any]) -> None:
     assert asked_for(extra) == found
+
+
+@pytest.mark.parametrize(
+    ("extra", "unused"),
+    [
+        ({"order_region": "US"}, "order_region has no effect without order_gpu_type"),
+        ({"order_gpu_count": "8", "order_gpu_type": "any"}, "order_gpu_count has no effect"),
+        ({"order_contract_type": "any", "order_region": "EU"}, "order_contract_type, order_region have no effect"),
+        ({"order_gpu_count": 8, "provision_spec": {}}, "order_gpu_count has no effect"),
+        ({"order_gpu_count": "1", "order_contract_type": "ondemand", "order_region": "any", "order_lease": "8h"}, ""),
+        ({"order_gpu_count": 8, "order_gpu_type": "L4"}, ""),
+        ({"order_gpu_count": [8]}, "must be a text or a number"),
+    ],
+)
+def test_no_order_describes_a_machine_in_vain(extra: dict[str, Any], unused: str) -> None:
+    refused = asked_for(extra).get("refused", "")
+    assert unused in refused and bool(refused) == bool(unused)
 
 
 def test_no_extra_variable_hides_a_refusal() -> None:
