@@ -412,6 +412,14 @@ def test_the_planned_price_does_not_pass_a_lower_ceiling(queue: RequestQueue, bu
     assert result["price_per_hour"] == 5.0
 
 
+def test_an_offer_that_was_found_on_demand_is_not_bought_as_spot(queue: RequestQueue, buy: Any) -> None:
+    free(queue, contract_type="spot")
+    result = buy(note={"provision_offer": {"contract_type": "ondemand"}})
+    assert "found with contract ondemand, but its own page says spot" in assert_failed(result, "conflict", "not_sent")
+    free(queue, contract_type="spot").expect(*POST, procurement())
+    assert buy(note={"provision_offer": {"contract_type": "spot"}})["outcome"] == "created"
+
+
 @pytest.mark.parametrize("ceiling", ["max_price_per_hour", "max_account_price_per_hour"])
 def test_a_planned_price_does_not_make_an_unknown_one_pass(queue: RequestQueue, buy: Any, ceiling: str) -> None:
     free(queue, total_price_per_hour=None, gpu_price_per_hour=None)

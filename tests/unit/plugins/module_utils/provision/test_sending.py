@@ -56,6 +56,24 @@ def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal
     assert refusal in told and bool(told) is bool(refusal)
 
 
+@pytest.mark.parametrize(
+    ("planned", "fresh", "is_refused"),
+    [
+        ("ondemand", "spot", True),
+        ("ondemand", " Spot ", True),
+        ("reserved", "spot", True),
+        ("spot", "spot", False),
+        ("spot", "ondemand", False),
+        (None, "spot", False),
+        ("ondemand", "ondemand", False),
+        ("ondemand", None, False),
+        ("ondemand", ["spot"], False),
+    ],
+)
+def test_what_was_found_on_demand_is_not_bought_as_spot(planned: str | None, fresh: Any, is_refused: bool) -> None:
+    assert bool(Terms(contract_type=planned).spot_refusal("o", fresh)) is is_refused
+
+
 TERMS = Terms(price_per_hour=5.0, host="gpu-1")
 
 
