@@ -29,6 +29,7 @@ USER_AGENT = f"compute_index.supply/{VERSION}"
 # What no account has, and a list that leads on for ever would exceed.
 MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
 MOST_READINGS = 4  # of a list in pages, after the first one
+ENDLESS = "GET /resources: the API's pages do not come to an end."
 LINKED_LATER = 3600.0  # seconds; a purchase takes minutes, of eight GPUs up to 25
 
 Json = dict[str, t.Any]
@@ -145,19 +146,22 @@ class SupplyApi:
         is not known to be whole: machines that are left out would bill unseen.
         """
         query = {} if offer_id is None else {"offer_id": offer_id}
-        found, pages = self._listed(query, retries)
+        found, pages, odd = self._listed(query, retries)
         for _reading in range(MOST_READINGS if pages > 1 else 0):
-            before, (found, pages) = found, self._listed(query, retries)
-            if before.keys() == found.keys():
+            before, (found, pages, odd) = (found, odd), self._listed(query, retries)
+            if before[0].keys() == found.keys() and not (odd or before[1]):
                 break
         else:
             if pages > 1:
-                message = "GET /resources: the list changes faster than its pages can be read."
-                raise ApiError(message, "protocol", status_code=200, passing=True)
+                message = odd or "GET /resources: the list changes faster than its pages can be read."
+                raise ApiError(message, "protocol", status_code=200, passing=not odd)
         return [read_resource(item) for item in found.values()]
 
-    def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int]:
-        """The resources of all pages by their ids, and how many pages there are. Raises ApiError."""
+    def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int, str]:
+        """The resources of all pages by their ids, how many pages there are, and what is odd about their end.
+
+        The end of several pages is odd if the list changes while they are read, too. Raises ApiError.
+        """
         found: dict[str, t.Any] = {}
         first: float | None = None
         for number in range(1, MOST_PAGES + 1):
@@ -169,14 +173,19 @@ class SupplyApi:
             try:
                 following = page.following
             except Incomplete as error:
-                raise ApiError(f"GET /resources: {error}", "protocol", status_code=200) from None
+                odd = f"GET /resources: {error}"
+                if number == 1:
+                    raise ApiError(odd, "protocol", status_code=200) from None
+                return found, number, odd
             if following is None:
-                return found, number
+                return found, number, ""
+            if len(found) == known and number > 1:
+                return found, number, ENDLESS
             if len(found) == known or len(found) > MOST_RESOURCES:
                 break
             first = page.number if first is None else first
             query = {**query, **following}
-        raise ApiError("GET /resources: the API's pages do not come to an end.", "protocol", status_code=200)
+        raise ApiError(ENDLESS, "protocol", status_code=200)
 
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""

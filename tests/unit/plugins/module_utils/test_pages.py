@@ -326,6 +326,17 @@ def test_a_machine_that_moves_to_a_page_that_was_read_is_not_left_out(style: Any
     assert listed(Server(list(IDS), 5, style, between=first_ends)) == [*IDS[1:], "new"]
 
 
+@pytest.mark.parametrize("style", READ, ids=lambda style: style.__name__)
+def test_a_machine_that_is_bought_while_a_list_of_the_newest_first_is_read_is_no_error(style: Any) -> None:
+    """The last of the first page is on the second one again, so that there are fewer than the API counts."""
+
+    def one_is_bought(server: Server) -> None:
+        if len(server.requests) == 1:
+            server.ids.insert(0, "new")
+
+    assert listed(Server(list(IDS), 5, style, between=one_is_bought)) == ["new", *IDS]
+
+
 def test_a_list_that_never_rests_is_an_error() -> None:
     def rotates(server: Server) -> None:
         server.ids = [*server.ids[1:], f"new-{len(server.requests)}"]
