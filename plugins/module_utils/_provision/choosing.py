@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import number_of, text_of
-from .._wording import usd
+from .._wording import plural, usd
 from . import allocation, search_keys
 from .allocation import Offer
 from .search import ANY, as_sent, contract_of
@@ -118,7 +118,7 @@ def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
     if found or not named_offers:
         return found, ""
     odd = allocation.misfit(spec, named_offers[0])
-    return [], f"The API answers the search with {len(named_offers)} offers of another kind ({odd})."
+    return [], f"The API answers the search with {plural(len(named_offers), 'offer')} of another kind ({odd})."
 
 
 def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], bool], again: Again) -> list[Offer]:

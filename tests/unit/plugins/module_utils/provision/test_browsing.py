@@ -199,7 +199,7 @@ def test_a_long_list_is_cut_and_counted() -> None:
     ("choice", "answer", "reason"),
     [
         (Choice(H100), [], "No offer matches now."),
-        (Choice(H100), [offer(1, contract_type="spot")], "offers of another kind (contract_type spot instead of"),
+        (Choice(H100), [offer(1, contract_type="spot")], "with 1 offer of another kind (contract_type spot instead of"),
         (Choice(H100, 1.0), [offer(1, 2.0), offer(2, None)], "Each of the 2 offers costs more than USD 1.00 per hour"),
     ],
 )

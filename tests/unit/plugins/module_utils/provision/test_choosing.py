@@ -133,7 +133,7 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
         ([ONE, offer(7, region="US")], [ONE], ""),
         ([], [], ""),
         ([{**ONE, "offer_id": None}], [], ""),
-        ([offer(7, region="US")], [], "with 1 offers of another kind (region US instead of EU)"),
+        ([offer(7, region="US")], [], "with 1 offer of another kind (region US instead of EU)"),
     ],
 )
 def test_what_is_not_what_was_searched_for_is_left_out(offers: list[Any], found: list[Any], said: str) -> None:
