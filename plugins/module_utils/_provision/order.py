@@ -53,8 +53,8 @@ _COMPUTE = {
     "order_gpu_count": "gpu_count",
     "order_contract_type": "contract_type",
 }
-# Results that a person reads, of whatever step; all others are data.
 _BY_DEFAULT = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
+# Results that a person reads, of whatever step; all others are data.
 _READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
 _VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
 
