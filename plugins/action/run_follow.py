@@ -11,16 +11,15 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import MachineAction, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
 
 MODULE = "compute_index.supply.run_info"
 
 
-class ActionModule(ActionBase):
+class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
     TRANSFERS_FILES = False
