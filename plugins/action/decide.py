@@ -783,6 +783,7 @@ STEPS = {
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
     "run_quoted": Step(ActionModule._run_step, "run.RUN_QUOTED"),
     "run_next": Step(ActionModule._run_step, "run.RUN_NEXT"),
+    "run_seen": Step(ActionModule._run_step, "run.RUN_SEEN"),
     "run_over": Step(ActionModule._run_step, "run.RUN_OVER"),
     "run_done": Step(ActionModule._run_step, "run.RUN_DONE"),
     "run_broken": Step(ActionModule._run_step, "run.RUN_BROKEN"),
