@@ -57,6 +57,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
+from ansible_collections.compute_index.supply.plugins.module_utils._text import items_of
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import folded_lines
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _declare_end, _hosts, _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
@@ -783,6 +784,7 @@ STEPS = {
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
     "run_quoted": Step(ActionModule._run_step, "run.RUN_QUOTED"),
     "run_next": Step(ActionModule._run_step, "run.RUN_NEXT"),
+    "run_seen": Step(ActionModule._run_step, "run.RUN_SEEN"),
     "run_over": Step(ActionModule._run_step, "run.RUN_OVER"),
     "run_done": Step(ActionModule._run_step, "run.RUN_DONE"),
     "run_broken": Step(ActionModule._run_step, "run.RUN_BROKEN"),
@@ -828,8 +830,10 @@ def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
 
 
 def _listed(given: t.Any) -> list[t.Any]:
-    """A list, or the parts of a text between commas."""
-    return [item for item in given.split(",") if item.strip()] if isinstance(given, str) else list(given or ())
+    """A list, or the parts of a text between commas. What is neither is one item, and is refused by its host."""
+    return (
+        [item for item in given.split(",") if item.strip()] if isinstance(given, str) else list(items_of(given or ()))
+    )
 
 
 def _probe_log() -> str:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the last command on a machine as ``ansible.builtin.shell`` does, and leaves no process behind at its limit."""
+"""Runs the last command on a machine, and leaves no process behind at its limit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """The result of the shell's command."""
+        """What the module says."""
         super().run(tmp, task_vars)
         limit_attempts(self._connection)
-        arguments = {"_raw_params": str(self._task.args.get("cmd") or ""), "_uses_shell": True}
         with leaving_nothing():
-            found = self._execute_module("ansible.legacy.command", arguments, task_vars=task_vars)
-        return t.cast("dict[str, t.Any]", found)
+            return t.cast("dict[str, t.Any]", self._execute_module(task_vars=task_vars))

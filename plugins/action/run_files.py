@@ -11,10 +11,10 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    MachineAction,
     asked,
     leaving_nothing,
     limit_attempts,
@@ -23,7 +23,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
 _TRIES = 3  # to pack a folder in which somebody works
 
 
-class ActionModule(ActionBase):
+class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
     _supports_check_mode = True

@@ -11,16 +11,16 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import MachineAction, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
 
 MODULE = "compute_index.supply.run_info"
+DECIDE = "compute_index.supply.decide"
 
 
-class ActionModule(ActionBase):
+class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
     TRANSFERS_FILES = False
@@ -38,9 +38,10 @@ class ActionModule(ActionBase):
             look = following.after(look, job, time.monotonic() - start)
             for line in look.lines if in_terminal() else ():
                 display.display(f"  {line}")
-            if look.is_last or not options["follow"]:
+            is_lost = look.lost_at is not None
+            if look.is_last or not options["follow"] or (is_lost and self._has_ended(task_vars or {})):
                 return following.result(look)
-            if look.lost_at is not None:
+            if is_lost:
                 progress.tell(look.msg, urgent=True)
             time.sleep(options["delay"])
             if os.getppid() != parent:
@@ -55,3 +56,23 @@ class ActionModule(ActionBase):
             )
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}
+
+    def _has_ended(self, task_vars: dict[str, t.Any]) -> bool:
+        """Whether the registry has noted the end of the machine. It knows nothing of the machines of own plays."""
+        if "run__next" not in task_vars:
+            return False
+        task = self._task.copy()
+        task.action, task.args = DECIDE, {"step": "run_seen"}
+        decide = self._shared_loader_obj.action_loader.get(
+            DECIDE,
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        try:
+            return bool(decide.run(task_vars=task_vars).get("has_ended"))
+        except AnsibleError:  # a registry that cannot be read says nothing of the machine
+            return False

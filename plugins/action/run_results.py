@@ -16,12 +16,12 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import plural
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    MachineAction,
     asked,
     leaving_nothing,
     limit_attempts,
@@ -40,7 +40,7 @@ Answer = t.TypeVar("Answer")
 Variables = t.Optional[dict[str, t.Any]]
 
 
-class ActionModule(ActionBase):
+class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
     _supports_check_mode = False

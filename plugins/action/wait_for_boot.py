@@ -11,16 +11,19 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import ATTEMPT, limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    ATTEMPT,
+    MachineAction,
+    limit_attempts,
+)
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
 
 QUIET = 10.0  # seconds that need no word
 
 
-class ActionModule(ActionBase):
+class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
     TRANSFERS_FILES = False

@@ -11,7 +11,7 @@ short_description: Runs a command on a machine that may be frozen
 version_added: 1.0.0
 description:
   - The playbook C(compute_index.supply.reap) runs C(reap_before_end) with it. It does what C(ansible.builtin.shell)
-    does with a plain command line.
+    does with a plain command line. What the command prints need not be UTF-8.
   - A machine that freezes is noticed after some 15 seconds. If the C(timeout) of the task is over, no process of the
     task is left on the controller, not even if C(ansible-playbook) was killed.
 author:
@@ -57,7 +57,7 @@ rc:
   type: int
   sample: 0
 stdout:
-  description: What it has printed.
+  description: What it has printed, with a replacement character for each byte that is not UTF-8.
   returned: if it has ended
   type: str
   sample: 12 checkpoints saved
@@ -71,9 +71,16 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    """Say that this is no module: the work is begun on the controller."""
+    """Run the module."""
     module = AnsibleModule(argument_spec={"cmd": {"type": "str", "required": True}}, supports_check_mode=True)
-    module.fail_json(msg="compute_index.supply.last_command is an action: it begins on the controller, as a task.")
+    if module.check_mode:
+        module.exit_json(changed=False, skipped=True, msg="The command would have run, were it not for check mode.")
+    # Other bytes than those of UTF-8 would make a failure of what has succeeded: Ansible takes no such result.
+    code, out, err = module.run_command(module.params["cmd"], use_unsafe_shell=True, errors="replace")
+    result = {"changed": True, "rc": code, "stdout": out.rstrip("\r\n"), "stderr": err.rstrip("\r\n")}
+    if code:
+        module.fail_json(msg=f"The command has ended with exit code {code}.", **result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task does on a machine that may freeze: it ends when its limit says so, and leaves no process behind."""
+"""What a task does on a machine that may freeze or go: it ends when its limit says so, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ import subprocess
 import typing as t
 from collections.abc import Iterator
 
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
 
 ATTEMPT = 15  # seconds that one attempt to connect may take
 # A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
 _ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+
+
+class MachineAction(ActionBase):
+    """An action whose result is never "unreachable", which would take the host out of the play without a last word."""
+
+    def cleanup(self, force: bool = False) -> None:
+        """Remove the task's files. A machine that has gone keeps them: for those alone it would be unreachable."""
+        with contextlib.suppress(AnsibleConnectionFailure):
+            super().cleanup(force)
 
 
 def limit_attempts(connection: t.Any, seconds: int = ATTEMPT) -> None:

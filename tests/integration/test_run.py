@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from conftest import MakeProject, Project, Run
+from limits import HANGS, until
 
 JOB = {
     "run_name": "train",
@@ -162,6 +163,21 @@ def begun(project: Project) -> list[Path]:
     ids = [item for purchase in project.simulator.purchases for item in purchase.resource_ids]
     files = (project.simulator.home(item) / "runs" / "train" / "work" / "out" / "result.txt" for item in ids)
     return [file for file in files if file.exists()]
+
+
+def test_a_machine_that_somebody_ends_is_not_waited_for(make_project: MakeProject) -> None:
+    """The command that follows its job says at once what became of it, and buys no other."""
+    project = make_project(provision_seconds=0)
+    write_code(project)
+    with project.start("ansible-playbook", "-i", str(project.inventory), *words_of(run_command=WAITS)) as follower:
+        until(lambda: bool(begun(project)), 0.05)
+        ended = project.play("compute_index.supply.decommission", "-e", "decommission_hosts=run-train")
+        assert ended.returncode == 0, ended.output
+        code, output = follower.wait(HANGS), follower.read()
+    assert code == 2, output
+    assert "train lost (its machine has gone)" in output, output
+    assert len(project.simulator.purchases) == 1 and not project.simulator.billed
+    assert (record(project)["phase"], record(project)["state"]) == ("gone", "lost")
 
 
 def let_end_in(project: Project, seconds: float) -> None:

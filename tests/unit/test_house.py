@@ -362,6 +362,7 @@ CHANGES = {
 OF_ENVIRONMENT = {"clear", "update", "pop", "popitem", "setdefault", "__setitem__", "__delitem__"}
 PLUGIN_API = {
     *("_task", "_templar", "_loader", "_connection", "_supports_async", "_supports_check_mode"),
+    *("_play_context", "_shared_loader_obj"),  # which a plugin hands on to another one that it runs
     *("_execute_module", "_low_level_execute_command", "_compute_environment_string"),
     *("_make_tmp_path", "_transfer_file", "_fixup_perms2"),
     *("_read_config_data", "_set_composite_vars", "_add_host_to_composed_groups", "_add_host_to_keyed_groups"),

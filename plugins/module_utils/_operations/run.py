@@ -176,6 +176,11 @@ def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     return found
 
 
+def _seen(run: _Run, params: Params, check_mode: bool) -> Result:
+    """Whether the machine has ended, which a command that follows its job would otherwise wait for."""
+    return {"has_ended": run.view.trace is running.Trace.ENDED}
+
+
 def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone.
 
@@ -282,6 +287,7 @@ RUN = steps.operation(asked, steps.RUN, _NOTHING)
 _WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
 RUN_QUOTED = _step(_quoted, **_WAYS, lease="", offer_id="")
 RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0, until=None)
+RUN_SEEN = _step(_seen, has_ended=False)
 RUN_OVER = _step(_over, ends=False)
 RUN_DONE = _step(_done)
 RUN_BROKEN = _step(_broken)

@@ -104,8 +104,8 @@ def test_a_module_and_its_action_plugin_do_the_same(module: str) -> None:
     operation = getattr(importlib.import_module(names[0]), module.upper(), None)
     if operation is None:  # some work on the machine that they run on, some there and on the controller, some only here
         machine = ("machine_info", "gpu_acceptance", "run_job", "run_info")
-        both = ("activity_info", "run_files", "run_results")
-        assert module in (*machine, *both, "last_command", "wait_for_boot", "run_follow", "decide")
+        both = ("activity_info", "last_command", "run_files", "run_results")
+        assert module in (*machine, *both, "wait_for_boot", "run_follow", "decide")
         assert (PLUGINS / "action" / f"{module}.py").exists() != (module in machine)
     else:
         assert importlib.import_module(names[1]).ActionModule.operation is operation

@@ -170,6 +170,14 @@ def test_a_wrong_type_is_told_by_the_playbooks_variable(step: str, spec: Any, ar
     assert action.worded(msg).startswith((f"{variable} is of type", f"Elements value {variable}"))
 
 
+@pytest.mark.parametrize(
+    ("given", "items"),
+    [("a, b,,", ["a", " b"]), ("", []), (None, []), (["a"], ["a"]), (("a",), ["a"]), (True, [True]), (5, [5])],
+)
+def test_ids_may_be_given_in_any_form(given: Any, items: list[Any]) -> None:
+    assert decide._listed(given) == items
+
+
 def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
     long = " ".join(["word"] * 40)
     action = decide.ActionModule(Mock(args={"step": "audit"}), *[Mock()] * 5)

@@ -232,6 +232,13 @@ def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
     assert "train lost (its machine has gone)" in last["trouble"] and "went with the machine" in last["lines"][2]
 
 
+def test_a_command_that_follows_its_job_learns_that_the_machine_has_ended(world: World) -> None:
+    started(world)
+    assert not world.step(run.RUN_SEEN)["has_ended"]
+    world.end()
+    assert world.step(run.RUN_SEEN)["has_ended"]
+
+
 def test_a_job_that_was_over_is_not_lost_with_its_machine_but_its_results_are(world: World) -> None:
     started(world)
     done = {**OVER, "state": "succeeded", "exit_code": 0}

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from types import ModuleType
 from unittest.mock import Mock
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.compute_index.supply.plugins.action import run_files, run_follow, run_results, wait_for_boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     descendants,
@@ -62,3 +65,14 @@ def test_a_users_own_options_of_ssh_stay_in_force() -> None:
     local = Mock(transport="local")
     limit_attempts(local)
     assert not local.set_option.called
+
+
+@pytest.mark.parametrize("plugin", [run_files, run_follow, run_results, wait_for_boot])
+def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_them(plugin: ModuleType) -> None:
+    """Ansible removes them once the task has its result, which would not count any more."""
+    connection = Mock(_shell=Mock(tmpdir="/root/.ansible/tmp/task"))
+    action = plugin.ActionModule(Mock(async_val=0), connection, Mock(), Mock(), Mock(), Mock())
+    gone = Mock(side_effect=AnsibleConnectionFailure("Connection refused"))
+    action._remove_tmp_path = gone
+    action.cleanup()
+    assert gone.called
