@@ -28,18 +28,18 @@ class ActionModule(MachineAction):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """What the machine said last. Never "unreachable", which would take the host out of the play."""
+        task_vars = task_vars or {}
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
         limit_attempts(self._connection)
-        progress = Progress(str((task_vars or {}).get("inventory_hostname")))
+        progress = Progress(str(task_vars.get("inventory_hostname")))
         look, start, parent = following.Look(), time.monotonic(), os.getppid()
         while True:
-            job = self._asked(options["name"], task_vars or {})
+            job = self._asked(options["name"], task_vars)
             look = following.after(look, job, time.monotonic() - start)
-            for line in look.lines if in_terminal() else ():
-                display.display(f"  {line}")
+            _show(look.lines)
             is_lost = look.lost_at is not None
-            if look.is_last or not options["follow"] or (is_lost and self._has_ended(task_vars or {})):
+            if look.is_last or not options["follow"] or (is_lost and self._has_ended(task_vars)):
                 return following.result(look)
             if is_lost:
                 progress.tell(look.msg, urgent=True)
@@ -76,3 +76,9 @@ class ActionModule(MachineAction):
             return bool(decide.run(task_vars=task_vars).get("has_ended"))
         except AnsibleError:  # a registry that cannot be read says nothing of the machine
             return False
+
+
+def _show(lines: t.Iterable[str]) -> None:
+    """Show lines of the log, where somebody looks on."""
+    for line in lines if in_terminal() else ():
+        display.display(f"  {line}")

@@ -71,8 +71,8 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         sweep = reaping.read_swept_host(raw, place.text, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
-        elif found.ids and not is_checked:
-            _mark(one, clock, registries.at(place))
+        elif not is_checked:
+            _mark(one, found, clock, registries.at(place))
         found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
         ends.append(end_report.row(raw, one.entry, place, found, look, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
@@ -123,11 +123,13 @@ def _reaped(
     return endings.after_look(one.host, found, look), look
 
 
-def _mark(one: EndRequest, clock: Clock, store: Store) -> None:
-    """Note that the host's machine is about to end: a run that waits for it must not take that for a failure.
+def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
+    """Note that the host's machine, if it has one, is about to end: no run that waits for it takes that for a failure.
 
     A registry that cannot be written keeps nothing from ending.
     """
+    if not found.ids:
+        return
     with contextlib.suppress(RegistryError):
         registry = store.host(one.host)
         if registry is not None and read_entry(registry.read()).is_same(one.entry):

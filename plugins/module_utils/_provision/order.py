@@ -198,24 +198,34 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
     Each host once. Raises ValueError that names the variable for what is neither, and for 0, a blank or a comma: no
     names would mean the whole group.
     """
-    number = str(asked).strip() if isinstance(asked, (str, int)) else ""
-    is_number = re.fullmatch(r"[0-9]{1,5}", number)
-    if is_number and int(number):
-        return [f"{group}-{item}" for item in range(1, int(number) + 1)]
-    given = [] if is_number else _given_names(asked, variable)
+    count = _number(asked)
+    if count:
+        return [f"{group}-{item}" for item in range(1, count + 1)]
+    given = [] if count == 0 else _given_names(asked, variable)
     if not given and asked not in _NOTHING:
-        shown = number if is_number else printable(repr(asked), 60)
+        shown = "0" if count == 0 else printable(repr(asked), 60)
         raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
     if not all(_HOST.fullmatch(name) for name in given):
         shown = printable(str(asked), 60)
         raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
+    _check_not_reserved(given, group)
+    return list(dict.fromkeys(given))
+
+
+def _check_not_reserved(given: t.Sequence[str], group: str) -> None:
+    """Raise ValueError for a name that Ansible would take for something else."""
     reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
     if reserved:
         raise ValueError(
             f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
             f" {NOTHING_SENT}"
         )
-    return list(dict.fromkeys(given))
+
+
+def _number(asked: t.Any) -> int | None:
+    """How many hosts that means; None for what is no number."""
+    text = str(asked).strip() if isinstance(asked, (str, int)) else ""
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
 
 
 def _given_names(asked: t.Any, variable: str) -> list[str]:
