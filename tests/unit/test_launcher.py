@@ -113,8 +113,8 @@ def test_what_stands_for_python_runs_a_module_that_finds_its_imports_there(tmp_p
     imported = "import sys; print(__name__, 'ansible.module_utils.urls' in sys.modules, sys.stdin.read())"
 
     def answer(text: str, *words: str) -> tuple[int, str, str]:
-        options: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "env": os.environ}
-        done = subprocess.run([python, *words], input=text, **options)
+        command = [python, *words]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=os.environ)
         return done.returncode, done.stdout, done.stderr
 
     assert answer(f"{imported}; print('said', file=sys.stderr); sys.exit(3)") == (3, "__main__ True \n", "said\n")
