@@ -831,9 +831,9 @@ def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
 
 def _listed(given: t.Any) -> list[t.Any]:
     """A list, or the parts of a text between commas. What is neither is one item, and is refused by its host."""
-    return (
-        [item for item in given.split(",") if item.strip()] if isinstance(given, str) else list(items_of(given or ()))
-    )
+    if isinstance(given, str):
+        return [item for item in given.split(",") if item.strip()]
+    return list(items_of(given or ()))
 
 
 def _probe_log() -> str:

@@ -70,7 +70,7 @@ def test_a_users_own_options_of_ssh_stay_in_force() -> None:
 @pytest.mark.parametrize("plugin", [run_files, run_follow, run_results, wait_for_boot])
 def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_them(plugin: ModuleType) -> None:
     """Ansible removes them once the task has its result, which would not count any more."""
-    connection = Mock(_shell=Mock(tmpdir="/root/.ansible/tmp/task"))
+    connection = Mock(_shell=Mock(tmpdir="/home/me/.ansible/tmp/task"))
     action = plugin.ActionModule(Mock(async_val=0), connection, Mock(), Mock(), Mock(), Mock())
     gone = Mock(side_effect=AnsibleConnectionFailure("Connection refused"))
     action._remove_tmp_path = gone
