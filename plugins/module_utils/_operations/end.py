@@ -133,7 +133,12 @@ def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
     with contextlib.suppress(RegistryError):
         registry = store.host(one.host)
         if registry is not None and read_entry(registry.read()).is_same(one.entry):
-            registry.alter({lease.REAPED_AT: lease.utc(clock.now(one.entry.clock))})
+            _note_begun(registry, one.entry, clock)
+
+
+def _note_begun(registry: Registry, entry: Entry, clock: Clock) -> None:
+    """Note that the end of the entry's machine begins now. Raises RegistryError."""
+    registry.alter({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
 
 
 def _looked(
@@ -150,7 +155,7 @@ def _looked(
             return _gone(one, registry, store)
         last_look = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
         if last_look.turn is Turn.ENDS and not check_mode:
-            registry.alter({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
+            _note_begun(registry, entry, clock)
         return last_look
 
     return anew(look)
