@@ -63,7 +63,7 @@ import typing as t
 
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import closing, order
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import order, rows
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
@@ -93,9 +93,9 @@ class LookupModule(LookupBase):
         if planned.common.acquires:
             _read_settings_of_lookups()
         if "unusable" in options:
-            return [closing.unusable(planned.host, planned.for_tasks, options["unusable"])]
+            return [rows.unusable(planned.host, planned.for_tasks, options["unusable"])]
         if "text" in options:
             return wrapped(options["text"], indent="  ")
         if "configured" in options:
-            return closing.configured(options["configured"], options["rows"], planned.common)
-        return closing.lines(options["rows"], planned.common) if "rows" in options else [planned.for_tasks]
+            return rows.configured_lines(options["configured"], options["rows"], planned.common)
+        return rows.closing_lines(options["rows"], planned.common) if "rows" in options else [planned.for_tasks]

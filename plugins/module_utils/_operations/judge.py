@@ -15,7 +15,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, journaling, observing, registration, storage_end, verdict_rows
+from .._provision import acceptance, journaling, observing, registration, storage_end
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -24,6 +24,7 @@ from .._provision.ownership import holders_of
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._provision.rounds import Judged
+from .._provision.rows import further_machines, is_over, released, verdict_row
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
@@ -151,9 +152,9 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         case, verdict, kept = _settled(item, params["inventory"], check_mode)
         changed |= kept
         further.pop(case.host, None)
-        row = verdict_rows.row(case, verdict)
+        row = verdict_row(case, verdict)
         if verdict is Verdict.READY:
-            further[case.host] = verdict_rows.further(case)
+            further[case.host] = further_machines(case)
             rows[case.host] = registration.row(case.host, row["facts"])
             warnings += case.warnings()
         verdicts.append(row)
@@ -189,13 +190,13 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     plan, ended = params["plans"][0], params["deleted"]
     observer = _Observer(api, registries, [plan])
     judged = _Judged(plan, params, registries, observer)
-    case, over = judged.case, verdict_rows.is_over(judged.case, ended)
+    case, over = judged.case, is_over(judged.case, ended)
     if over:
         ids = {item["resource_id"] for item in ended}
         case = replace(case, storage_ends=storage_end.of_released(plan, case.all_storage, ids, observer.machines))
     attempts, unsound = params["before"].get("attempts") or [], params.get("unsound", "")
     answer = replace(
-        verdict_rows.released(case, attempts, ended, unsound, check_mode=check_mode),
+        released(case, attempts, ended, unsound, check_mode=check_mode),
         storage=storage_end.to_end(plan, case.all_storage, case.storage_ends, RELEASED, api.ahead),
     )
     return {**answer.mapping, "changed": over, "warnings": _forgotten(judged, registries) if over else []}

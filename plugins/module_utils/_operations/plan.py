@@ -390,7 +390,7 @@ class _Planning:
         known_hosts = self._known_hosts(case, draft.offer_id)
         ids = {"round_id": round_id, "declaration": declaration}
         ahead = self._registries.ahead()
-        row = rows.row(draft, case, **ids, known_hosts=known_hosts, ahead=ahead, check_mode=self._check_mode)
+        row = rows.plan_row(draft, case, **ids, known_hosts=known_hosts, ahead=ahead, check_mode=self._check_mode)
         if draft.action == BUY:
             note = {**lifetimes.leased(case.host, clock), **lifetimes.idles(case.host)}
             note.update(protection.noted(case.host.protect, clock.now()))

@@ -192,7 +192,7 @@ class _HostRound:
 class Round(_HostRound):
     """All that the steps of a purchase have handed on until now."""
 
-    plans: t.Mapping[str, Variables] = field(default_factory=dict)  # `rows.row`, by host
+    plans: t.Mapping[str, Variables] = field(default_factory=dict)  # `rows.plan_row`, by host
     common: Common = field(default_factory=Common)
     judged: Judged = field(default_factory=Judged)
     verdict: HostVerdict = field(default_factory=HostVerdict)

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans as the role's tasks need them: plain mappings, which a person can read at -v."""
+"""Plans and verdicts as the role's tasks need them, and the lines with which a play ends.
+
+Tasks get plain mappings, which a person can read at -v. Prices are in USD per hour.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,29 @@ import typing as t
 from dataclasses import replace
 
 from .._text import number_of
-from .._wording import usd_short
+from .._wording import LINE, end_option, line, narrow_table, ranges, usd, usd_short, wrapped
 from . import acceptance, lease, lifetimes, planning, protection, registration, storage
+from .acceptance import UNSOUND
 from .clock import API, NOTED_BY, Clock
 from .entry import MADE, PLAN
-from .messages import NOTHING_SENT
+from .failover import Verdict
+from .judging import JudgedHost, bought_and_billed
+from .messages import NOTHING_SENT, ids_of, in_short, joined
+from .place import place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
-from .rounds import Common
+from .rounds import Common, HostVerdict, Released
 from .standing import HostState, Status
 from .sums import UNLIMITED
 
 Row = dict[str, t.Any]
 
+Answers = t.Collection[t.Mapping[str, t.Any]]  # of deletions
+
 _LARGEST = 8  # GPUs of one machine
 # What the role does before anything is bought. `registration.reached_by` says what it does for a machine that runs.
 _FIRST = {STOP: "stop", LATER: "later"}
-_SEEDED = "seeded"
+# What it does after a verdict
+_NEXT = {Verdict.AGAIN: "round", Verdict.ANEW: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
 
 
 def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
@@ -90,7 +100,7 @@ def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
     return replace(draft, action=STOP, refusal=f"{registration.names_taken(draft.host, taken)} {NOTHING_SENT}")
 
 
-def row(
+def plan_row(
     draft: Plan, case: Case, *, round_id: str, declaration: str, known_hosts: str, ahead: float | None, check_mode: bool
 ) -> Row:
     """The plan of one host. ``declaration``: the id of what the host has declared.
@@ -108,7 +118,7 @@ def row(
         "declaration": declaration,
         "action": draft.action,
         # What the role does, before anything is bought and after it.
-        "first": _SEEDED if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
+        "first": "seeded" if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
         "next": registration.reached_by(
             host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
         )
@@ -238,6 +248,106 @@ def shown(rows: t.Iterable[Row]) -> list[Row]:
     return [row for row in rows if row["action"] != KEEP or row["next"] or row["facts"]]
 
 
+def too_dear(table: t.Iterable[Row]) -> list[Row]:
+    """The rows of hosts that a price above a ceiling stops."""
+    return [row for row in table if row["error_class"] == "price"]
+
+
+def published(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
+    """What AWX publishes for a workflow, empty if that is nothing."""
+    pairs = list(zip(plans, cases))
+    kept = {draft.host: registration.row_of(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
+    data: Row = {"provision_hosts": kept} if kept else {}
+    if any(case.host.patience.is_of_many_runs for case in cases):
+        data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
+    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}
+
+
+def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
+    """What the role's tasks need of a host, and a person can read at -v."""
+    attempts = [*case.plan["attempts"], *case.tried(verdict)]
+    facts, stop = {}, ""
+    if verdict is Verdict.READY:
+        facts = case.facts()
+    elif verdict is Verdict.STOP:
+        stop = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
+        facts = case.left_open()
+    return HostVerdict(
+        host=case.host,
+        round=case.plan["round"],
+        next=_NEXT.get(verdict) or _reached_by(case),
+        stop=stop,
+        again=_NEXT.get(verdict) == "round",
+        attempts=attempts,
+        facts=facts,
+        # What the role may end, at once or if the machine proves unusable: what this purchase holds, by exact id.
+        release=case.endable if verdict in (Verdict.RELEASE, Verdict.READY) else (),
+    ).mapping
+
+
+def _reached_by(case: JudgedHost) -> str:
+    """What the role does next for a machine that runs."""
+    if len(case.instances) > 1:
+        return "prepare"
+    plan = case.plan
+    return registration.reached_by(
+        plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
+    )
+
+
+def further_machines(case: JudgedHost) -> list[Row]:
+    """The further machines of a cluster, as hosts of the first one's groups."""
+    plan = case.plan
+    machines = registration.further(
+        case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
+    )
+    return [{**machine, "groups": plan["groups"]} for machine in machines]
+
+
+def is_over(case: JudgedHost, ended: Answers) -> bool:
+    """Whether all that was told to end, and all that may be billed, is billed no more."""
+    stopped = {item.get("resource_id") for item in ended if item.get("billing_stopped")}
+    return bool(stopped) and stopped.issuperset([*case.billed, *(item.get("resource_id") for item in ended)])
+
+
+def released(
+    case: JudgedHost, attempts: t.Sequence[Row], ended: Answers, unsound: str, *, check_mode: bool
+) -> Released:
+    """What follows once machines were told to end, by what ``ended``; its storage is not decided here.
+
+    ``attempts``: the last one bought them. ``unsound``: why a machine did not pass its test, empty if it did.
+    """
+    if not is_over(case, ended):
+        return _not_over(case, attempts, ended)
+    tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
+    verdict = case.verdict(check_mode, released=True, unsound=bool(unsound))
+    return Released(
+        round=case.plan["round"],
+        next=_NEXT.get(verdict, "stop"),
+        stop=case.failure(case.attempt(released=True), [item["offer_id"] for item in tried]),
+        again=_NEXT.get(verdict) == "round",
+        attempts=tried,
+        over=True,
+        money=case.given_back,
+    )
+
+
+def _not_over(case: JudgedHost, attempts: t.Sequence[Row], ended: Answers) -> Released:
+    """The host stops, since something of its purchase may still be billed."""
+    left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
+    money = joined(left, bought_and_billed(case.price_per_hour, case.ids))
+    return Released(
+        round=case.plan["round"], next="stop", stop=joined(case.reason(), money), attempts=attempts, money=money
+    )
+
+
+def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
+    """An attempt whose machines have ended: their ids, and in words what stays."""
+    tested = {"error_class": UNSOUND, "msg": unsound} if unsound else {}
+    row = {**attempt, "ended": sorted(item["resource_id"] for item in ended), **tested}
+    return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
+
+
 def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
     """The columns of the table of what runs.
 
@@ -259,11 +369,6 @@ def login(ssh_config: str, here: str) -> str:
     return f"ssh -F {shlex.quote(shortest(ssh_config, here))}"
 
 
-def too_dear(table: t.Iterable[Row]) -> list[Row]:
-    """The rows of hosts that a price above a ceiling stops."""
-    return [row for row in table if row["error_class"] == "price"]
-
-
 def kept_in(names: t.Sequence[str], here: str) -> str:
     """Where the hosts are remembered, for a line of the play. ``names``: those of their registries."""
     shown = ", ".join(shortest(name, here) if os.path.isabs(name) else name for name in names)
@@ -275,11 +380,83 @@ def shortest(path: str, here: str) -> str:
     return min(path, os.path.relpath(path, here), key=len)
 
 
-def published(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
-    """What AWX publishes for a workflow, empty if that is nothing."""
-    pairs = list(zip(plans, cases))
-    kept = {draft.host: registration.row_of(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
-    data: Row = {"provision_hosts": kept} if kept else {}
-    if any(case.host.patience.is_of_many_runs for case in cases):
-        data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
-    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}
+def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
+    """The lines for ``rows``: what the hosts of the play own that is known to run. Prices are in USD per hour."""
+    hosts = [str(row["host"]) for row in rows]
+    would = f"Without --check this buys {common.would}." if common.would else ""
+    return [
+        *_table(rows, common.columns),
+        *wrapped(would, indent="  "),
+        *wrapped(common.registry, indent="  "),
+        *_end_lines(hosts),
+        *(f"{login} {host}" for login in common.logins for host in hosts[:1]),
+    ]
+
+
+def configured_lines(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Common) -> list[str]:
+    """The lines for ``hosts`` that were configured; ``rows`` and ``common`` as far as this play knows them."""
+    prices = [number_of(row["price_per_hour"]) for row in rows]
+    is_known = len(rows) == len(hosts) and None not in prices
+    costs = f", {usd(sum(filter(None, prices)))}{' in total' if len(rows) > 1 else ''}" if is_known else ""
+    logins = [f"{login} {row['host']}" for login in common.logins for row in rows[:1]]
+    return [
+        *wrapped(f"Configured: {', '.join(ranges(hosts))}{costs}", indent="  "),
+        *(logins or [str(row["ssh"]) for row in rows[:1]]),
+    ]
+
+
+def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
+    """A line for each host, and one for all of them; a host alone has a single line if that is short enough."""
+    alone = line(rows[0], columns) if len(rows) == 1 else ""
+    if alone and len(alone) <= LINE:
+        return [alone]
+    shorten = [title for title in ("host", "address") if title in columns]
+    return narrow_table([*rows, *_sum_row(rows)], columns, LINE, shorten)
+
+
+def _sum_row(rows: t.Sequence[Row]) -> list[Row]:
+    """The row below several hosts. What is unknown is in no sum."""
+    prices = [number_of(row["price_per_hour"]) for row in rows]
+    bills = [number_of(row["at_most"]) for row in rows]
+    most = None if None in bills else sum(filter(None, bills))
+    return [{"host": "in total", "price_per_hour": sum(filter(None, prices)), "at_most": most}] if len(rows) > 1 else []
+
+
+def _end_lines(hosts: t.Sequence[str]) -> list[str]:
+    """How the machines are ended."""
+    if not hosts:
+        return []
+    option = f"  {end_option(hosts)}"
+    if len(option) > LINE:
+        option = "  -e decommission_hosts=<host>"
+    return [f"To end {'them' if len(hosts) > 1 else 'it'}: compute_index.supply.decommission", option]
+
+
+def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.Any]) -> str:
+    """Why a host cannot use its machine, and what that costs.
+
+    ``failure``: its ``cause``, which Ansible has shown as a whole; ``other_key`` (another host key answers),
+    ``price_per_hour`` (USD), ``resource_ids``, and what became of it if it was ``given_back``.
+    """
+    other_key = failure["other_key"] in (True, "True")  # what ansible-core before 2.19 makes of it
+    unknown = (
+        f"Its address answers with a host key that is not the one pinned in {plan['known_hosts_file']}. Someone may be"
+        " in between, or the address belongs to another machine. Ask the vendor; if the new key is right, remove that"
+        " file and run again."
+    )
+    is_given_back = plan["may_release"] and not other_key
+    return joined(
+        f"{host} cannot be used:",
+        in_short(failure["cause"]),
+        unknown if other_key else "",
+        plan["spared"],
+        failure["given_back"] if is_given_back else _billed(host, failure["price_per_hour"], failure["resource_ids"]),
+    )
+
+
+def _billed(host: str, price: t.Any, ids: t.Iterable[str]) -> str:
+    """A machine that is there, and that nothing can be done with."""
+    return (
+        f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to continue, or"
+        f" end it: compute_index.supply.decommission {end_option([host])} (in AWX: GPU decommission)."
+    )

@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.al
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.verdict_rows import row
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import verdict_row
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 
@@ -220,10 +220,10 @@ def test_what_was_not_shown_is_not_given_back(page: dict[str, Any], given_back: 
     status = {"phase": "failed", "ready": False}
     bought = {"known": entry(X, [M, N], "made"), "read": page, "plan": {"round": "c"}}
     failed = case([M, N], [OURS], status=status, **bought)
-    assert row(failed, failed.verdict(False))["release"] == given_back
+    assert verdict_row(failed, failed.verdict(False))["release"] == given_back
     assert failed.noted(STOP)["provision_resource_ids"] == [M, N]
     ready = case([M, N], [OURS], **bought)  # which may prove unusable
-    assert row(ready, READY)["release"] == given_back
+    assert verdict_row(ready, READY)["release"] == given_back
 
 
 @pytest.mark.parametrize("page", [{}, {M: None}])

@@ -45,7 +45,7 @@ def owner(place: str = REGISTRY, **fields: Any) -> Case:
 
 
 def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
-    return rows.row(
+    return rows.plan_row(
         draft,
         one,
         **{"round_id": "r", "declaration": "d", "known_hosts": PINS, "ahead": None, "check_mode": False, **more},

@@ -488,7 +488,7 @@ class Plays(RuleBasedStateMachine):
 
     def judged(self, case: Case, draft: Plan, bought: dict[str, Any]) -> JudgedHost:
         name = case.host.host
-        row = rows.row(draft, case, round_id="1", declaration=name, known_hosts="", ahead=None, check_mode=False)
+        row = rows.plan_row(draft, case, round_id="1", declaration=name, known_hosts="", ahead=None, check_mode=False)
         listed = {each["resource_id"]: each for each in self.api.listed()}
         holders = {each: claim.host for claim in self.claims() if claim.host != name for each in claim.all_ids}
         entry, status = read_entry(self.registry.get(name)), self.api.status(draft.offer_id)

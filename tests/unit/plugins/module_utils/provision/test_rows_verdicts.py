@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.verdict_rows import is_over, released, row
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import is_over, released, verdict_row
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 
@@ -80,6 +80,6 @@ def test_while_something_may_be_billed_nothing_else_is_bought(left: int) -> None
     ],
 )
 def test_a_verdict_names_the_next_file(verdict: Verdict, follows: str, again: bool, release: list[str]) -> None:
-    found = row(failed(), verdict)
+    found = verdict_row(failed(), verdict)
     assert (found["next"], found["again"], list(found["release"])) == (follows, again, release)
     assert bool(found["stop"]) is (verdict is Verdict.STOP)

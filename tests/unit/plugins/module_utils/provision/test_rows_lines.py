@@ -8,8 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.closing import configured, lines, unusable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Common
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import (
+    closing_lines,
+    configured_lines,
+    unusable,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 COLUMNS = {"host": "host", "USD/hour": "price_per_hour", "address": "ansible_host"}
@@ -32,7 +36,7 @@ def row(host: str, price: float | None = 2.0, most: float | None = None) -> dict
 
 
 def test_what_runs_what_it_costs_and_what_to_type_next() -> None:
-    assert lines([row("gpu-1"), row("gpu-2", 2.5)], COMMON) == [
+    assert closing_lines([row("gpu-1"), row("gpu-2", 2.5)], COMMON) == [
         "host      USD/hour  address",
         "gpu-1         2.00  192.0.2.1",
         "gpu-2         2.50  192.0.2.1",
@@ -45,7 +49,7 @@ def test_what_runs_what_it_costs_and_what_to_type_next() -> None:
 
 
 def test_a_host_alone_has_one_line() -> None:
-    assert lines([row("gpu-1")], COMMON) == [
+    assert closing_lines([row("gpu-1")], COMMON) == [
         "gpu-1  2.00 USD/hour  address 192.0.2.1",
         "registry: host_vars",
         END.format("it"),
@@ -64,7 +68,7 @@ def test_a_host_alone_has_one_line() -> None:
     ],
 )
 def test_sums(rows: list[dict[str, Any]], total: str) -> None:
-    assert total in lines(rows, Common(columns=LEASED))
+    assert total in closing_lines(rows, Common(columns=LEASED))
 
 
 @pytest.mark.parametrize(
@@ -76,12 +80,12 @@ def test_sums(rows: list[dict[str, Any]], total: str) -> None:
     ],
 )
 def test_the_hosts_to_end_fit_a_line(hosts: list[str], option: str) -> None:
-    assert option in lines([row(host) for host in hosts], COMMON)
+    assert option in closing_lines([row(host) for host in hosts], COMMON)
 
 
 def test_check_mode_ends_with_the_total() -> None:
     would = "gpu-1, gpu-2: USD 4.50 per hour, no cap on the bill; offers hold until 2026-11-29 08:31 UTC"
-    assert lines([], Common(registry="registry: host_vars", columns=COLUMNS, would=would)) == [
+    assert closing_lines([], Common(registry="registry: host_vars", columns=COLUMNS, would=would)) == [
         "Without --check this buys gpu-1, gpu-2: USD 4.50 per hour, no cap on",
         "  the bill; offers hold until 2026-11-29 08:31 UTC.",
         "registry: host_vars",
@@ -90,7 +94,7 @@ def test_check_mode_ends_with_the_total() -> None:
 
 def test_no_line_is_wider_than_a_screen() -> None:
     rows = [{**row(f"{'x' * 50}-{n}"), "ansible_host": f"{'y' * 60}.example"} for n in range(2)]
-    shown = lines(rows, Common(registry="registry: host_vars", columns=COLUMNS))
+    shown = closing_lines(rows, Common(registry="registry: host_vars", columns=COLUMNS))
     assert max(map(len, (line for line in shown if not line.startswith("~")))) <= LINE
     assert f"~ {'y' * 60}.example" in shown, "what was shortened stands below"
 
@@ -112,7 +116,7 @@ def test_no_line_is_wider_than_a_screen() -> None:
     ],
 )
 def test_what_was_configured(hosts: list[str], rows: list[dict[str, Any]], common: Common, shown: list[str]) -> None:
-    assert configured(hosts, rows, common) == shown
+    assert configured_lines(hosts, rows, common) == shown
 
 
 PLAN = {"may_release": False, "spared": "", "known_hosts_file": "/keys"}
