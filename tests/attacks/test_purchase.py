@@ -130,6 +130,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
         "with-storage": {"provision_max_price_per_hour": 6},
         "other-details": {},
         "other-kind": {},
+        "other-page": {},
         "evil-id": {},
         "no-disk": {},
     }
@@ -153,7 +154,7 @@ def test_what_is_seen_after_a_purchase(account: StandIn, project: Attacked, tmp_
     for host in ("taken", "taken-unnamed"):
         with check(f"{host} (2b)"):
             assert not set(ids_of(offers[host])) & set(project.owned(host))
-    for host in ("zero-total", "low-total", "other-details", "other-kind"):
+    for host in ("zero-total", "low-total", "other-details", "other-kind", "other-page"):
         with check(f"{host} (22, 24)"):
             assert failed(first, host)
             assert not account.bought(host), "bought what was not agreed to"
@@ -236,6 +237,7 @@ def prepare_answers(
     offers["other-details"].details = answer
     less = {"gpu_type": "nvidia-l4-pcie-24gb", "gpu_family": "L4", "contract_type": "spot"}
     offers["other-kind"].listed = offers["other-kind"].details = less
+    offers["other-page"].details = {**less, "contract_type": "ondemand"}
 
     def be_evil(_request: Request, proceed: Proceed) -> Answer:
         answer = proceed()

@@ -139,7 +139,7 @@ def _terms(params: Params, body: Json) -> Terms:
     return Terms(
         price_per_hour=_price(params, "price_per_hour"),
         max_price_per_hour=_price(params, "max_price_per_hour"),
-        contract_type=read_entry(params.get("note")).offer.get("contract_type"),
+        offer=read_entry(params.get("note")).offer,
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
         procure_timeout=given("procure_timeout", params["procure_timeout"], _input.check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
@@ -346,7 +346,7 @@ class _Purchase:
         facts["status"] = _states.word(facts["offer"]["status"])
         if refusal := self._terms.refusal(self._offer_id, facts["price_per_hour"]):
             raise self._objection(refusal, "price")
-        if refusal := self._terms.spot_refusal(self._offer_id, facts["offer"]["contract_type"]):
+        if refusal := self._terms.other_refusal(self._offer_id, facts["offer"]):
             raise self._objection(refusal, "conflict")
 
     def _check_account(self) -> None:

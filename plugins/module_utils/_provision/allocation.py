@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 from dataclasses import dataclass
 
 from .._text import number_of
-from .search import ANY
+from .search import ANY, SPOT
 from .sums import UNLIMITED
 
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 _OF_PRODUCT = ("vendor", "vendor_region", "region", "gpu_type", "gpu_count", "contract_type", "node_count")
+_OF_GPU = ("gpu_type", "gpu_family")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,35 @@ def _other_gpu(wanted: t.Mapping[str, t.Any], offer: Offer) -> str:
 def differ(asked: t.Any, has: t.Any) -> bool:
     """Whether one is not the other; what one of them does not say is passed over."""
     return asked not in (None, "") and has not in (None, "") and str(asked).strip().lower() != str(has).strip().lower()
+
+
+def turned(planned: Offer, page: Offer) -> str:
+    """In what an offer's own page sells something else than the offer was ``planned`` as, empty if it does not.
+
+    What one of them does not say is passed over. On-demand instead of spot is no loss. Names of a GPU may differ in
+    length (C8): it is another one if each name has a word that the other one lacks.
+    """
+    parts = []
+    for name in (*_OF_PRODUCT, "gpu_family"):
+        pair = was, now = [_plain(offer.get(name)) for offer in (planned, page)]
+        words = [set(re.findall("[a-z0-9]+", text)) for text in pair]
+        if name == "contract_type":
+            is_other = now == SPOT != was
+        elif name in _OF_GPU:
+            is_other = not (words[0] <= words[1] or words[1] <= words[0])
+        else:
+            is_other = was != now
+        if was and now and is_other:
+            parts.append(f"{name} {now} instead of {was}")
+    return ", ".join(parts)
+
+
+def _plain(value: t.Any) -> str:
+    """A text or a number as it is compared; empty for what says nothing."""
+    number = number_of(value)
+    if number is not None:
+        return f"{number:g}" if number else ""
+    return value.strip().lower() if isinstance(value, str) else ""
 
 
 def _is_family(kind: str, canonical: str) -> bool:

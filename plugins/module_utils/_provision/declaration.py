@@ -98,7 +98,7 @@ class Declaration:
     # What a sealed plan lets it buy (`SealedPlan.bound`): the price of its ``offer_id``, and the storage that it brings
     # along (`storage.brought_by`); the digests of its order; the number of the plan; what to do without that offer
     quoted_price_per_hour: float | None = None
-    quoted_storage: tuple[t.Mapping[str, t.Any], ...] = ()
+    quoted_offer: t.Mapping[str, t.Any] = field(default_factory=dict)
     sealed_order: t.Mapping[str, str] = field(default_factory=dict)
     plan_number: str = ""
     advice: str = ""

@@ -551,8 +551,9 @@ def _draft(
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
-        noted = case.entry.offer if case.is_open else {storage.DETAILS: case.host.quoted_storage}
-        offer = storage.with_noted(offer, noted)
+        # What was ordered or quoted counts: the purchase compares it with the offer's own page.
+        noted = case.entry.offer if case.is_open else case.host.quoted_offer
+        offer = {**storage.with_noted(offer, noted), **_product_of(noted)}
         reason = _too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)
@@ -914,8 +915,12 @@ def still_kept(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
 def kept_of(offer: Offer) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
     brought = storage.brought_by(offer)
-    kept = {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
-    return {**kept, **validity.kept_of(offer), **({storage.DETAILS: brought} if brought else {})}
+    return {**_product_of(offer), **validity.kept_of(offer), **({storage.DETAILS: brought} if brought else {})}
+
+
+def _product_of(offer: Offer) -> dict[str, t.Any]:
+    """What an offer sells, as far as it says so."""
+    return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
 
 
 def differs(case: Case) -> str:

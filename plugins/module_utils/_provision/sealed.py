@@ -171,7 +171,7 @@ class SealedPlan:
             offer_id=str(item["offer_id"]),
             declared_max_price_per_hour=price,
             quoted_price_per_hour=price,
-            quoted_storage=tuple(brought_by({DETAILS: item.get("storage")})),
+            quoted_offer={**item, DETAILS: brought_by({DETAILS: item.get("storage")})},
             sealed_order=dict(item["order"]),
             plan_number=self.number,
             advice=QUOTE_AGAIN,

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .. import _states
 from .._wording import usd
+from . import allocation
 from .counted import CeilingPart, Count, State
 from .entry import Entry
 from .messages import NOTHING_SENT
 from .purchase import THEIRS, Do, NextStep, Past, Why, is_put_off
-from .search import SPOT
 from .sums import highest_known_price
 
 Json = t.Mapping[str, t.Any]
@@ -55,7 +55,7 @@ class Terms:
 
     price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
     max_price_per_hour: the limit of the offer (USD per hour), None for none.
-    contract_type: the offer's contract that the purchase was planned with, None if it is not known.
+    offer: what the offer sells, as far as the purchase was planned with that (`planning.kept_of`).
     max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
         registry compares it.
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
@@ -65,7 +65,7 @@ class Terms:
 
     price_per_hour: float | None = None
     max_price_per_hour: float | None = None
-    contract_type: str | None = None
+    offer: Json = field(default_factory=dict)
     max_account_price_per_hour: float | None = None
     procure_timeout: float = 600.0
     settle_timeout: float = 30.0
@@ -84,14 +84,10 @@ class Terms:
             return ""
         return _above(offer_id, price, limit)
 
-    def spot_refusal(self, offer_id: str, contract_type: t.Any) -> str:
-        """Why the offer may not be bought with the contract that it has now; empty if it may. Spot is agreed to."""
-        if str(contract_type).strip().lower() != SPOT or self.contract_type in (None, SPOT):
-            return ""
-        return (
-            f"Offer {offer_id} was found with contract {self.contract_type}, but its own page says {SPOT}: the vendor"
-            " may take the machine away."
-        )
+    def other_refusal(self, offer_id: str, page: Json) -> str:
+        """Why the offer may not be bought as its own page describes it now; empty if it may."""
+        odd = allocation.turned(self.offer, page)
+        return odd and f"Offer {offer_id} is not what it was found as. Its own page says: {odd}."
 
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
         """Why the offer may not be bought beside all resources of the account; empty if it may."""
@@ -143,7 +139,7 @@ def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, l
         f"By its registry {terms.host or 'the host'} {has} offer {entry.offer_id}, so offer {offer_id}, which the task"
         " names, is not bought. For one more machine, name another host, with an entry of its own."
     )
-    return entry.offer_id, replace(terms, price_per_hour=None, max_price_per_hour=limit, contract_type=None), [warning]
+    return entry.offer_id, replace(terms, price_per_hour=None, max_price_per_hour=limit, offer=entry.offer), [warning]
 
 
 def claimed(claim: object, host: str) -> str:

@@ -412,10 +412,22 @@ def test_the_planned_price_does_not_pass_a_lower_ceiling(queue: RequestQueue, bu
     assert result["price_per_hour"] == 5.0
 
 
-def test_an_offer_that_was_found_on_demand_is_not_bought_as_spot(queue: RequestQueue, buy: Any) -> None:
-    free(queue, contract_type="spot")
-    result = buy(note={"provision_offer": {"contract_type": "ondemand"}})
-    assert "found with contract ondemand, but its own page says spot" in assert_failed(result, "conflict", "not_sent")
+@pytest.mark.parametrize(
+    ("page", "odd"),
+    [
+        ({"contract_type": "spot"}, "contract_type spot instead of ondemand"),
+        ({"gpu_type": "nvidia-a100-sxm4-80gb"}, "gpu_type nvidia-a100-sxm4-80gb instead of nvidia-h100-sxm5-80gb"),
+    ],
+)
+def test_an_offer_is_not_bought_if_its_page_sells_something_else(
+    queue: RequestQueue, buy: Any, page: dict[str, str], odd: str
+) -> None:
+    free(queue, **page)
+    result = buy(note={"provision_offer": {"contract_type": "ondemand", "gpu_type": "nvidia-h100-sxm5-80gb"}})
+    assert f"Its own page says: {odd}." in assert_failed(result, "conflict", "not_sent")
+
+
+def test_spot_is_bought_if_it_was_found_as_spot(queue: RequestQueue, buy: Any) -> None:
     free(queue, contract_type="spot").expect(*POST, procurement())
     assert buy(note={"provision_offer": {"contract_type": "spot"}})["outcome"] == "created"
 

@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.al
     allocate,
     max_price_of_one,
     misfit,
+    turned,
     within,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import (
@@ -225,3 +226,36 @@ def test_compute(compute: dict[str, Any], fields: dict[str, Any], odd: str) -> N
 )
 def test_specs(spec: dict[str, Any], odd: str) -> None:
     assert misfit(spec, offer(1)) == odd
+
+
+@pytest.mark.parametrize(
+    ("planned", "page", "odd"),
+    [
+        ({}, {"gpu_type": "A100", "contract_type": "spot"}, ""),
+        ({"gpu_type": "A100", "vendor": "acme", "gpu_count": 8, "contract_type": "ondemand"}, {}, ""),
+        ({"gpu_count": 8}, {"gpu_count": "8"}, ""),
+        ({"gpu_count": 8}, {"gpu_count": 4}, "gpu_count 4 instead of 8"),
+        ({"gpu_count": 8}, {"gpu_count": 0}, ""),
+        ({"node_count": 2}, {"node_count": 1}, "node_count 1 instead of 2"),
+        ({"vendor": "acme"}, {"vendor": " ACME "}, ""),
+        ({"vendor": "acme"}, {"vendor": "other"}, "vendor other instead of acme"),
+        ({"region": "EU"}, {"region": "US"}, "region us instead of eu"),
+        ({"region": "EU"}, {"region": ["US"]}, ""),
+        ({"vendor_region": "eu-1"}, {"vendor_region": "eu-2"}, "vendor_region eu-2 instead of eu-1"),
+        ({"contract_type": "ondemand"}, {"contract_type": " Spot "}, "contract_type spot instead of ondemand"),
+        ({"contract_type": "reserved"}, {"contract_type": "spot"}, "contract_type spot instead of reserved"),
+        ({"contract_type": "spot"}, {"contract_type": "ondemand"}, ""),
+        ({"contract_type": "ondemand"}, {"contract_type": "reserved"}, ""),
+        ({"gpu_family": "H100"}, {"gpu_family": "A100"}, "gpu_family a100 instead of h100"),
+        ({"gpu_family": "L40"}, {"gpu_family": "L40S"}, "gpu_family l40s instead of l40"),
+        ({"gpu_type": "nvidia-l40s-48gb"}, {"gpu_type": "nvidia-l40s-pcie-48gb"}, ""),
+        ({"gpu_type": "nvidia-l40s-pcie-48gb"}, {"gpu_type": "L40S"}, ""),
+        (
+            {"gpu_type": "nvidia-h100-sxm5-80gb"},
+            {"gpu_type": "nvidia-h100-pcie-80gb"},
+            "gpu_type nvidia-h100-pcie-80gb instead of nvidia-h100-sxm5-80gb",
+        ),
+    ],
+)
+def test_an_offer_that_turns_into_another_one(planned: dict[str, Any], page: dict[str, Any], odd: str) -> None:
+    assert turned(planned, page) == odd

@@ -253,6 +253,17 @@ def test_one_name_beside_a_host_that_has_its_machine() -> None:
 # The very offer
 
 
+def test_an_offer_that_was_quoted_or_ordered_is_still_meant_as_it_was_then() -> None:
+    then, now = {"gpu_type": "nvidia-h100-sxm5-80gb"}, offer(1, 2.0, gpu_type="nvidia-a100-sxm4-80gb", region="US")
+    quoted = replace(host(offer_id=X), quoted_offer=then)
+    known = entry(X, purchase="sent", provision_offer=then)
+    ordered = case(host(), HostState.OPEN, known, offer_id=X, price_per_hour=2.0)
+    for one in (case(quoted), ordered):
+        (found,) = planned(one, wanted={X: SearchResult([now])})
+        assert found.action == BUY
+        assert {**kept_of(now), **then} == kept_of(found.offer), "its purchase compares that with its page"
+
+
 def test_wanted_by_its_id_without_a_ceiling() -> None:
     (found,) = planned(free(offer_id=Y, max_price_per_hour=""))
     assert (found.action, found.offer_id, found.max_price_per_hour, list(found.alternatives)) == (BUY, Y, None, [])

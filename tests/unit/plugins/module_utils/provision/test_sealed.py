@@ -223,7 +223,7 @@ def test_a_host_may_buy_only_what_the_plan_has_for_it() -> None:
     first, second = map(read().bound, hosts())
     assert (first.offer_id, first.max_price_per_hour, first.quoted_price_per_hour) == (X, 2.0, 2.0)
     assert (first.plan_number, first.sealed_order, first.advice) == ("7f3a", ORDER, "Make a new quote.")
-    assert [item["name"] for item in first.quoted_storage] == ["data"]
+    assert [item["name"] for item in first.quoted_offer["storage_details"]] == ["data"]
     assert (second.offer_id, second.sealed_order) == (Y, {})
     refused = read(declared=hosts(lease="9h"))
     assert refused.bound(hosts()[0]).plan_number == ""

@@ -56,22 +56,14 @@ def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal
     assert refusal in told and bool(told) is bool(refusal)
 
 
-@pytest.mark.parametrize(
-    ("planned", "fresh", "is_refused"),
-    [
-        ("ondemand", "spot", True),
-        ("ondemand", " Spot ", True),
-        ("reserved", "spot", True),
-        ("spot", "spot", False),
-        ("spot", "ondemand", False),
-        (None, "spot", False),
-        ("ondemand", "ondemand", False),
-        ("ondemand", None, False),
-        ("ondemand", ["spot"], False),
-    ],
-)
-def test_what_was_found_on_demand_is_not_bought_as_spot(planned: str | None, fresh: Any, is_refused: bool) -> None:
-    assert bool(Terms(contract_type=planned).spot_refusal("o", fresh)) is is_refused
+def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None:
+    terms = Terms(offer={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "EU"})
+    assert terms.other_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
+        "Offer o is not what it was found as. Its own page says: region us instead of eu, gpu_type"
+        " nvidia-a100-sxm4-80gb instead of nvidia-h100-sxm5-80gb."
+    )
+    assert not terms.other_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
+    assert not Terms().other_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb"})
 
 
 TERMS = Terms(price_per_hour=5.0, host="gpu-1")

@@ -285,7 +285,7 @@ def test_check_mode_says_it_in_a_warning() -> None:
         ({"storage_details": []}, {}, False),
         ({"storage_details": [disk()]}, {}, False),
         ({}, {"quoted_price_per_hour": 2.0}, False),  # a quote has shown what there is
-        ({}, {"quoted_price_per_hour": 2.0, "quoted_storage": [disk()]}, False),
+        ({}, {"quoted_price_per_hour": 2.0, "quoted_offer": {"storage_details": [disk()]}}, False),
     ],
 )
 def test_an_offer_that_is_named_by_its_id_may_hide_its_storage(page: Any, declares: Any, is_unknown: bool) -> None:
