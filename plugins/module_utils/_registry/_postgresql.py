@@ -15,6 +15,8 @@ No clock of the controller is read for anything that others rely on.
 
 from __future__ import annotations
 
+import json
+import re
 import time
 import typing as t
 import uuid
@@ -39,12 +41,14 @@ from ._row import Row, note_of
 if t.TYPE_CHECKING:
     import psycopg
     from psycopg.abc import Params
+    from psycopg.types.json import Jsonb
 
     Connection = psycopg.Connection[t.Any]
 
 HOLD = 60.0  # seconds that a claim is held; who buys renews it three times as often
 PATIENCE = 10.0  # seconds for which a database that is away is asked again before anything is bought
 FACTS_PATIENCE = 60.0  # the same once something is bought
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON, and not a backslash before such letters
 
 
 class ClaimedByOther(RegistryError):
@@ -516,13 +520,11 @@ class Database(Connected):
         price_per_hour: float | None = None,
     ) -> dict[str, t.Any]:
         """The values of a statement, in the database's types."""
-        from psycopg.types.json import Jsonb
-
         values: dict[str, t.Any] = {} if what is None else dict(vars(what))
         price_per_hour, note = (price_per_hour, note) if what is None else (what.price_per_hour, what.note)
         values["price_per_hour"] = None if price_per_hour is None else Decimal(str(price_per_hour))
-        values["note"] = None if note is None else Jsonb(dict(note))
-        values["holder"] = Jsonb(self._holder)
+        values["note"] = None if note is None else _json(dict(note))
+        values["holder"] = _json(self._holder)
         return values
 
     def _taken_over(self, row: Row) -> TakenOver:
@@ -570,6 +572,22 @@ class Database(Connected):
             return self._run(step, self._patience, make=False)
         except NoTables:
             return nothing
+
+
+def _json(value: dict[str, t.Any]) -> Jsonb:
+    """What the database keeps as JSON, whatever its encoding; see `_dumped`."""
+    from psycopg.types.json import Jsonb
+
+    return Jsonb(value, dumps=_dumped)
+
+
+def _dumped(value: t.Any) -> bytes:
+    """JSON by its letters, since a database without an encoding takes no escape of them.
+
+    What no database takes (a NUL, half of a surrogate pair) becomes a question mark: that something was bought is never
+    refused for a word of the API or of a machine.
+    """
+    return _NUL.sub(r"\1?", json.dumps(value, ensure_ascii=False)).encode(errors="replace")
 
 
 def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Purchase:

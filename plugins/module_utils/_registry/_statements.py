@@ -77,7 +77,8 @@ SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_l
 """
 LIMITS = """
 SELECT set_config('synchronous_commit', 'on', true), set_config('statement_timeout', %(ms)s, true),
-    set_config('lock_timeout', %(ms)s, true), set_config('idle_in_transaction_session_timeout', %(ms)s, true)
+    set_config('lock_timeout', %(ms)s, true), set_config('idle_in_transaction_session_timeout', %(ms)s, true),
+    set_config('datestyle', 'ISO', true)
 """
 LOCK = "SELECT pg_advisory_xact_lock(%(gate)s)"
 HAS_SCHEMA = "SELECT to_regclass('compute_index_supply.meta') IS NOT NULL"

@@ -889,6 +889,42 @@ def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) 
     assert f"since {row.claimed_at.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}." in str(caught.value)
 
 
+def test_the_settings_of_a_database_change_nothing(run: Callable[..., Database], registry_url: str) -> None:
+    """Those of a database or of a user, which no connection string shows."""
+    settings = ("datestyle = 'German'", "standard_conforming_strings = off", "search_path = nowhere")
+    for setting in settings:
+        postgresql.execute(registry_url, f"ALTER ROLE postgres SET {setting}")
+    try:
+        row = run().claim(purchase(), NO_CEILING)
+        assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
+        run().note_sweep("default")
+        assert run().swept("default") is not None
+    finally:
+        postgresql.execute(registry_url, "ALTER ROLE postgres RESET ALL")
+
+
+ODD_TEXTS = ["gpü-日本", "a\x00b", "a\ud800b", "a\\u0000b", "a\\\x00b"]
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+def test_no_text_keeps_a_purchase_from_being_noted(registry_url: str, encoding: str) -> None:
+    """Words of the API and of machines, in a database with and without an encoding."""
+    name = f"of_{encoding.lower()}"
+    own = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    postgresql.execute(registry_url, f"CREATE DATABASE {name} {own}")
+    try:
+        user = {**holder("gpü"), "user": "日本"}
+        database = Database(psycopg.conninfo.make_conninfo(registry_url, dbname=name), user)
+        row = database.claim(purchase("gpü-日本"), NO_CEILING)
+        fact = purchase("gpü-日本", claim=row.claim, note={"provision_odd": ODD_TEXTS})
+        noted = database.note(fact, [RESOURCE_ID])
+        assert (noted.host, noted.holder, noted.resource_ids) == ("gpü-日本", user, [RESOURCE_ID])
+        assert noted.note["provision_odd"] == ["gpü-日本", "a?b", "a?b", "a\\u0000b", "a\\?b"]
+        assert database.alter(noted, {"provision_more": "ü"}, []).note == {**noted.note, "provision_more": "ü"}
+    finally:
+        postgresql.execute(registry_url, f"DROP DATABASE {name}")
+
+
 def test_no_connection_is_left_open(run: Callable[..., Database], registry_url: str) -> None:
     run().claim(purchase(), NO_CEILING)
     query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
