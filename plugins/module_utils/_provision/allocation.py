@@ -123,9 +123,11 @@ def turned(planned: Offer, page: Offer) -> str:
     """In what an offer's own page sells something else than the offer was ``planned`` as, empty if it does not.
 
     What one of them does not say is passed over. On-demand instead of spot is no loss. Names of a GPU may differ in
-    length (C8): it is another one if each name has a word that the other one lacks.
+    length (C8): it is another one if each name has a word that the other one lacks. Whether the GPUs of a cluster are
+    counted for each machine or for all is inferred only, and the page has no number of machines: either count counts.
     """
     parts = []
+    nodes = number_of(planned.get("node_count")) or number_of(page.get("node_count")) or 1
     for name in (*_OF_PRODUCT, "gpu_family"):
         pair = was, now = [_plain(offer.get(name)) for offer in (planned, page)]
         words = [set(re.findall("[a-z0-9]+", text)) for text in pair]
@@ -133,6 +135,9 @@ def turned(planned: Offer, page: Offer) -> str:
             is_other = now == SPOT != was
         elif name in _OF_GPU:
             is_other = not (words[0] <= words[1] or words[1] <= words[0])
+        elif name == "gpu_count":
+            few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))
+            is_other = many not in (few, few * nodes)
         else:
             is_other = was != now
         if was and now and is_other:
