@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.search_keys import (
-    CEILING,
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
+    CEILING_KEY,
     KEYS,
     SECTIONS,
     Key,
@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec.md"
 BEGIN = """\
-<!-- Made by tests/tools/spec_page.py from plugins/module_utils/_provision/search_keys.py. -->
+<!-- Made by tests/tools/spec_page.py from plugins/module_utils/_provision/search.py. -->
 
 # Keys of a search
 
@@ -40,7 +40,7 @@ HEAD = ("key", "type, unit", "example", "meaning", "without it", "vendors")
 
 def keys_of(section: str) -> Iterator[Key]:
     """The keys of a section, and at the top what the role reads itself."""
-    yield from (key for key in (*KEYS, CEILING) if key.section == section)
+    yield from (key for key in (*KEYS, CEILING_KEY) if key.section == section)
 
 
 def example() -> dict[str, Any]:

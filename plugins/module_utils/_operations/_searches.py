@@ -17,10 +17,10 @@ from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError
 from .._api.market import Market
 from .._provision import choosing, lease, messages, planning, waiting
-from .._provision.allocation import Offer
 from .._provision.choosing import Offers
 from .._provision.declaration import Declaration
 from .._provision.planning import Case, Plan, SearchResult
+from .._provision.search import Offer
 from .._provision.waiting import MarketLook
 from .offer_info import offer_info
 

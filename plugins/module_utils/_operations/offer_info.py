@@ -37,7 +37,7 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
         "changed": False,
         "offers": offers[:limit],
         "total_count": total_count,
-        "warnings": [*search.undocumented(spec), *search.unapplied(sent, filters), *unlisted],
+        "warnings": [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted],
     }
 
 

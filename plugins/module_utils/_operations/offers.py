@@ -12,7 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.market import Market
 from .._provision import browsing
-from .._provision.allocation import Offer
+from .._provision.search import Offer
 from .offer_info import offer_info
 
 BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}

@@ -15,12 +15,11 @@ from .._moments import seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table, shortened, usd
 from . import allocation, choosing, lease, order
-from .allocation import Offer
-from .choosing import CEILING, Choice, slips_of
+from .choosing import Choice
 from .declaration import read_limit
 from .messages import NOTHING_SENT
 from .quote import VANISHES, is_spot
-from .search import ANY, ON_DEMAND
+from .search import ANY, CEILING, ON_DEMAND, Offer, compute_of, differ, mismatch, misspelled_in
 
 Row = dict[str, t.Any]
 
@@ -36,7 +35,7 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
 
     Raises ValueError.
     """
-    variables, wrong = order.read(answers), slips_of("offers_spec", spec)
+    variables, wrong = order.read(answers), misspelled_in("offers_spec", spec)
     limits = [
         read_limit("order_max_price_per_hour", variables.get("provision_max_price_per_hour"), wrong),
         read_limit(f"offers_spec.{CEILING}", spec.get(CEILING), wrong),
@@ -44,14 +43,14 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
     if wrong or "refused" in variables:
         raise ValueError(variables.get("refused") or f"{wrong[0]} {NOTHING_SENT}")
     ordered = order.search_of(answers)
-    compute = {**allocation.compute_of(spec), **ordered.get("compute", {})}
+    compute = {**compute_of(spec), **ordered.get("compute", {})}
     rest = {name: value for name, value in {**spec, **ordered}.items() if name not in (CEILING, "compute")}
     return Choice({**rest, "compute": compute} if compute else rest, min(limits))
 
 
 def is_listed(choice: Choice) -> bool:
     """Whether offers are shown, since the search names a GPU or is for storage alone; otherwise all kinds of GPU."""
-    return bool(allocation.compute_of(choice.spec).get("gpu_type") or choice.spec.get("storage"))
+    return bool(compute_of(choice.spec).get("gpu_type") or choice.spec.get("storage"))
 
 
 def families_of(catalog: t.Any) -> list[str]:
@@ -61,7 +60,7 @@ def families_of(catalog: t.Any) -> list[str]:
 
 def searches(choice: Choice) -> list[Row]:
     """The searches to send: one for each number of GPUs that a machine may have, if none is asked for."""
-    compute = allocation.compute_of(choice.spec)
+    compute = compute_of(choice.spec)
     if not compute or compute.get("gpu_count"):
         return [dict(choice.spec)]
     return [{**choice.spec, "compute": {**compute, "gpu_count": count}} for count in GPU_COUNTS]
@@ -70,13 +69,13 @@ def searches(choice: Choice) -> list[Row]:
 def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
     """The same for all of these GPUs, and for every contract."""
     names = {"gpu_type": " | ".join(families), "contract_type": ANY}
-    spec = {**choice.spec, "compute": {**allocation.compute_of(choice.spec), **names}}
+    spec = {**choice.spec, "compute": {**compute_of(choice.spec), **names}}
     return searches(replace(choice, spec=spec)) if families else []
 
 
 def apart(search: t.Mapping[str, t.Any]) -> list[Row]:
     """A search for several GPUs as one for each, for an API that refuses it; none if it is for one."""
-    compute = allocation.compute_of(search)
+    compute = compute_of(search)
     gpus = str(compute.get("gpu_type")).split(" | ")
     return [{**search, "compute": {**compute, "gpu_type": gpu}} for gpu in gpus] if len(gpus) > 1 else []
 
@@ -114,12 +113,12 @@ def _gpu(offer: Offer) -> str:
 
 
 def _is_of(family: str, offer: Offer) -> bool:
-    return not allocation.misfit({"compute": {"gpu_type": family}}, offer)
+    return not mismatch({"compute": {"gpu_type": family}}, offer)
 
 
 def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:
     """A kind of GPU: what its on-demand offers cost, and beside them its spot offers. ``offers``: cheapest first."""
-    firm = [offer for offer in offers if not allocation.differ(ON_DEMAND, offer.get("contract_type"))]
+    firm = [offer for offer in offers if not differ(ON_DEMAND, offer.get("contract_type"))]
     spot = [offer for offer in offers if is_spot(offer)]
     counts = sorted({number_of(offer.get("gpu_count")) or 0 for offer in firm or spot})
     return {

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from .._text import number_of, text_of
 from .._wording import plural, usd
-from . import allocation, search_keys
-from .allocation import Offer
-from .search import ANY, as_sent, contract_of
+from . import allocation, search
+from .search import ANY, CEILING, Offer, as_sent, contract_of
 from .sums import UNLIMITED, highest_known_price
 
 Spec = t.Mapping[str, t.Any]
@@ -24,7 +23,6 @@ Again = t.Callable[[], t.Sequence[Offer]]  # sends a search again
 LISTED, CHEAPEST = "listed", "cheapest"
 PLACE = ("vendor", "region")  # the keys of a search that say where
 _MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
-CEILING = search_keys.CEILING.name  # of one choice, beside what the API knows of a search
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,6 @@ class Offers:
 
     offers: t.Sequence[Offer] = ()
     wider: t.Sequence[Offer] = ()
-
-
-def slips_of(variable: str, spec: Spec) -> list[str]:
-    """A sentence for each misspelled key of a search that this variable gives."""
-    return [f"{variable} {slip}" for slip in search_keys.slips(spec, (search_keys.CEILING,))]
 
 
 def prices_that_count(looks: t.Iterable[Offer]) -> dict[str, float | None]:
@@ -107,17 +100,17 @@ def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
 
 def there(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers in the region of a choice, and those that name none."""
-    return [offer for offer in offers if not allocation.differ(choice.vendor_region, offer.get("vendor_region"))]
+    return [offer for offer in offers if not search.differ(choice.vendor_region, offer.get("vendor_region"))]
 
 
 def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
     """The offers of an answer that can be bought and are what was searched for, or why the answer is of no use."""
     spec = as_sent(spec)
     named_offers = [offer for offer in offers if offer["offer_id"]]
-    found = [offer for offer in named_offers if not allocation.misfit(spec, offer)]
+    found = [offer for offer in named_offers if not search.mismatch(spec, offer)]
     if found or not named_offers:
         return found, ""
-    odd = allocation.misfit(spec, named_offers[0])
+    odd = search.mismatch(spec, named_offers[0])
     return [], f"The API answers the search with {plural(len(named_offers), 'offer')} of another kind ({odd})."
 
 
@@ -165,19 +158,19 @@ def without_limits(spec: Spec) -> t.Iterator[Spec]:
 
 def named(choice: Choice) -> str:
     """A choice in a few words: what it searches for."""
-    wanted = allocation.compute_of(choice.spec)
+    wanted = search.compute_of(choice.spec)
     words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
     contract = contract_of(choice.spec)
     words += [str(item) for item in ("" if contract == ANY else contract, choice.spec.get("region")) if item]
     return ", ".join(words)
 
 
-def misfit(choices: t.Sequence[Choice], offer: Offer) -> str:
+def mismatch(choices: t.Sequence[Choice], offer: Offer) -> str:
     """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
-    found = [allocation.misfit(choice.spec, offer) for choice in choices]
+    found = [search.mismatch(choice.spec, offer) for choice in choices]
     return "" if not all(found) else next(iter(found), "")
 
 
 def _others(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:
     """What the offers have instead of what was asked for."""
-    return sorted({str(offer[name]) for offer in offers if allocation.differ(asked, offer.get(name))})
+    return sorted({str(offer[name]) for offer in offers if search.differ(asked, offer.get(name))})

@@ -19,11 +19,12 @@ from .._wording import duration
 from . import lease as leases
 from .acceptance import read_expected, read_level
 from .avoiding import DAYS, read_avoid
-from .choosing import CEILING, LISTED, Choice, read_choice, slips_of
+from .choosing import LISTED, Choice, read_choice
 from .lease import Lease
 from .place import NOWHERE, Place, twin_of
 from .protection import VARIABLE as PROTECT
 from .protection import read_protection
+from .search import CEILING, misspelled_in
 from .sums import UNLIMITED
 from .waiting import Patience, read_patience
 
@@ -225,7 +226,7 @@ def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
     choices = []
     for number, spec in enumerate(specs):
         name = f"provision_spec[{number}]" if len(specs) > 1 else "provision_spec"
-        wrong += slips_of(name, spec)
+        wrong += misspelled_in(name, spec)
         choices.append(read_choice(spec, read_limit(f"{name}.{CEILING}", spec.get(CEILING), wrong)))
     return tuple(choices)
 

@@ -17,7 +17,6 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import end_option, usd
 from . import failover, holdings, lease, registration, storage
-from .allocation import product
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
@@ -35,6 +34,7 @@ from .messages import (
 )
 from .ownership import base_of
 from .planning import BUY, WAIT
+from .search import product
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
 from .sums import highest_known_price
 

@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._text import grouped, printable, text_of
-from . import allocation
+from . import search
 from .choosing import Choice
 from .storage import Storage
 
@@ -64,7 +64,7 @@ def _at(choice: Choice, storage: Storage) -> Choice:
     """A search at the place of storage, as far as it names no other vendor, and no region."""
     names_none = _names_none(choice, "vendor")
     spec = {**choice.spec, "vendor": storage.vendor} if names_none else choice.spec
-    is_elsewhere = "vendor" in choice.anywhere or allocation.differ(spec.get("vendor"), storage.vendor)
+    is_elsewhere = "vendor" in choice.anywhere or search.differ(spec.get("vendor"), storage.vendor)
     is_there = not is_elsewhere and _names_none(choice, "region")
     return replace(choice, spec=spec, vendor_region=storage.region if is_there else "", at_storage=names_none)
 

@@ -11,8 +11,20 @@ from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
 from .._wording import amount, plural, ranges, usd
-from . import allocation, avoiding, ceilings, choosing, lease, narrowing, ordered, planning_report, storage, validity
-from .allocation import Offer, OfferRequest
+from . import (
+    allocation,
+    avoiding,
+    ceilings,
+    choosing,
+    lease,
+    narrowing,
+    ordered,
+    planning_report,
+    search,
+    storage,
+    validity,
+)
+from .allocation import OfferRequest
 from .avoiding import Avoided, place_of
 from .ceilings import AccountPrices, Allowance
 from .choosing import Offers
@@ -33,6 +45,7 @@ from .messages import (
     still_open,
 )
 from .place import Place
+from .search import Offer
 from .spending import Bill, Ledger
 from .standing import Account, HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of
@@ -159,7 +172,7 @@ class Case:
         last = {str(one["product"]) for one in self.attempts if one.get("product")}
         if not last:
             return left
-        return sorted(left, key=lambda offer: allocation.product(offer, offer["price_per_hour"]) in last)
+        return sorted(left, key=lambda offer: search.product(offer, offer["price_per_hour"]) in last)
 
     @property
     def verifies(self) -> str:
@@ -252,7 +265,7 @@ class Case:
     def fitting(self, offer: Offer) -> Case:
         """The same, unless what it would adopt, by its offer, is not what it declares."""
         host, machines = self.host, self.standing.machines
-        odd = choosing.misfit(host.choices, offer)
+        odd = choosing.mismatch(host.choices, offer)
         if not odd:
             return self
         return replace(self, standing=stopped(does_not_fit(host.host, host.name, machines, odd)))

@@ -15,11 +15,10 @@ from .._moments import seconds_of
 from .._text import number_of
 from .._wording import LINE, amount, narrow_table
 from . import lease, planning, storage
-from .allocation import Offer
 from .lifetimes import Lifetime
 from .messages import some
 from .planning import BUY, LATER, Plan
-from .search import SPOT
+from .search import SPOT, Offer
 from .sums import Sum, add_up
 from .validity import VALID_TO
 

@@ -1,25 +1,160 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a search asks for, and what can be said about it: typos, its contract, filters that the API has not applied."""
+"""A search: its keys and typos of them, its contract, what the API has made of it, and whether an offer matches it.
+
+The keys are those of the API pages "yaml spec", "get offers" and "storage"; docs/spec.md is made of them.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import typing as t
 
-from .._text import LONGEST_NAME, printable
+from .._text import LONGEST_NAME, number_of, printable
 from .._wording import nearest
-from . import search_keys
-from .search_keys import Spec
 
+Spec = t.Mapping[t.Any, t.Any]
+Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
-
 _SHOWN = 12  # names of GPUs in a sentence
-
+_LIMITS = "max_"  # what the names of limits begin with
+_OF_PRODUCT = ("vendor", "vendor_region", "region", "gpu_type", "gpu_count", "contract_type", "node_count")
+_OF_GPU = ("gpu_type", "gpu_family")
 # Contracts that a user may ask for. The last one is ours: the API then gets none.
 ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
+SECTIONS = {
+    "": "Where, and how soon",
+    "compute": "The machine",
+    "storage": "Storage, a list of volumes",
+    "network": "The network",
+}
+
+
+class Key(t.NamedTuple):
+    """A key of a search. ``kind``: its type, with its unit if it has one. ``default``: what counts without it."""
+
+    section: str
+    name: str
+    kind: str
+    example: t.Any
+    meaning: str
+    default: str = ""
+    vendors: str = "all"
+
+    @property
+    def path(self) -> str:
+        """The key as messages name it."""
+        return path_of(self.section, self.name)
+
+
+KEYS = (
+    Key("", "region", "text", "EU", "a group of regions: `US`, `EU`, `APAC` or `Other`", "all regions"),
+    Key("", "vendor", "text", "nebius", "one vendor, by the name that `catalog_info` lists", "all vendors"),
+    Key(
+        "",
+        "max_procure_time_seconds",
+        "whole number, seconds",
+        300,
+        "the longest time that the vendor may need to provide the machine",
+        "no limit",
+    ),
+    Key(
+        "compute",
+        "gpu_type",
+        "text",
+        "H100",
+        'a family such as `H100`, or a full name such as `nvidia-h100-sxm5-80gb`; several with bars: `"H100 | A100"`.'
+        " Needed",
+    ),
+    Key("compute", "gpu_count", "whole number", 1, "GPUs of the machine: 1, 2, 4 or 8", "1"),
+    Key(
+        "compute",
+        "type",
+        "text",
+        "vm",
+        "`vm`, a whole machine, or `container`, a share of one",
+        "`vm`",
+        "`container`: vendors with shared machines, such as Vast.ai",
+    ),
+    Key(
+        "compute",
+        "contract_type",
+        "text",
+        "ondemand",
+        "`ondemand`; `spot`, which the vendor may take away at any time; or `any`",
+        "`ondemand`, by the collection",
+    ),
+    Key(
+        "compute",
+        "max_price_per_gpu_hour",
+        "number, USD per hour and GPU",
+        2.5,
+        "offers above this price are left out; it does not count storage",
+        "no limit",
+    ),
+    Key(
+        "compute",
+        "min_boot_disk_gb",
+        "whole number, GB",
+        200,
+        "offers with a smaller boot disk are left out",
+        "no limit",
+        "those that report their boot disks",
+    ),
+    Key(
+        "storage",
+        "type",
+        "text",
+        "block_disk",
+        "`block_disk`, for one machine, or `filesystem`, for several. Needed",
+        "",
+        "varies; `catalog_info` lists it",
+    ),
+    Key(
+        "storage",
+        "class",
+        "text",
+        "standard",
+        "`economy`, `standard`, `performance` or `premium` (a parallel file system)",
+        "`standard`",
+        "varies; `catalog_info` lists it",
+    ),
+    Key("storage", "size", "text, a number with `GB` or `TB`", "500GB", "the size of the volume. Needed"),
+    Key(
+        "storage",
+        "persistent",
+        "true or false",
+        False,
+        "whether the volume stays, and is billed, when its machine ends",
+        "`false`",
+    ),
+    Key(
+        "network",
+        "supports_cilium",
+        "true or false",
+        True,
+        "only offers of vendors whose network can run Cilium",
+        "`false`",
+        "those with Cilium",
+    ),
+)
+
+# What the role itself reads of each search, and the API never gets.
+CEILING_KEY = Key(
+    "",
+    "max_price_per_hour",
+    "number, USD per hour",
+    4,
+    "the most that the whole offer may cost, beside the host's `provision_max_price_per_hour`",
+    "no limit",
+)
+CEILING = CEILING_KEY.name  # of one choice, beside what the API knows of a search
+
+
+# The keys of a search
 
 
 def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -29,7 +164,7 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     """
     if not spec.get("compute") and not spec.get("storage"):
         raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
-    for slip in search_keys.slips(spec):
+    for slip in misspelled_keys(spec):
         raise ValueError(slip)
     contract = contract_of(spec)
     if near := nearest(contract, (ON_DEMAND, SPOT, ANY)):
@@ -37,15 +172,76 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     return spec
 
 
+def undocumented_keys(spec: Spec) -> list[str]:
+    """A warning about keys that no page documents: whether the API refuses or ignores them is unknown."""
+    paths = (path_of(section, name) for section, name in _keys_of(spec) if name not in documented_keys(section))
+    unknown = ", ".join(dict.fromkeys(paths))
+    return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
+
+
+def misspelled_in(variable: str, spec: Spec) -> list[str]:
+    """A sentence for each misspelled key of a search that this variable gives."""
+    return [f"{variable} {slip}" for slip in misspelled_keys(spec, (CEILING_KEY,))]
+
+
+def misspelled_keys(spec: Spec, further: t.Sequence[Key] = ()) -> list[str]:
+    """A sentence for each key that is a slip of a documented one, or a limit in the wrong section: neither would count.
+
+    ``further``: what the search may have beside what the API documents.
+    """
+    known = (*KEYS, *further)
+    meant = {path_of(section, name): _meant(section, name, known) for section, name in _keys_of(spec)}
+    return [
+        f"has '{path}', which the API does not document: did you mean '{key}'?" for path, key in meant.items() if key
+    ]
+
+
+def _meant(section: str, name: str, known: t.Sequence[Key]) -> str:
+    """The key that an unknown one means; empty if it is known, or means none."""
+    names = {*documented_keys(section), *(key.name for key in known if key.section == section)}
+    if name in names:
+        return ""
+    if near := nearest(name, sorted(names)):
+        return path_of(section, near)
+    return next((key.path for key in known if key.name == name and name.startswith(_LIMITS)), "")
+
+
+@functools.lru_cache
+def documented_keys(section: str) -> tuple[str, ...]:
+    """What the API documents in a section; at the top the sections, too."""
+    names = tuple(key.name for key in KEYS if key.section == section)
+    return names if section else (*names, *filter(None, SECTIONS))
+
+
+def _keys_of(spec: Spec) -> t.Iterator[tuple[str, str]]:
+    """The keys of a search: the section that each stands in, and its name."""
+    storage = spec.get("storage")
+    volumes = storage if isinstance(storage, list) else [storage]
+    for section, part in (
+        ("", spec),
+        ("compute", spec.get("compute")),
+        *(("storage", volume) for volume in volumes),
+        ("network", spec.get("network")),
+    ):
+        for name in part if isinstance(part, t.Mapping) else ():
+            yield section, str(name)
+
+
+def path_of(section: str, name: str) -> str:
+    """A key as messages name it."""
+    return f"{section}.{name}" if section else name
+
+
+# Its contract
+
+
 def contract_of(spec: Spec) -> str:
     """The contract that a search is for: on-demand, unless it names another, or ``any``.
 
     A vendor may take a spot machine away at any time, so a user must ask for one. Empty for storage alone.
     """
-    compute = spec.get("compute")
-    if not compute or not isinstance(compute, t.Mapping):
-        return ""
-    return str(compute.get("contract_type") or "").strip().lower() or ON_DEMAND
+    compute = compute_of(spec)
+    return (str(compute.get("contract_type") or "").strip().lower() or ON_DEMAND) if compute else ""
 
 
 def as_sent(spec: Spec) -> dict[str, t.Any]:
@@ -57,10 +253,7 @@ def as_sent(spec: Spec) -> dict[str, t.Any]:
     return {**spec, "compute": rest if contract == ANY else {**rest, "contract_type": contract}}
 
 
-def undocumented(spec: Spec) -> list[str]:
-    """A warning about keys that no page documents: whether the API refuses or ignores them is unknown."""
-    unknown = ", ".join(search_keys.undocumented(spec))
-    return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
+# What the API made of it
 
 
 def unapplied(spec: Spec, filters: t.Any) -> list[str]:
@@ -73,48 +266,6 @@ def unapplied(spec: Spec, filters: t.Any) -> list[str]:
     if not names or not lost:
         return []
     return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
-
-
-def may_mistype_gpu(spec: Spec, offers: t.Sized) -> bool:
-    """Whether a search may name a GPU that does not exist: it found no offer, which is how some servers say that."""
-    return not offers and bool(_gpu_types(spec))
-
-
-def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
-    """A sentence for each GPU of a search that is not in the API's catalogue (GET /available_gpus), with similar names.
-
-    The API's names are case-sensitive. No sentence if the catalogue has another form than the documented one.
-    """
-    names = _listed(catalog)
-    return [_unlisted(gpu_type, names) for gpu_type in _gpu_types(spec) if names and gpu_type not in names]
-
-
-def _unlisted(gpu_type: str, names: t.Sequence[str]) -> str:
-    similar = _similar(gpu_type, names)
-    hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It lists {', '.join(names[:_SHOWN])}."
-    return f"The API lists no GPU '{printable(gpu_type, 60)}'. {hint}"
-
-
-def _gpu_types(spec: Spec) -> list[str]:
-    """The GPUs that a search names, with pipes between them."""
-    compute = spec.get("compute")
-    text = compute.get("gpu_type") if isinstance(compute, t.Mapping) else None
-    return [part.strip() for part in str(text or "").split("|") if part.strip()]
-
-
-def _listed(catalog: t.Any) -> list[str]:
-    """The families of a catalogue of GPUs, and the full names in them."""
-    items = catalog.items() if isinstance(catalog, t.Mapping) else ()
-    families = {family: members for family, members in items if isinstance(members, list)}
-    names = [*families, *(name for members in families.values() for name in members)]
-    return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
-
-
-def _similar(word: str, names: t.Iterable[str]) -> list[str]:
-    """The names spelled most like the word: one that differs only in case and punctuation, else up to two others."""
-    spelled = {_letters(name): name for name in names}
-    near = difflib.get_close_matches(_letters(word), spelled, n=2, cutoff=0.7)
-    return [spelled[plain] for plain in ([_letters(word)] if _letters(word) in spelled else near)]
 
 
 def _requested(spec: Spec) -> t.Iterator[tuple[str, str]]:
@@ -140,6 +291,132 @@ def _names_in(filters: t.Any) -> t.Iterator[str]:
         yield filters
 
 
+def may_mistype_gpu(spec: Spec, offers: t.Sized) -> bool:
+    """Whether a search may name a GPU that does not exist: it found no offer, which is how some servers say that."""
+    return not offers and bool(_gpu_types(spec))
+
+
+def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
+    """A sentence for each GPU of a search that is not in the API's catalogue (GET /available_gpus), with similar names.
+
+    The API's names are case-sensitive. No sentence if the catalogue has another form than the documented one.
+    """
+    names = _listed(catalog)
+    return [_unlisted(gpu_type, names) for gpu_type in _gpu_types(spec) if names and gpu_type not in names]
+
+
+def _unlisted(gpu_type: str, names: t.Sequence[str]) -> str:
+    similar = _similar(gpu_type, names)
+    hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It lists {', '.join(names[:_SHOWN])}."
+    return f"The API lists no GPU '{printable(gpu_type, 60)}'. {hint}"
+
+
+def _gpu_types(spec: Spec) -> list[str]:
+    """The GPUs that a search names, with pipes between them."""
+    return [part for part in map(str.strip, str(compute_of(spec).get("gpu_type") or "").split("|")) if part]
+
+
+def _listed(catalog: t.Any) -> list[str]:
+    """The families of a catalogue of GPUs, and the full names in them."""
+    items = catalog.items() if isinstance(catalog, t.Mapping) else ()
+    families = {family: members for family, members in items if isinstance(members, list)}
+    names = [*families, *(name for members in families.values() for name in members)]
+    return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
+
+
+def _similar(word: str, names: t.Iterable[str]) -> list[str]:
+    """The names spelled most like the word: one that differs only in case and punctuation, else up to two others."""
+    spelled = {_letters(name): name for name in names}
+    near = difflib.get_close_matches(_letters(word), spelled, n=2, cutoff=0.7)
+    return [spelled[plain] for plain in ([_letters(word)] if _letters(word) in spelled else near)]
+
+
 def _letters(name: str) -> str:
     """The letters and digits of a name, so that ``gpuCount`` is ``gpu_count``."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# What an offer sells
+
+
+def mismatch(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
+    """In what an offer or a machine is not what the search asks for (API page "yaml spec"), empty if it is.
+
+    What one of them does not say is passed over: without a contract, that of a machine which runs already does not
+    matter.
+    """
+    wanted = compute_of(spec)
+    contract = wanted.get("contract_type")
+    counts = [number_of(count) for count in (wanted.get("gpu_count"), offer.get("gpu_count"))]
+    pairs = [
+        ("region", spec.get("region"), offer.get("region")),
+        ("vendor", spec.get("vendor"), offer.get("vendor")),
+        ("contract_type", None if contract == ANY else contract, offer.get("contract_type")),
+        ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
+    ]
+    differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if differ(asked, has)]
+    return ", ".join(filter(None, [_other_gpu(wanted, offer), *differences]))
+
+
+def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """What a search asks of the machine; empty where it does not."""
+    compute = spec.get("compute")
+    return compute if isinstance(compute, t.Mapping) else {}
+
+
+def _other_gpu(wanted: t.Mapping[str, t.Any], offer: Offer) -> str:
+    kinds = list(filter(None, map(str.strip, str(wanted.get("gpu_type") or "").lower().split("|"))))
+    names = [str(offer.get(key) or "").lower() for key in ("gpu_type", "gpu_family")]
+    if not kinds or not any(names) or any(kind in names or _is_family(kind, names[0]) for kind in kinds):
+        return ""
+    return f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {wanted['gpu_type']}"
+
+
+def _is_family(kind: str, canonical: str) -> bool:
+    """Whether ``h100`` is the family of ``nvidia-h100-sxm5-80gb``, or a part of its name (C8, C15)."""
+    word = "-".join(kind.split())
+    return f"-{word}-" in f"-{canonical}-"
+
+
+def differ(asked: t.Any, has: t.Any) -> bool:
+    """Whether one is not the other; what one of them does not say is passed over."""
+    return asked not in (None, "") and has not in (None, "") and str(asked).strip().lower() != str(has).strip().lower()
+
+
+def other_than_planned(planned: Offer, page: Offer) -> str:
+    """In what an offer's own page sells something else than the offer was ``planned`` as, empty if it does not.
+
+    What one of them does not say is passed over. On-demand instead of spot is no loss. Names of a GPU may differ in
+    length (C8): it is another one if each name has a word that the other one lacks. Whether the GPUs of a cluster are
+    counted for each machine or for all is inferred only, and the page has no number of machines: either count counts.
+    """
+    parts = []
+    nodes = number_of(planned.get("node_count")) or number_of(page.get("node_count")) or 1
+    for name in (*_OF_PRODUCT, "gpu_family"):
+        pair = was, now = [_plain(offer.get(name)) for offer in (planned, page)]
+        words = [set(re.findall("[a-z0-9]+", text)) for text in pair]
+        if name == "contract_type":
+            is_other = now == SPOT != was
+        elif name in _OF_GPU:
+            is_other = not (words[0] <= words[1] or words[1] <= words[0])
+        elif name == "gpu_count":
+            few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))
+            is_other = many not in (few, few * nodes)
+        else:
+            is_other = was != now
+        if was and now and is_other:
+            parts.append(f"{name} {now} instead of {was}")
+    return ", ".join(parts)
+
+
+def _plain(value: t.Any) -> str:
+    """A text or a number as it is compared; empty for what says nothing."""
+    number = number_of(value)
+    if number is not None:
+        return f"{number:g}" if number else ""
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def product(offer: Offer, price_per_hour: float | None) -> str:
+    """What an offer sells, at which price (USD per hour): a later search may list it again under another id."""
+    return " ".join(str(offer.get(name) or "-") for name in _OF_PRODUCT) + f" {price_per_hour}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import _states
 from .._wording import usd
-from . import allocation
+from . import search
 from .counted import CeilingPart, Count, State
 from .entry import Entry
 from .messages import NOTHING_SENT
@@ -86,7 +86,7 @@ class Terms:
 
     def other_refusal(self, offer_id: str, page: Json) -> str:
         """Why the offer may not be bought as its own page describes it now; empty if it may."""
-        odd = allocation.turned(self.offer, page)
+        odd = search.other_than_planned(self.offer, page)
         return odd and f"Offer {offer_id} is not what it was found as. Its own page says: {odd}."
 
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:

@@ -517,4 +517,4 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     own = dict(spec) if isinstance(spec, t.Mapping) else {}
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
-    return choosing.misfit(host.choices, {**own, "vendor": machines[0].get("vendor")})
+    return choosing.mismatch(host.choices, {**own, "vendor": machines[0].get("vendor")})

@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     at,
     choose,
     fitting,
-    misfit,
+    mismatch,
     named,
     pooled,
     prices_that_count,
@@ -103,9 +103,9 @@ def test_words() -> None:
 
 
 def test_what_is_one_of_the_choices_fits() -> None:
-    assert misfit([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
-    assert "gpu_type nvidia-l4 instead of H100" in misfit([H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2})
-    assert misfit([], {"gpu_type": "x"}) == ""
+    assert mismatch([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
+    assert "gpu_type nvidia-l4 instead of H100" in mismatch([H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2})
+    assert mismatch([], {"gpu_type": "x"}) == ""
 
 
 prices = st.none() | st.floats(min_value=0, max_value=100)

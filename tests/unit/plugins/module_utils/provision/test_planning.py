@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
@@ -34,6 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     plan,
     waits,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Account,
