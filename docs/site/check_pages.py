@@ -201,6 +201,8 @@ def main() -> int:
         return 0
     site = Path(sys.argv[1]).resolve()
     pictures = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    if pictures:
+        pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
