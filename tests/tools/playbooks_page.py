@@ -53,7 +53,7 @@ and the variable or file, goes on with all other hosts, and fails at its end.
 LICENSE_LINES = 4
 HEAD = "| variable | default | meaning |\n|---|---|---|\n"
 ITEMS = re.compile(r"(?:^- `.+\n(?:^  .+\n)*)+", re.MULTILINE)
-ITEM = re.compile(r"- (`\w+`(?:, `\w+`)*) \(((?:`[^`]*`|[^()])+)\): (.+)", re.DOTALL)
+ITEM = re.compile(r"- (`\w+`(?:, `\w+`)*) \(((?:`[^`]*`|[^()`])+)\): (.+)", re.DOTALL)
 
 
 def table_of(items: str) -> str:
