@@ -32,7 +32,8 @@ def test_the_market_and_the_offers_of_a_gpu(make_project: MakeProject) -> None:
     assert "No offer now: RTX4090" in market.text and project.requests("POST", "/get_offers") == 4
     offers = look(project, offers_spec={"compute": {"gpu_type": "H100", "gpu_count": 1}})
     assert offers.returncode == 0 and "spot" not in offers.output, offers.output
-    assert f'"-e provision_offer_id={cheap.offer_id}"' in offers.output
+    assert f'"  -e provision_offer_id={cheap.offer_id}",' in offers.output
+    assert '"  -e provision_hosts=<host>"' in offers.output
     bought = project.run(
         *("ansible-playbook", "compute_index.supply.provision", "-e", "provision_hosts=1 provision_reach=false"),
         *("-e", f"provision_offer_id={cheap.offer_id}"),

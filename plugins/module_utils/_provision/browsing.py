@@ -172,8 +172,9 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
         *tables,
         *([f"And {len(rest)} more, from {usd(rest[0]['price_per_hour'])}."] if rest else []),
         *([f"These offers can be bought until {lease.said(min(moments))}."] if moments else []),
-        "To buy the first one, run the playbook provision with",
-        f"-e provision_offer_id={offers[0]['offer_id']}",
+        "To buy the first one: compute_index.supply.provision",
+        f"  -e provision_offer_id={offers[0]['offer_id']}",
+        "  -e provision_hosts=<host>",
     ]
 
 

@@ -185,8 +185,9 @@ def test_offers_of_a_search_cheapest_first_with_their_ids() -> None:
         f"-      {offer_id(6)}  nebius  EU",
         "",
         "These offers can be bought until 2026-11-28 20:50 UTC.",
-        "To buy the first one, run the playbook provision with",
-        f"-e provision_offer_id={offer_id(4)}",
+        "To buy the first one: compute_index.supply.provision",
+        f"  -e provision_offer_id={offer_id(4)}",
+        "  -e provision_hosts=<host>",
     ]
 
 
