@@ -206,7 +206,7 @@ def main() -> None:
         say("6. End gpu-2. Its storage stays, with its data.")
         play("compute_index.supply.decommission -e decommission_hosts=gpu-2", environment)
         by_hand = requests("DELETE /resources/")
-        say("7. A sweep ends gpu-1 ten minutes after its lease, so it costs a little more.")
+        say("7. The clock moves by 8 h: a sweep ends gpu-1, ten minutes after its lease.")
         environment |= move_clock(environment)
         play("compute_index.supply.reap", environment)
         swept = requests("DELETE /resources/") - by_hand
