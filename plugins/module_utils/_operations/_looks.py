@@ -15,11 +15,9 @@ from .._ansible.operation import Params
 from .._api.client import SupplyApi
 from .._provision import missing
 from .._provision.entry import Entry, read_entry
-from .._provision.machines import refreshed
 from .._provision.missing import Looked, MissingLook, MissingStep, Noted
-from .._provision.ownership import Machine
+from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
-from .._provision.standing import Account
 from .._registry._protocol import Registry, RegistryError, anew, end_with
 from ._registries import Registries
 from ._snapshot import RegistrySnapshot, leave_out_of_ssh

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import replace
 
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import machines as _machines
+from .._provision import ownership
 from .._provision.holdings import Look
 from .._provision.ownership import OwnershipClaim
 from .._provision.purchase import (
@@ -83,11 +83,11 @@ class OfferMachines:
 
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
-        ids = _machines.ids_in(status)
+        ids = ownership.ids_in(status)
         self._named, self._resources = list(ids), []
         ids = ids_of(status["phase"], ids, noted_ids)
-        found = self._read(ids, _machines.ids_for_match(status)) if lists_machines(past, ids) else []
-        self.billed = _machines.left_of(_machines.without_storage(ids, self._resources), found)
+        found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(past, ids) else []
+        self.billed = ownership.left_of(ownership.without_storage(ids, self._resources), found)
         left = is_left(status["phase"], self.billed, is_listed=self.unreadable is None)
         self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
@@ -95,7 +95,7 @@ class OfferMachines:
     def listed_of(self, phase: str | None) -> OfferLook:
         """What the list has of an offer that its status does not call bought; nothing if it cannot be read."""
         found = self._read([], [])
-        self._named, self.billed = [], _machines.may_be_billed(found)
+        self._named, self.billed = [], ownership.ids_not_gone(found)
         return OfferLook(phase, whose_by_name(found, self._names), bool(self.billed), shown=bool(found))
 
     def failed_at_once(self, ids: list[str]) -> bool:
@@ -109,9 +109,9 @@ class OfferMachines:
             self.unreadable = error
             return False
         # Who is named there, and not in the answer, is proved like all others.
-        self._named = _machines.ids_in(status)
-        found = self._read(self._named, _machines.ids_for_match(status))
-        self.billed = _machines.left_of(self._named, found)
+        self._named = ownership.ids_in(status)
+        found = self._read(self._named, ownership.ids_for_match(status))
+        self.billed = ownership.left_of(self._named, found)
         return bool(self.billed) or not self.unreadable
 
     def look_afterwards(self, nodes: int) -> None:
@@ -121,26 +121,26 @@ class OfferMachines:
         """
         with contextlib.suppress(ApiError):
             status = self._api.offer_status(self._offer_id, retries=0)
-            self._named = _machines.ids_in(status)
+            self._named = ownership.ids_in(status)
             if not self._named:
-                self._read([], _machines.ids_for_match(status))
-                machines = _machines.machines_among(self._filtered)
-                self._named = _machines.named_by_filter(machines, self._offer_id, status["procured_at"], nodes)
+                self._read([], ownership.ids_for_match(status))
+                machines = ownership.machines_among(self._filtered)
+                self._named = ownership.named_by_filter(machines, self._offer_id, status["procured_at"], nodes)
 
     def _read(self, ids: list[str], match: list[str]) -> list[Json]:
         """The machines of the offer: out of the list, and those that it leaves out by their ids."""
         self.unreadable, self._filtered = None, []
         try:
             self._filtered = self._api.resources(self._offer_id, retries=0)
-            machines = _machines.of_offer(self._filtered, self._offer_id, [*ids, *match])
+            machines = ownership.bought_with(self._filtered, self._offer_id, [*ids, *match])
         except ApiError as error:
             self.unreadable = error
             machines = []
         # What a list lacks, or calls gone, says so itself.
-        machines = _machines.refreshed(
-            machines, read_by_id(self._api, set(ids).difference(_machines.may_be_billed(machines)))
+        machines = ownership.refreshed(
+            machines, read_by_id(self._api, set(ids).difference(ownership.ids_not_gone(machines)))
         )
         self._resources = machines
-        machines = _machines.machines_among(machines)
+        machines = ownership.machines_among(machines)
         self.listed[:] = [{key: item[key] for key in _SHOWN} for item in machines]
         return machines

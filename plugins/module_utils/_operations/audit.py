@@ -17,9 +17,8 @@ from .._provision import audit_report, messages, orphans
 from .._provision.auditing import audit as compare
 from .._provision.auditing import expected, under_deletion
 from .._provision.entry import all_storage
-from .._provision.machines import refreshed
 from .._provision.missing import Looked
-from .._provision.ownership import OwnershipClaim, with_unnoted
+from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
 from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note

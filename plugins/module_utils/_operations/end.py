@@ -21,13 +21,12 @@ from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
-from .._provision.machines import created_of, machines_among, refreshed
-from .._provision.ownership import OwnershipClaim
+from .._provision.ownership import Account, OwnershipClaim, last_created_at, machines_among, refreshed
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, SweptHost, Turn
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
-from .._provision.standing import Account, doubtful
+from .._provision.standing import doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
 from .._text import grouped
@@ -117,7 +116,7 @@ def _reaped(
     if not found.ends:
         return endings.being_ended(one.entry, found, clock.now(one.entry.clock)), None
     try:
-        look = _looked(one, sweep, created_of(found.machines), clock, registries.at(place), check_mode)
+        look = _looked(one, sweep, last_created_at(found.machines), clock, registries.at(place), check_mode)
     except RegistryError as error:
         return ending.stopped(one.host, f"{error} The next sweep looks again."), None
     return endings.after_look(one.host, found, look), look

@@ -19,8 +19,7 @@ from .._provision import acceptance, journaling, observing, registration, storag
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
-from .._provision.machines import namesakes, refreshed
-from .._provision.ownership import holders_of
+from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._provision.rounds import Judged

@@ -13,8 +13,8 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
-from .._provision.machines import ids_for_match, ids_in, of_offer
 from .._provision.offer import View
+from .._provision.ownership import bought_with, ids_for_match, ids_in
 from ._unlisted import List, Listing, ask_by_id, side_by_side
 
 BLANK: Result = {
@@ -120,7 +120,7 @@ def _view(api: SupplyApi, status: Json, listing: List) -> View:
     # Not every deployment may have the list of resources; what the status says is then all there is.
     is_reachable = _offer.is_reachable(alone)
     try:
-        resources = of_offer(listing(), status["offer_id"], ids_for_match(status))
+        resources = bought_with(listing(), status["offer_id"], ids_for_match(status))
     except ApiError:
         if not is_reachable:
             raise

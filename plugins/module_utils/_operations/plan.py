@@ -40,16 +40,15 @@ from .._provision.counted import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
-from .._provision.machines import refreshed
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
 from .._provision.observing import Observed
-from .._provision.ownership import OwnershipClaim
+from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
-from .._provision.standing import Account, doubtful, standing, stopped
+from .._provision.standing import doubtful, standing, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with

@@ -17,9 +17,9 @@ from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import Json, SupplyApi
 from .._provision import messages, reaping, registration, sweeping
 from .._provision.missing import Looked
+from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
 from .._provision.reaping import SweepLimits
-from .._provision.standing import Account
 from .._provision.sweeping import Host, SweepFindings
 from .._registry._protocol import RegistryError
 from .._wording import as_pattern

@@ -12,7 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._machine import connection
-from .._provision import machines
+from .._provision import ownership
 from ._unlisted import ask_by_id
 
 
@@ -32,11 +32,11 @@ def _described(resource: Json) -> Json:
 
 
 def _read(api: SupplyApi, params: Params) -> list[Json]:
-    found = machines.matching(_listed(api, params), params["name"], params["kinds"] or ())
+    found = ownership.matching(_listed(api, params), params["name"], params["kinds"] or ())
     # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
     if params["force_refresh"] and params["resource_id"] is None:
         found = list(_refreshed(api, found))
-    return machines.in_states(found, params["states"] or ())
+    return ownership.in_states(found, params["states"] or ())
 
 
 def _listed(api: SupplyApi, params: Params) -> list[Json]:

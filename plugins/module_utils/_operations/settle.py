@@ -21,8 +21,7 @@ from .._moments import seconds_of
 from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
-from .._provision.machines import ids_in
-from .._provision.ownership import OwnershipClaim, holders_of
+from .._provision.ownership import OwnershipClaim, holders_of, ids_in
 from .._provision.place import Place
 from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, phase_in_words, whose_by_name
 from .._provision.sending import Note, leaves_storage, note_of

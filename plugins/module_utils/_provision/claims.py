@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._wording import usd
 from . import ownership
-from .machines import Machine
 from .messages import described
+from .ownership import Machine
 from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")

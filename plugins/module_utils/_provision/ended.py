@@ -18,9 +18,8 @@ from . import lease, protection, reaping, storage
 from .clock import API, NOTED_BY, Clock
 from .ending import Action, End, EndRequest, stopped
 from .entry import MADE, REFUSED, Entry
-from .machines import price_of
 from .messages import described, ids_of, joined
-from .ownership import Machine
+from .ownership import Machine, price_of
 from .place import Place, twin_of
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars

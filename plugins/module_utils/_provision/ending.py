@@ -20,8 +20,8 @@ from . import ownership
 from .entry import Entry
 from .holdings import linked_to
 from .messages import described, ids_of
-from .ownership import Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
-from .standing import Account, Status, brought_with, look_at, storage_bought
+from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
+from .standing import Status, brought_with, look_at, storage_bought
 from .storage import Storage
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.

@@ -19,7 +19,7 @@ from functools import cached_property
 from .. import _states
 from .._moments import seconds_of
 from .._wording import usd
-from .machines import Machine
+from .ownership import Machine
 from .storage import Storage, storage_of, together
 
 # Seconds by which the clock that noted a purchase and the API's may differ.

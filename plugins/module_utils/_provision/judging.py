@@ -20,7 +20,6 @@ from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, strangers
-from .machines import Machine
 from .messages import (
     NO_REASON,
     described,
@@ -32,7 +31,7 @@ from .messages import (
     sentence,
     still_open,
 )
-from .ownership import base_of
+from .ownership import Machine, base_of
 from .planning import BUY, WAIT
 from .search import product
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together

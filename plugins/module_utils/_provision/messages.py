@@ -11,7 +11,7 @@ import typing as t
 
 from .._moments import formatted, seconds_of
 from .._wording import end_option, usd
-from .machines import Machine
+from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."

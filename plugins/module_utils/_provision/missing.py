@@ -26,9 +26,9 @@ from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
 from .messages import ids_of, if_gone
 from .missing_report import missing_row
-from .ownership import Machine, id_of, offer_of
+from .ownership import Account, Machine, id_of, offer_of
 from .place import Place
-from .standing import Account, Status, look_at, storage_bought
+from .standing import Status, look_at, storage_bought
 from .storage import changes_of
 
 APART = 1800.0  # seconds between the two looks, at least

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from .._text import printable
 from .._wording import plural
-from .machines import machines_among
 from .messages import some
-from .ownership import Machine, is_named
+from .ownership import Machine, is_named, machines_among
 from .running_report import GROUP
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups

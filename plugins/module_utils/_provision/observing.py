@@ -12,9 +12,9 @@ from .. import _states
 from .._wording import usd
 from .declaration import Declaration
 from .entry import Entry
-from .machines import Kind
+from .ownership import Account, Kind
 from .place import Folder, Place
-from .standing import Account, Status, decisive
+from .standing import Status, decisive
 
 # What hosts have tried before in this play, by their names
 Attempts = t.Mapping[str, t.Iterable[t.Mapping[str, t.Any]]]

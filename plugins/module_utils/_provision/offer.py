@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._machine import connection
-from .machines import ids_in, is_one_alive, refreshed
+from .ownership import ids_in, is_one_alive, refreshed
 
 Json = dict[str, t.Any]
 

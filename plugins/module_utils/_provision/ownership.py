@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose machine is it? The one rule, for the role, the audit, approvals and every end of a machine.
+"""Whose machine is it, and of which offer? The one rule, for the role, the audit, approvals and every end.
 
 A machine is a host's by the strongest of these proofs, and nobody's if two hosts have the same:
 
@@ -13,6 +13,11 @@ A machine is a host's by the strongest of these proofs, and nobody's if two host
 
 With a registry a name alone proves nothing: accounts are shared. An offer belongs to one host, so hosts that prove
 different machines of one offer contest all of them.
+
+A machine is an offer's if the offer's own answers name its id, or if it says itself that this is the offer it was
+bought with (``offer_id``; None if that is not certain). ``GET /resources?offer_id=`` proves nothing by itself: the
+filter may be ignored, and a machine may have been linked to a second offer (a volume that was bought for it). A list
+that holds machines of other offers only shows that the filter was not applied.
 """
 
 from __future__ import annotations
@@ -21,14 +26,184 @@ import enum
 import re
 import typing as t
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .. import _states
+from .._moments import seconds_of
 from .._text import grouped
 from .entry import MADE, Entry
-from .machines import machines_among
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
+Kind = t.TypeVar("Kind", bound=Machine)
+_SLACK = 30.0  # seconds by which a machine may be older than its purchase
+
+# What a machine says of itself
+
+
+def id_of(machine: Machine) -> str:
+    """The machine's id as registry entries have it: in small letters, empty if it has none."""
+    return str(machine["resource_id"] or "").lower()
+
+
+def offer_of(machine: Machine) -> str:
+    """The id of its offer, likewise."""
+    return str(machine["offer_id"] or "").lower()
+
+
+def is_named(machine: Machine, name: str, *, numbered: bool = False) -> bool:
+    """Whether the machine has the name; with ``numbered`` also if the API numbers several machines after it."""
+    own = machine["name"] or ""
+    return bool(name) and (own == name or (numbered and base_of(own) == name))
+
+
+def base_of(name: str) -> str:
+    """The name after which the API has numbered a machine of this name, empty if it has no number."""
+    base, _dash, number = name.rpartition("-")
+    return base if re.fullmatch("[0-9]+", number) else ""
+
+
+def clusters(machines: t.Iterable[Machine]) -> frozenset[tuple[str, str]]:
+    """Offers, each with the name of a cluster: several of its machines have it, with a number or without."""
+    known = list(machines)
+    sizes = Counter((offer_of(machine), machine["name"] or "") for machine in known)
+    sizes.update((offer_of(machine), base_of(machine["name"] or "")) for machine in known)
+    return frozenset(key for key, size in sizes.items() if key[1] and size > 1)
+
+
+def machines_among(resources: t.Iterable[Kind]) -> list[Kind]:
+    """The resources without storage, which no rule for machines knows."""
+    return list(filter(_states.is_machine, resources))
+
+
+def without_storage(ids: t.Iterable[str], resources: t.Iterable[Machine]) -> list[str]:
+    """The ids without those of storage among the resources."""
+    storage = {item["resource_id"] for item in resources if not _states.is_machine(item)}
+    return [item for item in ids if item not in storage]
+
+
+def matching(resources: t.Iterable[Kind], name: str | None, kinds: t.Collection[str]) -> list[Kind]:
+    """The resources of this name (None: of any) and of one of these kinds (none: of any)."""
+    return [item for item in resources if name in (None, item["name"]) and (not kinds or item["kind"] in kinds)]
+
+
+def in_states(resources: t.Iterable[Kind], states: t.Iterable[str]) -> list[Kind]:
+    """The resources in one of these states, as a person writes them; all if none is given."""
+    words = set(map(_states.word, states))
+    return [resource for resource in resources if not words or resource["status"] in words]
+
+
+def is_one_alive(machines: t.Iterable[Machine]) -> bool:
+    """Whether one of them lives, by its own word."""
+    return any(_states.is_live(machine["status"]) for machine in machines)
+
+
+def ids_not_gone(machines: t.Iterable[Machine]) -> list[str]:
+    """The ids of those that have not been told to be gone."""
+    return [
+        machine["resource_id"]
+        for machine in machines
+        if machine["resource_id"] and not _states.is_gone(machine["status"])
+    ]
+
+
+def left_of(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
+    """Those of the ids, and of those of the machines, that have not been told to be gone."""
+    gone = {machine["resource_id"] for machine in machines if _states.is_gone(machine["status"])}
+    return [item for item in dict.fromkeys([*ids, *ids_not_gone(machines)]) if item not in gone]
+
+
+def last_created_at(machines: t.Iterable[Machine]) -> float | None:
+    """When the last of them was made, by the API (seconds since the epoch); None where that does not tell."""
+    moments = [seconds_of(machine["created_at"]) for machine in machines if machine.get("created_at")]
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def price_of(machines: t.Iterable[Machine]) -> float | None:
+    """What they cost together, in USD per hour; None if the price of one is not known."""
+    prices = [machine["price_per_hour"] for machine in machines]
+    return None if None in prices else round(sum(prices), 6)
+
+
+def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> list[Kind]:
+    """The listed resources as they were ``read`` by their ids since, with those that only this has shown.
+
+    One that has no page (None) stays as it was listed: that proves nothing.
+    """
+    by_id: dict[t.Any, Kind] = {item["resource_id"] or number: item for number, item in enumerate(listed)}
+    by_id.update((resource_id, resource) for resource_id, resource in read.items() if resource is not None)
+    return list(by_id.values())
+
+
+# Which machines are an offer's
+
+
+def bought_with(resources: t.Iterable[Kind], offer_id: str, ids: t.Collection[str]) -> list[Kind]:
+    """Those of the resources that are this offer's; ``ids`` are those that the purchase or the status names."""
+    return [resource for resource in resources if resource["resource_id"] in ids or resource["offer_id"] == offer_id]
+
+
+def ids_in(status: t.Mapping[str, t.Any]) -> list[str]:
+    """The ids of resources that the status of an offer names, by themselves or beside its instances."""
+    return list(dict.fromkeys([*status["resource_ids"], *_of_instances(status, "resource_id")]))
+
+
+def ids_for_match(status: t.Mapping[str, t.Any]) -> list[str]:
+    """The same, and the instances' own ids, which may be those of resources, or the vendor's."""
+    return [*ids_in(status), *_of_instances(status, "instance_id")]
+
+
+def _of_instances(status: t.Mapping[str, t.Any], field: str) -> list[str]:
+    return [item[field] for item in status["instances"] if isinstance(item.get(field), str) and item[field]]
+
+
+def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at: str | None, nodes: int) -> list[str]:
+    """The ids that only the filter of a list names as an offer's, since their resources name no offer.
+
+    None of them unless the filter was surely applied: no resource is another offer's, or older than the purchase by the
+    API's own clock (``procured_at``), or of unknown age; and there are no more of them than the offer has machines.
+    """
+    mute = [
+        str(resource["resource_id"])
+        for resource in resources
+        if resource["resource_id"] and resource["offer_id"] is None
+    ]
+    is_applied = _are_younger(resources, procured_at) and len(resources) <= nodes
+    return mute if is_applied and all(item["offer_id"] in (None, offer_id) for item in resources) else []
+
+
+def _are_younger(resources: t.Iterable[Machine], procured_at: str | None) -> bool:
+    """Whether all were surely created after a purchase, by the API's own clock."""
+    moment = seconds_of(procured_at)
+    ages = [seconds_of(resource.get("created_at")) for resource in resources]
+    return moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
+
+
+def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> tuple[list[Kind], bool]:
+    """Machines that live, are called as those of this purchase, and were bought with another offer.
+
+    And whether this purchase, whose machines are ``ids``, is later than they are: by the API's time, then by the ids.
+    One that is not listed yet is the later one.
+    """
+    listed = [machine for machine in machines if machine["resource_id"] and _states.is_machine(machine)]
+    own = bought_with(listed, offer_id, ids)
+    others = _alive_beside(own, {name, *(item["name"] for item in own)} - {"", None}, listed)
+    return others, bool(others) and (not own or _first_made(own) > _first_made(others))
+
+
+def _alive_beside(own: t.Iterable[Kind], names: t.Container[str | None], listed: t.Iterable[Kind]) -> list[Kind]:
+    """Those that live and have one of these names, without our ``own``."""
+    mine = {item["resource_id"] for item in own}
+    live = [item for item in listed if _states.is_live(item["status"])]
+    return [item for item in live if item["resource_id"] not in mine and item["name"] in names]
+
+
+def _first_made(machines: t.Iterable[Machine]) -> tuple[str, str]:
+    """When the first of them was made, and its id."""
+    return min((str(machine.get("created_at") or ""), str(machine["resource_id"])) for machine in machines)
+
+
+# Whose they are
 
 
 class OwnershipProof(enum.IntEnum):
@@ -152,6 +327,11 @@ def unowned(owned: t.Iterable[Owned]) -> list[Machine]:
     return [machine for machine, owner in owned if not owner.hosts]
 
 
+def billed_among(machines: t.Iterable[Owned]) -> list[Owned]:
+    """Those that may be billed: they live, or have failed."""
+    return [owned for owned in machines if _states.is_live(owned[0]["status"]) or owned[0]["status"] == "failed"]
+
+
 def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
     """What the claim proves of this machine by itself."""
     if id_of(machine) in claim.resource_ids:
@@ -165,36 +345,6 @@ def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
     if not (claim.by_name and is_named(machine, claim.name, numbered=True)):
         return OwnershipProof.NONE
     return OwnershipProof.NAME if is_named(machine, claim.name) else OwnershipProof.NUMBERED
-
-
-def id_of(machine: Machine) -> str:
-    """The machine's id as registry entries have it: in small letters, empty if it has none."""
-    return str(machine["resource_id"] or "").lower()
-
-
-def offer_of(machine: Machine) -> str:
-    """The id of its offer, likewise."""
-    return str(machine["offer_id"] or "").lower()
-
-
-def is_named(machine: Machine, name: str, *, numbered: bool = False) -> bool:
-    """Whether the machine has the name; with ``numbered`` also if the API numbers several machines after it."""
-    own = machine["name"] or ""
-    return bool(name) and (own == name or (numbered and base_of(own) == name))
-
-
-def base_of(name: str) -> str:
-    """The name after which the API has numbered a machine of this name, empty if it has no number."""
-    base, _dash, number = name.rpartition("-")
-    return base if re.fullmatch("[0-9]+", number) else ""
-
-
-def clusters(machines: t.Iterable[Machine]) -> frozenset[tuple[str, str]]:
-    """Offers, each with the name of a cluster: several of its machines have it, with a number or without."""
-    known = list(machines)
-    sizes = Counter((offer_of(machine), machine["name"] or "") for machine in known)
-    sizes.update((offer_of(machine), base_of(machine["name"] or "")) for machine in known)
-    return frozenset(key for key, size in sizes.items() if key[1] and size > 1)
 
 
 def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> list[tuple[Machine, Owners]]:
@@ -261,3 +411,122 @@ def rivals(claims: t.Iterable[OwnershipClaim]) -> dict[str, tuple[str, ...]]:
         for host in hosts if len(hosts) > 1 else ():
             found.setdefault(host, set()).update(hosts - {host})
     return {host: tuple(sorted(others)) for host, others in found.items()}
+
+
+@dataclass(frozen=True)
+class Account:
+    """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
+
+    ``storage``: what it lists beside them, which no rule for machines knows.
+    ``read``: what was read by its id with ``force_refresh``, None if it is not shown there.
+    """
+
+    machines: tuple[Owned, ...] | None = None
+    unreadable: str = ""
+    claims: t.Mapping[str, OwnershipClaim] = field(default_factory=dict)
+    rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: t.Mapping[str, Machine | None] = field(default_factory=dict)
+    storage: tuple[Machine, ...] = ()
+
+    @classmethod
+    def of(
+        cls, claims: t.Iterable[OwnershipClaim], resources: t.Iterable[Machine] | None, unreadable: str = ""
+    ) -> Account:
+        """The account as these claims see it. What is listed as storage is no machine, whatever a claim says."""
+        machines, storage, known = apart(resources or (), claims)
+        owned = None if resources is None else tuple(owners(machines, known))
+        of_host = {claim.host: claim for claim in known}
+        return cls(owned, unreadable, of_host, rivals(known), storage=tuple(storage))
+
+    @property
+    def owned(self) -> tuple[Owned, ...]:
+        """The machines with their owners; nothing if they cannot be read."""
+        return self.machines or ()
+
+    @property
+    def without_offer(self) -> list[str]:
+        """The ids of listed resources that do not say with which offer they were bought."""
+        return [id_of(item) for item in self.resources if not offer_of(item)]
+
+    @property
+    def resources(self) -> list[Machine]:
+        """All that the API lists: machines and storage."""
+        return [*machines_in(self.owned), *self.storage]
+
+    def storage_of(self, offer_id: str, ids: t.Collection[str]) -> list[Machine]:
+        """The listed storage that says it was bought with the offer, or that has one of these ids."""
+        words = [("offer", offer_id), *(("id", resource_id) for resource_id in ids)]
+        places = {place for word in words for place in self._storage_index.get(word, ())}
+        return [self.storage[place] for place in sorted(places)]
+
+    @property
+    def unclaimed(self) -> list[Machine]:
+        """Machines that live, and that no host owns."""
+        return [machine for machine in unowned(self.owned) if _states.is_live(machine["status"])]
+
+    def named(self, name: str) -> list[Owned]:
+        """The machines that have the name and may be billed: they live, or have failed.
+
+        With those of the same offer that the API has numbered after it. Without a machine of the very name several
+        numbered ones of one offer are a cluster of that name.
+        """
+        called = self._indexes["name"].get(name, [])
+        offers = {offer_of(machine) for machine, _owner in called} - {""}
+        numbered = [
+            owned_machine
+            for owned_machine, offer in ((owned, offer_of(owned[0])) for owned in self._indexes["base"].get(name, []))
+            if (offer in offers if called else (offer, name) in self._clusters)
+        ]
+        return billed_among([*called, *numbered])
+
+    def of_offer(self, offer_id: str) -> list[Owned]:
+        """The machines that say that they were bought as this offer."""
+        return self._indexes["offer"].get(offer_id, [])
+
+    def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
+        """The machines that have these ids."""
+        return [owned for resource_id in ids for owned in self._indexes["id"].get(resource_id, [])]
+
+    def shows(self, machine: Machine) -> bool:
+        """Whether nothing denies the listed machine: its own page has it, or was not looked at."""
+        return self.read.get(id_of(machine), machine) is not None
+
+    def holder_of(self, resource_id: str, host: str) -> str:
+        """Another host than this one that holds the resource; empty if there is none."""
+        return next((holder for holder in self._holders.get(resource_id, ()) if holder != host), "")
+
+    def buyers(self, offer_id: str) -> t.Collection[str]:
+        """The hosts whose purchase of this offer was answered."""
+        return self._buyers.get(offer_id, ())
+
+    # Thousands of hosts look for theirs among thousands of machines.
+    @cached_property
+    def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
+        result: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
+        for item in self.owned:
+            name = item[0]["name"] or ""
+            words = (id_of(item[0]), name, base_of(name), offer_of(item[0]))
+            for what, word in zip(result, words):
+                if word:
+                    result[what].setdefault(word, []).append(item)
+        return result
+
+    @cached_property
+    def _storage_index(self) -> dict[tuple[str, str], list[int]]:
+        items = list(enumerate(self.storage))
+        by_id = ((("id", id_of(item)), place) for place, item in items)
+        return grouped([*by_id, *((("offer", offer_of(item)), place) for place, item in items)])
+
+    @cached_property
+    def _holders(self) -> dict[str, list[str]]:
+        owned = [(id_of(machine), host) for machine, owner in self.owned for host in owner.hosts]
+        named = ((item, claim.host) for claim in self.claims.values() for item in claim.all_ids)
+        return grouped([*owned, *named])
+
+    @cached_property
+    def _clusters(self) -> frozenset[tuple[str, str]]:
+        return clusters(machines_in(self.owned))
+
+    @cached_property
+    def _buyers(self) -> dict[str, list[str]]:
+        return grouped((claim.offer_id, claim.host) for claim in self.claims.values() if claim.is_answered)

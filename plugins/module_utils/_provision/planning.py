@@ -44,10 +44,11 @@ from .messages import (
     some,
     still_open,
 )
+from .ownership import Account
 from .place import Place
 from .search import Offer
 from .spending import Bill, Ledger
-from .standing import Account, HostState, Standing, stopped
+from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of
 from .sums import UNLIMITED, highest_known_price
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 
 from .._wording import COLUMNS, amount, usd, usd_short
-from .machines import Machine
 from .messages import NOTHING_SENT
+from .ownership import Machine
 
 
 def another_registry(fingerprint: str, others: str) -> str:

@@ -15,8 +15,8 @@ from .. import _states
 from .._text import QUOTA
 from .._wording import usd
 from .failover import class_of
-from .machines import Machine
 from .messages import NO_REASON, NOTHING_BOUGHT, described, sentence
+from .ownership import Machine
 from .purchase import Do, NextStep, Past, Why
 
 _AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."

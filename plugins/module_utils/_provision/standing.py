@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import seconds_of
-from .._text import grouped
 from .._wording import end_option, usd
 from . import choosing, holdings, ownership, standing_report
 from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
-from .machines import is_one_alive, price_of
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
@@ -31,7 +28,7 @@ from .messages import (
     shared_name,
     still_open,
 )
-from .ownership import Machine, Owned, OwnershipClaim
+from .ownership import Account, Machine, Owned, billed_among, is_one_alive, price_of
 from .storage import Storage
 from .sums import UNLIMITED, total_of
 
@@ -83,132 +80,6 @@ _FREE = Standing(HostState.FREE)
 def stopped(reason: str, stands: Standing = _FREE, **changes: t.Any) -> Standing:
     """That of a host for which a person must decide, and that ``stands`` so otherwise, with these changes."""
     return replace(stands, kind=HostState.STOP, reason=reason, **changes)
-
-
-@dataclass(frozen=True)
-class Account:
-    """The machines that the API lists, with their owners; None if they were not asked for or cannot be read.
-
-    ``storage``: what it lists beside them, which no rule for machines knows.
-    ``read``: what was read by its id with ``force_refresh``, None if it is not shown there.
-    """
-
-    machines: tuple[Owned, ...] | None = None
-    unreadable: str = ""
-    claims: t.Mapping[str, OwnershipClaim] = field(default_factory=dict)
-    rivals: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    read: t.Mapping[str, Machine | None] = field(default_factory=dict)
-    storage: tuple[Machine, ...] = ()
-
-    @classmethod
-    def of(
-        cls, claims: t.Iterable[OwnershipClaim], resources: t.Iterable[Machine] | None, unreadable: str = ""
-    ) -> Account:
-        """The account as these claims see it. What is listed as storage is no machine, whatever a claim says."""
-        machines, storage, known = ownership.apart(resources or (), claims)
-        owned = None if resources is None else tuple(ownership.owners(machines, known))
-        of_host = {claim.host: claim for claim in known}
-        return cls(owned, unreadable, of_host, ownership.rivals(known), storage=tuple(storage))
-
-    @property
-    def owned(self) -> tuple[Owned, ...]:
-        """The machines with their owners; nothing if they cannot be read."""
-        return self.machines or ()
-
-    @property
-    def without_offer(self) -> list[str]:
-        """The ids of listed resources that do not say with which offer they were bought."""
-        return [ownership.id_of(item) for item in self.resources if not ownership.offer_of(item)]
-
-    @property
-    def resources(self) -> list[Machine]:
-        """All that the API lists: machines and storage."""
-        return [*ownership.machines_in(self.owned), *self.storage]
-
-    def storage_of(self, offer_id: str, ids: t.Collection[str]) -> list[Machine]:
-        """The listed storage that says it was bought with the offer, or that has one of these ids."""
-        words = [("offer", offer_id), *(("id", resource_id) for resource_id in ids)]
-        places = {place for word in words for place in self._storage_index.get(word, ())}
-        return [self.storage[place] for place in sorted(places)]
-
-    @property
-    def unclaimed(self) -> list[Machine]:
-        """Machines that live, and that no host owns."""
-        return [machine for machine in ownership.unowned(self.owned) if _states.is_live(machine["status"])]
-
-    def named(self, name: str) -> list[Owned]:
-        """The machines that have the name and may be billed: they live, or have failed.
-
-        With those of the same offer that the API has numbered after it. Without a machine of the very name several
-        numbered ones of one offer are a cluster of that name.
-        """
-        called = self._indexes["name"].get(name, [])
-        offers = {ownership.offer_of(machine) for machine, _owner in called} - {""}
-        numbered = [
-            owned_machine
-            for owned_machine, offer in (
-                (owned, ownership.offer_of(owned[0])) for owned in self._indexes["base"].get(name, [])
-            )
-            if (offer in offers if called else (offer, name) in self._clusters)
-        ]
-        return _billed([*called, *numbered])
-
-    def of_offer(self, offer_id: str) -> list[Owned]:
-        """The machines that say that they were bought as this offer."""
-        return self._indexes["offer"].get(offer_id, [])
-
-    def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
-        """The machines that have these ids."""
-        return [owned for resource_id in ids for owned in self._indexes["id"].get(resource_id, [])]
-
-    def shows(self, machine: Machine) -> bool:
-        """Whether nothing denies the listed machine: its own page has it, or was not looked at."""
-        return self.read.get(ownership.id_of(machine), machine) is not None
-
-    def holder_of(self, resource_id: str, host: str) -> str:
-        """Another host than this one that holds the resource; empty if there is none."""
-        return next((holder for holder in self._holders.get(resource_id, ()) if holder != host), "")
-
-    def buyers(self, offer_id: str) -> t.Collection[str]:
-        """The hosts whose purchase of this offer was answered."""
-        return self._buyers.get(offer_id, ())
-
-    # Thousands of hosts look for theirs among thousands of machines.
-    @cached_property
-    def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
-        result: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
-        for item in self.owned:
-            name = item[0]["name"] or ""
-            words = (ownership.id_of(item[0]), name, ownership.base_of(name), ownership.offer_of(item[0]))
-            for what, word in zip(result, words):
-                if word:
-                    result[what].setdefault(word, []).append(item)
-        return result
-
-    @cached_property
-    def _storage_index(self) -> dict[tuple[str, str], list[int]]:
-        items = list(enumerate(self.storage))
-        by_id = ((("id", ownership.id_of(item)), place) for place, item in items)
-        return grouped([*by_id, *((("offer", ownership.offer_of(item)), place) for place, item in items)])
-
-    @cached_property
-    def _holders(self) -> dict[str, list[str]]:
-        owned = [(ownership.id_of(machine), host) for machine, owner in self.owned for host in owner.hosts]
-        named = ((item, claim.host) for claim in self.claims.values() for item in claim.all_ids)
-        return grouped([*owned, *named])
-
-    @cached_property
-    def _clusters(self) -> frozenset[tuple[str, str]]:
-        return ownership.clusters(ownership.machines_in(self.owned))
-
-    @cached_property
-    def _buyers(self) -> dict[str, list[str]]:
-        return grouped((claim.offer_id, claim.host) for claim in self.claims.values() if claim.is_answered)
-
-
-def _billed(machines: t.Iterable[Owned]) -> list[Owned]:
-    """Those that may be billed: they live, or have failed."""
-    return [owned for owned in machines if _states.is_live(owned[0]["status"]) or owned[0]["status"] == "failed"]
 
 
 def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
@@ -427,7 +298,7 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         text = f"The machines of the account cannot be listed, so {host.host} may have one already. {NOTHING_BOUGHT}"
         return stopped(account.unreadable or text, free)
     named = account.named(host.name)
-    bought = [] if named else _billed(account.of_offer(host.offer_id))
+    bought = [] if named else billed_among(account.of_offer(host.offer_id))
     if unseen := [machine for machine, _owner in named or bought if not account.shows(machine)]:
         # The entry stays as well: one of them may be its own.
         return stopped(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .machines import Machine
 from .messages import described, ids_of
+from .ownership import Machine
 
 
 def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:

@@ -14,13 +14,11 @@ from .._wording import LINE, narrow_table, ranges, usd
 from . import lease, lifetimes, ownership, protection, reaping, running
 from .clock import Clock
 from .entry import Entry
-from .machines import created_of, price_of
 from .messages import ids_of, some, unreadable_lease
-from .ownership import Machine
+from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
 from .reaping import LeaseState, Life, SweepLimits
 from .running_report import GROUP
-from .standing import Account
 
 # What follows if a sweep cannot read the API
 NOTHING_ENDED = "Nothing was ended: a machine whose lease is over is billed until a sweep succeeds."
@@ -85,7 +83,7 @@ def of_entry(
     # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. Of
     # several machines only the first would be asked, so those of a cluster never are.
     idle, odd = _seconds(limits.get(host, entry.idles))
-    lived = reaping.life(entry, created_of(found), clock)
+    lived = reaping.life(entry, last_created_at(found), clock)
     spared = protection.refusal(host, protects.get(host), entry)
     idle = idle if len(entry.instances) == 1 else 0.0
     return Host(host, place, entry, tuple(found), lived, idle, odd, protection=spared)
@@ -96,7 +94,7 @@ def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     host = raw["host"]
     own = [m for m, owner in account.machines or () if owner.hosts == (host,) and not _states.is_ending(m["status"])]
     leased = str(raw["lease"] or "")
-    life = reaping.life_by_name(leased, created_of(own), clock) if own else Life()
+    life = reaping.life_by_name(leased, last_created_at(own), clock) if own else Life()
     idle, odd = _seconds(str(raw["idle_after"]))
     spared, idle = protection.refusal(host, raw["protect"], Entry()), idle if len(own) == 1 else 0.0
     return Host(host, NOWHERE, Entry(), tuple(own), life, idle, odd if own else "", leased, spared)

@@ -19,8 +19,7 @@ from .._moments import seconds_of
 from .._provision import claims, ownership
 from .._provision.clock import DATABASE, Clock
 from .._provision.entry import MADE, REFUSED, Entry, read_entry
-from .._provision.machines import price_of
-from .._provision.ownership import Machine
+from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
 from .._provision.spending import Bill
 from .._text import grouped

@@ -17,8 +17,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 REGISTRY = "/inventory/host_vars"
 SPEC = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}}

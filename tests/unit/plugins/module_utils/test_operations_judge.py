@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.e
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge, release
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import namesakes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned

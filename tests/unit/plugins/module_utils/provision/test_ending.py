@@ -20,8 +20,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     without_ids,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim, claim_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
+    Account,
+    OwnershipClaim,
+    claim_of,
+)
 
 OLD, YOUNG = FRESH + 1, 60.0
 NOT_FOUND = {"error_class": "not_found", "msg": "GET answered 404."}

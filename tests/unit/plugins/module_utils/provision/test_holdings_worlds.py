@@ -22,9 +22,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import links_in
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    Account,
     HostState,
     doubtful,
     standing,

@@ -31,10 +31,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.mi
     to_read,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import missing_lines
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, spent
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 from provision_samples import made_entry
 

@@ -21,8 +21,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ob
     shadows,
     spoken_for,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 
 from provision_samples import REGISTRY, declared, entry, host, machine, machine_id, offer_id
 

@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -35,11 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    Account,
-    HostState,
-    Standing,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import usd_short
 from hypothesis import given
 from hypothesis import strategies as st

@@ -16,6 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -29,7 +30,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.qu
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    Account,
     HostState,
     Standing,
     standing,

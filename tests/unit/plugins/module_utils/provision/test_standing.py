@@ -16,10 +16,9 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    Account,
     HostState,
     Standing,
     doubtful,

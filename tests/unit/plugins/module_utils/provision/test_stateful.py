@@ -35,11 +35,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import links_in
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import refreshed
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
+    Account,
     OwnershipClaim,
     claim_of,
     noted_claim,
+    refreshed,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -49,11 +50,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     SearchResult,
     plan,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    Account,
-    doubtful,
-    standing,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import doubtful, standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,
     Variables,

@@ -27,13 +27,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import fold, line_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    Account,
     HostState,
     Standing,
     standing,

@@ -18,8 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     EndRequest,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage_end import (
     of_released,

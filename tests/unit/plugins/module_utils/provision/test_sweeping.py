@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     NOWHERE,
     Folder,
@@ -24,7 +24,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     Life,
     SweepLimits,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sweeping import Host, SweepFindings
 
 from provision_samples import entry, machine, machine_id, offer_id

@@ -30,9 +30,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     REFUSED,
     read_entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import (
     _connection,
     _statements,

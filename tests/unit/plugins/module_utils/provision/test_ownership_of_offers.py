@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.machines import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
+    bought_with,
     ids_for_match,
     ids_in,
+    ids_not_gone,
     in_states,
     is_one_alive,
     matching,
-    may_be_billed,
     namesakes,
-    of_offer,
 )
 
 A, B = "5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11", "00000000-0000-4000-8000-000000000001"
@@ -57,8 +57,8 @@ def test_only_what_an_offer_names_or_what_says_so_is_the_offers() -> None:
         read_resource({"resource_id": "5", "offer_history": [linked(A), linked(B)]}),
         {"resource_id": None, "offer_id": None},
     ]
-    assert of_offer([*others, named, own], A, ["1"]) == [named, own]
-    assert of_offer(others, A, []) == []
+    assert bought_with([*others, named, own], A, ["1"]) == [named, own]
+    assert bought_with(others, A, []) == []
 
 
 def test_ids_stand_in_the_status_or_beside_its_instances() -> None:
@@ -73,7 +73,7 @@ def test_what_is_gone_is_not_billed() -> None:
         {"resource_id": str(number), "status": word}
         for number, word in enumerate(["running", "deleted", "deleting", "failed", "terminated", None])
     ]
-    assert may_be_billed([*machines, {"resource_id": None, "status": "running"}]) == ["0", "2", "3", "5"]
+    assert ids_not_gone([*machines, {"resource_id": None, "status": "running"}]) == ["0", "2", "3", "5"]
 
 
 def machine(number: int, name: str = "gpu-1", offer_id: str = B, minute: int = 0, **fields: Any) -> dict[str, Any]:
