@@ -15,6 +15,7 @@ No clock of the controller is read for anything that others rely on.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -242,9 +243,17 @@ class Database(Connected):
         return self._change(row, sql.KEEP, {**self._values(note=changes), "gone": list(gone), "expired": expired})
 
     def alter(self, row: Row, changes: t.Mapping[str, t.Any], gone: t.Sequence[str]) -> Row:
-        """The same, if the note is still as it was read. Raises TakenOver if it is not."""
-        known = self._values(note=row.note)["note"]
-        return self._change(row, sql.ALTER, {**self._values(note=changes), "gone": list(gone), "known": known})
+        """The same, if the note is still as it was read. Raises TakenOver if it is not.
+
+        Where the connection is lost, the change may be made already; else who decides anew would make it twice.
+        """
+        known, tries = self._values(note=row.note)["note"], itertools.count()
+        values = {**self._values(note=changes), "gone": list(gone), "known": known}
+
+        def step(connection: Connection) -> Row:
+            return self._changed(connection, row, sql.ALTER, {**values, "again": next(tries) > 0})
+
+        return t.cast(Row, self._at_once(step, self._facts_patience))
 
     # Leases
 

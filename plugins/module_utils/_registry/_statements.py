@@ -198,10 +198,11 @@ UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::t
     expired_seen = CASE WHEN %(expired)s THEN coalesce(expired_seen, clock_timestamp()) ELSE expired_seen END
 WHERE claim = %(claim)s AND epoch = %(epoch)s
 """
-# Whatever else has changed, this is decided by the note as it was read.
+# Whatever else has changed, this is decided by the note as it was read; tried again, it finds its own work.
 ALTER = """
 UPDATE compute_index_supply.purchase SET note = (note || %(note)s) - %(gone)s::text[]
-WHERE claim = %(claim)s AND epoch = %(epoch)s AND note = %(known)s AND state NOT IN ('void', 'ended')
+WHERE claim = %(claim)s AND epoch = %(epoch)s AND state NOT IN ('void', 'ended')
+    AND (note = %(known)s OR (%(again)s AND note = (%(known)s || %(note)s) - %(gone)s::text[]))
 """
 # Against machines that run, and those that have ended since.
 EVIDENCE = f"""

@@ -478,6 +478,7 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
     "take over": (lambda database, row: database.take_over(row), "buying", 2),
     "note": (noting, "live", 1),
     "keep": (lambda database, row: database.keep(row, {"provision_a": 1}), "buying", 1),
+    "alter": (lambda database, row: database.alter(row, {"provision_a": 1}, ["provision_b"]), "buying", 1),
     "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
     "end": (ending, "ended", 1),
 }
