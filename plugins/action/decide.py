@@ -548,6 +548,7 @@ class ActionModule(InProcessAction):
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "count": str(task_vars.get(f"{self._verb()}_count") or "").strip(),
             "by_job": bool(task_vars.get("awx_job_id")),
+            "slice_of": slice_of(task_vars),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
 

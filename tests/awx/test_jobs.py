@@ -26,6 +26,7 @@ core = pytest.mark.core
 
 LIMIT = {"order_max_price_per_hour": 4}
 ORDER = {"order_names": "2", **LIMIT}
+NOTES = "SELECT note FROM compute_index_supply.purchase"
 
 
 def bought(controller: Controller) -> list[str]:
@@ -294,6 +295,23 @@ def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     job = controller.run("GPU provision", {"order_names": "6", "order_max_price_per_hour": 4, **slice_of})
     assert (job.status, controller.simulator.purchases) == ("failed", [])
     assert "each of them would buy all the machines that were named" in job.text
+
+
+def test_a_slice_extends_nothing(make_controller: MakeController) -> None:
+    """Each would give all hosts that were named the time once more."""
+    controller = make_controller()
+    slice_of = {"awx_job_template_name": "GPU extend", "awx_workflow_job_name": "GPU extend"}
+    with postgresql.server() as url:
+        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
+        successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h"}))
+        order = {"extend_hosts": "gpu-1,gpu-2", "extend_by": "4h"}
+        refused = controller.run("GPU extend", {**order, **slice_of})
+        assert refused.status == "failed"
+        assert "by each of them all hosts that were named would get more time" in refused.text
+        extended = successful(controller.run("GPU extend", order))
+        ends = [note["provision_ends_at"] for (note,) in postgresql.execute(url, NOTES)]
+        assert extended.changed == 1 and all(f"{end[:10]} {end[11:16]}" in extended.text for end in ends)
+        assert "USD more in total: 18.00" in extended.text
 
 
 def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: MakeController) -> None:

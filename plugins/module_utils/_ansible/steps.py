@@ -181,6 +181,7 @@ NAMED: Spec = {
     "by_name": _FLAG,
     "by_id": _FLAG,
     "by_job": _FLAG,
+    "slice_of": _TEXT,
     "count": _TEXT,
 }
 

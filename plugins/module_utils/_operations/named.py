@@ -17,6 +17,7 @@ from .._provision.naming import (
     PatternPart,
     added,
     elsewhere,
+    in_a_slice,
     left_out,
     names_of,
     objection,
@@ -36,11 +37,13 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
     Raises Failure (invalid): nothing happens.
     """
+    deed = NAMED_ACTIONS[params["verb"]]
+    if sliced := in_a_slice(params["slice_of"], deed):
+        raise Failure(sliced, "invalid")
     parts = [PatternPart(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)
     hosts = within([*params["matched"], *made], params["limited"])
-    deed = NAMED_ACTIONS[params["verb"]]
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
         raise Failure(messages.joined(reason, *elsewhere(unmatched_names(parts), params["elsewhere"])), "invalid")

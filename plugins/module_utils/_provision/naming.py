@@ -52,20 +52,22 @@ class PatternPart:
 class NamedAction:
     """What is to happen to the machines: the playbook's name, in words, and that it did not.
 
-    ``plays``: whether a play has these hosts, rather than a task on localhost.
+    ``plays``: whether a play has these hosts, rather than a task on localhost. ``adds``: whether it is done once more
+    where it is done again.
     """
 
     name: str
     happens: str
     nothing: str
     plays: bool = True
+    adds: bool = False
 
 
 NAMED_ACTIONS = {
     item.name: item
     for item in (
         NamedAction("decommission", "end", "Nothing was ended."),
-        NamedAction("extend", "get more time", "Nothing was extended.", plays=False),
+        NamedAction("extend", "get more time", "Nothing was extended.", plays=False, adds=True),
     )
 }
 
@@ -200,6 +202,16 @@ def objection(
     if not hosts:
         return f"{name}='{asked}' matches no host. {deed.nothing}"
     return _unexpected(parts, hosts, asked, count, by_job, deed)
+
+
+def in_a_slice(template: str, deed: NamedAction) -> str:
+    """Why nothing happens in a job that is one of several slices; empty if it may. ``template``: of sliced jobs."""
+    if not (template and deed.adds):
+        return ""
+    return (
+        f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
+        f" {deed.happens}. Set Job Slicing of the template to 1. {deed.nothing}"
+    )
 
 
 def _are_names(parts: t.Sequence[PatternPart]) -> bool:
