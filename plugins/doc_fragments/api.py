@@ -38,7 +38,8 @@ options:
     default: 5
   validate_certs:
     description:
-      - Whether the certificate of the API is verified. V(false) gives the token to anybody who asks for it.
+      - Whether the certificate of the API is verified. With V(false), anyone who
+        intercepts the connection can read the token.
     type: bool
     default: true
   ca_path:

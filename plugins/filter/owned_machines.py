@@ -56,16 +56,16 @@ _value:
       description: How many machines the offer has.
       type: int
     ansible_host:
-      description: The address of the first one.
+      description: The address of the host's first machine.
       type: str
     ansible_port:
-      description: The port of its SSH server.
+      description: The SSH port of the host's first machine.
       type: int
     ansible_user:
-      description: Who may log in.
+      description: The user that may log in to the host's first machine.
       type: str
     ssh:
-      description: The same as a command.
+      description: The command that logs in, for a shell.
       type: str
     price_per_hour:
       description: USD per hour for all its machines; V(null) if unknown.
@@ -74,7 +74,7 @@ _value:
       description: When its lease is over, in UTC (ISO 8601); V(null) if it has none.
       type: str
     at_most:
-      description: USD from the purchase to that end; V(null) without a lease or a price.
+      description: USD from the purchase to RV(_value[].ends_at); V(null) without a lease or a price.
       type: float
 """
 

@@ -44,7 +44,7 @@ options:
     default: false
   wait:
     description:
-      - Wait until the API says that the resource is deleted. Without it nothing tells when billing ends.
+      - Wait until the API says that the resource is deleted. With V(false) the task does not tell when billing ends.
     type: bool
     default: true
   wait_timeout:
@@ -93,7 +93,7 @@ accepted:
   returned: always
   type: bool
 resource_id:
-  description: The id.
+  description: The id of the resource.
   returned: always
   type: str
 resource:

@@ -126,13 +126,13 @@ findings:
       description: V(ok), V(unknown), V(degraded) or V(bad).
       type: str
     measured:
-      description: A number or a text.
+      description: What was measured, a number or a text.
       type: raw
     expected:
-      description: What it should have been; V(null) if there is nothing to compare with.
+      description: What the check expected; V(null) if there is nothing to compare with.
       type: raw
     unit:
-      description: The unit of both, empty if they have none.
+      description: The unit of C(measured) and C(expected), empty if they have none.
       type: str
     source:
       description: The program or file that was asked.
@@ -148,7 +148,7 @@ tools:
   returned: success
   type: dict
 seconds:
-  description: How long it took.
+  description: How long the whole test took, in seconds.
   returned: success
   type: float
 evidence:
@@ -160,16 +160,16 @@ evidence:
   elements: dict
   contains:
     command:
-      description: The command.
+      description: The command that was run.
       type: str
     exit_code:
-      description: Its exit code, V(null) if it did not answer.
+      description: The exit code of the command, V(null) if it did not answer.
       type: int
     seconds:
-      description: How long it took.
+      description: How long the command took, in seconds.
       type: float
     output:
-      description: Its output, then its errors.
+      description: The output of the command, then its errors.
       type: str
 """
 

@@ -20,13 +20,15 @@ extends_documentation_fragment:
   - compute_index.supply.api.attributes
 attributes:
   check_mode:
-    support: full
+    support: partial
     details:
-      - It runs nothing, and is skipped.
+      - The command does not run, and the task is skipped.
   diff_mode:
     support: none
   idempotent:
-    support: N/A
+    support: none
+    details:
+      - The command runs each time.
 options:
   cmd:
     description:
@@ -57,12 +59,12 @@ rc:
   type: int
   sample: 0
 stdout:
-  description: What it has printed, with a replacement character for each byte that is not UTF-8.
+  description: What the command has printed, with a replacement character for each byte that is not UTF-8.
   returned: if it has ended
   type: str
   sample: 12 checkpoints saved
 stderr:
-  description: What it has printed as errors.
+  description: What the command has printed as errors.
   returned: if it has ended
   type: str
 """

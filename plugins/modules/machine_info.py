@@ -42,7 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 machine:
-  description: What the machine has. What cannot be told is V(null).
+  description: What the machine has. A value that is unknown is V(null).
   returned: success
   type: dict
   contains:
@@ -51,7 +51,7 @@ machine:
       type: list
       elements: dict
     gpu_source:
-      description: How they were found, V(nvidia-smi) or, where there is no driver, V(pci).
+      description: How the GPUs were found, V(nvidia-smi) or, where there is no driver, V(pci).
       type: str
     vcpu_count:
       description: The CPUs that may be used.

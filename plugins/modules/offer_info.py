@@ -153,10 +153,10 @@ offers:
       description: When the offer was made.
       type: str
     expires_at:
-      description: When it ends, 30 minutes later.
+      description: When the offer ends, 30 minutes after it was made.
       type: str
     procured_at:
-      description: When it was bought.
+      description: When the offer was bought.
       type: str
 total_count:
   description: How many offers there are, by the API's own count.

@@ -143,7 +143,7 @@ progress:
   type: str
   sample: 2/4 instances running
 failure_reason:
-  description: Why it failed, in the API's words.
+  description: Why the procurement failed, in the API's words.
   returned: always
   type: str
 instances:
@@ -163,11 +163,11 @@ instances:
       type: str
       sample: running
     ansible_host:
-      description: Its address, V(null) as long as there is none.
+      description: The address of the machine, V(null) as long as it has none.
       type: str
       sample: 203.0.113.7
     ansible_port:
-      description: Its SSH port.
+      description: The SSH port of the machine.
       type: int
       sample: 22
     ansible_user:
@@ -187,7 +187,7 @@ resource_ids:
   type: list
   elements: str
 procured_at:
-  description: When it was bought, if the API says so.
+  description: When the offer was bought, if the API says so.
   returned: always
   type: str
 retry_after:

@@ -91,7 +91,7 @@ options:
       - The registry file of the host, for example C(host_vars/NAME/compute_index_supply.yml), whose variables Ansible
         reads back. It is made for its owner only, and needs PyYAML.
       - What it says was or may have been bought takes precedence over O(offer_id). Another offer is not bought, and a
-        warning says so. To run a task again whose search finds another offer is safe. A purchase that the file calls
+        warning says so, so it is safe to repeat a task whose search finds another offer. A purchase that the file calls
         refused leaves the host free.
     type: path
   registry_url:
@@ -99,8 +99,8 @@ options:
       - The registry that several controllers share instead of O(registry_file) - a PostgreSQL database, in any form of
         connection string that its client library takes, for example C(postgresql://supply@db.example.com/supply). A
         password may also come from E(PGPASSWORD) or C(~/.pgpass). It is never shown.
-      - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. A task that has
-        O(registry_file) as well is refused then, too.
+      - If not set, the value of the environment variable E(COMPUTE_INDEX_REGISTRY_URL) is used. A task that also has
+        O(registry_file) is refused, even if only the environment names the shared registry.
       - The purchase is claimed for the host (O(project) and O(host)) before it is sent. While another run holds the
         claim, nothing is sent, the outcome is V(claimed), and the message says who it is and since when. What a run
         that died has left open is taken over and settled.
@@ -147,7 +147,8 @@ options:
     description:
       - The account that the purchase was planned for, as M(compute_index.supply.decide) names it. With another
         O(api_token) or O(api_url) nothing is sent.
-      - If the registry has another offer of the host by then, the plan is outdated, and the outcome is V(claimed).
+      - With this option, if the registry has another offer of the host by then, the plan is outdated, and the outcome
+        is V(claimed).
     type: str
   listed_before:
     description:
@@ -216,9 +217,9 @@ outcome:
     - What became of the purchase. V(created) - bought by this task; V(existing) - bought before; V(planned) - would be
       bought, in check mode.
     - In a failure V(rejected) - the API refused it, someone else has the offer, or it failed; V(not_sent) - this task
-      sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - nobody can
-      tell what became of it, or whose its machines are, so that it may be billed and nothing else may be bought;
-      V(created) - bought, but the registry could not be written, or what the API gave as a machine's id is none.
+      sent nothing; V(claimed) - nothing was sent, since another purchase of the host is open; V(unknown) - it is not
+      known what became of the purchase, or whose its machines are, so it may be billed and nothing else may be bought;
+      V(created) - bought, but the registry could not be written, or the API gave no valid id of a machine.
   returned: always
   type: str
   sample: created
@@ -228,7 +229,7 @@ claimed_by:
   type: str
   sample: alice at bastion (AWX job 7)
 offer_id:
-  description: The id of the offer. It is not O(offer_id) if the registry has another one for the host.
+  description: The id of the offer. It differs from the option if the registry has another offer for the host.
   returned: always
   type: str
   sample: 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11
@@ -238,14 +239,14 @@ status:
   type: str
   sample: procured
 procured_at:
-  description: When it was bought, if the API says so.
+  description: When the offer was bought, if the API says so.
   returned: always
   type: str
   sample: "2026-01-31T12:00:00Z"
 resource_ids:
   description:
-    - The machines of the offer, as far as they are known yet. Also in failures. These are billed.
-    - Those of someone else are only in RV(machines).
+    - The ids of the offer's machines, as far as they are known yet. Also in failures. These are billed.
+    - Machines of someone else are only in RV(machines).
   returned: always
   type: list
   elements: str
@@ -262,10 +263,10 @@ machines:
       description: The id of the machine.
       type: str
     name:
-      description: Its name, V(null) as long as it has none.
+      description: The name of the machine, V(null) as long as it has none.
       type: str
     status:
-      description: Its state in the API's words.
+      description: The state of the machine in the API's words.
       type: str
     price_per_hour:
       description: USD per hour, V(null) if unknown.
@@ -280,7 +281,9 @@ offer:
   returned: always
   type: dict
 price_per_hour:
-  description: USD per hour for the whole offer, V(null) if unknown. See O(price_per_hour).
+  description:
+    - USD per hour for the whole offer, the higher of its fresh price and the option O(price_per_hour). V(null) if
+      unknown.
   returned: always
   type: float
   sample: 2.35

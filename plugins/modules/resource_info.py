@@ -104,7 +104,7 @@ resources:
           without an address to log in to, since it may be something else.
       type: str
     resource_type:
-      description: The API's own word for it.
+      description: The API's own word for the kind of resource.
       type: str
     name:
       description: The name, if the API keeps one.
@@ -117,7 +117,7 @@ resources:
       description: Whether it exists, as far as its state tells. V(false) for deleting, deleted and failed ones.
       type: bool
     gone:
-      description: Whether the vendor has confirmed its end. Whatever is not gone may be billed.
+      description: Whether the vendor has confirmed the end of the resource. A resource that is not gone may be billed.
       type: bool
     offer_id:
       description: The offer that it was bought as, if the API tells.

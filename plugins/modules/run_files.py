@@ -80,7 +80,7 @@ files:
   type: int
   sample: 42
 bytes:
-  description: Their size in bytes, before they are packed.
+  description: The size of all files in bytes, before they are packed.
   returned: success
   type: int
   sample: 183500

@@ -35,7 +35,7 @@ options:
     required: true
   follow:
     description:
-      - Whether it waits until the run is over. V(false) looks once.
+      - Whether the task waits until the run is over. V(false) looks once.
     type: bool
     default: true
   delay:

@@ -60,13 +60,13 @@ name:
   sample: train
 state:
   description:
-    - V(none), V(setting_up), V(running), V(succeeded), V(failed) or V(interrupted).
+    - The state of the run, V(none), V(setting_up), V(running), V(succeeded), V(failed) or V(interrupted).
   returned: success
   type: str
   sample: running
 reason:
   description:
-    - A word for programs, often empty.
+    - Why the run is in RV(state), as a word for programs; often empty.
     - V(time) - the time was over. V(gone) - the processes are gone, without a known exit code. V(rebooted) - the
       machine was restarted. V(setup) - the setup failed. V(start) - the command could not be started. V(disk) - the
       disk is full.
@@ -75,43 +75,43 @@ reason:
   returned: success
   type: str
 msg:
-  description: The same as a sentence.
+  description: The state of the run as a sentence.
   returned: success
   type: str
   sample: The command runs.
 command:
-  description: The command.
+  description: The command of the run.
   returned: success
   type: str
 results:
-  description: The paths of its results, as they were given when it was started.
+  description: The paths of the results, as M(compute_index.supply.run_job) was given them.
   returned: success
   type: list
   elements: str
 digest:
-  description: The digest of the job.
+  description: The digest that M(compute_index.supply.run_job) was given.
   returned: success
   type: str
 exit_code:
-  description: The exit code, V(null) if there is none.
+  description: The exit code of the command, V(null) if there is none.
   returned: success
   type: int
   sample: 0
 signal:
-  description: The number of the signal that ended it, V(null) for none.
+  description: The number of the signal that ended the command, V(null) for none.
   returned: success
   type: int
 began_at:
-  description: When it began, in UTC (ISO 8601).
+  description: When the run began, in UTC (ISO 8601).
   returned: success
   type: str
   sample: "2026-11-27T03:00:00Z"
 ended_at:
-  description: When it ended, in UTC. V(null) if it runs, or that is unknown.
+  description: When the run ended, in UTC (ISO 8601). V(null) if it still runs, or if that is unknown.
   returned: success
   type: str
 log:
-  description: The newest lines of its output, without control characters.
+  description: The newest lines of the run's output, without control characters.
   returned: success
   type: list
   elements: str
@@ -121,7 +121,7 @@ log_bytes:
   type: int
   sample: 104857
 disk_free_bytes:
-  description: How much room its disk has.
+  description: Free space on the machine's disk in bytes.
   returned: success
   type: int
   sample: 1000000000

@@ -40,12 +40,13 @@ options:
     required: true
   setup:
     description:
-      - A command that runs before. Once it has succeeded, it is left out until it or the code changes.
+      - A command that runs before O(command). Once it has succeeded, it is left out until it or the code changes.
     type: str
     default: ''
   env:
     description:
-      - Variables for both. On the machine only a file that the connected user can read has them, until the run begins.
+      - Environment variables of O(setup) and O(command). On the machine only a file that the connected user can read
+        has them, until the run begins.
     type: dict
     default: {}
   digest:
@@ -55,19 +56,19 @@ options:
     required: true
   time:
     description:
-      - How long setup and command may take, in seconds. Then they get C(TERM), and 30 seconds later C(KILL). V(0) is no
-        limit.
+      - How long O(setup) and O(command) may take together, in seconds. Then they get C(TERM), and 30 seconds later
+        C(KILL). V(0) is no limit.
     type: float
     default: 0
   results:
     description:
-      - Which paths of its folder are results. They are only noted, for M(compute_index.supply.run_info).
+      - Which paths of the run's folder are results. They are only noted, for M(compute_index.supply.run_info).
     type: list
     elements: str
     default: []
   again:
     description:
-      - Start it again if it is over. One that runs goes on.
+      - Start the run again if it is over. A run that is not over goes on.
     type: bool
     default: false
 notes:

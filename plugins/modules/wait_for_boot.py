@@ -104,16 +104,17 @@ cloud_init:
   contains:
     status:
       description:
-        - Its state in its own words, such as V(done), V(running), V(error) or V(disabled). V(absent) if the machine has
-          no cloud-init, V(unclear) if its answer could not be read, V(null) if it was never asked.
+        - The state of cloud-init in its own words, such as V(done), V(running), V(error) or V(disabled). V(absent) if
+          the machine has no cloud-init, V(unclear) if its answer could not be read, V(null) if it was never asked.
       type: str
       sample: done
     errors:
-      description: Its errors, each on one line and cut to 400 characters. With V(done) they were recoverable ones.
+      description:
+        - The errors of cloud-init, each on one line and cut to 400 characters. With V(done) it recovered from them.
       type: list
       elements: str
     detail:
-      description: What it says beside that, on one line and cut.
+      description: What cloud-init says beside its state and errors, on one line and cut.
       type: str
       sample: "DataSourceNoCloud [seed=/dev/sr0]"
 host_key_refused:
