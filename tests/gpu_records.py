@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.tools import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Answer
 
 Paths = Mapping[str, str]
 """The text of an element of nvidia-smi's XML by its path below a GPU."""

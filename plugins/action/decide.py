@@ -33,7 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._snapshot import RegistrySnapshot
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    deleting,
+    ending_by_id,
     keys,
     planning_report,
     reaping,
@@ -471,7 +471,7 @@ class ActionModule(InProcessAction):
         """What ends now: machines, or storage once they have ended."""
         of_storage, this_round = self._of_storage(), _hosts.end_round_of(task_vars)
         plans = this_round.plans_of_storage if of_storage else this_round.plans
-        return {"round": this_round.ends.round, "jobs": deleting.jobs(plans, of_storage=of_storage)}
+        return {"round": this_round.ends.round, "jobs": ending_by_id.jobs(plans, of_storage=of_storage)}
 
     def _gone(self, task_vars: Variables) -> dict[str, t.Any]:
         """The same with what it has been answered, by the last look of this ``until`` if it is not the first."""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the programs of a machine say, as typed readings, and what it is judged by.
+"""What the programs and the file system of a machine say, as typed readings: what it has, and how it is.
 
 No reader raises; what cannot be read is None. The forms are those of nvidia-smi's own DTD (nvsmi_device_v11 to v13;
 fields that changed their names have both), of dcgmi's JSON (DCGM 3 and 4, `dcgm_errors.h`), and of the NVIDIA driver's
@@ -11,12 +11,15 @@ lines in the kernel log ("Xid Errors", https://docs.nvidia.com/deploy/xid-errors
 from __future__ import annotations
 
 import json
+import os
 import re
 import typing as t
 from dataclasses import dataclass, field, fields
 from xml.etree import ElementTree
 
 from .._text import items_of, number_of
+
+Json = dict[str, t.Any]
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 ABSENT = "N/A"  # a GPU has no such thing, or does not tell
@@ -271,11 +274,106 @@ def boot_errors_of(text: str) -> tuple[str, ...] | None:
         return None
 
 
+# What the file system tells
+
+_NVIDIA = "0x10de"
+_BRIDGE = "0x0680"  # an NVSwitch
+_DISPLAY = "0x03"  # the PCI class of display controllers; GPUs also have functions for sound and USB
+# Device ids of the PCI database, for machines without a driver; the names are nvidia-smi's.
+_MODELS = {
+    "0x2330": "NVIDIA H100 80GB HBM3",
+    "0x2331": "NVIDIA H100 PCIe",
+    "0x2339": "NVIDIA H100 94GB HBM3",
+    "0x2321": "NVIDIA H100 NVL",
+    "0x2335": "NVIDIA H200",
+    "0x233b": "NVIDIA H200 NVL",
+    "0x2901": "NVIDIA B200",
+    "0x20b0": "NVIDIA A100-SXM4-40GB",
+    "0x20b2": "NVIDIA A100-SXM4-80GB",
+    "0x20b5": "NVIDIA A100 80GB PCIe",
+    "0x20f1": "NVIDIA A100-PCIE-40GB",
+    "0x26b5": "NVIDIA L40",
+    "0x26b9": "NVIDIA L40S",
+    "0x27b8": "NVIDIA L4",
+    "0x1eb8": "Tesla T4",
+    "0x2236": "NVIDIA A10",
+    "0x2684": "NVIDIA GeForce RTX 4090",
+}
+
+
+def measure(smi: Smi | None, root: str) -> Json:
+    """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown.
+
+    ``smi``: what nvidia-smi says. Without it, the PCI bus tells. ``root``: the folder of the file system to measure.
+    """
+    return {
+        "gpus": _gpus_of_the_bus(root) if smi is None else [_described(gpu) for gpu in smi.gpus],
+        "gpu_source": "pci" if smi is None else "nvidia-smi",
+        "vcpu_count": len(os.sched_getaffinity(0)),
+        "memory_in_gb": _memory(root),
+        "boot_disk_in_gb": _disk(root),
+    }
+
+
+def _described(gpu: Gpu) -> Json:
+    size = None if gpu.memory is None else round(gpu.memory * 2**20 / 1e9, 1)
+    return {"model": gpu.model, "memory_in_gb": size}
+
+
+def _gpus_of_the_bus(root: str) -> list[Json]:
+    """The GPUs that the kernel sees on the PCI bus, be there a driver or not."""
+    devices = (model for kind, model in _devices(root) if kind.startswith(_DISPLAY))
+    return [{"model": _MODELS.get(model), "memory_in_gb": None} for model in devices]
+
+
+def switches(root: str) -> int:
+    """How many NVSwitches the kernel sees on the PCI bus."""
+    return sum(kind.startswith(_BRIDGE) for kind, _model in _devices(root))
+
+
+def _devices(root: str) -> t.Iterator[tuple[str, str]]:
+    """Class and model of each device of NVIDIA's on the PCI bus."""
+    folder = os.path.join(root, "sys/bus/pci/devices")
+    for device in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        vendor, kind, model = (read(os.path.join(folder, device, name)) for name in ("vendor", "class", "device"))
+        if vendor == _NVIDIA:
+            yield kind, model
+
+
+def addresses(root: str) -> frozenset[str]:
+    """Where on the PCI bus the driver has GPUs, one that has fallen off included; a container sees its own alone."""
+    folder = os.path.join(root, "proc/driver/nvidia/gpus")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return frozenset(filter(None, map(pci_address, names)))
+
+
+def _memory(root: str) -> float | None:
+    match = re.search(r"^MemTotal:\s+(\d+) kB", read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
+    return round(int(match[1]) * 1024 / 1e9, 1) if match else None
+
+
+def _disk(root: str) -> float | None:
+    try:
+        size = os.statvfs(root)
+    except OSError:
+        return None
+    return round(size.f_blocks * size.f_frsize / 1e9, 1)
+
+
+def read(path: str) -> str:
+    """The text of a file, empty if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True)
 class Readings:
     """What was read on a machine; None for what could not be read, or was not."""
 
-    machine: t.Mapping[str, t.Any]  # as `hardware.measure` returns it
+    machine: t.Mapping[str, t.Any]  # as `measure` returns it
     smi: Smi | None = None
     smi_code: int | None = None  # the exit code of nvidia-smi, None if it does not answer
     loaded: Smi | None = None  # what it said under load, if the program of this name was started

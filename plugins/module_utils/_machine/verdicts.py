@@ -5,19 +5,347 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, replace
 from functools import partial
 
-from . import gpu_rules, hardware
-from .gpu_rules import BAD, DEGRADED, OK, UNKNOWN, Judgement, Measured, is_busy
-from .readings import Gpu, Readings
+from .._text import number_of
+from .readings import ABSENT, Gpu, Outcome, Readings
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
+
+OK, UNKNOWN, DEGRADED, BAD = VERDICTS
+Measured = t.Union[str, float, int, None]
+
+HALF, MOST = 0.5, 0.8  # of what it should be: less than the first is bad; of a bandwidth, less than the second degraded
+BUSY = 50.0  # percent of a GPU's time
+BUSY_LINK = 1e6  # KB/s, of some 16 to 60 million that a link carries
+_ON, _OFF = "Active", "Not Active"
+_MOST_RETIRED = 60  # pages: NVIDIA replaces a GPU with more (Dynamic Page Retirement)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, with what was measured and what it should have been."""
+
+    verdict: str
+    measured: Measured = None
+    expected: Measured = None
+    gpu: int | None = None
+
+
+Judgements = t.Iterator[Judgement]
+Rule = t.Callable[[Readings, Wanted], Judgements]
+GpuRule = t.Callable[[Gpu, Readings, Wanted], Judgement]
 
 # What nvidia-smi's manual says of its exit codes, which are NVML's errors.
 _NO_DRIVER = (9, 12, 18, 126, 127)  # not loaded, no library, a library of another version, no nvidia-smi
 _SICK_GPU = (6, 8, 10, 15)  # no device, no power, its interrupts are lost, fallen off the bus
 _BAD_INFOROM = 14
+
+
+def worst(verdicts: t.Iterable[str]) -> str:
+    """The worst verdict, `ok` for none."""
+    return max(verdicts, key=VERDICTS.index, default=OK)
+
+
+def of_ratio(measured: float, reference: float, least: float = 1.0) -> Judgement:
+    """The verdict by the share of its reference that is reached; one below ``least`` is degraded."""
+    share = measured / reference
+    verdict = BAD if share < HALF else DEGRADED if share < least else OK
+    return Judgement(verdict, measured, reference)
+
+
+def mig(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """A fact: whether it is divided."""
+    return Judgement(OK if gpu.mig else UNKNOWN, f"{gpu.mig_parts} parts" if gpu.mig == "Enabled" else "not divided")
+
+
+def _has_no_ecc(gpu: Gpu) -> bool:
+    """Whether a GPU is of a line without memory errors to count: GeForce."""
+    return "GeForce" in (gpu.model or "")
+
+
+def ecc(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """Memory errors that could not be corrected. Workstation GPUs come with ECC off, and GeForce has none."""
+    if gpu.uncorrected:
+        return Judgement(BAD, gpu.uncorrected, 0)
+    if gpu.uncorrected_ever:
+        crossed = gpu.sram_threshold == "Yes"
+        return Judgement(BAD if crossed else DEGRADED, f"{gpu.uncorrected_ever:g} in its life", 0)
+    if gpu.ecc == "Enabled":
+        is_read = gpu.uncorrected is not None and gpu.uncorrected_ever is not None
+        return Judgement(OK if is_read else UNKNOWN, gpu.uncorrected, 0)
+    if _has_no_ecc(gpu) and gpu.ecc in ("Disabled", ABSENT):
+        return Judgement(OK, "it has no ECC")
+    if gpu.ecc == "Disabled":
+        return Judgement(OK if "RTX" in (gpu.model or "") else DEGRADED, "ECC is off", "on")
+    return Judgement(UNKNOWN, gpu.ecc)
+
+
+def remapped_rows(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """Memory that the GPU replaces by spare rows (since Ampere), or no longer uses (pages, before that)."""
+    words = {gpu.remap_failure, gpu.remap_pending, gpu.retirement_pending}
+    pages = [count for count in (gpu.retired_single, gpu.retired_double) if count is not None]
+    if gpu.remap_failure == "Yes" or sum(pages) >= _MOST_RETIRED:
+        return Judgement(BAD, "it has no spare memory left" if pages else "a row could not be remapped")
+    if "Yes" in words:
+        return Judgement(DEGRADED, "a repair of its memory waits for a reset")
+    if gpu.remap_failure == gpu.remap_pending == "No" or (gpu.retirement_pending == "No" and len(pages) == 2):
+        return Judgement(OK, "no repair is pending or has failed")
+    if _has_no_ecc(gpu) and words <= {ABSENT, None} and gpu.retirement_pending:
+        return Judgement(OK, "it has no spare memory")
+    return Judgement(UNKNOWN, gpu.remap_failure)
+
+
+def throttle(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """Why its clocks are low. The hardware halves them at least; `hw_slowdown` alone may be a change of its state."""
+    reasons = {
+        "too hot (hardware)": (gpu.thermal_slowdown, BAD),
+        "power brake": (gpu.power_brake, BAD),
+        "too hot (software)": (gpu.software_thermal, DEGRADED),
+        "hardware slowdown": (gpu.slowdown, DEGRADED),
+    }
+    active = {name: verdict for name, (word, verdict) in reasons.items() if word == _ON}
+    if active:
+        return Judgement(worst(active.values()), ", ".join(active))
+    is_read = all(word == _OFF for word, _verdict in reasons.values())
+    return Judgement(OK, "nothing slows it down") if is_read else Judgement(UNKNOWN, gpu.slowdown)
+
+
+def temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """How far it is from the temperature at which its clocks fall."""
+    margin = wanted.thresholds["temperature_margin"]
+    if gpu.margin is not None and gpu.slow_margin is not None:
+        left = gpu.margin - gpu.slow_margin
+    elif gpu.temperature is not None and gpu.slow_temperature is not None:
+        left = gpu.slow_temperature - gpu.temperature
+    else:
+        return Judgement(UNKNOWN, gpu.temperature)
+    measured = f"{left:g} below its limit"
+    return Judgement(BAD if left <= 0 else DEGRADED if left < margin else OK, measured, f"at least {margin:g}")
+
+
+def power_limit(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """The limit that is set, against the GPU's default."""
+    if gpu.power_limit is None or not gpu.default_power:
+        return Judgement(UNKNOWN, gpu.power_limit, gpu.default_power)
+    return of_ratio(gpu.power_limit, gpu.default_power)
+
+
+def is_busy(gpu: Gpu | None) -> bool:
+    """Whether its link must be awake: it calculates, or the link carries data."""
+    return gpu is not None and ((gpu.utilization or 0) >= BUSY or max(gpu.received or 0, gpu.sent or 0) >= BUSY_LINK)
+
+
+def pcie(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """Its link against what both sides can do. A link that nothing uses sleeps, which is no fault."""
+    has, can = (gpu.generation, gpu.width), (gpu.most_generation, gpu.most_width)
+    if None in (*has, *can):
+        return Judgement(UNKNOWN, _link(*has), _link(*can))
+    share = _speed(*has) / _speed(*can) if _speed(*can) else 1.0
+    slow = BAD if share < HALF else DEGRADED
+    verdict = OK if share >= 1 else slow if is_busy(gpu) else UNKNOWN
+    return Judgement(verdict, f"{_link(*has)}{' while idle' if verdict == UNKNOWN else ''}", _link(*can))
+
+
+def _speed(generation: float | None, width: float | None) -> float:
+    """What a link carries, without a unit: each generation doubles it."""
+    return (width or 0) * 2.0 ** min(generation or 0, 99)
+
+
+def _link(generation: float | None, width: float | None) -> str | None:
+    return None if generation is None or width is None else f"generation {generation:g} x{width:g}"
+
+
+# By "Xid Errors" (https://docs.nvidia.com/deploy/xid-errors/). What is not listed is unknown.
+APPLICATION = {
+    8: "stopped processing",
+    13: "graphics engine exception",
+    31: "memory page fault",
+    32: "invalid push buffer",
+    43: "stopped processing",
+    45: "preemptive cleanup",
+    68: "video processor exception",
+    69: "graphics engine class error",
+}
+HARDWARE = {
+    48: "double-bit memory error",
+    61: "internal microcontroller breakpoint",
+    62: "internal microcontroller halt",
+    63: "a row of memory was remapped",
+    64: "a row of memory could not be remapped",
+    74: "NVLink error",
+    79: "fell off the bus",
+    92: "many single-bit memory errors",
+    94: "contained memory error",
+    95: "uncontained memory error",
+    119: "its system processor does not answer",
+    120: "error of its system processor",
+    140: "memory error that could not be corrected",
+    143: "it could not be initialized",
+}
+
+
+def _xid(readings: Readings, wanted: Wanted) -> Judgements:
+    """The errors of our GPUs in the kernel log; a container sees those of the host's others, too.
+
+    The driver may have a GPU by its address (`Readings.addresses`) that no longer answers.
+    """
+    log, index = readings.log, {gpu.address: gpu.index for gpu in readings.gpus}
+    if log is None:
+        yield Judgement(UNKNOWN, "the kernel log cannot be read")
+        return
+    is_certain = bool(index) and None not in index
+    for place, code in dict.fromkeys(log.xids):
+        words, is_ours = HARDWARE.get(code) or APPLICATION.get(code), place in index or place in readings.addresses
+        if is_ours or not is_certain:
+            verdict = BAD if code in HARDWARE else OK if words else UNKNOWN
+            yield Judgement(
+                verdict if is_ours else UNKNOWN, f"Xid {code} ({words or 'unknown'})", None, index.get(place)
+            )
+    is_read = log.is_complete and is_certain
+    yield Judgement(OK, "no other") if is_read else Judgement(UNKNOWN, "the log is not complete")
+
+
+# How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.
+NVLINKS = {
+    "V100-SXM": (6, 2),
+    "A100-SXM": (12, 3),
+    "H100 80GB HBM3": (18, 4),
+    "H100 SXM": (18, 4),
+    "H200": (18, 4),
+    "B200": (18, 5),
+}
+FABRIC_GENERATION = 4  # since then nvidia-smi says whether a GPU has joined its fabric
+# Bus bandwidth in GB/s of all_reduce_perf by the generation of NVLink, as NVIDIA publishes it for its own machines with
+# eight GPUs (nccl-tests, doc/PERFORMANCE.md); with fewer it is hardly less.
+ALL_REDUCE = {2: 120.0, 3: 230.0, 4: 360.0, 5: 700.0}
+
+
+def nvlinks_of_model(model: str | None) -> tuple[int, int] | None:
+    """How many NVLinks, of which generation, a model must have; None if it need not have any."""
+    if not model or "NVL" in model.split() or "PCIe" in model:
+        return None
+    return next((links for part, links in NVLINKS.items() if part in model), None)
+
+
+def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """How many of its NVLinks are up. A single GPU has nobody to talk to."""
+    must = nvlinks_of_model(gpu.model)
+    up = (readings.nvlinks or {}).get(gpu.index)
+    if must is None or readings.is_alone:
+        return Judgement(OK if gpu.model else UNKNOWN, up)
+    if up is None:
+        return Judgement(UNKNOWN, None, must[0])
+    return of_ratio(up, must[0])
+
+
+def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+    """Whether it has joined the fabric of its NVSwitches."""
+    must = nvlinks_of_model(gpu.model)
+    if must is None or readings.is_alone:
+        return Judgement(OK if gpu.model else UNKNOWN, "it needs none")
+    if gpu.fabric not in (ABSENT, None):
+        return _registered(gpu, readings.fabric_manager)
+    if not readings.switches:
+        return Judgement(UNKNOWN if must[1] >= FABRIC_GENERATION else OK, "no NVSwitch")
+    service = readings.fabric_manager or "unknown"
+    verdicts = {"active": OK, "inactive": BAD, "failed": BAD}
+    return Judgement(verdicts.get(service, UNKNOWN), f"the fabric manager is {service}", "active")
+
+
+def _registered(gpu: Gpu, service: str | None) -> Judgement:
+    """What nvidia-smi says itself. Without its manager a GPU stays in progress for ever."""
+    words = f"{gpu.fabric}, {gpu.fabric_status}"
+    if gpu.fabric == "Completed":
+        verdict = OK if gpu.fabric_status == "Success" else BAD if gpu.fabric_status else UNKNOWN
+        return Judgement(verdict, words, "Completed, Success")
+    waits = gpu.fabric == "In Progress" and service not in ("inactive", "failed")
+    return Judgement(UNKNOWN if waits else BAD, words, "Completed, Success")
+
+
+_MONITOR, _CONFIGURATION = 1, 5  # DCGM's severities that end no job
+_OF_STATUS = {"pass": OK, "skip": OK, "skipped": OK, "warn": DEGRADED, "fail": BAD}
+
+
+def outcome(result: Outcome) -> Judgement:
+    """A test of DCGM. A failure whose severities are all harmless is degraded."""
+    verdict = _OF_STATUS.get(result.status, UNKNOWN)
+    if verdict == BAD and result.severities and {*result.severities} <= {_MONITOR, _CONFIGURATION}:
+        verdict = DEGRADED
+    return Judgement(verdict, f"{result.name}: {result.words or result.status}", "pass", result.gpu)
+
+
+# Whether it has what its offer says
+
+# What a firmware, a kernel and a file system keep for themselves, and the difference between GB and GiB.
+_TOLERANCE = 0.85
+
+
+def _gpu_count(readings: Readings, wanted: Wanted) -> Judgements:
+    """The GPUs against the machine's share of its offer's, and whether nvidia-smi lists as many as it says.
+
+    If nvidia-smi cannot be read, too few on the bus prove nothing.
+    """
+    share, count, smi = gpus_of_node(wanted.offer), len(readings.machine["gpus"]), readings.smi
+    is_short = share is not None and count < share
+    if smi and smi.attached != len(smi.gpus) and not is_short:
+        yield Judgement(UNKNOWN, len(smi.gpus), smi.attached)
+    elif share is not None:
+        is_certain = smi or not readings.programs or readings.smi_code in _NO_DRIVER
+        yield Judgement(OK if not is_short else BAD if is_certain else UNKNOWN, count, share)
+
+
+def _gpu_type(readings: Readings, wanted: Wanted) -> Judgements:
+    """The model of each GPU against the offer's family; a model that is not known is unknown, whatever was offered."""
+    family, _gigabytes = _canonical(wanted.offer)
+    for index, gpu in enumerate(readings.machine["gpus"]):
+        model = gpu["model"]
+        verdict = UNKNOWN if not model else BAD if family and not _is_of(family, model) else OK
+        yield Judgement(verdict, model, wanted.offer.get("gpu_type") or family, index)
+
+
+def _gpu_memory(readings: Readings, wanted: Wanted) -> Judgements:
+    """The memory of each GPU against the offer's in GB; nothing if the offer does not say."""
+    if gigabytes := _canonical(wanted.offer)[1]:
+        for index, gpu in enumerate(readings.machine["gpus"]):
+            yield _sized(gpu["memory_in_gb"], float(gigabytes), _TOLERANCE, index)
+
+
+def _size(name: str, share: float, readings: Readings, wanted: Wanted) -> Judgements:
+    """A number of the machine against the offer's of the same name; nothing if the offer does not say."""
+    offered = number_of(wanted.offer.get(name))
+    if offered is not None:
+        yield _sized(number_of(readings.machine[name]), offered, share)
+
+
+def _sized(has: float | None, offered: float, share: float, gpu: int | None = None) -> Judgement:
+    return Judgement(UNKNOWN if has is None else BAD if has < offered * share else OK, has, offered, gpu)
+
+
+def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
+    """How many GPUs each machine of the offer has, None if it does not say."""
+    count, nodes = number_of(offer.get("gpu_count")), number_of(offer.get("node_count") or 1)
+    return int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else None
+
+
+def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
+    """Family and memory (GB) of an offer, out of ``nvidia-h100-sxm5-80gb`` (API page "gpu-selection")."""
+    parts = re.fullmatch(r"nvidia-([a-z0-9]+)-.*?([0-9]{1,6})gb", str(offer.get("gpu_type") or ""))
+    family = offer.get("gpu_family")
+    named = family if isinstance(family, str) and family else None
+    return named or (parts[1] if parts else None), int(parts[2]) if parts else None
+
+
+def _is_of(family: str, model: str) -> bool:
+    """Whether a model is of a family: its name has the family's as a word, or as two (RTX 4090)."""
+    words = re.findall(r"[a-z0-9]+", model.lower())
+    wanted = re.sub(r"[^a-z0-9]", "", family.lower())
+    return wanted in words or wanted in map("".join, zip(words, words[1:]))
+
+
+# All checks
 
 
 @dataclass(frozen=True)
@@ -39,11 +367,6 @@ def _words(value: Measured, unit: str) -> str:
     return number or "unknown"
 
 
-Judgements = t.Iterable[t.Optional[Judgement]]
-Rule = t.Callable[[Readings, Wanted], Judgements]
-GpuRule = t.Callable[[Gpu, Readings, Wanted], Judgement]
-
-
 @dataclass(frozen=True)
 class Check:
     """A row of docs/acceptance.md: a check, from which level on it is made, and when it is worse than `ok`."""
@@ -60,14 +383,13 @@ class Check:
 
 def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
     """All findings of a level, in the order of the table; none about GPUs if the offer has none."""
-    left_out = _ABOUT_GPUS if hardware.gpus_of_node(wanted.offer) == 0 else ()
+    left_out = _ABOUT_GPUS if gpus_of_node(wanted.offer) == 0 else ()
     made = [check for check in CHECKS if LEVELS.index(check.level) <= LEVELS.index(wanted.level)]
     checks = [check for check in made if check.name not in left_out]
     return [
         Finding(**vars(item), check=check.name, unit=check.unit, source=check.source)
         for check in checks
         for item in check.rule(readings, wanted)
-        if item
     ]
 
 
@@ -87,70 +409,54 @@ def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> 
     return list(dict.fromkeys(finding.sentence() for finding in made if finding.verdict == BAD))
 
 
-def _offered(rule: t.Callable[[t.Any, t.Any], t.Any]) -> Rule:
-    """A rule that compares the machine with its offer."""
+def _of_gpus(rule: GpuRule) -> Rule:
+    """A rule for each GPU, for some also as it is under load. Without a GPU it is unknown."""
 
     def judged(readings: Readings, wanted: Wanted) -> Judgements:
-        judgements = rule(readings.machine, wanted.offer)
-        return judgements if isinstance(judgements, list) else [judgements]
-
-    return judged
-
-
-def _of_gpus(rule: GpuRule, also_loaded: bool = False) -> Rule:
-    """A rule for each GPU, also as it is under load. Without a GPU it is unknown."""
-
-    def judged(readings: Readings, wanted: Wanted) -> Judgements:
-        if not readings.gpus:
-            return [Judgement(UNKNOWN, "no GPU could be read")]
         loaded = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
-        judgements = []
         for gpu in readings.gpus:
             idle, busy = rule(gpu, readings, wanted), loaded.get(gpu.index)
             looks = [idle]
-            if also_loaded and "loaded" in readings.programs:
+            if rule in _UNDER_LOAD_TOO and "loaded" in readings.programs:
                 under = rule(busy, readings, wanted) if busy else Judgement(UNKNOWN, "not read under load")
                 # What sleeps while idle is judged under load.
                 looks = [under] if idle.verdict == UNKNOWN and is_busy(busy) else [idle, under]
-            judgements.append(replace(max(looks, key=lambda look: VERDICTS.index(look.verdict)), gpu=gpu.index))
-        return judgements
+            yield replace(max(looks, key=lambda look: VERDICTS.index(look.verdict)), gpu=gpu.index)
+        if not readings.gpus:
+            yield Judgement(UNKNOWN, "no GPU could be read")
 
     return judged
 
 
-def _gpu_count(readings: Readings, wanted: Wanted) -> Judgements:
-    """Also whether nvidia-smi lists as many as it says. If it cannot be read, too few on the bus prove nothing."""
-    listed, smi = hardware.gpu_count(readings.machine, wanted.offer), readings.smi
-    if smi and smi.attached != len(smi.gpus) and (listed is None or listed.verdict == OK):
-        return [Judgement(UNKNOWN, len(smi.gpus), smi.attached)]
-    is_certain = smi or not readings.programs or readings.smi_code in _NO_DRIVER
-    return [listed if is_certain or listed is None or listed.verdict == OK else replace(listed, verdict=UNKNOWN)]
-
-
 def _answers(readings: Readings, wanted: Wanted) -> Judgements:
-    if readings.hanging:
-        return [Judgement(BAD, f"{program} does not answer") for program in readings.hanging]
-    return [Judgement(OK, f"{len(readings.programs)} programs answer")] if readings.programs else []
+    for program in readings.hanging:
+        yield Judgement(BAD, f"{program} does not answer")
+    if readings.programs and not readings.hanging:
+        yield Judgement(OK, f"{len(readings.programs)} programs answer")
 
 
 def _driver(readings: Readings, wanted: Wanted) -> Judgements:
     """A missing driver is bad, but for `specs`: a driver may be installed after the machine was bought."""
-    code, expected = readings.smi_code, f"at least {wanted.min_driver}" if wanted.min_driver else None
+    code, smi, least = readings.smi_code, readings.smi, wanted.min_driver
     if wanted.level == "specs" and not readings.programs:
-        return []
-    if code in _NO_DRIVER and not readings.smi:
-        return [Judgement(UNKNOWN if wanted.level == "specs" and not expected else BAD, "there is none", expected)]
-    if code in _SICK_GPU:
-        return [Judgement(BAD, f"nvidia-smi exits with {code}")]
-    if not readings.smi or code not in (0, _BAD_INFOROM):
-        return [Judgement(UNKNOWN, "nvidia-smi cannot be read")]
-    judged = _version_judged(readings.smi.driver, wanted.min_driver)
-    return [judged, Judgement(DEGRADED, "the GPU's own settings (InfoROM) are damaged") if code else None]
+        return
+    if code in _NO_DRIVER and not smi:
+        verdict = UNKNOWN if wanted.level == "specs" and not least else BAD
+        yield Judgement(verdict, "there is none", f"at least {least}" if least else None)
+    elif code in _SICK_GPU:
+        yield Judgement(BAD, f"nvidia-smi exits with {code}")
+    elif not smi or code not in (0, _BAD_INFOROM):
+        yield Judgement(UNKNOWN, "nvidia-smi cannot be read")
+    else:
+        yield _version_judged(smi.driver, least)
+        if code:
+            yield Judgement(DEGRADED, "the GPU's own settings (InfoROM) are damaged")
 
 
 def _cuda(readings: Readings, wanted: Wanted) -> Judgements:
     """Nothing without a demand."""
-    return [_version_judged(readings.smi.cuda if readings.smi else None, wanted.min_cuda)] if wanted.min_cuda else []
+    if wanted.min_cuda:
+        yield _version_judged(readings.smi.cuda if readings.smi else None, wanted.min_cuda)
 
 
 def _version_judged(version: str | None, least: str) -> Judgement:
@@ -159,75 +465,73 @@ def _version_judged(version: str | None, least: str) -> Judgement:
     return Judgement(verdict, version, f"at least {least}" if least else None)
 
 
-def _xid(readings: Readings, wanted: Wanted) -> Judgements:
-    return gpu_rules.xids(readings.log, readings.gpus, readings.addresses)
-
-
 def _disk_write(readings: Readings, wanted: Wanted) -> Judgements:
-    least = wanted.thresholds["disk_write"]
-    if readings.write_error:
-        return [Judgement(BAD, readings.write_error, least)]
-    if readings.write_speed is None:
-        return [Judgement(UNKNOWN, None, least)]
-    return [Judgement(DEGRADED if readings.write_speed < least else OK, readings.write_speed, least)]
+    least, speed = wanted.thresholds["disk_write"], readings.write_speed
+    verdict = BAD if readings.write_error else UNKNOWN if speed is None else DEGRADED if speed < least else OK
+    yield Judgement(verdict, readings.write_error or speed, least)
 
 
 def _clock(readings: Readings, wanted: Wanted) -> Judgements:
     """Nothing if the controller's time was not given."""
     most, ahead = wanted.thresholds["clock"], readings.clock
-    return [] if ahead is None else [Judgement(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")]
+    if ahead is not None:
+        yield Judgement(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")
 
 
 def _user_data(readings: Readings, wanted: Wanted) -> Judgements:
-    if readings.boot_errors is None:
-        return [Judgement(UNKNOWN, "cloud-init has left no result")]
-    return [Judgement(BAD if readings.boot_errors else OK, "; ".join(readings.boot_errors) or "no error")]
+    errors = readings.boot_errors
+    if errors is None:
+        yield Judgement(UNKNOWN, "cloud-init has left no result")
+    else:
+        yield Judgement(BAD if errors else OK, "; ".join(errors) or "no error")
+
+
+_NO_LOAD, _NO_TOOL = "no load while MIG is on", "no tool that could be used"
 
 
 def _under_load(readings: Readings, wanted: Wanted) -> Judgements:
-    if readings.has_mig:
-        return [Judgement(UNKNOWN, "no load while MIG is on")]
-    judged = [*_diagnosed(readings), *_burnt(readings)]
-    return judged or [Judgement(UNKNOWN, "no tool that could be used")]
+    judged = [] if readings.has_mig else [*_diagnosed(readings), *_burnt(readings)]
+    yield from judged or [Judgement(UNKNOWN, _NO_LOAD if readings.has_mig else _NO_TOOL)]
 
 
 def _diagnosed(readings: Readings) -> list[Judgement]:
     """What DCGM says, by its JSON and its exit code; nothing if it is not installed."""
-    if readings.diagnosis is None:
-        return [] if readings.diagnosis_code in (None, 126, 127) else [Judgement(UNKNOWN, "dcgmi cannot be read")]
-    judged = list(map(gpu_rules.outcome, readings.diagnosis.outcomes))
-    worse = [item for item in judged if item.verdict != OK]
-    has_passed = any(result.status == "pass" for result in readings.diagnosis.outcomes)
-    if not worse and (readings.diagnosis_code != 0 or not has_passed):
-        return [Judgement(UNKNOWN, f"dcgmi exits with {readings.diagnosis_code}", "all pass")]
-    return worse or [Judgement(OK, f"{len(judged)} results of dcgmi", "all pass")]
+    diagnosis, code = readings.diagnosis, readings.diagnosis_code
+    if diagnosis is None:
+        return [] if code in (None, 126, 127) else [Judgement(UNKNOWN, "dcgmi cannot be read")]
+    judged = list(map(outcome, diagnosis.outcomes))
+    if worse := [item for item in judged if item.verdict != OK]:
+        return worse
+    if code != 0 or all(result.status != "pass" for result in diagnosis.outcomes):
+        return [Judgement(UNKNOWN, f"dcgmi exits with {code}", "all pass")]
+    return [Judgement(OK, f"{len(judged)} results of dcgmi", "all pass")]
 
 
-def _burnt(readings: Readings) -> list[Judgement]:
+def _burnt(readings: Readings) -> Judgements:
     """Which GPUs calculate right; those of which the load says nothing are unknown."""
-    if readings.burnt is None:
-        return []
-    verdicts = {True: OK, False: BAD, None: UNKNOWN}
-    words = {OK: "it calculates right", BAD: "it calculates wrong", UNKNOWN: None}
-    indexes = sorted({*readings.burnt, *(gpu.index for gpu in readings.gpus)})
-    judged = ((verdicts[readings.burnt.get(index)], index) for index in indexes)
-    return [Judgement(verdict, words[verdict], None, index) for verdict, index in judged]
+    if readings.burnt is not None:
+        for index in sorted({*readings.burnt, *(gpu.index for gpu in readings.gpus)}):
+            verdict, words = _CALCULATES[readings.burnt.get(index)]
+            yield Judgement(verdict, words, None, index)
+
+
+_CALCULATES = {True: (OK, "it calculates right"), False: (BAD, "it calculates wrong"), None: (UNKNOWN, None)}
 
 
 def _all_reduce(readings: Readings, wanted: Wanted) -> Judgements:
     """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
-    result = readings.all_reduce
+    result, links = readings.all_reduce, [nvlinks_of_model(gpu.model) for gpu in readings.gpus]
     if readings.is_alone:
-        return []
+        return
     if readings.has_mig or result is None:
-        return [Judgement(UNKNOWN, "no load while MIG is on" if readings.has_mig else "no tool that could be used")]
-    if result.is_right is False:
-        return [Judgement(BAD, "the sums are wrong")]
-    links = [gpu_rules.nvlinks_of_model(gpu.model) for gpu in readings.gpus]
-    generations = [generation for _count, generation in filter(None, links)]
-    if result.bandwidth is None or result.is_right is None or not generations or len(generations) < len(links):
-        return [Judgement(UNKNOWN, result.bandwidth)]
-    return [gpu_rules.of_ratio(result.bandwidth, gpu_rules.ALL_REDUCE[min(generations)], gpu_rules.MOST)]
+        yield Judgement(UNKNOWN, _NO_LOAD if readings.has_mig else _NO_TOOL)
+    elif result.is_right is False:
+        yield Judgement(BAD, "the sums are wrong")
+    elif result.bandwidth is None or result.is_right is None or not links or not all(links):
+        yield Judgement(UNKNOWN, result.bandwidth)
+    else:
+        slowest = min(generation for _count, generation in filter(None, links))
+        yield of_ratio(result.bandwidth, ALL_REDUCE[slowest], MOST)
 
 
 # Rows of docs/acceptance.md: name, the first level that makes the check, unit, source, what it is about, when it is
@@ -265,16 +569,17 @@ under_load | load | | dcgmi; gpu_burn, PyTorch, nvbandwidth | GPUs under load \
 all_reduce | burnin | GB/s | all_reduce_perf | bandwidth between GPUs, by their NVLinks \
   | under 80 % | under half; wrong sums
 """
-_OF_EACH_GPU = ("mig", "ecc", "remapped_rows", "throttle", "temperature", "power_limit", "pcie", "nvlink", "fabric")
-_UNDER_LOAD_TOO = ("throttle", "temperature", "pcie")
-_ABOUT_GPUS = frozenset({"driver", "xid", "under_load", "all_reduce", *_OF_EACH_GPU})
+_OF_EACH_GPU = (mig, ecc, remapped_rows, throttle, temperature, power_limit, pcie, nvlink, fabric)
+_UNDER_LOAD_TOO = (throttle, temperature, pcie)
+_OF_LOAD = (_under_load, _all_reduce)
+_SIZES = {"vcpu_count": 1.0, "memory_in_gb": _TOLERANCE, "boot_disk_in_gb": _TOLERANCE}
+_OF_MACHINE = (_gpu_count, _gpu_type, _gpu_memory, _answers, _driver, _cuda, _xid, _disk_write, _clock, _user_data)
 _RULES: dict[str, Rule] = {
-    **{name: _offered(getattr(hardware, name)) for name in ("gpu_type", "gpu_memory")},
-    **{name: _offered(partial(hardware.size, name)) for name in ("vcpu_count", "memory_in_gb", "boot_disk_in_gb")},
-    **{name: _of_gpus(getattr(gpu_rules, name), name in _UNDER_LOAD_TOO) for name in _OF_EACH_GPU},
-    **{"answers": _answers, "gpu_count": _gpu_count, "driver": _driver, "cuda": _cuda, "xid": _xid, "clock": _clock},
-    **{"disk_write": _disk_write, "user_data": _user_data, "under_load": _under_load, "all_reduce": _all_reduce},
+    **{rule.__name__.lstrip("_"): rule for rule in (*_OF_MACHINE, *_OF_LOAD)},
+    **{rule.__name__: _of_gpus(rule) for rule in _OF_EACH_GPU},
+    **{name: partial(_size, name, share) for name, share in _SIZES.items()},
 }
+_ABOUT_GPUS = {"driver", "xid", "under_load", "all_reduce", *(rule.__name__ for rule in _OF_EACH_GPU)}
 
 
 def _check(row: str) -> Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._ansible.operation import Params
-from .._machine import ssh_config
+from .._machine import connection
 from .._provision import registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
 from .._provision.ownership import OwnershipClaim, claim_of, noted_claim
@@ -172,14 +172,14 @@ def _ssh_config_of(registries: Registries, place: Place, snapshot: RegistrySnaps
     """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
     store, known = registries.at(place), snapshot.entries(place)
     files = {host: store.known_hosts(host, entry.offer_id) for host, entry in known.items()}
-    return ssh_config.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
+    return connection.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
 
 
 def leave_out_of_ssh(hosts: t.Collection[str], place: Place) -> list[str]:
     """The same for hosts whose entries have just ended, without a look at all the others."""
     try:
         if place.ssh_config:
-            keep_ssh_config(place.ssh_config, lambda before: ssh_config.without(before, hosts))
+            keep_ssh_config(place.ssh_config, lambda before: connection.without(before, hosts))
     except RegistryError as error:
         return [str(error)]
     return []

@@ -13,7 +13,7 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import audit_report, messages, orphans
+from .._provision import auditing, ending_by_id, messages
 from .._provision.auditing import audit as compare
 from .._provision.auditing import expected, under_deletion
 from .._provision.entry import all_storage
@@ -54,12 +54,12 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found.note_missing(snapshot.known(), look, time.time())
     leases = _leases(snapshot)
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
-    trouble = audit_report.trouble(found, fail_on_orphans=params["fail_on_orphans"])
+    trouble = auditing.trouble(found, fail_on_orphans=params["fail_on_orphans"])
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
-        "lines": audit_report.lines(found, leases),
+        "lines": auditing.lines(found, leases),
         "trouble": messages.joined(
             *dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble
         ),
@@ -83,21 +83,23 @@ def _machines(api: SupplyApi) -> list[Json]:
 def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The machine that a person wants to end by its id alone, which no host owns. Raises Failure: nothing may end."""
     resource_id = given("end_resource_id", params["resource_id"], _input.check_uuid)
-    reason = given("end_reason", params["reason"], orphans.check_reason)
+    reason = given("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
     if unread := messages.joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):
-        raise Failure(orphans.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
+        raise Failure(ending_by_id.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
     try:
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
         raise Failure.of(error, "Nothing was ended.", **BLANK_ORPHAN) from None
     claims, strays = _claims(snapshot, nameable(params, places), []), snapshot.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
-    if objection := orphans.objection(resource_id, machines, claims, strays):
+    if objection := ending_by_id.objection(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
-    found = orphans.ended(machine, reason, params["by"] or registries.who)
-    message = f"{orphans.known_as(resource_id, claims, strays)}No host owns it. It ends for {found['by']}: {reason}"
+    found = ending_by_id.ended(machine, reason, params["by"] or registries.who)
+    message = (
+        f"{ending_by_id.known_as(resource_id, claims, strays)}No host owns it. It ends for {found['by']}: {reason}"
+    )
     return {**BLANK_ORPHAN, "ended": found, "lines": [messages.described([machine]), message]}
 
 

@@ -11,7 +11,7 @@ from .. import _input, _spec, _states
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import deleting
+from .._provision import ending_by_id
 from ._unlisted import List, Listing, answer_of
 
 PAUSE = 5.0  # seconds between two looks
@@ -32,7 +32,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     facts = tell(api, params, check_mode)
     if facts["billing_stopped"] or check_mode or not params["wait"]:
         return facts
-    return _waited(api, deleting.unsaid(facts), wait_timeout)
+    return _waited(api, ending_by_id.unsaid(facts), wait_timeout)
 
 
 def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -45,17 +45,17 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         if not params["accepted"]:
             is_unknown = error.error_class == "not_found"
             raise _unknown(error, facts) if is_unknown else Failure.of(error, "Nothing was deleted.", **facts) from None
-        return {**facts, "msg": f"{deleting.deletion(resource_id, None, 'is being deleted')}."}
+        return {**facts, "msg": f"{ending_by_id.deletion(resource_id, None, 'is being deleted')}."}
     if _states.is_gone(resource["status"]):
-        msg = f"{deleting.deletion(resource_id, resource, 'was deleted before')}."
+        msg = f"{ending_by_id.deletion(resource_id, resource, 'was deleted before')}."
         return {**facts, "billing_stopped": True, "msg": msg}
     if not _states.is_under_deletion(resource["status"]):
-        facts["diff"] = deleting.difference(resource)
+        facts["diff"] = ending_by_id.difference(resource)
         if check_mode:
-            return {**facts, "changed": True, "msg": deleting.planned(resource_id, resource)}
+            return {**facts, "changed": True, "msg": ending_by_id.planned(resource_id, resource)}
         facts["changed"] = True
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
-    return {**facts, "accepted": True, "msg": f"{deleting.deletion(resource_id, resource, 'is being deleted')}."}
+    return {**facts, "accepted": True, "msg": f"{ending_by_id.deletion(resource_id, resource, 'is being deleted')}."}
 
 
 def _look(api: SupplyApi, resource_id: str) -> Json:
@@ -82,7 +82,7 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
         if error.error_class in ("conflict", "not_found") and _ends_already(api, facts):
             return False
         if error.refused or not error.sent:
-            advice = deleting.refused(facts["resource"], error.error_class, force)
+            advice = ending_by_id.refused(facts["resource"], error.error_class, force)
             raise Failure.of(error, advice, **{**facts, "changed": False}) from None
         _settle(api, resource_id, error, facts)
     return True
@@ -108,7 +108,7 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
             lost = error
         if look < SETTLE_LOOKS - 1:
             time.sleep(PAUSE)
-    msg = deleting.doubtful(resource_id, facts["resource"], lost)
+    msg = ending_by_id.doubtful(resource_id, facts["resource"], lost)
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
 
 
@@ -118,10 +118,10 @@ def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
     while True:
         text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api))
         if not text:
-            return deleting.is_gone(facts)
+            return ending_by_id.is_gone(facts)
         left = deadline - time.monotonic()
         if left <= 0:
-            msg = deleting.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
+            msg = ending_by_id.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
             raise Failure(msg, "unavailable", **facts)
         time.sleep(min(PAUSE, left))
 
@@ -135,10 +135,10 @@ def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: Li
         if answer.error_class == "not_found":
             return _not_forgotten(api, facts, answer, listing)
         if not answer.passing:
-            raise Failure.of(answer, deleting.still(facts["resource"]), **facts) from None
+            raise Failure.of(answer, ending_by_id.still(facts["resource"]), **facts) from None
         return str(answer).rstrip(".")
     facts["resource"] = answer
-    return deleting.alive(answer)
+    return ending_by_id.alive(answer)
 
 
 def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List) -> str:
@@ -159,7 +159,7 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List
     if isinstance(again, ApiError):
         return "" if again.error_class == "not_found" else str(again).rstrip(".")
     facts["resource"] = again
-    return deleting.alive(again)
+    return ending_by_id.alive(again)
 
 
 _DOUBT = "The resource may be ending, or still be billed. Run the same again: it asks the API first."

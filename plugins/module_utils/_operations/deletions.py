@@ -15,7 +15,7 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import SupplyApi
-from .._provision import deleting
+from .._provision import ending_by_id
 from . import delete_resource as one
 from ._unlisted import Listing, answer_of, side_by_side
 
@@ -30,7 +30,7 @@ _Answers = dict[str, Result]
 def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """Tell all of ``jobs`` to end. The ``answers`` by id are those of `delete_resource.tell`, failures too."""
     answers = _told(api, params["jobs"], {})
-    diffs = deleting.differences(answers.values())
+    diffs = ending_by_id.differences(answers.values())
     return {**BLANK, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}
 
 
@@ -41,16 +41,16 @@ def gone(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     monotonic clock), 0 before it. Before that, what is not seen to end is told once more: the first may be lost.
     """
     jobs, answers, start = params["jobs"], dict(params["answers"]), time.monotonic()
-    began = deleting.beginning(params["began"], start)
-    answers.update(_told(api, deleting.told_again(jobs, answers, params["began"]), answers))
-    while waiting := deleting.waited_for(jobs, answers, time.monotonic() - began):
+    began = ending_by_id.beginning(params["began"], start)
+    answers.update(_told(api, ending_by_id.told_again(jobs, answers, params["began"]), answers))
+    while waiting := ending_by_id.waited_for(jobs, answers, time.monotonic() - began):
         answers.update(_looked(api, waiting, answers))
-        left = deleting.pause(jobs, answers, time.monotonic() - began, one.PAUSE)
+        left = ending_by_id.pause(jobs, answers, time.monotonic() - began, one.PAUSE)
         if time.monotonic() + left > start + PATIENCE:
             break
         time.sleep(left)
     facts = {"round": params["round"], "began": began, "answers": answers}
-    return {**BLANK_GONE, **facts, **deleting.progress(jobs, answers, time.monotonic() - began)}
+    return {**BLANK_GONE, **facts, **ending_by_id.progress(jobs, answers, time.monotonic() - began)}
 
 
 def _told(api: SupplyApi, jobs: t.Sequence[Params], before: t.Mapping[str, Result]) -> _Answers:
@@ -75,12 +75,12 @@ def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Re
 
     def outcome_of(pair: tuple[Params, t.Any]) -> tuple[str, Result]:
         job, answer = pair
-        facts = deleting.unsaid(answers[job["resource_id"]])
+        facts = ending_by_id.unsaid(answers[job["resource_id"]])
         try:
             text = one.not_gone(api, facts, answer, listing)
         except Failure as failure:
             return job["resource_id"], failure.result
-        return job["resource_id"], deleting.looked(facts, text, job["wait"])
+        return job["resource_id"], ending_by_id.looked(facts, text, job["wait"])
 
     return dict(side_by_side(outcome_of, list(zip(jobs, seen))))
 

@@ -15,8 +15,8 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, SupplyApi
-from .._provision import deleting, end_report, ending, lease, reaping, storage_end
 from .._provision import ended as endings
+from .._provision import ending, ending_by_id, lease, reaping, storage_end
 from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
@@ -49,9 +49,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     decided = [*params["decided"], *params["ids"]]
     if params["forbidden"]:
         stop = End(Action.STOP, reason=params["forbidden"])
-        return _decided(
-            [end_report.row(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts], decided
-        )
+        return _decided([endings.row(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts], decided)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
     forget = frozenset(resource_id.strip().lower() for resource_id in params["forget"])
@@ -73,14 +71,14 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         elif not is_checked:
             _mark(one, found, clock, registries.at(place))
         found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
-        ends.append(end_report.row(raw, one.entry, place, found, look, api.ahead, is_checked))
+        ends.append(endings.row(raw, one.entry, place, found, look, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
 
 
 def _decided(ends: t.Sequence[Result], decided: t.Sequence[str]) -> Result:
     """What ends of all hosts, in a round of its own. ``looks``: at most so often it is looked whether all are gone."""
     found = Ends(str(uuid.uuid4()), {one["host"]: one for one in ends}, decided)
-    return {**BLANK, **found.mapping, "looks": deleting.looks(ends, PAUSE)}
+    return {**BLANK, **found.mapping, "looks": ending_by_id.looks(ends, PAUSE)}
 
 
 def _trouble(
@@ -226,9 +224,9 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
             noted[plan["host"]] = note(plan, params["answers"], registries, check_mode)
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
-    outcomes = end_report.outcomes(plans, noted, of_storage=of_storage, said=params["said"])
-    over, lines = end_report.over(plans, outcomes), end_report.lines(plans, outcomes)
-    one_for_all = end_report.stands_for_all(outcomes, alone=params["alone"])
+    outcomes = endings.outcomes(plans, noted, of_storage=of_storage, said=params["said"])
+    over, lines = endings.over(plans, outcomes), endings.lines(plans, outcomes)
+    one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     return {
         **BLANK,
         **Ended(params["round"], outcomes, over, lines, one_for_all).mapping,

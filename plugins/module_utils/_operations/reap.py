@@ -15,12 +15,11 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import Json, SupplyApi
-from .._provision import messages, reaping, registration, sweeping
+from .._provision import messages, reaping, registration
 from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
-from .._provision.reaping import SweepLimits
-from .._provision.sweeping import Host, SweepFindings
+from .._provision.reaping import Host, SweepFindings, SweepLimits
 from .._registry._protocol import RegistryError
 from .._wording import as_pattern
 from ._last_sweeps import LastSweeps
@@ -53,8 +52,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     noted = Looked() if check_mode else note(api, params, snapshot, looked(api, registries, snapshot, machines))
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, machines)
-    *able, left = sweeping.playable(sweep_findings.due, sweep_findings.watched, params["unreadable"])
-    (due, odd), (watched, others) = (sweeping.limited(item, params["own"], limits) for item in able)
+    *able, left = reaping.playable(sweep_findings.due, sweep_findings.watched, params["unreadable"])
+    (due, odd), (watched, others) = (reaping.limited(item, params["own"], limits) for item in able)
     if not check_mode:
         for item, _limits in (*due, *watched):  # commands may be run on their machines
             registries.pin(item.place, item.host, item.entry)
@@ -106,24 +105,24 @@ def _found(
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
-    known = filter(None, (sweeping.of_entry(*item, account, clock, limits, protects) for item in snapshot.all()))
-    named = (sweeping.of_name(item, account, clock) for item in by_name)
+    known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in snapshot.all()))
+    named = (reaping.of_name(item, account, clock) for item in by_name)
     return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 
 def _unswept(registries: Registries, snapshot: RegistrySnapshot) -> t.Iterator[str]:
     """The projects beside these, of the shared registry, in which leases are over that no sweep enforces."""
-    over = sweeping.projects_over(snapshot.elsewhere(), registries.clock())
+    over = reaping.projects_over(snapshot.elsewhere(), registries.clock())
     for project in over:
         if LastSweeps(registries).trouble(SharedProject(project), refused=False):
-            yield sweeping.project_unswept(project)
+            yield reaping.project_unswept(project)
 
 
 def reaped(params: Params, check_mode: bool) -> Result:
     """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
-    trouble = [*params["trouble"], *map(sweeping.outcome, params["hosts"])]
+    trouble = [*params["trouble"], *map(reaping.outcome, params["hosts"])]
     if not check_mode:
-        trouble += _noted(params, sweeping.kept(params["kept"], params["hosts"]))
+        trouble += _noted(params, reaping.kept(params["kept"], params["hosts"]))
     if text := messages.joined(*trouble):
         raise Failure(text, "unavailable")
     return {"changed": False}
@@ -154,4 +153,4 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
 
 
 REAPED = steps.operation(reaped, steps.REAPED, {"changed": False})
-REAP = on_api(SupplyApi, reap, steps.REAP, BLANK, outcome=sweeping.NOTHING_ENDED)
+REAP = on_api(SupplyApi, reap, steps.REAP, BLANK, outcome=reaping.NOTHING_ENDED)

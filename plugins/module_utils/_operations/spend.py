@@ -10,7 +10,7 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, given
-from .._provision import messages, spending_report
+from .._provision import messages, spending
 from .._provision.place import Place
 from .._provision.spending import Ledger, since_of, spent
 from .._registry._protocol import RegistryError
@@ -26,25 +26,25 @@ def spend(params: Params, check_mode: bool) -> Result:
     ``trouble`` is what could not be read, and so is not counted. Raises Failure.
     """
     if params["limited"]:
-        raise Failure(spending_report.NEEDS_ALL_HOSTS, "invalid", **BLANK)
+        raise Failure(spending.NEEDS_ALL_HOSTS, "invalid", **BLANK)
     since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
     with Registries.of(params, read_only=True) as registries:
         places = registries.places(params)
         if not any(places.values()):
-            reason = messages.joined(*params["troubles"], spending_report.SPEND_NEEDS_REGISTRY)
+            reason = messages.joined(*params["troubles"], spending.SPEND_NEEDS_REGISTRY)
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
         beside = sorted({project for project, _entry in snapshot.elsewhere()})
-    spending = spent(ledger.bills, ledger.now, since)
+    costs = spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]
     return {
         **BLANK,
-        "spend": spending.published,
-        "csv": spending.csv,
-        "lines": spending_report.lines(spending),
+        "spend": costs.published,
+        "csv": costs.csv,
+        "lines": spending.lines(costs),
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": [*spending_report.warnings(spending, uncounted), *map(spending_report.project_not_counted, beside)],
+        "warnings": [*spending.warnings(costs, uncounted), *map(spending.project_not_counted, beside)],
     }
 
 

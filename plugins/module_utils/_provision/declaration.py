@@ -13,7 +13,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._machine.ssh_config import UNREADABLE
+from .._machine.connection import UNREADABLE
 from .._text import TRUE, number_of, printable
 from .._wording import duration
 from . import lease as leases

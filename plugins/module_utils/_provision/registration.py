@@ -9,7 +9,7 @@ import re
 import shlex
 import typing as t
 
-from .._machine.ssh_config import Machine, is_readable, quoted
+from .._machine.connection import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease
 from .entry import BOOT_MARK, CONNECTION, Entry

@@ -13,7 +13,7 @@ import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
 
-from .end_report import STOP, STORAGE
+from .ended import STOP, STORAGE
 from .messages import ids_of
 from .planning import BUY, WAIT
 
@@ -139,7 +139,7 @@ class Judged(RoundPart):
 class Ends(RoundPart):
     """What the role decommission ends of each host, decided once for all that have declared.
 
-    ``ends``: `end_report.row`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
+    ``ends``: `ended.row`, by host. ``decided``: the ids of the declarations about which this ``round`` or an
     earlier one has decided.
     """
 
@@ -150,7 +150,7 @@ class Ends(RoundPart):
 
 @dataclass(frozen=True)
 class Ended(RoundPart):
-    """What became of the hosts of a ``round`` (`end_report.outcomes`), be it of their machines or storage.
+    """What became of the hosts of a ``round`` (`ended.outcomes`), be it of their machines or storage.
 
     ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
     same follows for all hosts of the play.

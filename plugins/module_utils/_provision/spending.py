@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What purchases have cost at most: by host, by group, by day and by month (UTC).
+"""What purchases have cost at most, by host, by group, by day and by month (UTC), and how a report says it.
 
 Upper bounds: from the moment before the purchase was sent to the one after its end was confirmed, at the highest price
 that was noted. What has no noted end counts as running. Sums are whole millionths of a USD, so that they agree
@@ -24,8 +24,10 @@ from functools import cached_property
 
 from .._moments import seconds_of, utc
 from .._text import number_of, printable
-from .._wording import duration
-from .missing_report import missing_row
+from .._wording import LINE, amount, duration, narrow_table, table
+from .lease import said
+from .messages import ids_of, some
+from .missing_report import missing_lines, missing_row
 from .sums import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
@@ -267,9 +269,9 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
             row.millionths += part
     hosts: dict[str, Spent] = defaultdict(Spent)
     groups: dict[str, Spent] = defaultdict(Spent)
-    for (label, names), some in alike.items():
+    for (label, names), sums in alike.items():
         for row in (hosts[label], *(groups[name] for name in dict.fromkeys(names) or [UNGROUPED])):
-            row.add(some)
+            row.add(sums)
     for day, millionths in days.items():
         months[day[:7]] += millionths
     return Spending(
@@ -318,3 +320,72 @@ def since_of(value: object, now: float) -> float:
     if not 0 <= moment <= now:
         raise ValueError(f"must lie in the past, not '{printable(text, 60)}'")
     return moment
+
+
+# What a report tells people
+
+DAYS = 31  # days that are shown; the result has all
+
+
+_UPPER_BOUNDS = (
+    "Upper bounds in USD, from before each purchase to its confirmed end.",
+    "Each is rounded up, so the rows of a table may come to more than all.",
+)
+NEEDS_ALL_HOSTS = "compute_index.supply.spend covers whole registries: leave --limit out. Nothing was sent."
+SPEND_NEEDS_REGISTRY = (
+    "Only a registry knows what was spent, and there is none (provision_registry_dir is empty, and there is no"
+    " provision_registry_url). Nothing was sent."
+)
+
+
+def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
+    """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows."""
+    for bill in spending.bills:
+        if not bill.registered:
+            yield (
+                f"The registry has no entry of {bill.label}'s offer {bill.offer_id or 'unknown'}"
+                f" ({ids_of(bill.resource_ids)}) any more, and no end of it was noted: it counts up to now. Does it"
+                " still run? If not, add its end to the ledger (docs/registry.md)."
+            )
+    if spending.unknown:
+        hosts = dict.fromkeys(bill.label for bill in spending.unknown)
+        yield f"In no sum, since price or beginning is unknown: {some(hosts)}."
+    if uncounted:
+        yield f"Not counted, since they keep no registry: {some(uncounted)}."
+
+
+def lines(spending: Spending) -> list[str]:
+    """The costs by hosts, groups, months and days, and the sums."""
+    since = f"Since {said(spending.since)}, until" if spending.since else "Until"
+    report = [*_UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
+    for title, rows in (("host", spending.hosts), ("group", spending.groups)):
+        columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
+        shown = [{"name": name, **_shown_row(row)} for name, row in rows.items()]
+        report += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
+    for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
+        shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
+        report += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
+    if len(spending.days) > DAYS:
+        report += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
+    report += missing_lines(spending.missing)
+    without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
+    return [*report, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
+
+
+def _shown_row(row: Spent) -> dict[str, t.Any]:
+    usd: t.Any = cents(row.millionths)
+    return {
+        "purchases": row.purchases,
+        "hours": round(row.seconds / HOUR, 2),
+        "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
+        "usd": f"{amount(usd)} + unknown" if row.unknown else usd,
+    }
+
+
+def _per_hour(runs: Sum) -> str:
+    return f"{amount(runs.total)} + unknown" if runs.unknown else amount(runs.total)
+
+
+def project_not_counted(project: str) -> str:
+    """Another project of the shared registry, which owns machines."""
+    return f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."

@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import deletions
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import ended
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import deleting
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
 
 Json = dict[str, Any]
 SAID = ("changed", "left", "usd", "cost", "storage")
@@ -28,7 +28,7 @@ def by_id(answers: Iterable[Json]) -> Json:
 
 def deleted(api: Any, plans: Sequence[Json], *, storage: bool = False, looks: int = 100) -> Json:
     """The answers by id, once what ends by these plans was told to, and waited for."""
-    jobs = deleting.jobs(plans, of_storage=storage)
+    jobs = ending_by_id.jobs(plans, of_storage=storage)
     result = deletions.delete(api, params(steps.DELETE, round="1", jobs=jobs), False)
     given = {"round": "1", "jobs": jobs, "answers": result["answers"], "began": 0.0}
     for _look in range(looks):

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.hardware import measure, switches
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu, Smi
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu, Smi, measure, switches
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
 
 H100 = {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": 85.5}

@@ -13,14 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import (
-    acceptance,
-    gpu_rules,
-    readings,
-    verdicts,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance, readings, verdicts
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Answer
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.tools import Answer
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import CHECKS, Finding
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import LEVELS, THRESHOLDS, Wanted
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
@@ -53,7 +48,7 @@ def judged(answers: Answers, root: str, machine: Machine, level: str) -> list[Fi
 
 
 def verdict_of(made: list[Finding]) -> str:
-    return gpu_rules.worst(finding.verdict for finding in made)
+    return verdicts.worst(finding.verdict for finding in made)
 
 
 def verdict(answers: Answers, root: str, machine: Machine, level: str) -> str:
@@ -302,7 +297,7 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
     old = readings.diagnosis_of(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
     assert old and old.version == "3.3.6"
     assert [(item.gpu, item.status) for item in old.outcomes] == [(0, "pass"), (1, "fail")]
-    assert gpu_rules.outcome(old.outcomes[1]) == gpu_rules.Judgement("bad", "Denylist: it is denied", "pass", 1)
+    assert verdicts.outcome(old.outcomes[1]) == verdicts.Judgement("bad", "Denylist: it is denied", "pass", 1)
     new = readings.diagnosis_of(Machine().dcgmi())
     assert new and new.version == "4.2.3" and [item.gpu for item in new.outcomes] == [*range(8)]
     failed = readings.diagnosis_of(
@@ -325,7 +320,7 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
 )
 def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: str) -> None:
     result = readings.Outcome("software", "fail", 0, tuple(severities))
-    assert gpu_rules.outcome(result).verdict == expected
+    assert verdicts.outcome(result).verdict == expected
 
 
 SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": "NVIDIA H100 NVL"}
@@ -362,7 +357,7 @@ def test_the_fabric(model: str, state: str, switches: int, service: str | None, 
     for count, verdict_of_it in ((2, expected), (1, "ok" if model else "unknown")):
         smi = readings.Smi((gpu,) * count, float(count), "550", "12")
         looks = readings.Readings({}, smi, switches=switches, fabric_manager=service)
-        assert gpu_rules.fabric(gpu, looks, Wanted("health")).verdict == verdict_of_it
+        assert verdicts.fabric(gpu, looks, Wanted("health")).verdict == verdict_of_it
 
 
 def test_a_load_of_copies_will_do(root: str) -> None:
@@ -446,7 +441,7 @@ def test_the_page_has_the_codes_own_table() -> None:
     ]
     page = (ROOT / "docs" / "acceptance.md").read_text()
     assert "\n".join(rows) in page, "\n".join(rows)
-    for codes in (gpu_rules.HARDWARE, gpu_rules.APPLICATION):
+    for codes in (verdicts.HARDWARE, verdicts.APPLICATION):
         assert ", ".join(map(str, codes)) in page
 
 

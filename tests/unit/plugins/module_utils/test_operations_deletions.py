@@ -79,7 +79,7 @@ def plan(*ids: str, host: str = "gpu-1", **more: Any) -> Json:
 
 
 def told(api: Api, *plans: Json, check_mode: bool = False) -> tuple[list[Json], Json]:
-    jobs = deletions.deleting.jobs(plans)
+    jobs = deletions.ending_by_id.jobs(plans)
     return jobs, delete(api, ends.params(steps.DELETE, round="r", jobs=jobs), check_mode)  # type: ignore[arg-type]
 
 
@@ -144,7 +144,7 @@ def test_the_most_looks_are_enough_for_the_longest_wait(clock: list[float]) -> N
     api = Api(1, after=10**6)
     plans = [plan(*api.looks, wait=300.0)]
     jobs, result = told(api, *plans)
-    found, looks = {**result, "began": 0.0}, deletions.deleting.looks(plans, 5)
+    found, looks = {**result, "began": 0.0}, deletions.ending_by_id.looks(plans, 5)
     for _look in range(looks):
         found = look(api, jobs, found["answers"], found["began"])
         if found["terminal"]:
@@ -182,7 +182,7 @@ def test_what_runs_on_after_an_accepted_deletion_is_told_once_more() -> None:
 def test_what_no_task_has_told_to_end_is_told_by_the_wait() -> None:
     """The task that tells may have failed as a whole."""
     api = Api(1)
-    jobs = deletions.deleting.jobs([plan(*api.looks)])
+    jobs = deletions.ending_by_id.jobs([plan(*api.looks)])
     assert look(api, jobs, {})["terminal"] and set(api.asked.values()) == {1}
 
 

@@ -51,7 +51,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.s
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer, timer_due
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import deleting
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     Place,
     SharedProject,
@@ -218,7 +218,7 @@ def noting(world: World) -> Json:
 
 def telling(world: World) -> Json:
     """Nothing is told to end, and nothing is waited for."""
-    jobs = deleting.jobs(ending(world)["ends"].values())
+    jobs = ending_by_id.jobs(ending(world)["ends"].values())
     answers = delete(world.market, world.params(steps.DELETE, jobs=jobs), True)["answers"]
     result = gone(world.market, world.params(steps.GONE, jobs=jobs, answers=answers), True)
     assert result["terminal"]

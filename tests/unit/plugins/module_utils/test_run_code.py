@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, ignored
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,10 +119,10 @@ def test_a_purchase_beside_the_code_makes_no_other_code_of_it(tmp_path: Path) ->
 
 
 def test_rules_have_no_files() -> None:
-    rules = ignored.rules_of(["*.log", "!keep.log", "tmp/"])
+    rules = code_files.rules_of(["*.log", "!keep.log", "tmp/"])
     table = {("a.log", False): True, ("x/a.log", False): True, ("keep.log", False): False, ("tmp", False): False}
-    assert {key: ignored.is_ignored(*key, rules) for key in table} == table
-    assert ignored.is_ignored("x/tmp", True, rules)
+    assert {key: code_files.is_ignored(*key, rules) for key in table} == table
+    assert code_files.is_ignored("x/tmp", True, rules)
 
 
 # The digest

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_config import Machine, render, without
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import Machine, render, without
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import facts, ssh_machines
 from hypothesis import given

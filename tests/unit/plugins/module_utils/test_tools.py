@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance, tools
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.tools import Command, run
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Command, run
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 
@@ -135,7 +135,7 @@ def test_how_programs_end() -> None:
 
 
 def test_what_writes_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "MOST_OUTPUT", 100_000)
+    monkeypatch.setattr(acceptance, "MOST_OUTPUT", 100_000)
     answer = run({"a": Command(("yes",), 60)})["a"]
     assert answer.too_long and answer.code is None and not answer.hangs
     assert answer.seconds < ENDLESS and len(answer.output) == 100_000
@@ -175,7 +175,7 @@ def test_no_load_starts_that_we_would_have_to_cut_off(level: str, timeout: float
     """What we end would seem to hang, and a machine that is well would be bad."""
     asked: set[str] = set()
 
-    def answers(commands: Mapping[str, Command]) -> dict[str, tools.Answer]:
+    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.Answer]:
         asked.update(commands)
         return {name: item for name, item in Machine().answers(level).items() if name in commands}
 
@@ -190,7 +190,7 @@ def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> Non
     program("gpu_burn", "trap '' TERM; sleep 600")
     asked: list[set[str]] = []
 
-    def answers(commands: Mapping[str, Command]) -> dict[str, tools.Answer]:
+    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.Answer]:
         asked.append(set(commands))
         hangs = {"gpu_burn": LIMIT}
         return run({name: replace(item, limit=hangs.get(name, item.limit)) for name, item in commands.items()})

@@ -10,14 +10,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import audit_report
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit, expected
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import auditing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import (
+    Audit,
+    audit,
+    expected,
+    lines,
+    trouble,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
     OwnershipClaim,
     claim_of,
     noted_claim,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+
+from provision_samples import machine as sample
+from provision_samples import machine_id, offer_id
 
 NOW = 1_800_000_000.0
 SEVERAL = "several hosts claim it"
@@ -168,7 +178,7 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
         "ending": 2.0,
         "total": 2.0,
     }
-    lines = audit_report.lines(found, [])
+    lines = auditing.lines(found, [])
     title, _head, row = lines[: lines.index("")]
     assert title == f"ENDING: being deleted, and billed until it is gone ({word})"
     assert row.split() == [*who.split(), "2.00", "24h", "48.00", "r"]
@@ -189,7 +199,7 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
 def test_an_end_that_does_not_come_fails_the_audit(valid_to: Any, reaped_at: str, hours: float | None) -> None:
     claim = replace(owns("h", "r"), reaped_at=reaped_at)
     found = audit([machine("r", status="deleting", valid_to=valid_to)], [claim], {"h"}, NOW)
-    said = audit_report.trouble(found, fail_on_orphans=False)
+    said = auditing.trouble(found, fail_on_orphans=False)
     assert said.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
     assert [row["ending_hours"] for row in found.stuck] == ([] if hours is None else [hours])
     assert "r (USD 2.00 per hour, 24.0 h)" in said or hours is None
@@ -260,7 +270,7 @@ def test_the_last_tests_of_machines_are_shown() -> None:
         ]
     )
     assert [row["verdict"] for row in found.published["tested"]] == ["ok", "bad", ""]
-    lines = audit_report.lines(found, [])
+    lines = auditing.lines(found, [])
     begin = lines.index("TESTED by the playbook verify")
     assert lines[begin + 1 : begin + 6] == [
         "a (2027-01-15 08:00 UTC): ok",
@@ -270,7 +280,7 @@ def test_the_last_tests_of_machines_are_shown() -> None:
         "",
     ]
     assert max(map(len, lines)) <= 69
-    assert not any(line.startswith("TESTED") for line in audit_report.lines(audit([], [], {"a"}, NOW), []))
+    assert not any(line.startswith("TESTED") for line in auditing.lines(audit([], [], {"a"}, NOW), []))
 
 
 def test_thousands_of_machines_and_hosts() -> None:
@@ -341,4 +351,56 @@ def test_storage_that_a_purchase_only_names_is_shown_with_its_host_and_is_not_it
         claimed or ["a"],
         "storage that a purchase of a names and has not bought",
     )
-    assert [line for line in audit_report.lines(found, []) if line == f"v: {row['trouble']}"]
+    assert [line for line in auditing.lines(found, []) if line == f"v: {row['trouble']}"]
+
+
+X, M = offer_id(1), machine_id(1)
+OWNER = OwnershipClaim("gpu-1", "gpu-1", X, frozenset({M}), bought=True)
+RIVAL = OwnershipClaim("gpu-2", "gpu-2", X, frozenset({M}), bought=True)
+OTHER = OwnershipClaim("gpu-1", "gpu-1", offer_id(2), frozenset({machine_id(2)}), bought=True)
+
+
+def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> Audit:
+    """The audit of an account with one machine."""
+    return audit([sample(1, name, X, **fields)], claims, {"gpu-1"}, NOW)
+
+
+@pytest.mark.parametrize(
+    ("claims", "fails_on_orphans", "words"),
+    [
+        ([OWNER], True, ""),
+        ([], False, ""),
+        ([], True, f"1 machine(s) that no host claims cost USD 2.00 per hour: {M}. End each by its id"),
+        ([OWNER, RIVAL], False, f"1 machine(s) are contested: {M} (gpu-1, gpu-2: several hosts claim it)."),
+        (
+            [OTHER],
+            False,
+            f"1 machine(s) have the name of a host that owns another one: {M} (gpu-1, USD 2.00",
+        ),
+    ],
+)
+def test_why_an_audit_fails(claims: list[OwnershipClaim], fails_on_orphans: bool, words: str) -> None:
+    text = trouble(found(claims), fail_on_orphans=fails_on_orphans)
+    assert text.startswith(words) and bool(text) is bool(words)
+
+
+@pytest.mark.parametrize(
+    ("claims", "title", "total"),
+    [
+        ([OWNER], "CLAIMED by a host of the inventory (running)", "2.00 claimed = 2.00"),
+        ([], "ORPHANS: billed, and no host claims them (running)", "0.00 claimed + 2.00 orphans = 2.00"),
+        ([OWNER, RIVAL], "CONTESTED: several hosts claim it, so you must decide (running)", "2.00 claimed = 2.00"),
+    ],
+)
+def test_each_machine_has_a_section(claims: list[OwnershipClaim], title: str, total: str) -> None:
+    report = lines(found(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"), [])
+    assert title in report and any(M in line for line in report)
+    assert max(map(len, report)) <= LINE
+    assert report[-1].startswith("USD per hour: ") and total.split(" = ")[0] in report[-1]
+
+
+def test_the_leases_that_end_first_come_first() -> None:
+    leases = [(f"2027-01-{day:02d} 08:00 UTC", f"gpu-{day}", 16.0) for day in range(1, 13)]
+    report = lines(Audit(), leases)
+    assert report[0] == "LEASES, what ends first" and "and 2 more" in report
+    assert [line for line in report if line.startswith("gpu-1 ")] and not [line for line in report if "gpu-12" in line]

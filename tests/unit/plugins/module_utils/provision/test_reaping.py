@@ -5,16 +5,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import reaping
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import API, DATABASE, HERE, Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
+    NOWHERE,
+    Folder,
+    SharedProject,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import (
+    Host,
     Idleness,
     LeaseState,
     Life,
+    SweepFindings,
+    SweepLimits,
     SweptHost,
     Turn,
     is_saved,
@@ -27,7 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import machine_id, offer_id
+from provision_samples import entry, machine, machine_id, offer_id
 
 HOUR = 3600.0
 BOUGHT = 1_800_000_000.0
@@ -183,3 +194,182 @@ def test_the_second_answer_counts_where_there_was_a_second_question() -> None:
     assert newest(first, again) == again
     assert newest(first, {"skipped": True}) == newest(first, None) == first
     assert newest(first, {"unreachable": True}) == {"unreachable": True}
+
+
+NOW = 1_800_000_000.0
+X, M = offer_id(1), machine_id(1)
+PLACE, OTHER = Folder("/vars"), SharedProject("red")
+CLOCK = Clock(NOW)
+LIMITS = {"provision_leased": "8h", "provision_ends_at": utc(NOW - HOUR)}
+LONG_OVER, LIVING, ENDLESS_LIFE = Life(NOW - HOUR, HOUR), Life(NOW + HOUR, -HOUR), Life()
+ODD = Life(reason="'soon' is no time")
+
+
+def host(name: str = "gpu-1", life: Life = LONG_OVER, **fields: Any) -> Host:
+    """A host that owns a machine, registered in PLACE."""
+    own = {"place": PLACE, "entry": entry(X, [M], "made"), "machines": (machine(1, name, X),), **fields}
+    return Host(name, life=life, **own)
+
+
+def test_the_lives_are_what_their_names_say() -> None:
+    states = [item.state for item in (LONG_OVER, LIVING, ENDLESS_LIFE, ODD)]
+    assert states == [LeaseState.OVER, LeaseState.LIVES, LeaseState.ENDLESS, LeaseState.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("noted", "protects", "state", "is_protected"),
+    [
+        (entry(X, [M], "made", **LIMITS), None, LeaseState.OVER, False),
+        (entry(X, [M], "made"), None, LeaseState.ENDLESS, False),
+        (entry(X, [], "sent", **LIMITS), None, LeaseState.OVER, False),
+        (entry(X, [M], "made", **LIMITS), True, LeaseState.OVER, True),
+        (entry(X, [], "refused", **LIMITS), None, None, False),
+        (Entry(), None, None, False),
+    ],
+)
+def test_what_a_registry_knows_of_a_host(
+    noted: Entry, protects: bool | None, state: LeaseState | None, is_protected: bool
+) -> None:
+    account = Account.of([noted_claim("gpu-1", noted)], [machine(1, "gpu-1", X)])
+    found = reaping.of_entry(PLACE, "gpu-1", noted, account, CLOCK, {}, {"gpu-1": protects})
+    assert (None if found is None else found.life.state) is state
+    assert bool(found and found.protection) is is_protected
+
+
+@pytest.mark.parametrize(
+    ("declared", "noted", "instances", "idle", "is_odd"),
+    [
+        ("30m", "", 1, 1800.0, False),
+        ("30m", "8h", 1, 1800.0, False),  # what is declared now counts
+        (None, "8h", 1, 8 * HOUR, False),
+        ("30m", "", 2, 0.0, False),  # only the first of several would be asked
+        ("soon", "", 1, 0.0, True),
+        ("", "8h", 1, 0.0, False),
+    ],
+)
+def test_how_long_a_machine_may_be_idle(
+    declared: str | None, noted: str, instances: int, idle: float, is_odd: bool
+) -> None:
+    fields = {"provision_idles": noted, "provision_instances": [{}] * instances}
+    own, limits = entry(X, [M], "made", **fields), {} if declared is None else {"gpu-1": declared}
+    found = reaping.of_entry(PLACE, "gpu-1", own, Account.of([], []), CLOCK, limits, {})
+    assert found is not None and (found.idle, bool(found.odd_idle)) == (idle, is_odd)
+
+
+@pytest.mark.parametrize(
+    ("life", "fields", "may_be"),
+    [
+        (LIVING, {"idle": 60.0}, True),
+        (ENDLESS_LIFE, {"idle": 60.0}, True),
+        (LONG_OVER, {"idle": 60.0}, False),  # it ends anyway
+        (ODD, {"idle": 60.0}, False),
+        (LIVING, {"idle": 0.0}, False),
+        (LIVING, {"idle": 60.0, "protection": "it is protected"}, False),
+    ],
+)
+def test_who_is_asked_whether_it_is_idle(life: Life, fields: dict[str, Any], may_be: bool) -> None:
+    assert host(life=life, **fields).may_be_idle is may_be
+
+
+@pytest.mark.parametrize(
+    ("life", "fields", "ends", "is_spared", "fails"),
+    [
+        (LONG_OVER, {}, True, False, False),
+        (LONG_OVER, {"protection": "it is protected"}, False, True, True),
+        (LIVING, {}, False, False, False),
+        (ENDLESS_LIFE, {}, False, False, False),
+        (ODD, {}, False, False, True),
+        (LIVING, {"odd_idle": "is no duration"}, False, False, True),
+    ],
+)
+def test_whose_machines_end(life: Life, fields: dict[str, Any], ends: bool, is_spared: bool, fails: bool) -> None:
+    found = SweepFindings((host(life=life, **fields),), (), CLOCK)
+    assert (bool(found.due), bool(found.spared), any(found.trouble)) == (ends, is_spared, fails)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_name_alone_ends_nothing_unless_that_is_asked_for(by_name: bool) -> None:
+    found = SweepFindings((), (host(place=NOWHERE, entry=Entry()),), CLOCK, by_name=by_name)
+    assert bool(found.due) is by_name
+    assert any("-e reap_by_name=true ends them." in line for line in found.lines()) is not by_name
+
+
+@pytest.mark.parametrize(
+    ("hosts", "left", "clock", "kept"),
+    [
+        ([host()], [], CLOCK, [PLACE]),
+        ([host(life=ODD)], [], CLOCK, []),
+        ([host()], [(host(), "its file cannot be read")], CLOCK, []),
+        ([host(machines=())], [], CLOCK, []),  # rather another account's
+        ([host("a", machines=()), host("b")], [], CLOCK, [PLACE]),
+        ([host()], [], Clock(NOW, api=NOW + HOUR), []),
+        ([], [], CLOCK, [PLACE]),
+    ],
+)
+def test_a_sweep_counts_for_a_registry_of_which_it_has_read_all(
+    hosts: list[Host], left: list[Any], clock: Clock, kept: list[Any]
+) -> None:
+    assert SweepFindings(tuple(hosts), (), clock).keeps([PLACE, NOWHERE], left) == kept
+
+
+def test_a_play_has_one_host_of_a_name() -> None:
+    first, second, unread = host(), host(place=OTHER), host("gpu-2")
+    watched = host("gpu-3", LIVING, idle=60.0)
+    due, asked, left = reaping.playable([first, second, unread], [watched, first], {"gpu-2"})
+    assert (due, asked) == ([first], [watched])
+    assert [item.place for item, _why in left] == [OTHER, PLACE]
+    assert "Two registries have a gpu-1" in left[0][1] and f"{M} runs on at USD 2.00 per hour" in left[1][1]
+
+
+@pytest.mark.parametrize(
+    ("own", "grace", "is_odd"),
+    [({}, 1800.0, False), ({"reap_grace": "1h"}, HOUR, False), ({"reap_grace": "x"}, 0, True)],
+)
+def test_a_host_may_have_limits_of_its_own(own: dict[str, Any], grace: float, is_odd: bool) -> None:
+    found, odd = reaping.limited([host()], {"gpu-1": own}, SweepLimits())
+    assert ([limits.grace for _host, limits in found], bool(odd)) == ([] if is_odd else [grace], is_odd)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"failed": ""}, ""),
+        ({"failed": "It failed."}, "It failed."),
+        ({"failed": None}, "this sweep did not come to its end"),
+        ({"failed": "", "idle": 60.0, "activity": {"state": "idle"}}, ""),
+        ({"failed": "", "idle": 60.0, "activity": {"msg": "no route"}}, "could not be asked whether it is idle"),
+        ({"failed": "", "idle": 60.0, "activity": None}, "so it stays, and is billed."),
+    ],
+)
+def test_what_a_sweep_has_not_done(raw: dict[str, Any], words: str) -> None:
+    row = {"host": "gpu-1", "idle": None, "activity": None, "place": "/vars", **raw}
+    found = reaping.outcome(row)
+    assert words in found and bool(words) == bool(found)
+    is_broken = bool(found) and not row["idle"]
+    assert reaping.kept(["/vars", "/b"], [row]) == (["/b"] if is_broken else ["/vars", "/b"])
+
+
+def test_other_projects_whose_leases_are_over_are_named() -> None:
+    over, lives = entry(X, [M], "made", **LIMITS), entry(X, [M], "made")
+    assert reaping.projects_over([("red", over), ("blue", lives), ("red", over)], CLOCK) == ["red"]
+    assert "-e provision_project=red." in reaping.project_unswept("red")
+
+
+def test_lines_fit_and_name_what_goes_on() -> None:
+    hosts = (
+        host("a" * 70),
+        host("b", LIVING),
+        host("c", ENDLESS_LIFE),
+        replace(host("d"), protection="it is protected"),
+    )
+    found = SweepFindings(hosts, (), CLOCK, [machine(9)]).lines()
+    assert max(map(len, found[:3])) <= 80
+    text = "\n".join(found)
+    for words in (
+        "1 with time left",
+        "1 without a lease: c.",
+        "Over, but protected: d.",
+        "no host claims cost USD 2.00",
+    ):
+        assert words in text
+    assert SweepFindings((), (), CLOCK).lines() == ["No lease is over."]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.ignored import is_ignored, rules_of
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.code_files import is_ignored, rules_of
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running, running_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry

@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
+    DAYS,
     MILLION,
     MOST_PUBLISHED,
     Bill,
     cents,
     cost,
     dollars,
+    lines,
+    project_not_counted,
     since_of,
     spent,
+    warnings,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import Sum
 from hypothesis import given
@@ -215,3 +219,54 @@ def test_a_spreadsheet_has_a_line_for_each_purchase_and_no_formula() -> None:
     assert first == "default,gpu-1,gpu,2026-02-27T18:00:00Z,,,2.4,100.8,o,r,True"
     assert second.startswith('default,\'=cmd,"a,b c",') and second.endswith(",2.4,2.4,o,r s,True")
     assert end == ""
+
+
+REPORTED_AT = 1_800_000_000.0
+HOUR, DAY = 3600.0, 86_400.0
+REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT - 3 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("bill", "end"),
+    [
+        (REPORTED, "USD in total: 6.00; now 2.00 per hour"),
+        (REPORTED._replace(end=REPORTED_AT - HOUR), "USD in total: 4.00; now 0.00 per hour"),
+        (REPORTED._replace(price_per_hour=None), "USD in total: 0.00; now 0.00 + unknown per hour"),
+        (
+            REPORTED._replace(is_missing=True, missing_since="2027-01-15T05:00:00Z"),
+            "USD in total: 6.00; now 2.00 per hour, 0.00 without what is missing",
+        ),
+    ],
+)
+def test_the_last_line_has_the_sum(bill: Bill, end: str) -> None:
+    found = lines(spent([bill], REPORTED_AT, 0.0))
+    assert found[-1] == end
+    assert max(map(len, found)) <= 80 and any(line.startswith("gpu-1 ") for line in found)
+    assert any("MISSING" in line for line in found) is bill.is_missing
+
+
+def test_of_many_days_the_last_ones_are_shown() -> None:
+    found = lines(spent([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
+    assert f"The last {DAYS} of 41 days; the result has all of them." in found
+    assert not [line for line in lines(spent([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
+
+
+@pytest.mark.parametrize(
+    ("bill", "uncounted", "words"),
+    [
+        (REPORTED, [], ""),
+        (REPORTED._replace(registered=False), [], "has no entry of gpu-1's offer o-1 (r-1) any more"),
+        (REPORTED._replace(registered=False, offer_id="", resource_ids=()), [], "offer unknown (none known yet)"),
+        (REPORTED._replace(price_per_hour=None), [], "In no sum, since price or beginning is unknown: gpu-1."),
+        (REPORTED._replace(begin=None), [], "In no sum, since price or beginning is unknown: gpu-1."),
+        (REPORTED, ["a", "b"], "Not counted, since they keep no registry: a, b."),
+        (REPORTED._replace(project="red", begin=None), [], "unknown: red/gpu-1."),
+    ],
+)
+def test_what_is_in_no_sum_is_said(bill: Bill, uncounted: list[str], words: str) -> None:
+    found = list(warnings(spent([bill], REPORTED_AT, 0.0), uncounted))
+    assert len(found) == bool(words) and words in "".join(found)
+
+
+def test_another_project_says_how_to_count_it() -> None:
+    assert "-e provision_project=red counts it." in project_not_counted("red")

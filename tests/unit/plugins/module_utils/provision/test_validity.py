@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import audit_report, lease, lifetimes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import auditing, lease, lifetimes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lifetimes import Lifetime
@@ -131,6 +131,6 @@ def test_an_audit_shows_machines_that_end_before_their_leases(valid_to: str | No
     found = audit([machine(1, "gpu-1", offer_id(1), valid_to=valid_to)], [claim], {"gpu-1"}, NOON)
     (row,) = found.claimed
     assert row["valid_to"] == (valid_to if valid_to and valid_to > at(0) else None)
-    lines = audit_report.lines(found, [(ends_at, "gpu-1", 16.0)] if ends_at else [])
+    lines = auditing.lines(found, [(ends_at, "gpu-1", 16.0)] if ends_at else [])
     expected = [f"By the API, {said.format(id=machine_id(1))}"] if said else []
     assert [line for line in lines if line.startswith("By the API")] == expected
