@@ -15,7 +15,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, journaling, observing, registration, storage_end
+from .._provision import acceptance, journaling, registration, standing, storage_end
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -85,7 +85,7 @@ class _Observer:
         """All machines of the account, None if they cannot be listed."""
         tried = {str(plan["host"]): plan["attempts"] for plan in self._plans}
         try:
-            return observing.not_ended(self._api.resources(), tried)
+            return standing.without_ended(self._api.resources(), tried)
         except ApiError:
             return None
 

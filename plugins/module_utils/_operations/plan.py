@@ -25,7 +25,6 @@ from .._provision import (
     keys,
     lifetimes,
     messages,
-    observing,
     ownership,
     planning,
     planning_report,
@@ -33,7 +32,7 @@ from .._provision import (
     quote,
     rows,
     sealed,
-    standing_report,
+    standing,
 )
 from .._provision.clock import API, Clock
 from .._provision.counted import CeilingPart, State
@@ -42,13 +41,12 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
-from .._provision.observing import Observed
 from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
 from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
-from .._provision.standing import doubtful, standing, stopped
+from .._provision.standing import Observed, doubtful, standing_of, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
@@ -173,19 +171,19 @@ class _Planning:
         """What is wrong with a declaration, by what lies around it."""
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
-        shadowed = list(filter(os.path.exists, observing.shadows(host)))
-        yield observing.shadowed(shadowed) if shadowed else ""
+        shadowed = list(filter(os.path.exists, standing.files_that_shadow(host)))
+        yield standing.shadowed_files(shadowed) if shadowed else ""
         yield from ceilings.in_a_slice(host, self._params["slice_of"])
 
     def _bought_elsewhere(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
         """What a host without an entry has in another registry."""
-        others = observing.other_registries(host, wanted, self._params["here"])
+        others = standing.other_registries(host, wanted, self._params["here"])
         for place in [] if os.path.exists(host.registry_file) else others:
             try:
                 registry = t.cast(Registry, self._registries.at(place).host(host.host))
-                yield observing.bought_elsewhere(host, place, read_entry(registry.read()))
+                yield standing.bought_elsewhere(host, place, read_entry(registry.read()))
             except RegistryError as error:
-                yield observing.unread_elsewhere(host, str(error))
+                yield standing.unread_elsewhere(host, str(error))
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """Nothing can be decided for the hosts of this play."""
@@ -217,7 +215,7 @@ class _Planning:
         if trouble:
             stands = stopped(f"{trouble} {NOTHING_SENT}")
         else:
-            stands = standing(host, entry, observed.status(host), observed.account)
+            stands = standing_of(host, entry, observed.status(host), observed.account)
         kept = snapshot.storage_of(host.registry, host.host)
         case = Case(host, entry, stands, self._params["attempts"].get(host.host) or (), kept)
         if case.adopts_offer:
@@ -344,7 +342,7 @@ class _Planning:
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
         yield from (
-            standing_report.adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted
+            standing.what_is_adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted
         )
 
     def _key_warnings(self, plans: t.Sequence[Plan], hosts: t.Sequence[Declaration]) -> t.Iterator[str]:
@@ -444,7 +442,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def taken(self, planned: t.Iterable[Entry]) -> set[str]:
         """Offers that are spoken for: what an entry names its host has, or may still buy."""
-        return observing.spoken_for([*(entry for _name, entry in self.others()), *planned])
+        return standing.offers_spoken_for([*(entry for _name, entry in self.others()), *planned])
 
     def parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[CeilingPart], list[str]]:
         """What further hosts of the play cost, and those of which that is unknown.
@@ -469,7 +467,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def _note(self, case: Case, clock: Clock) -> bool:
         registry = self._registries.at(case.host.registry).host(case.host.host)
-        if registry is None or not observing.is_as_read(case.entry, read_entry(registry.read())):
+        if registry is None or not standing.is_as_read(case.entry, read_entry(registry.read())):
             return False  # what another run has begun since, the purchase meets
         if case.is_void:
             with contextlib.suppress(Claimed):  # as above
@@ -485,18 +483,18 @@ class _PlannedSnapshot(RegistrySnapshot):
 
 
 def _observe(
-    api: Market, hosts: t.Sequence[Declaration], snapshot: _PlannedSnapshot, attempts: observing.Attempts
+    api: Market, hosts: t.Sequence[Declaration], snapshot: _PlannedSnapshot, attempts: standing.Attempts
 ) -> Observed:
     """All that is asked before anything is decided: entries, the statuses of their offers, the account's machines.
 
     Machines that decide, or of which it is not certain that they are a host's, are read by their ids.
     """
     entries = {host.host: snapshot.of(host) for host in hosts}
-    statuses = offer_statuses(api, observing.offers_of(entries.values()))
+    statuses = offer_statuses(api, standing.offers_to_ask(entries.values()))
     claims = [ownership.claim_of(h.host, h.name, entries[h.host], by_name=h.by_name or h.adopt) for h in hosts]
     claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.billed()]
     observed = Observed(entries, statuses, Account.of(claims, None))
-    if any(observing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
+    if any(standing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
         observed = _with_account(api, claims, hosts, observed, attempts)
     read = read_by_id(api, doubtful(entries, statuses, observed.account))
     return replace(observed, account=replace(observed.account, read={**observed.account.read, **read}))
@@ -507,17 +505,17 @@ def _with_account(
     claims: t.Sequence[OwnershipClaim],
     hosts: t.Sequence[Declaration],
     observed: Observed,
-    attempts: observing.Attempts,
+    attempts: standing.Attempts,
 ) -> Observed:
     """The same with the account's machines and their owners, by all claims."""
     try:
-        machines = observing.not_ended(api.resources(), attempts)
+        machines = standing.without_ended(api.resources(), attempts)
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
         text = messages.joined(str(error), advice, "Nothing was bought.")
         return replace(observed, account=Account.of(claims, None, text))
     observed = replace(observed, account=Account.of(claims, machines))
-    ids = observing.read_by_themselves(hosts, observed)
+    ids = standing.ids_to_read(hosts, observed)
     if not ids:
         return observed
     read = {**dict.fromkeys(ids), **read_by_id(api, ids, retries=None)}

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host stands: what its registry and the API say together, before anything is decided."""
+"""Where a host stands: what must be asked of registry and API, and what both say together, before a plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._moments import seconds_of
 from .._wording import end_option, usd
-from . import choosing, holdings, ownership, standing_report
+from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
 from .holdings import Holdings, HoldingState, Look, Observation, Proof
@@ -28,11 +28,16 @@ from .messages import (
     shared_name,
     still_open,
 )
-from .ownership import Account, Machine, Owned, billed_among, is_one_alive, price_of
+from .ownership import Account, Kind, Machine, Owned, billed_among, is_one_alive, price_of
+from .place import Folder, Place
 from .storage import Storage
 from .sums import UNLIMITED, total_of
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
+
+
+# What hosts have tried before in this play, by their names
+Attempts = t.Mapping[str, t.Iterable[t.Mapping[str, t.Any]]]
 
 
 class HostState(enum.Enum):
@@ -82,6 +87,51 @@ def stopped(reason: str, stands: Standing = _FREE, **changes: t.Any) -> Standing
     return replace(stands, kind=HostState.STOP, reason=reason, **changes)
 
 
+# What must be asked
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that was asked: entries by hosts, the statuses of their offers by ids, and the account's machines."""
+
+    entries: t.Mapping[str, Entry]
+    statuses: t.Mapping[str, dict[str, t.Any]]
+    account: Account
+
+    def status(self, host: Declaration) -> Status | None:
+        """The status of the offer that the host's entry names."""
+        return self.statuses.get(self.entries[host.host].offer_id)
+
+
+def offers_to_ask(entries: t.Iterable[Entry]) -> set[str]:
+    """The offers whose statuses tell what became of them."""
+    return {entry.offer_id for entry in entries if not entry.is_refused}
+
+
+def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) -> bool:
+    """Whether neither its declaration nor its offer's status says all that there is to know of a host."""
+    if entry.is_empty:
+        return not host.objections
+    phase = (status or {}).get("phase")
+    return (
+        not entry.resource_ids
+        or bool(entry.missing_since)
+        or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
+    )
+
+
+def ids_to_read(hosts: t.Iterable[Declaration], observed: Observed) -> set[str]:
+    """The ids that are read before anything is decided: those that decide, and those of failed offers."""
+    ids: set[str] = set()
+    for host in hosts:
+        entry, status = observed.entries[host.host], observed.status(host) or {}
+        if asks_for_the_list(host, entry, status):
+            ids |= decisive(host, entry, observed.account)
+        if status.get("phase") == _states.FAILED:
+            ids.update(entry.resource_ids, status["resource_ids"])
+    return ids
+
+
 def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
     """The ids of listed machines by which it is decided that a host without a running purchase is free, or takes one.
 
@@ -95,10 +145,73 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
     return live.union(linked) - {""}
 
 
-def standing(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
+def without_ended(machines: t.Iterable[Kind], attempts: Attempts) -> list[Kind]:
+    """The listed machines without those that this play has ended, which a list may still have."""
+    ended = {item for tried in attempts.values() for one in tried or () for item in one.get("ended") or ()}
+    return [machine for machine in machines if machine["resource_id"] not in ended]
+
+
+def is_as_read(entry: Entry, now: Entry) -> bool:
+    """Whether the registry says of a host's purchase what it said when it was read for the plan."""
+    return all(getattr(entry, name) == getattr(now, name) for name in ("offer_id", "resource_ids", "journaled_at"))
+
+
+def offers_spoken_for(entries: t.Iterable[Entry]) -> set[str]:
+    """Offers that hosts have, or may still buy."""
+    return {entry.offer_id for entry in entries if entry.offer_id and not entry.is_refused}
+
+
+def files_that_shadow(host: Declaration) -> list[str]:
+    """Files of the host's own variables, ceilings and all, that Ansible reads no more beside a folder of that name."""
+    folder = host.registry.text if host.registry_file else ""
+    return [f"{folder}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if folder else []
+
+
+def shadowed_files(files: t.Iterable[str]) -> str:
+    """Host variables in a file that Ansible reads no more once there is a folder of its name."""
+    return (
+        f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, where the"
+        " registry is kept. Move it there, for example as main.yml."
+    )
+
+
+def other_registries(host: Declaration, wanted: t.Any, here: str) -> list[Place]:
+    """The other usual places of registries, if the host's is one of these because nothing was said of it.
+
+    One is for plays without an inventory, which remember hosts in the folder ``here`` where Ansible was started; the
+    other for an inventory in its usual folder there. ``wanted``: provision_registry_dir, None if it was not given.
+    """
+    usual = [Folder(f"{here}/host_vars"), Folder(f"{here}/inventory/host_vars")]
+    return [place for place in usual if place != host.registry] if wanted is None and host.registry_file else []
+
+
+def bought_elsewhere(host: Declaration, place: Place, entry: Entry) -> str:
+    """The host has bought something by another registry, where it has this entry; its own has nothing of it."""
+    if not entry.names_purchase or entry.is_of_another_project(host.project):
+        return ""
+    return (
+        f"{place.entry_place(host.host)} says that {host.host} has offer {entry.offer_id or 'unknown'} at"
+        f" {usd(entry.price_per_hour)}, and this play would remember it in {host.registry.text}. For that machine, add"
+        f" -e provision_registry_dir={place.text}. For one more, add -e provision_project=<name>. If that entry is of"
+        f" another account, add -e provision_registry_dir={host.registry.text}."
+    )
+
+
+def unread_elsewhere(host: Declaration, error: str) -> str:
+    """The host's entry in another registry cannot be read, so it may have bought something by that."""
+    return (
+        f"{error} That is another registry than this play's, and {host.host} may have a machine by it. Correct it."
+        f" If it is of another account, add -e provision_registry_dir={host.registry.text}."
+    )
+
+
+# What both say
+
+
+def standing_of(host: Declaration, entry: Entry, status: Status | None, account: Account) -> Standing:
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
-        return stopped(standing_report.claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
+        return stopped(claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
     if entry.is_empty or entry.is_refused:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
@@ -236,7 +349,7 @@ def _opened(host: Declaration, entry: Entry, phase: str, ours: Standing, account
     owners = _owners(owned)
     others = sorted({*owners, *account.buyers(entry.offer_id)} - {host.host})
     if others and host.host in owners:
-        return stopped(standing_report.claimed_twice(host.host, others, entry.offer_id, ours.resource_ids), ours)
+        return stopped(claimed_twice(host.host, others, entry.offer_id, ours.resource_ids), ours)
     if others:
         # Sold to another host that we know of: it was faster.
         return _unregistered(host, account, void=True)
@@ -267,7 +380,7 @@ def _opened_by_strangers(
         # Each purchase of ours was refused: the next one says what that means.
         return replace(ours, kind=HostState.OPEN)
     if strangers:
-        reason = standing_report.bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
+        reason = bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
         return stopped(reason, ours, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
@@ -313,11 +426,11 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         return stopped(shared_name(host.name, others), free)
     if unclaimed := tuple(ownership.unowned(named)):
         folder = host.registry.text if host.registry_file else ""
-        reason = standing_report.namesake(host.host, host.name, unclaimed, folder)
+        reason = unregistered_namesake(host.host, host.name, unclaimed, folder)
         return stopped(reason, free, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
-        reason = standing_report.bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
+        reason = bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
         return stopped(joined(reason, host.advice), free)
     return free
 
@@ -355,7 +468,7 @@ def _by_name(
     failed = not is_one_alive(machines)
     reason = ""
     if others:
-        reason = standing_report.claimed_twice(host.host, others, "", ids)
+        reason = claimed_twice(host.host, others, "", ids)
     elif len(offers) > 1:
         reason = (
             f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those that"
@@ -389,3 +502,56 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
     return choosing.mismatch(host.choices, {**own, "vendor": machines[0].get("vendor")})
+
+
+# Why a person must decide, and what a host takes over
+
+
+def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:
+    """Several hosts say that one machine or offer is theirs."""
+    parts = [f"offer {offer_id}" if offer_id else "", f"machine {ids_of(ids)}" if ids or not offer_id else ""]
+    what = " with ".join(filter(None, parts))
+    return (
+        f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"
+        " changed. Remove the registry entry, provision_offer_id or provision_resource_name of those that it does not"
+        " belong to."
+    )
+
+
+def unregistered_namesake(host: str, name: str, machines: t.Iterable[Machine], folder: str) -> str:
+    """A machine has the host's name, and the host has a registry that does not know it.
+
+    ``folder``: of that registry, empty if controllers share one.
+    """
+    here = (
+        f" If you bought it from another folder, its registry is there, and not in {folder}: run there, or add -e"
+        " provision_registry_dir=<that registry>."
+        if folder
+        else ""
+    )
+    return (
+        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}."
+        f" Nothing was bought.{here} If it is {host}'s and no registry has it, set provision_adopt: true."
+        " If it is someone else's, or you want one more, set a provision_project or another provision_resource_name."
+    )
+
+
+def bought_by_another(host: str, name: str, offer_id: str, machines: t.Iterable[Machine], *, was_sent: bool) -> str:
+    """An offer of the host is bought, and its machine has another name than the host's."""
+    sent = " A purchase of this host was never answered, so it may be this host's." if was_sent else ""
+    away = "the registry entry" if was_sent else "provision_offer_id"
+    return (
+        f"Offer {offer_id} of {host} is bought, but no machine of it is called {name}: {described(machines)}.{sent}"
+        f" Nothing was bought. If it is this host's, set provision_adopt: true; if it is not, remove {away}."
+    )
+
+
+def what_is_adopted(host: str, machines: t.Sequence[Machine], offer_id: str, *, would: bool) -> str:
+    """What the host takes: machines by its name, or else what its purchase without an answer may have bought.
+
+    ``would``: it is not noted now.
+    """
+    takes = "would take" if would else "takes"
+    if not machines:
+        return f"{host} {takes} what was bought with its offer {offer_id}, since provision_adopt is set."
+    return f"{host} {takes} {described(machines)} by its name."

@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     HostState,
     doubtful,
-    standing,
+    standing_of,
 )
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -227,7 +227,7 @@ def test_a_later_run_keeps_what_is_held(world: World) -> None:
     statuses: Any = {X: world.status}
     ids = doubtful({"gpu-1": world.entry}, statuses, seen)
     seen = replace(seen, read=read(world, ids))
-    stands = standing(host(), world.entry, world.status, seen)
+    stands = standing_of(host(), world.entry, world.status, seen)
     event(stands.kind.value)
     free = stands.kind is HostState.FREE or stands.void
     assert not (free and world.is_findable), "nothing else may be bought for the host"

@@ -32,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     HostState,
     Standing,
-    standing,
+    standing_of,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -289,7 +289,7 @@ def test_a_plan_is_bought_once(first: Any, second: Any, noted: Any, bills: Any, 
 def test_whoever_has_bought_the_offer_since_keeps_the_machine(name: str, reason: str) -> None:
     declared = hosts(adopt=True)
     one, other = map(read(written_for(declared), declared).bound, declared)
-    stands = standing(one, entry(), None, Account.of([], [machine(1, name, X)]))
+    stands = standing_of(one, entry(), None, Account.of([], [machine(1, name, X)]))
     assert stands.adopted and stands.offer_id == X
     before = [Case(one, entry(), stands), Case(other, entry(Y, [machine_id(2)], "made"), OWNED)]
     first, _second = read(written_for(declared), declared).checked(before, NOTHING, NOW)
@@ -304,7 +304,7 @@ def test_a_purchase_without_an_answer_goes_on_also_if_machines_have_no_names() -
     declared = hosts(adopt=True)
     one, other = map(read(written_for(declared), declared).bound, declared)
     sent, status = entry(X, purchase="sent"), {"phase": "going_on", "resource_ids": [machine_id(1)]}
-    stands = standing(one, sent, status, Account.of([], [machine(1, None, X)]))
+    stands = standing_of(one, sent, status, Account.of([], [machine(1, None, X)]))
     assert stands.adopted
     before = [Case(one, sent, stands), Case(other, entry(Y, [machine_id(2)], "made"), OWNED)]
     assert read(written_for(declared), declared).checked(before, NOTHING, NOW) == before

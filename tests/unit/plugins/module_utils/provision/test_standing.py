@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing_report
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, claim_of
@@ -22,7 +21,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     HostState,
     Standing,
     doubtful,
-    standing,
+    standing_of,
+    what_is_adopted,
 )
 
 from provision_samples import account, entry, host, machine, machine_id, offer_id
@@ -79,7 +79,7 @@ def stands(known: str, status: str, listed: str, mode: str = "", **fields: Any) 
     others = [GPU_2] if listed == "another host's" else []
     unreadable = "GET /resources answered 500. Nothing was bought." if LISTS[listed] is None else ""
     seen = account([(one, ENTRIES[known])], LISTS[listed], others, unreadable)
-    return standing(one, ENTRIES[known], STATUSES[status], seen)
+    return standing_of(one, ENTRIES[known], STATUSES[status], seen)
 
 
 # registry | status | list | mode || kind | void, adopted | what the message says
@@ -171,7 +171,7 @@ def test_what_matters(
 
 def test_a_registry_that_controllers_share_is_in_no_other_folder() -> None:
     shared = replace(host(), registry=SharedProject())
-    found = standing(shared, entry(), None, account([(shared, entry())], LISTS["its own"]))
+    found = standing_of(shared, entry(), None, account([(shared, entry())], LISTS["its own"]))
     assert found.kind is STOP and "folder" not in found.reason and "provision_adopt: true" in found.reason
 
 
@@ -210,7 +210,7 @@ def test_in_every_world() -> None:
             assert mode != "" and found.kind in (UNDER_WAY, FAILED), where
             # What is taken over replaces what the entry names.
             assert found.void == (its.offer_id not in ("", found.offer_id) or known == "refused"), where
-            told = standing_report.adopted("gpu-1", found.machines, found.offer_id, would=False)
+            told = what_is_adopted("gpu-1", found.machines, found.offer_id, would=False)
             taken = [machine["resource_id"] for machine in found.machines] or [found.offer_id]
             assert all(each in told for each in taken), (where, told)
         if found.kind is OPEN:
@@ -258,7 +258,7 @@ def test_without_a_registry_the_name_tells(
     machines: list[dict[str, Any]], kind: HostState, said: tuple[str, ...]
 ) -> None:
     one = host(by_name=True)
-    found = standing(one, entry(), None, account([(one, entry())], machines))
+    found = standing_of(one, entry(), None, account([(one, entry())], machines))
     assert found.kind is kind, found.reason
     for each in said:
         assert each in found.reason
@@ -267,14 +267,14 @@ def test_without_a_registry_the_name_tells(
 def test_a_cluster_that_is_found_by_its_name_costs_all_its_machines() -> None:
     one = host(by_name=True, max_price_per_hour="unlimited")
     machines = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)]
-    found = standing(one, entry(), None, account([(one, entry())], machines))
+    found = standing_of(one, entry(), None, account([(one, entry())], machines))
     assert (found.price_per_hour, found.resource_ids) == (4.0, (M, N))
 
 
 def test_a_lost_registry_of_a_cluster_buys_no_second_one() -> None:
     one = host()
     machines = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)]
-    found = standing(one, entry(), None, account([(one, entry())], machines))
+    found = standing_of(one, entry(), None, account([(one, entry())], machines))
     assert found.kind is STOP
     assert M in found.reason and N in found.reason
 
@@ -284,7 +284,7 @@ def test_two_hosts_never_adopt_one_machine() -> None:
         hosts = [host(host=each, name="gpu", **mode) for each in ("a", "b")]
         seen = account([(each, known) for each in hosts], [machine(1, "gpu", Y)])
         for each in hosts:
-            found = standing(each, known, None, seen)
+            found = standing_of(each, known, None, seen)
             assert found.kind is STOP and M in found.reason
 
 
@@ -292,7 +292,7 @@ def test_a_host_does_not_adopt_what_another_registry_names() -> None:
     for mode in ({"adopt": True}, {"by_name": True}):
         one = host(**mode)
         other = claim_of("gpu-2", "gpu-2", entry(X, [M]), by_name=False)
-        found = standing(one, entry(), None, account([(one, entry())], [machine(1, "gpu-1", X)], [other]))
+        found = standing_of(one, entry(), None, account([(one, entry())], [machine(1, "gpu-1", X)], [other]))
         assert found.kind is STOP and "gpu-2" in found.reason and M in found.reason
 
 
@@ -302,7 +302,7 @@ def test_a_journal_is_kept_if_its_machine_is_contested() -> None:
     other = claim_of("gpu-2", "gpu-2", entry(Y, [N]), by_name=False)
     sent = entry(X)
     seen = account([(one, sent)], [machine(1, "train", X), machine(2, "other", X)], [other])
-    found = standing(one, sent, look("ready", ready=True), seen)
+    found = standing_of(one, sent, look("ready", ready=True), seen)
     assert (found.kind, found.void) == (STOP, False)
     assert X in found.reason and "gpu-2" in found.reason
 
@@ -311,7 +311,7 @@ def test_a_machine_of_the_offer_that_another_host_holds_is_a_contradiction() -> 
     one = host()
     other = claim_of("gpu-2", "gpu-2", entry(Y, [N]), by_name=False)
     machines = [machine(1, "gpu-1", X, status="failed"), machine(2, "gpu-2", X)]
-    found = standing(one, ENTRIES["owns"], look("failed"), account([(one, ENTRIES["owns"])], machines, [other]))
+    found = standing_of(one, ENTRIES["owns"], look("failed"), account([(one, ENTRIES["owns"])], machines, [other]))
     assert (found.kind, found.resource_ids) == (STOP, (M,))
     for said in (M, N, "gpu-2 holds it", "USD 2.00", "Nothing of that was registered"):
         assert said in found.reason
@@ -324,24 +324,24 @@ def test_a_status_that_names_a_colleagues_machine_changes_nothing() -> None:
     assert doubtful({"gpu-1": ENTRIES["owns"]}, {X: status}, seen) == {N}
     for colleague in (machine(2, "train", Y), machine(2, "train", None, created_at="2025-01-31T12:00:00Z")):
         known = replace(ENTRIES["owns"], journaled_at="2026-01-31T12:00:00Z")
-        found = standing(one, known, status, replace(seen, read={N: colleague}))
+        found = standing_of(one, known, status, replace(seen, read={N: colleague}))
         assert (found.kind, found.resource_ids) == (STOP, (M,))
         assert "called train" in found.reason
-    late = standing(one, ENTRIES["owns"], status, replace(seen, read={N: None}))
+    late = standing_of(one, ENTRIES["owns"], status, replace(seen, read={N: None}))
     assert (late.kind, late.resource_ids) == (UNDER_WAY, (M, N)), "it is billed, blocks, and is looked at again"
-    second = standing(one, ENTRIES["owns"], status, replace(seen, read={N: machine(2, "gpu-1-2", X)}))
+    second = standing_of(one, ENTRIES["owns"], status, replace(seen, read={N: machine(2, "gpu-1-2", X)}))
     assert (second.kind, second.resource_ids) == (READY, (M, N))
 
 
 def test_a_lost_answer_is_settled_by_the_name_where_machines_name_no_offer() -> None:
     one, sent = host(), entry(X, provision_journaled_at="2026-01-31T12:00:00Z")
     seen = account([(one, sent)], [machine(1, "gpu-1", None)])
-    assert (standing(one, sent, look("ready"), seen).kind, standing(one, sent, look("unbought"), seen).kind) == (
+    assert (standing_of(one, sent, look("ready"), seen).kind, standing_of(one, sent, look("unbought"), seen).kind) == (
         UNDER_WAY,
         STOP,
     )
     older = account([(one, sent)], [machine(1, "gpu-1", None, created_at="2026-01-30T12:00:00Z")])
-    assert standing(one, sent, look("ready"), older).kind is OPEN
+    assert standing_of(one, sent, look("ready"), older).kind is OPEN
 
 
 # An offer that the user names
@@ -350,19 +350,19 @@ def test_a_lost_answer_is_settled_by_the_name_where_machines_name_no_offer() -> 
 def test_the_named_offer_is_somebody_elses_already() -> None:
     stranger = [machine(2, "colleague", X)]
     one = host(offer_id=X)
-    found = standing(one, entry(), None, account([(one, entry())], stranger))
+    found = standing_of(one, entry(), None, account([(one, entry())], stranger))
     assert found.kind is STOP
     for said in (X, N, "colleague", "USD 2.00", "provision_adopt: true", "provision_offer_id"):
         assert said in found.reason
     adopting = host(offer_id=X, adopt=True)
-    taken = standing(adopting, entry(), None, account([(adopting, entry())], stranger))
+    taken = standing_of(adopting, entry(), None, account([(adopting, entry())], stranger))
     assert (taken.kind, taken.adopted, taken.resource_ids) == (UNDER_WAY, True, (N,))
 
 
 def test_the_named_offer_ran_once_and_is_gone() -> None:
     one = host(offer_id=X)
     gone = [machine(2, "colleague", X, status="deleted")]
-    assert standing(one, entry(), None, account([(one, entry())], gone)).kind is FREE
+    assert standing_of(one, entry(), None, account([(one, entry())], gone)).kind is FREE
 
 
 # Rivals
@@ -373,14 +373,14 @@ def test_what_two_hosts_claim_stops_both(status: str) -> None:
     both = [(host("a"), ENTRIES["owns"]), (host("b"), ENTRIES["owns"])]
     seen = account(both, LISTS["its own"])
     for one, known in both:
-        found = standing(one, known, STATUSES[status], seen)
+        found = standing_of(one, known, STATUSES[status], seen)
         assert found.kind is STOP and not found.void
         assert X in found.reason and "a" in found.reason and "b" in found.reason
 
 
 def test_an_entry_without_an_offer() -> None:
     one, known = host(), entry("", [M])
-    found = standing(one, known, None, account([(one, known)], LISTS["its own"]))
+    found = standing_of(one, known, None, account([(one, known)], LISTS["its own"]))
     assert found.kind is STOP
     assert M in found.reason and "provision_procured_offer_id" in found.reason and "Nothing was sent." in found.reason
 
@@ -388,14 +388,14 @@ def test_an_entry_without_an_offer() -> None:
 def test_a_missing_machine_is_not_replaced() -> None:
     missing = dict.fromkeys(("provision_missing_since", "provision_missing_at"), "2026-01-31T12:00:00Z")
     known = entry(X, [M], "made", **missing)
-    found = standing(host(), known, None, account([(host(), known)], []))
+    found = standing_of(host(), known, None, account([(host(), known)], []))
     assert found.kind is STOP and not found.void
     for said in (M, "MISSING since 2026-01-31T12:00:00Z", "nothing else was bought", f"decommission_forget={M}"):
         assert said in found.reason
 
 
 def test_an_account_that_was_not_listed_may_have_a_machine() -> None:
-    found = standing(host(), entry(), None, Account())
+    found = standing_of(host(), entry(), None, Account())
     assert found.kind is STOP and found.reason.endswith("so gpu-1 may have one already. Nothing was bought.")
 
 
@@ -409,7 +409,7 @@ def test_thousands() -> None:
     machines = [machine(each, f"other-{each}", offer_id(each), status="failed") for each in range(number)]
     start = time.process_time()
     seen = account(hosts, machines)
-    found = [standing(one, known, look("failed"), seen) for one, known in hosts]
+    found = [standing_of(one, known, look("failed"), seen) for one, known in hosts]
     assert time.process_time() - start < 4
     assert {each.kind for each in found} == {FREE, STOP, FAILED}
 
@@ -417,6 +417,6 @@ def test_thousands() -> None:
 def test_a_machine_that_only_the_list_shows_is_not_taken_over() -> None:
     one = host(adopt=True)
     seen = replace(account([(one, entry())], [machine(1, "gpu-1", X)]), read={M: None})
-    found = standing(one, entry(), None, seen)
+    found = standing_of(one, entry(), None, seen)
     assert found.kind is STOP and M in found.reason
     assert found.reason.endswith("Nothing was bought and nothing taken over. Run again in a minute.")

@@ -50,7 +50,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     SearchResult,
     plan,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import doubtful, standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import doubtful, standing_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,
     Variables,
@@ -343,7 +343,7 @@ class Plays(RuleBasedStateMachine):
             Case(
                 each,
                 entries[each.host],
-                standing(each, entries[each.host], statuses.get(entries[each.host].offer_id), account),
+                standing_of(each, entries[each.host], statuses.get(entries[each.host].offer_id), account),
                 attempts[each.host],
                 storage_kept_by(each.host, self.kept().values()),
             )

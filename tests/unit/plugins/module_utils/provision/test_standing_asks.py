@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.observing import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Observed,
     asks_for_the_list,
     bought_elsewhere,
+    files_that_shadow,
+    ids_to_read,
     is_as_read,
-    not_ended,
-    offers_of,
+    offers_spoken_for,
+    offers_to_ask,
     other_registries,
-    read_by_themselves,
-    shadows,
-    spoken_for,
+    without_ended,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 
 from provision_samples import REGISTRY, declared, entry, host, machine, machine_id, offer_id
 
@@ -87,9 +87,9 @@ def test_what_a_host_has_in_another_registry_is_not_bought_again(elsewhere: Entr
 
 def test_which_offers_are_asked_for_and_which_are_spoken_for() -> None:
     entries = [REFUSED, entry(Y, [N], "made"), entry("", [M])]
-    assert offers_of(entries) == {Y, ""}
-    assert spoken_for(entries) == {Y}
-    assert spoken_for([OPEN, REFUSED]) == {X}
+    assert offers_to_ask(entries) == {Y, ""}
+    assert offers_spoken_for(entries) == {Y}
+    assert offers_spoken_for([OPEN, REFUSED]) == {X}
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_which_offers_are_asked_for_and_which_are_spoken_for() -> None:
 def test_what_decides_is_read_by_itself(known: Entry, status: Any, listed: Any, ids: set[str]) -> None:
     status = {"resource_ids": [], **status}
     seen = Observed({"gpu-1": known}, {known.offer_id: status}, Account.of([], listed))
-    assert read_by_themselves([host()], seen) == ids
+    assert ids_to_read([host()], seen) == ids
 
 
 def test_what_this_play_has_ended_is_left_out_of_a_list_that_lags() -> None:
     listed = [machine(1), machine(2)]
-    assert not_ended(listed, {"gpu-1": [{"ended": [M]}, {}], "gpu-2": ()}) == [listed[1]]
+    assert without_ended(listed, {"gpu-1": [{"ended": [M]}, {}], "gpu-2": ()}) == [listed[1]]
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_what_another_run_has_changed_is_not_as_it_was_read(now: Entry, same: bo
 
 @pytest.mark.parametrize(("place", "count"), [(REGISTRY, 3), ("", 0), ("shared:default", 0)])
 def test_files_that_a_folder_hides(place: str, count: int) -> None:
-    found: list[Any] = shadows(declared(place))
+    found: list[Any] = files_that_shadow(declared(place))
     assert len(found) == count and all(each.startswith(f"{REGISTRY}/gpu-1.") for each in found)

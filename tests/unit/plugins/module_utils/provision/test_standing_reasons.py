@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing_report as report
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing
 
 from provision_samples import machine, machine_id, offer_id
 
@@ -20,12 +20,12 @@ OWN = [machine(1, "gpu-1", X)]
     ("text", "words"),
     [
         (
-            report.claimed_twice("gpu-1", ["gpu-2"], X, [M]),
+            standing.claimed_twice("gpu-1", ["gpu-2"], X, [M]),
             f"gpu-1 and gpu-2 claim the same offer {X} with machine {M}",
         ),
-        (report.claimed_twice("gpu-1", ["gpu-2"], "", [M]), f"claim the same machine {M}"),
-        (report.claimed_twice("gpu-1", ["gpu-2"], X, []), f"claim the same offer {X}, which"),
-        (report.namesake("gpu-1", "gpu-1", OWN, "/vars"), "and not in /vars: run there"),
+        (standing.claimed_twice("gpu-1", ["gpu-2"], "", [M]), f"claim the same machine {M}"),
+        (standing.claimed_twice("gpu-1", ["gpu-2"], X, []), f"claim the same offer {X}, which"),
+        (standing.unregistered_namesake("gpu-1", "gpu-1", OWN, "/vars"), "and not in /vars: run there"),
     ],
 )
 def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
@@ -42,13 +42,13 @@ def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
 def test_a_machine_of_another_name_may_be_ours_if_one_was_sent(
     was_sent: bool, present: list[str], absent: list[str]
 ) -> None:
-    text = report.bought_by_another("gpu-1", "gpu-1", X, OWN, was_sent=was_sent)
+    text = standing.bought_by_another("gpu-1", "gpu-1", X, OWN, was_sent=was_sent)
     assert all(item in text for item in present) and not any(item in text for item in absent)
 
 
 @pytest.mark.parametrize("folder", ["/vars", ""])
 def test_only_a_registry_of_files_may_be_in_another_folder(folder: str) -> None:
-    text = report.namesake("gpu-1", "gpu-1", OWN, folder)
+    text = standing.unregistered_namesake("gpu-1", "gpu-1", OWN, folder)
     assert ("provision_registry_dir" in text) is bool(folder) and "provision_adopt: true" in text
 
 
@@ -61,5 +61,5 @@ def test_only_a_registry_of_files_may_be_in_another_folder(folder: str) -> None:
     ],
 )
 def test_what_is_adopted(machines: list[Any], would: bool, begin: str, what: str) -> None:
-    text = report.adopted("gpu-1", machines, X, would=would)
+    text = standing.what_is_adopted("gpu-1", machines, X, would=would)
     assert text.startswith(begin) and text.endswith(what)
