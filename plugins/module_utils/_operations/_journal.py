@@ -14,10 +14,10 @@ import time
 import typing as t
 
 from .._moments import seconds_of, utc
-from .._provision import claims, journaling
+from .._provision import claims
+from .._provision.claims import EXPIRED, JOURNALED, OFFER, STATUS
 from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import Entry, read_entry
-from .._provision.journaling import EXPIRED, JOURNALED, OFFER, STATUS
 from .._provision.ordered import Order
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
@@ -63,9 +63,9 @@ class Journal:
         Raises Claimed if another offer may have been bought for the host, or if another run is buying at this moment.
         """
         variables = (self._registry.read() if self._registry else None) or {}
-        if self._registry and journaling.forbids(read_entry(variables), self._offer_id):
+        if self._registry and claims.forbids_buying(read_entry(variables), self._offer_id):
             raise Claimed(self._registry.where, variables)
-        self._entry = variables if journaling.is_about(variables, self._offer_id) else {}
+        self._entry = variables if claims.is_about(variables, self._offer_id) else {}
 
     def hold(self) -> None:
         """Be the one run that settles the purchase that is noted. Raises Claimed."""
@@ -85,8 +85,8 @@ class Journal:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
-        noted_with = self._journaled(), self.order.kept(self.entry)
-        self._entry = self._registry.claim(journaling.sent(self._facts, price_per_hour, *noted_with))
+        entry = claims.entry_before_sending(self._facts, price_per_hour, self._journaled(), self.order.kept(self.entry))
+        self._entry = self._registry.claim(entry)
 
     def check_held(self) -> None:
         """Read anew what is noted of the purchase that this run has sent. Raises RegistryError if it is not its own."""
@@ -114,8 +114,8 @@ class Journal:
             self.read()
         except Claimed:
             return
-        if journaling.is_same(before, self._entry):
-            for changes in journaling.freed(self._offer_id, status, is_made=made, kept=kept):
+        if claims.is_same_purchase(before, self._entry):
+            for changes in claims.changes_once_freed(self._offer_id, status, is_made=made, kept=kept):
                 self._entry = self._writes.note(changes)
 
     def make(self, resource_ids: list[str], price_per_hour: float | None, strange: t.Sequence[str] = ()) -> None:
@@ -128,9 +128,9 @@ class Journal:
             return
         before = self._writes.read() or {}
         facts = {**self._facts, "provision_price_per_hour": price_per_hour}
-        if not journaling.is_journaled(before, self._offer_id):
+        if not claims.is_journaled(before, self._offer_id):
             facts.update(self._journaled())
-        if changes := journaling.made(before, facts, resource_ids, strange):
+        if changes := claims.changes_once_made(before, facts, resource_ids, strange):
             self._entry = self._writes.note(changes)
 
     @property
@@ -146,7 +146,7 @@ class Journal:
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
-        return journaling.waited(self._entry, earliest)
+        return claims.seconds_gone(self._entry, earliest)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""

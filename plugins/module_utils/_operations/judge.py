@@ -15,7 +15,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, journaling, registration, standing, storage_end
+from .._provision import acceptance, claims, registration, standing, storage_end
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -137,7 +137,7 @@ class _Judged:
             end_with(registry, case.noted_storage, FAILED if case.is_failed else GONE)
             return True
         changes, before = self.place.kept(case.noted(verdict)), self._before
-        if journaling.says(before, changes):
+        if claims.says_already(before, changes):
             return False
         return bool(changes) and registry.note(changes) != before
 

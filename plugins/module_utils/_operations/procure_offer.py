@@ -28,7 +28,7 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
-from .._provision import holdings, journaling, purchase_report, sending
+from .._provision import claims, holdings, sending
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
@@ -166,7 +166,7 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
 
 def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    facts = journaling.facts_of(body, project, params.get("note") or {})
+    facts = claims.facts_of_order(body, project, params.get("note") or {})
     order = Order.of(body, params["api_token"], facts, params.get("sealed"))
     return Journal(registry, body["offer_id"], facts, order)
 
@@ -210,7 +210,7 @@ class _Purchase:
         self._parent = os.getppid()
         names = [body[key] for key in ("resource_name", "cluster_name") if key in body]
         self._past = Past(by_name=journal.where is None, named=bool(names))
-        self._story = purchase_report.Story(self._offer_id, self._past, " or ".join(names), journal.where)
+        self._story = sending.Story(self._offer_id, self._past, " or ".join(names), journal.where)
         self._machines = OfferMachines(api, self._offer_id, names, terms.listed_before)
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
@@ -484,13 +484,13 @@ class _Purchase:
         step = self._checked(step)
         story = self._told(step)
         if step.do is Do.CREATED:  # although no answer said so
-            self._warn(f"{story.said} {purchase_report.SETTLED}")
+            self._warn(f"{story.said} {sending.SETTLED}")
             self._note_held("created")
             return self._bought("created", self._facts)
         note = sending.note_of(step, self._past, self._machines.billed)
         kept = self._kept(note)
         left = [*story.ids, *(item.resource_id for item in kept)]
-        ending = purchase_report.ending(step, dataclasses.replace(story, ids=left))
+        ending = sending.ending_of(step, dataclasses.replace(story, ids=left))
         self._note_end(note, kept)
         changed = step.do is Do.UNKNOWN and self._past.sends > 0
         facts = {**self._facts, "outcome": step.do.value, "resource_ids": list(ending.ids), "changed": changed}
@@ -502,7 +502,7 @@ class _Purchase:
             self._check_held()
         return unless_overtaken(self._past, step)
 
-    def _told(self, step: NextStep) -> purchase_report.Story:
+    def _told(self, step: NextStep) -> sending.Story:
         """All that the message of an end is made of."""
         price, unknown = self._facts["price_per_hour"], step.do is Do.UNKNOWN
         return dataclasses.replace(
@@ -541,7 +541,7 @@ class _Purchase:
             self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
             self._note_held("created")
         if odd_ids:
-            msg = purchase_report.odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
+            msg = sending.bought_with_odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
             raise Failure(msg, "protocol", **{**facts, "outcome": "created", "changed": True})
         return self._bought("created", facts)
 
@@ -585,14 +585,14 @@ class _Purchase:
         try:
             self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange)
         except RegistryError as error:
-            msg = purchase_report.not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
+            msg = sending.bought_not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
             changed = outcome == "created"
             raise Failure(msg, error.error_class, **{**facts, "outcome": outcome, "changed": changed}) from None
 
     def _claimed(self, claim: Claimed) -> Failure:
         """Another purchase of this host is open."""
         facts = {**self._facts, "outcome": "claimed", "claimed_by": claim.entry.held_by or None}
-        return Failure(sending.claimed(claim, self._terms.host), "conflict", **facts)
+        return Failure(sending.claimed_by_another(claim, self._terms.host), "conflict", **facts)
 
     # Small things
 
@@ -608,7 +608,7 @@ class _Purchase:
 
     def _bought(self, outcome: str, facts: Result) -> Result:
         """The result of a purchase that was made or, in check mode, would be made."""
-        return {**facts, **purchase_report.bought(outcome, facts, self._body)}
+        return {**facts, **sending.result_of_purchase(outcome, facts, self._body)}
 
 
 _DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."

@@ -484,7 +484,7 @@ class Database(Connected):
         )
         rival = next(iter(rivals.values()), None)  # an offer has one claim that is not void
         owners = dict(self._execute(connection, sql.OWNERS, values).fetchall())
-        verdict = claims.noted(
+        verdict = claims.claim_once_made(
             mine.state if mine else None,
             adds=not owners.keys() >= set(ids),
             # A rival of the same host gives the name back with the offer.

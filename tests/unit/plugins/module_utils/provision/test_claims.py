@@ -23,9 +23,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STRAY,
     VOID,
     ClaimChange,
+    claim_once_made,
     counts,
     needs_settling,
-    noted,
     past_of,
     settled,
 )
@@ -68,19 +68,19 @@ TABLE = {
 def test_what_a_noted_purchase_makes_of_a_claim(
     state: str | None, adds: bool, free: bool, rival: str | None, expected: ClaimChange
 ) -> None:
-    assert noted(state, adds=adds, name_is_free=free, rival=rival) == expected
+    assert claim_once_made(state, adds=adds, name_is_free=free, rival=rival) == expected
 
 
 def test_what_is_billed_is_always_counted() -> None:
     """Whatever is known: the machines are the claim's, which then counts, or those of the rival, which has them."""
     for state, free, rival in itertools.product((None, *STATES), (True, False), (None, *STATES)):
-        verdict = noted(state, adds=True, name_is_free=free, rival=rival if rival != VOID else None)
+        verdict = claim_once_made(state, adds=True, name_is_free=free, rival=rival if rival != VOID else None)
         assert verdict.state in COUNTED or (verdict.state is None and rival not in (None, VOID, BUYING))
 
 
 def test_a_name_is_never_given_twice() -> None:
     for state, adds in itertools.product((None, VOID, ENDED), (True, False)):
-        assert noted(state, adds=adds, name_is_free=False).state not in OPEN
+        assert claim_once_made(state, adds=adds, name_is_free=False).state not in OPEN
 
 
 # state, it was marked as sent, its run holds it: whether it counts, and whether any run may settle it

@@ -34,7 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     told_apart,
     whose_by_name,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_report import Story, ending
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import Story, ending_of
 
 from provision_samples import entry
 
@@ -300,7 +300,7 @@ def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: 
         machine = {"resource_id": "r-1", "name": None, "price_per_hour": 2.0, "status": "deleted"}
         facts = {"ids": left, "missing": missing, "error": error, "listing": listing}
         facts["machines"] = [machine] if seen.gone else []
-        told = ending(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts))
+        told = ending_of(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts))
         line = (past, seen, step, told.msg)
         assert "None" not in told.msg and "  " not in told.msg and told.msg.endswith((".", "?", "name.")), line
         if step.do is Do.UNKNOWN:
@@ -318,12 +318,12 @@ def test_a_message_never_offers_to_take_a_machine_that_has_ended(status: str, id
     machine = {"resource_id": "r-1", "name": "gpu-1", "price_per_hour": 2.0, "status": status}
     past = Past(by_name=False, sends=1, refused=409, overtaken=True)
     facts = {"ids": ids, "machines": [machine], "error": Answer("It was refused."), "taken_over": "It is taken over."}
-    told = ending(NextStep(Do.UNKNOWN, Why.OVERTAKEN), Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
+    told = ending_of(NextStep(Do.UNKNOWN, Why.OVERTAKEN), Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
     assert "adopt" not in told and ("MAY BE BILLED at USD 2.00 per hour (r-1)" in told) is bool(ids)
     assert ids or "Its machines have ended." in told
     past, step = Past(by_name=False, sends=1, refused=409), NextStep(Do.UNKNOWN, Why.UNPROVEN)
     facts = {"machines": [machine, {**machine, "resource_id": "r-2", "status": "running"}], "ids": ["r-2"]}
-    told = ending(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
+    told = ending_of(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
     assert ("r-1" in told) is (status == "running") and "r-2" in told
 
 
@@ -413,7 +413,7 @@ def test_it_is_not_asked_where_it_decides_nothing(past: Past) -> None:
 
 def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:
     past = Past(named=False, sends=1, refused=409)
-    told = ending(NextStep(Do.UNKNOWN, Why.NAMELESS), Story("o-1", past, "", None, 2.0)).msg
+    told = ending_of(NextStep(Do.UNKNOWN, Why.NAMELESS), Story("o-1", past, "", None, 2.0)).msg
     assert "provision_adopt" not in told and "compute_index.supply.delete_resource" in told
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, NextStep, Past, Why
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase_report import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     Story,
-    bought,
-    ending,
-    not_noted,
-    odd_ids,
+    bought_not_noted,
+    bought_with_odd_ids,
+    ending_of,
+    result_of_purchase,
 )
 
 from provision_samples import machine_id, offer_id
@@ -45,7 +45,7 @@ class Answer(Exception):
 )
 def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
     story = Story(X, Past(sends=1, refused=409), error=Answer(error_class))
-    found = ending(NextStep(Do.REJECTED, Why.REFUSED), story)
+    found = ending_of(NextStep(Do.REJECTED, Why.REFUSED), story)
     assert (found.error_class, found.ids, found.answer["status_code"]) == (error_class, (), 409)
     assert words in found.msg
 
@@ -59,14 +59,14 @@ def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
     ],
 )
 def test_what_a_failed_offer_has_left(ids: list[str], sends: int, words: str) -> None:
-    found = ending(NextStep(Do.REJECTED, Why.FAILED), Story(X, Past(sends=sends), ids=ids, reason="no disk"))
+    found = ending_of(NextStep(Do.REJECTED, Why.FAILED), Story(X, Past(sends=sends), ids=ids, reason="no disk"))
     assert found.msg == f"Offer {X} failed: no disk. {words}" and list(found.ids) == ids
 
 
 @pytest.mark.parametrize(("price", "shown"), [(2.0, "USD 2.00 per hour"), (None, "an unknown price")])
 @pytest.mark.parametrize("ids", [[M], []])
 def test_what_was_bought_is_named_with_its_price(ids: list[str], price: float | None, shown: str) -> None:
-    for text in (not_noted(X, price, ids, "The disk is full."), odd_ids(X, price, ids, ["x y"])):
+    for text in (bought_not_noted(X, price, ids, "The disk is full."), bought_with_odd_ids(X, price, ids, ["x y"])):
         assert text.startswith(f"Offer {X} was BOUGHT and is billed at {shown}, resources: ")
         assert (M in text) is bool(ids)
 
@@ -89,7 +89,9 @@ FACTS = {
     ],
 )
 def test_the_result_of_a_purchase(outcome: str, msg: str) -> None:
-    found = bought(outcome, FACTS, {"offer_id": X, "ssh_public_key": "ssh-ed25519 AAAA", "resource_name": "gpu-1"})
+    found = result_of_purchase(
+        outcome, FACTS, {"offer_id": X, "ssh_public_key": "ssh-ed25519 AAAA", "resource_name": "gpu-1"}
+    )
     assert (found["changed"], found["outcome"], found["msg"]) == (True, outcome, msg)
     assert found["diff"]["before"] == {} and found["diff"]["after"] == {
         **{"offer_id": X, "status": "ready", "gpus": "8 x h100", "contract_type": "ondemand", "vendor": "nebius"},
@@ -101,4 +103,4 @@ def test_the_result_of_a_purchase(outcome: str, msg: str) -> None:
 @pytest.mark.parametrize(("fields", "region"), [({}, "eu-north1"), ({"vendor_region": None}, "EU")])
 def test_the_vendors_own_name_of_a_region_is_shown_first(fields: dict[str, Any], region: str) -> None:
     facts = {**FACTS, "offer": {**OFFER, **fields}}
-    assert bought("created", facts, {"offer_id": X})["diff"]["after"]["region"] == region
+    assert result_of_purchase("created", facts, {"offer_id": X})["diff"]["after"]["region"] == region
