@@ -685,8 +685,12 @@ def _no_offer(case: Case, search_result: SearchResult) -> str:
     if not offers:
         return planning_report.no_match("none")
     cheapest = offers[0]["price_per_hour"]
-    bill = _bill_at(host, cheapest)
-    return planning_report.none_left(len(offers), _ceiling_of(host), cheapest, len(case.attempts), bill)
+    ceiling, bill = _ceiling_of(host), _bill_at(host, cheapest)
+    of_search = min((choice.max_price_per_hour for choice in host.choices), default=UNLIMITED)
+    if of_search < host.max_price_per_hour:
+        ceiling, bill = f"max_price_per_hour in provision_spec ({usd(of_search)})", None
+    is_affordable = allocation.within(offers[0], min(of_search, host.max_price_per_hour))
+    return planning_report.none_left(len(offers), ceiling, cheapest, len(case.attempts), bill, is_affordable)
 
 
 def _reasons(host: Declaration, search_result: SearchResult, count: int) -> list[str]:

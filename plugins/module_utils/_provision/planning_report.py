@@ -44,13 +44,16 @@ def no_match(why: str) -> str:
     )
 
 
-def none_left(count: int, ceiling: str, cheapest: float | None, tried: int, bill: float | None = None) -> str:
+def none_left(
+    count: int, ceiling: str, cheapest: float | None, tried: int, bill: float | None, is_affordable: bool
+) -> str:
     """Offers match, but none is left for this host within its ``ceiling``, in words.
 
-    ``bill``: USD that the cheapest would cost in all, if that is too much.
+    ``bill``: USD that the cheapest would cost in all, if that is too much; ``is_affordable``: the cheapest is within the
+    ceiling, so that something else keeps it from the host.
     """
     again = f" after {tried} tried" if tried else ""
-    why = "; hosts of a play never share an offer"
+    why = "; hosts of a play never share an offer" if is_affordable else ""
     if bill is not None:
         usd_in_all = math.ceil(round(bill * 100, 6)) / 100  # so that this sum is enough
         why = f", and USD {amount(usd_in_all)} in all: raise provision_max_bill, or shorten provision_lease"

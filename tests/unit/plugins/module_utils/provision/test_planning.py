@@ -198,6 +198,25 @@ def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, .
     assert found[-1].endswith("Nothing was bought.")
 
 
+@pytest.mark.parametrize(
+    ("host_ceiling", "search_ceiling", "taken", "limit", "shares"),
+    [
+        (0.5, None, (), "its provision_max_price_per_hour (USD 0.50 per hour)", False),
+        (4, 0.5, (), "its max_price_per_hour in provision_spec (USD 0.50 per hour)", False),
+        (0.5, 4, (), "its provision_max_price_per_hour (USD 0.50 per hour)", False),
+        (5, None, (X, Y, offer_id(3)), "its provision_max_price_per_hour (USD 5.00 per hour)", True),
+        (9, 5, (X, Y, offer_id(3)), "its max_price_per_hour in provision_spec (USD 5.00 per hour)", True),
+    ],
+)
+def test_the_ceiling_that_decides_is_named(
+    host_ceiling: float, search_ceiling: float | None, taken: tuple[str, ...], limit: str, shares: bool
+) -> None:
+    search = {"compute": {"gpu_type": "L4"}, **({"max_price_per_hour": search_ceiling} if search_ceiling else {})}
+    one = free(spec=search, max_price_per_hour=host_ceiling)
+    (draft,) = plan([one], lambda _host: SearchResult.of(one.host, [Offers(ALL)]), {}, taken=taken)
+    assert limit in draft.refusal and ("never share" in draft.refusal) == shares, draft.refusal
+
+
 @pytest.mark.parametrize("error_class", ["unsound", "quota"])
 def test_hosts_that_avoid_different_places_are_counted_apart(error_class: str) -> None:
     result = SearchResult([offer(number, 1.0, vendor=vendor, region="EU") for number, vendor in enumerate("ab", 1)])

@@ -25,9 +25,9 @@ def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: b
         report.strategy("free"),
         report.no_match("none"),
         report.no_match("at other vendors there are 3"),
-        report.none_left(3, "its ceiling", 5.0, 2),
-        report.none_left(3, "its bill", None, 0),
-        report.none_left(3, "its bill", 3.0, 0, 24.0),
+        report.none_left(3, "its ceiling", 5.0, 2, None, True),
+        report.none_left(3, "its bill", None, 0, None, False),
+        report.none_left(3, "its bill", 3.0, 0, 24.0, False),
     ],
 )
 def test_a_refusal_says_that_nothing_happened(text: str) -> None:
@@ -38,9 +38,9 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (report.none_left(3, "ceiling", 5.0, 2), "None of the 3 matching offers is left for this host after 2 tried"),
-        (report.none_left(1, "ceiling", 5.0, 0), "The only matching offer is not left for this host within its"),
-        (report.none_left(3, "ceiling", 5.0, 0, 40.001), "USD 5.00 per hour, and USD 40.01 in all: raise"),
+        (report.none_left(3, "x", 5.0, 2, None, True), "None of the 3 matching offers is left for this host after 2"),
+        (report.none_left(1, "x", 5.0, 0, None, True), "The only matching offer is not left for this host within its"),
+        (report.none_left(3, "x", 5.0, 0, 40.001, False), "USD 5.00 per hour, and USD 40.01 in all: raise"),
     ],
 )
 def test_what_is_said(text: str, words: str) -> None:
