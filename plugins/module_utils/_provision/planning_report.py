@@ -49,8 +49,8 @@ def none_left(
 ) -> str:
     """Offers match, but none is left for this host within its ``ceiling``, in words.
 
-    ``bill``: USD that the cheapest would cost in all, if that is too much; ``is_affordable``: the cheapest is within the
-    ceiling, so that something else keeps it from the host.
+    ``bill``: USD that the cheapest would cost in all, if that is too much. ``is_affordable``: the cheapest is within
+    the ceiling, so something else keeps it from the host.
     """
     again = f" after {tried} tried" if tried else ""
     why = "; hosts of a play never share an offer" if is_affordable else ""
