@@ -29,8 +29,10 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._snapshot import RegistrySnapshot
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
+    Registries,
+    RegistrySnapshot,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     ending_by_id,

@@ -142,7 +142,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LONGEST_NAME, printable
 
 if t.TYPE_CHECKING:
-    from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import Registered
+    from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import RegisteredMachine
 
 try:
     from ansible.template import trust_as_template as _trust
@@ -206,7 +206,7 @@ class _Machine(t.NamedTuple):
     """A machine of the list, its host in the registry, and the variables that it has in the inventory."""
 
     resource: dict[str, t.Any]
-    owner: Registered | None
+    owner: RegisteredMachine | None
     variables: dict[str, t.Any]
 
 
@@ -272,19 +272,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         listed = self._cache[key] = self._listed(params)
         return listed
 
-    def _registered(self) -> dict[str, Registered] | None:
+    def _registered(self) -> dict[str, RegisteredMachine] | None:
         """The machines of the project by their ids, None without a registry that says whose they are."""
         url = self._templated(self.get_option("registry_url"))
         if not url:
             return None
         masked([url])
-        from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
-        from ansible_collections.compute_index.supply.plugins.module_utils._operations.registered import registered
+        from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
+            Registries,
+            registered_machines,
+        )
 
         api_url = self._templated(self.get_option("api_url"))
         name = self._templated(self.get_option("account_name"))
         registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"), name, read_only=True)
-        return registered(registries, self._templated(self.get_option("project")))
+        return registered_machines(registries, self._templated(self.get_option("project")))
 
     def _templated(self, value: t.Any) -> t.Any:
         return self.templar.template(value) if isinstance(value, str) else value
@@ -301,7 +303,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     # Into the inventory
 
-    def _populate(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> None:
+    def _populate(self, resources: list[dict[str, t.Any]], owned: dict[str, RegisteredMachine] | None) -> None:
         reached = self._reached(resources)
         machines = [machine for machine in self._machines(reached, owned) if self._is_wanted(machine.variables)]
         if not machines:
@@ -333,7 +335,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.inventory.add_group(group)
         return groups
 
-    def _machines(self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None) -> t.Iterator[_Machine]:
+    def _machines(
+        self, resources: list[dict[str, t.Any]], owned: dict[str, RegisteredMachine] | None
+    ) -> t.Iterator[_Machine]:
         """The project's machines: those that its registry has, without one those with its prefix."""
         prefix = self.get_option("hostvars_prefix")
         for resource in self._of_project(resources, owned):
@@ -342,7 +346,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             yield _Machine(resource, owner, no_template({**_inventory.variables_of(resource, prefix), **noted}))
 
     def _of_project(
-        self, resources: list[dict[str, t.Any]], owned: dict[str, Registered] | None
+        self, resources: list[dict[str, t.Any]], owned: dict[str, RegisteredMachine] | None
     ) -> list[dict[str, t.Any]]:
         if owned is not None:
             return [resource for resource in resources if resource["resource_id"] in owned]
@@ -380,7 +384,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             reason = f"filters: '{condition}' is no condition that can be evaluated for the machine {machine}: {error}"
             raise AnsibleError(reason) from error
 
-    def _wish(self, resource: dict[str, t.Any], owner: Registered | None, variables: dict[str, t.Any]) -> t.Any:
+    def _wish(self, resource: dict[str, t.Any], owner: RegisteredMachine | None, variables: dict[str, t.Any]) -> t.Any:
         hostname = self.get_option("hostname")
         if not hostname:
             return owner.host if owner else str(resource["name"] or "").removeprefix(self._prefix())

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registries of a call: a folder of files, or the database that several controllers share."""
+"""The registries of a call: folders of files, or the database that several controllers share; and what they know."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ import platform
 import time
 import typing as t
 import uuid
+from dataclasses import dataclass
 
-from .._ansible.operation import Params, Result
+from .._ansible.operation import Params, Result, refusing
 from .._api import http
 from .._api.client import SupplyApi
-from .._provision import moving
+from .._machine import connection
+from .._provision import lifetimes, moving, registration
 from .._provision.clock import Clock
-from .._provision.entry import Entry, read_entry
-from .._provision.ownership import Machine
-from .._provision.place import NOWHERE, Place, SharedProject, place_of
+from .._provision.entry import Entry, read_entry, storage_kept_by
+from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
+from .._provision.place import NOWHERE, Place, SharedProject, another_project, place_of, place_of_purchase
 from .._provision.spending import Bill, Ledger
+from .._provision.storage import Storage
+from .._registry._files import keep_ssh_config
 from .._registry._folder import registry_dir
 from .._registry._pins import pin
 from .._registry._postgresql import Database
-from .._registry._protocol import Registry, RegistryError, run_of
+from .._registry._protocol import Registry, RegistryError, Variables, run_of
 from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
+_OF_PURCHASE = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
 
 
 class Registries(contextlib.AbstractContextManager["Registries"]):
@@ -242,3 +247,253 @@ def _who() -> dict[str, str]:
 def is_job() -> bool:
     """Whether AWX runs this."""
     return all(os.environ.get(name) for name in ("AWX_HOST", "JOB_ID"))
+
+
+# What they know
+
+
+class RegistrySnapshot:
+    """The entries of all hosts in these places. What cannot be read of one host concerns that host alone."""
+
+    def __init__(self, registries: Registries, places: t.Iterable[Place]) -> None:
+        self._entries: dict[Place, dict[str, Entry]] = {}
+        self._broken: dict[Place, dict[str, str]] = {}
+        self._strays: dict[Place, dict[str, Entry]] = {}
+        further: dict[tuple[str, str], Entry] = {}
+        self._unread: dict[Place, str] = {}
+        for place in dict.fromkeys(filter(None, places)):
+            try:
+                found = registries.at(place).entries()
+            except RegistryError as error:
+                self._unread[place] = str(error)
+            else:
+                self._broken[place] = found.broken
+                self._entries[place] = {host: read_entry(variables) for host, variables in found.hosts.items()}
+                self._strays[place] = {name: read_entry(variables) for name, variables in found.strays.items()}
+                further.update({key: read_entry(variables) for key, variables in found.further.items()})
+        # Of projects beside these places.
+        self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._entries}
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is any registry that can be read."""
+        return bool(self._entries)
+
+    def entry(self, place: Place, host: str) -> Entry:
+        """The host's entry in the place, an empty one if there is none."""
+        return self.entries(place).get(host) or read_entry(None)
+
+    def trouble(self, place: Place, host: str) -> str:
+        """Why the host's entry cannot be read, with the name of the file; empty if it can."""
+        return self._unread.get(place, "") or self._broken.get(place, {}).get(host, "")
+
+    def has_trouble(self, place: Place) -> bool:
+        """Whether something of the place cannot be read."""
+        return bool(self._unread.get(place) or self._broken.get(place))
+
+    def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
+        """Each entry that can be read, with its place and host."""
+        for place, entries in self._entries.items():
+            for host, entry in entries.items():
+                yield place, host, entry
+
+    def known(self) -> list[tuple[str, Entry]]:
+        """Each entry of this account, also of projects beside these places, by names for people."""
+        return [*((host, entry) for _place, host, entry in self.all()), *self.beside()]
+
+    def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
+        """What the registries note, but for these hosts."""
+        own = ((host, entry) for _place, host, entry in self.all() if host not in without)
+        return [noted_claim(host, entry) for host, entry in (*own, *self.beside())]
+
+    def beside(self) -> t.Iterable[tuple[str, Entry]]:
+        """What a shared registry notes for others than the hosts of these places, and beside what these have."""
+        others = {name: entry for (_project, name), entry in self._further.items()}
+        return {**others, **self.stray_entries()}.items()
+
+    def elsewhere(self) -> t.Iterator[tuple[str, Entry]]:
+        """The entries of the projects that are beside these, with their names."""
+        for (project, _name), entry in self._further.items():
+            yield project, entry
+
+    def stray_entries(self) -> dict[str, Entry]:
+        """What hosts have beside their own machines: others, and storage that they keep, by names for people."""
+        return {name: entry for _place, name, entry in self.strays()}
+
+    def strays(self) -> t.Iterator[tuple[Place, str, Entry]]:
+        """The same with the places that know it."""
+        for place, entries in self._strays.items():
+            for name, entry in entries.items():
+                yield place, name, entry
+
+    def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
+        """The storage that the host keeps, which has survived its machines."""
+        return storage_kept_by(host, self._strays.get(place, {}).values())
+
+    def foreign(self, place: Place, host: str, project: str) -> str:
+        """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
+        entry, file = self.entry(place, host), place.entry_file(host)
+        if not file or not entry.is_of_another_project(project):
+            return ""
+        return another_project(host, file, entry.project, project)
+
+    def hosts(self) -> dict[str, tuple[str, ...]]:
+        """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""
+        broken: dict[str, tuple[str, ...]] = {host: () for item in self._broken.values() for host in item}
+        return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
+
+    def entries(self, place: Place) -> dict[str, Entry]:
+        """The entries of a place, by hosts."""
+        return self._entries.get(place, {})
+
+    @property
+    def unread(self) -> list[str]:
+        """Why whole registries cannot be read."""
+        return list(self._unread.values())
+
+    def warnings(self, without: t.Container[str] = ()) -> list[str]:
+        """What cannot be read, but for these hosts, which fail for it."""
+        broken = [(host, text) for item in self._broken.values() for host, text in item.items()]
+        return [*self._unread.values(), *(text for host, text in broken if host not in without)]
+
+
+def bring_ssh_up_to_date(
+    registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot | None = None
+) -> list[str]:
+    """Write how the machines of these registries are reached, unless they are only read.
+
+    Nothing depends on it, so what fails is a warning. ``snapshot``: what has just been read of them, and spares another
+    look where the file says just that.
+    """
+    warnings = []
+    for place in dict.fromkeys(place for place in places if place.ssh_config and not registries.read_only):
+        known = None if snapshot is None else _ssh_config_of(registries, place, snapshot)
+        try:
+            keep_ssh_config(
+                place.ssh_config,
+                lambda _before, place=place: _ssh_config_of(registries, place, RegistrySnapshot(registries, [place])),  # type: ignore[misc]
+                known,
+            )
+        except RegistryError as error:
+            warnings.append(str(error))
+    return warnings
+
+
+def _ssh_config_of(registries: Registries, place: Place, snapshot: RegistrySnapshot) -> str | None:
+    """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
+    store, known = registries.at(place), snapshot.entries(place)
+    files = {host: store.known_hosts(host, entry.offer_id) for host, entry in known.items()}
+    return connection.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
+
+
+def leave_out_of_ssh(hosts: t.Collection[str], place: Place) -> list[str]:
+    """The same for hosts whose entries have just ended, without a look at all the others."""
+    try:
+        if place.ssh_config:
+            keep_ssh_config(place.ssh_config, lambda before: connection.without(before, hosts))
+    except RegistryError as error:
+        return [str(error)]
+    return []
+
+
+def named_claim(host: t.Mapping[str, t.Any]) -> OwnershipClaim:
+    """The claim of a host without a registry (``host``, ``name``, ``known``): its name is its identity."""
+    return claim_of(host["host"], str(host["name"]), read_entry(host["known"]), by_name=True)
+
+
+def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[str, t.Any]]:
+    """The hosts that declare something and have no registry."""
+    return [host for host in params["hosts"] if host["declares"] and not places[host["host"]]]
+
+
+def noted_in(registries: Registries, place: Place) -> t.Iterator[OwnershipClaim]:
+    """What the registry of the place notes of all hosts, read once the first is asked for."""
+    yield from RegistrySnapshot(registries, [place]).claims()
+
+
+def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
+    """What a single purchase's registry notes of all hosts (``registry_url``, ``project``; ``registry_file``)."""
+    place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
+    with Registries.of(params, read_only=True) as registries:
+        yield from noted_in(registries, place)
+
+
+class LastSweeps:
+    """When the leases of each registry were enforced last, read once."""
+
+    def __init__(self, registries: Registries) -> None:
+        self._registries = registries
+        self._of = functools.cache(self._read)
+
+    def trouble(self, place: Place, *, refused: bool) -> str:
+        """What to say of a lease in this place, empty if it was enforced lately, or if that cannot be read."""
+        known = self._of(place)
+        return "" if known is None else lifetimes.unswept(*known, refused=refused, by_job=is_job())
+
+    def since(self, place: Place) -> float | None:
+        """How many seconds ago the leases in this place were enforced; None if that is not known."""
+        swept, now = self._of(place) or (None, 0.0)
+        return None if swept is None else now - swept
+
+    def warnings(self, places: t.Iterable[Place]) -> list[str]:
+        """What to say of leases in several places, each sentence once."""
+        return list(dict.fromkeys(filter(None, (self.trouble(place, refused=False) for place in places))))
+
+    def _read(self, place: Place) -> tuple[float | None, float] | None:
+        """When the last sweep was, and what time it is by the clock that noted it; None if that cannot be read."""
+        try:
+            store = self._registries.at(place)
+            return (store.swept(), store.now()) if place else None
+        except RegistryError:  # which its hosts fail for
+            return None
+
+
+@dataclass(frozen=True)
+class RegisteredMachine:
+    """A machine under the name that it has as a host, with what its registry says of it.
+
+    ``owner``: the host that bought it, which has a cluster's further machines, too. ``address``: how it was reached
+    when it was registered; empty if it never was.
+    """
+
+    host: str
+    owner: str
+    variables: Variables
+    groups: tuple[str, ...]
+    address: Variables
+
+
+def registered_machines(registries: Registries, project: str) -> dict[str, RegisteredMachine]:
+    """The machines of the project's hosts, by their ids. Raises Failure.
+
+    What each needs to be reached is brought to this controller: host keys that others have seen first are pinned here.
+    """
+    place = SharedProject(project or "default")
+    store = registries.at(place)
+    with refusing(RegistryError), registries:
+        entries = store.entries().hosts
+    result: dict[str, RegisteredMachine] = {}
+    for host, variables in entries.items():
+        entry = read_entry(variables)
+        registries.pin(place, host, entry)
+        result.update(_machines_of_host(host, variables, store.known_hosts(host, entry.offer_id)))
+    return result
+
+
+def _machines_of_host(host: str, variables: Variables, known_hosts: str) -> t.Iterator[tuple[str, RegisteredMachine]]:
+    """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
+    entry = read_entry(variables)
+    kept = {name: variables[name] for name in _OF_PURCHASE if name in variables}
+    reached = {machine.alias: machine for machine in registration.ssh_machines(host, entry, known_hosts)}
+    names = [host, *registration.further_names(host, len(entry.resource_ids))]
+    for number, resource_id in enumerate(entry.resource_ids):
+        own: Variables = dict(kept) if number == 0 else {"provision_resource_ids": [resource_id]}
+        machine = reached.get(resource_id)
+        if machine is not None:
+            arguments = registration.ssh_args(machine.alias, registration.trust_of(machine.trust), known_hosts)
+            own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
+        address = {name: machine.connection.get(name) for name in registration.ADDRESS} if machine else {}
+        yield (
+            resource_id,
+            RegisteredMachine(machine.name if machine else names[number], host, own, entry.groups, address),
+        )

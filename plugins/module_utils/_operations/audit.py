@@ -20,10 +20,8 @@ from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
-from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note
-from ._registries import Registries, reading_registries
-from ._snapshot import RegistrySnapshot, nameable, named_claim
+from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
 from ._unlisted import read_by_id
 from .settle import settle
 

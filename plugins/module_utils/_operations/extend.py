@@ -13,8 +13,7 @@ from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
 from .._provision.extending import Extension, TimeRequest
 from .._registry._protocol import Registry, RegistryError, anew
-from ._last_sweeps import LastSweeps
-from ._registries import Registries
+from ._registries import LastSweeps, Registries
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
 

@@ -27,8 +27,7 @@ from .._provision.rows import further_machines, is_over, released, verdict_row
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
-from ._registries import Registries, with_registries
-from ._snapshot import RegistrySnapshot, bring_ssh_up_to_date
+from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from ._unlisted import read_by_id
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}

@@ -11,8 +11,7 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._provision import order
-from ._registries import Registries
-from .registered import registered
+from ._registries import Registries, registered_machines
 
 
 def order_of(params: Params, check_mode: bool) -> Result:
@@ -44,7 +43,9 @@ def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any
     lacking = {host: project for host, project in params["lacking"].items() if host in hosts}
     projects = dict.fromkeys(lacking.values()) if params["registry_url"] else {}
     machines = [
-        item for project in projects for item in registered(Registries.of(params, read_only=True), project).values()
+        item
+        for project in projects
+        for item in registered_machines(Registries.of(params, read_only=True), project).values()
     ]
     return [
         {"name": machine.host, **machine.address, **machine.variables}

@@ -50,11 +50,9 @@ from .._provision.standing import Observed, doubtful, standing_of, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
-from ._last_sweeps import LastSweeps
 from ._looks import all_projects, looked, note
-from ._registries import Registries, with_registries
+from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from ._searches import Searches, told, waits
-from ._snapshot import RegistrySnapshot, bring_ssh_up_to_date
 from ._unlisted import read_by_id
 from .offer_status import offer_statuses
 from .settle import settle

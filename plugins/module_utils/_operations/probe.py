@@ -49,8 +49,7 @@ from .._provision.spending import Bill
 from .._registry._files import write_durably
 from .._registry._protocol import RegistryError
 from .._version import VERSION
-from ._registries import Registries, reading_registries
-from ._snapshot import RegistrySnapshot
+from ._registries import Registries, RegistrySnapshot, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
 MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all

@@ -58,8 +58,7 @@ from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from ._journal import Journal
 from ._offer_machines import OfferMachines, asked_apart
-from ._registries import Registries, this_run
-from ._snapshot import noted_beside
+from ._registries import Registries, noted_beside, this_run
 from .settle import Settling, settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks

@@ -22,10 +22,8 @@ from .._provision.place import Place, SharedProject, place_of
 from .._provision.reaping import Host, SweepFindings, SweepLimits
 from .._registry._protocol import RegistryError
 from .._wording import as_pattern
-from ._last_sweeps import LastSweeps
 from ._looks import looked, note
-from ._registries import Registries, with_registries
-from ._snapshot import RegistrySnapshot, nameable, named_claim
+from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from .settle import settle
 
 BLANK: Result = {

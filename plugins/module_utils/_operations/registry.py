@@ -15,8 +15,7 @@ from .._provision.place import Place, SharedProject
 from .._registry._pins import HOST_KEYS, pinned
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
-from ._registries import Registries
-from ._snapshot import RegistrySnapshot, bring_ssh_up_to_date
+from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 

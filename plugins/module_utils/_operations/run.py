@@ -28,9 +28,7 @@ from .._registry._folder import registry_dir
 from .._registry._protocol import RegistryError
 from .._registry._records import RecordFolder, records_in
 from .._text import text_of
-from ._last_sweeps import LastSweeps
-from ._registries import Registries
-from ._snapshot import RegistrySnapshot
+from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 BLANK: Result = {"changed": False, "lines": [], "has_lines": False, "trouble": ""}
 _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}

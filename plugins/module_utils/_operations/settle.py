@@ -30,8 +30,7 @@ from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
 from ._journal import Journal
 from ._offer_machines import asked_apart
-from ._registries import Registries
-from ._snapshot import noted_in
+from ._registries import Registries, noted_in
 from ._unlisted import read_by_id, side_by_side
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer

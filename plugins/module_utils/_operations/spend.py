@@ -14,8 +14,7 @@ from .._provision import messages, spending
 from .._provision.place import Place
 from .._provision.spending import Ledger, since_of, spent
 from .._registry._protocol import RegistryError
-from ._registries import Registries, together
-from ._snapshot import RegistrySnapshot, nameable
+from ._registries import Registries, RegistrySnapshot, nameable, together
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 

@@ -18,8 +18,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._snapshot import bring_ssh_up_to_date
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
+    Registries,
+    bring_ssh_up_to_date,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named

@@ -17,8 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._last_sweeps import LastSweeps
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import LastSweeps, Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
