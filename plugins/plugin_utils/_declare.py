@@ -24,11 +24,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fault_of, fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RoleNames, slips_of_playbook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
 
@@ -158,7 +158,7 @@ def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:
     now = time.time()
     patience = read_patience(wait, delay, now, [])
     pause = math.ceil(patience.delay * random.uniform(1.0, 1.1))
-    return {"declared_at": now, "looks": looks(patience, now), "pause": pause}
+    return {"declared_at": now, "looks": most_looks(patience, now), "pause": pause}
 
 
 def registry_fingerprint(url: t.Any) -> str:

@@ -31,13 +31,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
+    PROTECT,
     WHERE,
     mistyped,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart, texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.protection import VARIABLE as PROTECT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable

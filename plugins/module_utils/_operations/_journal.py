@@ -16,8 +16,8 @@ import typing as t
 from .._moments import seconds_of, utc
 from .._provision import claims
 from .._provision.claims import EXPIRED, JOURNALED, OFFER, STATUS
-from .._provision.clock import NOTED_BY, noted
 from .._provision.entry import Entry, read_entry
+from .._provision.lease import NOTED_BY, noted_clock
 from .._provision.ordered import Order
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
@@ -159,7 +159,7 @@ class Journal:
             return {}
         clock = self._registry.clock()
         noted_by = self._facts.get(NOTED_BY) or clock.noting
-        return {NOTED_BY: noted(noted_by), JOURNALED: utc(clock.now(noted_by))}
+        return {NOTED_BY: noted_clock(noted_by), JOURNALED: utc(clock.now(noted_by))}
 
     def _now(self) -> float:
         return self._registry.now() if self._registry else time.time()

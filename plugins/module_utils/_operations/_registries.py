@@ -19,9 +19,9 @@ from .._ansible.operation import Params, Result, refusing
 from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
-from .._provision import lifetimes, moving, registration
-from .._provision.clock import Clock
+from .._provision import lease, moving, registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
+from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import NOWHERE, Place, SharedProject, another_project, place_of, place_of_purchase
 from .._provision.spending import Bill, Ledger
@@ -428,7 +428,7 @@ class LastSweeps:
     def trouble(self, place: Place, *, refused: bool) -> str:
         """What to say of a lease in this place, empty if it was enforced lately, or if that cannot be read."""
         known = self._of(place)
-        return "" if known is None else lifetimes.unswept(*known, refused=refused, by_job=is_job())
+        return "" if known is None else lease.unswept(*known, refused=refused, by_job=is_job())
 
     def since(self, place: Place) -> float | None:
         """How many seconds ago the leases in this place were enforced; None if that is not known."""

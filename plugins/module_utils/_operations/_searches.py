@@ -16,12 +16,11 @@ from .._ansible.on_api import ADVICE
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError
 from .._api.market import Market
-from .._provision import choosing, lease, messages, planning, waiting
-from .._provision.choosing import Offers
+from .._provision import choosing, messages, planning
+from .._provision.choosing import MarketLook, Offers
 from .._provision.declaration import Declaration
 from .._provision.planning import Case, Plan, SearchResult
 from .._provision.search import Offer
-from .._provision.waiting import MarketLook
 from .offer_info import offer_info
 
 _Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
@@ -49,8 +48,8 @@ class Searches:
             offers, said, passes = self._search(choice.spec)
             if said:
                 return SearchResult(said=said, is_passing=passes)
-            offers = choosing.there(choice, offers)
-            seen.append(Offers(offers, [] if offers else choosing.there(choice, self._beyond(choice.spec))))
+            offers = choosing.in_region(choice, offers)
+            seen.append(Offers(offers, [] if offers else choosing.in_region(choice, self._beyond(choice.spec))))
         return SearchResult.of(host, seen)
 
     def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
@@ -96,12 +95,12 @@ def _once(known: list[tuple[t.Any, _Value]], key: t.Any, make: t.Callable[[], _V
 def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
     """What to say if another look is worth waiting for, empty if not. ``trouble``: why nothing can be looked at now."""
     history = _HISTORY.setdefault(_key(params), [])
-    if not waiting.may_wait(params, len(history)):
+    if not choosing.may_wait(params, len(history)):
         return {}
     lacking = planning.lacking(cases, plans, now, trouble)
     if not lacking:
         return {}
-    look = waiting.look(now, (price for _case, draft in lacking for price in draft.market))
+    look = MarketLook.of(now, [price for _case, draft in lacking for price in draft.market])
     history.append(look)
     return {"waiting": planning.waits(lacking, history[0].moment, now, trouble or look.said)}
 
@@ -111,7 +110,7 @@ def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
     history = _HISTORY.get(_key(params))
     if not history:
         return list(plans)
-    text = waiting.waited(lease.said(history[0].moment), waiting.by_hour(history))
+    text = choosing.waited(history)
     return [draft.after_waiting(text) for draft in plans]
 
 

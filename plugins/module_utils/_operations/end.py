@@ -17,10 +17,10 @@ from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, SupplyApi
 from .._provision import ended as endings
 from .._provision import ending, ending_by_id, lease, reaping, storage_end
-from .._provision.clock import Clock
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
+from .._provision.lease import Clock
 from .._provision.ownership import Account, OwnershipClaim, last_created_at, machines_among, refreshed
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import LastLook, SweptHost, Turn

@@ -20,25 +20,23 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._machine.ssh_key import fingerprint, has_passphrase, public_half
 from .._provision import (
-    avoiding,
     ceilings,
+    choosing,
     keys,
-    lifetimes,
     messages,
     ownership,
     planning,
     planning_report,
-    protection,
     quote,
     rows,
     sealed,
     standing,
 )
-from .._provision.clock import API, Clock
-from .._provision.counted import CeilingPart, State
+from .._provision.ceilings import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
+from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
 from .._provision.ownership import Account, OwnershipClaim, refreshed
@@ -106,9 +104,9 @@ class _Planning:
         if late and not self._registries.read_only:  # the registry says something else now
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
-        cases = [lifetimes.timed(self._case(host, observed, snapshot), clock) for host in hosts]
+        cases = [quote.refused_by_clocks(self._case(host, observed, snapshot), clock) for host in hosts]
         ledger = self._ledger(bought.places(cases), bought.since, clock.now())
-        cases = bought.checked(cases, ledger, clock.now(API))
+        cases = bought.checked(cases, ledger, clock.now(API_CLOCK))
         seen = self._looked(cases, observed.account, snapshot)
         warnings = [*late, *seen.told({host.host for host in hosts})]
         if seen.changes_sums and not self._has_looked_again:
@@ -171,7 +169,7 @@ class _Planning:
             yield self._sweeps.trouble(host.registry, refused=True)
         shadowed = list(filter(os.path.exists, standing.files_that_shadow(host)))
         yield standing.shadowed_files(shadowed) if shadowed else ""
-        yield from ceilings.in_a_slice(host, self._params["slice_of"])
+        yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
 
     def _bought_elsewhere(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
         """What a host without an entry has in another registry."""
@@ -242,7 +240,7 @@ class _Planning:
 
     def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
         """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
-        since = avoiding.since((case.host.avoid for case in cases), clock.now())
+        since = choosing.evidence_since((case.host.avoid for case in cases), clock.now())
         with refusing(RegistryError, NOTHING_SENT):
             kept = {place: self._registries.at(place).evidence(since) for place in planning.evidence_places(cases)}
         warnings += [text for _evidence, unread in kept.values() for text in unread]
@@ -334,8 +332,8 @@ class _Planning:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
             yield planning.brings(plans, would=self._check_mode)
         yield from planning.still_kept(cases, plans)
-        yield from self._sweeps.warnings(lifetimes.unwatched(cases, plans))
-        yield from lifetimes.warnings(cases, plans, statuses, clock)
+        yield from self._sweeps.warnings(quote.unswept_places(cases, plans))
+        yield from quote.lease_warnings(cases, plans, statuses, clock)
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), snapshot)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
@@ -360,7 +358,7 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        lasting = lifetimes.of_hosts(plans, {case.host.host: case for case in cases}, statuses, clock)
+        lasting = quote.lifetimes_of(plans, {case.host.host: case for case in cases}, statuses, clock)
         common = rows.common(
             plans,
             cases,
@@ -371,14 +369,14 @@ class _Planning:
             decided=[*params["decided"], *params["ids"]],
             registry=kept_in,
             without_offer=self._without_offer,
-            would=quote.would(plans, lasting) if self._check_mode else "",
+            would=quote.what_is_bought(plans, lasting) if self._check_mode else "",
             **self._login(cases, table),
         )
         answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published(plans, cases)}
-        result = quote.quoted(plans, kept_in, lasting, lifetimes.lives(lasting), params["plan_file"])
-        about = self._quoted, self._api.account, round_id[:12], clock.now(API)
+        result = quote.quoted(plans, kept_in, lasting, params["plan_file"])
+        about = self._quoted, self._api.account, round_id[:12], clock.now(API_CLOCK)
         return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"]["hosts"], *about)}
 
     def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:
@@ -387,8 +385,7 @@ class _Planning:
         ahead = self._registries.ahead()
         row = rows.plan_row(draft, case, **ids, known_hosts=known_hosts, ahead=ahead, check_mode=self._check_mode)
         if draft.action == BUY:
-            note = {**lifetimes.leased(case.host, clock), **lifetimes.idles(case.host)}
-            note.update(protection.noted(case.host.protect, clock.now()))
+            note = case.host.noted_of_purchase(clock)
             row["purchases"] = [rows.purchase(draft, case, row, self._api.account, note)]
         return row
 

@@ -15,16 +15,16 @@ from .. import _states
 from .._moments import UNKNOWN, formatted, seconds_of
 from .._text import grouped, one_line, text_of
 from .._wording import LINE, age, amount, folded_lines, narrow_table, usd
-from . import ending, lease, ownership, storage, validity
+from . import ending, lease, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
+from .lease import VALID_TO
 from .messages import joined
 from .missing import MissingLook
 from .missing import rows as missing_rows
 from .missing_report import missing_lines
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .spending import HOUR, MILLION, cents, cost, dollars
-from .validity import VALID_TO
 
 Row = dict[str, t.Any]
 
@@ -181,7 +181,7 @@ def audit(
     _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
     for row in result.billed:
         row.update(_so_far(row, now))
-        row[VALID_TO] = row[VALID_TO] if validity.of_machine(row, now) else None
+        row[VALID_TO] = row[VALID_TO] if lease.end_of_machine(row, now) else None
     return result
 
 
@@ -358,7 +358,7 @@ def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
         if moment := seconds_of(row.get(VALID_TO)):
             # Storage has no lease: it may outlive its machine.
             end = None if row in audit.storage else next(filter(None, map(ends.get, row["hosts"])), None)
-            lines.append(validity.warning(" ".join([*row["hosts"], str(row["resource_id"])]), moment, end))
+            lines.append(lease.ends_before_lease(" ".join([*row["hosts"], str(row["resource_id"])]), moment, end))
     return [*filter(None, lines), ""] if any(lines) else []
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._moments import seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table, shortened, usd
-from . import allocation, choosing, lease, order
+from . import choosing, lease, order, prices
 from .choosing import Choice
 from .declaration import read_limit
 from .messages import NOTHING_SENT
@@ -100,7 +100,7 @@ def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers that can be bought and may be, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
-    return sorted((offer for offer in named if allocation.within(offer, choice.max_price_per_hour)), key=_by_price)
+    return sorted((offer for offer in named if prices.within(offer, choice.max_price_per_hour)), key=_by_price)
 
 
 def _by_price(row: t.Mapping[str, t.Any]) -> tuple[bool, float]:

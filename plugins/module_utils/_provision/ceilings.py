@@ -1,29 +1,143 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ceilings that see more than one host: of the play, the account, a month. An unknown price passes none of them."""
+"""Ceilings that see more than one host: of the play, the account, a month. An unknown price passes none of them.
+
+A ceiling decides by what it counts: hosts and machines, what each costs, since when, and in which state. Its refusal is
+made from that, so both have the same numbers.
+"""
 
 from __future__ import annotations
 
+import enum
 import math
 import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._moments import END, UNKNOWN, calendar
+from .._moments import END, UNKNOWN, calendar, formatted, seconds_of
 from .._text import grouped, number_of
 from .._wording import amount, ranges, usd
 from . import ownership
-from .counted import CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import Entry, all_storage
 from .messages import NOTHING_SENT, some
 from .ownership import Machine
+from .prices import UNLIMITED, Sum, add_up
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
 from .storage import label_of, priced
-from .sums import UNLIMITED
 
 NOT_ASKED_FOR = "They were not asked for."
+_FEW = 8  # parts that a refusal shows one by one; more are shown by state and price
+_MOST_UNOWNED = 20  # machines without a host that a refusal names; the audit shows all of an account's
+
+
+# What is counted
+
+
+class State(enum.Enum):
+    """Why a part counts, or does not, in words for a person; a refusal names them in this order."""
+
+    # Of a month
+    SPENT = "spent"
+    RUNS_ON = "runs on"
+    ORDERED = "would be bought"
+    BUYING = "being bought"
+    LIVE = "live"
+    UNREAD = "its entry cannot be read"
+    UNOWNED = "no host owns it"
+    MISSING = "missing"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is in the sum of a ceiling; see guarantee 7 for what is missing."""
+        return self is not State.MISSING
+
+
+@dataclass(frozen=True)
+class CeilingPart:
+    """A host, or a machine that no host owns, in a ceiling.
+
+    ``cost``: USD per hour (of a month: USD), None if unknown. ``since``: seconds since the epoch, None if unknown or
+    still to come; of what is missing, when that was first seen.
+    """
+
+    name: str
+    cost: float | None
+    state: State = State.LIVE
+    since: float | None = None
+
+    @classmethod
+    def of_entry(cls, host: str, entry: Entry) -> CeilingPart:
+        """What a registry says of a host that owns or buys something."""
+        if entry.is_missing:
+            return cls(host, entry.price_per_hour, State.MISSING, seconds_of(entry.missing_since))
+        state = State.BUYING if entry.is_open else State.LIVE
+        return cls(host, entry.price_per_hour, state, seconds_of(entry.journaled_at))
+
+    @classmethod
+    def of_machine(cls, machine: t.Mapping[str, t.Any], state: State = State.UNOWNED) -> CeilingPart:
+        """A machine as the API lists it."""
+        name, number = machine.get("name"), str(machine.get("resource_id") or "a machine without an id")
+        named = f"{name} ({number})" if name else number
+        return cls(named, machine.get("price_per_hour"), state, seconds_of(machine.get("created_at")))
+
+
+@dataclass(frozen=True)
+class Count:
+    """All parts of a ceiling, with those that do not count."""
+
+    parts: tuple[CeilingPart, ...] = ()
+
+    @property
+    def sum(self) -> Sum:
+        """What counts, together."""
+        return self.sum_of(*State)
+
+    def sum_of(self, *states: State) -> Sum:
+        """What counts in these states, together."""
+        return add_up(part.cost for part in self.parts if part.state in states and part.state.counts)
+
+    @property
+    def told(self) -> str:
+        """The sum of prices in a sentence."""
+        found, before = self.sum, self.sum_of(*(state for state in State if state is not State.ORDERED))
+        unknown = f" and {found.unknown} unknown price(s)" if found.unknown else ""
+        already = f", of which {usd(before.total)} are live or being bought already" if before.total else ""
+        return f"{usd(found.total)}{unknown} together{already}"
+
+    @property
+    def names(self) -> str:
+        """Every part, in one or two sentences: names, costs, states, and since when."""
+        counted = [part for part in self.parts if part.state.counts]
+        left_out = [part for part in self.parts if not part.state.counts]
+        said = (("Counted", counted), ("Not counted", left_out))
+        return " ".join(f"{word}: {_parts_shown(parts)}." for word, parts in said if parts)
+
+
+def _parts_shown(parts: t.Sequence[CeilingPart]) -> str:
+    few = len(parts) <= _FEW
+    ordered = (part for state in State for part in parts if part.state is state)
+    alike = grouped(((part.state, part.cost, part if few else None), part) for part in ordered)
+    return "; ".join(map(_alike_shown, alike.values()))
+
+
+def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
+    """Parts of one state and one cost."""
+    first, names = alike[0], ranges(part.name for part in alike)
+    most = _MOST_UNOWNED if first.state is State.UNOWNED else len(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    each = "unknown" if first.cost is None else f"USD {amount(first.cost)}"
+    times = f"{len(alike)} x " if len(alike) > 1 else ""
+    return f"{', '.join(names[:most])}{rest} {times}{each} ({first.state.value}{_since_shown(alike)})"
+
+
+def _since_shown(alike: t.Sequence[CeilingPart]) -> str:
+    moments = {part.since for part in alike if part.since is not None}
+    if not moments:
+        return ""
+    oldest = formatted(min(moments))
+    return f", the oldest since {oldest}" if len(moments) > 1 else f" since {oldest}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +150,35 @@ class Allowance:
     refusal: str = ""
     max_further_price_per_hour: float = UNLIMITED
     buyers: int = 1
+
+
+def above_registered(offer_id: str, whose: str, count: Count, ceiling: float, where: str) -> str:
+    """All that the shared registry (``where``) knows of a project or an account would cost more, with this offer."""
+    return (
+        f"With offer {offer_id} all machines of {whose} would cost {count.told}, where at most {usd(ceiling)} are"
+        f" allowed. {count.names} {where} counts what is live and what is being bought."
+    )
+
+
+def objections_in_a_slice(host: Declaration, template: str) -> list[str]:
+    """Objections to ceilings of several hosts, in a job that sees only some of them. ``template``: of sliced jobs."""
+    if not template or host.registry.keeps_sums:
+        return []
+    limits = {
+        "provision_max_total_price_per_hour": host.max_total_price_per_hour,
+        "provision_max_account_price_per_hour": host.max_account_price_per_hour,
+        "provision_budget": host.budget,
+    }
+    return [
+        f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
+        f" ({name}) would hold for each slice by itself. Let jobs share a registry, or set"
+        " Job Slicing of the template to 1."
+        for name, limit in limits.items()
+        if limit != UNLIMITED
+    ]
+
+
+# Of a play
 
 
 def of_play(
@@ -59,82 +202,6 @@ def of_play(
             f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
         )
     return Allowance("", max(0.0, max_total_price_per_hour - together.total), buyers)
-
-
-@dataclass(frozen=True)
-class AccountPrices:
-    """What is billed on the account already, or is being bought.
-
-    ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
-    """
-
-    registered: tuple[CeilingPart, ...] = ()
-    foreign: tuple[CeilingPart, ...] = ()
-    unreadable: str = ""
-
-
-def account_prices(
-    machines: t.Iterable[Machine], entries: t.Iterable[tuple[str, Entry]], buying: t.Container[str]
-) -> AccountPrices:
-    """What is billed on the account or is being bought, beside the purchases of the play.
-
-    ``machines``: all that the API lists. ``entries``: all that the registries of the play know, with their hosts.
-    ``buying``: the offers that the play goes on to buy.
-    """
-    purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
-    noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _marks(entry)}
-    owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
-    # That storage is listed does not say that its machine is: a list lags.
-    listed = set().union(*map(_marks_of, filter(_states.is_machine, owned)))
-    stored = set(map(ownership.id_of, owned))
-    open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
-    parts = [_listed(machine, noted) for machine in owned]
-    parts += _unlisted(open_purchases, listed, stored)
-    parts += _storage_beside(purchases, listed, stored)
-    return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)))
-
-
-def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
-    """Purchases that the list leaves out."""
-    return [
-        CeilingPart.of_entry(host, entry)
-        for host, entry in purchases
-        if not (stored if entry.storage_of else listed) & _marks(entry)
-    ]
-
-
-def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
-    """Storage that the list leaves out, of machines that it has: their listed prices do not include it."""
-    return [
-        CeilingPart(label_of(host, item.resource_id), item.price_per_hour)
-        for host, entry in purchases
-        for item in entry.storage
-        if not item.kept_since and item.resource_id not in stored and listed & _marks(entry)
-    ]
-
-
-def _owned_and_foreign(
-    machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]
-) -> tuple[list[Machine], list[Machine]]:
-    """The billed machines that have a mark which registries have ``noted``, and the others."""
-    billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
-    owned = [machine for machine in billed if noted.keys() & _marks_of(machine)]
-    return owned, [machine for machine in billed if not noted.keys() & _marks_of(machine)]
-
-
-def _listed(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
-    """A host's machine at the price that it has now; what is listed is not missing."""
-    mark = next(item for item in (ownership.id_of(machine), ownership.offer_of(machine)) if item in noted)
-    return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
-
-
-def _marks(entry: Entry) -> set[str]:
-    """What tells the resources of an entry: their ids, and that of its offer."""
-    return {*entry.all_ids, entry.offer_id} - {""}
-
-
-def _marks_of(machine: Machine) -> set[str]:
-    return {ownership.id_of(machine), ownership.offer_of(machine)}
 
 
 def costs_of_others(
@@ -161,27 +228,88 @@ def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
     return [CeilingPart.of_entry(host, entry) for host, entry in entries if entry.names_purchase]
 
 
-def in_a_slice(host: Declaration, template: str) -> list[str]:
-    """Objections to ceilings of several hosts, in a job that sees only some of them. ``template``: of sliced jobs."""
-    if not template or host.registry.keeps_sums:
-        return []
-    limits = {
-        "provision_max_total_price_per_hour": host.max_total_price_per_hour,
-        "provision_max_account_price_per_hour": host.max_account_price_per_hour,
-        "provision_budget": host.budget,
-    }
-    return [
-        f"This job is one of the slices of '{template}', and sees only its own hosts: a ceiling for all of them"
-        f" ({name}) would hold for each slice by itself. Let jobs share a registry, or set"
-        " Job Slicing of the template to 1."
-        for name, limit in limits.items()
-        if limit != UNLIMITED
-    ]
+# Of an account
 
 
 def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
     """Whether any of these has a ceiling of the account, for which all projects count."""
     return any(host.max_account_price_per_hour != UNLIMITED for host in hosts)
+
+
+@dataclass(frozen=True)
+class AccountPrices:
+    """What is billed on the account already, or is being bought.
+
+    ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
+    """
+
+    registered: tuple[CeilingPart, ...] = ()
+    foreign: tuple[CeilingPart, ...] = ()
+    unreadable: str = ""
+
+
+def account_prices(
+    machines: t.Iterable[Machine], entries: t.Iterable[tuple[str, Entry]], buying: t.Container[str]
+) -> AccountPrices:
+    """What is billed on the account or is being bought, beside the purchases of the play.
+
+    ``machines``: all that the API lists. ``entries``: all that the registries of the play know, with their hosts.
+    ``buying``: the offers that the play goes on to buy.
+    """
+    purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
+    noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _ids_of_entry(entry)}
+    owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
+    # That storage is listed does not say that its machine is: a list lags.
+    listed = set().union(*map(_ids_of_machine, filter(_states.is_machine, owned)))
+    stored = set(map(ownership.id_of, owned))
+    open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
+    parts = [_at_listed_price(machine, noted) for machine in owned]
+    parts += _unlisted(open_purchases, listed, stored)
+    parts += _storage_beside(purchases, listed, stored)
+    return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)))
+
+
+def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
+    """Purchases that the list leaves out."""
+    return [
+        CeilingPart.of_entry(host, entry)
+        for host, entry in purchases
+        if not (stored if entry.storage_of else listed) & _ids_of_entry(entry)
+    ]
+
+
+def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
+    """Storage that the list leaves out, of machines that it has: their listed prices do not include it."""
+    return [
+        CeilingPart(label_of(host, item.resource_id), item.price_per_hour)
+        for host, entry in purchases
+        for item in entry.storage
+        if not item.kept_since and item.resource_id not in stored and listed & _ids_of_entry(entry)
+    ]
+
+
+def _owned_and_foreign(
+    machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]
+) -> tuple[list[Machine], list[Machine]]:
+    """The billed machines that have a mark which registries have ``noted``, and the others."""
+    billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
+    owned = [machine for machine in billed if noted.keys() & _ids_of_machine(machine)]
+    return owned, [machine for machine in billed if not noted.keys() & _ids_of_machine(machine)]
+
+
+def _at_listed_price(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
+    """A host's machine at the price that it has now; what is listed is not missing."""
+    mark = next(item for item in (ownership.id_of(machine), ownership.offer_of(machine)) if item in noted)
+    return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
+
+
+def _ids_of_entry(entry: Entry) -> set[str]:
+    """What tells the resources of an entry: their ids, and that of its offer."""
+    return {*entry.all_ids, entry.offer_id} - {""}
+
+
+def _ids_of_machine(machine: Machine) -> set[str]:
+    return {ownership.id_of(machine), ownership.offer_of(machine)}
 
 
 def of_account(
@@ -210,6 +338,9 @@ def among_registered(max_account_price_per_hour: float, account: AccountPrices) 
     if max_account_price_per_hour == UNLIMITED:
         return None
     return round(max(0.0, max_account_price_per_hour - Count(account.foreign).sum.total), 6)
+
+
+# Of a month
 
 
 @dataclass(frozen=True)
@@ -257,7 +388,7 @@ def month_of(now: float) -> tuple[str, float, float]:
     return begin.strftime("%Y-%m"), begin.timestamp(), after.timestamp()
 
 
-def month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float) -> Month:
+def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float) -> Month:
     """What the month costs with what is ``planned``, which begins now. A bill of a planned offer is that purchase."""
     name, begin, after = month_of(now)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
@@ -271,7 +402,7 @@ def month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float) -> Mon
             *_still_to_come(State.ORDERED, planned, now, after),
         ),
         unknown=_of_unknown_cost((*bills, *planned), now),
-        lasts=max((_until(item.ends_at, now, after) for item in planned), default=now) - now,
+        lasts=max((_billed_until(item.ends_at, now, after) for item in planned), default=now) - now,
     )
 
 
@@ -286,9 +417,14 @@ def _still_to_come(
 ) -> t.Iterator[tuple[State, str, int, float | None]]:
     """The month's shares of bills in this state, from now on. A lease ends a machine; its storage goes on."""
     for bill in bills:
-        end = _until(bill.ends_at, now, after)
+        end = _billed_until(bill.ends_at, now, after)
         yield state, bill.host, cost(bill.price_per_hour, now, end), None
         yield state, bill.host, cost(bill.stays_per_hour, end, after), None
+
+
+def _billed_until(end: float | None, now: float, after: float) -> float:
+    """How long something is billed in this month; what is over and runs nevertheless may go on to do so."""
+    return after if end is None or end <= now else min(end, after)
 
 
 def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowance:
@@ -314,8 +450,3 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
         )
     per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
     return Allowance("", per_hour, buyers)
-
-
-def _until(end: float | None, now: float, after: float) -> float:
-    """How long something is billed in this month; what is over and runs nevertheless may go on to do so."""
-    return after if end is None or end <= now else min(end, after)

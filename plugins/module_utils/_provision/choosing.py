@@ -1,28 +1,47 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Second choices: what a host takes if there is nothing of what it wants most, and why it did not get that.
+"""Which offers suit a host, which host gets which, and how long hosts wait for offers.
 
-Prices are in USD per hour.
+A host has one search or several, in order of preference. It looks where it keeps storage of an earlier machine: a
+search has the vendor as a filter, but of regions only groups (API page "yaml spec"); storage names the vendor's own
+region (page "get resource"), so that one is compared with those of the offers. Where a machine did not pass its test,
+nothing is bought for a while: a run knows that by its own attempts, later runs and other hosts by the evidence in the
+registry, for as long as the host that buys declares (``provision_avoid``).
+
+Prices are in USD per hour, moments seconds since the epoch, durations seconds.
 """
 
 from __future__ import annotations
 
+import math
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .._text import number_of, text_of
-from .._wording import plural, usd
-from . import allocation, search
-from .search import ANY, CEILING, Offer, as_sent, contract_of
-from .sums import UNLIMITED, highest_known_price
+from .._moments import seconds_of
+from .._text import grouped, number_of, one_line, printable, text_of
+from .._wording import duration, plural, usd, usd_short
+from . import lease
+from .acceptance import UNSOUND
+from .lease import Clock, clock_of
+from .prices import UNLIMITED, at_prices, highest_prices, within
+from .search import ANY, CEILING, Offer, Spec, as_sent, compute_of, contract_of, differ, mismatch
+from .storage import Storage
 
-Spec = t.Mapping[str, t.Any]
+Row = t.Mapping[str, t.Any]
 Again = t.Callable[[], t.Sequence[Offer]]  # sends a search again
-
 LISTED, CHEAPEST = "listed", "cheapest"
 PLACE = ("vendor", "region")  # the keys of a search that say where
+AVOIDED_FOR = 7 * 86_400.0  # seconds, unless a host declares another time
+MAX_LOOKS = 100_000
 _MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
+_NEVER = ("", "none")
+_UNNAMED_VENDOR = "a vendor without a name"
+_LONGEST_PLACE = 60  # characters of a place in a sentence
+_HOURS_TOLD = 12  # of the history that is told
+
+
+# The searches of a host
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,192 @@ class Choice:
     at_storage: bool = False
 
 
+def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
+    """A search of ``provision_spec``: `any` vendor or region is no filter, also if the host keeps storage somewhere."""
+    anywhere = frozenset(key for key in PLACE if text_of(spec.get(key)).lower() == ANY)
+    left_out = {CEILING, *anywhere}
+    return Choice({key: item for key, item in spec.items() if key not in left_out}, max_price_per_hour, anywhere)
+
+
+def in_words(choice: Choice) -> str:
+    """A choice in a few words: what it searches for."""
+    wanted = compute_of(choice.spec)
+    words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
+    contract = contract_of(choice.spec)
+    words += [str(item) for item in ("" if contract == ANY else contract, choice.spec.get("region")) if item]
+    return ", ".join(words)
+
+
+def in_region(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
+    """The offers in the region of a choice, and those that name none."""
+    return [offer for offer in offers if not differ(choice.vendor_region, offer.get("vendor_region"))]
+
+
+def mismatch_of_all(choices: t.Sequence[Choice], offer: Offer) -> str:
+    """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
+    found = [mismatch(choice.spec, offer) for choice in choices]
+    return "" if not all(found) else next(iter(found), "")
+
+
+def without_limits(spec: Spec) -> t.Iterator[Spec]:
+    """The search without each of the limits that it has, one at a time, to tell why it finds nothing."""
+    if spec.get("region"):
+        yield {name: value for name, value in spec.items() if name != "region"}
+    if contract_of(spec) not in ("", ANY):
+        yield {**spec, "compute": {**spec["compute"], "contract_type": ANY}}
+
+
+# Where it keeps storage
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """The searches of a host where its storage is; what a person reads of that; and how to look elsewhere.
+
+    The texts are empty if the searches are as they were.
+    """
+
+    choices: tuple[Choice, ...]
+    note: str = ""
+    way_out: str = ""
+
+
+def narrowed_to_storage(host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]) -> Narrowing:
+    """The ``choices`` of a host at the one place where it keeps storage.
+
+    They stay as they are if that is at several places, or at a vendor that is not known.
+    """
+    if not _is_at_one_place(kept):
+        return Narrowing(choices)
+    at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
+    pairs = list(zip(choices, at_storage))
+    shown = _places_shown([_place_searched(after) if before != after else "" for before, after in pairs])
+    if not shown:
+        return Narrowing(choices)
+    key = "vendor" if any(_names_none(choice, "vendor") for choice in choices) else "region"
+    ids = [item.resource_id for item in kept]
+    note = f"{host} looks only at {shown}, where its storage {', '.join(ids)} is."
+    return Narrowing(
+        at_storage,
+        note,
+        f"The search was narrowed: {note} To look elsewhere, set {key} in provision_spec ({key}: any for every {key}).",
+    )
+
+
+def _is_at_one_place(kept: t.Sequence[Storage]) -> bool:
+    """Whether all of it is at one vendor and region, and the vendor is known."""
+    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
+    return len(places) == 1 and bool(kept[0].vendor)
+
+
+def _at_storage(choice: Choice, storage: Storage) -> Choice:
+    """A search at the place of storage, as far as it names no other vendor, and no region."""
+    names_none = _names_none(choice, "vendor")
+    spec = {**choice.spec, "vendor": storage.vendor} if names_none else choice.spec
+    is_elsewhere = "vendor" in choice.anywhere or differ(spec.get("vendor"), storage.vendor)
+    is_there = not is_elsewhere and _names_none(choice, "region")
+    return replace(choice, spec=spec, vendor_region=storage.region if is_there else "", at_storage=names_none)
+
+
+def _names_none(choice: Choice, key: str) -> bool:
+    """Whether a search leaves open where to look."""
+    return key not in choice.anywhere and not text_of(choice.spec.get(key))
+
+
+def _place_searched(choice: Choice) -> str:
+    """Where a search looks, as the API calls it."""
+    return printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_PLACE)
+
+
+def _places_shown(places: t.Sequence[str]) -> str:
+    """The places of the choices of a host in words; one that is empty is none. Empty if all are."""
+    chosen = grouped((place, str(number)) for number, place in enumerate(places, start=1) if place)
+    if len(set(places)) == 1:
+        return places[0]
+    return " and ".join(f"{place} (choice {', '.join(numbers)})" for place, numbers in chosen.items())
+
+
+# Not where a machine did not pass its test
+
+
+def read_avoid(value: object, wrong: list[str]) -> float:
+    """The seconds of ``provision_avoid``; what is wrong with it is added to ``wrong``."""
+    text = text_of(value).lower()
+    try:
+        return 0.0 if text in _NEVER else duration(text)
+    except ValueError as error:
+        wrong.append(f"provision_avoid {error}.")
+        return 0.0
+
+
+def evidence_since(seconds: t.Iterable[float], now: float) -> float:
+    """The moment after which evidence counts for at least one host. ``seconds``: the times that the hosts declare."""
+    return now - max(seconds, default=0.0)
+
+
+@dataclass(frozen=True)
+class Avoided:
+    """A vendor's region. ``until``: seconds since the epoch; None for the rest of this run. ``reason``: for people."""
+
+    vendor: str
+    region: str
+    reason: str = ""
+    until: float | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """As `place_of` has it of an offer."""
+        return self.vendor, self.region
+
+    @property
+    def words(self) -> str:
+        """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
+        name = " ".join(filter(None, self.place)) or _UNNAMED_VENDOR
+        end = "for the rest of this run" if self.until is None else f"until {lease.said(self.until)}"
+        return f"{name} is avoided {end}, after a failed test{': ' if self.reason else ''}{self.reason}"
+
+
+def avoided_by_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
+    """The places that the registry's ``evidence`` is about, for so many seconds after each test."""
+    return tuple(filter(None, (_avoided_by_test(bundle, seconds, clock) for bundle in evidence)))
+
+
+def _avoided_by_test(bundle: Row | None, seconds: float, clock: Clock) -> Avoided | None:
+    """None if its time is over, or cannot be read. A test with a time in the future counts as made now."""
+    if not isinstance(bundle, t.Mapping):
+        return None
+    tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
+    if tested is None or min(tested, now) + seconds <= now:
+        return None
+    return Avoided(*place_of(bundle), one_line(text_of(bundle.get("reason"))), min(tested, now) + seconds)
+
+
+def avoided_by_attempts(attempts: t.Iterable[Row]) -> tuple[Avoided, ...]:
+    """The places where a machine that this run has bought did not pass its test."""
+    return tuple(Avoided(*place_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
+
+
+def avoided_places(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> list[Avoided]:
+    """Each place once, sorted by name: as the registry has it, with the latest end if it has several."""
+    ranked = sorted([*of_run, *of_registry], key=lambda item: (item.place, item.until or 0.0))
+    return list({item.place: item for item in ranked}.values())
+
+
+def place_of(row: Row) -> tuple[str, str]:
+    """The vendor and the region of an offer, an attempt or a piece of evidence; empty for one that has none."""
+    return text_of(row.get("vendor")), text_of(row.get("region"))
+
+
+def searches_only(choices: t.Iterable[Choice], place: tuple[str, str]) -> bool:
+    """Whether a search of the host names just this vendor and region: then it looks there all the same."""
+    wanted = tuple(map(str.lower, place))
+    declared = (choice.spec for choice in choices if not choice.at_storage)
+    return all(place) and any(tuple(map(str.lower, place_of(spec))) == wanted for spec in declared)
+
+
+# Offers, and the hosts that get them
+
+
 @dataclass(frozen=True)
 class Offers:
     """What the market has for a choice. ``wider``: what it has without one of its limits, where it has nothing."""
@@ -49,68 +254,14 @@ class Offers:
     wider: t.Sequence[Offer] = ()
 
 
-def prices_that_count(looks: t.Iterable[Offer]) -> dict[str, float | None]:
-    """The prices that count (USD per hour) of all these looks at offers, by their ids."""
-    prices: dict[str, float | None] = {}
-    for offer in looks:
-        offer_id = offer["offer_id"]
-        prices[offer_id] = highest_known_price(prices.get(offer_id), offer["price_per_hour"])
-    return prices
-
-
-def at(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
-    """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
-    known = [offer for offer in offers if offer["price_per_hour"] is not None]
-    priced = [{**offer, "price_per_hour": prices[offer["offer_id"]]} for offer in known]
-    unknown = [offer for offer in offers if offer["price_per_hour"] is None]
-    return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
-
-
-def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str) -> tuple[list[Offer], dict[str, int]]:
-    """The offers that may be bought, best first, and by their ids the numbers (from 1) of the choices that find them.
-
-    The best are those of the choice that is listed first, or with the cheapest GPU, by the ``order``. An offer that
-    several searches find belongs to the first of them that lets it be bought.
-    """
-    offers: list[Offer] = []
-    numbers: dict[str, int] = {}
-    for number, (choice, item) in enumerate(zip(choices, seen), start=1):
-        for offer in item.offers:
-            offer_id = offer["offer_id"]
-            if offer_id not in numbers and allocation.within(offer, choice.max_price_per_hour):
-                offers.append(offer)
-                numbers[offer_id] = number
-    if order == CHEAPEST:
-        offers.sort(key=_per_gpu)
-    return offers, numbers
-
-
-def _per_gpu(offer: Offer) -> tuple[bool, float]:
-    """The price of one GPU; what is unknown comes last."""
-    price = number_of(offer["price_per_hour"])
-    return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
-
-
-def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
-    """A search of ``provision_spec``: `any` vendor or region is no filter, also if the host keeps storage somewhere."""
-    anywhere = frozenset(key for key in PLACE if text_of(spec.get(key)).lower() == ANY)
-    left_out = {CEILING, *anywhere}
-    return Choice({key: item for key, item in spec.items() if key not in left_out}, max_price_per_hour, anywhere)
-
-
-def there(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
-    """The offers in the region of a choice, and those that name none."""
-    return [offer for offer in offers if not search.differ(choice.vendor_region, offer.get("vendor_region"))]
-
-
 def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
     """The offers of an answer that can be bought and are what was searched for, or why the answer is of no use."""
     spec = as_sent(spec)
     named_offers = [offer for offer in offers if offer["offer_id"]]
-    found = [offer for offer in named_offers if not search.mismatch(spec, offer)]
+    found = [offer for offer in named_offers if not mismatch(spec, offer)]
     if found or not named_offers:
         return found, ""
-    odd = search.mismatch(spec, named_offers[0])
+    odd = mismatch(spec, named_offers[0])
     return [], f"The API answers the search with {plural(len(named_offers), 'offer')} of another kind ({odd})."
 
 
@@ -129,10 +280,66 @@ def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], 
         pool = {**{offer["offer_id"]: offer for offer in looks}, **pool}
         if len(pool) == count:
             break
-    return at(prices_that_count(looks), list(pool.values())) if len(looks) > len(offers) else looks
+    return at_prices(highest_prices(looks), list(pool.values())) if len(looks) > len(offers) else looks
 
 
-def why_not(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:
+def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str) -> tuple[list[Offer], dict[str, int]]:
+    """The offers that may be bought, best first, and by their ids the numbers (from 1) of the choices that find them.
+
+    The best are those of the choice that is listed first, or with the cheapest GPU, by the ``order``. An offer that
+    several searches find belongs to the first of them that lets it be bought.
+    """
+    offers: list[Offer] = []
+    numbers: dict[str, int] = {}
+    for number, (choice, item) in enumerate(zip(choices, seen), start=1):
+        for offer in item.offers:
+            offer_id = offer["offer_id"]
+            if offer_id not in numbers and within(offer, choice.max_price_per_hour):
+                offers.append(offer)
+                numbers[offer_id] = number
+    if order == CHEAPEST:
+        offers.sort(key=_per_gpu)
+    return offers, numbers
+
+
+def _per_gpu(offer: Offer) -> tuple[bool, float]:
+    """The price of one GPU; what is unknown comes last."""
+    price = number_of(offer["price_per_hour"])
+    return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
+
+
+@dataclass(frozen=True)
+class OfferRequest:
+    """A host that needs an offer of these, cheapest first, for at most ``max_price_per_hour``."""
+
+    host: str
+    offers: t.Sequence[Offer]
+    max_price_per_hour: float = UNLIMITED
+
+
+def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) -> dict[str, Offer]:
+    """For each host that can have one its offer: the cheapest that is within its limit and nobody else's.
+
+    Hosts come in their order, so that a play of the same hosts is allocated the same. ``taken``: ids of offers that
+    are spoken for.
+    """
+    gone = set(taken)
+    result: dict[str, Offer] = {}
+    rests: dict[tuple[int, float], t.Iterator[Offer]] = {}
+    for wish in wishes:
+        # Hosts that share a search and a limit go on where the last one has stopped.
+        rest = rests.setdefault(
+            (id(wish.offers), wish.max_price_per_hour),
+            iter([o for o in wish.offers if within(o, wish.max_price_per_hour)]),
+        )
+        offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
+        if offer is not None:
+            gone.add(offer["offer_id"])
+            result[wish.host] = offer
+    return result
+
+
+def why_nothing(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:
     """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
     max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
     if offers.offers:
@@ -142,35 +349,115 @@ def why_not(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:
         if known and min(known) <= max_price_per_hour:
             return "given to other hosts, or tried before"
         return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
-    if elsewhere := _others(offers.wider, "region", choice.spec.get("region")):
+    if elsewhere := _others_than(offers.wider, "region", choice.spec.get("region")):
         return f"only elsewhere ({', '.join(elsewhere)})"
-    others = _others(offers.wider, "contract_type", contract_of(choice.spec))
+    others = _others_than(offers.wider, "contract_type", contract_of(choice.spec))
     return f"only {', '.join(others)}" if others else "none"
 
 
-def without_limits(spec: Spec) -> t.Iterator[Spec]:
-    """The search without each of the limits that it has, one at a time, to tell why it finds nothing."""
-    if spec.get("region"):
-        yield {name: value for name, value in spec.items() if name != "region"}
-    if contract_of(spec) not in ("", ANY):
-        yield {**spec, "compute": {**spec["compute"], "contract_type": ANY}}
-
-
-def named(choice: Choice) -> str:
-    """A choice in a few words: what it searches for."""
-    wanted = search.compute_of(choice.spec)
-    words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
-    contract = contract_of(choice.spec)
-    words += [str(item) for item in ("" if contract == ANY else contract, choice.spec.get("region")) if item]
-    return ", ".join(words)
-
-
-def mismatch(choices: t.Sequence[Choice], offer: Offer) -> str:
-    """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
-    found = [search.mismatch(choice.spec, offer) for choice in choices]
-    return "" if not all(found) else next(iter(found), "")
-
-
-def _others(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:
+def _others_than(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:
     """What the offers have instead of what was asked for."""
-    return sorted({str(offer[name]) for offer in offers if search.differ(asked, offer.get(name))})
+    return sorted({str(offer[name]) for offer in offers if differ(asked, offer.get(name))})
+
+
+# Waiting for offers
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Until when offers are waited for (None: not at all), and the time between two looks.
+
+    ``delay`` 0: a run looks once, and a later one looks again; that needs an end which holds for all of them.
+    """
+
+    until: float | None = None
+    delay: float = 600.0
+
+    @property
+    def is_of_many_runs(self) -> bool:
+        """Whether other runs go on where this one ends."""
+        return self.until is not None and self.delay == 0
+
+    def has_time(self, now: float) -> bool:
+        """Whether there is time for another look of this run."""
+        return self.until is not None and self.delay > 0 and now + self.delay <= self.until
+
+    def comes_back(self, now: float) -> bool:
+        """Whether a later run will look again."""
+        return self.until is not None and self.delay == 0 and now < self.until
+
+
+def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> Patience:
+    """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``wrong``."""
+    try:
+        wanted = lease.read_lease(wait)
+    except ValueError as error:
+        wrong.append(f"provision_wait {error}.")
+        return Patience()
+    try:
+        pause = 0.0 if str(delay).strip() == "0" else lease.read_duration(delay) or 0.0
+    except ValueError as error:
+        wrong.append(f"provision_wait_delay {error}.")
+        return Patience()
+    if wanted.seconds is not None and not pause:
+        wrong.append(
+            "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
+        )
+    return Patience(wanted.end(begin), pause)
+
+
+def may_wait(call: t.Mapping[str, t.Any], looks: int) -> bool:
+    """Whether the plans of a call may wait for offers, after so many looks: before its first purchase, and in no quote.
+
+    The task ends badly if it is to look again more often than it may.
+    """
+    return not (call["quote"] or call["attempts"] or call["failed"]) and looks < call["looks"]
+
+
+def most_looks(patience: Patience, now: float) -> int:
+    """How often a run may look again at the most; another host of the play may wait where this one does not."""
+    if patience.until is None or patience.delay <= 0:
+        return MAX_LOOKS
+    return min(MAX_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)
+
+
+@dataclass(frozen=True)
+class MarketLook:
+    """What one look at the market has shown to those that wait: offers, and the cheapest of them (USD per hour)."""
+
+    moment: float
+    offers: int = 0
+    cheapest: float | None = None
+
+    @classmethod
+    def of(cls, moment: float, prices: t.Sequence[float | None]) -> MarketLook:
+        """A look at offers of these prices."""
+        return cls(moment, len(prices), min((price for price in prices if price is not None), default=None))
+
+    @property
+    def said(self) -> str:
+        """The same in a few words."""
+        if not self.offers:
+            return "no offer"
+        return f"{plural(self.offers, 'offer')}, the cheapest at {usd_short(self.cheapest)}"
+
+
+def waited(history: t.Sequence[MarketLook]) -> str:
+    """What was seen while offers were waited for, by one look at least."""
+    return f"They were waited for since {lease.said(history[0].moment)}. Seen: {_by_hour(history)}."
+
+
+def _by_hour(history: t.Sequence[MarketLook]) -> str:
+    """What was seen in each hour: the look with the lowest price of it, the newest hours only."""
+    hours: dict[str, MarketLook] = {}
+    for item in history:
+        hour = lease.said(item.moment - item.moment % 3600)
+        before = hours.get(hour)
+        if before is None or _by_price(item) < _by_price(before):
+            hours[hour] = item
+    told = list(hours.items())[-_HOURS_TOLD:]
+    return "; ".join(f"{hour} {item.said}" for hour, item in told)
+
+
+def _by_price(market_look: MarketLook) -> tuple[bool, float]:
+    return not market_look.offers, math.inf if market_look.cheapest is None else market_look.cheapest

@@ -4,6 +4,10 @@
 """What a host declares: its variables as typed values, and what is wrong with them. Every cast is here.
 
 Survey answers, extra variables and older versions of ansible-core make texts of numbers and booleans.
+
+Whose machine is protected? None of our code ends that of a host with ``provision_protect: true``. The host's own
+variable decides, wherever it has one. A sweep or an end may meet a host that is in no inventory; so the registry notes
+since when the host is protected, and that counts where the variable says nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +21,14 @@ from .._machine.connection import UNREADABLE
 from .._text import TRUE, number_of, printable
 from .._wording import duration
 from . import lease as leases
+from . import prices
 from .acceptance import read_expected, read_level
-from .avoiding import DAYS, read_avoid
-from .choosing import LISTED, Choice, read_choice
-from .lease import Lease
+from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience
+from .entry import PROTECTED_SINCE, Entry
+from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc
 from .place import NOWHERE, Place, twin_of
-from .protection import VARIABLE as PROTECT
-from .protection import read_protection
+from .prices import UNLIMITED
 from .search import CEILING, misspelled_in
-from .sums import UNLIMITED
-from .waiting import Patience, read_patience
 
 # The role's variables, without ``provision_``, whose values are declared as they are. The others may hold secrets.
 GIVEN = (
@@ -50,6 +52,8 @@ _OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 # What it calls a connection by the program ssh; empty: its default.
 _BY_SSH = frozenset({"", "ssh", "smart"})
+PROTECT = "provision_protect"
+_SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 # The last ones Ansible takes for a template.
 _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 
@@ -80,7 +84,7 @@ class Declaration:
     reach: bool = True
     verify: str = ""  # the level of the test before its machine is kept, empty for none
     expected: t.Mapping[str, t.Any] = field(default_factory=dict)  # by which its machine is tested, beside the offer
-    avoid: float = DAYS  # seconds for which it buys nothing where a machine did not pass its test
+    avoid: float = AVOIDED_FOR  # seconds for which it buys nothing where a machine did not pass its test
     trust: str = "first_use"
     on_failure: str = "keep"
     protect: bool = False  # none of our code ends its machine
@@ -126,6 +130,23 @@ class Declaration:
     def by_name(self) -> bool:
         """Whether the name at the API is all that tells which machine is the host's."""
         return not self.registry
+
+    def noted(self, clock: Clock) -> dict[str, t.Any]:
+        """What the registry notes of what begins now: the end of its lease, and that its machine is protected."""
+        now = clock.now()
+        end = self.lease.end(now)
+        leased = {} if end is None else {LEASED: self.lease.text, ENDS_AT: utc(end), NOTED_BY: clock.noting}
+        return {**leased, **({PROTECTED_SINCE: utc(now)} if self.protect else {})}
+
+    def noted_of_purchase(self, clock: Clock) -> dict[str, t.Any]:
+        """The same with how long its machine may be idle, whose first boot installs what notes that."""
+        return {**self.noted(clock), **({IDLES: self.idle_after} if self.idle_after else {})}
+
+    def changed_protection(self, entry: Entry, now: float) -> dict[str, t.Any]:
+        """What the registry must change about a machine that runs, now that this is declared; empty for nothing."""
+        if not entry.resource_ids or entry.held_by or self.protect is bool(entry.protected_since):
+            return {}
+        return {PROTECTED_SINCE: utc(now) if self.protect else None}
 
     @property
     def max_price_per_hour(self) -> float:
@@ -270,6 +291,39 @@ def _of_folder(value: t.Any) -> t.Iterator[str]:
         yield f"provision_registry_dir {error}."
 
 
+def read_protection(value: t.Any) -> bool | None:
+    """What a host's variable says, None if it says nothing. Raises ValueError with a reason for a person.
+
+    A text that is neither true nor false is no answer: a slip must not end a machine.
+    """
+    text = "" if value is None else str(value).strip().lower()
+    if not text:
+        return None
+    if text not in _SWITCH:
+        raise ValueError(f"must be true or false, not '{printable(str(value), 60)}'")
+    return _SWITCH[text]
+
+
+def why_protected(host: str, value: t.Any, entry: Entry) -> str:
+    """Why nothing of ours ends the machine of a host, by name and since when; empty if it is not protected.
+
+    ``value``: the host's own ``provision_protect``, None or empty if it has none.
+    """
+    try:
+        declared = read_protection(value)
+    except ValueError as error:
+        return f"{host} counts as protected: {PROTECT} {error}."
+    is_noted = bool(entry.protected_since)
+    if not (is_noted if declared is None else declared):
+        return ""
+    moment = leases.moment_of(entry.protected_since)  # None also for one that a person wrote, and that is none
+    by_registry = "by its registry entry" if moment is None else f"since {leases.said(moment)}"
+    return (
+        f"{host} is protected {by_registry if is_noted else 'by its variables'}. Set {PROTECT}: false for it (or -e"
+        f" {PROTECT}=false) if its machine may end."
+    )
+
+
 # What says where a host is remembered, and what else sweeps and reports read of hosts that take no part in a play.
 WHERE = ("provision_project", "provision_registry_dir", "provision_registry_url")
 _TEXTS = (*WHERE, "provision_resource_name")
@@ -316,7 +370,7 @@ def _lease(raw: t.Mapping[str, t.Any], wrong: list[str], now: float) -> tuple[Le
     wrong += _of_longest(lease, longest, now, is_missing)
     if bill is not None and bill != UNLIMITED and is_missing:
         wrong.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
-    return lease, bill, leases.dearest(None if bill == UNLIMITED else bill, lease.lasts(now))
+    return lease, bill, prices.max_price_for_bill(None if bill == UNLIMITED else bill, lease.lasts(now))
 
 
 def _of_longest(lease: Lease, longest: Lease, now: float, is_missing: bool) -> t.Iterator[str]:

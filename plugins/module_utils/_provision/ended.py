@@ -15,17 +15,17 @@ from types import MappingProxyType
 from .. import _states
 from .._moments import seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
-from . import lease, protection, reaping, storage
-from .clock import API, NOTED_BY, Clock
+from . import declaration, lease, reaping, storage
 from .ending import Action, End, EndRequest, stopped
 from .entry import MADE, REFUSED, Entry
+from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described, ids_of, joined
 from .ownership import Machine, price_of
 from .place import Place, twin_of
+from .prices import Sum, add_up
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
 from .storage import read_storage
-from .sums import Sum, add_up
 
 Row = t.Mapping[str, t.Any]
 
@@ -46,7 +46,7 @@ def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozens
     name = entry.name or str(raw["name"])
     return EndRequest(
         host=raw["host"],
-        protection=protection.refusal(raw["host"], raw.get("protect"), entry),
+        protection=declaration.why_protected(raw["host"], raw.get("protect"), entry),
         name=name,
         entry=entry,
         by_name=not place,
@@ -189,7 +189,7 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
     known = [price for price in (entry.price_per_hour, _price_of(end)) if price is not None and price > 0]
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
-    clock = entry.clock if entry.journaled_at else API
+    clock = entry.clock if entry.journaled_at else API_CLOCK
     return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made, "clock": clock}
 
 
@@ -297,7 +297,7 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
         return Notes({_IDS: list(left), _PURCHASE: MADE, **kept}, ends=False)
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
-        return Notes({**({_JOURNALED: plan["began"], NOTED_BY: API} if is_new else {}), **kept})
+        return Notes({**({_JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept})
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
         return Notes({_PURCHASE: REFUSED})
     return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept})

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .._text import items_of, number_of, text_of, texts_of
-from .clock import HERE, NOTED_BY, clock_of
-from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of
+from .prices import price_in, total_of
 from .storage import STORAGE, STORAGE_OF, Storage, read_storage
-from .sums import price_in, total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -65,7 +64,7 @@ class Entry:
     price_per_hour: float | None = None
     instances: tuple[Variables, ...] = ()
     journaled_at: str = ""
-    clock: str = HERE  # the one that noted its moments
+    clock: str = LOCAL_CLOCK  # the one that noted its moments
     name: str = ""
     project: str = ""  # empty where nothing was noted: of the usual one, or taken over, or written by hand
     groups: tuple[str, ...] = ()

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from .._moments import seconds_of
 from .._text import printable
 from .._wording import LINE, amount, narrow_table
-from . import lease
-from .clock import APART, Clock
+from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry
-from .lease import Lease
+from .lease import CLOCKS_APART, Clock, Lease
 from .messages import unreadable_lease
+from .prices import UNLIMITED
 from .reaping import ENDING, Life, life
-from .sums import UNLIMITED
 
 NO_REGISTRY_TO_EXTEND = (
     "Only a registry keeps the end of a lease, and this host has none (provision_registry_dir is empty)."
@@ -96,10 +95,12 @@ def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extensio
         return Extension(refusal=refusal)
     end = wish.end(before.end, now)
     begin = _begin(entry, now)
-    at_most = None if begin is None else lease.most(entry.price_per_hour, end - begin)
+    at_most = None if begin is None else prices.bill_of(entry.price_per_hour, end - begin)
     if refusal := _not_later(host, before.end, end, now) or _above(host, wish, begin, end, at_most):
         return Extension(refusal=refusal)
-    return Extension(end, None if before.end is None else lease.most(entry.price_per_hour, end - before.end), at_most)
+    return Extension(
+        end, None if before.end is None else prices.bill_of(entry.price_per_hour, end - before.end), at_most
+    )
 
 
 def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float) -> str:
@@ -131,7 +132,7 @@ def _endless(host: str, end: float) -> str:
 def _begin(entry: Entry, now: float) -> float | None:
     """When it was bought; a moment in the future is of a clock that was wrong."""
     begin = seconds_of(entry.journaled_at)
-    return None if begin is None or begin > now + APART else begin
+    return None if begin is None or begin > now + CLOCKS_APART else begin
 
 
 def _not_later(host: str, before: float | None, end: float, now: float) -> str:

@@ -33,9 +33,9 @@ from .messages import (
 )
 from .ownership import Machine, base_of
 from .planning import BUY, WAIT
+from .prices import highest_known_price
 from .search import product
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
-from .sums import highest_known_price
 
 Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]

@@ -1,10 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a machine may live, and what it costs at most until then.
+"""How long a machine may live, what time it is by the clocks that measure it, and when the API says that it ends.
 
 The API ends nothing by itself: a lease is what the registry notes at the purchase, and what the playbook reap enforces.
-Moments are seconds since the epoch here, and ISO 8601 in UTC in the registry.
+The clock that noted a moment also measures what has passed since, so a constant skew cancels out. Pure: the caller
+reads the clocks. Moments are seconds since the epoch here, and ISO 8601 in UTC in the registry; durations are seconds.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from .. import _moments
+from .. import _moments, _states
 from .._moments import seconds_of
 from .._text import printable
 from .._wording import amount, duration
-from .clock import LATEST
-from .sums import UNLIMITED
 
+NOTED_BY = "provision_clock"  # in the registry: the clock that noted the moments of an entry
 # In the registry: the lease as it was given, and the moment that follows from it or to which it was extended
 LEASED = "provision_leased"
 ENDS_AT = "provision_ends_at"
@@ -29,12 +29,94 @@ AT_MOST = "provision_at_most"  # USD from the purchase to that end
 IDLES = "provision_idles"  # how long it may be idle, as it was given: its first boot has installed what notes that
 # The moment at which a run has begun to end the machine; from then on its end cannot be moved any more.
 REAPED_AT = "provision_reaped_at"
-
+VALID_TO = "valid_to"
 SWEEPS = 4500.0  # seconds between sweeps once an hour, with a quarter for their drift; a longer break is told of
 SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
 LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
+LEASE_OVER_AFTER = 3600.0  # seconds after its noted end at which a lease is over, whatever else is said of it
 _DURATION = re.compile(r"[0-9][0-9.]*[smhd]")
-_HOUR = 3600.0
+LOCAL_CLOCK = "here"  # this computer's; also that of an entry that names none
+API_CLOCK = "api"  # the `Date` of the API's own answers
+DATABASE_CLOCK = "database"  # a shared registry's
+_CLOCK_NAMES = {LOCAL_CLOCK: "this computer", API_CLOCK: "the API", DATABASE_CLOCK: "the database of the registry"}
+CLOCKS_APART = 300.0  # seconds by which the clocks may differ before nothing with an end is bought
+Fields = t.Mapping[str, t.Any]
+
+
+# Clocks
+
+
+@dataclass(frozen=True)
+class Clock:
+    """One moment by each clock; None where that one cannot be read."""
+
+    here: float
+    api: float | None = None
+    database: float | None = None
+
+    @classmethod
+    def of(cls, here: float, ahead: float | None = None, database: float | None = None) -> Clock:
+        """The clocks at one moment. ``ahead``: seconds by which the API's is ahead of this computer's."""
+        return cls(here, None if ahead is None else here + ahead, database)
+
+    @property
+    def times(self) -> dict[str, float]:
+        """What each clock says that can be read."""
+        told = {LOCAL_CLOCK: self.here, API_CLOCK: self.api, DATABASE_CLOCK: self.database}
+        return {name: moment for name, moment in told.items() if moment is not None}
+
+    @property
+    def noting(self) -> str:
+        """The clock that notes what begins now: the database's, else the API's, else this computer's."""
+        return next(name for name in (DATABASE_CLOCK, API_CLOCK, LOCAL_CLOCK) if name in self.times)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The earliest and the latest that it may be; where there is a database, its clock alone decides."""
+        known = list(self.times.values()) if self.database is None else [self.database]
+        return min(known), max(known)
+
+    def now(self, noted_by: str = "") -> float:
+        """What time it is for a moment that this clock has noted; without one, for what begins now.
+
+        If that clock cannot be read, the earliest of the others counts: what is over by it is over by all.
+        """
+        return self.times.get(noted_by or self.noting, min(self.times.values()))
+
+    def since(self, end: float, noted_by: str) -> float:
+        """The seconds for which a lease with this noted end has been over; negative before its end.
+
+        If the clock that noted the end cannot be read, the lease is over by all the others, or an hour later by one.
+        """
+        if noted_by in self.times:
+            return self.times[noted_by] - end
+        return max(min(self.times.values()) - end, max(self.times.values()) - end - LEASE_OVER_AFTER)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether two of the clocks differ so much that one of them must be wrong."""
+        return max(self.times.values()) - min(self.times.values()) > CLOCKS_APART
+
+
+def clocks_differ(clock: Clock) -> str:
+    """What each clock says; empty if they agree."""
+    if not clock.is_apart:
+        return ""
+    times = ", ".join(f"{said(at)} by {_CLOCK_NAMES[name]}" for name, at in clock.times.items())
+    return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Set the one that is wrong."
+
+
+def noted_clock(clock: str) -> str | None:
+    """What an entry says of the clock that notes it; nothing of this computer's, as entries never did."""
+    return None if clock == LOCAL_CLOCK else clock
+
+
+def clock_of(name: t.Any) -> str:
+    """The clock that an entry names; this computer's, if it names none that is known."""
+    return name if name in (API_CLOCK, DATABASE_CLOCK) else LOCAL_CLOCK
+
+
+# Leases
 
 
 @dataclass(frozen=True)
@@ -111,7 +193,7 @@ def begin_of(noted: float | None, created: float | None, *, adopted: bool = Fals
     """
     if created is None or noted is None or adopted:
         return noted if created is None else created
-    return created if 0 <= created - noted <= LATEST else noted
+    return created if 0 <= created - noted <= LEASE_OVER_AFTER else noted
 
 
 def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
@@ -133,22 +215,7 @@ def end_of(leased: str, noted: t.Any, created: float | None) -> float | None:
         lease = Lease()
     if lease.seconds is None or created is None:
         return end
-    return max(end, min(created + lease.seconds, end + LATEST))
-
-
-def most(price: float | None, seconds: float) -> float | None:
-    """What a machine at this price (USD per hour) costs in so many seconds, in USD; None if nobody can tell."""
-    return None if price is None or seconds == math.inf else price * seconds / _HOUR
-
-
-def dearest(bill: float | None, seconds: float) -> float:
-    """The highest price per hour at which the whole bill (USD) of so many seconds is not exceeded.
-
-    A float of a quotient may be off by some 1e-16, which must not matter: 57.6 / 8 passes 7.2.
-    """
-    if bill is None or seconds == math.inf:
-        return UNLIMITED
-    return UNLIMITED if seconds <= 0 else bill / (seconds / _HOUR) * (1 + 1e-12)
+    return max(end, min(created + lease.seconds, end + LEASE_OVER_AFTER))
 
 
 def until(end: float | None, bill: float | None) -> str:
@@ -156,3 +223,52 @@ def until(end: float | None, bill: float | None) -> str:
     if end is None:
         return "until you end it"
     return f"until {said(end)}, at most {'an unknown sum' if bill is None else f'USD {amount(round(bill, 2))}'}"
+
+
+def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = False) -> str:
+    """What to say of a lease where the last sweep was at ``swept``, both by one clock; empty if that was lately.
+
+    Whatever runs sweeps, each complete one leaves that mark, so a timer whose sweeps fail counts for nothing.
+    ``by_job``: whether AWX runs them.
+    """
+    if swept is not None and abs(now - swept) <= SWEEPS:
+        return ""
+    timer = "compute_index.supply.reap_timer installs a timer for it."
+    schedule = f"Enable the schedule '{SCHEDULE}'."
+    when = "it has never run here" if swept is None else f"it ran last at {said(swept)}"
+    return (
+        f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
+        f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"
+    )
+
+
+# What the API says
+
+
+def end_of_offer(offer: Fields) -> float | None:
+    """Until when the machines of an offer are there, by its ``valid_to``; None if it does not say.
+
+    No page says what that means. So it ends nothing and lowers no bill: it is shown if it comes before the lease's end.
+    A moment at which the offer expires says only how long it can be bought.
+    """
+    moment, expires = seconds_of(offer.get(VALID_TO)), seconds_of(offer.get("expires_at"))
+    return None if moment is None or (expires is not None and moment <= expires) else moment
+
+
+def end_of_machine(machine: Fields, now: float) -> float | None:
+    """Until when a machine that lives is there, None if it does not say. A moment that is past ends nothing."""
+    moment = seconds_of(machine.get(VALID_TO))
+    return moment if moment is not None and moment > now and _states.is_live(machine.get("status")) else None
+
+
+def noted_validity(offer: Fields) -> dict[str, t.Any]:
+    """What the registry remembers of it with the offer."""
+    return {} if end_of_offer(offer) is None else {VALID_TO: offer[VALID_TO]}
+
+
+def ends_before_lease(what: str, moment: float, end: float | None) -> str:
+    """That ``what`` ends earlier than its lease, or that it ends if it has none; empty if the lease is the earlier."""
+    if end is not None and moment >= end:
+        return ""
+    before = "" if end is None else f", before its lease ({said(end)})"
+    return f"By the API, {what} ends at {said(moment)}{before}."

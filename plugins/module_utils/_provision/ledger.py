@@ -20,8 +20,8 @@ from sys import intern
 from .._moments import seconds_of, seconds_of_utc
 from .._text import grouped, number_of, text_of, texts_of
 from .entry import Entry, ids_of
+from .prices import price_in
 from .spending import Bill
-from .sums import price_in
 
 # The events of a ledger. Each line says all that is known of the purchase then.
 SENT = "sent"  # about to be sent, or to be sent again

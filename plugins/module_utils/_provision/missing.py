@@ -7,7 +7,7 @@ A machine is *gone* only if its own page says so. It is *missing* if it was ther
 apart, did not find it: a 404 in the API's own words, a whole list without it, and as many others of ours found by
 their ids. If more than half of ours vanish together, account or address are wrong, and the look proves nothing.
 
-What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`counted.State`).
+What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`ceilings.State`).
 Pure.
 """
 
@@ -21,9 +21,9 @@ from functools import cached_property
 from .. import _states
 from .._wording import usd
 from . import ending, lease
-from .clock import DATABASE, Clock
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
+from .lease import DATABASE_CLOCK, Clock
 from .messages import ids_of, if_gone
 from .missing_report import missing_row
 from .ownership import Account, Machine, id_of, offer_of
@@ -157,7 +157,7 @@ class MissingLook:
 
     def _began(self, entry: Entry, place: Place) -> float:
         """When the look began, by the registry's clock."""
-        return self.at.now(DATABASE if place.keeps_sums else entry.clock)
+        return self.at.now(DATABASE_CLOCK if place.keeps_sums else entry.clock)
 
 
 def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:

@@ -113,7 +113,7 @@ def _not_imported(path: str, offer_id: str) -> str:
 
 
 def evidence_to_note(kept: t.Iterable[Facts]) -> list[dict[str, t.Any]]:
-    """What a shared registry notes of evidence by host and offer, for `avoiding`; files keep the results of tests."""
+    """What a shared registry notes of evidence by host and offer, for `choosing`; files keep the results of tests."""
     whole = [item for item in kept if all(isinstance(item.get(name), str) for name in ("host", "offer_id"))]
     return [acceptance.noted({**item, "machines": []}) for item in whole]
 

@@ -11,9 +11,8 @@ import typing as t
 
 from .._wording import nearest
 from .acceptance import EVIDENCE
-from .clock import NOTED_BY
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
-from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, REAPED_AT
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
 LOOSE = "_raw_params"  # what `parse_kv` of ansible-core calls the words of -e that belong to no variable

@@ -111,7 +111,7 @@ def taken_up(host: Declaration, entry: Entry) -> str:
 
 def odd_offer(host: Declaration, entry: Entry) -> str:
     """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
-    return choosing.mismatch(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+    return choosing.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
 
 
 def other_spec(host: Declaration, entry: Entry) -> str:

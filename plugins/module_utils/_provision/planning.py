@@ -11,27 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, grouped, number_of
 from .._wording import amount, plural, ranges, usd
-from . import (
-    allocation,
-    avoiding,
-    ceilings,
-    choosing,
-    lease,
-    narrowing,
-    ordered,
-    planning_report,
-    search,
-    storage,
-    validity,
-)
-from .allocation import OfferRequest
-from .avoiding import Avoided, place_of
-from .ceilings import AccountPrices, Allowance
-from .choosing import Offers
-from .clock import Clock
-from .counted import CeilingPart, Count, State
+from . import ceilings, choosing, lease, ordered, planning_report, search, storage
+from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
+from .choosing import Avoided, OfferRequest, Offers, place_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
+from .lease import Clock
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
@@ -46,11 +31,20 @@ from .messages import (
 )
 from .ownership import Account
 from .place import Place
+from .prices import (
+    UNLIMITED,
+    at_prices,
+    bill_of,
+    count_within,
+    highest_known_price,
+    highest_prices,
+    max_price_of_one,
+    within,
+)
 from .search import Offer
 from .spending import Bill, Ledger
 from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of
-from .sums import UNLIMITED, highest_known_price
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
@@ -116,8 +110,8 @@ class SearchResult:
         """The same for the host with these prices of the offers (USD per hour), by their ids."""
         if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
             return self
-        seen = [Offers(choosing.at(prices, item.offers), choosing.at(prices, item.wider)) for item in self.seen]
-        return SearchResult.of(host, seen) if seen else replace(self, offers=choosing.at(prices, self.offers))
+        seen = [Offers(at_prices(prices, item.offers), at_prices(prices, item.wider)) for item in self.seen]
+        return SearchResult.of(host, seen) if seen else replace(self, offers=at_prices(prices, self.offers))
 
 
 @dataclass(frozen=True)
@@ -153,14 +147,16 @@ class Case:
     @property
     def bad_places(self) -> list[Avoided]:
         """Where machines did not pass their tests, by this run and by the registry."""
-        return avoiding.avoided(avoiding.of_attempts(self.attempts), self.avoided_before)
+        return choosing.avoided_places(choosing.avoided_by_attempts(self.attempts), self.avoided_before)
 
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
         """Those of them where there are offers, and it buys none: it does not name them itself."""
         if not (bad := self.bad_places):
             return []
         places = set(map(place_of, offers))
-        return [item for item in bad if item.place in places and not avoiding.names(self.host.choices, item.place)]
+        return [
+            item for item in bad if item.place in places and not choosing.searches_only(self.host.choices, item.place)
+        ]
 
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
         """The offers, but for those of vendors whose quota is used up, and of places that it avoids.
@@ -260,13 +256,13 @@ class Case:
             return self
         tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
         kept = [item for item in self.kept if item.offer_id not in tried]
-        narrow = narrowing.narrowed(self.host.host, self.host.choices, kept)
+        narrow = choosing.narrowed_to_storage(self.host.host, self.host.choices, kept)
         return replace(self, host=replace(self.host, choices=narrow.choices), note=narrow.note, way_out=narrow.way_out)
 
     def fitting(self, offer: Offer) -> Case:
         """The same, unless what it would adopt, by its offer, is not what it declares."""
         host, machines = self.host, self.standing.machines
-        odd = choosing.mismatch(host.choices, offer)
+        odd = choosing.mismatch_of_all(host.choices, offer)
         if not odd:
             return self
         return replace(self, standing=stopped(does_not_fit(host.host, host.name, machines, odd)))
@@ -291,7 +287,7 @@ def with_evidence(
     declared = {(case.host.registry, case.host.avoid) for case in cases}
     places = {
         (registry, seconds): tuple(
-            avoiding.avoided((), avoiding.of_evidence(evidence.get(registry, ()), seconds, clock))
+            choosing.avoided_places((), choosing.avoided_by_evidence(evidence.get(registry, ()), seconds, clock))
         )
         for registry, seconds in declared
     }
@@ -386,7 +382,7 @@ def plan(
         OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
         for case, item in _searching(first)
     ]
-    offers = allocation.allocate(wishes, _unavailable(first, taken))
+    offers = choosing.allocate(wishes, _unavailable(first, taken))
     lack = _shortages(first, taken, offers)
     drafts = [_draft(case, item, reason, offers.get(case.host.host), now, lack) for case, item, reason in first]
     count = Count((*_parts(cases, drafts), *others))
@@ -506,7 +502,7 @@ def _compared(first: t.Sequence[_First]) -> list[_First]:
     noted = [case.noted for case, _found, _reason in first]
     distinct = {id(item): (case.host, item) for case, item, _reason in first}
     looks = (offer for _host, item in distinct.values() for offer in item.looks)
-    prices = choosing.prices_that_count([*looks, *noted])
+    prices = highest_prices([*looks, *noted])
     compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
     return [(case, compared[id(item)], reason) for case, item, reason in first]
 
@@ -538,7 +534,7 @@ def _shortages(first: t.Sequence[_First], taken: t.Collection[str], allocated: t
         hosts, (case, item) = [case.host.host for case, _item in pairs], pairs[0]
         if all(host in allocated for host in hosts):
             continue
-        count = allocation.count(case.elsewhere(item.offers), case.host.max_price_per_hour, unavailable)
+        count = count_within(case.elsewhere(item.offers), case.host.max_price_per_hour, unavailable)
         if 0 < count < len(hosts):
             found.update(dict.fromkeys(hosts, f"{plural(count, 'offer')} for {len(hosts)} hosts."))
     return found
@@ -585,7 +581,7 @@ def _draft(
 
 def _too_dear(host: Declaration, offer: Offer) -> str:
     """Why the very offer that the host wants is above its ceiling; empty if it is not."""
-    if allocation.within(offer, host.max_price_per_hour):
+    if within(offer, host.max_price_per_hour):
         return ""
     costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
     return joined(f"{costs}, which is not within {_ceiling_of(host)}. {NOTHING_BOUGHT}", host.advice)
@@ -604,9 +600,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         offer,
         []
         if case.wanted
-        else [
-            offer for offer in case.elsewhere(search_result.offers) if allocation.within(offer, host.max_price_per_hour)
-        ],
+        else [offer for offer in case.elsewhere(search_result.offers) if within(offer, host.max_price_per_hour)],
         offer["price_per_hour"],
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
@@ -615,7 +609,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
             *_of_bad_places(case, search_result.offers, offer),
         ),
         label=planning_report.what_is_bought(
-            host.host, offer, _lasts(host), lease.most(offer["price_per_hour"], host.lease.lasts(now))
+            host.host, offer, _lasts(host), bill_of(offer["price_per_hour"], host.lease.lasts(now))
         ),
         ends_storage=host.ends_storage,
         # Of an offer that is bought by its id only that offer's own page tells.
@@ -679,7 +673,7 @@ def _no_offer(case: Case, search_result: SearchResult) -> str:
         return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
     if not search_result.offers and search_result.seen and not search_result.seen[0].offers:
         return planning_report.no_match(
-            choosing.why_not(host.choices[0], search_result.seen[0], host.max_price_per_hour)
+            choosing.why_nothing(host.choices[0], search_result.seen[0], host.max_price_per_hour)
         )
     offers = search_result.offers or (search_result.seen[0].offers if search_result.seen else ())
     if not offers:
@@ -689,7 +683,7 @@ def _no_offer(case: Case, search_result: SearchResult) -> str:
     of_search = min((choice.max_price_per_hour for choice in host.choices), default=UNLIMITED)
     if of_search < host.max_price_per_hour:
         ceiling, bill = f"max_price_per_hour in provision_spec ({usd(of_search)})", None
-    is_affordable = allocation.within(offers[0], min(of_search, host.max_price_per_hour))
+    is_affordable = within(offers[0], min(of_search, host.max_price_per_hour))
     return planning_report.none_left(len(offers), ceiling, cheapest, len(case.attempts), bill, is_affordable)
 
 
@@ -697,7 +691,8 @@ def _reasons(host: Declaration, search_result: SearchResult, count: int) -> list
     """Why each of the first choices came to nothing."""
     pairs = zip(host.choices[:count], search_result.seen)
     return [
-        f"{choosing.named(choice)}: {choosing.why_not(choice, item, host.max_price_per_hour)}" for choice, item in pairs
+        f"{choosing.in_words(choice)}: {choosing.why_nothing(choice, item, host.max_price_per_hour)}"
+        for choice, item in pairs
     ]
 
 
@@ -706,7 +701,7 @@ def _missed(host: Declaration, search_result: SearchResult, number: int) -> str:
     if number < 2 or host.order == choosing.CHEAPEST:
         return ""
     reasons = "; ".join(_reasons(host, search_result, number - 1))
-    return f"{host.host} gets choice {number} ({choosing.named(host.choices[number - 1])}): {reasons}."
+    return f"{host.host} gets choice {number} ({choosing.in_words(host.choices[number - 1])}): {reasons}."
 
 
 def _after(case: Case, reason: str) -> str:
@@ -762,7 +757,7 @@ def _limited(
     for allowance in allowances:
         if allowance.refusal:
             return replace(draft, action=STOP, refusal=_after(case, allowance.refusal), above=True)
-        max_price_per_hour = allocation.max_price_of_one(
+        max_price_per_hour = max_price_of_one(
             draft.price_per_hour, max_price_per_hour, allowance.max_further_price_per_hour, allowance.buyers
         )
     return replace(
@@ -841,7 +836,9 @@ def _budget(
         if bill.project == project
     ]
     budget = min(case.host.budget for case, _draft in buyers)
-    return ceilings.of_month(budget, project, ceilings.month(bills, planned, max(now, ledger.now)), len(buyers))
+    return ceilings.of_month(
+        budget, project, ceilings.costs_of_month(bills, planned, max(now, ledger.now)), len(buyers)
+    )
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:
@@ -871,7 +868,7 @@ def is_short(cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], offers: t.Seq
     """
     buyers = [case.host for case in cases if case.searches(spec)]
     most = max((host.max_price_per_hour for host in buyers), default=0.0)
-    count = allocation.count(offers, most, ())
+    count = count_within(offers, most, ())
     return 0 < count < len(buyers) and not any(host.all_or_nothing for host in buyers)
 
 
@@ -933,7 +930,7 @@ def still_kept(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
 def kept_of(offer: Offer) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
     brought = storage.brought_by(offer)
-    return {**_product_of(offer), **validity.kept_of(offer), **({storage.DETAILS: brought} if brought else {})}
+    return {**_product_of(offer), **lease.noted_validity(offer), **({storage.DETAILS: brought} if brought else {})}
 
 
 def _product_of(offer: Offer) -> dict[str, t.Any]:

@@ -1,29 +1,31 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the hosts of a play cost or would cost: a table for a person, and an artifact for workflows.
+"""What the machines of planned hosts cost and until when they live: a table for a person, an artifact for workflows.
 
-Prices are in USD per hour for whole offers.
+With it comes what people must know of leases and of the clocks that measure them. Prices are in USD per hour for whole
+offers, bills in USD, moments seconds since the epoch.
 """
 
 from __future__ import annotations
 
 import itertools
 import typing as t
+from dataclasses import dataclass, replace
 
-from .._moments import seconds_of
-from .._text import number_of
+from .._moments import first_of, seconds_of
+from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table
-from . import lease, planning, storage
-from .lifetimes import Lifetime
-from .messages import some
-from .planning import BUY, LATER, Plan
+from . import lease, planning, prices, storage
+from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
+from .messages import some, unreadable_lease
+from .place import Place
+from .planning import BUY, LATER, STOP, Case, Plan
+from .prices import UNLIMITED, Sum, add_up
 from .search import SPOT, Offer
-from .sums import Sum, add_up
-from .validity import VALID_TO
+from .standing import Status
 
 Row = dict[str, t.Any]
-
 PURCHASE = "compute_index.supply.provision"
 VANISHES = "spot: may be taken away"
 _ALTERNATIVES = 3  # offers that no host would get, shown beside the others
@@ -48,30 +50,158 @@ _PUBLISHED = (
 )
 
 
+# Until when machines live
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Until when a machine lives (None for no end), and what it costs at most until then (None if not known)."""
+
+    end: float | None = None
+    bill: float | None = None
+
+
+def lifetimes_of(
+    plans: t.Sequence[Plan], cases: t.Mapping[str, Case], statuses: t.Mapping[str, Status], clock: Clock
+) -> dict[str, Lifetime]:
+    """Those of the hosts that own or would buy something."""
+    known = [draft for draft in plans if draft.host in cases and draft.action != STOP]
+    return {
+        draft.host: _lifetime(cases[draft.host], draft, statuses.get(draft.offer_id) or {}, clock) for draft in known
+    }
+
+
+def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime:
+    """That of what the host owns or would buy."""
+    if draft.action == BUY:
+        return _lasting(clock.now(), case.host.lease.end(clock.now()), draft.price_per_hour)
+    noted, created = seconds_of(case.entry.journaled_at), _created(case, status)
+    begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
+    try:
+        return _lasting(begin, _end_of_lease(case, status), draft.price_per_hour)
+    except ValueError:  # which `warnings` tells
+        return Lifetime()
+
+
+def _lasting(begin: float | None, end: float | None, price: float | None) -> Lifetime:
+    if end is None or begin is None:
+        return Lifetime(end)
+    return Lifetime(end, prices.bill_of(price, max(0.0, end - begin)))
+
+
+def _end_of_lease(case: Case, status: Status) -> float | None:
+    """When the machine of the host is over, None if never. Raises ValueError for what cannot be read."""
+    entry, created = case.entry, _created(case, status)
+    if not case.host.by_name:
+        return lease.end_of(entry.leased, entry.ends_at, created)
+    return None if created is None else case.host.lease.end(created)
+
+
+def _created(case: Case, status: Status) -> float | None:
+    """When the host's machine was bought, by the API's records; None if they do not say."""
+    return first_of([status.get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)])
+
+
+def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
+    """A line for each end, with the hosts that it is of."""
+    hosts = grouped(("" if item.end is None else lease.said(item.end), host) for host, item in found.items())
+    for same in hosts.values():
+        bills = [found[host].bill for host in same]
+        total = None if None in bills else sum(filter(None, bills))
+        line = lease.until(found[same[0]].end, total)
+        yield f"{some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
+
+
+def refused_by_clocks(case: Case, clock: Clock) -> Case:
+    """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
+    host = case.host
+    # What a wrong clock would make last longer, or cost more, than is declared
+    is_timed = bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+    if not (clock.is_apart and case.buys and is_timed):
+        return case
+    refusal = (
+        f"{clocks_differ(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
+        " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
+        " provision_budget it buys."
+    )
+    return replace(case, host=replace(host, objections=(*host.objections, refusal)))
+
+
+def lease_warnings(
+    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
+) -> t.Iterator[str]:
+    """What people must know of the leases of what the hosts own, and of the clocks that measure them."""
+    for case in cases:
+        if case.standing.owns:
+            yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
+    for case, draft in zip(cases, plans):
+        yield _ends_early(case, draft, statuses.get(draft.offer_id) or {}, clock)
+    if any(case.entry.ends_at or _begins_lease(case, draft) for case, draft in zip(cases, plans)):
+        yield clocks_differ(clock)
+
+
+def _overdue(case: Case, status: Status, clock: Clock) -> str:
+    """That a machine runs although its lease is over, or that this cannot be told; empty if its lease lasts."""
+    try:
+        end = _end_of_lease(case, status)
+    except ValueError as error:
+        return unreadable_lease(case.host.host, str(error))
+    noted_by = API_CLOCK if case.host.by_name else case.entry.clock
+    if end is None or clock.since(end, noted_by) < 0:
+        return ""
+    return (
+        f"The lease of {case.host.host} was over at {lease.said(end)}, and its machine is still billed:"
+        " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
+    )
+
+
+def _ends_early(case: Case, draft: Plan, status: Status, clock: Clock) -> str:
+    """That what the host has or would buy ends before its lease, by the API; empty if the API does not say so."""
+    if draft.action in (STOP, LATER):
+        return ""
+    offer, now = draft.offer if draft.action == BUY else case.entry.offer, clock.now(API_CLOCK)
+    moments = [lease.end_of_offer(offer), *(lease.end_of_machine(machine, now) for machine in case.standing.machines)]
+    moment = min((item for item in moments if item is not None and item > now), default=None)
+    what = f"the {'offer' if draft.action == BUY else 'machine'} of {case.host.host}"
+    return "" if moment is None else lease.ends_before_lease(what, moment, _lifetime(case, draft, status, clock).end)
+
+
+def _begins_lease(case: Case, draft: Plan) -> bool:
+    return bool(case.host.lease) and draft.action == BUY
+
+
+def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:
+    """The registries of which people must know if no sweep enforces the leases that begin now."""
+    pairs = [(case, draft) for case, draft in zip(cases, plans) if _begins_lease(case, draft)]
+    return [case.host.registry for case, _draft in pairs if case.host.unswept != "refuse"]
+
+
+# A quote
+
+
 def quoted(
     plans: t.Sequence[Plan],
     kept_in: str,
     lifetimes: t.Mapping[str, Lifetime],
-    lives: t.Iterable[str],
     plan_file: str | None = None,
 ) -> Row:
     """The fields of the result of a quote.
 
-    ``kept_in``: which registry is used. ``lifetimes``: by hosts; ``lives``: the same in lines for a person.
-    ``plan_file``: where a sealed plan of it is written; empty if it is only published, None if none is made.
+    ``kept_in``: which registry is used. ``lifetimes``: by hosts. ``plan_file``: where a sealed plan of it is written;
+    empty if it is only published, None if none is made.
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
-        *(_costs(costs, lifetimes, lives) if _has_prices(hosts.values()) else ()),
+        *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
         *_taken_away(hosts),
         *itertools.chain(*planning.storage_of(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
         *dict.fromkeys(draft.missed for draft in plans if draft.missed),
         kept_in[:1].upper() + kept_in[1:],
-        *([] if refusals else _next(hosts.values(), plan_file or "")),
+        *([] if refusals else _how_to_buy(hosts.values(), plan_file or "")),
     ]
     text = summary(hosts)
     return {
@@ -89,15 +219,15 @@ def stats(data: Row) -> Row:
     return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}}
 
 
-def _has_prices(rows: t.Iterable[Row]) -> bool:
-    """Whether there is anything to show a price of."""
-    return any("price_per_hour" in row for row in rows)
-
-
-def would(plans: t.Sequence[Plan], lifetimes: t.Mapping[str, Lifetime]) -> str:
+def what_is_bought(plans: t.Sequence[Plan], lifetimes: t.Mapping[str, Lifetime]) -> str:
     """What the plans buy, in a line; empty for nothing."""
     buyers = [draft for draft in plans if draft.action == BUY]
     return summary({draft.host: _published(draft, lifetimes.get(draft.host)) for draft in buyers}) if buyers else ""
+
+
+def _has_prices(rows: t.Iterable[Row]) -> bool:
+    """Whether there is anything to show a price of."""
+    return any("price_per_hour" in row for row in rows)
 
 
 def _offer_of(draft: Plan) -> Offer:
@@ -123,9 +253,9 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
 
 def _table(plans: t.Sequence[Plan]) -> list[str]:
     """The offers of the hosts, and some that none of them would get; empty if there are no prices to show."""
-    rows = [_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
+    rows = [_table_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
     # Several offers of one kind at one price are one way out.
-    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_row("or", item) for item in _spare(plans))}
+    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_table_row("or", item) for item in _spare(plans))}
     rows += list(others.values())[:_ALTERNATIVES]
     if not _has_prices(rows):
         return []
@@ -139,7 +269,7 @@ def _spare(plans: t.Sequence[Plan]) -> t.Collection[t.Mapping[str, t.Any]]:
     return {item["offer_id"]: item for item in alternatives if item["offer_id"] not in taken}.values()
 
 
-def _row(host: str, offer: Offer) -> Row:
+def _table_row(host: str, offer: Offer) -> Row:
     count = f"{offer['gpu_count']} x " if offer.get("gpu_count") else ""
     return {**offer, "host": host, "gpus": f"{count}{offer.get('gpu_type')}"}
 
@@ -152,7 +282,7 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
     bill = add_up([item["at_most"] for item in new.values()])
     most = "no cap on the bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
-    times = f"{_until(new.values())}{_hold(new.values())}"
+    times = f"{_last_end(new.values())}{_offers_hold(new.values())}"
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
     stays = storage.goes_on_at(
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
@@ -165,13 +295,13 @@ def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
     return {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
 
 
-def _until(rows: t.Iterable[Row]) -> str:
+def _last_end(rows: t.Iterable[Row]) -> str:
     """When the last of the leases ends; empty without leases."""
     ends = [moment for item in rows if (moment := seconds_of(item["ends_at"])) is not None]
     return f" until {lease.said(max(ends))}" if ends else ""
 
 
-def _hold(rows: t.Iterable[Row]) -> str:
+def _offers_hold(rows: t.Iterable[Row]) -> str:
     """Until when all offers hold; empty if none says so."""
     expires = [moment for item in rows if (moment := seconds_of(item.get("expires_at"))) is not None]
     return f"; offers hold until {lease.said(min(expires))}" if expires else ""
@@ -188,7 +318,7 @@ def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
         yield f"{VANISHES} ({some(spot)})."
 
 
-def _next(hosts: t.Iterable[Row], plan_file: str) -> t.Iterator[str]:
+def _how_to_buy(hosts: t.Iterable[Row], plan_file: str) -> t.Iterator[str]:
     """What buys this, and how long there is to think for the person who approves it; empty for nothing to buy."""
     expires = [seconds_of(host.get("expires_at")) for host in hosts if host.get("offer_id") and not host["owned"]]
     ends = [moment for moment in expires if moment is not None]
@@ -198,10 +328,10 @@ def _next(hosts: t.Iterable[Row], plan_file: str) -> t.Iterator[str]:
         yield f"Buy {'them' if len(expires) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
 
 
-def _costs(costs: Sum, lifetimes: t.Mapping[str, Lifetime], lives: t.Iterable[str]) -> t.Iterator[str]:
+def _total_and_ends(costs: Sum, lifetimes: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
     """What all hosts cost, and how long; each end in a line of its own if there are any."""
     unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
     has_ends = any(life.end is not None for life in lifetimes.values())
     lasts = "" if has_ends or not lifetimes else f", until you end {'them' if len(lifetimes) > 1 else 'it'}"
     yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
-    yield from lives if has_ends else ()
+    yield from lifetimes_shown(lifetimes) if has_ends else ()

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from .. import _states
 from .._text import grouped, number_of, one_line, printable
 from .._wording import LINE, duration, narrow_table, ranges, usd
-from . import lease, lifetimes, ownership, protection, running
-from .clock import API, Clock
+from . import declaration, lease, ownership, running
 from .entry import Entry
+from .lease import API_CLOCK, Clock
 from .messages import ids_of, some, unreadable_lease
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
@@ -129,7 +129,7 @@ def life_by_name(leased: str, created: float | None, clock: Clock) -> Life:
         return Life(reason=f"provision_lease {error}")
     if found.seconds is not None and created is None:
         return Life(reason="the API does not say when it was made")
-    return _life(found.end(created or 0.0), clock, API)
+    return _life(found.end(created or 0.0), clock, API_CLOCK)
 
 
 def _life(end: float | None, clock: Clock, noted_by: str) -> Life:
@@ -315,7 +315,7 @@ def of_entry(
     # several machines only the first would be asked, so those of a cluster never are.
     idle, odd = _seconds(limits.get(host, entry.idles))
     lived = life(entry, last_created_at(found), clock)
-    spared = protection.refusal(host, protects.get(host), entry)
+    spared = declaration.why_protected(host, protects.get(host), entry)
     idle = idle if len(entry.instances) == 1 else 0.0
     return Host(host, place, entry, tuple(found), lived, idle, odd, protection=spared)
 
@@ -327,7 +327,7 @@ def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     leased = str(raw["lease"] or "")
     life = life_by_name(leased, last_created_at(own), clock) if own else Life()
     idle, odd = _seconds(str(raw["idle_after"]))
-    spared, idle = protection.refusal(host, raw["protect"], Entry()), idle if len(own) == 1 else 0.0
+    spared, idle = declaration.why_protected(host, raw["protect"], Entry()), idle if len(own) == 1 else 0.0
     return Host(host, NOWHERE, Entry(), tuple(own), life, idle, odd if own else "", leased, spared)
 
 
@@ -430,7 +430,7 @@ class SweepFindings:
             f"The lease of {item.host} was over at {item.row['until']}, and its machine runs on. {item.protection}"
             for item in self.spared
         ]
-        return [*unreadable, *odd, *spared, lifetimes.apart(self.clock)]
+        return [*unreadable, *odd, *spared, lease.clocks_differ(self.clock)]
 
     def keeps(self, places: t.Iterable[Place], left: t.Iterable[tuple[Host, str]]) -> list[Place]:
         """Those of these registries in which all leases can be read, and are over by clocks that agree.

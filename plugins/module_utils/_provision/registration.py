@@ -11,7 +11,7 @@ import typing as t
 
 from .._machine.connection import Machine, is_readable, quoted
 from .._text import number_of
-from . import lease
+from . import lease, prices
 from .entry import BOOT_MARK, CONNECTION, Entry
 from .messages import some
 
@@ -140,7 +140,7 @@ def lease_facts(end: float | None, begin: float | None, price: float | None) -> 
     """
     if end is None:
         return {}
-    bill = None if begin is None else lease.most(price, end - begin)
+    bill = None if begin is None else prices.bill_of(price, end - begin)
     return {lease.ENDS_AT: lease.utc(end), lease.AT_MOST: None if bill is None else round(bill, 2)}
 
 

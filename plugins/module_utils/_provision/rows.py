@@ -15,18 +15,19 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import LINE, end_option, line, narrow_table, ranges, usd, usd_short, wrapped
-from . import acceptance, lease, lifetimes, planning, protection, registration, storage
+from . import acceptance, lease, planning, registration, storage
 from .acceptance import UNSOUND
-from .clock import API, NOTED_BY, Clock
+from .declaration import why_protected
 from .entry import MADE, PLAN
 from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
+from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT, ids_of, in_short, joined
 from .place import place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
+from .prices import UNLIMITED
 from .rounds import Common, HostVerdict, Released
 from .standing import HostState, Status
-from .sums import UNLIMITED
 
 Row = dict[str, t.Any]
 
@@ -68,7 +69,7 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
 
 def taken_over(case: Case, clock: Clock) -> Row:
     """What the registry notes of a machine that the host takes over, with what begins now; empty for none."""
-    standing, now = case.standing, clock.now()
+    standing = case.standing
     if not standing.adopted:
         return {}
     return {
@@ -76,19 +77,18 @@ def taken_over(case: Case, clock: Clock) -> Row:
         "provision_price_per_hour": standing.price_per_hour,
         "provision_purchase": MADE,
         "provision_adopted": True,
-        NOTED_BY: API,  # which says when it was made
+        NOTED_BY: API_CLOCK,  # which says when it was made
         "provision_resource_ids": list(standing.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
         **(storage.variables_of(standing.brings) if standing.brings else {}),
-        **lifetimes.leased(case.host, clock),
-        **protection.noted(case.host.protect, now),
+        **case.host.noted(clock),
     }
 
 
 def guarded(case: Case, clock: Clock) -> Row:
     """What the registry changes about a machine that the host has, since it is protected from now on, or no more."""
     is_kept = not (case.is_void or case.standing.adopted)
-    return protection.changes(case.host.protect, case.entry, clock.now()) if is_kept else {}
+    return case.host.changed_protection(case.entry, clock.now()) if is_kept else {}
 
 
 def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
@@ -111,7 +111,7 @@ def plan_row(
     # What was taken over may be in use, and was not bought by this purchase.
     unused = not (case.entry.was_ready or case.standing.adopted)
     releases = host.on_failure == "release" and unused and not check_mode
-    spared = protection.refusal(host.host, host.protect, case.entry)
+    spared = why_protected(host.host, host.protect, case.entry)
     return {
         "host": draft.host,
         "round": round_id,

@@ -30,9 +30,9 @@ from .entry import Entry
 from .messages import NOTHING_BOUGHT
 from .names import LOOSE, PLAYBOOKS, lost_words
 from .order import OF_ORDERS
+from .prices import UNLIMITED
 from .probing import OWN
 from .running_report import GROUP
-from .sums import UNLIMITED
 
 Row = t.Mapping[str, t.Any]
 

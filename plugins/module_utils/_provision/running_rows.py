@@ -15,7 +15,7 @@ from .._machine.job_state import NONE, RUNS, SUCCEEDED
 from .._moments import seconds_of
 from .._text import number_of
 from .._wording import wrapped
-from . import lease, registration, running, spending
+from . import lease, prices, registration, running, spending
 from . import running_report as report
 from .entry import Entry
 from .messages import NOTHING_BOUGHT, ids_of, joined
@@ -188,7 +188,7 @@ def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> li
     if way is not Way.BUY:
         return wrapped(report.WAYS[way.value], indent="  ")
     price = found.price_per_hour
-    bill = lease.most(price, seconds) or request.max_bill
+    bill = prices.bill_of(price, seconds) or request.max_bill
     return report.quote(found.host, seconds - running.TAIL, bill, found.registry)
 
 

@@ -26,11 +26,11 @@ from .messages import NOTHING_SENT, joined, some
 from .ownership import is_named
 from .place import Place
 from .planning import Case
+from .prices import UNLIMITED, add_up
 from .quote import new_hosts, summary
 from .spending import Ledger
 from .standing import HostState, stopped
 from .storage import DETAILS, brought_by
-from .sums import UNLIMITED, add_up
 
 Row = dict[str, t.Any]
 Plain = t.Mapping[str, t.Any]

@@ -18,13 +18,13 @@ from .. import _states
 from .._text import QUOTA
 from .._wording import usd
 from . import search
-from .counted import CeilingPart, Count, State
+from .ceilings import CeilingPart, Count, State
 from .entry import Entry
 from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
 from .ownership import Machine
+from .prices import highest_known_price
 from .purchase import THEIRS, Do, NextStep, Past, Why, is_put_off
-from .sums import highest_known_price
 
 Json = t.Mapping[str, t.Any]
 

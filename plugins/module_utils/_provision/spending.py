@@ -28,7 +28,7 @@ from .._wording import LINE, amount, duration, narrow_table, table
 from .lease import said
 from .messages import ids_of, some
 from .missing_report import missing_lines, missing_row
-from .sums import Sum, add_up
+from .prices import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds

@@ -30,8 +30,8 @@ from .messages import (
 )
 from .ownership import Account, Kind, Machine, Owned, billed_among, is_one_alive, price_of
 from .place import Folder, Place
+from .prices import UNLIMITED, total_of
 from .storage import Storage
-from .sums import UNLIMITED, total_of
 
 Status = t.Mapping[str, t.Any]  # one offer as offer_status answers it
 
@@ -501,7 +501,7 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     own = dict(spec) if isinstance(spec, t.Mapping) else {}
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
-    return choosing.mismatch(host.choices, {**own, "vendor": machines[0].get("vendor")})
+    return choosing.mismatch_of_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
 
 
 # Why a person must decide, and what a host takes over

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._text import grouped, items_of, number_of, printable, text_of, texts_of
 from .._wording import end_option, ranges, usd, usd_short
-from .clock import HERE, NOTED_BY, clock_of
-from .sums import price_in, total_of
+from .lease import LOCAL_CLOCK, NOTED_BY, clock_of
+from .prices import price_in, total_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -61,14 +61,14 @@ class Storage:
     vendor: str = ""
     region: str = ""
     kept_since: str = ""
-    noted_by: str = HERE
+    noted_by: str = LOCAL_CLOCK
     project: str = ""
     groups: tuple[str, ...] = ()
 
     @property
     def variables(self) -> dict[str, t.Any]:
         """What the registry has of it, without what is not known."""
-        known = {name: value for name, value in vars(self).items() if value not in ("", None, (), HERE)}
+        known = {name: value for name, value in vars(self).items() if value not in ("", None, (), LOCAL_CLOCK)}
         return {**known, **({"groups": list(self.groups)} if self.groups else {})}
 
     def entry(self, host: str) -> dict[str, t.Any]:

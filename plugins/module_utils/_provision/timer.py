@@ -4,7 +4,7 @@
 """What runs sweeps on a computer: a timer of systemd, or a line of cron. What its files say, and how it does.
 
 Both run the same script. It alone has to quote paths, and it notes how a sweep went. Whether leases are enforced is
-another question, which the registry's mark answers (`lifetimes.unswept`): a timer may run and fail.
+another question, which the registry's mark answers (`lease.unswept`): a timer may run and fail.
 """
 
 from __future__ import annotations

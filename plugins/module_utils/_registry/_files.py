@@ -15,8 +15,8 @@ import typing as t
 import uuid
 
 from .._moments import utc
-from .._provision.clock import NOTED_BY, Clock, clock_of
 from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
+from .._provision.lease import NOTED_BY, Clock, clock_of
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
 from .._provision.place import Folder
 from .._provision.spending import Bill, Ledger

@@ -18,8 +18,8 @@ import typing as t
 from sys import intern
 
 from .._moments import seconds_of_utc, utc
-from .._provision.clock import API, Clock
 from .._provision.entry import read_entry
+from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
 from ._locks import make_folder, sync_folder, try_lock, wait_for
 from ._protocol import RegistryError, Variables
@@ -34,7 +34,7 @@ def line_of(
     """
     known = read_entry(entry)
     # No end is noted before it was; a `Date` of the API has whole seconds, cut off.
-    now = math.ceil(now + (known.clock == API)) if event == ENDED else now
+    now = math.ceil(now + (known.clock == API_CLOCK)) if event == ENDED else now
     return {
         "event": event,
         "at": utc(now),
@@ -42,7 +42,7 @@ def line_of(
         **{item: getattr(known, item) for item in NAMES.values()},
         "project": known.project or "default",
         "run": run,
-        **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API and clock.api is not None else {}),
+        **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API_CLOCK and clock.api is not None else {}),
         **({"renews": renews} if renews else {}),
         **({"why": why} if why else {}),
     }

@@ -26,14 +26,14 @@ from datetime import datetime
 from decimal import Decimal
 
 from .._moments import seconds_of, utc
-from .._provision import claims, counted
+from .._provision import claims
 from .._provision.acceptance import EVIDENCE
-from .._provision.counted import Count
+from .._provision.ceilings import Count, above_registered
 from .._provision.entry import read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
+from .._provision.prices import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept
-from .._provision.sums import Sum
 from . import _statements as sql
 from ._connection import Connected, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, same_account
@@ -443,7 +443,7 @@ class Database(Connected):
             rows = self._rows(connection, sql.ROW + scope + sql.IN_ORDER, values)
             count = Count(tuple(row.part(wanted.claim, wanted.project) for row in rows))
             if count.sum.exceeds(ceiling):
-                raise AboveCeiling(counted.above_registered(wanted.offer, whose, count, ceiling, self.where), project)
+                raise AboveCeiling(above_registered(wanted.offer, whose, count, ceiling, self.where), project)
 
     def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
         """The sum of prices; the database adds decimals, so it is as exact as a ceiling."""

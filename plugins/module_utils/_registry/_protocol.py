@@ -12,8 +12,8 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
-from .._provision.clock import Clock
 from .._provision.entry import MISSING_AT, MISSING_SINCE, read_entry
+from .._provision.lease import Clock
 from .._provision.spending import Bill
 from .._text import same_url
 

@@ -11,9 +11,9 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 from .._provision import claims
-from .._provision.clock import DATABASE, NOTED_BY
-from .._provision.counted import CeilingPart, State
+from .._provision.ceilings import CeilingPart, State
 from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, read_entry
+from .._provision.lease import DATABASE_CLOCK, NOTED_BY
 from .._provision.storage import STORAGE_OF, label_of
 from ._protocol import Variables, run_of, same_account
 
@@ -80,7 +80,7 @@ class Row:
     def variables(self, run: str = "") -> Variables:
         """The claim as host variables; ``run`` is who reads it."""
         entry: Variables = {
-            NOTED_BY: DATABASE,
+            NOTED_BY: DATABASE_CLOCK,
             **self.note,
             OFFER: self.offer,
             PRICE: None if self.price_per_hour is None else float(self.price_per_hour),

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from .._moments import seconds_of
 from .._provision import claims, ownership
-from .._provision.clock import DATABASE, Clock
 from .._provision.entry import MADE, REFUSED, Entry, read_entry
+from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
 from .._provision.spending import Bill
@@ -77,7 +77,7 @@ class SharedHost:
 
     def now(self) -> float:
         """The database's time; this computer's where no row was read yet."""
-        return self.clock().now(DATABASE)
+        return self.clock().now(DATABASE_CLOCK)
 
     def read(self) -> Variables | None:
         """The host's open claim; None if there is none that counts."""

@@ -161,7 +161,7 @@ UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', 
 WHERE state = 'buying' AND sent_at IS NULL AND held_until <= clock_timestamp()
     AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({CLUSTER}))
 """
-# What two looks did not find fills no ceiling per hour (`counted.State.MISSING`). In the ledger it goes on.
+# What two looks did not find fills no ceiling per hour (`ceilings.State.MISSING`). In the ledger it goes on.
 SUM = f"""
 SELECT coalesce(sum(p.price_per_hour), 0), count(*) FILTER (WHERE p.price_per_hour IS NULL)
 FROM (SELECT * FROM compute_index_supply.purchase

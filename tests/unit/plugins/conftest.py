@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal, procure_offer
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock as Clocks
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import settings
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ownership
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import CeilingPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     Declaration,
     read_declaration,

@@ -25,14 +25,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.a
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import SPEND
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MISSING_AT,
     MISSING_SINCE,
     Entry,
     read_entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (

@@ -14,9 +14,12 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.avoiding import DAYS, of_evidence
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
+    AVOIDED_FOR,
+    avoided_by_evidence,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
@@ -233,7 +236,7 @@ def test_evidence_moves_with_its_purchase_so_that_its_place_is_still_avoided(tmp
     )
     kept = database.evidence("default", 0.0)
     assert sorted(bundle["host"] for bundle in kept) == ["gpu-1", "gpu-2"]
-    places = of_evidence(kept, DAYS, Clock(time.time()))
+    places = avoided_by_evidence(kept, AVOIDED_FOR, Clock(time.time()))
     assert [place.place for place in places] == [("nebius", "EU")] * 2 and places[0].reason == "GPU 3: lost"
     assert len(list(folder.iterdir())) == 5 and move(registry_url, tmp_path, host="gpu-2")[1:] == []
     (folder / "torn.json").write_text("{")

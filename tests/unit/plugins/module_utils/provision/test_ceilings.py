@@ -12,21 +12,23 @@ from ansible_collections.compute_index.supply.plugins.module_utils._moments impo
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices as Prices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
     Allowance,
+    CeilingPart,
+    Count,
+    State,
     account_prices,
     among_registered,
+    costs_of_month,
     costs_of_others,
-    in_a_slice,
-    month,
     month_of,
+    objections_in_a_slice,
     of_account,
     of_month,
     of_play,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,7 +213,7 @@ def test_what_other_hosts_of_the_play_cost(facts: Any, known: Any, has_registry:
     ],
 )
 def test_a_slice_sees_too_few_hosts_for_some_ceilings(place: str, fields: Any, template: str, count: int) -> None:
-    assert len(in_a_slice(declared(place, **fields), template)) == count
+    assert len(objections_in_a_slice(declared(place, **fields), template)) == count
 
 
 # A month
@@ -268,7 +270,7 @@ def test_a_month_is_that_of_utc(now: str, name: str, begin: str, end: str) -> No
     ],
 )
 def test_what_a_month_costs(bills: list[Bill], wanted: list[Bill], spent: float, runs: float, bought: float) -> None:
-    found = month(bills, wanted, NOW)
+    found = costs_of_month(bills, wanted, NOW)
     states = (State.SPENT, State.RUNS_ON, State.ORDERED)
     assert [found.count.sum_of(each).total for each in states] == [spent, runs, bought]
     assert dollars(found.total) == spent + runs + bought and found.unknown == ()
@@ -276,9 +278,9 @@ def test_what_a_month_costs(bills: list[Bill], wanted: list[Bill], spent: float,
 
 def test_what_is_not_known_is_named() -> None:
     bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
-    assert month(bills, [buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
+    assert costs_of_month(bills, [buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")
     bills = [bill(stays_per_hour=None), bill(-10, -5, stays_per_hour=None, host="gpu-8")]
-    assert month(bills, [buys("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
+    assert costs_of_month(bills, [buys("gpu-1", "new", 2.0, None, None)], NOW).unknown == ("gpu-9", "gpu-1")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_what_is_not_known_is_named() -> None:
     ],
 )
 def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Bill], left: float | None, said: str) -> None:
-    allowance = of_month(budget, "default", month(bills, wanted, NOW), max(1, len(wanted)))
+    allowance = of_month(budget, "default", costs_of_month(bills, wanted, NOW), max(1, len(wanted)))
     assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
         assert allowance.max_further_price_per_hour == pytest.approx(left)
@@ -330,7 +332,7 @@ def test_what_passes_stays_within_the_budget(
     known: list[Bill], wanted: list[Bill], budget: float, later: float
 ) -> None:
     """Whenever in the month one looks: each machine ends with its lease, if that is still to come; storage goes on."""
-    allowance = of_month(budget, "default", month(known, wanted, NOW), len(wanted))
+    allowance = of_month(budget, "default", costs_of_month(known, wanted, NOW), len(wanted))
     if allowance.refusal:
         return
     moment, begin = NOW + later * HOUR, month_of(NOW)[1]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host takes if there is nothing of what it wants most, and why it did not get that."""
+"""What a host takes if there is nothing of what it wants most, which host gets what, and how long one waits for it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,29 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     CHEAPEST,
     LISTED,
     Choice,
+    MarketLook,
+    OfferRequest,
     Offers,
-    at,
+    Patience,
+    allocate,
     choose,
     fitting,
-    mismatch,
-    named,
+    in_words,
+    may_wait,
+    mismatch_of_all,
+    most_looks,
     pooled,
-    prices_that_count,
-    why_not,
+    read_patience,
+    waited,
+    why_nothing,
     without_limits,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
+    UNLIMITED,
+    at_prices,
+    highest_prices,
+    within,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,7 +92,7 @@ EU, US = {"region": "EU"}, {"region": "US"}
     ],
 )
 def test_why_not(choice: Choice, seen: Offers, limit: float, said: str) -> None:
-    assert why_not(choice, seen, limit) == said
+    assert why_nothing(choice, seen, limit) == said
 
 
 def test_a_search_is_widened_by_one_limit_at_a_time() -> None:
@@ -96,16 +107,18 @@ def test_a_search_is_widened_by_one_limit_at_a_time() -> None:
 
 
 def test_words() -> None:
-    assert named(H100) == "1 x H100, ondemand, EU"
-    assert named(A100) == "2 x A100, ondemand"
-    assert named(Choice({"compute": {"gpu_type": "L4", "contract_type": "any"}})) == "1 x L4"
-    assert named(Choice({})) == "1 x any GPU"
+    assert in_words(H100) == "1 x H100, ondemand, EU"
+    assert in_words(A100) == "2 x A100, ondemand"
+    assert in_words(Choice({"compute": {"gpu_type": "L4", "contract_type": "any"}})) == "1 x L4"
+    assert in_words(Choice({})) == "1 x any GPU"
 
 
 def test_what_is_one_of_the_choices_fits() -> None:
-    assert mismatch([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
-    assert "gpu_type nvidia-l4 instead of H100" in mismatch([H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2})
-    assert mismatch([], {"gpu_type": "x"}) == ""
+    assert mismatch_of_all([H100, A100], {"gpu_type": "nvidia-a100-sxm4-80gb", "gpu_count": 2}) == ""
+    assert "gpu_type nvidia-l4 instead of H100" in mismatch_of_all(
+        [H100, A100], {"gpu_type": "nvidia-l4", "gpu_count": 2}
+    )
+    assert mismatch_of_all([], {"gpu_type": "x"}) == ""
 
 
 prices = st.none() | st.floats(min_value=0, max_value=100)
@@ -155,9 +168,9 @@ def test_an_answer_of_another_contract_is_left_out(contract: dict[str, str], fou
 
 
 def test_prices_of_all_looks_are_compared() -> None:
-    prices = prices_that_count([ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)])
+    prices = highest_prices([ONE, TWO, offer(1, 6.0), offer(2, None), offer(3, None)])
     assert prices == {offer_id(1): 6.0, offer_id(2): 5.0, offer_id(3): None}
-    found = at(prices, [offer(2, None), ONE, TWO])
+    found = at_prices(prices, [offer(2, None), ONE, TWO])
     assert [(each["offer_id"], each["price_per_hour"]) for each in found] == [
         (offer_id(2), 5.0),
         (offer_id(1), 6.0),
@@ -197,3 +210,136 @@ def test_the_highest_price_of_several_searches_counts(second: list[Any], prices:
 
 def test_a_market_without_an_end_is_left() -> None:
     assert len(pool_of([[number] for number in range(1, 200)], 1000)) <= 60
+
+
+def test_hosts_in_their_order_the_cheapest_first() -> None:
+    offers = [offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)]
+    wishes = [
+        OfferRequest("b", offers, 5.0),
+        OfferRequest("a", offers, 5.0),
+        OfferRequest("c", offers, 2.5),
+        OfferRequest("d", offers, 5.0),
+    ]
+    found = allocate(wishes)
+    assert {host: each["offer_id"] for host, each in found.items()} == {
+        "b": offer_id(1),
+        "a": offer_id(2),
+        "d": offer_id(3),
+    }
+
+
+def test_what_is_spoken_for_is_left_out() -> None:
+    offers = [offer(1), offer(2)]
+    assert allocate([OfferRequest("a", offers)], {offer_id(1)})["a"]["offer_id"] == offer_id(2)
+    assert allocate([OfferRequest("a", offers)], {offer_id(1), offer_id(2)}) == {}
+
+
+_prices = st.none() | st.integers(0, 8).map(lambda quarters: quarters / 4)
+_markets = st.lists(
+    st.lists(st.tuples(st.integers(1, 9), _prices), max_size=6, unique_by=lambda each: each[0]), min_size=1, max_size=3
+)
+
+
+@given(
+    _markets,
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.5, 1.0, 2.0, UNLIMITED])), max_size=8),
+    st.sets(st.integers(1, 9), max_size=3),
+)
+def test_allocation(
+    markets: list[list[tuple[int, float | None]]], hosts: list[tuple[int, float]], taken: set[int]
+) -> None:
+    known = [
+        sorted(
+            [offer(number, price) for number, price in market],
+            key=lambda each: (each["price_per_hour"] is None, each["price_per_hour"] or 0.0),
+        )
+        for market in markets
+    ]
+    wishes = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
+    ids = {offer_id(each) for each in taken}
+    found = allocate(wishes, ids)
+    given_out = [each["offer_id"] for each in found.values()]
+    assert len(given_out) == len({*given_out})
+    assert not ids & {*given_out}
+    earlier = set(ids)
+    for wish in wishes:
+        free = [
+            each for each in wish.offers if each["offer_id"] not in earlier and within(each, wish.max_price_per_hour)
+        ]
+        # The first that is left, each host in its turn; and none only if none is left.
+        assert found.get(wish.host) == (free[0] if free else None)
+        earlier |= {free[0]["offer_id"]} if free else set()
+
+
+NOW, HOUR = 1_800_000_000.0, 3600.0  # 08:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("wait", "delay", "patience", "said"),
+    [
+        ("", "10m", Patience(None, 600.0), ""),
+        ("8h", "10m", Patience(NOW + 8 * HOUR, 600.0), ""),
+        ("2027-01-15T10:00Z", "1m", Patience(NOW + 2 * HOUR, 60.0), ""),
+        ("2027-01-15T10:00Z", "0", Patience(NOW + 2 * HOUR, 0.0), ""),
+        ("2027-01-15T10:00Z", 0, Patience(NOW + 2 * HOUR, 0.0), ""),
+        ("8h", 0, Patience(NOW + 8 * HOUR, 0.0), "so provision_wait must be a time"),
+        ("8 hours", "10m", Patience(), "provision_wait must be a duration"),
+        ("8h", "10", Patience(), "provision_wait_delay must be a duration"),
+        ("8h", "2027-01-15T10:00Z", Patience(), "provision_wait_delay must be a duration"),
+    ],
+)
+def test_patience(wait: Any, delay: Any, patience: Patience, said: str) -> None:
+    found: list[str] = []
+    assert read_patience(wait, delay, NOW, found) == patience
+    assert said in " ".join(found) if said else found == []
+
+
+@pytest.mark.parametrize(
+    ("patience", "now", "time", "back", "count"),
+    [
+        (Patience(NOW + HOUR, 600.0), NOW, True, False, 8),
+        (Patience(NOW + HOUR, 600.0), NOW + 3000, True, False, 3),
+        (Patience(NOW + HOUR, 600.0), NOW + 3001, False, False, 3),
+        (Patience(NOW + HOUR, 0.0), NOW, False, True, 100_000),
+        (Patience(NOW + HOUR, 0.0), NOW + HOUR, False, False, 100_000),
+        (Patience(None), NOW, False, False, 100_000),
+        (Patience(NOW + 1e12, 1.0), NOW, True, False, 100_000),
+    ],
+)
+def test_another_look(patience: Patience, now: float, time: bool, back: bool, count: int) -> None:
+    assert (patience.has_time(now), patience.comes_back(now), most_looks(patience, now)) == (time, back, count)
+
+
+def test_what_was_seen_by_the_hour() -> None:
+    look = MarketLook.of
+    assert look(NOW, [None, 4.1, 3.0]) == MarketLook(NOW, 3, 3.0)
+    assert (look(NOW, []).said, look(NOW, [None]).said) == (
+        "no offer",
+        "1 offer, the cheapest at unknown price",
+    )
+    history = [
+        look(NOW, []),
+        look(NOW + 600, [4.1, 5.0]),
+        look(NOW + 1200, [4.5]),
+        look(NOW + HOUR, []),
+    ]
+    assert waited(history) == (
+        "They were waited for since 2027-01-15 08:00 UTC. Seen: 2027-01-15 08:00 UTC 2 offers, the cheapest at"
+        " USD 4.10/h; 2027-01-15 09:00 UTC no offer."
+    )
+    assert waited([look(NOW + hour * HOUR, []) for hour in range(30)]).count("no offer") == 12
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "may"),
+    [
+        ({}, 0, True),
+        ({}, 9, True),
+        ({}, 10, False),
+        ({"quote": True}, 0, False),
+        ({"attempts": {"gpu-1": [{}]}}, 0, False),  # something was bought
+        ({"failed": ["gpu-1"]}, 0, False),
+    ],
+)
+def test_only_a_run_that_has_bought_nothing_waits(fields: dict[str, Any], count: int, may: bool) -> None:
+    assert may_wait({"quote": False, "attempts": {}, "failed": [], "looks": 10, **fields}, count) is may

@@ -29,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     past_of,
     settled,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED, Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     ANSWERED_NO,
     NOT_FOUND,
@@ -38,7 +39,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OfferLook,
     follow,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED, Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
 # state, machines are new, the name is free, a rival of the same offer: what follows

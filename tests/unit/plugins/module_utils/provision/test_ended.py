@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     ended,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import (
     NotEnded,
     Notes,
@@ -20,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     Action,
     End,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import LastLook, Turn
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import API, Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
     ENDING,
@@ -16,7 +15,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ex
     extend,
     noted,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Lease, read_lease, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
+    API_CLOCK,
+    Clock,
+    Lease,
+    read_lease,
+    utc,
+)
 
 from provision_samples import machine_id, offer_id
 
@@ -105,6 +110,6 @@ def test_an_empty_wish_has_no_limit() -> None:
 def test_the_clock_that_noted_the_end_moves_it() -> None:
     """A controller that is a day ahead takes and gives no time."""
     entry, clock = known(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
-    assert clock.now(API) == BOUGHT + HOUR
+    assert clock.now(API_CLOCK) == BOUGHT + HOUR
     assert extend("gpu-1", entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
     assert extend("gpu-1", known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0

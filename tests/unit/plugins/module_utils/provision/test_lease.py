@@ -13,16 +13,18 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Lease,
     begin_of,
-    dearest,
     end_of,
     moment_of,
-    most,
     read_lease,
     said,
     until,
     utc,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import UNLIMITED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
+    UNLIMITED,
+    bill_of,
+    max_price_for_bill,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,15 +118,15 @@ def test_moments() -> None:
     [(2.0, 8 * HOUR, 16.0), (7.2, 8 * HOUR, 57.6), (None, HOUR, None), (2.0, math.inf, None), (0.0, HOUR, 0.0)],
 )
 def test_the_most_that_it_costs(price: float | None, seconds: float, usd: float | None) -> None:
-    assert most(price, seconds) == (None if usd is None else pytest.approx(usd))
+    assert bill_of(price, seconds) == (None if usd is None else pytest.approx(usd))
 
 
 @given(st.decimals(min_value="0.01", max_value="500", places=2), st.integers(min_value=1, max_value=10_000))
 def test_a_price_that_just_makes_the_bill_passes(price: Any, hours: int) -> None:
     # As people write both: the product is exact in decimals, and must pass as floats.
-    limit = dearest(float(price * hours), hours * HOUR)
+    limit = max_price_for_bill(float(price * hours), hours * HOUR)
     assert float(price) <= limit < float(price) + 1e-6
-    assert (dearest(None, HOUR), dearest(5.0, math.inf)) == (UNLIMITED, UNLIMITED)
+    assert (max_price_for_bill(None, HOUR), max_price_for_bill(5.0, math.inf)) == (UNLIMITED, UNLIMITED)
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
+    Count,
     account_prices,
+    costs_of_month,
     costs_of_others,
-    month,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import Count
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MISSING_AT,
     MISSING_SINCE,
     Entry,
     read_entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import (
     APART,
     MissingLook,
@@ -247,7 +246,7 @@ def test_the_budget_of_a_month_goes_on_to_count_it() -> None:
     begin, now = 1_799_996_400.0, 1_800_000_000.0
     bill = Bill("default", "gpu-1", "o", price_per_hour=2.0, begin=begin)
     lost = bill._replace(missing_since=utc(begin), is_missing=True)
-    assert month([lost], [], now) == month([bill], [], now)
+    assert costs_of_month([lost], [], now) == costs_of_month([bill], [], now)
     found = spent([lost, bill._replace(host="gpu-2")], now)
     assert (found.runs.total, found.runs_found.total, found.total) == (4.0, 2.0, 4_000_000)
     assert [row["host"] for row in found.missing] == ["gpu-1"]

@@ -12,9 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
+    AccountPrices,
+    CeilingPart,
+    Count,
+    State,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.counted import CeilingPart, Count, State
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account

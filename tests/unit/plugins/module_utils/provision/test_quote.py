@@ -38,7 +38,7 @@ def buys(host: str, number: int, price: float | None = 2.0, **fields: Any) -> Pl
 
 
 def quote(*plans: Plan, lifetimes: dict[str, Life] | None = None) -> dict[str, Any]:
-    return quoted(plans, KEPT_IN, lifetimes or {}, ["gpu-1: until you end it"])
+    return quoted(plans, KEPT_IN, lifetimes or {})
 
 
 def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
@@ -136,7 +136,14 @@ def test_without_any_offer_there_is_no_sum_and_a_task_says_why() -> None:
     [
         ({"a": Life()}, ["USD per hour in total: 2.00, until you end it"]),
         ({"a": Life(), "b": Life()}, ["USD per hour in total: 4.00, until you end them"]),
-        ({"a": Life(), "b": Life(3600.0, 2.0)}, ["USD per hour in total: 4.00", "gpu-1: until you end it"]),
+        (
+            {"a": Life(), "b": Life(3600.0, 2.0)},
+            [
+                "USD per hour in total: 4.00",
+                "a: until you end it",
+                "b: until 1970-01-01 01:00 UTC, at most USD 2.00",
+            ],
+        ),
     ],
 )
 def test_how_long_the_hourly_price_goes_on(lifetimes: dict[str, Life], lines: list[str]) -> None:

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import reaping
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import API, DATABASE, HERE, Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
+    API_CLOCK,
+    DATABASE_CLOCK,
+    LOCAL_CLOCK,
+    Clock,
+    utc,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
     NOWHERE,
@@ -102,7 +107,7 @@ def test_without_a_registry(leased: str, created: float | None, hours: float, st
 
 
 @given(
-    st.sampled_from([HERE, API, DATABASE]),
+    st.sampled_from([LOCAL_CLOCK, API_CLOCK, DATABASE_CLOCK]),
     st.floats(min_value=0, max_value=1e6),
     *[st.none() | st.floats(min_value=-1e8, max_value=1e8)] * 2,
     st.none() | st.floats(min_value=-1e9, max_value=1e9),

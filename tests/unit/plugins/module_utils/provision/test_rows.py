@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     registration,
     rows,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     KEEP,

@@ -61,7 +61,7 @@ def draft(*plans: Plan, declared: list[Declaration] | None = None) -> dict[str, 
         Plan("gpu-1", BUY, X, buys, price_per_hour=2.0),
         Plan("gpu-2", KEEP, Y, price_per_hour=3),
     )
-    rows = quoted(its, "", {}, [], "plan.json")["ansible_stats"]["data"]["quote"]["hosts"]
+    rows = quoted(its, "", {}, "plan.json")["ansible_stats"]["data"]["quote"]["hosts"]
     return sealed.draft(rows, declared or hosts(), ACCOUNT, "7f3a", NOW)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     DAYS,
     MILLION,
@@ -25,7 +26,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     spent,
     warnings,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import Sum
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, lifetimes
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, quote
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lifetimes import Lifetime
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     STOP,
@@ -19,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Case,
     Plan,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import Lifetime
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -59,7 +59,7 @@ def buys(case: Case) -> Plan:
 )
 @pytest.mark.parametrize("ahead", [DAY, -DAY, YEAR, 301.0])
 def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], refuses: bool, ahead: float) -> None:
-    case = lifetimes.timed(free(**fields), Clock.of(NOON, ahead))
+    case = quote.refused_by_clocks(free(**fields), Clock.of(NOON, ahead))
     assert case.buys is not refuses
     assert bool(case.host.objections) is refuses
     if refuses:
@@ -70,11 +70,11 @@ def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], 
 
 def test_clocks_that_agree_change_nothing() -> None:
     case = free(lease="8h", max_bill=20)
-    assert lifetimes.timed(case, Clock.of(NOON, 299.0, NOON + 100)) is case
-    assert lifetimes.timed(case, Clock(NOON)) is case
+    assert quote.refused_by_clocks(case, Clock.of(NOON, 299.0, NOON + 100)) is case
+    assert quote.refused_by_clocks(case, Clock(NOON)) is case
     # What is owned is kept, whatever the clocks say.
     kept = owner()
-    assert lifetimes.timed(kept, Clock.of(NOON, YEAR)) is kept
+    assert quote.refused_by_clocks(kept, Clock.of(NOON, YEAR)) is kept
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_clocks_that_agree_change_nothing() -> None:
 )
 def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
     ends = {"provision_leased": "8h", "provision_ends_at": lease.utc(NOON + 8 * HOUR), "provision_clock": noted}
-    assert lifetimes.leased(host(lease="8h"), clock) == ends
-    assert lifetimes.leased(host(), clock) == {}
+    assert host(lease="8h").noted(clock) == ends
+    assert host().noted(clock) == {}
     case = free(lease="8h")
-    assert lifetimes.lifetime(case, buys(case), {}, clock) == Lifetime(NOON + 8 * HOUR, 16.0)
+    assert quote._lifetime(case, buys(case), {}, clock) == Lifetime(NOON + 8 * HOUR, 16.0)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
 )
 def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> None:
     draft = Plan(case.host.host, WAIT, offer_id(1), price_per_hour=2.0)
-    assert lifetimes.of_hosts([draft], {case.host.host: case}, {offer_id(1): status}, Clock(NOON)) == {
+    assert quote.lifetimes_of([draft], {case.host.host: case}, {offer_id(1): status}, Clock(NOON)) == {
         case.host.host: found
     }
-    assert lifetimes.of_hosts([Plan("gpu-1", STOP)], {"gpu-1": case}, {}, Clock(NOON)) == {}
+    assert quote.lifetimes_of([Plan("gpu-1", STOP)], {"gpu-1": case}, {}, Clock(NOON)) == {}
 
 
 @given(
@@ -127,7 +127,7 @@ def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
     """From the plan to the journal it takes a while; a creation more than an hour later costs that hour at most."""
     case = owner(provision_journaled_at=lease.utc(NOON + waits), provision_clock=noted_by)
     status = {} if created is None else {"procured_at": lease.utc(NOON + created)}
-    found = lifetimes.lifetime(case, Plan("gpu-1", WAIT, offer_id(1), price_per_hour=2.0), status, Clock(NOON))
+    found = quote._lifetime(case, Plan("gpu-1", WAIT, offer_id(1), price_per_hour=2.0), status, Clock(NOON))
     assert found.end is not None and NOON + 8 * HOUR <= found.end <= NOON + 9 * HOUR
     moved = created is not None and created + 2 > waits + HOUR
     assert found.bill is not None and found.bill <= (18.002 if moved else 16.002)
@@ -145,7 +145,7 @@ def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
     ],
 )
 def test_sweeps(swept: float | None, said: str) -> None:
-    found = lifetimes.unswept(swept, NOON, refused=False)
+    found = lease.unswept(swept, NOON, refused=False)
     assert said in found and bool(found) is bool(said)
 
 
@@ -158,7 +158,7 @@ def test_sweeps(swept: float | None, said: str) -> None:
     ],
 )
 def test_what_lets_sweeps_run(refused: bool, by_job: bool, said: str) -> None:
-    sentence = lifetimes.unswept(None, NOON, refused=refused, by_job=by_job)
+    sentence = lease.unswept(None, NOON, refused=refused, by_job=by_job)
     assert said in sentence
     assert sentence.count("reap_timer") + sentence.count("schedule") == 1
 
@@ -174,19 +174,19 @@ def test_what_lets_sweeps_run(refused: bool, by_job: bool, said: str) -> None:
     ],
 )
 def test_what_people_must_know(case: Case, clock: Clock, said: list[str]) -> None:
-    found = [each for each in lifetimes.warnings([case], [Plan("gpu-1", WAIT)], {}, clock) if each]
+    found = [each for each in quote.lease_warnings([case], [Plan("gpu-1", WAIT)], {}, clock) if each]
     assert len(found) == len(said) and all(part in each for part, each in zip(said, found, strict=True)), found
 
 
 def test_registries_that_must_be_swept() -> None:
     cases = [free(lease="8h"), free(lease="8h", lease_unswept="refuse"), free(), owner()]
     plans = [*map(buys, cases[:3]), Plan("gpu-1", WAIT)]
-    assert lifetimes.unwatched(cases, plans) == [cases[0].host.registry]
+    assert quote.unswept_places(cases, plans) == [cases[0].host.registry]
 
 
 def test_lines() -> None:
     found = {"a": Lifetime(NOON, 16.0), "b": Lifetime(NOON, 8.0), "c": Lifetime(), "d": Lifetime(NOON + 60, None)}
-    assert list(lifetimes.lives(found)) == [
+    assert list(quote.lifetimes_shown(found)) == [
         "a, b: until 2027-01-15 08:00 UTC, at most USD 24.00 together",
         "c: until you end it",
         "d: until 2027-01-15 08:01 UTC, at most an unknown sum",

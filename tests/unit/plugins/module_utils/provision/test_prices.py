@@ -1,26 +1,97 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Offers to hosts, and what they may cost."""
+"""Prices, their sums and ceilings: an unknown price is above every ceiling, and floats decide nothing."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.allocation import (
-    OfferRequest,
-    allocate,
-    max_price_of_one,
-    within,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sums import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
+    UNLIMITED,
+    Sum,
     add_up,
+    highest_known_price,
+    max_price_of_one,
+    price_in,
+    total_of,
+    within,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import offer, offer_id
+from provision_samples import offer
+
+_cents = st.integers(0, 100_000_000).map(lambda millionths: millionths / 1e6)
+PRICES = st.lists(st.one_of(st.none(), st.floats(0, 1000, allow_nan=False)), max_size=8)
+
+
+@pytest.mark.parametrize(
+    ("prices", "counts"),
+    [
+        ((2.0, 5.0), 5.0),
+        ((5.0, 2.0), 5.0),
+        ((None, 5.0), 5.0),
+        ((2.0, None), 2.0),
+        ((0.0, None), 0.0),
+        ((None, None), None),
+        ((), None),
+        ((2.0, 5.0, 4.0), 5.0),
+    ],
+)
+def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: float | None) -> None:
+    assert highest_known_price(*prices) == counts
+
+
+@pytest.mark.parametrize(
+    ("prices", "total"),
+    [((), 0.0), ((1.5, 2.0), 3.5), ((0.1,) * 3, 0.3), ((1.5, None), None), ((0.0, None), None)],
+)
+def test_a_total_has_all_prices_or_none(prices: tuple[float | None, ...], total: float | None) -> None:
+    assert total_of(prices) == total
+
+
+@pytest.mark.parametrize(
+    ("value", "price"),
+    [
+        (2, 2.0),
+        ("2.5", 2.5),
+        (0, 0.0),
+        (-1, None),
+        ("free", None),
+        (None, None),
+        (True, None),
+        (math.nan, None),
+        (math.inf, None),
+    ],
+)
+def test_what_is_a_price(value: Any, price: float | None) -> None:
+    assert price_in(value) == price
+
+
+@pytest.mark.parametrize(
+    ("total", "unknown", "ceiling", "exceeds"),
+    [
+        (4.0, 0, 4.0, False),
+        (4.000001, 0, 4.0, True),
+        (0.0, 1, 4.0, True),
+        (0.0, 1, UNLIMITED, False),
+        (9e9, 0, UNLIMITED, False),
+        (0.0, 0, 0.0, False),
+    ],
+)
+def test_a_ceiling(total: float, unknown: int, ceiling: float, exceeds: bool) -> None:
+    assert Sum(total, unknown).exceeds(ceiling) is exceeds
+
+
+@given(PRICES, PRICES)
+def test_more_never_costs_less(prices: list[float | None], further: list[float | None]) -> None:
+    some, everything = add_up(prices), add_up([*prices, *further])
+    assert everything.total >= some.total and everything.unknown >= some.unknown
+    assert add_up(reversed(prices)) == some
+
 
 INF = math.inf
 
@@ -39,65 +110,6 @@ INF = math.inf
 )
 def test_an_unknown_price_passes_no_limit(price: float | None, limit: float, may: bool) -> None:
     assert within(offer(1, price), limit) is may
-
-
-def test_hosts_in_their_order_the_cheapest_first() -> None:
-    offers = [offer(1, 1.0), offer(2, 2.0), offer(3, 3.0)]
-    wishes = [
-        OfferRequest("b", offers, 5.0),
-        OfferRequest("a", offers, 5.0),
-        OfferRequest("c", offers, 2.5),
-        OfferRequest("d", offers, 5.0),
-    ]
-    found = allocate(wishes)
-    assert {host: each["offer_id"] for host, each in found.items()} == {
-        "b": offer_id(1),
-        "a": offer_id(2),
-        "d": offer_id(3),
-    }
-
-
-def test_what_is_spoken_for_is_left_out() -> None:
-    offers = [offer(1), offer(2)]
-    assert allocate([OfferRequest("a", offers)], {offer_id(1)})["a"]["offer_id"] == offer_id(2)
-    assert allocate([OfferRequest("a", offers)], {offer_id(1), offer_id(2)}) == {}
-
-
-_prices = st.none() | st.integers(0, 8).map(lambda quarters: quarters / 4)
-_markets = st.lists(
-    st.lists(st.tuples(st.integers(1, 9), _prices), max_size=6, unique_by=lambda each: each[0]), min_size=1, max_size=3
-)
-
-
-@given(
-    _markets,
-    st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.0, 0.5, 1.0, 2.0, INF])), max_size=8),
-    st.sets(st.integers(1, 9), max_size=3),
-)
-def test_allocation(
-    markets: list[list[tuple[int, float | None]]], hosts: list[tuple[int, float]], taken: set[int]
-) -> None:
-    known = [
-        sorted(
-            [offer(number, price) for number, price in market],
-            key=lambda each: (each["price_per_hour"] is None, each["price_per_hour"] or 0.0),
-        )
-        for market in markets
-    ]
-    wishes = [OfferRequest(f"h{n}", known[which % len(known)], limit) for n, (which, limit) in enumerate(hosts)]
-    ids = {offer_id(each) for each in taken}
-    found = allocate(wishes, ids)
-    given_out = [each["offer_id"] for each in found.values()]
-    assert len(given_out) == len({*given_out})
-    assert not ids & {*given_out}
-    earlier = set(ids)
-    for wish in wishes:
-        free = [
-            each for each in wish.offers if each["offer_id"] not in earlier and within(each, wish.max_price_per_hour)
-        ]
-        # The first that is left, each host in its turn; and none only if none is left.
-        assert found.get(wish.host) == (free[0] if free else None)
-        earlier |= {free[0]["offer_id"]} if free else set()
 
 
 # Sums
@@ -119,9 +131,6 @@ def test_allocation(
 )
 def test_sums(prices: list[float | None], ceiling: float, exceeds: bool) -> None:
     assert add_up(prices).exceeds(ceiling) is exceeds
-
-
-_cents = st.integers(0, 100_000_000).map(lambda millionths: millionths / 1e6)
 
 
 @given(

@@ -14,14 +14,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
     Choice,
     Offers,
+    Patience,
+    in_region,
+    narrowed_to_storage,
     read_choice,
-    there,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.narrowing import narrowed
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, LATER, STOP, Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import Patience
 
 from provision_samples import SPEC, entry, host, machine_id, offer, offer_id
 
@@ -63,7 +63,7 @@ def test_a_search_is_narrowed_to_where_storage_is_as_far_as_it_names_no_place(
     place: Any, storage: Sequence[Storage], vendor: str | None, region: str, shown: str, key: str
 ) -> None:
     choices = (read_choice({**COMPUTE, **place, "max_price_per_hour": 3}, 3.0),)
-    narrow = narrowed("gpu-1", choices, storage)
+    narrow = narrowed_to_storage("gpu-1", choices, storage)
     (choice,) = narrow.choices
     assert (choice.spec.get("vendor"), choice.vendor_region, choice.max_price_per_hour) == (vendor, region, 3.0)
     assert {name: choice.spec[name] for name in choice.spec if name not in ("vendor", "region")} == COMPUTE
@@ -80,15 +80,15 @@ def test_a_search_is_narrowed_to_where_storage_is_as_far_as_it_names_no_place(
 def test_each_of_several_searches_is_narrowed_by_itself() -> None:
     places = ({"vendor": "crusoe"}, {}, {"region": "EU"}, {})
     choices = tuple(Choice({**COMPUTE, **place}) for place in places)
-    narrow = narrowed("gpu-1", choices, [kept()])
+    narrow = narrowed_to_storage("gpu-1", choices, [kept()])
     assert [item.spec.get("vendor") for item in narrow.choices] == ["crusoe", "nebius", "nebius", "nebius"]
     assert "only at nebius eu-north1 (choice 2, 4) and nebius (choice 3), where" in narrow.note
 
 
 def test_offers_of_another_region_of_the_vendor_do_not_count() -> None:
     offers = [offer(number, vendor_region=region) for number, region in enumerate(("EU-North1", "eu-west1", None))]
-    assert there(Choice(COMPUTE, vendor_region="eu-north1"), offers) == [offers[0], offers[2]]
-    assert there(Choice(COMPUTE), offers) == offers
+    assert in_region(Choice(COMPUTE, vendor_region="eu-north1"), offers) == [offers[0], offers[2]]
+    assert in_region(Choice(COMPUTE), offers) == offers
 
 
 # The plan

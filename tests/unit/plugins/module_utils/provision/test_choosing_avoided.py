@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.avoiding import (
-    DAYS,
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
+    AVOIDED_FOR,
     Avoided,
-    avoided,
-    of_attempts,
-    of_evidence,
+    avoided_by_attempts,
+    avoided_by_evidence,
+    avoided_places,
+    evidence_since,
     read_avoid,
-    since,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     STOP,
@@ -52,7 +52,8 @@ OFFERS = [
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("7d", DAYS), ("12h", DAY / 2), (0, 0.0), ("", 0.0), (None, 0.0), ("None", 0.0), (90, 90.0)]
+    ("value", "seconds"),
+    [("7d", AVOIDED_FOR), ("12h", DAY / 2), (0, 0.0), ("", 0.0), (None, 0.0), ("None", 0.0), (90, 90.0)],
 )
 def test_how_long(value: Any, seconds: float) -> None:
     wrong: list[str] = []
@@ -89,7 +90,7 @@ def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
     ],
 )
 def test_until_when(bundle: Any, clock: Clock, until: float | None) -> None:
-    places = of_evidence([bundle], 7 * DAY, clock)
+    places = avoided_by_evidence([bundle], 7 * DAY, clock)
     assert [(item.place, item.until) for item in places] == ([(("nebius", "EU"), until)] if until else [])
 
 
@@ -98,22 +99,22 @@ def test_until_when(bundle: Any, clock: Clock, until: float | None) -> None:
     st.floats(0, 1e9),
 )
 def test_evidence_that_a_person_has_changed_raises_nothing(bundle: dict[str, Any], seconds: float) -> None:
-    for item in of_evidence([evidence(**bundle)], seconds, Clock(NOW)):
+    for item in avoided_by_evidence([evidence(**bundle)], seconds, Clock(NOW)):
         assert item.until is not None and NOW < item.until <= NOW + seconds
         assert "\n" not in item.words
 
 
 def test_nothing_is_avoided_for_no_time() -> None:
-    assert of_evidence([evidence()], 0.0, Clock(NOW)) == ()
-    assert since([0.0, DAY, 60.0], NOW) == NOW - DAY
-    assert since([], NOW) == NOW
+    assert avoided_by_evidence([evidence()], 0.0, Clock(NOW)) == ()
+    assert evidence_since([0.0, DAY, 60.0], NOW) == NOW - DAY
+    assert evidence_since([], NOW) == NOW
 
 
 def test_each_place_is_avoided_once_by_the_longest_time() -> None:
     earlier = Avoided("nebius", "EU", "another", NOW + DAY)
     other = Avoided("crusoe", "", "it does not answer", NOW)
-    assert avoided(of_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
-    assert avoided(of_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
+    assert avoided_places(avoided_by_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
+    assert avoided_places(avoided_by_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
         "nebius EU is avoided for the rest of this run, after a failed test"
     )
     assert Avoided("", "").words.startswith("a vendor without a name is avoided")

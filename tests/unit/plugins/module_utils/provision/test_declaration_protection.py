@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import protection
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import spared
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End, EndRequest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,14 +34,14 @@ FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
     ],
 )
 def test_what_the_variable_says(value: Any, declared: bool | None) -> None:
-    assert protection.read_protection(value) is declared
+    assert declaration.read_protection(value) is declared
 
 
 @pytest.mark.parametrize("value", ["ture", "maybe", 2, [], {}, "{{ x }}"])
 def test_a_slip_is_no_answer_and_counts_as_protected(value: Any) -> None:
     with pytest.raises(ValueError, match="must be true or false, not"):
-        protection.read_protection(value)
-    assert "gpu-1 counts as protected: provision_protect must be" in protection.refusal("gpu-1", value, OWNED)
+        declaration.read_protection(value)
+    assert "gpu-1 counts as protected: provision_protect must be" in declaration.why_protected("gpu-1", value, OWNED)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_a_slip_is_no_answer_and_counts_as_protected(value: Any) -> None:
     ],
 )
 def test_who_is_protected(value: Any, entry: Entry, told: str) -> None:
-    assert protection.refusal("gpu-1", value, entry) == told
+    assert declaration.why_protected("gpu-1", value, entry) == told
 
 
 @pytest.mark.parametrize(
@@ -79,20 +81,29 @@ def test_who_is_protected(value: Any, entry: Entry, told: str) -> None:
     ],
 )
 def test_what_a_run_notes(protects: bool, entry: Entry, changes: dict[str, Any]) -> None:
-    assert protection.changes(protects, entry, 1_796_104_800.0) == changes
+    assert Declaration("h", "h", protect=protects).changed_protection(entry, 1_796_104_800.0) == changes
 
 
 def test_what_a_purchase_notes() -> None:
-    assert protection.noted(False, 0.0) == {}
-    assert protection.noted(True, 1_796_104_800.0) == {"provision_protected_since": SINCE}
+    assert Declaration("h", "h").noted(Clock(0.0)) == {}
+    noted = {"provision_protected_since": SINCE}
+    assert Declaration("h", "h", protect=True).noted(Clock(1_796_104_800.0)) == noted
+    assert Declaration("h", "h", protect=True, idle_after="2h").noted_of_purchase(Clock(1_796_104_800.0)) == {
+        **noted,
+        "provision_idles": "2h",
+    }
 
 
 @given(st.booleans(), st.sampled_from([OWNED, NOTED]))
 def test_once_it_is_noted_the_variable_and_the_registry_agree(protects: bool, entry: Entry) -> None:
-    changed = protection.changes(protects, entry, 0.0)
+    changed = Declaration("h", "h", protect=protects).changed_protection(entry, 0.0)
     since = changed.get("provision_protected_since", entry.protected_since) or ""
     after = Entry(resource_ids=("r",), protected_since=since)
-    assert bool(protection.refusal("h", None, after)) is bool(protection.refusal("h", protects, after)) is protects
+    assert (
+        bool(declaration.why_protected("h", None, after))
+        is bool(declaration.why_protected("h", protects, after))
+        is protects
+    )
 
 
 MACHINE = {"resource_id": "r", "status": "running"}

@@ -8,10 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import auditing, lease, lifetimes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    auditing,
+    lease,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lifetimes import Lifetime
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
+    Clock,
+    end_of_machine,
+    end_of_offer,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -22,9 +28,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
     kept_of,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import (
+    Lifetime,
+    lease_warnings,
+    quoted,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.validity import of_machine, of_offer
 
 from provision_samples import entry, host, machine, machine_id, offer, offer_id
 
@@ -50,9 +59,9 @@ def at(hours: float) -> str:
     ],
 )
 def test_until_when_the_machines_of_an_offer_are_there(fields: dict[str, Any], hours: float | None) -> None:
-    assert of_offer(fields) == (None if hours is None else NOON + hours * HOUR)
+    assert end_of_offer(fields) == (None if hours is None else NOON + hours * HOUR)
     noted = kept_of({**offer(1), **fields})
-    assert of_offer(noted) == of_offer(fields), "also once the offer's own expiry is forgotten"
+    assert end_of_offer(noted) == end_of_offer(fields), "also once the offer's own expiry is forgotten"
 
 
 @pytest.mark.parametrize(
@@ -67,11 +76,11 @@ def test_until_when_the_machines_of_an_offer_are_there(fields: dict[str, Any], h
     ],
 )
 def test_until_when_a_machine_is_there(fields: dict[str, Any], is_known: bool) -> None:
-    assert (of_machine({"status": "running", **fields}, NOON) is not None) is is_known
+    assert (end_of_machine({"status": "running", **fields}, NOON) is not None) is is_known
 
 
 def told(case: Case, draft: Plan) -> list[str]:
-    return [text for text in lifetimes.warnings([case], [draft], {}, Clock.of(NOON, 0.0)) if "By the API" in text]
+    return [text for text in lease_warnings([case], [draft], {}, Clock.of(NOON, 0.0)) if "By the API" in text]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,7 @@ def test_what_a_host_has_is_told_as_well() -> None:
 def test_a_quote_publishes_it_and_counts_the_whole_lease() -> None:
     draft = Plan("gpu-1", BUY, offer_id(1), {**offer(1), "valid_to": at(4)}, price_per_hour=2.0)
     lives = {"gpu-1": Lifetime(NOON + 8 * HOUR, 16.0)}
-    quote = quoted([draft], "", lives, [])["ansible_stats"]["data"]["quote"]["hosts"]["gpu-1"]
+    quote = quoted([draft], "", lives)["ansible_stats"]["data"]["quote"]["hosts"]["gpu-1"]
     assert (quote["valid_to"], quote["ends_at"], quote["at_most"]) == (at(4), at(8), 16.0)
 
 

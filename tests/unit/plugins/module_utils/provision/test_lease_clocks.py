@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.clock import (
-    APART,
-    API,
-    DATABASE,
-    HERE,
-    LATEST,
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
+    API_CLOCK,
+    CLOCKS_APART,
+    DATABASE_CLOCK,
+    LEASE_OVER_AFTER,
+    LOCAL_CLOCK,
     Clock,
     clock_of,
 )
@@ -23,15 +23,15 @@ HOUR, DAY = 3600.0, 86_400.0
 @pytest.mark.parametrize(
     ("ahead", "database", "noting", "now", "is_apart"),
     [
-        (None, None, HERE, 0.0, False),
-        (60.0, None, API, 60.0, False),
-        (60.0, 30.0, DATABASE, 30.0, False),
-        (None, 30.0, DATABASE, 30.0, False),
-        (APART, None, API, APART, False),
-        (APART + 1, None, API, APART + 1, True),
-        (-DAY, None, API, -DAY, True),
+        (None, None, LOCAL_CLOCK, 0.0, False),
+        (60.0, None, API_CLOCK, 60.0, False),
+        (60.0, 30.0, DATABASE_CLOCK, 30.0, False),
+        (None, 30.0, DATABASE_CLOCK, 30.0, False),
+        (CLOCKS_APART, None, API_CLOCK, CLOCKS_APART, False),
+        (CLOCKS_APART + 1, None, API_CLOCK, CLOCKS_APART + 1, True),
+        (-DAY, None, API_CLOCK, -DAY, True),
         # The database's against the API's, whatever this computer's says
-        (200.0, -200.0, DATABASE, -200.0, True),
+        (200.0, -200.0, DATABASE_CLOCK, -200.0, True),
     ],
 )
 def test_what_begins_now(ahead: float | None, database: float | None, noting: str, now: float, is_apart: bool) -> None:
@@ -42,12 +42,12 @@ def test_what_begins_now(ahead: float | None, database: float | None, noting: st
 @pytest.mark.parametrize(
     ("clock", "noted_by", "now"),
     [
-        (Clock(NOON, NOON + DAY, NOON - DAY), HERE, 0.0),
-        (Clock(NOON, NOON + DAY, NOON - DAY), API, DAY),
-        (Clock(NOON, NOON + DAY, NOON - DAY), DATABASE, -DAY),
+        (Clock(NOON, NOON + DAY, NOON - DAY), LOCAL_CLOCK, 0.0),
+        (Clock(NOON, NOON + DAY, NOON - DAY), API_CLOCK, DAY),
+        (Clock(NOON, NOON + DAY, NOON - DAY), DATABASE_CLOCK, -DAY),
         # It cannot be read: the earliest of the others.
-        (Clock(NOON, None, NOON - DAY), API, -DAY),
-        (Clock(NOON, NOON + DAY), DATABASE, 0.0),
+        (Clock(NOON, None, NOON - DAY), API_CLOCK, -DAY),
+        (Clock(NOON, NOON + DAY), DATABASE_CLOCK, 0.0),
     ],
 )
 def test_what_was_noted(clock: Clock, noted_by: str, now: float) -> None:
@@ -57,12 +57,12 @@ def test_what_was_noted(clock: Clock, noted_by: str, now: float) -> None:
 @pytest.mark.parametrize(
     ("clock", "noted_by", "since"),
     [
-        (Clock(NOON, NOON + DAY), HERE, 0.0),
-        (Clock(NOON, NOON + DAY), API, DAY),
+        (Clock(NOON, NOON + DAY), LOCAL_CLOCK, 0.0),
+        (Clock(NOON, NOON + DAY), API_CLOCK, DAY),
         # It cannot be read: over by all others, or an hour later by one of them.
-        (Clock(NOON, NOON + DAY), DATABASE, DAY - LATEST),
-        (Clock(NOON, NOON + HOUR / 2), DATABASE, 0.0),
-        (Clock(NOON, NOON - 60), DATABASE, -60.0),
+        (Clock(NOON, NOON + DAY), DATABASE_CLOCK, DAY - LEASE_OVER_AFTER),
+        (Clock(NOON, NOON + HOUR / 2), DATABASE_CLOCK, 0.0),
+        (Clock(NOON, NOON - 60), DATABASE_CLOCK, -60.0),
     ],
 )
 def test_a_lease_that_ends_at_noon(clock: Clock, noted_by: str, since: float) -> None:
@@ -71,7 +71,14 @@ def test_a_lease_that_ends_at_noon(clock: Clock, noted_by: str, since: float) ->
 
 @pytest.mark.parametrize(
     ("noted", "clock"),
-    [("api", API), ("database", DATABASE), ("here", HERE), (None, HERE), ("API", HERE), ([], HERE)],
+    [
+        ("api", API_CLOCK),
+        ("database", DATABASE_CLOCK),
+        ("here", LOCAL_CLOCK),
+        (None, LOCAL_CLOCK),
+        ("API", LOCAL_CLOCK),
+        ([], LOCAL_CLOCK),
+    ],
 )
 def test_the_clock_of_an_entry(noted: object, clock: str) -> None:
     assert clock_of(noted) == clock

@@ -1,0 +1,115 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prices and ceilings: which of several prices counts, what prices are together, what a ceiling or a bill leaves.
+
+In USD per hour for whole offers; bills in USD. No ceiling lets an unknown price pass.
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from dataclasses import dataclass
+
+from .._text import number_of
+from .search import Offer
+
+UNLIMITED = math.inf
+_HOUR = 3600.0
+
+
+def price_in(value: t.Any) -> float | None:
+    """USD per hour; None for what is no price."""
+    price = number_of(value)
+    return None if price is None or price < 0 else price
+
+
+def highest_known_price(*prices: float | None) -> float | None:
+    """USD per hour to go by, of an offer for which these prices were shown: the highest; None if none is known.
+
+    Its own page may leave out the storage or the total, which a search has named, or the other way round.
+    """
+    return max((price for price in prices if price is not None), default=None)
+
+
+def highest_prices(looks: t.Iterable[Offer]) -> dict[str, float | None]:
+    """The prices that count (USD per hour) of all these looks at offers, by their ids."""
+    prices: dict[str, float | None] = {}
+    for offer in looks:
+        offer_id = offer["offer_id"]
+        prices[offer_id] = highest_known_price(prices.get(offer_id), offer["price_per_hour"])
+    return prices
+
+
+def at_prices(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
+    """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
+    known = [offer for offer in offers if offer["price_per_hour"] is not None]
+    priced = [{**offer, "price_per_hour": prices[offer["offer_id"]]} for offer in known]
+    unknown = [offer for offer in offers if offer["price_per_hour"] is None]
+    return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What hosts cost together, and how many of the prices nobody knows."""
+
+    total: float
+    unknown: int = 0
+
+    def exceeds(self, max_price_per_hour: float) -> bool:
+        """Whether that is above a ceiling (USD per hour); an unknown price is above every one."""
+        return max_price_per_hour != UNLIMITED and (self.unknown > 0 or self.total > max_price_per_hour)
+
+
+def add_up(prices: t.Iterable[float | None]) -> Sum:
+    """The sum of prices. Sums of floats are off by some 1e-16, which must not matter at a ceiling."""
+    known = list(prices)
+    return Sum(round(sum(price for price in known if price is not None), 6), sum(price is None for price in known))
+
+
+def total_of(prices: t.Iterable[float | None]) -> float | None:
+    """The sum of prices, None if one of them is unknown."""
+    found = add_up(prices)
+    return None if found.unknown else found.total
+
+
+def within(offer: Offer, max_price_per_hour: float) -> bool:
+    """Whether the offer may be bought: an unknown price passes no limit."""
+    price = offer["price_per_hour"]
+    return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
+
+
+def count_within(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
+    """How many of the offers are within the limit (USD per hour), and not ``taken`` (their ids)."""
+    return sum(within(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
+
+
+def max_price_of_one(
+    price_per_hour: float | None, max_price_per_hour: float, max_further_price_per_hour: float, buyers: int
+) -> float:
+    """USD per hour that one of the buyers may pay in the end, at most.
+
+    ``max_further_price_per_hour``: what all of them may pay beyond their prices. They share it, so that no two of them
+    use it twice.
+    """
+    if max_further_price_per_hour == UNLIMITED:
+        return max_price_per_hour
+    # Down to a millionth, but not below what was quoted: 0.57 * 1e6 is a little less than 570000.
+    millionths = round(((price_per_hour or 0.0) + max_further_price_per_hour / max(1, buyers)) * 1e6, 3)
+    return max(0.0, min(max_price_per_hour, math.floor(millionths) / 1e6))
+
+
+def bill_of(price: float | None, seconds: float) -> float | None:
+    """What a machine at this price (USD per hour) costs in so many seconds, in USD; None if nobody can tell."""
+    return None if price is None or seconds == math.inf else price * seconds / _HOUR
+
+
+def max_price_for_bill(bill: float | None, seconds: float) -> float:
+    """The highest price per hour at which the whole bill (USD) of so many seconds is not exceeded.
+
+    A float of a quotient may be off by some 1e-16, which must not matter: 57.6 / 8 passes 7.2.
+    """
+    if bill is None or seconds == math.inf:
+        return UNLIMITED
+    return UNLIMITED if seconds <= 0 else bill / (seconds / _HOUR) * (1 + 1e-12)
