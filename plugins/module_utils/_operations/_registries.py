@@ -26,9 +26,7 @@ from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_clai
 from .._provision.place import NOWHERE, Place, SharedProject, another_project, place_of, place_of_purchase
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage
-from .._registry._files import keep_ssh_config
-from .._registry._folder import registry_dir
-from .._registry._pins import pin
+from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
 from .._registry._protocol import Registry, RegistryError, Variables, run_of
 from .._registry._shared import Read, late_of, take_late
@@ -165,7 +163,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
         if place.keeps_host_keys:
             with contextlib.suppress(OSError):
-                pin(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
+                pin_host_keys(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
 
     def take_late(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
         """Note what freed claims have bought after all, unless this only reads; a warning for each.

@@ -24,7 +24,7 @@ from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._provision.rounds import Judged
 from .._provision.rows import further_machines, is_over, released, verdict_row
-from .._registry._pins import HOST_KEYS, pinned
+from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
@@ -250,7 +250,7 @@ def reached(params: Params, check_mode: bool) -> Result:
 def _shared_keys(plan: Plan) -> Variables:
     """The host keys of the machine, where other controllers are told them."""
     shares = registration.shares_host_keys(plan["trust"], place_of(plan["registry"]).keeps_host_keys)
-    return {HOST_KEYS: pinned(plan["known_hosts_file"])} if shares else {}
+    return {HOST_KEYS: pinned_host_keys(plan["known_hosts_file"])} if shares else {}
 
 
 JUDGE = on_api(Market, judge, steps.JUDGE, BLANK)

@@ -12,7 +12,7 @@ from .._ansible.operation import Failure, Params, Result, refusing
 from .._provision import messages, moving, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.place import Place, SharedProject
-from .._registry._pins import HOST_KEYS, pinned
+from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
@@ -83,7 +83,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     if not check_mode:
         _move_storage(registries, str(host["project"] or "default"), name, file, entry)
         if entry.may_have_bought:
-            keys = pinned(registries.at(folder).known_hosts(name, entry.offer_id))
+            keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
             facts = moving.without_kept(registration.portable(variables), entry)
             _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
         file.end(MOVED)

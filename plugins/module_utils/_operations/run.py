@@ -24,7 +24,7 @@ from .._provision import running_rows as rows
 from .._provision.rows import shortest
 from .._provision.running import Request
 from .._provision.spending import Ledger
-from .._registry._folder import registry_dir
+from .._registry._files import registry_dir
 from .._registry._protocol import RegistryError
 from .._registry._records import RecordFolder, records_in
 from .._text import text_of

@@ -1,7 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry as files: one a host beside the inventory, which Ansible reads back as host variables."""
+"""The registry as files: one a host beside the inventory, which Ansible reads back as host variables.
+
+It is one absolute folder, whoever asks, and in it a folder for each host. What ssh reads here is kept in the same way.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from .._moments import utc
 from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
 from .._provision.lease import NOTED_BY, Clock, clock_of
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
-from .._provision.place import Folder
+from .._provision.place import ENTRY, Folder
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import (
     STORAGE,
@@ -32,7 +35,6 @@ from .._provision.storage import (
     without,
 )
 from . import _ledger
-from ._folder import KNOWN_HOSTS, LEDGER, host_of, ledger_file
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
 from ._protocol import (
     FAILED,
@@ -58,6 +60,15 @@ HEADER = (
     " A machine is billed until it is deleted at the API.\n"
 )
 MISSING_YAML = "This Python has no PyYAML, which reads and writes the registry file."
+
+
+# Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
+SWEPT = ".compute_index_supply.swept"  # when its leases were enforced last
+LEDGER = ".compute_index_supply.ledger"
+KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
+
+
+HOST_KEYS = "provision_host_keys"  # in an entry: lines of a file of known hosts
 # A text that begins with the last one says by itself what else marks a template.
 _TEMPLATE_MARKS = ("{{", "{%", "{#", "#jinja2:")
 
@@ -212,7 +223,7 @@ class HostFile:
         """Note the end of storage that is kept; None if the file does not have it. See `Registry`."""
         with self._changing(make=False):
             variables = _load(self._path) or {}
-            entry, host = read_entry(variables), host_of(self._path)
+            entry, host = read_entry(variables), host_of_entry(self._path)
             ended = next((item for item in entry.kept_storage if item.resource_id == resource_id), None)
             if ended is None:
                 return None
@@ -233,7 +244,7 @@ class HostFile:
         storage, before = self._kept_in(variables), read_entry(variables).storage
         for item in storage:
             if item not in before:
-                self._enter(MADE, item.entry(host_of(self._path)))
+                self._enter(MADE, item.entry(host_of_entry(self._path)))
         return storage
 
     def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
@@ -245,7 +256,7 @@ class HostFile:
 
     def _bill(self, entry: Entry) -> Bill | None:
         """The purchase of the entry by the ledger; None if it names none, or if that cannot be read."""
-        host = host_of(self._path)
+        host = host_of_entry(self._path)
         book, of_entry = Book(), line_of(host, entry)
         with contextlib.suppress(RegistryError):
             _ledger.read(ledger_file(self._path), book, host)
@@ -254,7 +265,7 @@ class HostFile:
     def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
         """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
         at = self.clock(), self._time_of(entry)
-        line = _ledger.line_of(event, host_of(self._path), entry, *at, self._run, why, renews)
+        line = _ledger.line_of(event, host_of_entry(self._path), entry, *at, self._run, why, renews)
         _ledger.append(ledger_file(self._path), line)
 
     def _take_back(self, before: str | None) -> None:
@@ -365,29 +376,61 @@ def _merged(entry: Variables, changes: Variables) -> Variables:
     return {name: value for name, value in {**entry, **changes}.items() if value is not None}
 
 
-def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unchanged: str | None = None) -> None:
-    """Let the file of a registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
-
-    A file whose text is ``unchanged`` stays as it is. Where nothing may be written, nothing is. Raises RegistryError.
-    """
-    try:
-        if (unchanged and read_text(path) == unchanged) or not os.access(os.path.dirname(path), os.W_OK):
-            return
-        with locked(path):
-            before = read_text(path)
-            after = change(before)
-            if after is None and before is not None:
-                os.unlink(path)
-            elif after is not None and after != before:
-                write_durably(path, after)
-    except (OSError, UnicodeError) as error:
-        raise RegistryError(f"The file {path} cannot be kept: {reason_of(error)}.") from None
-
-
 def _with_holder(entry: Variables, other: t.Callable[[], str]) -> Variables:
     """The entry, and which other run is buying under it at this moment, if one is."""
     who = other() if read_entry(entry).is_open else ""
     return {**entry, HELD_BY: who} if who else dict(entry)
+
+
+# Where they are
+
+
+def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str], here: str) -> str:
+    """The folder as an absolute path; empty where none is wanted.
+
+    ``wanted``: provision_registry_dir; None means host_vars beside the inventory, where Ansible reads it back. It does
+    so only in the folder of an inventory source, not in folders within it; and hosts that a play added belong to no
+    file: theirs is the first source's. Without any inventory file it is the folder ``here``, where Ansible was started.
+    A relative path is meant from the inventory, not from the playbook, which may lie in an installed collection.
+    """
+    if wanted is not None and not str(wanted).strip():
+        return ""
+    folders = [
+        _folder_of_source(os.path.join(here, source))
+        for source in sources
+        if "," not in source and os.path.exists(source)
+    ]
+    beside = str(inventory_dir) if inventory_dir and os.path.realpath(str(inventory_dir)) in folders else ""
+    base = beside or next(iter(folders), here)
+    path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
+    return os.path.normpath(os.path.join(base, path))
+
+
+def _folder_of_source(source: str) -> str:
+    path = os.path.realpath(source)
+    return path if os.path.isdir(path) else os.path.dirname(path)
+
+
+def ledger_file(entry: str) -> str:
+    """What was bought under that file and its neighbours: in the registry itself, or beside a file of another name."""
+    folder, name = os.path.split(os.path.abspath(entry))
+    return os.path.join(os.path.dirname(folder) if name == ENTRY else folder, LEDGER)
+
+
+def host_of_entry(entry: str) -> str:
+    """The host of that file, as far as its place tells."""
+    folder, name = os.path.split(os.path.abspath(entry))
+    return os.path.basename(folder) if name == ENTRY else os.path.splitext(name)[0]
+
+
+def known_hosts_file(entry: str) -> str:
+    """Where the host keys of a host's machines are pinned: beside its entry; empty without one."""
+    return os.path.join(os.path.realpath(os.path.dirname(entry)), KNOWN_HOSTS) if entry else ""
+
+
+def known_hosts_of_offer(home: str, offer_id: str) -> str:
+    """The file of host keys of a purchase without an entry file; ``home`` is Ansible's own folder."""
+    return os.path.join(home, "compute_index_supply", "known_hosts", os.path.basename(offer_id) or "none")
 
 
 # Texts
@@ -514,3 +557,39 @@ def write_durably(path: str, text: str) -> None:
             os.unlink(temporary)
         raise
     sync_folder(folder)
+
+
+# What ssh reads
+
+
+def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unchanged: str | None = None) -> None:
+    """Let the file of a registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
+
+    A file whose text is ``unchanged`` stays as it is. Where nothing may be written, nothing is. Raises RegistryError.
+    """
+    try:
+        if (unchanged and read_text(path) == unchanged) or not os.access(os.path.dirname(path), os.W_OK):
+            return
+        with locked(path):
+            before = read_text(path)
+            after = change(before)
+            if after is None and before is not None:
+                os.unlink(path)
+            elif after is not None and after != before:
+                write_durably(path, after)
+    except (OSError, UnicodeError) as error:
+        raise RegistryError(f"The file {path} cannot be kept: {reason_of(error)}.") from None
+
+
+def pinned_host_keys(path: str) -> list[str] | None:
+    """The host keys in the file, None if there are none."""
+    return text_in(path).splitlines() or None
+
+
+def pin_host_keys(path: str, keys: t.Sequence[str]) -> None:
+    """Add these host keys to the file, whose folder is there afterwards. Raises OSError."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    if set(keys) <= set(pinned_host_keys(path) or ()):
+        return
+    with locked(path):
+        write_durably(path, "".join(f"{line}\n" for line in dict.fromkeys([*(pinned_host_keys(path) or ()), *keys])))

@@ -15,8 +15,7 @@ from .._provision.entry import TESTED, Entry, read_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
-from ._files import HostFile, read_text, reason_of
-from ._folder import SWEPT, known_hosts_file, pinned_of
+from ._files import SWEPT, HostFile, known_hosts_file, known_hosts_of_offer, read_text, reason_of
 from ._postgresql import Ceilings, Database
 from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
 from ._shared import SharedHost, entries_of
@@ -247,7 +246,7 @@ class _SharedStore(Store):
         return f"{self._database.place}, project {self._project}"
 
     def known_hosts(self, host: str, offer_id: str) -> str:
-        return pinned_of(self._session.home, offer_id)
+        return known_hosts_of_offer(self._session.home, offer_id)
 
 
 def store_of(place: Place, session: Session) -> Store:

@@ -23,8 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._folder import LEDGER
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import LEDGER, HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import entries_of
 

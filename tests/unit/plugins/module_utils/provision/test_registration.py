@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     shares_host_keys,
     ssh_args,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._folder import known_hosts_file
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import known_hosts_file
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -42,8 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION, Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._folder import ledger_file
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger_file
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._text import grouped
