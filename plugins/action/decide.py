@@ -39,8 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     keys,
     planning_report,
     reaping,
-    running,
-    running_report,
+    run_request,
     unreadable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
@@ -146,7 +145,7 @@ class ActionModule(InProcessAction):
             tell(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
         words = spelled(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
-        words = running_report.SPELLED if task_vars.get("run__is_of_a_run") else words
+        words = run_request.SPELLED if task_vars.get("run__is_of_a_run") else words
         return t.cast("dict[str, t.Any]", renamed(result, words)) if words else result
 
     def worded(self, msg: str) -> str:
@@ -670,7 +669,7 @@ class ActionModule(InProcessAction):
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
-        given = self._given(running.VARIABLES, task_vars)
+        given = self._given(run_request.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
         extra, limited = list(load_extra_vars(loader=self._loader)), bool(task_vars.get("ansible_limit"))
@@ -704,7 +703,7 @@ class ActionModule(InProcessAction):
         return {
             "hosts": hosts,
             "troubles": self._hosts.troubles,
-            "given": self._given(running.FETCHING, task_vars),
+            "given": self._given(run_request.FETCHING, task_vars),
             "got": {host: answer for host, answer in answers.items() if answer},
         }
 
@@ -714,7 +713,7 @@ class ActionModule(InProcessAction):
         variables = _hosts.raw(host, task_vars)
         return {
             "hosts": self._hosts.rows([host]),
-            "given": self._given(running.FETCHING, task_vars),
+            "given": self._given(run_request.FETCHING, task_vars),
             "got": {name: variables[name] for name in _OF_A_SWEEP if name in variables},
         }
 

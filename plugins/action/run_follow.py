@@ -12,7 +12,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import MachineAction, limit_attempts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
 
@@ -33,14 +33,14 @@ class ActionModule(MachineAction):
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
         limit_attempts(self._connection)
         progress = Progress(str(task_vars.get("inventory_hostname")))
-        look, start, parent = following.Look(), time.monotonic(), os.getppid()
+        look, start, parent = running.Look(), time.monotonic(), os.getppid()
         while True:
             job = self._asked(options["name"], task_vars)
-            look = following.after(look, job, time.monotonic() - start)
+            look = running.next_look(look, job, time.monotonic() - start)
             _show(look.lines)
             is_lost = look.lost_at is not None
             if look.is_last or not options["follow"] or (is_lost and self._has_ended(task_vars)):
-                return following.result(look)
+                return running.followed(look)
             if is_lost:
                 progress.tell(look.msg, urgent=True)
             time.sleep(options["delay"])
@@ -52,7 +52,7 @@ class ActionModule(MachineAction):
         try:
             return t.cast(
                 "dict[str, t.Any]",
-                self._execute_module(MODULE, {"name": name, "lines": following.LINES}, task_vars=task_vars),
+                self._execute_module(MODULE, {"name": name, "lines": running.LINES}, task_vars=task_vars),
             )
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}

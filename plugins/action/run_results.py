@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import following
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import plural
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     MachineAction,
@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home
 
 TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
-PATIENCE = following.PATIENCE  # seconds for which a machine may be out of reach
+PATIENCE = running.PATIENCE  # seconds for which a machine may be out of reach
 LEAST_PART = 256 * 1024  # bytes
 QUIET = 10.0  # seconds that need no word, at first and after each
 _PLACE = re.compile(r"/[^\0-\x1f\x7f\"'\\]*")  # of a part on the machine

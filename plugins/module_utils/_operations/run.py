@@ -19,10 +19,9 @@ from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
 from .._moments import seconds_of, utc
-from .._provision import messages, running, running_report, storage
-from .._provision import running_rows as rows
+from .._provision import messages, run_record, run_request, running, storage
 from .._provision.rows import shortest
-from .._provision.running import Request
+from .._provision.run_request import Request
 from .._provision.spending import Ledger
 from .._registry._files import registry_dir
 from .._registry._protocol import RegistryError
@@ -38,22 +37,22 @@ def asked(params: Params, check_mode: bool) -> Result:
     """What is to run, for which host (``hosts``; none if the run is over), and all that is wrong with it at once."""
     wrong: list[str] = []
     base = results_dir(params)
-    name = running.name_of(params["given"], wrong)
+    name = run_request.name_of(params["given"], wrong)
     folder = RecordFolder(os.path.join(base, name))
     record = _record(folder, wrong) if name else {}
-    given = running.completed(params["given"], record)
-    request = running.read_request(given, wrong)
+    given = run_record.completed(params["given"], record)
+    request = run_request.read_request(given, wrong)
     files = os.path.join(params["here"], os.path.expanduser(request.files))
-    request = running.with_paths(request, files, base, wrong)
+    request = run_request.with_paths(request, files, base, wrong)
     code = _code(request, wrong)
-    wrong += running.objections(params["extra"], limited=params["limited"], folder=folder.fault())
+    wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
         return {**_NOTHING, "trouble": messages.joined(*wrong, messages.NOTHING_SENT)}
-    digest = running.digest_of(request, code, given, record)
+    digest = run_record.digest_of(request, code, given, record)
     first = running.first(record, digest, again=request.again)
     job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
     job.update(dest=folder.path, folder=shortest(folder.path, params["here"]), record=record)
-    return rows.result(_NOTHING, rows.begun(first, request, job))
+    return running.result(_NOTHING, running.begun(first, request, job))
 
 
 def results_dir(params: Params) -> str:
@@ -111,20 +110,20 @@ class _Run:
 
     def order(self) -> dict[str, t.Any]:
         """The record of a run that is ordered from now on; of one that has begun its own. Raises RegistryError."""
-        digest, earlier = self.job["digest"], rows.earlier_offers(self.ledger, self.request.host, self.entry)
-        return running.ordered(self.request, digest, self.record, utc(time.time()), earlier)
+        digest, earlier = self.job["digest"], run_record.earlier_offers(self.ledger, self.request.host, self.entry)
+        return run_record.ordered(self.request, digest, self.record, utc(time.time()), earlier)
 
     @property
-    def view(self) -> rows.RunView:
+    def view(self) -> running.RunView:
         """What the rules decide by. Raises RegistryError."""
-        return rows.RunView(self.request, self.job["digest"], self.record, self.entry, self.ledger, self.now)
+        return running.RunView(self.request, self.job["digest"], self.record, self.entry, self.ledger, self.now)
 
     def let_end(self, until: float) -> None:
         """Let a sweep end the machine then. Raises RegistryError."""
         registry = self.store.host(self.request.host)
         if registry:
             registry.read()
-            registry.alter(rows.ends_earlier(until))
+            registry.alter(running.ends_earlier(until))
 
 
 # Of a registry that cannot be read or written, and of what `running` does not let go on.
@@ -137,40 +136,40 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
 
     def opened(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries, _refusing():
-            return rows.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
+            return running.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
 
     return steps.operation(opened, steps.RUN_STEP, {**BLANK, **blank})
 
 
 def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     """What follows from the plan of the host: whether it is provisioned, or its machine ends, or why neither."""
-    request, found = run.request, rows.Quoted.of(run.request.host, run.got["run__quote"])
+    request, found = run.request, running.Quoted.of(run.request.host, run.got["run__quote"])
     way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        first = rows.still_first(run.view)
-        rows.check_trace(run.view)
-        lease = rows.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
+        first = running.still_first(run.view)
+        running.check_trace(run.view)
+        lease = running.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
     except ValueError as error:
         return {"trouble": str(error)}
-    follows = rows.ways(way, first, check_mode=check_mode)
+    follows = running.ways(way, first, check_mode=check_mode)
     if follows["sets_aside"]:
         run.folder.set_aside()
     if follows["provisions"]:
         run.note(run.order())
-    lines = rows.quote_lines(way, request, found, lease)
+    lines = running.quote_lines(way, request, found, lease)
     offer_id = running.only_offer(run.record)
-    return {**follows, "lease": running.lease_text(lease), "offer_id": offer_id, "lines": lines}
+    return {**follows, "lease": run_request.lease_text(lease), "offer_id": offer_id, "lines": lines}
 
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
     job = run.got["run__info"]
-    found = rows.next_of(run.view, job)
+    found = running.next_of(run.view, job)
     if found["until"]:  # before the job begins, whose time ends with it
         run.let_end(found["until"])
     if not found["trouble"]:  # what it follows has begun, too, and is not to be bought again
-        run.note(running.started(run.order(), run.entry, job))
+        run.note(run_record.started(run.order(), run.entry, job))
     return found
 
 
@@ -184,62 +183,62 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
 
     The job may have taken days, so that its host may have the machine of another run now, which stays as it is.
     """
-    rows.check_trace(run.view)
+    running.check_trace(run.view)
     if run.got["run__quoted"]["ends"]:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
-    if running.is_here(run.record):  # another command has brought it home meanwhile
+    if run_record.is_here(run.record):  # another command has brought it home meanwhile
         # This one changes nothing of the record.
-        is_gone = run.record.get("phase") == running.GONE
-        return rows.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
-    rows.check_job(job, run.job["digest"], run.request.name)
-    found = running.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
+        is_gone = run.record.get("phase") == run_record.GONE
+        return running.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
+    running.check_job(job, run.job["digest"], run.request.name)
+    found = run_record.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
     if not found.is_home and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
         return _lost(run)
     if found.kept_until:  # before the record says it, after which nothing asks again
         run.let_end(found.kept_until)
     if found.is_over:
-        run.note(running.over(run.record, found, job, results))
-    return rows.over_result(run.record, found, run.job["folder"], job, run.entry, rows.why_not_home(results))
+        run.note(run_record.over(run.record, found, job, results))
+    return running.over_result(run.record, found, run.job["folder"], job, run.entry, run_record.why_not_home(results))
 
 
 def _ending(run: _Run) -> Result:
     """The machine of a run whose results are home ends, unless it is kept for a while; what has gone is noted."""
     if run.got["run__quoted"]["lost"]:
         return _lost(run)
-    if running.is_kept(run.record, run.now, run.request.keep):
-        return rows.kept_result(run.record, run.job["folder"], run.entry)
+    if run_record.is_kept(run.record, run.now, run.request.keep):
+        return running.kept_result(run.record, run.job["folder"], run.entry)
     return {"ends": True}
 
 
 def _lost(run: _Run) -> Result:
     """The machine has gone with the job, before its results were home; what is left of it in the registry ends."""
-    run.note(running.lost(run.record))
+    run.note(run_record.lost(run.record))
     return {"ends": True}
 
 
 def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
     stays = storage.stays(run.request.host, run.entry.kept_storage)
-    cost = rows.cost(run.ledger, run.request.host, run.record)
-    run.note(running.gone(run.record, cost, stays))
-    return rows.last_result(run.record, run.job["folder"])
+    cost = run_record.cost(run.ledger, run.request.host, run.record)
+    run.note(run_record.gone(run.record, cost, stays))
+    return running.last_result(run.record, run.job["folder"])
 
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
     """What to know of a run whose command came to no end."""
-    return {"trouble": rows.broken(run.got.get("run__next", {}), run.view, params["reason"])}
+    return {"trouble": running.broken(run.got.get("run__next", {}), run.view, params["reason"])}
 
 
 @_refusing()
 def late(params: Params, check_mode: bool) -> Result:
     """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
-    name, base = running.run_of(params["hosts"][0]["host"]), results_dir(params)
+    name, base = run_request.run_of(params["hosts"][0]["host"]), results_dir(params)
     usual = RecordFolder(os.path.join(base, name))
-    folder = RecordFolder(os.path.join(base, rows.late_folder(name, usual.read(), params["got"])))
+    folder = RecordFolder(os.path.join(base, run_record.late_folder(name, usual.read(), params["got"])))
     now = time.time()
     skips = folder.is_busy(now) or check_mode
-    found = rows.late(name, folder.read(), params["got"], params["given"], now, skips=skips)
+    found = run_record.late(name, folder.read(), params["got"], params["given"], now, skips=skips)
     return {**_LATE, **found, "dest": folder.path}
 
 
@@ -248,10 +247,10 @@ def swept(params: Params, check_mode: bool) -> Result:
     """Note what a sweep has brought home."""
     got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
     known = folder.read()
-    record = rows.swept(known, got)
+    record = run_record.swept(known, got)
     for changed in record:
         folder.write(changed)
-    return {**BLANK, "lines": rows.swept_lines([known, *record][-1], got, shortest(folder.path, params["here"]))}
+    return {**BLANK, "lines": run_record.swept_lines([known, *record][-1], got, shortest(folder.path, params["here"]))}
 
 
 def runs(params: Params, check_mode: bool) -> Result:
@@ -259,19 +258,20 @@ def runs(params: Params, check_mode: bool) -> Result:
     with Registries.of(params, read_only=True) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
-        machines = rows.of_runs(snapshot.all())
+        machines = run_record.of_runs(snapshot.all())
         ledgers = [registries.at(place).ledger() for place in dict.fromkeys(place for place, *_rest in machines)]
         reached = [
-            rows.machine(*item, registries.at(item[0]).known_hosts(item[1], item[2].offer_id)) for item in machines
+            run_record.machine(place, host, entry, registries.at(place).known_hosts(host, entry.offer_id))
+            for place, host, entry in machines
         ]
     records, unreadable = records_in(results_dir(params))
-    known = rows.all_runs(records, machines, params["got"], ledgers)
+    known = run_record.all_runs(records, machines, params["got"], ledgers)
     return {
         **_RUNS,
         "runs": known,
         "hosts": [item["host"] for item in reached],
         "machines": reached,
-        "lines": running_report.table(known, time.time()),
+        "lines": run_record.table(known, time.time()),
         "trouble": messages.joined(*params["troubles"], *snapshot.warnings(), *unreadable),
     }
 

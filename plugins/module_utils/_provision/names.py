@@ -50,6 +50,16 @@ PLAYBOOKS = frozenset(
         *("run_fetch_timeout", "run_unswept", "run_again"),
     }
 )
+# What a play that buys a machine for itself decides on, as probe and run do. Extra variables would beat it.
+DECIDED_BY_PLAYS = frozenset(
+    {
+        *("provision_spec", "provision_spec_order", "provision_offer_id", "provision_max_price_per_hour"),
+        *("provision_max_bill", "provision_lease", "provision_max_attempts", "provision_adopt", "provision_wait"),
+        *("provision_cluster_name", "provision_protect", "decommission_resource_id", "decommission_forget"),
+        "provision_verify",
+    }
+)
+RUN_GROUP = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
 # Unknown names that begin so would limit nothing.
 _ORDERED_CEILINGS = "order_max_"
 _CEILINGS = "provision_max_"

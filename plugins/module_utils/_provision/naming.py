@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from .._text import printable
 from .._wording import plural
 from .messages import some
+from .names import RUN_GROUP
 from .ownership import Machine, is_named, machines_among
-from .running_report import GROUP
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
 
@@ -139,7 +139,7 @@ def of_runs(
     A person who names the host itself knows that.
     """
     spelled = {part.text for part in parts}
-    runs = [host for host in hosts if GROUP in registered.get(host, ()) and host not in spelled]
+    runs = [host for host in hosts if RUN_GROUP in registered.get(host, ()) and host not in spelled]
     if runs and deed.happens == "end":
         yield f"Machines of runs end ({some(runs)}): their jobs, and results that are not home yet, are lost."
 

@@ -10,17 +10,9 @@ import typing as t
 
 from .._text import number_of
 from .._wording import amount, usd, wrapped
+from .names import DECIDED_BY_PLAYS
 from .spending import Bill
 
-#: What the play of the purchase decides on by itself. Extra variables would beat it.
-OWN = frozenset(
-    {
-        *("provision_spec", "provision_spec_order", "provision_offer_id", "provision_max_price_per_hour"),
-        *("provision_max_bill", "provision_lease", "provision_max_attempts", "provision_adopt", "provision_wait"),
-        *("provision_cluster_name", "provision_protect", "decommission_resource_id", "decommission_forget"),
-        "provision_verify",
-    }
-)
 # What the API calls a GPU goes into variables of the play, so it must be no template.
 _GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -39,7 +31,7 @@ def refusal(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str],
     limited: --limit leaves it out. is_known: the inventory has it. extra: the names of extra variables. remembers:
     whether a registry remembers what is bought for it.
     """
-    overruled = ", ".join(sorted(OWN & set(extra)))
+    overruled = ", ".join(sorted(DECIDED_BY_PLAYS & set(extra)))
     reasons = {
         f"probe_buy has a host of its own, {host}, which --limit leaves out. Run it without a limit.": limited,
         f"probe_buy has a host of its own and would end its machine: take {host} out of the inventory.": is_known,

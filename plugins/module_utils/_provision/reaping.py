@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from .. import _states
 from .._text import grouped, number_of, one_line, printable
 from .._wording import LINE, duration, narrow_table, ranges, usd
-from . import declaration, lease, ownership, running
+from . import declaration, lease, ownership
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import ids_of, some, unreadable_lease
+from .names import RUN_GROUP
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
-from .running_report import GROUP
+from .run_record import is_late
 
 # Seconds after which the machine that a sweep has begun to end, and that is still there, may get more time.
 ENDING = 900.0
@@ -412,8 +413,8 @@ class SweepFindings:
         another registry. ``since``: how many seconds ago a registry was swept last; None if that is not known.
         """
         # Most sweeps have no runs, and so nothing to ask a registry for.
-        lives = ((item, item.life) for item in self.known if GROUP in item.entry.groups)
-        late = [item for item, life in lives if running.is_late(item.entry, life.end, life.passed, since(item.place))]
+        lives = ((item, item.life) for item in self.known if RUN_GROUP in item.entry.groups)
+        late = [item for item, life in lives if is_late(item.entry, life.end, life.passed, since(item.place))]
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]
 

@@ -1,283 +1,52 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One job on a machine of its own: what a person asks for, and what follows from the states of job and machine.
+"""What a run does next, by its record, its host's plan and its machine, also after its controller died.
 
-A run is remembered three times: the machine knows its job, the registry its purchase, and the folder of its results has
-a record (`run.json`), which outlives both. `running_report` has the sentences.
+`run_request` is what a person asks for, `run_record` what is noted of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import hashlib
-import json
 import math
-import os
-import re
 import typing as t
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
-from .._machine.job_state import NONE, OVER, RUNNING, RUNS, SUCCEEDED
+from .._machine.job_state import NONE, OVER, RUNS, SUCCEEDED
 from .._moments import seconds_of
-from .._text import FALSE, LONGEST_LINE, TRUE, items_of, number_of, printable, text_of
-from .._wording import amount, usd
-from . import lease
-from . import running_report as report
-from .declaration import read_limit
+from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
+from .._wording import amount, usd, wrapped
+from . import lease, prices, spending
 from .entry import Entry
-from .messages import NOTHING_BOUGHT
-from .names import LOOSE, PLAYBOOKS, lost_words
-from .order import OF_ORDERS
-from .prices import UNLIMITED
-from .probing import OWN
-from .running_report import GROUP
+from .messages import NOTHING_BOUGHT, ids_of, in_short, joined
+from .names import RUN_GROUP
+from .run_record import (
+    GONE,
+    HOME,
+    ORDERED,
+    STARTED,
+    Outcome,
+    because,
+    billed_until,
+    end_of,
+    ended,
+    goes_on,
+    incomplete,
+    kept,
+    last_word,
+    still_billed,
+)
+from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, quote, shortest
 
 Row = t.Mapping[str, t.Any]
-
-VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
-FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
-TAIL = 3600.0  # seconds of a lease that are left for the results
-LEAST = 600.0  # seconds that a job gets at least; less is a slip
-_SLACK = 120.0  # seconds by which a lease may be longer: it is rounded, and its beginning is noted before its end
-
-# How far a run is, in its record. It is noted before what it says begins.
-ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
-
-LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-_GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
-# Of what a run sets in any case, or takes from the inventory
-_LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
-_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
-_TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
-_OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a person asks for. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
-
-    ``environment``: names alone, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
-    ``by_name``: only the name was given, so setup, code and environment are not known.
-    """
-
-    name: str = ""
-    command: str = ""
-    setup: str = ""
-    spec: Row = field(default_factory=dict)
-    files: str = ""
-    exclude: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    results: tuple[str, ...] = ()
-    seconds: float | None = None
-    max_bill: float = 0.0
-    keep: float = 0.0
-    follow: bool = True
-    log_delay: float = 30.0
-    fetch_timeout: float = 1800.0
-    unswept: bool = False
-    again: bool = False
-    by_name: bool = False
-
-    @property
-    def host(self) -> str:
-        """The host of its machine, in registry, reports and inventories."""
-        return report.host_of(self.name)
-
-
-def name_of(given: Row, wrong: list[str]) -> str:
-    """The name of the run, which is a part of paths; empty if it is none, which is added to ``wrong``."""
-    name = text_of(given.get("run_name"))
-    if _NAME.fullmatch(name):
-        return name
-    instead = f", not '{name[:60]}'" if name else ""
-    wrong.append(f"run_name must be a word of letters, digits, - and _ (40 at most){instead}: -e run_name=train.")
-    return ""
-
-
-def completed(given: Row, record: Row) -> Row:
-    """The given variables. If they only name a run that was begun, its own are added, so that the name follows it."""
-    begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
-    is_named_alone = not any(given.get(name) for name in _OF_A_JOB)
-    return {**begun, **given} if begun and is_named_alone else given
-
-
-def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
-    """What tells one job from another. ``code``: the digest of its files; empty without any.
-
-    ``given``: the variables. To those that only name a run, `completed` has added its digest, as its files were then.
-    """
-    if record and given.get("run_digest"):
-        return str(given["run_digest"])
-    parts = [code, request.command, request.setup, sorted(request.environment)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
-    """The request with the absolute path of its code, and without results in it: they would make another job of it.
-
-    ``files``: the folder of the code, if the request names one; ``base``: that of the results of all runs. If both are
-    one folder, that is added to ``wrong``.
-    """
-    if not request.files:
-        return request
-    inside, own = (os.path.relpath(path, os.path.normpath(files)) for path in (base, os.path.join(base, request.name)))
-    if os.curdir in (inside, own):
-        wrong.append(report.MIXED)
-    is_outside = inside == ".." or inside.startswith("../")
-    exclude = () if is_outside else (f"/{_SPECIAL.sub(_ESCAPED, inside)}/",)
-    return replace(request, files=os.path.normpath(files), exclude=(*request.exclude, *exclude))
-
-
-def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
-    """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
-    names = set(extra)
-    overruled = ", ".join(sorted((OWN - _LEFT_TO_PEOPLE) & names))
-    unread = ", ".join(sorted(OF_ORDERS & names))
-    reasons = {
-        f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
-        f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by run_max_bill or"
-        " provision_max_price_per_hour.": bool(unread),
-        # Ansible takes any word before an equals sign for a name.
-        lost_words(names): LOOSE in names or not all(map(str.isidentifier, names)),
-        folder: bool(folder),
-        "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
-    }
-    return [reason for reason, holds in reasons.items() if holds]
-
-
-def read_request(given: Row, wrong: list[str]) -> Request:
-    """The variables as typed values; what is wrong with them is added to ``wrong``, each with what to write instead.
-
-    `name_of` says what is wrong with the name.
-    """
-    command = text_of(given.get("run_command"))
-    if not command:
-        wrong.append("run_command must say what to run: -e 'run_command=\"python train.py\"'.")
-    if odd := [name for name in _TEXTS if isinstance(given.get(name), _NO_TEXT)]:
-        wrong.append(f"{' and '.join(odd)} must be a text, not a list, a mapping or true.")
-    return Request(
-        name=text_of(given.get("run_name")),
-        command=command,
-        setup=text_of(given.get("run_setup")),
-        spec=_spec(given, wrong),
-        files=text_of(given.get("run_files")),
-        exclude=_texts("run_exclude", given, wrong),
-        environment=_environment(given, wrong),
-        results=_results(given, wrong),
-        seconds=_time(given, wrong),
-        max_bill=_bill(given, wrong),
-        keep=_seconds("run_keep", given, 0.0, wrong),
-        follow=_switch("run_follow", given, True, wrong),
-        log_delay=max(1.0, _seconds("run_log_delay", given, 30.0, wrong)),
-        fetch_timeout=read_fetch_timeout(given, wrong),
-        unswept=_switch("run_unswept", given, False, wrong),
-        again=_switch("run_again", given, False, wrong),
-        by_name=bool(given.get("run_digest")),
-    )
-
-
-def _spec(given: Row, wrong: list[str]) -> Row:
-    """The search for the machine."""
-    gpu, spec = given.get("run_gpu"), given.get("run_spec")
-    if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
-        wrong.append("run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'.")
-    if spec or not gpu:
-        return spec if isinstance(spec, t.Mapping) else {}
-    parts = _GPU.fullmatch(str(gpu).strip())
-    if not parts:
-        instead = printable(str(gpu), 60)
-        wrong.append(f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{instead}'.")
-        return {}
-    return {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}
-
-
-_NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
-
-
-def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
-    """A list of texts, or a text with commas."""
-    value = given.get(name)
-    parts = value.split(",") if isinstance(value, str) else items_of(value or [])
-    if any(isinstance(part, _NO_TEXT) for part in parts):
-        wrong.append(f'{name} must be a list of texts, or a text with commas: -e {name}="out,*.csv".')
-    return tuple(text for part in parts if (text := str(part).strip()))
-
-
-def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
-    paths = _texts("run_results", given, wrong)
-    if outside := [path for path in paths if path.startswith(("/", "~")) or ".." in path.split("/")]:
-        wrong.append(
-            "run_results must be paths in the folder that the job runs in, without .. in them, not"
-            f" {', '.join(outside)}: let the job write there."
-        )
-    return paths
-
-
-def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
-    """The names of the job's variables. In place of its value, which may be secret, each has whether that is usable."""
-    variables = given.get("run_env") or {}
-    is_mapping = isinstance(variables, t.Mapping)
-    names = tuple(variables) if is_mapping else ()
-    odd = ", ".join(repr(name) for name in names if not (variables[name] and _ENVIRONMENT.fullmatch(name)))
-    if odd or not is_mapping:
-        unlike = f", unlike {odd}" if odd else ""
-        example = '-e \'{"run_env": {"SEED": "1"}}\''
-        wrong.append(f"run_env must map names of letters, digits and _ to texts{unlike}: {example}.")
-    return names
-
-
-def _time(given: Row, wrong: list[str]) -> float | None:
-    seconds = _seconds("run_time", given, math.inf, wrong)
-    if seconds < LEAST:
-        wrong.append("run_time must be at least 10m: -e run_time=8h.")
-    return None if seconds == math.inf else seconds
-
-
-def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
-    try:
-        seconds = lease.read_duration(given.get(name))
-    except ValueError as error:
-        wrong.append(f"{name} {error}.")
-        return default
-    return default if seconds is None else seconds
-
-
-def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
-    """The seconds that a sweep may take for the results of a run; the default for what is not a duration."""
-    return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong))
-
-
-def _bill(given: Row, wrong: list[str]) -> float:
-    """What the whole run may cost (USD)."""
-    odd: list[str] = []
-    bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
-    if odd or bill == UNLIMITED:
-        text = printable(text_of(given.get("run_max_bill")), 60)
-        most = f"a number of USD, not '{text}'" if text else "a number of USD"
-        wrong.append(f"run_max_bill must be the most that the whole run may cost, {most}: -e run_max_bill=200.")
-    return bill
-
-
-def _switch(name: str, given: Row, default: bool, wrong: list[str]) -> bool:
-    value = str(given.get(name, "")).strip().lower()
-    if value not in ("", *TRUE, *FALSE):
-        wrong.append(f"{name} must be true or false, not '{printable(value, 60)}'.")
-    return value in TRUE if value else default
-
-
-# What follows
 
 
 class First(enum.Enum):
     """What a command does by the record of its run alone."""
 
-    NEW = "new"  # nothing is known of it
-    GO_ON = "go on"  # it was begun
+    GO_ON = "go on"  # with a new one, or one that was begun
     ANEW = "anew"  # an earlier one is over
     DONE = "done"
     REFUSED = "refused"
@@ -287,20 +56,20 @@ def first(record: Row, digest: str, *, again: bool) -> First:
     """``record``: under the run's name, empty if there is none. ``digest``: of the job that is asked for now."""
     phase, is_same = record.get("phase"), record.get("digest") == digest
     if phase in (None, ORDERED):  # nothing has run yet, so another job may take its place
-        return First.GO_ON if phase else First.NEW
+        return First.GO_ON
     if phase == GONE:
         return First.DONE if is_same and not again else First.ANEW
     return First.GO_ON if is_same else First.REFUSED
 
 
 class Way(enum.Enum):
-    """What a command does once the plan of its host is known."""
+    """What a command does once the plan of its host is known; the values are what a person reads of it."""
 
-    BUY = "buy"
-    LOOK = "look"  # at the machine that it has
-    LOST = "lost"  # the machine has gone, with the job on it
-    END = "end"
-    REFUSED = "refused"
+    BUY = "It buys a machine."
+    LOOK = "It has its machine already: nothing is bought."
+    LOST = "Its machine has gone: nothing is bought again for a job that may have begun."
+    END = "Its results are home: its machine ends."
+    REFUSED = "Its plan is refused."
 
 
 def way(phase: str, *, is_free: bool, is_refused: bool) -> Way:
@@ -325,115 +94,287 @@ def only_offer(record: Row) -> str:
     return text_of(record.get("offer_id")) if record.get("phase") == STARTED else ""
 
 
-class Next(enum.Enum):
-    """What a command does with the machine."""
+class Trace(enum.Enum):
+    """What the registry says of the machine that a record names."""
 
-    START = "start"
-    HALF_KNOWN = "half known"  # the job has not begun, and its name alone does not say all of it
-    FOLLOW = "follow"
-    FETCH = "fetch"
-    OTHER = "other"  # another job is on it, whose results are not home
-    UNREAD = "unread"
-
-
-def on_machine(job: Row, digest: str, *, by_name: bool = False) -> Next:
-    """``job``: what the machine says of the run; no known state if it did not answer. ``by_name``: see `Request`."""
-    state = job.get("state")
-    if state == NONE:
-        return Next.HALF_KNOWN if by_name else Next.START
-    if state not in (*RUNS, *OVER):
-        return Next.UNREAD
-    if job.get("digest") != digest:
-        return Next.OTHER
-    return Next.FOLLOW if state in RUNS else Next.FETCH
+    SAME = "same"  # it has that purchase, or none was noted in the record
+    ENDED = "ended"  # it has noted the end of that purchase
+    ANOTHER = "another"  # its host has another purchase
+    FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Where a run is after a look at its job and its results. ``state``: of the job; empty if it was not read."""
+class RunView:
+    """A run as a step sees it. ``digest``: of the job that is asked for; ``record``: what is noted under its name.
 
-    state: str
-    is_over: bool = False
-    is_home: bool = False  # all results that were asked for, checked
-    ends: bool = False  # the machine, now
-    kept_until: float | None = None
-
-
-def outcome(job: Row, results: Row, *, keep: float, now: float, ends_at: float | None) -> Outcome:
-    """What follows from what the machine says, and from the transfer. Moments are seconds since the epoch.
-
-    ``keep``: seconds that the machine stays after a failure; its lease, which ends at ``ends_at``, may be shorter.
+    ``entry``: of its host; ``ledger``: of its registry; ``now``: by the clock of that.
     """
-    state = text_of(job.get("state"))
-    if state not in OVER:
-        return Outcome(state)
-    is_home = results.get("complete") is True and not (state == SUCCEEDED and lacks_results(results))
-    stays = keep if is_home and state != SUCCEEDED else 0.0
-    until = min(now + stays, math.inf if ends_at is None else ends_at) if stays else None
-    return Outcome(state, True, is_home, is_home and not stays, until)
+
+    request: Request
+    digest: str = ""
+    record: Row = field(default_factory=dict)
+    entry: Entry = field(default_factory=Entry)
+    ledger: spending.Ledger = field(default_factory=lambda: spending.Ledger((), 0.0))
+    now: float = 0.0
+
+    @property
+    def trace(self) -> Trace:
+        """What the registry says of the machine with which the run was begun, by the ends that its ledger has.
+
+        No other purchase ends for this run, or counts as its end.
+        """
+        is_begun = self.record.get("phase") in (STARTED, HOME)
+        offer_id = self.record.get("offer_id") if is_begun else None
+        if not offer_id or self.entry.offer_id == offer_id:
+            return Trace.SAME
+        if self.entry.names_purchase:
+            return Trace.ANOTHER
+        has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in self.ledger.bills)
+        return Trace.ENDED if has_ended else Trace.FORGOTTEN
 
 
-def lacks_results(results: Row) -> bool:
-    """Whether the job has not written what was asked for: a file without a wildcard in its name, or anything at all.
+def result(blank: Row, found: Row) -> dict[str, t.Any]:
+    """The result of a step; it says whether there are lines to show, so that no playbook decides that."""
+    return {**blank, **found, "has_lines": bool(found.get("lines"))}
 
-    After success that is rather a slip in ``run_results``, and the results go with the machine.
+
+def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
+    """What the plays of a command work on; no host if the run is over, or if another job under its name is not."""
+    if first is First.REFUSED:
+        return {"trouble": refused(job["record"], request.name)}
+    if first is First.DONE:
+        again = "Nothing was bought. -e run_again=true runs it once more."
+        return last_result(job["record"], job["folder"], again)
+    role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
+    return {"hosts": [request.host], "job": job, "role": {**role, "provision_lease": shortest(request)}}
+
+
+def refused(record: Row, name: str) -> str:
+    """Another job under the name of one that has not come to its end."""
+    return (
+        f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or"
+        " names of environment variables differ from yours. Choose another run_name for yours."
+        f" -e run_name={name} alone follows {name}, and brings its results home. To give it up:"
+        f" {end_of(record.get('host'))}, and then -e run_name={name} alone. {NOTHING_BOUGHT}"
+    )
+
+
+def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
+    """The last word, and in ``trouble`` that a job did not succeed, or has lost results."""
+    is_good = record.get("state") == SUCCEEDED and record.get("complete") is True
+    failed = "" if is_good else joined(ended(record), incomplete(record))
+    return {"lines": [*last_word(record, folder), *further], "trouble": failed}
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """What a quote says of the host. ``host``: its row in the artifact; ``registry``: where it is remembered."""
+
+    host: Row = field(default_factory=dict)
+    refusal: str = ""
+    is_free: bool = False
+    registry: str = ""
+
+    @classmethod
+    def of(cls, host: str, quote: Row) -> Quoted:
+        """Read from the result of the step ``quote``, which leaves out hosts whose machines run as registered."""
+        rows = ((quote.get("ansible_stats") or {}).get("data") or {}).get("quote", {}).get("hosts") or {}
+        draft = (quote.get("plans") or {}).get(host) or {}
+        registry = str((quote.get("common") or {}).get("registry") or "")
+        refusal = str((quote.get("refusals") or {}).get(host) or quote.get("msg") or "")
+        return cls(rows.get(host) or {}, refusal, draft.get("is_new") is True, registry[:1].upper() + registry[1:])
+
+    @property
+    def price_per_hour(self) -> float | None:
+        """USD per hour of the offer; None if unknown."""
+        return number_of(self.host.get("price_per_hour"))
+
+
+def still_first(run: RunView) -> First:
+    """What the command does by the record as it is now. Raises ValueError if another command has changed it meanwhile.
+
+    Between two looks at it, that command may have begun another job, or have come to the end of this one.
     """
-    missing = [str(path) for path in items_of(results.get("missing") or [])]
-    return any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
+    found = first(run.record, run.digest, again=run.request.again)
+    if found is First.REFUSED:
+        raise ValueError(refused(run.record, run.request.name))
+    if found is First.DONE:
+        over = f"The run {run.request.name} has come to its end meanwhile."
+        raise ValueError(f"{over} The same command says what became of it. {NOTHING_BOUGHT}")
+    return found
 
 
-def is_here(record: Row) -> bool:
-    """Whether the results of the run are home, or whatever was left of it has gone."""
-    return record.get("phase") in (HOME, GONE)
-
-
-def is_kept(record: Row, now: float, keep: float) -> bool:
-    """Whether the machine of a run whose results are home stays for now, so that a person can look at it."""
-    until = number_of(record.get("kept_until"))
-    return bool(keep) and until is not None and now < until
-
-
-# Its lease
-
-
-def lease_of(request: Request, price: float | None) -> float:
-    """The seconds of the lease, in whole minutes: the job's time, and an hour for the results.
-
-    ``price``: USD per hour. Without a time it is what the bill pays for. Raises ValueError if that is too little.
-    """
-    seconds = request.seconds
-    if seconds is None:
-        if not price:
-            unpriced = "The price of the machine is unknown, so run_time must say how long the job may take."
-            raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
-        seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
-    if seconds < LEAST:
-        least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
+def check_trace(run: RunView) -> None:
+    """Raise ValueError if a run that was begun goes no further: its machine is forgotten, or another one is there."""
+    begun = f"The run {run.record.get('name')} was begun with offer {run.record.get('offer_id')}"
+    if run.trace is Trace.ANOTHER:
         raise ValueError(
-            f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
-            f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
+            f"{begun}, but {run.record.get('host')} now has the machine of another run (offer {run.entry.offer_id})."
+            f" That machine stays. Choose another run_name. {NOTHING_BOUGHT}"
         )
-    return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
+    if run.trace is Trace.FORGOTTEN:
+        raise ValueError(
+            f"{begun}, of which the registry knows neither a machine nor an end: IT MAY BE BILLED. Are this inventory"
+            " and registry those of the run? compute_index.supply.audit shows what runs. If nothing runs, move run.json"
+            f" away. {NOTHING_BOUGHT}"
+        )
 
 
-def shortest(request: Request) -> str:
-    """The lease with which the market is searched: the shortest that the run may get."""
-    return lease_text((LEAST if request.seconds is None else request.seconds) + TAIL)
+def broken(stopped: Row, run: RunView, reason: str) -> str:
+    """What to know of a run whose command failed, for this ``reason``, which was shown already.
 
-
-def lease_text(seconds: float) -> str:
-    """A lease as the role's variable takes it."""
-    minutes = math.floor(seconds / 60)
-    return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
-
-
-def time_left(ends_at: float | None, now: float, lasting: float) -> int:
-    """How many seconds a job may take that starts now: until its lease ends, less the hour for the results.
-
-    ``lasting``: the seconds of the lease that was asked for, which count if no end is known.
+    ``stopped``: of the step that found what to do with the machine; its trouble says itself what to do next.
     """
-    end = now + lasting if ends_at is None else ends_at
-    return max(60, math.floor(end - TAIL - now))
+    host, until = run.request.host, run.entry.ends_at
+    if stopped.get("trouble"):
+        return str(stopped["trouble"])
+    if not (run.entry.names_purchase or run.trace is Trace.FORGOTTEN):
+        return joined(in_short(reason), f"Nothing is billed for {host}.")
+    billed = billed_until(until) if until else f"{host} may have a machine that is billed."
+    return joined(in_short(reason), billed, f"The same command goes on. To end the machine: {end_of(host)}")
+
+
+def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
+    """The seconds of the lease: of the purchase, or what the machine has. Raises ValueError: why nothing may be bought.
+
+    ``unswept``: why no sweep is known to end the machine; empty if one is.
+    """
+    if entry.names_purchase and RUN_GROUP not in entry.groups:
+        raise ValueError(
+            f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
+            f" Choose another run_name. {NOTHING_BOUGHT}"
+        )
+    if way is Way.REFUSED:
+        raise ValueError(found.refusal)
+    if way is not Way.BUY:
+        return lasting(request, entry)
+    if not has_registry:
+        raise ValueError(
+            "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out,"
+            " or set provision_registry_url."
+        )
+    if unswept and not request.unswept:
+        raise ValueError(f"{unswept} To run it without sweeps this once, add -e run_unswept=true. {NOTHING_BOUGHT}")
+    return lease_of(request, found.price_per_hour)
+
+
+def lasting(request: Request, entry: Entry) -> float:
+    """The seconds of the lease that a machine was bought for; those that are asked for if the registry has none."""
+    with contextlib.suppress(ValueError):
+        if seconds := lease.read_lease(entry.leased).seconds:
+            return seconds
+    return (request.seconds or LEAST) + TAIL
+
+
+def ways(way: Way, first: First, *, check_mode: bool) -> dict[str, bool]:
+    """What the play does now: it provisions the host, or ends its machine; in check mode neither.
+
+    ``first``: what the record says. Results of an earlier run are set aside before anything is noted.
+    """
+    return {
+        "provisions": way in (Way.BUY, Way.LOOK) and not check_mode,
+        "ends": way in (Way.END, Way.LOST) and not check_mode,
+        "lost": way is Way.LOST,
+        "goes_on": not check_mode,
+        "sets_aside": way in (Way.BUY, Way.LOOK) and first is First.ANEW and not check_mode,
+    }
+
+
+def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> list[str]:
+    """What a person reads before anything is bought. ``seconds``: of the lease."""
+    if way is not Way.BUY:
+        return wrapped(way.value, indent="  ")
+    price = found.price_per_hour
+    bill = prices.bill_of(price, seconds) or request.max_bill
+    return quote(found.host, seconds - TAIL, bill, found.registry)
+
+
+# What is done with the machine
+
+
+def next_of(run: RunView, job: Row) -> dict[str, t.Any]:
+    """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``.
+
+    ``until``: when its lease ends from now on; None if that stays as it is.
+    """
+    nothing = {"starts": False, "copies": False, "trouble": "", "until": None}
+    try:
+        if trouble := _changed(run) or _no_next(run, job):
+            raise ValueError(trouble)
+        return {**nothing, **(_start(run) if job.get("state") == NONE else {})}
+    except ValueError as error:
+        return {**nothing, "trouble": str(error)}
+
+
+def _changed(run: RunView) -> str:
+    """Why the machine is left alone: another command has changed the run since it was provisioned. Else empty."""
+    try:
+        still_first(run)
+        check_trace(run)
+    except ValueError as error:  # a machine may have been bought for it
+        return joined(str(error).removesuffix(NOTHING_BOUGHT).strip(), billed_until(run.entry.ends_at))
+    return ""
+
+
+def _no_next(run: RunView, job: Row) -> str:
+    """Why nothing can be done with the machine, by what it says of the run; empty if something can."""
+    name, is_billed, state = run.request.name, billed_until(run.entry.ends_at), job.get("state")
+    if state == NONE and run.request.by_name:
+        return (
+            f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code,"
+            f" setup and environment it needs. {is_billed}"
+        )
+    if state == NONE and run.record.get("phase") == STARTED and run.record.get("began_at"):
+        # As after a start with an empty disk
+        return (
+            f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started"
+            f" again. {is_billed} To end the machine: {end_of(run.request.host)}"
+        )
+    if state not in (NONE, *RUNS, *OVER):
+        return unread(name, job, run.entry.ends_at)
+    return other_job(name, job) if state != NONE and job.get("digest") != run.digest else ""
+
+
+def other_job(name: str, job: Row) -> str:
+    """The machine has another job under this name, whose results are not home."""
+    return (
+        f"The machine of the run {name} has another job: {one_line(job.get('command') or 'its command is not known')}"
+        f" ({job.get('state')}). The results of that job are not home. Repeat its command, or end the machine:"
+        f" {end_of(host_of(name))}."
+    )
+
+
+def unread(name: str, job: Row, until: str) -> str:
+    """The machine did not report on its ``job``."""
+    why = because(str(job.get("msg") or "it did not answer"))
+    answer = f"The machine of the run {name} did not report on its job: {why}"
+    return f"{answer} {billed_until(until)} The same command looks again."
+
+
+def check_job(job: Row, digest: str, name: str) -> None:
+    """Raise ValueError if the machine has another job than the one that was followed, as of another computer."""
+    if job.get("digest") not in (None, "", digest):
+        raise ValueError(other_job(name, job))
+
+
+def _start(run: RunView) -> dict[str, t.Any]:
+    """How many seconds a job may take that starts now, and a line if that is less than was asked for.
+
+    Until the lease ends, less the hour for the results. Raises ValueError if the machine leaves no time for it.
+    """
+    request, entry = run.request, run.entry
+    until = earlier_end(request, entry, run.now)
+    end = seconds_of(entry.ends_at) if until is None else until
+    seconds = max(60, math.floor((run.now + lasting(request, entry) if end is None else end) - TAIL - run.now))
+    is_short = until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST
+    lines = []
+    if end is not None and is_short:
+        said = f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {lease.said(end)}."
+        lines = wrapped(said, indent="  ")
+    return {"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until, "lines": lines}
+
+
+_SLACK = 120.0  # seconds by which a lease may be longer: it is rounded, and its beginning is noted before its end
 
 
 def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
@@ -450,119 +391,87 @@ def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
         raise ValueError(
             f"The run {request.name} has a machine at {usd(price)} already, and run_max_bill (USD"
             f" {amount(request.max_bill)}) does not pay for ten minutes more and the hour for the results."
-            f" {report.billed_until(entry.ends_at)} Repeat the command with a larger one, or end the machine:"
-            f" {report.end_of({'host': request.host})}."
+            f" {billed_until(entry.ends_at)} Repeat the command with a larger one, or end the machine:"
+            f" {end_of(request.host)}."
         )
     return end
 
 
-class Trace(enum.Enum):
-    """What the registry says of the machine that a record names."""
-
-    SAME = "same"  # it has that purchase, or none was noted in the record
-    ENDED = "ended"  # it has noted the end of that purchase
-    ANOTHER = "another"  # its host has another purchase
-    FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
+def ends_earlier(until: float) -> dict[str, t.Any]:
+    """The changes to an entry so that a sweep ends its machine at this moment, however long its lease was."""
+    return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
 
 
-def run_of(host: str) -> str:
-    """The name of the run that a host belongs to."""
-    return host.removeprefix(report.HOST)
+def kept_result(record: Row, folder: str, entry: Entry) -> dict[str, t.Any]:
+    """The result of a step while the machine of a failed job is kept."""
+    return {"lines": kept(record, folder, entry.price_per_hour), "trouble": ended(record)}
 
 
-def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:
-    """Whether a sweep brings the results of a host home: its lease is not over, but may be when the next sweep comes.
+def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
+    """The result of the step: whether the machine ends, and else what a person must know. ``why``: of the transfer."""
+    if found.ends:
+        return {"ends": True}
+    if found.kept_until is not None:
+        return kept_result(record, folder, entry)
+    if found.is_over:
+        lines = still_billed(record, folder, entry.ends_at, why)
+        return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
+    if found.state in RUNS and not job.get("lost_sight"):
+        return {"lines": goes_on(record, entry.ends_at)}
+    name = str(record.get("name"))
+    if found.state == NONE:  # as after a cut of the network at the start
+        not_begun = f"The machine of the run {name} has not begun its job."
+        return {"trouble": f"{not_begun} {billed_until(entry.ends_at)} The same command starts it."}
+    return {"trouble": unread(name, job, entry.ends_at)}
 
-    ``passed``: the seconds since its ``end``. ``since``: those since the last sweep; None if that is not known. The
-    next one may come as long after this one, and a quarter later.
+
+# How its log is followed
+
+
+PATIENCE = 1800.0  # seconds for which a machine may be silent; its job needs nobody
+LINES = 200  # that a look asks for
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the last look has shown. ``job``: the last answer; ``offset``: bytes of the log that were shown.
+
+    ``lost_at``: since when the machine does not answer; None if it does. ``is_last``: no other look follows.
     """
-    window = max(TAIL, lease.SWEEPS if since is None else 1.25 * since)
-    return GROUP in entry.groups and end is not None and -window <= passed < 0
+
+    job: Row = field(default_factory=dict)
+    offset: int = -1
+    lines: tuple[str, ...] = ()
+    lost_at: float | None = None
+    msg: str = ""
+    is_last: bool = False
 
 
-# Its record
-
-_SINCE = ("ordered_at", "earlier_offers")
-
-
-def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Sequence[str] = ()) -> dict[str, t.Any]:
-    """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
-
-    ``before``: the record until now. That of a job that may have begun stays; that of a run that is over does not. Of
-    another job that was ordered under the name stays since when, which has bought its machine. ``earlier``: the offers
-    of other purchases of its host.
-    """
-    if before.get("phase") in (STARTED, HOME):
-        return dict(before)
-    return {
-        "name": request.name,
-        "host": request.host,
-        "command": request.command,
-        "digest": digest,
-        # With which its name alone follows it
-        "asked": {
-            "run_command": request.command,
-            "run_spec": dict(request.spec),
-            "run_max_bill": request.max_bill,
-            "run_results": list(request.results),
-            "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
-            "run_digest": digest,
-        },
-        "phase": ORDERED,
-        "state": NONE,
-        "ordered_at": now,
-        "earlier_offers": list(earlier),
-        **({name: before.get(name) for name in _SINCE} if before.get("phase") == ORDERED else {}),
-        **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "price_per_hour", "cost_usd", "complete")),
-    }
+def next_look(look: Look, job: Row, passed: float) -> Look:
+    """What follows from an answer, or a failure to get one."""
+    if job.get("state") in (None, "") or job.get("failed"):
+        since = passed if look.lost_at is None else look.lost_at
+        why = one_line(str(job.get("msg") or "no answer"))
+        msg = f"the machine does not answer (its job needs no connection): {why}"
+        return Look(look.job, look.offset, (), since, msg, passed - since >= PATIENCE)
+    return Look(job, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
 
 
-_NOTHING: Row = MappingProxyType({})
+def _lines(look: Look, job: Row) -> tuple[str, ...]:
+    """The lines that are new: those within the bytes by which the log has grown."""
+    lines, room = [], math.inf if look.offset < 0 else int(job.get("log_bytes") or 0) - look.offset
+    for line in reversed(items_of(job.get("log") or [])):
+        if room <= 0:  # a line that was shown before its end was written is shown again
+            break
+        room -= len(str(line).encode(errors="surrogateescape")) + 1
+        lines.append(printable(str(line), LONGEST_LINE))  # without what would move a terminal's cursor
+    return tuple(reversed(lines))
 
 
-def started(record: Row, entry: Entry, job: Row = _NOTHING) -> dict[str, t.Any]:
-    """The record once its job may have begun, as it was if that is noted already.
-
-    ``entry``: of its host; ``job``: what the machine says, which knows when it has begun for certain.
-    """
-    began = {"began_at": record.get("began_at") or job.get("began_at")}
-    if record.get("phase") in (STARTED, HOME):
-        return {**record, **began}
-    return {
-        **record,
-        **began,
-        "phase": STARTED,
-        "state": RUNNING,
-        "offer_id": entry.offer_id,
-        "price_per_hour": entry.price_per_hour,
-    }
-
-
-_OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
-_LINES = 5  # of the log that the record keeps
-_OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
-
-
-def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHING) -> dict[str, t.Any]:
-    """The record of a job that is over, with its results as far as they are home."""
-    return {
-        **record,
-        **{name: job.get(name) for name in _OF_JOB if name in job},
-        **{name: results.get(name) for name in _OF_RESULTS if name in results},
-        "state": found.state,
-        "complete": found.is_home,
-        "kept_until": found.kept_until,
-        "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
-        "phase": HOME if found.is_home else record.get("phase"),
-    }
-
-
-def lost(record: Row) -> dict[str, t.Any]:
-    """The record of a run whose machine has gone before its results were home. If the job was over, it is not lost."""
-    state = {} if record.get("state") in OVER else {"state": LOST, "reason": report.TAKEN_AWAY}
-    return {**record, **state, "complete": record.get("complete") is True}
-
-
-def gone(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
-    """The record of a run whose machine has ended. ``usd``: what it has cost at most; ``stays``: storage, in words."""
-    return {**record, "phase": GONE, "cost_usd": usd, "stays": stays}
+def followed(look: Look) -> dict[str, t.Any]:
+    """What the task returns: the last answer, whether the job is over, and whether sight of it was lost."""
+    is_lost = look.lost_at is not None
+    job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation")}
+    msg = {"msg": look.msg} if is_lost else {}
+    is_over = look.job.get("state") in OVER and not is_lost
+    return {**job, **msg, "changed": False, "is_over": is_over, "lost_sight": is_lost}

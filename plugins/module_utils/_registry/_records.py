@@ -10,7 +10,7 @@ import json
 import os
 import typing as t
 
-from .._provision import running_report
+from .._provision import run_record
 from ._files import write_durably
 from ._protocol import RegistryError
 
@@ -33,7 +33,7 @@ class RecordFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError) as error:
-            raise RegistryError(running_report.unreadable_record(file, _why(error))) from None
+            raise RegistryError(run_record.unreadable_record(file, _why(error))) from None
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:
         """Note how far the run is, durably. Raises RegistryError."""
@@ -41,7 +41,7 @@ class RecordFolder:
             os.makedirs(self.path, exist_ok=True)
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
         except OSError as error:
-            raise RegistryError(running_report.unwritable(self.path, _why(error))) from None
+            raise RegistryError(run_record.unwritable(self.path, _why(error))) from None
 
     def fault(self) -> str:
         """Why results could not be kept here; empty if they can."""
@@ -49,7 +49,7 @@ class RecordFolder:
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
-        return "" if is_writable else running_report.unwritable(self.path, f"{folder} is no folder that you may change")
+        return "" if is_writable else run_record.unwritable(self.path, f"{folder} is no folder that you may change")
 
     def is_busy(self, now: float) -> bool:
         """Whether something was brought home here in the last minutes, as by a command that goes on."""
@@ -68,7 +68,7 @@ class RecordFolder:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self.path, f"{self.path}.{number}")
         except OSError as error:
-            raise RegistryError(running_report.unwritable(self.path, _why(error))) from None
+            raise RegistryError(run_record.unwritable(self.path, _why(error))) from None
 
 
 def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:

@@ -1,197 +1,54 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person asks for with a run, and what follows from the states of job, machine and record."""
+"""What a run does next, by its record, its plan and its machine, and how its log is followed."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.code_files import is_ignored, rules_of
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import running, running_report
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    lease,
+    run_record,
+    run_request,
+    running,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Next, Request, Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RUN_GROUP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Way
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 from hypothesis import given
 from hypothesis import strategies as st
 
-ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
 NOW = 1_796_000_000.0
-PHASES = ("", running.ORDERED, running.STARTED, running.HOME, running.GONE)
-
-
-def read(**variables: Any) -> tuple[Request, list[str]]:
-    """The request of the usual variables and these, without those that are None, and what is wrong."""
-    wrong: list[str] = []
-    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
-    running.name_of(asked, wrong)
-    return running.read_request(asked, wrong), wrong
-
-
-@pytest.mark.parametrize(
-    ("variables", "expected"),
-    [
-        ({}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}, "max_bill": 200.0, "seconds": None}),
-        ({"run_gpu": "8xH100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
-        ({"run_gpu": "8 H100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
-        ({"run_gpu": "2\u00d7A100 80GB"}, {"spec": {"compute": {"gpu_type": "A100 80GB", "gpu_count": 2}}}),
-        ({"run_gpu": "4090 Ti"}, {"spec": {"compute": {"gpu_type": "4090 Ti", "gpu_count": 1}}}),
-        ({"run_gpu": "RTX 4090"}, {"spec": {"compute": {"gpu_type": "RTX 4090", "gpu_count": 1}}}),
-        ({"run_gpu": None, "run_spec": {"compute": {}}}, {"spec": {"compute": {}}}),
-        ({"run_time": "8h"}, {"seconds": 28_800.0}),
-        ({"run_results": "out, *.csv"}, {"results": ("out", "*.csv")}),
-        ({"run_results": ["out", "a b"], "run_exclude": "*.pt"}, {"results": ("out", "a b"), "exclude": ("*.pt",)}),
-        ({"run_env": {"A": True, "B": True}}, {"environment": ("A", "B")}),
-        ({}, {"environment": (), "results": (), "exclude": ()}),
-        ({"run_follow": "no", "run_again": True}, {"follow": False, "again": True}),
-        ({"run_keep": "2h", "run_log_delay": "0.1s"}, {"keep": 7200.0, "log_delay": 1.0}),
-    ],
-)
-def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) -> None:
-    request, wrong = read(**variables)
-    assert not wrong
-    assert {name: getattr(request, name) for name in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("variables", "instead"),
-    [
-        ({"run_name": None}, "-e run_name=train"),
-        ({"run_name": "../train"}, "not '../train'"),
-        ({"run_command": " "}, "run_command must say what to run"),
-        ({"run_gpu": None}, 'run_gpu="8 x H100"'),
-        ({"run_spec": {"compute": {}}}, "one of them"),
-        ({"run_gpu": None, "run_spec": "H100"}, "a mapping"),
-        ({"run_gpu": "0 x {{ H100 }}"}, '"8 x H100"'),
-        ({"run_max_bill": None}, "run_max_bill=200"),
-        ({"run_max_bill": "unlimited"}, "run_max_bill=200"),
-        ({"run_max_bill": "3,5"}, "a number of USD, not '3,5': -e run_max_bill=200"),
-        ({"run_max_bill": "200 USD"}, "not '200 USD'"),
-        ({"run_max_bill": True}, "not 'True'"),
-        ({"run_command": ["python", "train.py"]}, "run_command must be a text"),
-        ({"run_command": True}, "run_command must be a text"),
-        ({"run_setup": {"pip": "install"}, "run_files": ["."]}, "run_setup and run_files must be a text"),
-        ({"run_results_dir": ["a"]}, "run_results_dir must be a text"),
-        ({"run_time": "5m"}, "at least 10m"),
-        ({"run_time": "8"}, "run_time must be a duration such as 8h, 90m or 3d, not '8'"),
-        ({"run_keep": "2026-12-01T06:00Z"}, "run_keep must be a duration"),
-        ({"run_results": "/etc"}, "not /etc"),
-        ({"run_results": ["a/../../b"]}, "not a/../../b"),
-        ({"run_results": {"a": 1}}, "run_results must be a list"),
-        ({"run_results": True}, "run_results must be a list"),
-        ({"run_env": {"A B": True}}, "unlike 'A B'"),
-        ({"run_env": {"A": False}}, "unlike 'A'"),
-        ({"run_env": ["A"]}, "run_env must map"),
-        ({"run_env": "A=1"}, "run_env must map"),
-        ({"run_follow": "maybe"}, "run_follow must be true or false"),
-    ],
-)
-def test_a_mistake_says_what_to_write_instead(variables: dict[str, Any], instead: str) -> None:
-    _request, wrong = read(**variables)
-    assert len(wrong) == 1 and instead in wrong[0]
-
-
-def test_all_mistakes_are_told_at_once() -> None:
-    wrong: list[str] = []
-    running.name_of({}, wrong)
-    running.read_request({}, wrong)
-    assert [text.split()[0] for text in wrong] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
-
-
-def test_what_makes_another_job() -> None:
-    request, _wrong = read()
-    digests = {
-        running.digest_of(read(**changes)[0], code, {}, {})
-        for changes, code in (
-            ({}, ""),
-            ({}, "code"),
-            ({"run_command": "false"}, ""),
-            ({"run_setup": "true"}, ""),
-            ({"run_env": {"A": True}}, ""),
-        )
-    }
-    assert len(digests) == 5
-    # A larger bill, other results and more time are no other job.
-    more, _wrong = read(run_max_bill=300, run_results="out", run_time="9h")
-    assert running.digest_of(more, "", {}, {}) == running.digest_of(request, "", {}, {})
-
-
-def test_the_name_alone_follows_what_was_begun() -> None:
-    request, _wrong = read(run_results="out", run_keep="90m")
-    record = running.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
-    assert running.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
-    begun = running.started(record, read_entry({}))
-    completed = running.completed({"run_name": "train", "run_follow": "false"}, begun)
-    again = running.read_request(completed, [])
-    assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
-    # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
-    assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
-    assert running.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
-    assert running.digest_of(again, "other code", completed, begun) == "digest"
-    other = {**ASKED, "run_command": "false"}
-    assert running.completed(other, begun) == other
-
-
-@pytest.mark.parametrize(
-    ("files", "base", "expected"),
-    [
-        ("/p/./code", "/p/runs", ("/p/code", ("*.pt",))),
-        ("/p/.", "/p/runs", ("/p", ("*.pt", "/runs/"))),
-        ("/p", "/p/a/runs", ("/p", ("*.pt", "/a/runs/"))),
-        ("/p/code", "/p", ("/p/code", ("*.pt",))),
-        ("/p", "/p/..runs", ("/p", ("*.pt", "/..runs/"))),
-        ("/p", "/p/runs [old]*", ("/p", ("*.pt", r"/runs \[old]\*/"))),
-    ],
-)
-def test_results_are_no_code(files: str, base: str, expected: tuple[Any, ...]) -> None:
-    wrong: list[str] = []
-    request = running.with_paths(Request(files=".", exclude=("*.pt",)), files, base, wrong)
-    assert (request.files, request.exclude) == expected
-    assert running.with_paths(Request(), files, base, wrong) == Request() and not wrong
-    assert is_ignored(os.path.relpath(base, files), True, rules_of(request.exclude)) is (len(request.exclude) > 1)
-
-
-@pytest.mark.parametrize(("files", "base"), [("/p/", "/p"), ("/p/train", "/p"), ("/p/x/../train", "/p/.")])
-def test_results_in_the_folder_of_the_code_are_refused(files: str, base: str) -> None:
-    wrong: list[str] = []
-    running.with_paths(Request(name="train", files="."), files, base, wrong)
-    assert wrong == [running_report.MIXED]
-
-
-def test_what_else_is_wrong() -> None:
-    assert running.objections(["run_name", "provision_max_attempts"], limited=False, folder="") == []
-    overruled, limited = running.objections(["provision_lease"], limited=True, folder="")
-    assert "provision_lease itself" in overruled and "--limit" in limited
-    given = ["order_max_price_per_hour", "plan", "provision_hosts", "run_gpu"]
-    (unread,) = running.objections(given, limited=False, folder="")
-    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: say" in unread
-    # It limits what a run buys, and a run sets none of its own.
-    assert not running.objections(["provision_max_price_per_hour", "provision_verify"], limited=False, folder="")
-    assert running.objections([], limited=False, folder="No room.") == ["No room."]
-
-
-@pytest.mark.parametrize(
-    ("extra", "words"),
-    [
-        (["run_command", "_raw_params"], "Words of -e stand outside quotes, so"),  # run_command=python train.py
-        (["run_command", "--lr"], "outside quotes (--lr), so"),  # run_command=python --lr=0.1
-        (["a-b", "--lr", "_raw_params"], "outside quotes (--lr, a-b), so"),
-    ],
-)
-def test_a_command_that_lost_its_quotes_is_refused(extra: list[str], words: str) -> None:
-    (text,) = running.objections(extra, limited=False, folder="")
-    assert words in text and "-e 'run_command=\"python train.py\"'" in text
+BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
+OFFER = running.Quoted(host={"price_per_hour": 2.0}, is_free=True)
+NOW = 1_796_000_000.0
+RECORD: dict[str, Any] = {
+    **{"name": "train", "host": "run-train", "command": "python train.py", "state": "failed", "exit_code": 3},
+    **{
+        "began_at": "2026-12-01T06:00:00Z",
+        "ended_at": "2026-12-01T08:05:00Z",
+        "cost_usd": 33.4,
+        "files": 12,
+        "complete": True,
+    },
+    **{"last_lines": ["loss 0.1", "Traceback"], "missing": ["*.csv"], "kept_until": 1_796_000_000.0},
+}
 
 
 @pytest.mark.parametrize(
     ("phase", "same", "again", "expected"),
     [
-        ("", False, False, First.NEW),
-        ("", False, True, First.NEW),
+        ("", False, False, First.GO_ON),
+        ("", False, True, First.GO_ON),
         ("ordered", True, False, First.GO_ON),
         ("ordered", False, False, First.GO_ON),  # nothing has run yet
         ("started", True, False, First.GO_ON),
@@ -234,134 +91,25 @@ def test_what_the_plan_says(phase: str, free: bool, refused: bool, expected: Way
 
 
 @pytest.mark.parametrize(
-    ("job", "expected"),
+    ("job", "trouble"),
     [
-        ({"state": "none"}, Next.START),
-        ({"state": "setting_up", "digest": "a"}, Next.FOLLOW),
-        ({"state": "running", "digest": "a"}, Next.FOLLOW),
-        ({"state": "running", "digest": "b"}, Next.OTHER),
-        ({"state": "succeeded", "digest": "a"}, Next.FETCH),
-        ({"state": "failed", "digest": "a"}, Next.FETCH),
-        ({"state": "interrupted", "digest": "a"}, Next.FETCH),
-        ({"state": "succeeded", "digest": "b"}, Next.OTHER),
-        ({"failed": True, "msg": "no Python"}, Next.UNREAD),
-        ({"unreachable": True}, Next.UNREAD),
-        ({}, Next.UNREAD),
+        ({"state": "none"}, None),
+        ({"state": "setting_up", "digest": "a"}, ""),
+        ({"state": "running", "digest": "a"}, ""),
+        ({"state": "running", "digest": "b", "command": "false"}, "has another job: false (running)"),
+        ({"state": "succeeded", "digest": "a"}, ""),
+        ({"state": "failed", "digest": "a"}, ""),
+        ({"state": "interrupted", "digest": "a"}, ""),
+        ({"state": "succeeded", "digest": "b"}, "has another job: its command is not known (succeeded)"),
+        ({"failed": True, "msg": "no Python"}, "did not report on its job: no Python."),
+        ({"unreachable": True}, "did not report on its job: it did not answer."),
+        ({}, "did not report on its job: it did not answer."),
     ],
 )
-def test_what_the_machine_says(job: dict[str, Any], expected: Next) -> None:
-    assert running.on_machine(job, "a") is expected
-
-
-@pytest.mark.parametrize(
-    ("state", "complete", "keep", "expected"),
-    [
-        # is_over, is_home, ends, kept_until
-        ("running", True, 0, (False, False, False, None)),
-        ("none", True, 0, (False, False, False, None)),
-        ("", True, 0, (False, False, False, None)),
-        ("succeeded", True, 0, (True, True, True, None)),
-        ("succeeded", True, 60, (True, True, True, None)),
-        ("failed", True, 0, (True, True, True, None)),
-        ("failed", True, 60, (True, True, False, 160.0)),
-        ("interrupted", True, 6000, (True, True, False, 1000.0)),  # no longer than its lease
-        ("succeeded", False, 0, (True, False, False, None)),
-        ("failed", False, 60, (True, False, False, None)),
-        ("succeeded", "yes", 0, (True, False, False, None)),
-    ],
-)
-def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
-    found = running.outcome({"state": state}, {"complete": complete}, keep=keep, now=100.0, ends_at=1000.0)
-    assert (found.is_over, found.is_home, found.ends, found.kept_until) == expected
-
-
-@pytest.mark.parametrize(
-    ("state", "missing", "files", "ends"),
-    [
-        ("succeeded", [], 0, True),  # it was asked for nothing, or for empty folders
-        ("succeeded", ["ouput"], 3, False),  # a slip of the hand
-        ("succeeded", ["*.csv"], 3, True),  # what may be there or not
-        ("succeeded", ["*.csv", "logs/[0-9].txt"], 0, False),  # nothing at all
-        ("succeeded", ["*.csv", "out"], 3, False),
-        ("failed", ["out"], 0, True),  # as after an error in its first second
-        ("interrupted", ["out"], 0, True),
-    ],
-)
-def test_a_success_without_what_was_asked_for_keeps_its_machine(
-    state: str, missing: list[str], files: int, ends: bool
-) -> None:
-    results = {"complete": True, "missing": missing, "files": files}
-    found = running.outcome({"state": state}, results, keep=0, now=100.0, ends_at=1000.0)
-    assert (found.is_over, found.is_home, found.ends) == (True, ends, ends)
-
-
-@given(
-    st.floats(1, 1e5),
-    st.floats(0.01, 500),
-    st.one_of(st.none(), st.floats(running.LEAST, 1e7)),
-)
-def test_a_lease_costs_no_more_than_the_bill(bill: float, price: float, seconds: float | None) -> None:
-    request = Request(max_bill=bill, seconds=seconds)
-    try:
-        lease = running.lease_of(request, price)
-    except ValueError as error:
-        assert seconds is None and price * (running.LEAST + running.TAIL) / 3600 > bill * 0.999
-        assert "run_max_bill" in str(error)
-        return
-    assert lease >= running.LEAST + running.TAIL and lease % 60 == 0
-    if seconds is None:  # with a time the plan compares price and bill
-        assert price * lease / 3600 <= bill * (1 + 1e-9)
-    else:
-        assert seconds + running.TAIL - 60 <= lease <= seconds + running.TAIL
-    assert running.time_left(1000.0 + lease, 1000.0, 0) == lease - running.TAIL
-
-
-def test_a_price_that_nobody_knows_needs_a_time() -> None:
-    with pytest.raises(ValueError, match="run_time"):
-        running.lease_of(Request(max_bill=5), None)
-    assert running.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
-    assert running.shortest(Request()) == "70m" and running.shortest(Request(seconds=7200.0)) == "3h"
-
-
-@pytest.mark.parametrize(
-    ("groups", "end", "passed", "since", "late"),
-    [
-        (["supply_run"], 9000.0, -3600.0, 900.0, True),
-        (["supply_run"], 9000.0, -1.0, 900.0, True),
-        (["supply_run"], 9000.0, -3601.0, 900.0, False),  # its job may still run, and other sweeps come
-        (["supply_run"], 9000.0, -3601.0, 3601.0, True),  # by which time the next one would come too late
-        (["supply_run"], 9000.0, -4500.0, 3600.0, True),
-        (["supply_run"], 9000.0, -4501.0, 3600.0, False),
-        (["supply_run"], 9000.0, -86_400.0, 86_400.0, True),  # sweeps once a day
-        (["supply_run"], 9000.0, -4500.0, None, True),  # the first sweep
-        (["supply_run"], 9000.0, -4501.0, None, False),
-        (["supply_run"], 9000.0, -3600.0, -60.0, True),  # a clock was set back
-        (["supply_run"], 9000.0, 0.0, 900.0, False),  # it ends now
-        (["supply_run"], None, 0.0, 900.0, False),
-        (["gpu"], 9000.0, -60.0, 900.0, False),
-    ],
-)
-def test_when_a_sweep_brings_results_home(
-    groups: list[str], end: float | None, passed: float, since: float | None, late: bool
-) -> None:
-    entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
-    assert running.is_late(entry, end, passed, since) is late
-
-
-@given(st.floats(60, 7200), st.floats(0, 0.24), st.lists(st.floats(-0.24, 0.24), max_size=30), st.floats(0, 1e5))
-def test_no_lease_ends_between_two_sweeps_that_saw_it_too_early(
-    interval: float, first: float, drifts: list[float], end: float
-) -> None:
-    """Whatever the drift of a schedule is, the last sweep before the end of a lease brings the results home."""
-    entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": ["supply_run"]})
-    sweeps, since = [0.0], interval
-    for drift in (first, *drifts):  # each interval is at most a quarter longer than the one before it
-        since = since * (1 + drift)
-        sweeps.append(sweeps[-1] + since)
-    before = [(at, at - sweeps[number - 1]) for number, at in enumerate(sweeps) if number and at < end]
-    if before and sweeps[-1] >= end:
-        at, since = before[-1]
-        assert running.is_late(entry, end, at - end, since)
+def test_what_is_done_with_the_machine(job: dict[str, Any], trouble: str | None) -> None:
+    found = running.next_of(running.RunView(Request(name="train", files="code"), "a"), job)
+    assert (found["starts"], found["copies"]) == (trouble is None, trouble is None)
+    assert (trouble or "") in found["trouble"] and bool(found["trouble"]) is bool(trouble)
 
 
 @pytest.mark.parametrize(
@@ -440,26 +188,27 @@ class World:
         way = running.way(self.record.get("phase") or "", is_free=not self.machine, is_refused=False)
         self.step()
         if way is Way.LOST:
-            self.record = running.lost(self.record)
+            self.record = run_record.lost(self.record)
         if way in (Way.BUY, Way.LOOK):
-            self.record = running.ordered(request, "digest", self.record, "2026-12-01T06:00:00Z")
+            self.record = run_record.ordered(request, "digest", self.record, "2026-12-01T06:00:00Z")
             self.step()
-            self._work()
+            self._work(request)
         self.step()
         self.machine = False
         self.step()
-        self.record = running.gone(self.record, 1.0)
+        self.record = run_record.gone(self.record, 1.0)
         return "done"
 
-    def _work(self) -> None:
+    def _work(self, request: Request) -> None:
         if not self.machine:
             self.machine, self.job = True, "none"
             self.bought += 1
         self.step()
-        following_step = running.on_machine({"state": self.job, "digest": "digest"}, "digest")
-        self.record = running.started(self.record, read_entry({}))
+        run = running.RunView(request, "digest", self.record)
+        found = running.next_of(run, {"state": self.job, "digest": "digest"})
+        self.record = run_record.started(self.record, read_entry({}))
         self.step()
-        if following_step is Next.START:
+        if found["starts"]:
             self.job = "running"
             self.begun += 1
         self.step()
@@ -468,9 +217,9 @@ class World:
         if not self.machine:
             raise TimeoutError
         job = {"state": self.job}
-        found = running.outcome(job, {"complete": True}, keep=0, now=0.0, ends_at=None)
-        assert found.ends
-        self.record = running.over(self.record, found, job, {"complete": True})
+        outcome = run_record.outcome(job, {"complete": True}, keep=0, now=0.0, ends_at=None)
+        assert outcome.ends
+        self.record = run_record.over(self.record, outcome, job, {"complete": True})
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=8))
@@ -489,3 +238,162 @@ def test_killed_at_any_step_and_repeated_the_command_runs_once(kills: list[tuple
     assert world.record["state"] in ("succeeded", "lost")
     if world.record["state"] == "succeeded":
         assert world.begun == 1 and world.record["complete"]
+
+
+@pytest.mark.parametrize(
+    ("way", "entry", "unswept", "registry", "refusal"),
+    [
+        (Way.BUY, read_entry({}), "", True, ""),
+        (Way.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
+        (Way.BUY, read_entry({}), "", False, "needs a registry"),
+        (Way.BUY, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.LOOK, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.LOOK, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
+        (Way.LOST, read_entry({}), "No sweep is known.", True, ""),
+    ],
+)
+def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry: bool, refusal: str) -> None:
+    try:
+        lease = running.lease_for(way, Request(name="train", max_bill=20), OFFER, entry, unswept, has_registry=registry)
+    except ValueError as error:
+        assert refusal and refusal in str(error)
+    else:
+        assert not refusal and lease >= run_request.LEAST + run_request.TAIL
+    if way is Way.BUY and unswept:  # which a person may accept
+        accepted = Request(name="train", max_bill=20, unswept=True)
+        assert running.lease_for(way, accepted, OFFER, entry, unswept, has_registry=True) == 36_000.0
+
+
+@pytest.mark.parametrize(
+    ("leased", "seconds"), [("3h", 10_800.0), ("", 7200.0), ("2026-12-01T06:00:00Z", 7200.0), ("long", 7200.0)]
+)
+def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leased: str, seconds: float) -> None:
+    """Else a person who repeats a command reads that the machine is another one than was asked for."""
+    entry = read_entry(
+        {"provision_procured_offer_id": "o", "provision_leased": leased, "provision_groups": [RUN_GROUP]}
+    )
+    request = Request(name="train", max_bill=20, seconds=3600.0)
+    for way in (Way.LOOK, Way.END, Way.LOST):
+        assert running.lease_for(way, request, OFFER, entry, "", has_registry=True) == seconds
+
+
+@pytest.mark.parametrize(
+    ("phase", "noted", "has", "ended", "expected"),
+    [
+        ("ordered", None, "", (), running.Trace.SAME),
+        ("started", "o1", "o1", (), running.Trace.SAME),
+        ("started", "o1", "", ("o1",), running.Trace.ENDED),
+        ("started", "o1", "", ("o2",), running.Trace.FORGOTTEN),
+        ("home", "o1", "", (), running.Trace.FORGOTTEN),
+        ("home", "o1", "o2", ("o1",), running.Trace.ANOTHER),
+        ("started", "o1", "o2", (), running.Trace.ANOTHER),
+        ("gone", "o1", "o2", (), running.Trace.SAME),  # the run is over, whatever has come since
+        ("gone", "o1", "", (), running.Trace.SAME),
+    ],
+)
+def test_nothing_has_ended_that_is_not_proven(
+    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: running.Trace
+) -> None:
+    record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
+    entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
+    ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
+    run = running.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger)
+    assert run.trace is expected
+    doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
+    with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
+        running.check_trace(run)
+
+
+def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
+    noted = {"provision_leased": "3h", "provision_ends_at": "2026-12-01T06:00:00Z", **running.ends_earlier(3600.0)}
+    assert lease.end_of(noted["provision_leased"], noted["provision_ends_at"], 1000.0) == 3600.0
+
+
+def test_the_name_alone_starts_nothing() -> None:
+    """It follows a job, but says neither its code nor its setup and environment."""
+    named = running.RunView(Request(name="train", by_name=True), "a")
+    found = running.next_of(named, {"state": "none"})
+    assert not (found["starts"] or found["copies"]) and found["trouble"].startswith("Repeat the whole command")
+    assert not running.next_of(named, {"state": "running", "digest": "a"})["trouble"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "seconds", "said"),
+    [
+        ({"seconds": 7200.0}, 10_800.0, 7200, ""),
+        ({"seconds": 7200.0}, 10_300.0, 6700, ""),  # its first boot took a while
+        ({"seconds": 7200.0}, 10_100.0, 6500, "The job may take 1 h 48 min, since the lease of its machine ends at"),
+        ({}, 4300.0, 700, ""),
+        ({}, 4100.0, 500, "The job may take 8 min 20 s"),
+        ({}, 100.0, 60, "The job may take 1 min"),
+    ],
+)
+def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
+    request = Request(name="train", max_bill=20, **asked)
+    found = running.next_of(running.RunView(request, "a", entry=entry, now=NOW), {"state": "none"})
+    assert found["starts"] and found["seconds"] == seconds
+    assert said in " ".join(map(str.strip, found["lines"])) and bool(said) is bool(found["lines"])
+    assert all(len(line) <= 69 for line in found["lines"])
+
+
+def test_a_job_moves_no_cursor_of_the_terminal() -> None:
+    """Names of files, commands and reasons come from the machine, where the job may have made them up."""
+    odd = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
+    record = {**RECORD, "incomplete": [{"path": odd, "reason": odd}], "reason": odd}
+    texts = [
+        *run_record.still_billed(record, "runs/train", "", odd),
+        *run_record.swept_lines({}, {"run__late": {"name": "train"}, "run__late_results": {"msg": odd}}, "runs/train"),
+        running.other_job("train", {"command": odd, "state": "running"}),
+        running.unread("train", {"msg": odd}, ""),
+    ]
+    assert not any(character in text for text in texts for character in "\x1b\x07\x9b\n")
+    assert all("\n" not in text and len(text) <= LINE for text in run_record.still_billed(record, "runs", "", odd)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("until", "billed", "part"),
+    [
+        ("", False, "Nothing is billed for run-train."),
+        ("", True, "run-train may have a machine that is billed."),
+        ("2026-12-01T09:00:00Z", True, "It is billed until its lease ends at 2026-12-01 09:00 UTC."),
+    ],
+)
+def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: bool, part: str) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": until} if billed else {})
+    text = running.broken({}, running.RunView(Request(name="train"), entry=entry), "SSH does not answer.")
+    assert text.startswith("SSH does not answer.") and part in text
+    assert ("decommission_hosts=run-train" in text) is billed
+
+
+@given(st.lists(st.sampled_from(["answer", "cut"]), max_size=30))
+def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
+    look, silent = running.Look(), 0
+    for number, answer in enumerate(answers):
+        job = {"state": "running", "log_bytes": 7} if answer == "answer" else {"failed": True, "msg": "cut"}
+        look = running.next_look(look, job, number * 300.0)
+        silent = 0 if answer == "answer" else silent + 1
+        assert look.is_last is ((silent - 1) * 300 >= running.PATIENCE if silent else False)
+        assert running.followed(look)["lost_sight"] is bool(silent)
+
+
+def test_each_line_is_shown_once() -> None:
+    first = running.next_look(running.Look(), {"state": "running", "log": ["a", "b\x1b[2J"], "log_bytes": 8}, 0)
+    assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J") and first.offset == 8
+    cut = running.next_look(first, {"unreachable": True}, 1)
+    assert (cut.lines, cut.offset) == ((), 8)
+    assert cut.msg == "the machine does not answer (its job needs no connection): no answer"
+    over = running.next_look(cut, {"state": "failed", "log": ["b\x1b[2J", "c", "d"], "log_bytes": 12}, 2)
+    assert over.lines == ("c", "d") and over.is_last and running.followed(over)["is_over"]
+
+
+@given(st.lists(st.text(st.sampled_from("ab\u00e9"), max_size=5), max_size=12), st.data())
+def test_no_line_is_shown_twice_or_left_out(lines: list[str], data: st.DataObject) -> None:
+    look, shown, end = running.Look(), [], 0
+    while end < len(lines):
+        end = data.draw(st.integers(end, len(lines)))
+        log = lines[:end]
+        job = {"state": "running", "log": log, "log_bytes": sum(len(line.encode()) + 1 for line in log)}
+        look = running.next_look(look, job, 0)
+        shown += look.lines
+    assert shown == lines

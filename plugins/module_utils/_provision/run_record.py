@@ -1,0 +1,478 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of a run: how far it is, what became of its job and its results, and what people read of that.
+
+A run is remembered three times: the machine knows its job, the registry its purchase, and the folder of its results has
+the record (`run.json`), which outlives both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import typing as t
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
+from .._moments import seconds_of
+from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
+from .._wording import LINE, age, amount, end_option, folded_lines, narrow_table, plural, usd, wrapped
+from . import lease, registration, spending
+from .entry import Entry
+from .messages import joined, sentence
+from .names import RUN_GROUP
+from .place import Place
+from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
+
+Row = t.Mapping[str, t.Any]
+
+# How far a run is, in its record. It is noted before what it says begins.
+ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
+LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
+_NOTHING: Row = MappingProxyType({})
+_OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
+_SINCE = ("ordered_at", "earlier_offers")
+_OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
+_OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
+_LINES = 5  # of the log that the record keeps
+SWEEP = "reap__sweep"  # what a sweep has handed to a host
+_EARLIER = 60.0  # seconds by which clocks may differ between a record and the purchase that follows it
+
+
+def completed(given: Row, record: Row) -> Row:
+    """The given variables. If they only name a run that was begun, its own are added, so that the name follows it."""
+    begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
+    is_named_alone = not any(given.get(name) for name in _OF_A_JOB)
+    return {**begun, **given} if begun and is_named_alone else given
+
+
+def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
+    """What tells one job from another. ``code``: the digest of its files; empty without any.
+
+    ``given``: the variables. To those that only name a run, `completed` has added its digest, as its files were then.
+    """
+    if record and given.get("run_digest"):
+        return str(given["run_digest"])
+    parts = [code, request.command, request.setup, sorted(request.environment)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
+
+    ``before``: the record until now. That of a job that may have begun stays; that of a run that is over does not. Of
+    another job that was ordered under the name stays since when, which has bought its machine. ``earlier``: the offers
+    of other purchases of its host.
+    """
+    if before.get("phase") in (STARTED, HOME):
+        return dict(before)
+    return {
+        "name": request.name,
+        "host": request.host,
+        "command": request.command,
+        "digest": digest,
+        # With which its name alone follows it
+        "asked": {
+            "run_command": request.command,
+            "run_spec": dict(request.spec),
+            "run_max_bill": request.max_bill,
+            "run_results": list(request.results),
+            "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
+            "run_digest": digest,
+        },
+        "phase": ORDERED,
+        "state": NONE,
+        "ordered_at": now,
+        "earlier_offers": list(earlier),
+        **({name: before.get(name) for name in _SINCE} if before.get("phase") == ORDERED else {}),
+        **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "price_per_hour", "cost_usd", "complete")),
+    }
+
+
+def started(record: Row, entry: Entry, job: Row = _NOTHING) -> dict[str, t.Any]:
+    """The record once its job may have begun, as it was if that is noted already.
+
+    ``entry``: of its host; ``job``: what the machine says, which knows when it has begun for certain.
+    """
+    began = {"began_at": record.get("began_at") or job.get("began_at")}
+    if record.get("phase") in (STARTED, HOME):
+        return {**record, **began}
+    return {
+        **record,
+        **began,
+        "phase": STARTED,
+        "state": RUNNING,
+        "offer_id": entry.offer_id,
+        "price_per_hour": entry.price_per_hour,
+    }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run is after a look at its job and its results. ``state``: of the job; empty if it was not read."""
+
+    state: str
+    is_over: bool = False
+    is_home: bool = False  # all results that were asked for, checked
+    ends: bool = False  # the machine, now
+    kept_until: float | None = None
+
+
+def outcome(job: Row, results: Row, *, keep: float, now: float, ends_at: float | None) -> Outcome:
+    """What follows from what the machine says, and from the transfer. Moments are seconds since the epoch.
+
+    ``keep``: seconds that the machine stays after a failure; its lease, which ends at ``ends_at``, may be shorter.
+    """
+    state = text_of(job.get("state"))
+    if state not in OVER:
+        return Outcome(state)
+    is_home = results.get("complete") is True and not (state == SUCCEEDED and lacks_results(results))
+    stays = keep if is_home and state != SUCCEEDED else 0.0
+    until = min(now + stays, math.inf if ends_at is None else ends_at) if stays else None
+    return Outcome(state, True, is_home, is_home and not stays, until)
+
+
+def lacks_results(results: Row) -> bool:
+    """Whether the job has not written what was asked for: a file without a wildcard in its name, or anything at all.
+
+    After success that is rather a slip in ``run_results``, and the results go with the machine.
+    """
+    missing = [str(path) for path in items_of(results.get("missing") or [])]
+    return any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
+
+
+def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHING) -> dict[str, t.Any]:
+    """The record of a job that is over, with its results as far as they are home."""
+    return {
+        **record,
+        **{name: job.get(name) for name in _OF_JOB if name in job},
+        **{name: results.get(name) for name in _OF_RESULTS if name in results},
+        "state": found.state,
+        "complete": found.is_home,
+        "kept_until": found.kept_until,
+        "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
+        "phase": HOME if found.is_home else record.get("phase"),
+    }
+
+
+TAKEN_AWAY = "its machine has gone"
+
+
+def lost(record: Row) -> dict[str, t.Any]:
+    """The record of a run whose machine has gone before its results were home. If the job was over, it is not lost."""
+    state = {} if record.get("state") in OVER else {"state": LOST, "reason": TAKEN_AWAY}
+    return {**record, **state, "complete": record.get("complete") is True}
+
+
+def gone(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
+    """The record of a run whose machine has ended. ``usd``: what it has cost at most; ``stays``: storage, in words."""
+    return {**record, "phase": GONE, "cost_usd": usd, "stays": stays}
+
+
+def is_here(record: Row) -> bool:
+    """Whether the results of the run are home, or whatever was left of it has gone."""
+    return record.get("phase") in (HOME, GONE)
+
+
+def is_kept(record: Row, now: float, keep: float) -> bool:
+    """Whether the machine of a run whose results are home stays for now, so that a person can look at it."""
+    until = number_of(record.get("kept_until"))
+    return bool(keep) and until is not None and now < until
+
+
+def earlier_offers(ledger: spending.Ledger, host: str, entry: Entry) -> list[str]:
+    """The offers of all purchases of a host but for the one that its entry names."""
+    return sorted({bill.offer_id for bill in ledger.bills if bill.host == host} - {entry.offer_id})
+
+
+def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:
+    """What the purchases of a run's host have cost at most (USD); None if that of one is unknown, or there is none.
+
+    What was bought before the run was ordered was for another one. A record that was noted by a sweep does not name it.
+    """
+    earlier, since = record.get("earlier_offers"), (seconds_of(record.get("ordered_at") or "") or 0.0) - _EARLIER
+    bills = [
+        bill
+        for bill in ledger.bills
+        if bill.host == host
+        and (bill.begin is None or bill.begin >= since if earlier is None else bill.offer_id not in earlier)
+    ]
+    if not bills or not all(bill.is_known(ledger.now) for bill in bills):
+        return None
+    return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
+
+
+def unwritable(path: str, why: str) -> str:
+    """The results could not be kept."""
+    return f"run_results_dir: the results would go to {path}, which cannot be written ({why}). Choose another folder."
+
+
+def unreadable_record(path: str, why: str) -> str:
+    """What is known of the run cannot be read, so that it might run twice."""
+    return f"{path} says what became of this run, and cannot be read ({why}). Move it away, or choose another run_name."
+
+
+# What a sweep brings home
+
+
+def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:
+    """Whether a sweep brings the results of a host home: its lease is not over, but may be when the next sweep comes.
+
+    ``passed``: the seconds since its ``end``. ``since``: those since the last sweep; None if that is not known. The
+    next one may come as long after this one, and a quarter later.
+    """
+    window = max(TAIL, lease.SWEEPS if since is None else 1.25 * since)
+    return RUN_GROUP in entry.groups and end is not None and -window <= passed < 0
+
+
+def late_folder(name: str, record: Row, got: Row) -> str:
+    """The folder of what a sweep fetches. If the ``record`` there is of another run, one of this purchase alone.
+
+    Computers that share a registry have results of their own, so an old run of the name may be another one's.
+    """
+    digest, offer_id = (got.get("run__late_job") or {}).get("digest"), str((got.get(SWEEP) or {}).get("offer_id") or "")
+    differs = [record.get("digest") != digest if digest else False, record.get("offer_id") not in (None, offer_id)]
+    return f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}" if record and offer_id and any(differs) else name
+
+
+def late(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
+    """What a sweep fetches of a run, and for how many seconds, at most until its lease ends: then its machine ends.
+
+    ``skips``: nothing is fetched, since a command does it right now, or in check mode. A host of the group need not be
+    a run's, whose name is a folder's.
+    """
+    job, ends_at = got.get("run__late_job") or {}, number_of((got.get(SWEEP) or {}).get("ends_at"))
+    left = math.inf if ends_at is None else max(1.0, ends_at - now)
+    seconds = min(read_fetch_timeout(given, []), left)
+    return {
+        "name": name,
+        "paths": list(job.get("results") or ()),
+        "seconds": math.ceil(seconds),
+        "fetches": not (is_here(record) or skips) and bool(name_of({"run_name": name}, [])),
+    }
+
+
+def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
+    """The new record once a sweep has fetched what it could; none if it has fetched nothing, or the job is not over.
+
+    Nor if a command has come to its end meanwhile, which knows more.
+    """
+    job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
+    asked = got.get("run__late") or {}
+    # What the job has not written is no reason to come again: a sweep ends no machine for its results.
+    found = outcome(job, {**results, "missing": []}, keep=0, now=0.0, ends_at=None)
+    if is_here(record) or not (asked.get("fetches") and found.is_over):
+        return []
+    known = {"name": asked.get("name"), "host": host_of(str(asked.get("name"))), "digest": job.get("digest")}
+    known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that it is no other machine that ends for it
+    return [over(record or {**known, "phase": STARTED}, found, job, results)]
+
+
+def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
+    """What a sweep has brought home, or could not before the lease ends."""
+    name = str((got.get("run__late") or {}).get("name"))
+    if record.get("complete"):
+        return [f"The results of {name} are home: {folder}"]
+    why = why_not_home(got.get("run__late_results") or {}) or str((got.get("run__late_job") or {}).get("msg") or "")
+    text = f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"
+    return wrapped(text, indent="  ")
+
+
+# What people read of it
+
+
+def end_of(host: object) -> str:
+    """The command that ends the machine of a run, whatever becomes of its results."""
+    return f"compute_index.supply.decommission {end_option([str(host)])}"
+
+
+def billed_until(until: str) -> str:
+    """How long the machine of a run is billed."""
+    moment = seconds_of(until)
+    return f"It is billed until its lease ends{'' if moment is None else f' at {lease.said(moment)}'}."
+
+
+# What the machine says beside how a job has ended
+_REASONS = {
+    "time": "its time was up",
+    "gone": "its processes are gone",
+    "rebooted": "its machine was restarted",
+    "setup": "its setup failed",
+    "start": "it could not be started",
+    "disk": "the disk is full, so its results may be incomplete",
+    "left": "what it had left running was ended",
+}
+
+
+def ended(record: Row) -> str:
+    """What became of the job."""
+    how, reason = how_ended(record.get("exit_code"), record.get("signal")), record.get("reason") or ""
+    facts = ", ".join(filter(None, (how, _REASONS.get(str(reason), _shown(reason)))))
+    return f"{record.get('name')} {record.get('state')}{lasted(record)}{f' ({facts})' if facts else ''}."
+
+
+def lasted(record: Row) -> str:
+    """How long the job took, as the end of a sentence; empty if that is not known."""
+    begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
+    return "" if begin is None or end is None else f" after {in_minutes(max(0.0, end - begin))}"
+
+
+def last_word(record: Row, folder: str) -> list[str]:
+    """The end of a run whose machine has ended. ``folder``: of its results, as people write it."""
+    usd_spent = record.get("cost_usd")
+    cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
+    money = f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"
+    return folded_lines(filter(str.strip, (ended(record), money, *_results(record, folder), *_log(record))))
+
+
+def incomplete(record: Row) -> str:
+    """That results have gone with the machine of a run that is over; empty if they are home."""
+    return "" if record.get("complete") else "Its results went with the machine."
+
+
+def _results(record: Row, folder: str) -> t.Iterator[str]:
+    if not record.get("complete"):
+        yield f"{incomplete(record)} What came home before is in {folder}."
+        return
+    yield f"Results: {folder} ({plural(record.get('files') or 0, 'file')})"
+    if missing := record.get("missing"):
+        yield f"Not found on the machine: {', '.join(map(str, missing))}"
+
+
+def _log(record: Row) -> t.Iterator[str]:
+    """The last lines of a job that did not succeed."""
+    lines = record.get("last_lines") or [] if record.get("state") != "succeeded" else []
+    yield from ("The last lines of its log:", *map(str, lines)) if lines else ()
+
+
+def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
+    """A job that is over, whose results are not all home: its machine stays until its lease ends."""
+    left = list(map(_not_home, record.get("incomplete") or []))
+    missing = record.get("missing") or []
+    lines = (
+        ended(record),
+        joined("Its results are NOT complete.", because(why), f"See {folder}."),
+        f"Not home: {', '.join(left[:5])}{f', and {len(left) - 5} more' if len(left) > 5 else ''}." if left else "",
+        f"Not written by the job: {', '.join(missing[:5])}. Another run_results fetches what it wrote."
+        if missing
+        else "",
+        f"Its machine stays. {billed_until(until)} The same command tries again.",
+        f"To end it without them: {end_of(record.get('host'))}",
+    )
+    return folded_lines(filter(str.strip, lines))
+
+
+def _shown(text: object) -> str:
+    """What a machine says, on one line, without what would change a terminal."""
+    return one_line(str(text or ""))
+
+
+def because(why: str) -> str:
+    """The sentence of a machine that says why; empty for none."""
+    return sentence(_shown(why)) if why else ""
+
+
+def _not_home(item: Row) -> str:
+    """What is not home, and why."""
+    path, reason = (_shown(item.get(name)) for name in ("path", "reason"))
+    return f"{path} ({reason})" if path and reason else path or reason
+
+
+def kept(record: Row, folder: str, price: float | None) -> list[str]:
+    """A job that has failed, whose machine stays for a while (run_keep)."""
+    lines = (
+        ended(record),
+        f"Its machine stays until {lease.said(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
+        f"Results: {folder}",
+        f"To end it earlier: {end_of(record.get('host'))}",
+    )
+    return folded_lines(filter(str.strip, lines))
+
+
+def goes_on(record: Row, until: str) -> list[str]:
+    """A job that was left to run, or that the follower has lost sight of."""
+    lines = (
+        f"{record.get('name')} runs. The same command follows it, and brings its results home.",
+        billed_until(until),
+        f"To end it now: {end_of(record.get('host'))}",
+    )
+    return folded_lines(filter(str.strip, lines))
+
+
+def why_not_home(results: Row) -> str:
+    """Why the results could not be fetched; empty if the transfer has come to its end.
+
+    No playbook's task may fail for it, so Ansible takes away that it has. A limit of time leaves nothing but a message.
+    """
+    return str(results.get("msg" if "complete" not in results else "fault") or "")
+
+
+_COLUMNS = {
+    **{"run": "name", "state": "state", "since": "since", "machine": "runs", "USD": "usd"},
+    "last line": "last_line",
+}
+
+
+def since(record: Row, now: float) -> str:
+    """How long a run has been in its state, in short."""
+    moment = seconds_of(record.get("ended_at") or record.get("began_at") or record.get("ordered_at") or "")
+    return "-" if moment is None else age(now - moment)
+
+
+def table(runs: t.Sequence[Row], now: float) -> list[str]:
+    """All runs (`running_rows.all_runs`), in lines of the terminal. ``now``: seconds since the epoch."""
+    rows = [{**run, "since": since(run, now), "runs": "billed" if run["machine"] else "gone"} for run in runs]
+    return narrow_table(rows, _COLUMNS, LINE, ("last line", "run")) if rows else ["There are no runs."]
+
+
+def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str, t.Any]:
+    """A run's host as a play takes it, with how its machine is reached."""
+    reached = registration.connection_of(entry, known_hosts, is_shared=place.hands_facts)
+    return {"host": host, "groups": list(entry.groups), "reached": reached}
+
+
+Remembered = tuple[Place, str, Entry]
+
+
+def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
+    """Those whose entries are of a run's machine, or of a purchase that may become one; kept storage is neither."""
+    return [
+        (place, host, entry)
+        for place, host, entry in remembered
+        if entry.names_purchase and RUN_GROUP in entry.groups and not entry.storage_of
+    ]
+
+
+def all_runs(
+    records: t.Iterable[Row], machines: t.Iterable[Remembered], jobs: Row, ledgers: t.Iterable[spending.Ledger]
+) -> list[dict[str, t.Any]]:
+    """All runs: those with a record, and those whose machines only a registry knows; those with machines come first.
+
+    ``jobs``: what machines have answered, by their hosts.
+    """
+    entries = {host: entry for _place, host, entry in machines}
+    known: dict[str, Row] = {host: {"name": run_of(host), "host": host, "state": "unknown"} for host in entries}
+    # Of the runs of one name the newest is in the folder of that name.
+    known.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
+    books = list(ledgers)
+    found = [_run(record, entries.get(host), jobs.get(host) or {}, books) for host, record in known.items()]
+    return sorted(found, key=lambda item: (not item["machine"], str(item["name"])))
+
+
+def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spending.Ledger]) -> dict[str, t.Any]:
+    """The row of a run. The record knows its cost once it is over, the ledger before that."""
+    answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
+    lines = job.get("log") or record.get("last_lines") or [""]
+    costs = [cost(ledger, str(record.get("host")), record) for ledger in ledgers]
+    spent = record.get("cost_usd") if entry is None else next((usd for usd in costs if usd is not None), None)
+    return {
+        **{name: record.get(name) for name in ("name", "host", "ordered_at", "state", "began_at", "ended_at")},
+        **{"exit_code": record.get("exit_code"), "complete": record.get("complete"), **answered},
+        "machine": list(entry.resource_ids) if entry else [],
+        "usd": spent,
+        "last_line": str(lines[-1]),
+    }

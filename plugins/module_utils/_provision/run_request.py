@@ -1,0 +1,308 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person asks for with a run: one job on a machine of its own, for so long, for so much money at most."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from .._text import FALSE, TRUE, items_of, printable, text_of
+from .._wording import amount, folded_lines, plural, usd, usd_short
+from . import lease
+from .declaration import read_limit
+from .messages import NOTHING_BOUGHT
+from .names import DECIDED_BY_PLAYS, LOOSE, PLAYBOOKS, lost_words
+from .order import OF_ORDERS
+from .prices import UNLIMITED
+
+Row = t.Mapping[str, t.Any]
+
+VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
+FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
+TAIL = 3600.0  # seconds of a lease that are left for the results
+LEAST = 600.0  # seconds that a job gets at least; less is a slip
+HOST = "run-"  # what the names of runs' hosts begin with
+# What people read instead of the variables of the role that a run sets
+SPELLED = {
+    "provision_max_bill": "run_max_bill",
+    "provision_spec": "run_gpu",
+    "provision_lease": "run_time",
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
+# Of what a run sets in any case, or takes from the inventory
+_LEFT_TO_PEOPLE = {"provision_max_attempts", "provision_max_price_per_hour", "provision_verify"}
+_ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
+_TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
+_NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
+
+    ``environment``: names alone, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
+    ``by_name``: only the name was given, so setup, code and environment are not known.
+    """
+
+    name: str = ""
+    command: str = ""
+    setup: str = ""
+    spec: Row = field(default_factory=dict)
+    files: str = ""
+    exclude: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    seconds: float | None = None
+    max_bill: float = 0.0
+    keep: float = 0.0
+    follow: bool = True
+    log_delay: float = 30.0
+    fetch_timeout: float = 1800.0
+    unswept: bool = False
+    again: bool = False
+    by_name: bool = False
+
+    @property
+    def host(self) -> str:
+        """The host of its machine, in registry, reports and inventories."""
+        return host_of(self.name)
+
+
+def host_of(name: str) -> str:
+    """The host of a run's machine, in registry, reports and inventories."""
+    return f"{HOST}{name}"
+
+
+def run_of(host: str) -> str:
+    """The name of the run that a host belongs to."""
+    return host.removeprefix(HOST)
+
+
+def name_of(given: Row, wrong: list[str]) -> str:
+    """The name of the run, which is a part of paths; empty if it is none, which is added to ``wrong``."""
+    name = text_of(given.get("run_name"))
+    if _NAME.fullmatch(name):
+        return name
+    instead = f", not '{name[:60]}'" if name else ""
+    wrong.append(f"run_name must be a word of letters, digits, - and _ (40 at most){instead}: -e run_name=train.")
+    return ""
+
+
+MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
+
+
+def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
+    """The request with the absolute path of its code, and without results in it: they would make another job of it.
+
+    ``files``: the folder of the code, if the request names one; ``base``: that of the results of all runs. If both are
+    one folder, that is added to ``wrong``.
+    """
+    if not request.files:
+        return request
+    inside, own = (os.path.relpath(path, os.path.normpath(files)) for path in (base, os.path.join(base, request.name)))
+    if os.curdir in (inside, own):
+        wrong.append(MIXED)
+    is_outside = inside == ".." or inside.startswith("../")
+    exclude = () if is_outside else (f"/{_SPECIAL.sub(_ESCAPED, inside)}/",)
+    return replace(request, files=os.path.normpath(files), exclude=(*request.exclude, *exclude))
+
+
+def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
+    """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
+    names = set(extra)
+    overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _LEFT_TO_PEOPLE) & names))
+    unread = ", ".join(sorted(OF_ORDERS & names))
+    reasons = {
+        f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
+        f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by run_max_bill or"
+        " provision_max_price_per_hour.": bool(unread),
+        # Ansible takes any word before an equals sign for a name.
+        lost_words(names): LOOSE in names or not all(map(str.isidentifier, names)),
+        folder: bool(folder),
+        "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def read_request(given: Row, wrong: list[str]) -> Request:
+    """The variables as typed values; what is wrong with them is added to ``wrong``, each with what to write instead.
+
+    `name_of` says what is wrong with the name.
+    """
+    command = text_of(given.get("run_command"))
+    if not command:
+        wrong.append("run_command must say what to run: -e 'run_command=\"python train.py\"'.")
+    if odd := [name for name in _TEXTS if isinstance(given.get(name), _NO_TEXT)]:
+        wrong.append(f"{' and '.join(odd)} must be a text, not a list, a mapping or true.")
+    return Request(
+        name=text_of(given.get("run_name")),
+        command=command,
+        setup=text_of(given.get("run_setup")),
+        spec=_spec(given, wrong),
+        files=text_of(given.get("run_files")),
+        exclude=_texts("run_exclude", given, wrong),
+        environment=_environment(given, wrong),
+        results=_results(given, wrong),
+        seconds=_time(given, wrong),
+        max_bill=_bill(given, wrong),
+        keep=_seconds("run_keep", given, 0.0, wrong),
+        follow=_switch("run_follow", given, True, wrong),
+        log_delay=max(1.0, _seconds("run_log_delay", given, 30.0, wrong)),
+        fetch_timeout=read_fetch_timeout(given, wrong),
+        unswept=_switch("run_unswept", given, False, wrong),
+        again=_switch("run_again", given, False, wrong),
+        by_name=bool(given.get("run_digest")),
+    )
+
+
+def _spec(given: Row, wrong: list[str]) -> Row:
+    """The search for the machine."""
+    gpu, spec = given.get("run_gpu"), given.get("run_spec")
+    if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
+        wrong.append("run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'.")
+    if spec or not gpu:
+        return spec if isinstance(spec, t.Mapping) else {}
+    parts = _GPU.fullmatch(str(gpu).strip())
+    if not parts:
+        instead = printable(str(gpu), 60)
+        wrong.append(f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{instead}'.")
+        return {}
+    return {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}
+
+
+def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
+    """A list of texts, or a text with commas."""
+    value = given.get(name)
+    parts = value.split(",") if isinstance(value, str) else items_of(value or [])
+    if any(isinstance(part, _NO_TEXT) for part in parts):
+        wrong.append(f'{name} must be a list of texts, or a text with commas: -e {name}="out,*.csv".')
+    return tuple(text for part in parts if (text := str(part).strip()))
+
+
+def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
+    paths = _texts("run_results", given, wrong)
+    if outside := [path for path in paths if path.startswith(("/", "~")) or ".." in path.split("/")]:
+        wrong.append(
+            "run_results must be paths in the folder that the job runs in, without .. in them, not"
+            f" {', '.join(outside)}: let the job write there."
+        )
+    return paths
+
+
+def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
+    """The names of the job's variables. In place of its value, which may be secret, each has whether that is usable."""
+    variables = given.get("run_env") or {}
+    is_mapping = isinstance(variables, t.Mapping)
+    names = tuple(variables) if is_mapping else ()
+    odd = ", ".join(repr(name) for name in names if not (variables[name] and _ENVIRONMENT.fullmatch(name)))
+    if odd or not is_mapping:
+        unlike = f", unlike {odd}" if odd else ""
+        example = '-e \'{"run_env": {"SEED": "1"}}\''
+        wrong.append(f"run_env must map names of letters, digits and _ to texts{unlike}: {example}.")
+    return names
+
+
+def _time(given: Row, wrong: list[str]) -> float | None:
+    seconds = _seconds("run_time", given, math.inf, wrong)
+    if seconds < LEAST:
+        wrong.append("run_time must be at least 10m: -e run_time=8h.")
+    return None if seconds == math.inf else seconds
+
+
+def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
+    try:
+        seconds = lease.read_duration(given.get(name))
+    except ValueError as error:
+        wrong.append(f"{name} {error}.")
+        return default
+    return default if seconds is None else seconds
+
+
+def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
+    """The seconds that a sweep may take for the results of a run; the default for what is not a duration."""
+    return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong))
+
+
+def _bill(given: Row, wrong: list[str]) -> float:
+    """What the whole run may cost (USD)."""
+    odd: list[str] = []
+    bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
+    if odd or bill == UNLIMITED:
+        text = printable(text_of(given.get("run_max_bill")), 60)
+        most = f"a number of USD, not '{text}'" if text else "a number of USD"
+        wrong.append(f"run_max_bill must be the most that the whole run may cost, {most}: -e run_max_bill=200.")
+    return bill
+
+
+def _switch(name: str, given: Row, default: bool, wrong: list[str]) -> bool:
+    value = str(given.get(name, "")).strip().lower()
+    if value not in ("", *TRUE, *FALSE):
+        wrong.append(f"{name} must be true or false, not '{printable(value, 60)}'.")
+    return value in TRUE if value else default
+
+
+# Its lease
+
+
+def lease_of(request: Request, price: float | None) -> float:
+    """The seconds of the lease, in whole minutes: the job's time, and an hour for the results.
+
+    ``price``: USD per hour. Without a time it is what the bill pays for. Raises ValueError if that is too little.
+    """
+    seconds = request.seconds
+    if seconds is None:
+        if not price:
+            unpriced = "The price of the machine is unknown, so run_time must say how long the job may take."
+            raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
+        seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
+    if seconds < LEAST:
+        least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
+        raise ValueError(
+            f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
+            f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
+        )
+    return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
+
+
+def shortest(request: Request) -> str:
+    """The lease with which the market is searched: the shortest that the run may get."""
+    return lease_text((LEAST if request.seconds is None else request.seconds) + TAIL)
+
+
+def lease_text(seconds: float) -> str:
+    """A lease as the role's variable takes it."""
+    minutes = math.floor(seconds / 60)
+    return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
+
+
+def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
+    """What would be bought, for how long, and what it costs at most. ``host``: of the artifact of a quote.
+
+    ``seconds``: of the job; ``bill``: USD for the whole lease.
+    """
+    kind = f"{host.get('gpu_count') or ''} x {host.get('gpu_type')}, {host.get('contract_type') or 'on demand'}"
+    where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
+    lines = (
+        f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
+        f"{kind}{f' ({where})' if where else ''}",
+        f"the job may take {in_minutes(seconds)}, and bringing the results home an hour",
+        "if a machine fails before the job, it ends; its cost comes on top",
+        registry,
+    )
+    return folded_lines(filter(str.strip, lines))
+
+
+def in_minutes(seconds: float) -> str:
+    """A duration for people, down to the minute; below ten minutes to the second."""
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    if not hours and not minutes:
+        return plural(int(seconds), "second")
+    rest = int(seconds) % 60 if seconds < 600 else 0
+    return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if number)

@@ -1,0 +1,389 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is noted of a run, what a sweep brings home, and what people read: first of the job, then of the money."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    run_record,
+    run_request,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RUN_GROUP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from hypothesis import given
+from hypothesis import strategies as st
+
+ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
+BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
+RUNNING = read_entry(
+    {"provision_procured_offer_id": "o1", "provision_resource_ids": ["m1"], "provision_groups": ["supply_run"]}
+)
+RECORD: dict[str, Any] = {
+    **{"name": "train", "host": "run-train", "command": "python train.py", "state": "failed", "exit_code": 3},
+    **{
+        "began_at": "2026-12-01T06:00:00Z",
+        "ended_at": "2026-12-01T08:05:00Z",
+        "cost_usd": 33.4,
+        "files": 12,
+        "complete": True,
+    },
+    **{"last_lines": ["loss 0.1", "Traceback"], "missing": ["*.csv"], "kept_until": 1_796_000_000.0},
+}
+
+
+def read(**variables: Any) -> tuple[Request, list[str]]:
+    """The request of the usual variables and these, without those that are None, and what is wrong."""
+    wrong: list[str] = []
+    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
+    run_request.name_of(asked, wrong)
+    return run_request.read_request(asked, wrong), wrong
+
+
+def test_what_makes_another_job() -> None:
+    request, _wrong = read()
+    digests = {
+        run_record.digest_of(read(**changes)[0], code, {}, {})
+        for changes, code in (
+            ({}, ""),
+            ({}, "code"),
+            ({"run_command": "false"}, ""),
+            ({"run_setup": "true"}, ""),
+            ({"run_env": {"A": True}}, ""),
+        )
+    }
+    assert len(digests) == 5
+    # A larger bill, other results and more time are no other job.
+    more, _wrong = read(run_max_bill=300, run_results="out", run_time="9h")
+    assert run_record.digest_of(more, "", {}, {}) == run_record.digest_of(request, "", {}, {})
+
+
+def test_the_name_alone_follows_what_was_begun() -> None:
+    request, _wrong = read(run_results="out", run_keep="90m")
+    record = run_record.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
+    assert run_record.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
+    begun = run_record.started(record, read_entry({}))
+    completed = run_record.completed({"run_name": "train", "run_follow": "false"}, begun)
+    again = run_request.read_request(completed, [])
+    assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
+    # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
+    assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
+    assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
+    assert run_record.digest_of(again, "other code", completed, begun) == "digest"
+    other = {**ASKED, "run_command": "false"}
+    assert run_record.completed(other, begun) == other
+
+
+@pytest.mark.parametrize(
+    ("state", "complete", "keep", "expected"),
+    [
+        # is_over, is_home, ends, kept_until
+        ("running", True, 0, (False, False, False, None)),
+        ("none", True, 0, (False, False, False, None)),
+        ("", True, 0, (False, False, False, None)),
+        ("succeeded", True, 0, (True, True, True, None)),
+        ("succeeded", True, 60, (True, True, True, None)),
+        ("failed", True, 0, (True, True, True, None)),
+        ("failed", True, 60, (True, True, False, 160.0)),
+        ("interrupted", True, 6000, (True, True, False, 1000.0)),  # no longer than its lease
+        ("succeeded", False, 0, (True, False, False, None)),
+        ("failed", False, 60, (True, False, False, None)),
+        ("succeeded", "yes", 0, (True, False, False, None)),
+    ],
+)
+def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
+    found = run_record.outcome({"state": state}, {"complete": complete}, keep=keep, now=100.0, ends_at=1000.0)
+    assert (found.is_over, found.is_home, found.ends, found.kept_until) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "missing", "files", "ends"),
+    [
+        ("succeeded", [], 0, True),  # it was asked for nothing, or for empty folders
+        ("succeeded", ["ouput"], 3, False),  # a slip of the hand
+        ("succeeded", ["*.csv"], 3, True),  # what may be there or not
+        ("succeeded", ["*.csv", "logs/[0-9].txt"], 0, False),  # nothing at all
+        ("succeeded", ["*.csv", "out"], 3, False),
+        ("failed", ["out"], 0, True),  # as after an error in its first second
+        ("interrupted", ["out"], 0, True),
+    ],
+)
+def test_a_success_without_what_was_asked_for_keeps_its_machine(
+    state: str, missing: list[str], files: int, ends: bool
+) -> None:
+    results = {"complete": True, "missing": missing, "files": files}
+    found = run_record.outcome({"state": state}, results, keep=0, now=100.0, ends_at=1000.0)
+    assert (found.is_over, found.is_home, found.ends) == (True, ends, ends)
+
+
+@pytest.mark.parametrize(
+    ("groups", "end", "passed", "since", "late"),
+    [
+        (["supply_run"], 9000.0, -3600.0, 900.0, True),
+        (["supply_run"], 9000.0, -1.0, 900.0, True),
+        (["supply_run"], 9000.0, -3601.0, 900.0, False),  # its job may still run, and other sweeps come
+        (["supply_run"], 9000.0, -3601.0, 3601.0, True),  # by which time the next one would come too late
+        (["supply_run"], 9000.0, -4500.0, 3600.0, True),
+        (["supply_run"], 9000.0, -4501.0, 3600.0, False),
+        (["supply_run"], 9000.0, -86_400.0, 86_400.0, True),  # sweeps once a day
+        (["supply_run"], 9000.0, -4500.0, None, True),  # the first sweep
+        (["supply_run"], 9000.0, -4501.0, None, False),
+        (["supply_run"], 9000.0, -3600.0, -60.0, True),  # a clock was set back
+        (["supply_run"], 9000.0, 0.0, 900.0, False),  # it ends now
+        (["supply_run"], None, 0.0, 900.0, False),
+        (["gpu"], 9000.0, -60.0, 900.0, False),
+    ],
+)
+def test_when_a_sweep_brings_results_home(
+    groups: list[str], end: float | None, passed: float, since: float | None, late: bool
+) -> None:
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": groups})
+    assert run_record.is_late(entry, end, passed, since) is late
+
+
+@given(st.floats(60, 7200), st.floats(0, 0.24), st.lists(st.floats(-0.24, 0.24), max_size=30), st.floats(0, 1e5))
+def test_no_lease_ends_between_two_sweeps_that_saw_it_too_early(
+    interval: float, first: float, drifts: list[float], end: float
+) -> None:
+    """Whatever the drift of a schedule is, the last sweep before the end of a lease brings the results home."""
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_groups": ["supply_run"]})
+    sweeps, since = [0.0], interval
+    for drift in (first, *drifts):  # each interval is at most a quarter longer than the one before it
+        since = since * (1 + drift)
+        sweeps.append(sweeps[-1] + since)
+    before = [(at, at - sweeps[number - 1]) for number, at in enumerate(sweeps) if number and at < end]
+    if before and sweeps[-1] >= end:
+        at, since = before[-1]
+        assert run_record.is_late(entry, end, at - end, since)
+
+
+def test_what_a_run_has_cost() -> None:
+    bills = (
+        Bill("default", "run-train", "o1", price_per_hour=2.0, begin=0.0, end=3600.0),
+        Bill("default", "run-train", "o2", price_per_hour=2.0, begin=10_000.0, end=13_600.0),
+        Bill("default", "run-train", "o3", price_per_hour=4.0, begin=13_600.0),
+        Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
+    )
+    ledger = Ledger(bills, 17_200.0)
+    record = {"ordered_at": "1970-01-01T02:46:40Z"}
+    assert run_record.cost(ledger, "run-train", record) == 6.0
+    assert run_record.cost(ledger, "run-train", {}) == 8.0
+    assert run_record.cost(ledger, "run-eval", {}) is None
+    # Whatever this computer's clock says, which is not the one of the purchases
+    off = {"ordered_at": "1970-01-01T02:56:40Z", "earlier_offers": ["o1"]}
+    assert (
+        run_record.cost(ledger, "run-train", off) == 6.0
+        and run_record.cost(ledger, "run-train", {"earlier_offers": []}) == 8.0
+    )
+    assert run_record.earlier_offers(ledger, "run-train", read_entry({})) == ["o1", "o2", "o3"]
+    assert run_record.earlier_offers(ledger, "run-train", read_entry({"provision_procured_offer_id": "o3"})) == [
+        "o1",
+        "o2",
+    ]
+    unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
+    assert run_record.cost(unknown, "run-train", record) is None
+
+
+def test_all_runs() -> None:
+    records = [
+        {
+            "folder": "train",
+            "name": "train",
+            "host": "run-train",
+            "state": "succeeded",
+            "cost_usd": 2.5,
+            "phase": "gone",
+        },
+        {"folder": "train.1", "name": "train", "host": "run-train", "state": "failed", "phase": "gone"},
+        {"folder": "eval", "name": "eval", "host": "run-eval", "state": "running", "phase": "started"},
+    ]
+    place = Folder("/host_vars")
+    machines = run_record.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
+    assert [host for _place, host, _entry in machines] == ["run-eval", "run-new"]
+    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(RUN_GROUP,))
+    others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [RUN_GROUP]})]
+    assert run_record.of_runs((place, "run-eval", entry) for entry in others) == []
+    ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
+    jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}
+    found = run_record.all_runs(records, machines, jobs, [ledger])
+    shown = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in found]
+    assert shown == [
+        ("eval", "failed", ["m1"], 2.0, "b"),
+        ("new", "unknown", ["m1"], None, ""),
+        ("train", "succeeded", [], 2.5, ""),
+    ]
+    lines = run_record.table(found, 0.0)
+    assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
+    assert run_record.table([], 0.0) == ["There are no runs."]
+
+
+def test_how_a_machine_is_reached() -> None:
+    """Files beside an inventory are not read without one."""
+    connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    noted = {**connection, "ansible_ssh_extra_args": "-o HostKeyAlias=m1"}
+    instances = {"provision_resource_ids": ["m1"], "provision_instances": [{**connection, "resource_id": "m1"}]}
+    entry = read_entry({**instances, **noted})
+    assert run_record.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == noted
+    shared = run_record.machine(SharedProject("default"), "run-train", read_entry(instances), "/known_hosts")["reached"]
+    assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
+    assert not run_record.machine(Folder("/host_vars"), "run-train", read_entry({}), "")["reached"]
+    assert not run_record.machine(SharedProject("default"), "run-train", read_entry({}), "")["reached"]
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "skips", "fetches"),
+    [
+        ("train", None, False, True),
+        ("train", "started", False, True),
+        ("train", "started", True, False),
+        ("train", "home", False, False),
+        ("train", "gone", False, False),
+        ("../x", None, False, False),
+        ("train.1", None, False, False),  # the folder of an earlier run
+    ],
+)
+def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
+    record = {"phase": phase} if phase else {}
+    got = {"run__late_job": {"results": ["out"]}}
+    found = run_record.late(name, record, got, {"run_fetch_timeout": "5m"}, 0.0, skips=skips)
+    assert found == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
+
+
+@pytest.mark.parametrize(
+    ("timeout", "ends_at", "seconds"),
+    [
+        ("5m", 1000.0 + 3600, 300),
+        ("5m", 1000.0 + 299.5, 300),
+        ("5m", 1000.0 + 60, 60),
+        ("10h", 1000.0 + 3000, 3000),
+        ("5m", 1000.0, 1),
+        ("5m", 900.0, 1),
+        ("x", None, 1800),
+        ("x", 1000.0 + 3600, 1800),
+    ],
+)
+def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
+    got = {"reap__sweep": {"ends_at": ends_at}}
+    assert run_record.late("train", {}, got, {"run_fetch_timeout": timeout}, 1000.0, skips=False)["seconds"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("record", "digest", "offer_id", "folder"),
+    [
+        ({}, "a", "o1", "train"),
+        ({"digest": "a", "offer_id": "o1"}, "a", "o1", "train"),
+        ({"digest": "a", "offer_id": None}, "a", "o1", "train"),  # ordered
+        ({"digest": "a"}, "a", "o1", "train"),
+        ({"digest": "a", "offer_id": "o1"}, None, "o1", "train"),  # its machine has not answered
+        ({"digest": "a", "offer_id": "o2"}, "a", "o1", "train.o1"),
+        ({"digest": "b", "offer_id": "o1"}, "a", "o1", "train.o1"),
+        ({"digest": "b"}, "a", "../o1", "train.___o1"),
+        ({"digest": "a", "offer_id": "o2"}, None, "o1", "train.o1"),
+    ],
+)
+def test_results_of_another_run_of_the_name_have_another_folder(
+    record: dict[str, Any], digest: str | None, offer_id: str, folder: str
+) -> None:
+    got = {"run__late_job": {"digest": digest}, "reap__sweep": {"offer_id": offer_id}}
+    assert run_record.late_folder("train", record, got) == folder
+
+
+@pytest.mark.parametrize(
+    ("record", "job", "results", "phase"),
+    [
+        ({"phase": "started", "name": "train"}, {"state": "failed"}, {"complete": True}, "home"),
+        ({}, {"state": "succeeded", "digest": "a"}, {"complete": True}, "home"),
+        ({}, {"state": "succeeded"}, {"failed": False, "msg": "It took too long."}, "started"),
+        ({}, {"state": "running"}, {"complete": False}, None),
+        ({"phase": "ordered"}, {"state": "none"}, {}, None),
+        ({}, {"unreachable": True}, {}, None),
+        ({"phase": "gone", "complete": True}, {"state": "failed"}, {"complete": True}, None),  # a command was faster
+        ({"phase": "home", "complete": True}, {"state": "failed"}, {"complete": False}, None),
+    ],
+)
+def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
+    got = {"run__late": {"name": "train", "fetches": True}, "run__late_job": job, "run__late_results": results}
+    noted = run_record.swept(record, {**got, "reap__sweep": {"offer_id": "o1"}})
+    assert [item["phase"] for item in noted] == ([phase] if phase else [])
+    assert record or not noted or noted[0]["offer_id"] == "o1"
+    (line, *_more) = run_record.swept_lines([record, *noted][-1], got, "runs/train")
+    assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
+    assert run_record.swept(record, {**got, "run__late": {"name": "train", "fetches": False}}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "train failed after 2 h 5 min (exit code 3)."),
+        ({"state": "succeeded", "exit_code": 0}, "train succeeded after 2 h 5 min (exit code 0)."),
+        (
+            {"exit_code": None, "signal": 9},
+            "train failed after 2 h 5 min (SIGKILL, perhaps because memory ran out).",
+        ),
+        ({"exit_code": 137}, "train failed after 2 h 5 min (exit code 137, perhaps because memory ran out)."),
+        ({"exit_code": None, "signal": 99}, "train failed after 2 h 5 min (signal 99)."),
+        (
+            {"state": "succeeded", "exit_code": 0, "reason": "left"},
+            "train succeeded after 2 h 5 min (exit code 0, what it had left running was ended).",
+        ),
+        (
+            {"state": "succeeded", "exit_code": 0, "reason": "disk"},
+            "train succeeded after 2 h 5 min (exit code 0, the disk is full, so its results may be incomplete).",
+        ),
+        (
+            {"state": "interrupted", "exit_code": None, "reason": "time"},
+            "train interrupted after 2 h 5 min (its time was up).",
+        ),
+        (
+            {"state": "lost", "exit_code": None, "ended_at": None, "reason": run_record.TAKEN_AWAY},
+            "train lost (its machine has gone).",
+        ),
+        ({"ended_at": "2026-12-01T06:00:41Z"}, "train failed after 41 seconds (exit code 3)."),
+    ],
+)
+def test_what_became_of_a_job(changes: dict[str, Any], sentence: str) -> None:
+    assert run_record.ended({**RECORD, **changes}) == sentence
+
+
+def test_the_last_word() -> None:
+    assert run_record.last_word(RECORD, "runs/train") == [
+        "train failed after 2 h 5 min (exit code 3).",
+        "Nothing is billed any more. It cost at most USD 33.40.",
+        "Results: runs/train (12 files)",
+        "Not found on the machine: *.csv",
+        "The last lines of its log:",
+        "loss 0.1",
+        "Traceback",
+    ]
+    assert "not known" in run_record.last_word({**RECORD, "cost_usd": None}, "runs/train")[1]
+    kept = " ".join(run_record.last_word({**RECORD, "stays": "run-train keeps its storage."}, "runs/train"))
+    assert "run-train keeps its storage. It cost" in kept and "Nothing is billed" not in kept
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        run_record.last_word(RECORD, "runs/train"),
+        run_record.still_billed(
+            {**RECORD, "incomplete": [{"path": "out/a", "reason": "changed"}]}, "runs/train", "2026-12-01T09:00:00Z"
+        ),
+        run_record.kept(RECORD, "runs/train", 16.0),
+        run_record.goes_on(RECORD, "2026-12-01T09:00:00Z"),
+        run_request.quote(
+            {"gpu_count": 8, "gpu_type": "nvidia-h100-sxm5-80gb", "price_per_hour": 16.0},
+            7200.0,
+            48.0,
+            "Registry: host_vars",
+        ),
+    ],
+)
+def test_lines_fit_into_a_terminal(lines: list[str]) -> None:
+    assert lines and all(len(line) <= LINE for line in lines)

@@ -1,0 +1,176 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person asks for with a run, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.code_files import is_ignored, rules_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    run_request,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
+from hypothesis import given
+from hypothesis import strategies as st
+
+ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
+
+
+def read(**variables: Any) -> tuple[Request, list[str]]:
+    """The request of the usual variables and these, without those that are None, and what is wrong."""
+    wrong: list[str] = []
+    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
+    run_request.name_of(asked, wrong)
+    return run_request.read_request(asked, wrong), wrong
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}, "max_bill": 200.0, "seconds": None}),
+        ({"run_gpu": "8xH100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
+        ({"run_gpu": "8 H100"}, {"spec": {"compute": {"gpu_type": "H100", "gpu_count": 8}}}),
+        ({"run_gpu": "2\u00d7A100 80GB"}, {"spec": {"compute": {"gpu_type": "A100 80GB", "gpu_count": 2}}}),
+        ({"run_gpu": "4090 Ti"}, {"spec": {"compute": {"gpu_type": "4090 Ti", "gpu_count": 1}}}),
+        ({"run_gpu": "RTX 4090"}, {"spec": {"compute": {"gpu_type": "RTX 4090", "gpu_count": 1}}}),
+        ({"run_gpu": None, "run_spec": {"compute": {}}}, {"spec": {"compute": {}}}),
+        ({"run_time": "8h"}, {"seconds": 28_800.0}),
+        ({"run_results": "out, *.csv"}, {"results": ("out", "*.csv")}),
+        ({"run_results": ["out", "a b"], "run_exclude": "*.pt"}, {"results": ("out", "a b"), "exclude": ("*.pt",)}),
+        ({"run_env": {"A": True, "B": True}}, {"environment": ("A", "B")}),
+        ({}, {"environment": (), "results": (), "exclude": ()}),
+        ({"run_follow": "no", "run_again": True}, {"follow": False, "again": True}),
+        ({"run_keep": "2h", "run_log_delay": "0.1s"}, {"keep": 7200.0, "log_delay": 1.0}),
+    ],
+)
+def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) -> None:
+    request, wrong = read(**variables)
+    assert not wrong
+    assert {name: getattr(request, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "instead"),
+    [
+        ({"run_name": None}, "-e run_name=train"),
+        ({"run_name": "../train"}, "not '../train'"),
+        ({"run_command": " "}, "run_command must say what to run"),
+        ({"run_gpu": None}, 'run_gpu="8 x H100"'),
+        ({"run_spec": {"compute": {}}}, "one of them"),
+        ({"run_gpu": None, "run_spec": "H100"}, "a mapping"),
+        ({"run_gpu": "0 x {{ H100 }}"}, '"8 x H100"'),
+        ({"run_max_bill": None}, "run_max_bill=200"),
+        ({"run_max_bill": "unlimited"}, "run_max_bill=200"),
+        ({"run_max_bill": "3,5"}, "a number of USD, not '3,5': -e run_max_bill=200"),
+        ({"run_max_bill": "200 USD"}, "not '200 USD'"),
+        ({"run_max_bill": True}, "not 'True'"),
+        ({"run_command": ["python", "train.py"]}, "run_command must be a text"),
+        ({"run_command": True}, "run_command must be a text"),
+        ({"run_setup": {"pip": "install"}, "run_files": ["."]}, "run_setup and run_files must be a text"),
+        ({"run_results_dir": ["a"]}, "run_results_dir must be a text"),
+        ({"run_time": "5m"}, "at least 10m"),
+        ({"run_time": "8"}, "run_time must be a duration such as 8h, 90m or 3d, not '8'"),
+        ({"run_keep": "2026-12-01T06:00Z"}, "run_keep must be a duration"),
+        ({"run_results": "/etc"}, "not /etc"),
+        ({"run_results": ["a/../../b"]}, "not a/../../b"),
+        ({"run_results": {"a": 1}}, "run_results must be a list"),
+        ({"run_results": True}, "run_results must be a list"),
+        ({"run_env": {"A B": True}}, "unlike 'A B'"),
+        ({"run_env": {"A": False}}, "unlike 'A'"),
+        ({"run_env": ["A"]}, "run_env must map"),
+        ({"run_env": "A=1"}, "run_env must map"),
+        ({"run_follow": "maybe"}, "run_follow must be true or false"),
+    ],
+)
+def test_a_mistake_says_what_to_write_instead(variables: dict[str, Any], instead: str) -> None:
+    _request, wrong = read(**variables)
+    assert len(wrong) == 1 and instead in wrong[0]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    wrong: list[str] = []
+    run_request.name_of({}, wrong)
+    run_request.read_request({}, wrong)
+    assert [text.split()[0] for text in wrong] == ["run_name", "run_command", "run_gpu", "run_max_bill"]
+
+
+@pytest.mark.parametrize(
+    ("files", "base", "expected"),
+    [
+        ("/p/./code", "/p/runs", ("/p/code", ("*.pt",))),
+        ("/p/.", "/p/runs", ("/p", ("*.pt", "/runs/"))),
+        ("/p", "/p/a/runs", ("/p", ("*.pt", "/a/runs/"))),
+        ("/p/code", "/p", ("/p/code", ("*.pt",))),
+        ("/p", "/p/..runs", ("/p", ("*.pt", "/..runs/"))),
+        ("/p", "/p/runs [old]*", ("/p", ("*.pt", r"/runs \[old]\*/"))),
+    ],
+)
+def test_results_are_no_code(files: str, base: str, expected: tuple[Any, ...]) -> None:
+    wrong: list[str] = []
+    request = run_request.with_paths(Request(files=".", exclude=("*.pt",)), files, base, wrong)
+    assert (request.files, request.exclude) == expected
+    assert run_request.with_paths(Request(), files, base, wrong) == Request() and not wrong
+    assert is_ignored(os.path.relpath(base, files), True, rules_of(request.exclude)) is (len(request.exclude) > 1)
+
+
+@pytest.mark.parametrize(("files", "base"), [("/p/", "/p"), ("/p/train", "/p"), ("/p/x/../train", "/p/.")])
+def test_results_in_the_folder_of_the_code_are_refused(files: str, base: str) -> None:
+    wrong: list[str] = []
+    run_request.with_paths(Request(name="train", files="."), files, base, wrong)
+    assert wrong == [run_request.MIXED]
+
+
+def test_what_else_is_wrong() -> None:
+    assert run_request.objections(["run_name", "provision_max_attempts"], limited=False, folder="") == []
+    overruled, limited = run_request.objections(["provision_lease"], limited=True, folder="")
+    assert "provision_lease itself" in overruled and "--limit" in limited
+    given = ["order_max_price_per_hour", "plan", "provision_hosts", "run_gpu"]
+    (unread,) = run_request.objections(given, limited=False, folder="")
+    assert "A run does not read order_max_price_per_hour, plan, provision_hosts: say" in unread
+    # It limits what a run buys, and a run sets none of its own.
+    assert not run_request.objections(["provision_max_price_per_hour", "provision_verify"], limited=False, folder="")
+    assert run_request.objections([], limited=False, folder="No room.") == ["No room."]
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["run_command", "_raw_params"], "Words of -e stand outside quotes, so"),  # run_command=python train.py
+        (["run_command", "--lr"], "outside quotes (--lr), so"),  # run_command=python --lr=0.1
+        (["a-b", "--lr", "_raw_params"], "outside quotes (--lr, a-b), so"),
+    ],
+)
+def test_a_command_that_lost_its_quotes_is_refused(extra: list[str], words: str) -> None:
+    (text,) = run_request.objections(extra, limited=False, folder="")
+    assert words in text and "-e 'run_command=\"python train.py\"'" in text
+
+
+@given(
+    st.floats(1, 1e5),
+    st.floats(0.01, 500),
+    st.one_of(st.none(), st.floats(run_request.LEAST, 1e7)),
+)
+def test_a_lease_costs_no_more_than_the_bill(bill: float, price: float, seconds: float | None) -> None:
+    request = Request(max_bill=bill, seconds=seconds)
+    try:
+        lease = run_request.lease_of(request, price)
+    except ValueError as error:
+        assert seconds is None and price * (run_request.LEAST + run_request.TAIL) / 3600 > bill * 0.999
+        assert "run_max_bill" in str(error)
+        return
+    assert lease >= run_request.LEAST + run_request.TAIL and lease % 60 == 0
+    if seconds is None:  # with a time the plan compares price and bill
+        assert price * lease / 3600 <= bill * (1 + 1e-9)
+    else:
+        assert seconds + run_request.TAIL - 60 <= lease <= seconds + run_request.TAIL
+
+
+def test_a_price_that_nobody_knows_needs_a_time() -> None:
+    with pytest.raises(ValueError, match="run_time"):
+        run_request.lease_of(Request(max_bill=5), None)
+    assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
+    assert run_request.shortest(Request()) == "70m" and run_request.shortest(Request(seconds=7200.0)) == "3h"
