@@ -374,6 +374,7 @@ def _of_machines(audit: Audit) -> list[str]:
     ]
     lines = [line for section in sections for line in _section(*section)]
     lines += [*storage.ADVICE, ""] if audit.storage else []
+    lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
     if audit.buying:
         lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, LINE, ["last run", "host"]), ""]
@@ -447,6 +448,8 @@ def _shown_usd(usd: float) -> float:
     """A sum of whole millionths, rounded up to cents."""
     return cents(round(usd * MILLION))
 
+
+_END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")
 
 # Why an audit fails, and how each of the machines is named then
 _CONTESTED = (
