@@ -37,10 +37,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     ending_by_id,
     keys,
-    planning_report,
     reaping,
     run_request,
-    unreadable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
@@ -55,7 +53,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared, not_declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import items_of
@@ -249,7 +247,7 @@ class ActionModule(InProcessAction):
         for host in hosts:
             found.row(host)
         for host in found.unreadable:
-            raise AnsibleActionFail(unreadable.ends_the_play(host, found.trouble_of(host)))
+            raise AnsibleActionFail(_hosts.ends_the_play(host, found.trouble_of(host)))
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
@@ -873,7 +871,7 @@ def _undecided(
     host = str(task_vars["inventory_hostname"])
     declaration = declared.get(host) or {}
     if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in decided:
-        raise AnsibleActionFail(planning_report.not_declared(host))
+        raise AnsibleActionFail(not_declared(host))
     return hosts
 
 

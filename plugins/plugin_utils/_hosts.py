@@ -25,22 +25,20 @@ from ansible.inventory.group import Group
 from ansible.inventory.host import Host
 from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.plugins.inventory import detect_range, expand_hostname_range
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    messages,
-    unreadable,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
     PROTECT,
     WHERE,
     mistyped,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, some
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart, texts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
+from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line, printable
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import as_pattern
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
@@ -56,6 +54,23 @@ _WANTED = ("provision_spec", "provision_offer_id")
 
 # How long a host's machine may live, and what it may cost.
 _LIMITS = ("lease", "idle_after", "lease_max", "max_bill")
+
+# Why variables cannot be read
+
+_OTHER_REGISTRY = (
+    "names another shared registry than the one that was read, and a run reads one. Run this again for that one"
+    " (-e provision_registry_url=...)"
+)
+_HOST_DECIDES = (
+    "depends on the host's name, so it is not known where hosts that were ordered are remembered. Put them into the"
+    " inventory"
+)
+# Where ansible-core repeats a template or a line of a file, and what is left of that.
+_REPEATED = {
+    r"The offending line appears to be:.*": "",
+    r"while templating '.*?'\. Error was": "while templating. Error was",
+    r"\. String: .*": "",
+}
 
 
 def raw(host: str, task_vars: Variables) -> Variables:
@@ -161,7 +176,7 @@ class Hosts:
     def troubles_of(self, is_meant: t.Callable[[str], bool]) -> list[str]:
         """The same of some hosts."""
         found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
-        return [unreadable.unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
+        return [unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
 
     @property
     def url(self) -> str:
@@ -218,7 +233,7 @@ class Hosts:
         if row is None:
             return None
         if row["url"] and row["url"] != self.url:
-            self._note(row["host"], REGISTRY, unreadable.OTHER_REGISTRY_UNREAD)
+            self._note(row["host"], REGISTRY, _OTHER_REGISTRY)
             return None
         keeps_files = row["keeps"] or row["registry_dir"] is not None
         shared = bool(row["url"]) or not keeps_files or row["host"] == "localhost"
@@ -231,7 +246,7 @@ class Hosts:
         except Exception as error:  # whatever a file holds: no decoder of Ansible's has but one kind of error
             groups = [name for name, hosts in (self._task_vars.get("groups") or {}).items() if host in hosts]
             self.unreadable.append(host)
-            self._note(host, self._broken_file(host, groups), unreadable.why_unreadable(str(error)))
+            self._note(host, self._broken_file(host, groups), why_unreadable(str(error)))
             return None
 
     def _note(self, who: str, what: str, why: str) -> None:
@@ -289,14 +304,14 @@ class Hosts:
             variables = self._added_to(group, name)
         except Exception as error:  # as above
             if not members:
-                self._note(label, self._broken_file(name, [group]), unreadable.why_unreadable(str(error)))
+                self._note(label, self._broken_file(name, [group]), why_unreadable(str(error)))
             return None
         row = self._row(name, variables, "" if members else label)
         if row is None:
             return None
         if _has_place_by_name(row, name):
             if not members and group == self._ordered_group:
-                self._note(label, "provision_registry_dir or provision_project", unreadable.HOST_DECIDES)
+                self._note(label, "provision_registry_dir or provision_project", _HOST_DECIDES)
             return None
         return {**row, "host": label, "group": group, "declares": False}
 
@@ -344,7 +359,7 @@ class Hosts:
             **{name: str(values[f"provision_{name}"] or "") for name in _LIMITS},
             # What cannot be evaluated is neither true nor false, and so protects.
             "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
-            "trouble": {name: unreadable.unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
+            "trouble": {name: unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
             "known": {item: variables.get(item) for item in KNOWN},
         }
 
@@ -416,7 +431,7 @@ def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
         )
     except Exception as error:  # ansible-core before 2.19 lets those of filters through
         # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
-        raise AnsibleActionFail(unreadable.why_unevaluated(name, str(error))) from None
+        raise AnsibleActionFail(why_unevaluated(name, str(error))) from None
     if _OMITTED in text:
         raise AnsibleActionFail("cannot be omit, which only options of modules understand. Leave it out")
     return json.loads(text)
@@ -499,3 +514,33 @@ class Patterns:
         """The hosts that ``--limit`` leaves."""
         self._manager.subset(limit)
         return self.hosts("all")
+
+
+# Why variables cannot be read, in sentences that show no secret. Other hosts go on.
+
+
+def unread_of_hosts(hosts: t.Iterable[str], what: str, why: str) -> str:
+    """A variable or a file of some hosts that cannot be read. Others go on."""
+    return f"{some(hosts)}: {what} {why}."
+
+
+def ends_the_play(host: str, trouble: str) -> str:
+    """A file of a host of this play cannot be read. ``trouble``: which one, and why."""
+    return f"{trouble} Ansible ends a play with such a host. Repair it, or add --limit 'all:!{host}'. {NOTHING_SENT}"
+
+
+def why_unreadable(error: str) -> str:
+    """Why a file of variables cannot be read. ``error``: Ansible's, which may repeat lines of it."""
+    vaulted = "decrypt" in error.lower() or "vault" in error.lower()
+    return f"cannot be read: {'there is no vault password that opens it' if vaulted else 'it is no YAML mapping'}"
+
+
+def why_unevaluated(name: str, error: str) -> str:
+    """Why a variable of a host cannot be evaluated. An error may repeat what was written, and with it a password."""
+    if name == REGISTRY:
+        return "cannot be evaluated"
+    for repeated, instead in _REPEATED.items():
+        error = re.sub(repeated, instead, error, flags=re.DOTALL)
+    # The older versions of ansible-core say everything twice.
+    reason = ". ".join(dict.fromkeys(one_line(error).rstrip(".").split(". ")))
+    return f"cannot be evaluated: {reason}"

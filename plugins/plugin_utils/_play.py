@@ -13,7 +13,7 @@ import typing as t
 
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import planning_report
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import rounds
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
 
 Variables = t.Mapping[str, t.Any]
@@ -45,7 +45,7 @@ def forbidden(task: t.Any) -> str:
     """Why nothing may be bought in the task's play, empty if it may. What cannot be read is refused."""
     play = play_of(task)
     strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
-    return "" if strategy in STRATEGIES else planning_report.strategy(strategy)
+    return "" if strategy in STRATEGIES else rounds.unsuited_strategy(strategy)
 
 
 class ForAll:

@@ -16,10 +16,11 @@ from .._ansible.on_api import ADVICE
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError
 from .._api.market import Market
-from .._provision import choosing, messages, planning
+from .._provision import candidates, choosing, messages, planning
+from .._provision.candidates import Case, SearchResult
 from .._provision.choosing import MarketLook, Offers
 from .._provision.declaration import Declaration
-from .._provision.planning import Case, Plan, SearchResult
+from .._provision.planning import Plan
 from .._provision.search import Offer
 from .offer_info import offer_info
 
@@ -70,7 +71,7 @@ class Searches:
         self._warnings += answer.get("warnings") or []
         offers, reason = choosing.fitting(spec, answer["offers"])
         return (
-            choosing.pooled(offers, partial(planning.is_short, self._cases, spec), partial(self._again, spec)),
+            choosing.pooled(offers, partial(candidates.is_short, self._cases, spec), partial(self._again, spec)),
             reason,
             False,
         )
@@ -102,7 +103,7 @@ def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now:
         return {}
     look = MarketLook.of(now, [price for _case, draft in lacking for price in draft.market])
     history.append(look)
-    return {"waiting": planning.waits(lacking, history[0].moment, now, trouble or look.said)}
+    return {"waiting": planning.line_of_waiting(lacking, history[0].moment, now, trouble or look.said)}
 
 
 def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:

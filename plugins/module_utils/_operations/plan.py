@@ -20,18 +20,20 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._machine.ssh_key import fingerprint, has_passphrase, public_half
 from .._provision import (
+    candidates,
     ceilings,
     choosing,
     keys,
     messages,
+    ordered,
     ownership,
     planning,
-    planning_report,
     quote,
     rows,
     sealed,
     standing,
 )
+from .._provision.candidates import Case, SearchResult
 from .._provision.ceilings import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
@@ -41,7 +43,7 @@ from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
 from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
-from .._provision.planning import BUY, STOP, Case, Plan, SearchResult
+from .._provision.planning import BUY, STOP, Plan
 from .._provision.sealed import SealedPlan
 from .._provision.spending import Ledger
 from .._provision.standing import Observed, doubtful, standing_of, stopped
@@ -194,7 +196,7 @@ class _Planning:
         for raw, host in zip(params["hosts"], hosts):
             reasons = (
                 snapshot.foreign(host.registry, host.host, host.project),
-                planning_report.another_registry(raw["registry_fingerprint"], params["registry_fingerprint"]),
+                standing.differing_databases(raw["registry_fingerprint"], params["registry_fingerprint"]),
                 self._registries.left_behind(raw, params, snapshot.of(host).offer_id),
             )
             snapshot.refuse(host.host, next(filter(None, reasons), ""))
@@ -233,7 +235,7 @@ class _Planning:
         )
         if ceilings.is_of_account(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
-        result = note(self._api, self._params, known, look, planning.voided(cases))
+        result = note(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
         if result.uncounted:
             raise Failure(f"{result.uncounted} {NOTHING_SENT}", "unavailable")
         return result
@@ -242,9 +244,9 @@ class _Planning:
         """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
         since = choosing.evidence_since((case.host.avoid for case in cases), clock.now())
         with refusing(RegistryError, NOTHING_SENT):
-            kept = {place: self._registries.at(place).evidence(since) for place in planning.evidence_places(cases)}
+            kept = {place: self._registries.at(place).evidence(since) for place in candidates.evidence_places(cases)}
         warnings += [text for _evidence, unread in kept.values() for text in unread]
-        return planning.with_evidence(cases, {place: evidence for place, (evidence, _unread) in kept.items()}, clock)
+        return candidates.with_evidence(cases, {place: evidence for place, (evidence, _unread) in kept.items()}, clock)
 
     # What is decided
 
@@ -327,7 +329,7 @@ class _Planning:
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
         yield from () if is_quote else self._key_warnings(plans, hosts)
-        yield from map(planning.differs, cases)
+        yield from map(ordered.differs_from_declared, cases)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
             yield planning.brings(plans, would=self._check_mode)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a later run orders an offer otherwise than it was first ordered.
+"""Whether a later run orders an offer otherwise than it was first ordered, or declares something else than it owns.
 
 The registry keeps a digest of each part of the order, and nothing of the order itself. User data may contain a password
 that is short enough to be guessed, so a digest is keyed with the API's token: who reads only the registry cannot try
@@ -12,15 +12,22 @@ Pure: knows no Ansible, no HTTP, no clock.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import typing as t
 from dataclasses import dataclass, field
 
-from . import choosing
+from .._wording import usd
+from . import choosing, lease, storage
 from .boot import leaves_mark
+from .candidates import Case
 from .declaration import Declaration
 from .entry import BOOT_MARK, ORDERED, Entry
+from .messages import (
+    joined,
+)
+from .search import Offer
 
 _TOKEN = "token"  # the part by which digests of another token are recognised
 _USER_DATA = "cloud_init"
@@ -99,7 +106,7 @@ class Order:
         ]
 
 
-def taken_up(host: Declaration, entry: Entry) -> str:
+def taken_as_ordered(host: Declaration, entry: Entry) -> str:
     """That an open purchase has a machine, for which no user data are rendered any more; so nothing is compared."""
     if not (entry.is_open and entry.ordered):
         return ""
@@ -120,3 +127,69 @@ def other_spec(host: Declaration, entry: Entry) -> str:
     if not odd:
         return ""
     return f"{host.host} declares something else than its open purchase was ordered as: {odd}. It is bought as ordered."
+
+
+_OFFER_KEPT = (
+    "gpu_count",
+    "gpu_type",
+    "gpu_family",
+    "contract_type",
+    "vendor",
+    "vendor_region",
+    "region",
+    "node_count",
+)
+
+
+def noted_offer(offer: Offer) -> dict[str, t.Any]:
+    """What the registry remembers of an offer, to tell later whether what is declared differs."""
+    brought = storage.brought_by(offer)
+    return {**product_of(offer), **lease.noted_validity(offer), **({storage.DETAILS: brought} if brought else {})}
+
+
+def product_of(offer: Offer) -> dict[str, t.Any]:
+    """What an offer sells, as far as it says so."""
+    return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
+
+
+def differs_from_declared(case: Case) -> str:
+    """In what a host owns or has ordered something else than it declares now; empty where it has not."""
+    if case.standing.owns:
+        return joined(drift(case.host, case.entry), taken_as_ordered(case.host, case.entry))
+    return other_spec(case.host, case.entry) if case.is_open else ""
+
+
+def drift(host: Declaration, entry: Entry) -> str:
+    """In what a host owns something else than it declares now; empty where it does not.
+
+    That is reported, and never repaired by a replacement.
+    """
+    found = [odd_offer(host, entry)]
+    if (
+        host.declared_max_price_per_hour is not None
+        and entry.price_per_hour is not None
+        and entry.price_per_hour > host.max_price_per_hour
+    ):
+        found.append(
+            f"it costs {usd(entry.price_per_hour)}, and provision_max_price_per_hour is {usd(host.max_price_per_hour)}"
+        )
+    if entry.name not in ("", host.name):
+        found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
+    if host.offer_id and entry.offer_id not in ("", host.offer_id):
+        found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
+    found.append(_other_lease(host, entry))
+    message = "; ".join(filter(None, found))
+    return f"{host.host} owns something other than it declares: {message}. It stays as it is." if message else ""
+
+
+def _other_lease(host: Declaration, entry: Entry) -> str:
+    """That another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
+    with contextlib.suppress(ValueError):
+        noted = lease.read_lease(entry.leased)
+        if (noted.seconds, noted.moment) == (host.lease.seconds, host.lease.moment):
+            return ""
+    if host.by_name or entry.is_empty:
+        return ""
+    way_out = " (compute_index.supply.extend changes that)" if host.lease else ""
+    has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
+    return f"{has}, and provision_lease is {host.lease.text or 'empty'}{way_out}"

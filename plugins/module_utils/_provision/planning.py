@@ -5,22 +5,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, grouped, number_of
-from .._wording import amount, plural, ranges, usd
-from . import ceilings, choosing, lease, ordered, planning_report, search, storage
+from .._text import QUOTA, grouped
+from .._wording import COLUMNS, amount, plural, ranges, usd, usd_short
+from . import ceilings, choosing, lease, storage
+from .candidates import Case, SearchResult, about_bad_places, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
-from .choosing import Avoided, OfferRequest, Offers, place_of
+from .choosing import OfferRequest
 from .declaration import Declaration
-from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock
+from .entry import Entry
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
-    does_not_fit,
     ids_of,
     joined,
     nothing_billed,
@@ -29,274 +27,21 @@ from .messages import (
     some,
     still_open,
 )
-from .ownership import Account
-from .place import Place
+from .ordered import product_of
+from .ownership import Account, Machine
 from .prices import (
     UNLIMITED,
-    at_prices,
     bill_of,
     count_within,
-    highest_known_price,
     highest_prices,
     max_price_of_one,
     within,
 )
 from .search import Offer
 from .spending import Bill, Ledger
-from .standing import HostState, Standing, stopped
-from .storage import Storage, changes_of, label_of
+from .standing import HostState
 
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
-
-_LOOKS = 3  # times as many offers may be found to be gone as may be tried
-
-_OFFER_KEPT = (
-    "gpu_count",
-    "gpu_type",
-    "gpu_family",
-    "contract_type",
-    "vendor",
-    "vendor_region",
-    "region",
-    "node_count",
-)
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
-
-    ``said``: why that failed, be it only now (``is_passing``). ``is_gone``: the offer is. ``seen``: what there is for
-    each choice of the host. ``numbers``: of the choices (from 1) that find the offers, by their ids.
-    """
-
-    offers: t.Sequence[Offer] = ()
-    said: str = ""
-    is_gone: bool = False
-    is_passing: bool = False
-    seen: t.Sequence[Offers] = ()
-    numbers: t.Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, host: Declaration, offers: t.Sequence[Offers]) -> SearchResult:
-        """What was found for the choices of a host."""
-        chosen, numbers = choosing.choose(host.choices, offers, host.order)
-        return cls(chosen, seen=offers, numbers=numbers)
-
-    @classmethod
-    def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
-        """The offer that a host wants by its id, if its page cannot be read.
-
-        What may be bought already is settled by the purchase, whatever its page says.
-        """
-        if not case.is_open:
-            return cls(said=text, is_gone=is_gone)
-        entry = case.entry
-        return cls([{**entry.offer, "offer_id": case.wanted, "price_per_hour": entry.price_per_hour}])
-
-    @property
-    def looks(self) -> t.Iterator[Offer]:
-        """All offers that were looked at for it."""
-        yield from self.offers
-        for item in self.seen:
-            yield from (*item.offers, *item.wider)
-
-    @property
-    def market(self) -> tuple[float | None, ...]:
-        """The prices (USD per hour) of all that the searches have found."""
-        return tuple(number_of(offer["price_per_hour"]) for item in self.seen for offer in item.offers)
-
-    def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
-        """The same for the host with these prices of the offers (USD per hour), by their ids."""
-        if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
-            return self
-        seen = [Offers(at_prices(prices, item.offers), at_prices(prices, item.wider)) for item in self.seen]
-        return SearchResult.of(host, seen) if seen else replace(self, offers=at_prices(prices, self.offers))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One host, with all that is known of it.
-
-    ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
-    ``avoided_before``: where machines did not pass their tests, as the registry knows it.
-    ``note`` and ``way_out``: see `Narrowing`.
-    """
-
-    host: Declaration
-    entry: Entry
-    standing: Standing
-    attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
-    kept: tuple[Storage, ...] = ()
-    note: str = ""
-    way_out: str = ""
-    avoided_before: tuple[Avoided, ...] = ()
-
-    @property
-    def attempts_left(self) -> int:
-        """How many offers may still be tried."""
-        sent = [attempt for attempt in self.attempts if attempt.get("outcome") != "not_sent"]
-        # What was not sent costs nothing, but a search may bring ever new offers that cannot be had.
-        return min(self.host.max_attempts - len(sent), _LOOKS * self.host.max_attempts - len(self.attempts))
-
-    @property
-    def without_quota(self) -> frozenset[str]:
-        """The vendors whose quota is used up, by what was tried; an empty text if one has no name."""
-        return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
-
-    @property
-    def bad_places(self) -> list[Avoided]:
-        """Where machines did not pass their tests, by this run and by the registry."""
-        return choosing.avoided_places(choosing.avoided_by_attempts(self.attempts), self.avoided_before)
-
-    def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
-        """Those of them where there are offers, and it buys none: it does not name them itself."""
-        if not (bad := self.bad_places):
-            return []
-        places = set(map(place_of, offers))
-        return [
-            item for item in bad if item.place in places and not choosing.searches_only(self.host.choices, item.place)
-        ]
-
-    def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up, and of places that it avoids.
-
-        A product that was not delivered comes last: each search may make new offers of it, the cheapest first, until
-        no attempt is left for another vendor.
-        """
-        vendors, places = self.without_quota, {item.place for item in self.avoided(offers)}
-        left = [offer for offer in offers if offer.get("vendor") not in vendors and place_of(offer) not in places]
-        last = {str(one["product"]) for one in self.attempts if one.get("product")}
-        if not last:
-            return left
-        return sorted(left, key=lambda offer: search.product(offer, offer["price_per_hour"]) in last)
-
-    @property
-    def verifies(self) -> str:
-        """The level at which its machine is still to be tested, empty if it is not."""
-        return "" if self.entry.verified else self.host.verify
-
-    @property
-    def wanted(self) -> str:
-        """The very offer that it wants: by its journal, else by its id."""
-        return self.standing.offer_id if self.is_open else self.host.offer_id
-
-    @property
-    def is_open(self) -> bool:
-        """Whether its journal names an offer of which nobody knows yet whether it was bought."""
-        return self.standing.kind is HostState.OPEN
-
-    @property
-    def noted(self) -> Offer:
-        """The offer that it wants at the price that was noted or quoted before this call (USD per hour)."""
-        noted = self.entry.price_per_hour if self.is_open else None
-        quoted = self.host.quoted_price_per_hour if self.wanted == self.host.offer_id else None
-        return {"offer_id": self.wanted, "price_per_hour": highest_known_price(noted, quoted)}
-
-    @property
-    def offers(self) -> set[str]:
-        """The offers that are or shall be its own."""
-        had = self.entry.offer_id if self.may_be_billed else ""
-        return {had, self.wanted if self.buys else ""} - {""}
-
-    @property
-    def wants_by_id(self) -> bool:
-        """Whether it would buy that very offer."""
-        return self.buys and bool(self.wanted)
-
-    @property
-    def may_be_billed(self) -> bool:
-        """Whether its entry names something that is or may be billed."""
-        return self.entry.names_purchase and not self.standing.void
-
-    @property
-    def buys(self) -> bool:
-        """Whether it would buy, if it is let."""
-        return self.standing.kind in (HostState.FREE, HostState.OPEN) and not self.host.objections
-
-    def searches(self, spec: t.Mapping[str, t.Any]) -> bool:
-        """Whether it would buy what this search finds."""
-        return self.buys and not self.wanted and any(choice.spec == spec for choice in self.host.choices)
-
-    @property
-    def is_void(self) -> bool:
-        """Whether its entry has come to nothing, and is removed."""
-        return self.standing.void and not self.entry.is_empty
-
-    @property
-    def leaves(self) -> dict[str, t.Any]:
-        """What its entry says before it is removed: what became of a purchase that was open, and its storage."""
-        stands = self.standing
-        end = {"provision_purchase": MADE if stands.may_be_made else REFUSED} if self.entry.is_open else {}
-        return {**end, **({} if stands.storage is None else changes_of(stands.storage, self.entry.storage))}
-
-    @property
-    def left_entries(self) -> list[tuple[str, Entry]]:
-        """The same as entries of its own, each with a name for people, as far as no registry has it so already."""
-        host, left = self.host.host, (item for item in self.standing.storage or () if not item.kept_since)
-        return [(label_of(host, item.resource_id), read_entry(item.entry(host))) for item in left]
-
-    @property
-    def waits_in_vain(self) -> bool:
-        """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
-        is_new = self.entry.names_purchase and not self.entry.was_ready
-        return bool(self.host.locked_out) and is_new and self.standing.kind in (HostState.UNDER_WAY, HostState.READY)
-
-    @property
-    def adopts_offer(self) -> str:
-        """The offer of the one machine that it would adopt, which says more than a list; empty if there is none."""
-        found = self.standing
-        is_one = found.adopted and found.kind is not HostState.FAILED and len(found.machines) == 1
-        return found.offer_id if is_one else ""
-
-    @property
-    def at_storage(self) -> Case:
-        """The same; if it searches, where it keeps storage. What this run has tried and left may have no data yet."""
-        if not self.buys or self.wanted:
-            return self
-        tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
-        kept = [item for item in self.kept if item.offer_id not in tried]
-        narrow = choosing.narrowed_to_storage(self.host.host, self.host.choices, kept)
-        return replace(self, host=replace(self.host, choices=narrow.choices), note=narrow.note, way_out=narrow.way_out)
-
-    def fitting(self, offer: Offer) -> Case:
-        """The same, unless what it would adopt, by its offer, is not what it declares."""
-        host, machines = self.host, self.standing.machines
-        odd = choosing.mismatch_of_all(host.choices, offer)
-        if not odd:
-            return self
-        return replace(self, standing=stopped(does_not_fit(host.host, host.name, machines, odd)))
-
-    @property
-    def has_budget(self) -> bool:
-        """Whether it would buy under a ceiling of a month."""
-        return self.buys and self.host.budget != UNLIMITED
-
-
-def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:
-    """The registries of hosts that would buy by a search or by an id, and avoid something."""
-    return dict.fromkeys(case.host.registry for case in cases if case.buys and case.host.avoid)
-
-
-def with_evidence(
-    cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
-) -> list[Case]:
-    """The same cases, each with the places that its registry's evidence is about."""
-    cases = list(cases)
-    # Once for all hosts that declare the same: there may be thousands of both.
-    declared = {(case.host.registry, case.host.avoid) for case in cases}
-    places = {
-        (registry, seconds): tuple(
-            choosing.avoided_places((), choosing.avoided_by_evidence(evidence.get(registry, ()), seconds, clock))
-        )
-        for registry, seconds in declared
-    }
-    return [replace(case, avoided_before=places[case.host.registry, case.host.avoid]) for case in cases]
-
-
-def voided(cases: t.Iterable[Case]) -> set[str]:
-    """The hosts whose entries have come to nothing."""
-    return {case.host.host for case in cases if case.is_void}
 
 
 @dataclass(frozen=True)
@@ -563,8 +308,8 @@ def _draft(
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
         # What was ordered or quoted counts: the purchase compares it with the offer's own page.
         noted = case.entry.offer if case.is_open else case.host.quoted_offer
-        offer = {**storage.with_noted(offer, noted), **_product_of(noted)}
-        reason = _too_dear(case.host, offer)
+        offer = {**storage.with_noted(offer, noted), **product_of(noted)}
+        reason = why_too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)
     return Plan(
@@ -572,19 +317,11 @@ def _draft(
         STOP,
         case.wanted,
         offer or {},
-        refusal=_after(case, reason or joined(shortages.get(case.host.host, ""), _none(case, search_result))),
+        refusal=_after(case, reason or joined(shortages.get(case.host.host, ""), why_none(case, search_result))),
         lacks=(search_result.is_passing or not reason) and not case.without_quota,
         beyond_quota=bool(case.without_quota),
         market=search_result.market,
     )
-
-
-def _too_dear(host: Declaration, offer: Offer) -> str:
-    """Why the very offer that the host wants is above its ceiling; empty if it is not."""
-    if within(offer, host.max_price_per_hour):
-        return ""
-    costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
-    return joined(f"{costs}, which is not within {_ceiling_of(host)}. {NOTHING_BOUGHT}", host.advice)
 
 
 def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
@@ -605,10 +342,10 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
             case.note,
-            _missed(host, search_result, number),
-            *_of_bad_places(case, search_result.offers, offer),
+            why_not_first_choice(host, search_result, number),
+            *about_bad_places(case, search_result.offers, offer),
         ),
-        label=planning_report.what_is_bought(
+        label=offer_in_one_line(
             host.host, offer, _lasts(host), bill_of(offer["price_per_hour"], host.lease.lasts(now))
         ),
         ends_storage=host.ends_storage,
@@ -620,25 +357,6 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
     )
 
 
-def _ceiling_of(host: Declaration) -> str:
-    """The ceiling of the host in a sentence."""
-    if host.plan_number:
-        return f"the price in plan {host.plan_number} ({usd(host.max_price_per_hour)})"
-    if host.is_bound_by_bill and host.max_bill is not None:
-        bill, price = f"USD {amount(host.max_bill)}", usd(round(host.max_price_per_hour, 6))
-        return f"provision_max_bill ({bill} with the lease {host.lease.text}, so {price})"
-    shown = "unlimited" if host.max_price_per_hour == UNLIMITED else usd(host.max_price_per_hour)
-    return f"provision_max_price_per_hour ({shown})"
-
-
-def _bill_at(host: Declaration, price: float | None) -> float | None:
-    """USD for the whole life of a machine at this price (USD per hour), where that is what limits the host."""
-    ceiling = host.max_price_per_hour
-    if not (host.is_bound_by_bill and host.max_bill and price and price > ceiling):
-        return None
-    return host.max_bill * price / ceiling
-
-
 def _lasts(host: Declaration) -> str:
     """How long its machine lives, in a word or two; empty if it has no end."""
     if host.lease.moment is not None:
@@ -646,62 +364,29 @@ def _lasts(host: Declaration) -> str:
     return f"in {host.lease.text}" if host.lease else ""
 
 
-def _none(case: Case, search_result: SearchResult) -> str:
-    """Why there is no offer for the host."""
-    vendors = " and ".join(sorted(filter(None, case.without_quota)))
-    left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
-    avoided = case.avoided(search_result.offers)
-    advice = "To look there all the same, add -e provision_avoid=0." if any(item.until for item in avoided) else ""
-    words = [f"{item.words}." for item in avoided]
-    return joined(_no_offer(case, search_result), left_out, *words, advice, case.way_out)
+def offer_in_one_line(host: str, offer: Machine, lease: str, bill: float | None) -> str:
+    """What a host is about to buy, as much as fits behind its name in a line of the terminal; the quote says more.
+
+    ``lease``: how long, as in ``in 8h``, empty if there is no end; ``bill``: USD in all that time.
+    """
+    gpus = [str(name) for name in (offer.get("gpu_type"), offer.get("gpu_family")) if name]
+    total = "unknown price" if bill is None else f"USD {amount(round(bill, 2))}"
+    in_short = total.removeprefix("USD ")
+    bills = [f"{total} {lease}", f"{in_short} {lease}", f"{in_short} in all"] if lease else [""]
+    texts = [_offer_in_short(offer, gpu, text) for text in bills for gpu in gpus or ["None"]]
+    room = COLUMNS - len(f"changed: [{host} -> localhost] => (item=)")
+    return next((text for text in texts if len(text) <= room), min(texts, key=len))
 
 
-def _of_bad_places(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.Iterator[str]:
-    """Where the host does not look, and that it buys this offer though it is of such a place."""
-    if not case.wanted:
-        yield from (f"{item.words}." for item in case.avoided(offers))
-    for item in case.bad_places:
-        if item.place == place_of(chosen):
-            wanted = "it names that offer" if case.wanted else "its search names that vendor and region"
-            yield f"{item.words}. {case.host.host} buys there all the same, since {wanted}."
-
-
-def _no_offer(case: Case, search_result: SearchResult) -> str:
-    host = case.host
-    if len(host.choices) > 1:
-        reasons = "; ".join(_reasons(host, search_result, len(host.choices)))
-        return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
-    if not search_result.offers and search_result.seen and not search_result.seen[0].offers:
-        return planning_report.no_match(
-            choosing.why_nothing(host.choices[0], search_result.seen[0], host.max_price_per_hour)
-        )
-    offers = search_result.offers or (search_result.seen[0].offers if search_result.seen else ())
-    if not offers:
-        return planning_report.no_match("none")
-    cheapest = offers[0]["price_per_hour"]
-    ceiling, bill = _ceiling_of(host), _bill_at(host, cheapest)
-    of_search = min((choice.max_price_per_hour for choice in host.choices), default=UNLIMITED)
-    if of_search < host.max_price_per_hour:
-        ceiling, bill = f"max_price_per_hour in provision_spec ({usd(of_search)})", None
-    is_affordable = within(offers[0], min(of_search, host.max_price_per_hour))
-    return planning_report.none_left(len(offers), ceiling, cheapest, len(case.attempts), bill, is_affordable)
-
-
-def _reasons(host: Declaration, search_result: SearchResult, count: int) -> list[str]:
-    """Why each of the first choices came to nothing."""
-    pairs = zip(host.choices[:count], search_result.seen)
-    return [
-        f"{choosing.in_words(choice)}: {choosing.why_nothing(choice, item, host.max_price_per_hour)}"
-        for choice, item in pairs
+def _offer_in_short(offer: Machine, gpu: str, bill: str) -> str:
+    contract = offer.get("contract_type")
+    facts = [
+        f"{offer.get('gpu_count')} x {gpu}",
+        usd_short(offer.get("price_per_hour")),
+        contract if contract != "ondemand" else "",
+        bill,
     ]
-
-
-def _missed(host: Declaration, search_result: SearchResult, number: int) -> str:
-    """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
-    if number < 2 or host.order == choosing.CHEAPEST:
-        return ""
-    reasons = "; ".join(_reasons(host, search_result, number - 1))
-    return f"{host.host} gets choice {number} ({choosing.in_words(host.choices[number - 1])}): {reasons}."
+    return ", ".join(str(fact) for fact in facts if fact)
 
 
 def _after(case: Case, reason: str) -> str:
@@ -861,17 +546,6 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
     return replace(draft, action=STOP, refusal=_after(case, why))
 
 
-def is_short(cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], offers: t.Sequence[Offer]) -> bool:
-    """Whether more hosts look for this than there are offers for them, so that it is worth searching again.
-
-    Not if none or all of them are to buy: what is listed again under another id may be the same machine.
-    """
-    buyers = [case.host for case in cases if case.searches(spec)]
-    most = max((host.max_price_per_hour for host in buyers), default=0.0)
-    count = count_within(offers, most, ())
-    return 0 < count < len(buyers) and not any(host.all_or_nothing for host in buyers)
-
-
 def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str) -> list[tuple[Case, Plan]]:
     """The hosts that have no offer yet, and time for another look. ``trouble``: why nothing can be looked at now."""
     return [
@@ -881,7 +555,7 @@ def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, troubl
     ]
 
 
-def waits(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, text: str) -> str:
+def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, text: str) -> str:
     """A line for hosts that wait; moments in seconds since the epoch."""
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
@@ -925,57 +599,3 @@ def brings(plans: t.Sequence[Plan], *, would: bool) -> str:
 def still_kept(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
     """A warning for each host that would buy, though it has storage of an earlier machine."""
     return [storage.still_kept(draft.host, case.kept, draft.offer) for case, draft in zip(cases, plans) if case.buys]
-
-
-def kept_of(offer: Offer) -> dict[str, t.Any]:
-    """What the registry remembers of an offer, to tell later whether what is declared differs."""
-    brought = storage.brought_by(offer)
-    return {**_product_of(offer), **lease.noted_validity(offer), **({storage.DETAILS: brought} if brought else {})}
-
-
-def _product_of(offer: Offer) -> dict[str, t.Any]:
-    """What an offer sells, as far as it says so."""
-    return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
-
-
-def differs(case: Case) -> str:
-    """In what a host owns or has ordered something else than it declares now; empty where it has not."""
-    if case.standing.owns:
-        return joined(drift(case.host, case.entry), ordered.taken_up(case.host, case.entry))
-    return ordered.other_spec(case.host, case.entry) if case.is_open else ""
-
-
-def drift(host: Declaration, entry: Entry) -> str:
-    """In what a host owns something else than it declares now; empty where it does not.
-
-    That is reported, and never repaired by a replacement.
-    """
-    found = [ordered.odd_offer(host, entry)]
-    if (
-        host.declared_max_price_per_hour is not None
-        and entry.price_per_hour is not None
-        and entry.price_per_hour > host.max_price_per_hour
-    ):
-        found.append(
-            f"it costs {usd(entry.price_per_hour)}, and provision_max_price_per_hour is {usd(host.max_price_per_hour)}"
-        )
-    if entry.name not in ("", host.name):
-        found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
-    if host.offer_id and entry.offer_id not in ("", host.offer_id):
-        found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
-    found.append(_other_lease(host, entry))
-    message = "; ".join(filter(None, found))
-    return f"{host.host} owns something other than it declares: {message}. It stays as it is." if message else ""
-
-
-def _other_lease(host: Declaration, entry: Entry) -> str:
-    """That another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
-    with contextlib.suppress(ValueError):
-        noted = lease.read_lease(entry.leased)
-        if (noted.seconds, noted.moment) == (host.lease.seconds, host.lease.moment):
-            return ""
-    if host.by_name or entry.is_empty:
-        return ""
-    way_out = " (compute_index.supply.extend changes that)" if host.lease else ""
-    has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
-    return f"{has}, and provision_lease is {host.lease.text or 'empty'}{way_out}"

@@ -17,10 +17,11 @@ from .._moments import first_of, seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table
 from . import lease, planning, prices, storage
+from .candidates import Case
 from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
 from .messages import some, unreadable_lease
 from .place import Place
-from .planning import BUY, LATER, STOP, Case, Plan
+from .planning import BUY, LATER, STOP, Plan
 from .prices import UNLIMITED, Sum, add_up
 from .search import SPOT, Offer
 from .standing import Status

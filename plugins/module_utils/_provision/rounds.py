@@ -14,7 +14,7 @@ from collections import abc
 from dataclasses import dataclass, field, fields
 
 from .ended import STOP, STORAGE
-from .messages import ids_of
+from .messages import NOTHING_SENT, ids_of
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -352,3 +352,19 @@ class EndRound(_HostRound):
         if not self.declaration:
             return "alone"
         return "" if self.declaration["id"] in self.ends.decided else "round"
+
+
+def not_declared(host: str) -> str:
+    """A play has entered the role in its middle."""
+    return (
+        f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
+        " --start-at-task out. Nothing was sent."
+    )
+
+
+def unsuited_strategy(name: str) -> str:
+    """A play whose hosts do not go step by step together."""
+    return (
+        f"The play's strategy is {name}, under which nothing can be decided for all hosts together. Use linear,"
+        f" Ansible's default. {NOTHING_SENT}"
+    )

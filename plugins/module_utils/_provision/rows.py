@@ -15,8 +15,9 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import LINE, end_option, line, narrow_table, ranges, usd, usd_short, wrapped
-from . import acceptance, lease, planning, registration, storage
+from . import acceptance, lease, ordered, registration, storage
 from .acceptance import UNSOUND
+from .candidates import Case
 from .declaration import why_protected
 from .entry import MADE, PLAN
 from .failover import Verdict
@@ -24,7 +25,7 @@ from .judging import JudgedHost, bought_and_billed
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT, ids_of, in_short, joined
 from .place import place_of
-from .planning import BUY, KEEP, LATER, STOP, WAIT, Case, Plan
+from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
 from .prices import UNLIMITED
 from .rounds import Common, HostVerdict, Released
 from .standing import HostState, Status
@@ -213,7 +214,7 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
             "sealed": dict(host.sealed_order),
         },
         "note": {
-            "provision_offer": planning.kept_of(draft.offer),
+            "provision_offer": ordered.noted_offer(draft.offer),
             "provision_groups": list(host.groups),
             **({PLAN: host.plan_number} if host.plan_number else {}),
             **note,

@@ -21,11 +21,11 @@ from .._moments import first_of, seconds_of
 from .._text import number_of
 from .._wording import usd
 from . import lease
+from .candidates import Case
 from .declaration import Declaration
 from .messages import NOTHING_SENT, joined, some
 from .ownership import is_named
 from .place import Place
-from .planning import Case
 from .prices import UNLIMITED, add_up
 from .quote import new_hosts, summary
 from .spending import Ledger

@@ -555,3 +555,10 @@ def what_is_adopted(host: str, machines: t.Sequence[Machine], offer_id: str, *, 
     if not machines:
         return f"{host} {takes} what was bought with its offer {offer_id}, since provision_adopt is set."
     return f"{host} {takes} {described(machines)} by its name."
+
+
+def differing_databases(fingerprint: str, others: str) -> str:
+    """A host of the play has another shared registry than the first one, by the fingerprints of their URLs."""
+    if fingerprint == others:
+        return ""
+    return "The hosts of a play share one registry, and these have different values of provision_registry_url."

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import planning
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, planning
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
     Choice,
     Offers,
@@ -19,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     narrowed_to_storage,
     read_choice,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, LATER, STOP, Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, LATER, STOP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
@@ -120,9 +121,9 @@ def test_a_plan_says_where_alone_it_looks(its: Case, offers: Any, said: str, act
     """A refusal also says what to type; where nothing is narrowed, neither is said."""
     asked = []
 
-    def search(one: Any) -> planning.SearchResult:
+    def search(one: Any) -> candidates.SearchResult:
         asked.append(one.choices)
-        return planning.SearchResult(said=said) if said else planning.SearchResult.of(one, [Offers(offers)])
+        return candidates.SearchResult(said=said) if said else candidates.SearchResult.of(one, [Offers(offers)])
 
     (draft,) = planning.plan([its], search, {}, now=1000.0)
     text = draft.missed if action == BUY else draft.refusal
@@ -134,13 +135,13 @@ def test_a_plan_says_where_alone_it_looks(its: Case, offers: Any, said: str, act
 def test_a_host_that_a_later_run_looks_for_again_says_where_alone_it_looks() -> None:
     its = case()
     its = replace(its, host=replace(its.host, patience=Patience(2000.0, 0.0)))
-    (draft,) = planning.plan([its], lambda one: planning.SearchResult.of(one, [Offers()]), {}, now=1000.0)
+    (draft,) = planning.plan([its], lambda one: candidates.SearchResult.of(one, [Offers()]), {}, now=1000.0)
     assert (draft.action, draft.refusal) == (LATER, "") and "narrowed: gpu-1 looks only at nebius" in draft.missed
 
 
 def test_an_offer_that_is_named_by_its_id_is_bought_wherever_it_is() -> None:
     wanted = offer(1, vendor="crusoe", vendor_region="us-1")
     its = case(offer_id=wanted["offer_id"])
-    wanted_by_id = {wanted["offer_id"]: planning.SearchResult([wanted])}
-    (draft,) = planning.plan([its], lambda _host: planning.SearchResult(), wanted_by_id)
+    wanted_by_id = {wanted["offer_id"]: candidates.SearchResult([wanted])}
+    (draft,) = planning.plan([its], lambda _host: candidates.SearchResult(), wanted_by_id)
     assert (draft.action, draft.offer_id, draft.missed) == (BUY, wanted["offer_id"], "")

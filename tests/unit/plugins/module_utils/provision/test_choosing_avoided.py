@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
+    Case,
+    SearchResult,
+    with_evidence,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
     AVOIDED_FOR,
     Avoided,
@@ -21,15 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
-    BUY,
-    STOP,
-    Case,
-    Plan,
-    SearchResult,
-    plan,
-    with_evidence,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, Plan, plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from hypothesis import given

@@ -13,20 +13,20 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     lease,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Clock,
     end_of_machine,
     end_of_offer,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
     LATER,
     STOP,
     WAIT,
-    Case,
     Plan,
-    kept_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import (
     Lifetime,
@@ -60,7 +60,7 @@ def at(hours: float) -> str:
 )
 def test_until_when_the_machines_of_an_offer_are_there(fields: dict[str, Any], hours: float | None) -> None:
     assert end_of_offer(fields) == (None if hours is None else NOON + hours * HOUR)
-    noted = kept_of({**offer(1), **fields})
+    noted = noted_offer({**offer(1), **fields})
     assert end_of_offer(noted) == end_of_offer(fields), "also once the offer's own expiry is forgotten"
 
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import NO_MARK
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import (
     Order,
     differing,
+    differs_from_declared,
     digests,
     other_spec,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import Case, differs
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,9 +92,11 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
     ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
     assert "gpu-1 declares something else than its open purchase was ordered as" in other_spec(declared, ordered)
     for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
-        assert bool(differs(Case(declared, ordered, Standing(kind)))) is is_told
+        assert bool(differs_from_declared(Case(declared, ordered, Standing(kind)))) is is_told
     taken = "gpu-1 takes the machine of offer"
-    assert taken in differs(Case(declared, entry(X, purchase="sent", **first), Standing(HostState.UNDER_WAY)))
+    assert taken in differs_from_declared(
+        Case(declared, entry(X, purchase="sent", **first), Standing(HostState.UNDER_WAY))
+    )
     for known in (entry(X, purchase="sent"), entry(X, [machine_id(1)], **first), entry(X, purchase="made", **first)):
-        assert taken not in differs(Case(declared, known, Standing(HostState.UNDER_WAY)))
+        assert taken not in differs_from_declared(Case(declared, known, Standing(HostState.UNDER_WAY)))
     assert other_spec(declared, entry(X, purchase="sent")) == "" == other_spec(declared, Entry())

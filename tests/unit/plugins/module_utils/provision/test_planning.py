@@ -12,6 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
+    Case,
+    SearchResult,
+    is_short,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
     AccountPrices,
     CeilingPart,
@@ -21,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import drift, noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
@@ -28,15 +34,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     LATER,
     STOP,
     WAIT,
-    Case,
     Plan,
-    SearchResult,
     account_prices,
-    drift,
-    is_short,
-    kept_of,
+    line_of_waiting,
     plan,
-    waits,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -281,7 +282,7 @@ def test_an_offer_that_was_quoted_or_ordered_is_still_meant_as_it_was_then() -> 
     for one in (case(quoted), ordered):
         (found,) = planned(one, wanted={X: SearchResult([now])})
         assert found.action == BUY
-        assert {**kept_of(now), **then} == kept_of(found.offer), "its purchase compares that with its page"
+        assert {**noted_offer(now), **then} == noted_offer(found.offer), "its purchase compares that with its page"
 
 
 def test_wanted_by_its_id_without_a_ceiling() -> None:
@@ -703,7 +704,7 @@ def test_no_plan_exceeds_a_ceiling(
     ],
 )
 def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None, said: tuple[str, ...]) -> None:
-    known = entry(Y, [M], "made", provision_price_per_hour=price, provision_offer=kept_of(kept))
+    known = entry(Y, [M], "made", provision_price_per_hour=price, provision_offer=noted_offer(kept))
     found = drift(declared(**fields), known)
     assert bool(found) == bool(said)
     for each in said:
@@ -932,7 +933,7 @@ def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
 def test_what_is_waited_for_is_one_line() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": "10m"}
     lacking = [(free(name, **asks), Plan(name, STOP, lacks=True)) for name in ("a", "b")]
-    line = waits(lacking, 0.0, 60.0, "none")
+    line = line_of_waiting(lacking, 0.0, 60.0, "none")
     assert line == (
         "Since 1970-01-01 00:00 UTC waiting for 2 (a, b): none. Next look 1970-01-01 00:11 UTC, until 1970-01-02 00:00"
         " UTC."

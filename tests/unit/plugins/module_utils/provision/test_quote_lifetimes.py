@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, quote
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
-    BUY,
-    STOP,
-    WAIT,
-    Case,
-    Plan,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import Lifetime
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import example, given

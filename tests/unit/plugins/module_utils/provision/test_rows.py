@@ -13,6 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     registration,
     rows,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -20,7 +21,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     LATER,
     STOP,
     WAIT,
-    Case,
     Plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing

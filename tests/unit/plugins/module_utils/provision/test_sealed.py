@@ -13,19 +13,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import sealed
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
-    BUY,
-    KEEP,
-    Case,
-    Plan,
-    SearchResult,
-    plan,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, Plan, plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import rows, storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import of_entries
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
@@ -42,14 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     noted_claim,
     refreshed,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
-    BUY,
-    STOP,
-    Case,
-    Plan,
-    SearchResult,
-    plan,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, Plan, plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import doubtful, standing_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,

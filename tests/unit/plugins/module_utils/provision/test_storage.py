@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    candidates,
     ceilings,
+    ordered,
     planning,
     rows,
     sealed,
@@ -97,13 +99,13 @@ def test_storage_without_a_price_has_the_highest_of_its_offer(own: Any, details:
     bought = {**offer(1), "storage_details": details}
     assert storage_of(resource, OFFER, bought).price_per_hour == price
     # The registry keeps of the offer what that needs.
-    assert storage_of(resource, OFFER, planning.kept_of(bought)).price_per_hour == price
+    assert storage_of(resource, OFFER, ordered.noted_offer(bought)).price_per_hour == price
 
 
 def test_the_registry_keeps_of_an_offer_only_storage_that_survives() -> None:
-    brought = planning.kept_of({**offer(1), "storage_details": [disk(), disk(persistent=False)]})["storage_details"]
+    brought = ordered.noted_offer({**offer(1), "storage_details": [disk(), disk(persistent=False)]})["storage_details"]
     assert brought == [{key: item for key, item in disk().items() if key != "monthly_cost"}]
-    assert "storage_details" not in planning.kept_of({**offer(1), "storage_details": [disk(persistent=False)]})
+    assert "storage_details" not in ordered.noted_offer({**offer(1), "storage_details": [disk(persistent=False)]})
 
 
 @pytest.mark.parametrize(
@@ -123,8 +125,8 @@ def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
     known = entry(OFFER, purchase="sent", provision_offer=noted)
     its = host()
     stands = standing_of(its, known, {"phase": "unbought"}, Account.of([], []))
-    found = {OFFER: planning.SearchResult([{**offer(1), **shown}])}
-    (draft,) = planning.plan([planning.Case(its, known, stands)], lambda _host: planning.SearchResult(), found)
+    found = {OFFER: candidates.SearchResult([{**offer(1), **shown}])}
+    (draft,) = planning.plan([candidates.Case(its, known, stands)], lambda _host: candidates.SearchResult(), found)
     assert draft.action == BUY
     assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == ([cost] if cost else [])
 
@@ -136,9 +138,9 @@ def test_a_sealed_plan_keeps_the_storage_of_its_quote(shown: dict[str, Any], cos
     quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "", {})["ansible_stats"]["data"]["quote"]
     plan = sealed.draft(quote["hosts"], [host()], "", "1", 0.0)
     its = SealedPlan.of(sealed.seal(plan, {"gpu-1": {"token": "t"}}, "t"), "t").bound(host())
-    found = {OFFER: planning.SearchResult([{**offer(1), **shown}])}
-    case = planning.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
-    (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), found)
+    found = {OFFER: candidates.SearchResult([{**offer(1), **shown}])}
+    case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
+    (draft,) = planning.plan([case], lambda _host: candidates.SearchResult(), found)
     assert draft.action == BUY
     assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == [cost]
 
@@ -220,8 +222,8 @@ def test_the_ledger_has_what_goes_on_after_a_lease(
 def test_a_budget_counts_storage_until_the_month_is_over(lease: str, details: list[Any], begin: str | None) -> None:
     """USD 30 a month: an hour of the machine costs 2, a day of its storage 240."""
     its = host(lease=lease, budget=30, max_price_per_hour="unlimited")
-    case = planning.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
-    found = planning.SearchResult([{**offer(1), "storage_details": details}])
+    case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
+    found = candidates.SearchResult([{**offer(1), "storage_details": details}])
     moment = seconds_of("2026-02-27T00:00:00Z") or 0.0
     spent = {"default": Ledger((), moment)}
     (draft,) = planning.plan([case], lambda _host: found, {}, now=moment, spent=spent)
@@ -289,9 +291,9 @@ def test_check_mode_says_it_in_a_warning() -> None:
 )
 def test_an_offer_that_is_named_by_its_id_may_hide_its_storage(page: Any, declares: Any, is_unknown: bool) -> None:
     its = replace(host(offer_id=OFFER), **declares)
-    case = planning.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
-    found = {OFFER: planning.SearchResult([{**offer(1), **page}])}
-    (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), found)
+    case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
+    found = {OFFER: candidates.SearchResult([{**offer(1), **page}])}
+    (draft,) = planning.plan([case], lambda _host: candidates.SearchResult(), found)
     assert (draft.action, draft.hides_storage) == (BUY, is_unknown)
 
 
@@ -305,11 +307,11 @@ def test_storage_that_ends_with_its_machine_costs_a_month_no_more_after_the_leas
     runs = entry(offer_id(2), [OLDER], "made")
     own = Bill("default", "gpu-2", offer_id(2), price_per_hour=2.0, begin=NOW, ends_at=NOW + 3600, stays_per_hour=1.0)
     cases = [
-        planning.Case(its, entry(), standing_of(its, entry(), None, Account.of([], []))),
-        planning.Case(other, runs, Standing(HostState.READY, offer_id(2), (OLDER,), 2.0)),
+        candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], []))),
+        candidates.Case(other, runs, Standing(HostState.READY, offer_id(2), (OLDER,), 2.0)),
     ]
     drafts = planning.plan(
-        cases, lambda _host: planning.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((own,), NOW)}
+        cases, lambda _host: candidates.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((own,), NOW)}
     )
     assert (drafts[0].action, drafts[0].stays_per_hour) == (BUY if ends else STOP, 0.0 if ends else 1.0)
 
@@ -348,9 +350,9 @@ def test_only_hosts_that_would_buy_read_it() -> None:
     assert len(texts) == 1 and OLDER in texts[0]
 
 
-def _case(known: Entry) -> planning.Case:
+def _case(known: Entry) -> candidates.Case:
     its = host()
-    return planning.Case(its, known, standing_of(its, known, {"phase": "ready"}, Account.of([], [])), (), (kept(),))
+    return candidates.Case(its, known, standing_of(its, known, {"phase": "ready"}, Account.of([], [])), (), (kept(),))
 
 
 # A host's variables
@@ -380,7 +382,7 @@ def test_so_has_one_of_a_shared_registry(own: int, earlier: int, ids: Any) -> No
     its = declared("shared:default")
     status = {"phase": "ready", "ready": True, "resource_ids": [MACHINE], "connections": [_CONNECTION]}
     stands = standing_of(its, known, status, Account.of([], None))
-    case = planning.Case(its, known, stands, (), (kept(),) * earlier)
+    case = candidates.Case(its, known, stands, (), (kept(),) * earlier)
     assert rows.kept(case, Plan("gpu-1", WAIT, OFFER), status, "known_hosts").facts.get(STORAGE_IDS) == ids
 
 
@@ -408,7 +410,7 @@ def test_without_storage_nothing_is_billed() -> None:
 
 def test_a_host_without_an_offer_says_what_it_still_has() -> None:
     tried = [{"offer_id": OFFER, "outcome": "created", "msg": "It failed."}]
-    case = planning.Case(host(), entry(), standing_of(host(), entry(), None, Account.of([], [])), tried, (kept(),))
-    (draft,) = planning.plan([case], lambda _host: planning.SearchResult(), {})
+    case = candidates.Case(host(), entry(), standing_of(host(), entry(), None, Account.of([], [])), tried, (kept(),))
+    (draft,) = planning.plan([case], lambda _host: candidates.SearchResult(), {})
     assert draft.action == STOP and storage.stays("gpu-1", [kept()]) in draft.refusal
     assert "Nothing is billed" not in draft.refusal

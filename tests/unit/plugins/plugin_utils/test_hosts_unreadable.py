@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import unreadable
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 
 URL = "postgresql://user:hunter2@db/supply"
 
@@ -27,8 +27,8 @@ URL = "postgresql://user:hunter2@db/supply"
     ],
 )
 def test_an_error_repeats_no_secret(name: str, error: str, reason: str) -> None:
-    assert unreadable.why_unevaluated(name, error) == reason
-    assert "hunter2" not in unreadable.why_unevaluated(name, error)
+    assert _hosts.why_unevaluated(name, error) == reason
+    assert "hunter2" not in _hosts.why_unevaluated(name, error)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,11 @@ def test_an_error_repeats_no_secret(name: str, error: str, reason: str) -> None:
     ],
 )
 def test_a_file_is_not_repeated(error: str, reason: str) -> None:
-    assert unreadable.why_unreadable(error) == f"cannot be read: {reason}"
+    assert _hosts.why_unreadable(error) == f"cannot be read: {reason}"
 
 
 def test_a_sentence_names_the_hosts_and_what_to_do() -> None:
-    assert unreadable.unread_of_hosts(["a", "b"], "provision_spec", "is odd") == "a, b: provision_spec is odd."
-    text = unreadable.ends_the_play("gpu-1", "host_vars/gpu-1.yml is odd.")
+    assert _hosts.unread_of_hosts(["a", "b"], "provision_spec", "is odd") == "a, b: provision_spec is odd."
+    text = _hosts.ends_the_play("gpu-1", "host_vars/gpu-1.yml is odd.")
     assert text.startswith("host_vars/gpu-1.yml is odd. ") and "--limit 'all:!gpu-1'" in text
     assert text.endswith("Nothing was sent.")

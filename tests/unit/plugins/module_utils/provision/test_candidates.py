@@ -8,26 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import planning_report as report
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    candidates,
+    planning,
+    rounds,
+    standing,
+)
 
 from provision_samples import offer
 
 
 @pytest.mark.parametrize(("own", "first", "differs"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
 def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: bool) -> None:
-    assert bool(report.another_registry(own, first)) is differs
+    assert bool(standing.differing_databases(own, first)) is differs
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        report.not_declared("gpu-1"),
-        report.strategy("free"),
-        report.no_match("none"),
-        report.no_match("at other vendors there are 3"),
-        report.none_left(3, "its ceiling", 5.0, 2, None, True),
-        report.none_left(3, "its bill", None, 0, None, False),
-        report.none_left(3, "its bill", 3.0, 0, 24.0, False),
+        rounds.not_declared("gpu-1"),
+        rounds.unsuited_strategy("free"),
+        candidates.no_match("none"),
+        candidates.no_match("at other vendors there are 3"),
+        candidates.none_left(3, "its ceiling", 5.0, 2, None, True),
+        candidates.none_left(3, "its bill", None, 0, None, False),
+        candidates.none_left(3, "its bill", 3.0, 0, 24.0, False),
     ],
 )
 def test_a_refusal_says_that_nothing_happened(text: str) -> None:
@@ -38,9 +43,15 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (report.none_left(3, "x", 5.0, 2, None, True), "None of the 3 matching offers is left for this host after 2"),
-        (report.none_left(1, "x", 5.0, 0, None, True), "The only matching offer is not left for this host within its"),
-        (report.none_left(3, "x", 5.0, 0, 40.001, False), "USD 5.00 per hour, and USD 40.01 in all: raise"),
+        (
+            candidates.none_left(3, "x", 5.0, 2, None, True),
+            "None of the 3 matching offers is left for this host after 2",
+        ),
+        (
+            candidates.none_left(1, "x", 5.0, 0, None, True),
+            "The only matching offer is not left for this host within its",
+        ),
+        (candidates.none_left(3, "x", 5.0, 0, 40.001, False), "USD 5.00 per hour, and USD 40.01 in all: raise"),
     ],
 )
 def test_what_is_said(text: str, words: str) -> None:
@@ -56,17 +67,17 @@ def test_what_is_said(text: str, words: str) -> None:
     ],
 )
 def test_what_is_bought_fits_in_the_line(host: str, lease: str, bill: float | None, text: str) -> None:
-    shown = report.what_is_bought(host, offer(1), lease, bill)
+    shown = planning.offer_in_one_line(host, offer(1), lease, bill)
     assert len(f"changed: [{host} -> localhost] => (item={shown})") <= 80
     assert shown == text
 
 
 @pytest.mark.parametrize(("contract", "shown"), [("ondemand", False), ("spot", True)])
 def test_a_contract_that_is_not_the_usual_one_is_shown(contract: str, shown: bool) -> None:
-    found = report.what_is_bought("gpu-1", offer(1, contract_type=contract, gpu_type="H100"), "", None)
+    found = planning.offer_in_one_line("gpu-1", offer(1, contract_type=contract, gpu_type="H100"), "", None)
     assert (contract in found) is shown
 
 
 @pytest.mark.parametrize("fields", [{"gpu_type": None, "gpu_family": None}, {"price_per_hour": None}])
 def test_an_offer_that_says_little_has_a_line_too(fields: dict[str, Any]) -> None:
-    assert report.what_is_bought("gpu-1", {**offer(1), **fields}, "in 8h", 16.0)
+    assert planning.offer_in_one_line("gpu-1", {**offer(1), **fields}, "in 8h", 16.0)
