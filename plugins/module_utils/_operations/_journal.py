@@ -118,10 +118,16 @@ class Journal:
             for changes in claims.changes_once_freed(self._offer_id, status, is_made=made, kept=kept):
                 self._entry = self._writes.note(changes)
 
-    def make(self, resource_ids: list[str], price_per_hour: float | None, strange: t.Sequence[str] = ()) -> None:
+    def make(
+        self,
+        resource_ids: list[str],
+        price_per_hour: float | None,
+        strange: t.Sequence[str] = (),
+        disowned: t.Collection[str] = (),
+    ) -> None:
         """Note that the purchase was made, and its machines; what is noted of it already stays.
 
-        ``strange``: ids that only seem to be of it, since they were listed before.
+        ``strange``: ids that only seem to be of it, since they were listed before. ``disowned``: see `Registry`.
         Raises Claimed if another offer may have been bought for the host meanwhile.
         """
         if self._writes is None:
@@ -130,8 +136,8 @@ class Journal:
         facts = {**self._facts, "provision_price_per_hour": price_per_hour}
         if not claims.is_journaled(before, self._offer_id):
             facts.update(self._journaled())
-        if changes := claims.changes_once_made(before, facts, resource_ids, strange):
-            self._entry = self._writes.note(changes)
+        if changes := claims.changes_once_made(before, facts, resource_ids, strange, disowned):
+            self._entry = self._writes.note(changes, disowned)
 
     @property
     def longest_post(self) -> float:

@@ -73,13 +73,18 @@ class OfferMachines:
     ) -> Look:
         """What shows what a purchase that is ours holds: what it noted before, and the newest look.
 
-        ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: ids that are read
-        by themselves, though they were noted. ``listed_before``: ids of which an earlier look has found that.
+        What was noted, and the list of the offer's machines lacks, says itself with which offer it was bought.
+        ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: further ids that
+        are read by themselves. ``listed_before``: ids of which an earlier look has found that.
         """
         listed = {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]}
         before = {*self._listed_before, *listed_before}
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
-        return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted}))
+        return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted, *look.unlisted}))
+
+    def are_anothers(self, ids: t.Iterable[str], sent_at: float | None) -> bool:
+        """Whether one of these, which the answer to a purchase names, says that another offer has bought it."""
+        return bool(self.bought(ids, sent_at).concluded[1])
 
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
@@ -115,7 +120,7 @@ class OfferMachines:
         return bool(self.billed) or not self.unreadable
 
     def look_afterwards(self, nodes: int) -> None:
-        """Look for the machines of a purchase whose answer named none; that fails must not hide the purchase.
+        """Look for the machines of a purchase whose answer did not name them; that fails must not hide the purchase.
 
         ``nodes``: how many machines the offer has.
         """

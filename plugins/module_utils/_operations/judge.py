@@ -15,7 +15,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, claims, registration, standing, storage_end
+from .._provision import acceptance, registration, standing, storage_end
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -136,9 +136,9 @@ class _Judged:
             end_with(registry, case.noted_storage, FAILED if case.is_failed else GONE)
             return True
         changes, before = self.place.kept(case.noted(verdict)), self._before
-        if claims.says_already(before, changes):
+        if case.adds_nothing(before, changes):
             return False
-        return bool(changes) and registry.note(changes) != before
+        return registry.note(changes, case.disowned) != before
 
 
 def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params, check_mode: bool) -> Result:

@@ -142,6 +142,7 @@ def _terms(params: Params, body: Json) -> Terms:
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
         procure_timeout=given("procure_timeout", params["procure_timeout"], _input.check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
+        is_planned=bool(params.get("account")),
         repeats=Repeats(returns, resends, http.FIRST_PAUSE, http.LONGEST_PAUSE),
         host=_host_of(params, body),
         listed_before=frozenset(params.get("listed_before") or ()),
@@ -533,10 +534,11 @@ class _Purchase:
                 self._warn(str(error))
 
     def _made(self, odd_ids: list[str]) -> Result:
-        """Bought by this run, as its answer says. The journal comes first, then ids that the answer did not name."""
+        """Bought by this run, as its answer says. The journal comes first, then what its ids are."""
         facts = self._facts
         self._note_made("created")
-        if not facts["resource_ids"]:
+        ids, sent_at = facts["resource_ids"], self._journal.sent_at
+        if self._terms.doubts(ids, lambda: self._machines.are_anothers(ids, sent_at)):
             self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
             self._note_held("created")
         if odd_ids:
@@ -566,7 +568,7 @@ class _Purchase:
         look = self._machines.bought(noted, journal.sent_at, doubted, journal.entry.listed_before)
         held, contradictions = look.concluded
         facts["resource_ids"] = list(held.ids)
-        self._note_made(outcome, strangers(contradictions))
+        self._note_made(outcome, strangers(contradictions), holdings.disowned(held, contradictions))
         if held.pending:
             self._warn(holdings.not_shown_yet(held.pending))
         if contradictions:
@@ -575,14 +577,14 @@ class _Purchase:
             changed = outcome == "created"
             raise Failure(msg, "conflict", **{**facts, "outcome": outcome, "changed": changed})
 
-    def _note_made(self, outcome: str, strange: t.Sequence[str] = ()) -> None:
+    def _note_made(self, outcome: str, strange: t.Sequence[str] = (), disowned: t.Sequence[str] = ()) -> None:
         """Note the purchase and its machines. Raises Failure that says what is billed if that cannot be done.
 
-        ``strange``: ids that only seem to be of it, since they were listed before.
+        ``strange``: ids that only seem to be of it, since they were listed before. ``disowned``: see `Registry`.
         """
         facts = self._facts
         try:
-            self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange)
+            self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange, disowned)
         except RegistryError as error:
             msg = sending.bought_not_noted(self._offer_id, facts["price_per_hour"], facts["resource_ids"], error)
             changed = outcome == "created"

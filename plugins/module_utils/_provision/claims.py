@@ -213,11 +213,16 @@ def entry_before_sending(
 
 
 def changes_once_made(
-    before: Variables, facts: Variables, ids: t.Collection[str], strange: t.Collection[str]
+    before: Variables,
+    facts: Variables,
+    ids: t.Collection[str],
+    strange: t.Collection[str],
+    disowned: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
     """The changes once a purchase was made; none if the entry has them already. What it says of this purchase stays.
 
     ``facts``: with the offer's id. ``strange``: ids that only seem to belong to it, since they were listed before.
+    ``disowned``: see `Registry`; with those there is always something to note.
     """
     about_this = is_about(before, facts[OFFER])
     changes: dict[str, t.Any] = {} if about_this else dict.fromkeys(before)
@@ -227,7 +232,7 @@ def changes_once_made(
         changes[_IDS] = list(ids)
     if strange:
         changes[LISTED_BEFORE] = list(strange)
-    return {} if says_already(before, changes) else changes
+    return {} if says_already(before, changes) and not disowned else changes
 
 
 def is_same_purchase(before: Variables, now: Variables) -> bool:

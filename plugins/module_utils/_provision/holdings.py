@@ -117,6 +117,15 @@ def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
     ]
 
 
+def disowned(holdings: Holdings, contradictions: t.Iterable[Contradiction]) -> list[str]:
+    """The ids that the purchase's own answer has named, and that are another's, beside some that it holds.
+
+    An answer's ids are noted before they are looked at. If it holds none, what is noted is all that tells of it.
+    """
+    named = [item.observation.resource_id for item in contradictions if item.observation.proof is Proof.ANSWER]
+    return named if holdings.ids else []
+
+
 def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
     """The holdings with what was observed, and what contradicts them, which changes nothing."""
     verdicts = [(observation, *what_is_held(holdings, observation)) for observation in observations]
@@ -234,6 +243,11 @@ class Look:
         gone = (item for item in self.storage if _is_told_gone(self.listed.get(item)))
         own = (item for item in ids if item not in self.storage)
         return tuple(item for item in (*own, *gone) if item not in self.read)
+
+    @property
+    def unlisted(self) -> tuple[str, ...]:
+        """The ids that were proved before, and that the list lacks: only they themselves tell what they are."""
+        return tuple(item for item in self.noted if item not in self.listed)
 
     def _is_doubtful(self, resource_id: str) -> bool:
         offer_id = (self.listed.get(resource_id) or {}).get("offer_id")

@@ -17,9 +17,10 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import end_option, usd
 from . import failover, holdings, lease, registration, storage
+from .claims import says_already
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
 from .failover import Attempt, Verdict
-from .holdings import Contradiction, Holdings, Look, strangers
+from .holdings import Contradiction, Holdings, Look, disowned, strangers
 from .messages import (
     NO_REASON,
     described,
@@ -210,6 +211,12 @@ class JudgedHost:
         return self.look.concluded[1]
 
     @property
+    def disowned(self) -> list[str]:
+        """The ids that the entry has of this purchase, and that proved to be another's."""
+        named = disowned(*self.look.concluded) if self._is_noted else []
+        return [item for item in named if item in self.entry.resource_ids]
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """The ids that are or may be billed, for people: of a purchase without an answer whatever its status names."""
         if self.outcome == "rejected":
@@ -364,6 +371,10 @@ class JudgedHost:
             **self._affected,
             **self.noted_storage,
         }
+
+    def adds_nothing(self, before: Variables | None, changes: Variables) -> bool:
+        """Whether an entry says all of this already, and nothing in it is another's."""
+        return says_already(before, changes) and not self.disowned
 
     @property
     def _affected(self) -> Variables:

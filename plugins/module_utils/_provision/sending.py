@@ -65,6 +65,7 @@ class Terms:
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
     repeats: how often it may be sent again. host: the host that it is for, in messages.
     listed_before: the ids of resources that were listed before it was planned, and named no offer.
+    is_planned: whether a plan sends it, which looks at what was bought for all of its hosts together.
     """
 
     price_per_hour: float | None = None
@@ -76,10 +77,15 @@ class Terms:
     repeats: Repeats = ONCE
     host: str = ""
     listed_before: frozenset[str] = frozenset()
+    is_planned: bool = False
 
     def price_that_counts(self, fresh: float | None) -> float | None:
         """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
         return None if fresh is None else highest_known_price(fresh, self.price_per_hour)
+
+    def doubts(self, ids: t.Collection[str], are_anothers: t.Callable[[], bool]) -> bool:
+        """Whether what a purchase has bought must be looked for, beside these ids that its answer names."""
+        return not ids or (not self.is_planned and are_anothers())
 
     def refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""

@@ -161,10 +161,11 @@ class HostFile:
         found, own = read_entry(_load(self._path)), self._claimed_as
         return own is not None and found.is_open and found.is_purchase(own)
 
-    def note(self, changes: Variables) -> Variables:
+    def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
         """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""
         with self._changing():
             before = _load(self._path) or {}
+            changes = {**_without(before, disowned), **changes}
             entry, change = read_entry(before), read_entry(changes)
             if entry.may_have_bought and change.offer_id not in ("", entry.offer_id):
                 raise Claimed(self._path, before)
@@ -361,6 +362,13 @@ def storage_in(hosts: t.Mapping[str, Variables]) -> dict[str, Variables]:
     """What is kept after the ends of hosts' machines, as entries by names for people."""
     items = ((host, item) for host, entry in hosts.items() for item in read_storage(entry.get(STORAGE)))
     return {label_of(host, item.resource_id): item.entry(host) for host, item in items if item.kept_since}
+
+
+def _without(before: Variables, disowned: t.Collection[str]) -> Variables:
+    """The changes that take these resource ids from an entry; none if it has none of them."""
+    ids = read_entry(before).resource_ids
+    left = [item for item in ids if item not in disowned]
+    return {"provision_resource_ids": left or None} if len(left) < len(ids) else {}
 
 
 def _with_storage(before: Variables, changes: Variables) -> Variables:

@@ -216,16 +216,23 @@ class Database(Connected):
 
     # Facts: these are accepted whatever the state and the epoch
 
-    def note(self, fact: Purchase, resource_ids: t.Sequence[str], gone: t.Sequence[str] = ()) -> Row:
+    def note(
+        self,
+        fact: Purchase,
+        resource_ids: t.Sequence[str],
+        gone: t.Sequence[str] = (),
+        disowned: t.Collection[str] = (),
+    ) -> Row:
         """Note that the purchase was made, and its machines; keys of the note that are ``gone`` are removed.
 
-        Raises Contested if they are not the host's alone; they are on record then, too.
+        ``disowned``: see `Registry`. Raises Contested if they are not the host's alone; they are on record then, too.
         """
         ids = list(dict.fromkeys(resource_ids))
 
         def step(connection: Connection) -> tuple[Row, str]:
             self._execute(connection, sql.LOCK, {"gate": sql.GATE})
             self._execute(connection, sql.FREE_LAPSED)
+            self._execute(connection, sql.DISOWN, {"claim": fact.claim, "ids": list(disowned)})
             return self._noted(connection, fact, ids, list(gone))
 
         row, trouble = self._at_once(step, self._facts_patience)

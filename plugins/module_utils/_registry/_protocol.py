@@ -105,10 +105,11 @@ class Registry(t.Protocol):
     def holds(self) -> bool:
         """Whether what this run has claimed last is still its own: no other has claimed, freed or ended it since."""
 
-    def note(self, changes: Variables) -> Variables:
+    def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
         """Merge changes into the entry, durably, and return the whole; a value None removes the key.
 
-        Raises Claimed if the changes are of another offer than the entry, and that one may have been bought.
+        ``disowned``: resource ids that it has no longer, since they were noted before another host or offer proved to
+        have them. Raises Claimed if the changes are of another offer than the entry, and that one may have been bought.
         """
 
     def alter(self, changes: Variables) -> Variables:

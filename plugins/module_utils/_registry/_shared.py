@@ -122,11 +122,11 @@ class SharedHost:
         row = self._database.claim_by_id(held.claim) if held else None
         return row is not None and held is not None and claims.is_held(row.state, same_epoch=row.epoch == held.epoch)
 
-    def note(self, changes: Variables) -> Variables:
+    def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
         """Note what became of the purchase; that something was bought is never refused. See `Registry`."""
         change = read_entry(changes)
-        if change.resource_ids or change.purchase == MADE:
-            return self._made(as_seen(changes), change)
+        if change.resource_ids or change.purchase == MADE or disowned:
+            return self._made(as_seen(changes), change, disowned)
         if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
         try:
@@ -179,13 +179,13 @@ class SharedHost:
         expired = changes.get(EXPIRED) is not None
         return self._seen(self._database.keep(row, note_of(changes), _gone(changes), expired=expired))
 
-    def _made(self, changes: Variables, change: Entry) -> Variables:
+    def _made(self, changes: Variables, change: Entry, disowned: t.Collection[str]) -> Variables:
         offer = change.offer_id or (self._row.offer if self._row else "")
         claim = self._claims.get(offer) or str(uuid.uuid4())
         fact = self._purchase(claim, offer, changes.get(PRICE), note_of(changes))
         # What is taken over was billed before.
         fact = replace(fact, begun=seconds_of(changes.get(JOURNALED)))
-        row = self._database.note(fact, change.resource_ids, _gone(changes))
+        row = self._database.note(fact, change.resource_ids, _gone(changes), disowned)
         self._let_go()
         return self._seen(row)
 

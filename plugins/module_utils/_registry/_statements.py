@@ -272,6 +272,9 @@ SELECT id, %(claim)s, place FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS note
 WHERE NOT EXISTS (SELECT FROM compute_index_supply.machine known WHERE known.resource = upper(id))
 ON CONFLICT DO NOTHING
 """
+DISOWN = """
+DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND lower(resource) = ANY(%(ids)s::text[])
+"""
 BEGIN_END = """
 UPDATE compute_index_supply.purchase SET state = 'ending'
 WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending')

@@ -17,9 +17,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
+from samples import BASE
 
 X, Y = offer_id(1), offer_id(2)
 MAYBE = "MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: none known yet."
@@ -95,6 +97,8 @@ def test_one_host_skips_for_all_if_nothing_follows_for_any() -> None:
 class Account:
     """An API that lists these machines. ``pages``: how they show themselves, where that is otherwise."""
 
+    ahead = 0.0
+
     def __init__(self, machines: list[dict[str, Any]], *pages: dict[str, Any]) -> None:
         self.machines, self.pages = machines, {each["resource_id"]: each for each in (*machines, *pages)}
 
@@ -153,6 +157,31 @@ def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, do
     plan = {**planned(), "attempts": []}
     assert len(seen(plan, {**before, "status": word}).namesakes) == doubles
     assert seen({**plan, "attempts": [{"ended": [machine_id(2)]}]}).namesakes == ()
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["file", "database"])
+def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
+    tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool
+) -> None:
+    """The purchase has noted what its answer named; the host's own machine must end by the registry alone."""
+    url = request.getfixturevalue("registry_url") if is_shared else None
+    place = SharedProject("default") if is_shared else Folder(str(tmp_path))
+    ids = [machine_id(1), machine_id(2)]
+    plan = planned(registry=place.text, round="1", unused=True)
+    where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
+    answered = {"purchases": {"gpu-1": {**MADE, "resource_ids": ids}}, "offers": {X: {"resource_ids": ids[:1]}}}
+    params = {"plans": [plan], **answered, "before": {}, "inventory": {}, **where}
+
+    def of_host() -> Any:
+        return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
+
+    noting = of_host()
+    noting.claim({"provision_procured_offer_id": X, "provision_purchase": "sent"})
+    noting.note({"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": ids})
+    api: Any = Account([machine(1, "gpu-1", X), machine(2, "colleague", Y)])
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert machine_id(2) in verdict["stop"] and "bought with offer" in verdict["stop"]
+    assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
 
 
 # Storage that was bought with it

@@ -726,7 +726,7 @@ def test_machines_that_the_journal_knows_are_left_until_they_say_gone(
     queue: RequestQueue, buy: Any, path: Path
 ) -> None:
     write(path, {**MADE, "provision_resource_ids": [RESOURCE_ID, SECOND_RESOURCE_ID]})
-    queue.expect("GET", STATUS_PATH, status("failed"))
+    queue.show(resource(SECOND_RESOURCE_ID)).expect("GET", STATUS_PATH, status("failed"))
     assert outcome(buy()) == ("not_sent", "conflict", [RESOURCE_ID, SECOND_RESOURCE_ID])
 
 

@@ -61,9 +61,9 @@ def buy(perform: Callable[..., Result], registry_url: str, monkeypatch: pytest.M
 
 @pytest.fixture(autouse=True)
 def refused(request: pytest.FixtureRequest) -> None:
-    """The API lists no machine that denies a refusal."""
+    """The API lists no machine that denies a refusal, and shows the one that a purchase brings."""
     if "queue" in request.fixturenames:
-        request.getfixturevalue("queue").list_nothing_of(OFFER_ID)
+        request.getfixturevalue("queue").show(resource()).list_nothing_of(OFFER_ID)
 
 
 def database(url: str, run: str = "test") -> Database:

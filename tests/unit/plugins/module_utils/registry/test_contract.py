@@ -102,6 +102,19 @@ def kept(run: Runs, host: str = "gpu-1") -> Entry:
     return run(host).read() or {}
 
 
+def test_an_id_that_proved_to_be_anothers_goes_and_may_come_again(run: Runs) -> None:
+    """Whoever notes further ids meanwhile loses none of them."""
+    first, second = run(), run()
+    first.claim(journal())
+    first.note(made(RESOURCE_ID, SECOND_RESOURCE_ID))
+    second.read()
+    second.note(made(RESOURCE_ID, SECOND_RESOURCE_ID, THIRD))
+    first.note({}, [SECOND_RESOURCE_ID, FOURTH])
+    assert kept(run)["provision_resource_ids"] == [RESOURCE_ID, THIRD]
+    second.note(made(RESOURCE_ID, SECOND_RESOURCE_ID, THIRD))
+    assert sorted(kept(run)["provision_resource_ids"]) == sorted([RESOURCE_ID, SECOND_RESOURCE_ID, THIRD])
+
+
 def test_a_host_of_which_nothing_is_known(run: Runs) -> None:
     store = run()
     assert store.read() is None
