@@ -135,8 +135,8 @@ class SupplyApi:
 
     def offer_status(self, offer_id: str, *, timeout: float | None = None, retries: int | None = None) -> Json:
         """GET /offers/{offer_id}/status: see `read_status`."""
-        path = path_to("offers", offer_id, "status")
-        return self._without_secrets(read_status(self._read("GET", path, timeout=timeout, retries=retries), offer_id))
+        answer = self._read("GET", path_to("offers", offer_id, "status"), timeout=timeout, retries=retries)
+        return self._without_secrets(read_status(about(answer, "offer_id", offer_id), offer_id))
 
     def resources(self, offer_id: str | None = None, *, retries: int | None = None) -> list[Json]:
         """GET /resources: those of one offer, or all that the API lists, each once.
@@ -196,9 +196,16 @@ class SupplyApi:
     # Changes
 
     def delete_resource(self, resource_id: str, *, force: bool) -> Json:
-        """DELETE /resources/{resource_id}, once: the machine ends some time after the answer."""
+        """DELETE /resources/{resource_id}, once: the machine ends some time after the answer.
+
+        Raises ApiError (protocol) also if the answer is about another resource, or says that it failed.
+        """
         query = {"force": "true"} if force else None
-        return object_of(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
+        answer = object_of(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
+        if _states.word(answer.get("status")) == "failed":
+            message = one_line(self._http.redact(text_of(answer.get("message")) or "it names no reason"))
+            raise ApiError(f"The API's answer to the deletion says 'failed': {message}.", "protocol", status_code=200)
+        return t.cast(Json, about(answer, "resource_id", resource_id))
 
     # The way to HTTP
 
@@ -319,13 +326,28 @@ def _validation_line(item: object) -> str:
 
 
 def named(item: Json, field: str, asked: str) -> Json:
-    """An answer that is about what was asked for. Raises ApiError (protocol) if it names something else."""
+    """An offer or a resource that is what was asked for. Raises ApiError (protocol) if it is another one."""
     found = item[field] or item.get("odd_id")
     if found is not None and found.lower() != asked.lower():
-        message = f"The API was asked for {asked}, and answered with {found}, another {field.partition('_')[0]}."
-        raise ApiError(message, "protocol", status_code=200)
+        raise _of_another(asked, found, field)
     item[field] = item[field] or asked
     return item
+
+
+def about(answer: t.Any, field: str, asked: str) -> t.Any:
+    """An answer that names no other offer or resource than was asked for, or none. Raises ApiError (protocol, passing).
+
+    A gateway may mix answers up; what another one's says must not decide about this one.
+    """
+    found = id_of(answer.get(field)) if isinstance(answer, dict) else None
+    if found not in (None, asked.lower()):
+        raise _of_another(asked, str(found), field, passing=True)
+    return answer
+
+
+def _of_another(asked: str, found: str, field: str, *, passing: bool = False) -> ApiError:
+    message = f"The API was asked for {asked}, and answered with {found}, another {field.partition('_')[0]}."
+    return ApiError(message, "protocol", status_code=200, passing=passing)
 
 
 def object_of(data: t.Any, what: str) -> Json:

@@ -16,6 +16,7 @@ from .client import (
     ApiError,
     Json,
     SupplyApi,
+    about,
     ids_in,
     list_in,
     named,
@@ -84,7 +85,7 @@ class Market(SupplyApi):
         # Also after 429 or 503: only the offer's status tells whether it may be sent again (section 12).
         how = {"content_type": "application/json", "timeout": timeout, "repeat_if_busy": False}
         answer = self._change("POST", "/procure_offer", body=json.dumps(order).encode(), **how)
-        return self._without_secrets(read_procurement(answer))
+        return self._without_secrets(read_procurement(about(answer, "offer_id", order["offer_id"])))
 
 
 def search_body(spec: t.Mapping[str, t.Any]) -> bytes:

@@ -497,6 +497,13 @@ def test_a_bug_ends_the_loop_and_tells_nothing(look: Look, monkeypatch: pytest.M
 # Many
 
 
+def test_a_status_of_another_offer_may_come_right(queue: RequestQueue, look: Look) -> None:
+    queue.expect("GET", STATUS_PATH, {**status("failed", "failed"), "offer_id": RESOURCE_ID})
+    result = look()
+    assert (result["terminal"], result["ready"], result["transient_error"]) == (False, False, True)
+    assert "another offer" in result["msg"]
+
+
 class Account:
     """Answers by path, in any order, since several threads ask."""
 
@@ -509,7 +516,8 @@ class Account:
 
     def add(self, number: int, state: Any, code: int = 200) -> str:
         offer_id = f"00000000-0000-4000-8000-{number:012d}"
-        self.answers[f"/offers/{offer_id}/status"] = code, state
+        own = {**state, "offer_id": offer_id} if isinstance(state, dict) and "offer_id" in state else state
+        self.answers[f"/offers/{offer_id}/status"] = code, own
         return offer_id
 
     def list(self, *resources: Any) -> None:

@@ -246,6 +246,28 @@ def test_several_machines_are_all_named(queue: RequestQueue, buy: Any) -> None:
     assert buy()["resource_ids"] == [RESOURCE_ID, SECOND_RESOURCE_ID]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [procurement(resource_ids=[SECOND_RESOURCE_ID]), procurement("failed", error="no stock")],
+    ids=["procured", "failed"],
+)
+def test_an_answer_about_another_offer_is_a_lost_one(queue: RequestQueue, buy: Any, answer: Result) -> None:
+    """A gateway that mixes answers up: neither another buyer's machine nor another buyer's failure is this host's."""
+    free(queue).expect(*POST, {**answer, "offer_id": OTHER_ID})
+    expect_resources(queue.expect("GET", STATUS_PATH, status("ready", resource_ids=[RESOURCE_ID])), resource())
+    result = buy(resource_name="trainer")
+    assert (result["outcome"], result["resource_ids"]) == ("created", [RESOURCE_ID])
+    assert f"asked for {OFFER_ID}, and answered with {OTHER_ID}, another offer" in result["warnings"][0]
+
+
+def test_a_status_of_another_offer_says_nothing_of_a_lost_answer(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, LOST)
+    for _look in range(3):
+        queue.expect("GET", STATUS_PATH, {**status("failed", "failed"), "offer_id": OTHER_ID})
+    result = buy(resource_name="trainer", settle_timeout=6)
+    assert (result["failed"], result["outcome"]) == (True, "unknown")
+
+
 @pytest.fixture(params=["none", "file", "database"])
 def remembers(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The options of a task that name its registry, if it has one."""

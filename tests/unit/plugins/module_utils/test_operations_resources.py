@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.d
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 
 from request_queue import LOST, RequestQueue
-from samples import NOT_FOUND, OFFER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
+from samples import NOT_FOUND, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource
 
 Result = dict[str, Any]
 PATH = f"/resources/{RESOURCE_ID}"
@@ -156,9 +156,20 @@ def test_a_list_that_cannot_be_read_proves_nothing(queue: RequestQueue, delete: 
     assert (result["billing_stopped"], result["failed"], result["accepted"]) == (False, True, True)
 
 
-@pytest.mark.parametrize("reply", [LOST, b"<html>"], ids=["lost", "502"])
-def test_a_deletion_whose_answer_was_lost_is_not_accepted(queue: RequestQueue, delete: Any, reply: Any) -> None:
-    expect_look(queue, "running").expect(*DELETE, reply, 502)
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (LOST, 502),
+        (b"<html>", 502),
+        ({"resource_id": OTHER_ID, "status": "deleting", "message": "ok"}, 200),
+        ({"resource_id": RESOURCE_ID, "status": "failed", "message": "The vendor refused."}, 200),
+    ],
+    ids=["lost", "502", "of another", "failed"],
+)
+def test_a_deletion_whose_answer_was_lost_is_not_accepted(
+    queue: RequestQueue, delete: Any, reply: Any, code: int
+) -> None:
+    expect_look(queue, "running").expect(*DELETE, reply, code)
     expect_look(queue, *["running"] * operation.SETTLE_LOOKS)
     told = delete(wait=False)
     assert (told["changed"], told["accepted"], told["error_class"]) == (True, False, "unknown_outcome")
