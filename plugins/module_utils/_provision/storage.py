@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._text import grouped, items_of, number_of, printable, text_of, texts_of
-from .._wording import end_option, ranges, usd, usd_short
+from .._wording import end_option, plural, ranges, usd, usd_short
 from .lease import LOCAL_CLOCK, NOTED_BY, clock_of
 from .prices import price_in, total_of
 
@@ -276,7 +276,7 @@ def brief(items: t.Collection[Storage], *, ends: bool = False) -> str:
     if not items:
         return ""
     price = usd(total_of(item.price_per_hour for item in items))
-    return f"; its storage ({len(items)}, {price}) {'ends' if ends else 'stays and is billed'}"
+    return f"; its storage ({plural(len(items), 'volume')}, {price}) {'ends' if ends else 'stays and is billed'}"
 
 
 def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:

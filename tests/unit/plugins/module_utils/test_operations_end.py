@@ -747,7 +747,7 @@ def test_storage_of_a_machine_that_no_registry_knows_is_named_and_stays(
     api = Api(own, volume) if is_listed else Api(own, hidden=(volume,))
     (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end", **given))["ends"]
     assert (plan["ids"], plan["storage"], plan["storage_ends"]) == (["r"], [], []), plan["refusal"]
-    assert plan["label"].endswith("; its storage (1, USD 0.50 per hour) stays and is billed")
+    assert plan["label"].endswith("; its storage (1 volume, USD 0.50 per hour) stays and is billed")
     told = after(api, plan, gone("r"))["storage"]
     assert told[1] == "  data v, USD 0.50/h" and "end_by_id" in told[2] and all(len(line) <= 80 for line in told)
 

@@ -175,11 +175,11 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
         (End(Action.NOTHING), "gpu-1 owns no machine; there is nothing to end"),
         (
             End(Action.NOTHING, storage=(DISK,)),
-            "gpu-1 owns no machine; its storage (1, USD 0.05 per hour) stays and is billed",
+            "gpu-1 owns no machine; its storage (1 volume, USD 0.05 per hour) stays and is billed",
         ),
         (
             End(Action.NOTHING, storage=(DISK,), storage_ends=("d1",)),
-            "gpu-1 owns no machine; its storage (1, USD 0.05 per hour) ends",
+            "gpu-1 owns no machine; its storage (1 volume, USD 0.05 per hour) ends",
         ),
     ],
 )
