@@ -60,8 +60,8 @@ DECIDED_BY_PLAYS = frozenset(
     }
 )
 RUN_GROUP = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
-# Unknown names that begin so would limit nothing.
-_ORDERED_CEILINGS = "order_max_"
+# Unknown names that begin so would limit nothing: what an order may cost, and which machine it is for.
+_ORDERED = re.compile(r"order_(max|min|vendor|region|gpu|contract|spot|compute|storage|network)s?(_|$)")
 _CEILINGS = "provision_max_"
 _PREFIX = "provision_"
 _LETTERS = frozenset(_PREFIX)
@@ -145,8 +145,8 @@ def _begins_near(name: str, beginning: str) -> bool:
     return any(nearest(name[: len(beginning) + more], [beginning]) for more in range(-2, 3))
 
 
-def _slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.Callable[[str], bool]) -> list[str]:
-    """A sentence for each unknown name that by its ``meaning`` is a slip of a variable, or would be a ceiling.
+def _slips(unknown: t.Iterable[str], what: str, meaning: Meaning, limits: t.Callable[[str], bool]) -> list[str]:
+    """A sentence for each unknown name that by its ``meaning`` is a slip of a variable, or that would be a limit.
 
     ``what`` has the variables, in a word.
     """
@@ -154,7 +154,7 @@ def _slips(unknown: t.Iterable[str], what: str, meaning: Meaning, is_ceiling: t.
     for name in sorted(unknown):
         if meant := meaning(name):
             sentences.append(f"{name} is not a variable of this {what}. Did you mean {meant}?")
-        elif is_ceiling(name):
+        elif limits(name):
             sentences.append(f"{name} is not a variable of this {what}, so it would limit nothing. Is the name right?")
     return sentences
 
@@ -163,12 +163,12 @@ def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
     """The same for the extra variables of a playbook, whose own begin with ``playbook``, such as ``order_``."""
     own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
 
-    def is_ceiling(name: str) -> bool:
-        return _ORDERED_CEILINGS.startswith(playbook) and name.startswith(_ORDERED_CEILINGS)
+    def limits(name: str) -> bool:
+        return name.startswith(playbook) and _ORDERED.match(name) is not None
 
     names = set(extra)
     lost = [lost_words(names)] if LOOSE in names else []
-    return [*lost, *_slips(names - PLAYBOOKS, "collection", functools.partial(nearest, known=own), is_ceiling)]
+    return [*lost, *_slips(names - PLAYBOOKS, "collection", functools.partial(nearest, known=own), limits)]
 
 
 def lost_words(extra: t.Iterable[str] = ()) -> str:

@@ -41,7 +41,14 @@ NAMES = RoleNames(SPECS["main"]["options"])
         ("order_", "order_max_total_price_per_hou", "order_max_total_price_per_hour"),
         ("order_", "odrer_gpu_type", "order_gpu_type"),
         ("order_", "order_max_total", "limit nothing"),
-        ("order_", "order_number", ""),  # somebody else's
+        ("order_", "order_vendor", "limit nothing"),
+        ("order_", "order_gpu", "limit nothing"),
+        ("order_", "order_gpus", "limit nothing"),
+        ("order_", "order_spot", "limit nothing"),
+        ("order_", "order_min_boot_disk_gb", "limit nothing"),
+        ("order_", "order_regional_office", ""),  # somebody else's
+        ("order_", "order_number", ""),
+        ("audit_", "order_vendor", ""),
         ("order_", "audit_name", ""),
         ("order_", "provision_hosts", ""),
         ("order_", "quota", ""),
