@@ -81,7 +81,7 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 # What the role's tasks register that tell machines to end, or storage, and look at them
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
 # What the tasks of a run register
-_OF_A_SWEEP = ("reap__sweep", "run__late", "run__late_job", "run__late_results")
+_OF_A_SWEEP = ("reap__sweep", "reap__activity", "run__late", "run__late_job", "run__late_results")
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__next", "run__followed", "run__results")
 _STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
 
@@ -705,15 +705,16 @@ class ActionModule(InProcessAction):
             "got": {host: answer for host, answer in answers.items() if answer},
         }
 
+    def _reap_asked(self, task_vars: Variables) -> dict[str, t.Any]:
+        """What the tasks of a sweep have found for the task's own host."""
+        variables = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)
+        return {"got": {name: variables[name] for name in _OF_A_SWEEP if name in variables}}
+
     def _run_late(self, task_vars: Variables) -> dict[str, t.Any]:
         """The run of the task's own host, which a sweep looks after, and what its tasks have found."""
-        host = str(task_vars["inventory_hostname"])
-        variables = _hosts.raw(host, task_vars)
-        return {
-            "hosts": self._hosts.rows([host]),
-            "given": self._given(run_request.FETCHING, task_vars),
-            "got": {name: variables[name] for name in _OF_A_SWEEP if name in variables},
-        }
+        rows = self._hosts.rows([str(task_vars["inventory_hostname"])])
+        given = self._given(run_request.FETCHING, task_vars)
+        return {"hosts": rows, "given": given, **self._reap_asked(task_vars)}
 
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
         from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer  # most plays have no timer
@@ -765,19 +766,20 @@ STEPS = {
     "named": Step(ActionModule._named, "named.NAMED", _ALL, prefix="{verb}_"),
     "declare_end": Step(ActionModule._declare_end),
     "end": Step(ActionModule._end, "end.END", ActionModule._if_one_was_swept, of_batch=True),
-    "delete": Step(ActionModule._deletions, "deletions.DELETE", has_registry=False),
-    "gone": Step(ActionModule._gone, "deletions.GONE", has_registry=False),
+    "delete": Step(ActionModule._deletions, "delete_resource.DELETE", has_registry=False),
+    "gone": Step(ActionModule._gone, "delete_resource.GONE", has_registry=False),
     "ended": Step(ActionModule._ended, "end.ENDED", ActionModule._if_it_ended, of_batch=True),
     "storage_ended": Step(ActionModule._nothing, "end.STORAGE_ENDED", ActionModule._if_it_ended),
     "audit": Step(ActionModule._audit, "audit.AUDIT", _ALL, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", _ALL, prefix="end_"),
     "spend": Step(ActionModule._audit, "spend.SPEND", _ALL, prefix="spend_"),
     "reap": Step(ActionModule._reap, "reap.REAP", _ALL, aside=_LIMITS, prefix="reap_"),
+    "reap_asked": Step(ActionModule._reap_asked, "reap.REAP_ASKED", has_registry=False),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", _ALL),
     "extend": Step(ActionModule._extend, "extend.EXTEND", _ALL),
     "probe": Step(ActionModule._probe, "probe.PROBE", _ALL, prefix="probe_"),
-    "probe_purchase": Step(ActionModule._probe_purchase, "probe_purchase.PROBE_PURCHASE", _ALL, prefix="probe_"),
-    "probe_ended": Step(ActionModule._probe_ended, "probe_purchase.PROBE_ENDED"),
+    "probe_purchase": Step(ActionModule._probe_purchase, "probe.PROBE_PURCHASE", _ALL, prefix="probe_"),
+    "probe_ended": Step(ActionModule._probe_ended, "probe.PROBE_ENDED"),
     "registry": Step(ActionModule._registry, "registry.REGISTRY", _ALL),
     "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
     "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE"),

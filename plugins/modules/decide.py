@@ -51,7 +51,8 @@ options:
         V(storage_ended) - the same for the storage of one host, which fails.
       - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
         it.
-      - V(reap) - which leases are over? V(reaped) - fails if the machine of one of them could not be ended.
+      - V(reap) - which leases are over? V(reap_asked) - was the machine idle for too long? V(reaped) - fails if the
+        machine of one of them could not be ended.
       - V(extend) - gives the machines of O(hosts) more time.
       - V(audit) - what runs on the account, what does it cost, and who owns it?
       - V(orphan) - may the machine of O(resource_id) end, which no host owns? Fails if one does.
@@ -93,6 +94,7 @@ options:
       - orphan
       - spend
       - reap
+      - reap_asked
       - reaped
       - extend
       - probe

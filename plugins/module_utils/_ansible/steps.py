@@ -193,6 +193,8 @@ REAP: Spec = {
     "forks": _COUNT,
 }
 
+REAP_ASKED: Spec = {**_STEP, "got": _MAPPING}  # what the tasks of a sweep have registered for a host
+
 REAPED: Spec = {
     **_HOSTS,  # with what became of each host that was to be looked after
     "trouble": _TEXTS,

@@ -1,24 +1,32 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End a resource, and make sure of it."""
+"""End a resource, or many of them at once, and make sure of it. What the API answers about one concerns no other."""
 
 from __future__ import annotations
 
 import time
+import typing as t
 
 from .. import _input, _spec, _states
+from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
-from ._unlisted import List, Listing, answer_of
+from ._unlisted import List, Listing, answer_of, side_by_side
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up
 SETTLE_LOOKS = 4  # looks after a lost answer, before the outcome counts as unknown
 
+PATIENCE = 15.0  # seconds for which one task looks at many before Ansible says that it tries again
+
 BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "accepted": False, "billing_stopped": False}
+BLANK_MANY: Result = {"changed": False, "round": "", "answers": {}, "diff": [], "msg": ""}
+BLANK_GONE: Result = {**BLANK_MANY, "terminal": True, "began": 0.0}
+
+_Answers = dict[str, Result]
 
 
 def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -162,5 +170,66 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List
     return ending_by_id.alive(again)
 
 
+# Many: told in one task, and looked at in another until all are gone; a few requests are sent at the same moment
+
+
+def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """Tell all of ``jobs`` to end. The ``answers`` by id are those of `delete_resource.tell`, failures too."""
+    answers = _told(api, params["jobs"], {})
+    diffs = ending_by_id.differences(answers.values())
+    return {**BLANK_MANY, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}
+
+
+def gone(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """Look whether all of ``jobs`` are gone, for some seconds; made for ``until``, whose end is ``terminal``.
+
+    ``answers``: of the step `delete`, or of an earlier look. ``began``: when the first look did (seconds of the
+    monotonic clock), 0 before it. Before that, what is not seen to end is told once more: the first may be lost.
+    """
+    jobs, answers, start = params["jobs"], dict(params["answers"]), time.monotonic()
+    began = ending_by_id.beginning(params["began"], start)
+    answers.update(_told(api, ending_by_id.told_again(jobs, answers, params["began"]), answers))
+    while waiting := ending_by_id.waited_for(jobs, answers, time.monotonic() - began):
+        answers.update(_looked(api, waiting, answers))
+        left = ending_by_id.pause(jobs, answers, time.monotonic() - began, PAUSE)
+        if time.monotonic() + left > start + PATIENCE:
+            break
+        time.sleep(left)
+    facts = {"round": params["round"], "began": began, "answers": answers}
+    return {**BLANK_GONE, **facts, **ending_by_id.progress(jobs, answers, time.monotonic() - began)}
+
+
+def _told(api: SupplyApi, jobs: t.Sequence[Params], before: t.Mapping[str, Result]) -> _Answers:
+    """What each of these resources answers to its end. ``before``: the answers to an earlier time."""
+
+    def told(job: Params) -> tuple[str, Result]:
+        accepted = before.get(job["resource_id"], {}).get("accepted", False)
+        try:
+            return job["resource_id"], tell(api, {**job, "accepted": accepted}, job["looks_only"])
+        except Failure as failure:
+            return job["resource_id"], {**BLANK, **failure.result}
+
+    return dict(side_by_side(told, jobs))
+
+
+def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Result]) -> _Answers:
+    """One look at each of these. The list of all is read once, and after all of them were looked at."""
+    seen = side_by_side(lambda job: answer_of(api, job["resource_id"], retries=0), jobs)
+    listing = Listing(api)
+
+    def outcome_of(pair: tuple[Params, t.Any]) -> tuple[str, Result]:
+        job, answer = pair
+        facts = ending_by_id.unsaid(answers[job["resource_id"]])
+        try:
+            text = not_gone(api, facts, answer, listing)
+        except Failure as failure:
+            return job["resource_id"], failure.result
+        return job["resource_id"], ending_by_id.looked(facts, text, job["wait"])
+
+    return dict(side_by_side(outcome_of, list(zip(jobs, seen))))
+
+
 _DOUBT = "The resource may be ending, or still be billed. Run the same again: it asks the API first."
 DELETE_RESOURCE = on_api(SupplyApi, delete_resource, _spec.DELETE_RESOURCE, BLANK, doubt=_DOUBT)
+DELETE = on_api(SupplyApi, delete, steps.DELETE, BLANK_MANY)
+GONE = on_api(SupplyApi, gone, steps.GONE, BLANK_GONE)

@@ -14,11 +14,12 @@ from dataclasses import asdict, replace
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, given
 from .._api import recorder
 from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, no_answer, path_to, read_detail
 from .._api.http import Answer, HttpClient, TransportError
-from .._api.market import search_body
+from .._api.market import price_per_hour, search_body
+from .._api.recorder import PROBE_HOST
 from .._probe import page, purchases
 from .._probe.assumptions import (
     CATALOGS,
@@ -39,11 +40,9 @@ from .._probe.exchanges import (
     Exchanges,
     Finding,
     items_in,
-    lines_of,
     named_by_path,
 )
 from .._probe.recording import redacted
-from .._provision import probing
 from .._provision.place import Place
 from .._provision.spending import Bill
 from .._registry._files import write_durably
@@ -183,7 +182,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         **BLANK,
         "changed": writes,
         "probe": _published(clean, len(api.exchanges) + len(hosts)),
-        "lines": lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.beside(shown)),
+        "lines": page.lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.beside(shown)),
         "warnings": snapshot.warnings(),
     }
 
@@ -199,7 +198,7 @@ def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
     for place in dict.fromkeys(filter(None, places)):
         with contextlib.suppress(RegistryError):  # which is told with what else it does not tell
             bills += registries.at(place).ledger().bills
-    return probing.last_ended(bills)
+    return purchases.last_ended(bills)
 
 
 # The reads
@@ -224,7 +223,7 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
     """Searches; the id of an offer that was found, empty if there is none."""
     types = " | ".join(families[:MOST_TYPES]) or "H100"
     exchange = api.search("search", gpu_type=types, gpu_count=1)
-    if probing.one_by_one(families, exchange.is_error):
+    if purchases.one_by_one(families, exchange.is_error):
         api.exchanges[-1] = replace(exchange, name="several_types")
         types = families[0]
         exchange = api.search("search", gpu_type=types, gpu_count=1)
@@ -269,3 +268,75 @@ def _write(file: str, text: str) -> None:
 
 
 PROBE = on_api(Prober, probe, steps.PROBE, BLANK)
+
+
+# What the probe would buy, if it may; and how that went. The roles buy and end it.
+
+BLANK_PURCHASE: Result = {"changed": False, "hosts": [], "purchase": {}, "lines": []}
+
+DECOMMISSION = f"ansible-playbook -i <inventory> compute_index.supply.decommission -e decommission_hosts={PROBE_HOST}"
+
+
+@reading_registries
+def probe_purchase(api: Prober, registries: Registries, params: Params, check_mode: bool) -> Result:
+    """The cheapest kind of machine, for which host, and what it may cost; nothing if none shall be bought.
+
+    Raises Failure; nothing is sent before all that was given is found to be in order.
+    """
+    if not params["buy"]:
+        return dict(BLANK_PURCHASE)
+    most = given("probe_max_usd", params["max_usd"], purchases.check_usd)
+    about = {name: params[name] for name in ("limited", "is_known", "extra")}
+    remembers = all(registries.places(params).values())
+    if refusal := purchases.refusal(PROBE_HOST, remembers=remembers, **about):
+        raise Failure(f"{refusal} Nothing was sent.", "invalid")
+    offer = _cheapest(api)
+    price = price_per_hour(offer)
+    kind = offer["gpu_type"]
+    return {
+        **BLANK_PURCHASE,
+        "hosts": [PROBE_HOST],
+        "purchase": {
+            "spec": {"compute": {"gpu_type": kind, "gpu_count": 1, "contract_type": "ondemand"}},
+            "max_usd": most,
+            "log": params["log"],
+        },
+        "lines": purchases.announced(kind, price, most, DECOMMISSION),
+    }
+
+
+def _cheapest(api: Prober) -> Json:
+    """The cheapest offer of one machine with one GPU, of those with a price. Raises Failure."""
+    families = families_of(api.get_first("gpus", "available_gpus"))
+    parts = [families[begin : begin + MOST_TYPES] for begin in range(0, len(families), MOST_TYPES)]
+    offers = [offer for part in parts for offer in _offers(api, part)]
+    cheapest = purchases.cheapest((price_per_hour(offer), offer) for offer in offers)
+    if cheapest is None:
+        raise Failure(
+            "There is no machine with one GPU on demand whose price is known. Nothing was bought.", "capacity"
+        )
+    return cheapest
+
+
+def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:
+    """The offers of these families; an API that takes one name at a time is asked for each."""
+    look = api.search("kinds", gpu_type=" | ".join(families), gpu_count=1, contract_type="ondemand")
+    parts = purchases.one_by_one(families, look.is_error)
+    if parts:
+        return [offer for part in parts for offer in _offers(api, part)]
+    return list(filter(purchases.is_one_machine, items_in(look.data, "offers")))
+
+
+def probe_ended(params: Params, check_mode: bool) -> Result:
+    """Nothing, if the purchase went as it should. Raises Failure."""
+    if params["unended"]:
+        billed = f"THE MACHINE OF {PROBE_HOST} MAY STILL BE BILLED: {params['unended']}"
+        raise Failure(f"{billed} End it: {DECOMMISSION}", "unavailable")
+    if params["trouble"]:
+        ended = f"What it may have bought has ended since: {PROBE_HOST} owns nothing."
+        raise Failure(f"The purchase did not go as it should: {params['trouble']} {ended}", "unavailable")
+    return {"changed": False}
+
+
+PROBE_PURCHASE = on_api(Prober, probe_purchase, steps.PROBE_PURCHASE, BLANK_PURCHASE)
+PROBE_ENDED = steps.operation(probe_ended, steps.PROBE_ENDED, {"changed": False})

@@ -32,6 +32,9 @@ BLANK: Result = {
 }
 
 
+BLANK_ASKED: Result = {"changed": False, "ends": False, "lines": []}
+
+
 @with_registries
 def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The hosts whose lease is over in ``due``, lines for people, and in ``trouble`` why the sweep fails.
@@ -116,6 +119,11 @@ def _unswept(registries: Registries, snapshot: RegistrySnapshot) -> t.Iterator[s
             yield reaping.project_unswept(project)
 
 
+def reap_asked(params: Params, check_mode: bool) -> Result:
+    """Whether a machine that may be idle was so for too long, and so goes on to its end (``ends``)."""
+    return {**BLANK_ASKED, **reaping.after_asking(params["got"])}
+
+
 def reaped(params: Params, check_mode: bool) -> Result:
     """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
     trouble = [*params["trouble"], *map(reaping.outcome, params["hosts"])]
@@ -150,5 +158,6 @@ def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -
     return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
 
 
+REAP_ASKED = steps.operation(reap_asked, steps.REAP_ASKED, BLANK_ASKED)
 REAPED = steps.operation(reaped, steps.REAPED, {"changed": False})
 REAP = on_api(SupplyApi, reap, steps.REAP, BLANK, outcome=reaping.NOTHING_ENDED)

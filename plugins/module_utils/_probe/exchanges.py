@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from .. import _states
 from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
 from .._api.http import PASSING, Answer
-from .._wording import LINE, narrow_table, wrapped
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 
@@ -251,36 +250,3 @@ def items_in(data: t.Any, *envelopes: str) -> list[Json]:
     if isinstance(data, dict):
         found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), [])
     return [item for item in found if isinstance(item, dict)]
-
-
-_COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
-_NO_PAGE = "-e probe_recording=probe.json also writes a page: what that changes, and what to do."
-
-
-def lines_of(
-    findings: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str, page: str
-) -> list[str]:
-    """The findings for a person.
-
-    ``hosts``: how many other hosts were asked; ``lived``: how many requests a machine's life took; ``recording`` and
-    ``page``: their files, empty if none is written.
-    """
-    verdicts = [finding.verdict for finding in findings]
-    rows = [
-        {
-            "assumption": item.id,
-            "verdict": item.verdict.upper() if item.verdict == CONTRADICTED else item.verdict,
-            "evidence": item.evidence,
-        }
-        for item in findings
-    ]
-    slowest = max(exchange.seconds for exchange in exchanges)
-    return [
-        *narrow_table(rows, _COLUMNS, LINE, ("evidence",)),
-        "",
-        f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
-        *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
-        *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
-        *wrapped(f"What that changes, and what to do: {page}" if page else _NO_PAGE),
-        ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
-    ]

@@ -1,9 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page that the probe writes beside its recording: what was found, what that changes, and what to do.
+"""What people read of the probe: lines for the terminal, and the page beside its recording.
 
-Pure. It says nothing of whose account it was, so that it can be sent with the recording.
+Pure. The page says what was found, what that changes, and what to do; nothing in it says whose account it was, so that
+it can be sent with the recording.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._wording import wrapped
+from .._wording import LINE, narrow_table, wrapped
 from .assumptions import ASSUMPTIONS
-from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, Finding
+from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding
 
 WIDTH = 80  # characters of a line
 REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new/choose"
@@ -91,3 +92,38 @@ def _sending(recording: str) -> list[str]:
 
 def _listed(items: t.Iterable[str]) -> list[str]:
     return [line for item in items for line in wrapped(f"- {item}", WIDTH, "  ")]
+
+
+# Lines for the terminal
+
+_COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
+_WITHOUT_PAGE = "-e probe_recording=probe.json also writes a page: what that changes, and what to do."
+
+
+def lines_of(
+    findings: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str, page: str
+) -> list[str]:
+    """The findings for a person.
+
+    ``hosts``: how many other hosts were asked; ``lived``: how many requests a machine's life took; ``recording`` and
+    ``page``: their files, empty if none is written.
+    """
+    verdicts = [finding.verdict for finding in findings]
+    rows = [
+        {
+            "assumption": item.id,
+            "verdict": item.verdict.upper() if item.verdict == CONTRADICTED else item.verdict,
+            "evidence": item.evidence,
+        }
+        for item in findings
+    ]
+    slowest = max(exchange.seconds for exchange in exchanges)
+    return [
+        *narrow_table(rows, _COLUMNS, LINE, ("evidence",)),
+        "",
+        f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
+        *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),
+        *([f"Recording, without what tells whose it is: {recording}"] if recording else []),
+        *wrapped(f"What that changes, and what to do: {page}" if page else _WITHOUT_PAGE),
+        ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
+    ]

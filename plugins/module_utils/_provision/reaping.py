@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._text import grouped, number_of, one_line, printable
-from .._wording import LINE, duration, narrow_table, ranges, usd
+from .._wording import LINE, duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
 from .entry import Entry
 from .lease import API_CLOCK, Clock
@@ -165,6 +165,14 @@ def idleness(limit: t.Any, activity: t.Mapping[str, t.Any] | None, now: float) -
         number_of(told.get("idle_seconds")) or 0.0,
         str(told.get("evidence") or ""),
     )
+
+
+def after_asking(got: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Whether the machine of a host was idle for too long when it was asked, by what tasks have ``got``, and lines."""
+    sweep, activity = got.get("reap__sweep") or {}, got.get("reap__activity") or {}
+    use = idleness(sweep.get("idle"), activity, number_of(activity.get("asked_at")) or 0.0)
+    found = f"{activity.get('state') or 'unknown'}: {activity.get('evidence') or activity.get('msg') or ''}"
+    return {"ends": use.is_over(), "lines": wrapped(found, indent="  ")}
 
 
 class Turn(enum.Enum):

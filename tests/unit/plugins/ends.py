@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import deletions
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import ended
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
 
@@ -29,10 +29,10 @@ def by_id(answers: Iterable[Json]) -> Json:
 def deleted(api: Any, plans: Sequence[Json], *, storage: bool = False, looks: int = 100) -> Json:
     """The answers by id, once what ends by these plans was told to, and waited for."""
     jobs = ending_by_id.jobs(plans, of_storage=storage)
-    result = deletions.delete(api, params(steps.DELETE, round="1", jobs=jobs), False)
+    result = delete_resource.delete(api, params(steps.DELETE, round="1", jobs=jobs), False)
     given = {"round": "1", "jobs": jobs, "answers": result["answers"], "began": 0.0}
     for _look in range(looks):
-        result = deletions.gone(api, params(steps.GONE, **given), False)
+        result = delete_resource.gone(api, params(steps.GONE, **given), False)
         if result["terminal"]:
             return cast(Json, result["answers"])
         given |= {name: result[name] for name in ("answers", "began")}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource, deletions
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import delete, gone
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete, gone
 
 import ends
 from provision_samples import machine_id
@@ -64,11 +64,10 @@ FORBIDDEN = ApiError("Answered 403.", "auth", status_code=403)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[list[float]]:
-    """The clock moves only between two looks, for both operations."""
+    """The clock moves only between two looks."""
     now = [1000.0]
     fake = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deletions, "time", fake)
         patch.setattr(delete_resource, "time", fake)
         yield now
 
@@ -79,7 +78,7 @@ def plan(*ids: str, host: str = "gpu-1", **more: Any) -> Json:
 
 
 def told(api: Api, *plans: Json, check_mode: bool = False) -> tuple[list[Json], Json]:
-    jobs = deletions.ending_by_id.jobs(plans)
+    jobs = delete_resource.ending_by_id.jobs(plans)
     return jobs, delete(api, ends.params(steps.DELETE, round="r", jobs=jobs), check_mode)  # type: ignore[arg-type]
 
 
@@ -118,7 +117,7 @@ def test_what_was_accepted_is_not_lost_between_two_looks(clock: list[float]) -> 
     first, second = api.looks
     jobs, result = told(api, plan(first, second))
     found = look(api, jobs, result["answers"])
-    assert not found["terminal"] and clock[0] <= 1000.0 + deletions.PATIENCE
+    assert not found["terminal"] and clock[0] <= 1000.0 + delete_resource.PATIENCE
     found = look(api, jobs, found["answers"], found["began"])
     assert not found["terminal"]
     found = look(api, jobs, found["answers"], found["began"])
@@ -144,7 +143,7 @@ def test_the_most_looks_are_enough_for_the_longest_wait(clock: list[float]) -> N
     api = Api(1, after=10**6)
     plans = [plan(*api.looks, wait=300.0)]
     jobs, result = told(api, *plans)
-    found, looks = {**result, "began": 0.0}, deletions.ending_by_id.looks(plans, 5)
+    found, looks = {**result, "began": 0.0}, delete_resource.ending_by_id.looks(plans, 5)
     for _look in range(looks):
         found = look(api, jobs, found["answers"], found["began"])
         if found["terminal"]:
@@ -182,7 +181,7 @@ def test_what_runs_on_after_an_accepted_deletion_is_told_once_more() -> None:
 def test_what_no_task_has_told_to_end_is_told_by_the_wait() -> None:
     """The task that tells may have failed as a whole."""
     api = Api(1)
-    jobs = deletions.ending_by_id.jobs([plan(*api.looks)])
+    jobs = delete_resource.ending_by_id.jobs([plan(*api.looks)])
     assert look(api, jobs, {})["terminal"] and set(api.asked.values()) == {1}
 
 

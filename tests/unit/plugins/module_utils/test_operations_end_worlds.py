@@ -24,7 +24,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.client i
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer, TransportError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource as operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import deletions
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
@@ -220,8 +219,7 @@ def no_sleep() -> Iterator[None]:
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operation, "time", clock)
-        patch.setattr(deletions, "time", clock)
-        patch.setattr(deletions, "side_by_side", lambda ask, items: list(map(ask, items)))
+        patch.setattr(operation, "side_by_side", lambda ask, items: list(map(ask, items)))
         patch.setattr(operation, "SETTLE_LOOKS", 1)
         yield
 

@@ -12,11 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe_purchase import (
-    PROBE_ENDED,
-    PROBE_PURCHASE,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.probing import OWN
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE_ENDED, PROBE_PURCHASE
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import DECIDED_BY_PLAYS
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 import samples
@@ -104,5 +101,5 @@ def test_what_is_said_at_the_end(perform: Perform, found: dict[str, str], said: 
 def test_what_extra_variables_must_not_overrule_is_what_the_play_sets() -> None:
     (play,) = [each for each in yaml.safe_load(PLAYBOOK.read_text()) if "vars" in each]
     facts = play["tasks"][0]["ansible.builtin.set_fact"]
-    assert facts.keys() == OWN
+    assert facts.keys() == DECIDED_BY_PLAYS
     assert facts["provision_max_attempts"] == 1 and facts["provision_lease"] == "1h"

@@ -25,7 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.market i
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.deletions import delete, gone
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete, gone
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
@@ -39,13 +39,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import offers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import Prober, probe
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe_purchase import (
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import (
+    Prober,
+    probe,
     probe_ended,
     probe_purchase,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import procure_offer
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reap_asked, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.sealing import seal
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
@@ -288,6 +289,7 @@ READS: dict[str, Callable[[World], Json]] = {
     "orphan": looked_up,
     "spend": lambda world: spend(world.params(steps.SPEND, hosts=world.hosts()), False),
     "reap": in_check_mode(reap, steps.REAP),
+    "reap_asked": lambda world: reap_asked(world.params(steps.REAP_ASKED), True),
     "reaped": lambda world: reaped(world.params(steps.REAPED), True),
     "extend": lambda world: extend(
         world.params(steps.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), extend_by="1h"), True

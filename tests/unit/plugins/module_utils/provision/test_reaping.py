@@ -33,6 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     SweepLimits,
     SweptHost,
     Turn,
+    after_asking,
     is_saved,
     last_look,
     life,
@@ -126,6 +127,24 @@ def test_no_time_that_is_left_is_taken_and_an_hour_is_given_at_most(
         assert max(clock.times.values()) >= BOUGHT + 8 * HOUR
     else:
         assert min(clock.times.values()) < BOUGHT + 9 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("activity", "ends", "line"),
+    [
+        ({"state": "idle", "idle_seconds": HOUR, "evidence": "load 0.02"}, True, "idle: load 0.02"),
+        ({"state": "idle", "idle_seconds": HOUR - 1, "evidence": "load 0.02"}, False, "idle: load 0.02"),
+        ({"state": "active", "idle_seconds": 0, "evidence": "an SSH connection"}, False, "active: an SSH connection"),
+        ({"state": "unknown", "idle_seconds": 2 * HOUR, "evidence": "e"}, False, "unknown: e"),
+        ({"failed": True, "msg": "no Python"}, False, "unknown: no Python"),
+        ({"unreachable": True, "msg": "m", "idle_seconds": 2 * HOUR}, False, "unknown: m"),
+        ({}, False, "unknown:"),
+    ],
+)
+def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any], ends: bool, line: str) -> None:
+    """Once it was asked, before its last command is run; the last look compares anew."""
+    got = {"reap__sweep": {"idle": HOUR}, "reap__activity": {"asked_at": BOUGHT, **activity}}
+    assert after_asking(got) == {"ends": ends, "lines": [line]}
 
 
 # The last look

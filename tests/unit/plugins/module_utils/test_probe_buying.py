@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import probing
+from ansible_collections.compute_index.supply.plugins.module_utils._probe import purchases
 
 MAY = {"limited": False, "is_known": False, "extra": ["probe_buy"], "remembers": True}
 
@@ -24,14 +24,14 @@ MAY = {"limited": False, "is_known": False, "extra": ["probe_buy"], "remembers":
     ],
 )
 def test_why_nothing_is_bought(fields: dict[str, Any], refusal: str) -> None:
-    told = probing.refusal("the-probe", **{**MAY, **fields})
+    told = purchases.refusal("the-probe", **{**MAY, **fields})
     assert refusal in told and bool(told) is bool(refusal)
 
 
 def test_the_cheapest_offer_has_a_price() -> None:
     offers: list[Any] = [(None, {"id": 0}), (2.0, {"id": 1}), (1.5, {"id": 2}), (1.5, {"id": 3})]
-    assert probing.cheapest(offers) == {"id": 2}
-    assert probing.cheapest(offers[:1]) is None and probing.cheapest([]) is None
+    assert purchases.cheapest(offers) == {"id": 2}
+    assert purchases.cheapest(offers[:1]) is None and purchases.cheapest([]) is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_cheapest_offer_has_a_price() -> None:
     ],
 )
 def test_one_machine_with_one_gpu_of_a_plain_name(fields: dict[str, Any], one: bool) -> None:
-    assert probing.is_one_machine({"gpu_type": "nvidia-h100", "gpu_count": 1, **fields}) is one
+    assert purchases.is_one_machine({"gpu_type": "nvidia-h100", "gpu_count": 1, **fields}) is one
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_one_machine_with_one_gpu_of_a_plain_name(fields: dict[str, Any], one: b
     [(["A", "B"], True, [["A"], ["B"]]), (["A", "B"], False, []), (["A"], True, []), ([], True, [])],
 )
 def test_an_api_that_takes_one_name_is_asked_for_each(families: list[str], refused: bool, parts: list[Any]) -> None:
-    assert probing.one_by_one(families, refused) == parts
+    assert purchases.one_by_one(families, refused) == parts
