@@ -289,6 +289,17 @@ def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeContro
         assert controller.simulator.billed == []
 
 
+def test_a_later_order_of_a_workflow_is_not_that_of_an_earlier_job(make_controller: MakeController) -> None:
+    """All that one job publishes reaches all that follow; another order may be among these."""
+    controller = make_controller()
+    first = successful(controller.launch("GPU provision", {**ORDER, "order_names": "alice"}))
+    second = {**first.artifacts, **LIMIT, "order_names": "bob", "order_gpu_type": "H100"}
+    job = successful(controller.run("GPU provision", second))
+    assert list(job.artifacts["provision_hosts"]) == ["bob"] and len(bought(controller)) == 2
+    configured = successful(controller.run("GPU configure", {**first.artifacts, "order_names": "bob"}))
+    assert "Configured: bob" in configured.text and "alice" not in configured.output
+
+
 def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     controller = make_controller()
     slice_of = {"awx_job_template_name": "GPU provision", "awx_workflow_job_name": "GPU provision"}

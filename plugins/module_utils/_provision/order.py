@@ -90,7 +90,7 @@ def order_of(variables: Answers, group: str, sizes: Sizes, limited: t.Container[
     if not (sizes.get(group) or ordered_names):
         raise ValueError(f"{no_hosts(group, sizes)} {NOTHING_SENT}")
     inside = _within(ordered_names, limited)
-    reached = published(asked)
+    reached = published(variables.get("provision_hosts"))
     return Order(
         inside,
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
@@ -163,9 +163,13 @@ def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
-    """The variable that names the hosts of an order, and its value: their names, or those of a sealed plan."""
+    """The variable that names the hosts of an order, and its value: their names, or those of a sealed plan.
+
+    What an earlier job has published names hosts only where nobody does: a person may order others by now.
+    """
     # A survey's answer of another name, since it would hide an artifact of the same name.
-    variable = next((name for name in _ASKED if variables.get(name) not in _NOTHING), "")
+    given = [name for name in _ASKED if variables.get(name) not in _NOTHING]
+    variable = min(given, key=lambda name: isinstance(variables[name], t.Mapping), default="")
     plan = variables.get("plan")
     if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
         return "plan", list(plan["hosts"])
