@@ -376,6 +376,7 @@ class ActionModule(InProcessAction):
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         extra, buys = load_extra_vars(loader=self._loader), not self._task.args.get("find")
         variables["plan"] = plan_of(extra if buys else {"plan": extra.get("plan")})
+        groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
             named = names(asked, group, variable)
@@ -384,7 +385,8 @@ class ActionModule(InProcessAction):
         )
         return {
             "variables": variables,
-            "sizes": sizes_of(task_vars.get("groups") or {}),
+            "sizes": sizes_of(groups),
+            "members": list(groups.get(group) or ()) if buys else [],
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, task_vars) if self._task.args.get("find") else {}),
         }

@@ -135,6 +135,7 @@ ORDER: Spec = {
     "variables": _MAPPING,
     "group": {"type": "str", "required": True},
     "sizes": _MAPPING,  # how many hosts each group has
+    "members": _TEXTS,  # the hosts of the group
     "limited": {"type": "list", "elements": "str"},
     "lacking": _MAPPING,
     "further": _TEXTS,

@@ -160,15 +160,27 @@ def _slips(unknown: t.Iterable[str], what: str, meaning: Meaning, limits: t.Call
 
 
 def slips_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
-    """The same for the extra variables of a playbook, whose own begin with ``playbook``, such as ``order_``."""
+    """The same for the extra variables of a playbook, whose own begin with ``playbook``, such as ``order_``.
+
+    One that has only words of these is no other's: with ``run_timeout`` a job would have no limit.
+    """
     own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
+    words = {word for name in own for word in _words(name, playbook)}
 
     def limits(name: str) -> bool:
-        return name.startswith(playbook) and _ORDERED.match(name) is not None
+        if not name.startswith(playbook):
+            return False
+        is_limit = name.startswith(f"{playbook}max_") or _words(name, playbook) <= words
+        return is_limit or _ORDERED.match(name) is not None
 
     names = set(extra)
     lost = [lost_words(names)] if LOOSE in names else []
     return [*lost, *_slips(names - PLAYBOOKS, "collection", functools.partial(nearest, known=own), limits)]
+
+
+def _words(name: str, playbook: str) -> set[str]:
+    """The words of a variable behind the playbook's own, in the singular."""
+    return {word.rstrip("s") for word in name.removeprefix(playbook).split("_")}
 
 
 def lost_words(extra: t.Iterable[str] = ()) -> str:

@@ -71,13 +71,20 @@ class Order:
     left_out: tuple[str, ...] = ()
 
 
-def order_of(variables: Answers, group: str, sizes: Sizes, limited: t.Container[str] | None = None) -> Order:
+def order_of(
+    variables: Answers,
+    group: str,
+    sizes: Sizes,
+    limited: t.Container[str] | None = None,
+    members: t.Collection[str] = (),
+) -> Order:
     """The hosts that are ordered by name, number, artifact or plan; none if the order is for the whole group.
 
-    ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` leaves, None without it.
+    ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` leaves, None without it. ``members``:
+    the hosts of the group.
 
-    Raises ValueError for names that are none, in a slice of a job, if the limit leaves out each name, and if there is
-    no host at all.
+    Raises ValueError for names that are none or nearly those of members, in a slice of a job, if the limit leaves out
+    each name, and if there is no host at all.
     """
     variable, asked = asked_hosts(variables)
     ordered_names, template = names(asked, group, variable), slice_of(variables)
@@ -89,6 +96,8 @@ def order_of(variables: Answers, group: str, sizes: Sizes, limited: t.Container[
         )
     if not (sizes.get(group) or ordered_names):
         raise ValueError(f"{no_hosts(group, sizes)} {NOTHING_SENT}")
+    if isinstance(asked, str) and _number(asked) is None:  # a person's own words
+        _check_not_alike(variable, ordered_names, members)
     inside = _within(ordered_names, limited)
     reached = published(variables.get("provision_hosts"))
     return Order(
@@ -214,6 +223,24 @@ def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[s
         raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
     _check_not_reserved(given, group)
     return list(dict.fromkeys(given))
+
+
+def _check_not_alike(variable: str, given: t.Sequence[str], members: t.Collection[str]) -> None:
+    """Raise ValueError for a new name that is a member's but for capitals, marks or zeros: it would buy one more."""
+    known = {_plain(name): name for name in members}
+    for name in given:
+        if name not in members and (other := known.get(_plain(name))):
+            raise ValueError(
+                f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
+                f" Did you mean {other}? {NOTHING_SENT}"
+            )
+
+
+def _plain(name: str) -> str:
+    """A name without what a slip changes in it: gpu-1, GPU_01 and gpu1 are one, and gpu-1-1 is not gpu-11."""
+    text = re.sub("[_.]", "-", name.lower())
+    text = re.sub("(?<=[a-z])-(?=[0-9])|(?<=[0-9])-(?=[a-z])", "", text)
+    return re.sub("(?<![0-9])0+(?=[0-9])", "", text)
 
 
 def _check_not_reserved(given: t.Sequence[str], group: str) -> None:

@@ -261,6 +261,34 @@ def test_whatever_an_order_says_is_read_or_refused_with_its_name(name: str, valu
         assert name in found["refused"]
 
 
+MEMBERS = ["gpu-1", "train-1-1", "own"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("gpu1", "gpu-1"),
+        ("gpu-2, GPU-1", "gpu-1"),
+        ("gpu_01", "gpu-1"),
+        ("Own", "own"),
+        ("gpu-1,gpu-2", ""),
+        ("train-11", ""),
+        ("train-1-2", ""),
+        ("gpu-10", ""),
+        ("gpu-11", ""),
+        ("2", ""),
+        (["gpu1"], ""),  # of a program
+    ],
+)
+def test_a_name_that_is_nearly_that_of_a_host_buys_no_second_machine(asked: Any, meant: str) -> None:
+    wanted = {"provision_hosts": asked}
+    if not meant:
+        assert order_of(wanted, "gpu", {"gpu": 3}, members=MEMBERS).hosts
+        return
+    with pytest.raises(ValueError, match=f"the inventory has {meant}.*Nothing was sent"):
+        order_of(wanted, "gpu", {"gpu": 3}, members=MEMBERS)
+
+
 NAMES = st.lists(st.sampled_from(["a", "b", "gpu-1", "gpu-2", "web"]), max_size=4)
 
 
