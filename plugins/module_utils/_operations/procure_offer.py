@@ -56,8 +56,7 @@ from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
-from ._journal import Journal
-from ._offer_machines import OfferMachines, asked_apart
+from ._purchase import Journal, OfferMachines, asked_apart
 from ._registries import Registries, noted_beside, this_run
 from .settle import Settling, settle
 

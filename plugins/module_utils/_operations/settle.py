@@ -28,8 +28,7 @@ from .._provision.sending import Note, leaves_storage, note_of
 from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
-from ._journal import Journal
-from ._offer_machines import asked_apart
+from ._purchase import Journal, asked_apart
 from ._registries import Registries, noted_in
 from ._unlisted import read_by_id, side_by_side
 

@@ -19,7 +19,7 @@ import responses
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _journal, procure_offer
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _purchase, procure_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock as Clocks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import settings
@@ -84,7 +84,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of purchases and their journals."""
     clock = Clock()
     monkeypatch.setattr(procure_offer, "time", SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep))
-    monkeypatch.setattr(_journal, "time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr(_purchase, "time", SimpleNamespace(time=clock.time))
     monkeypatch.setattr(HostFile, "clock", lambda _file: Clocks(clock.time()))
     return clock
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._journal import Journal
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._purchase import Journal
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
