@@ -187,7 +187,7 @@ def gone(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     monotonic clock), 0 before it. Before that, what is not seen to end is told once more: the first may be lost.
     """
     jobs, answers, start = params["jobs"], dict(params["answers"]), time.monotonic()
-    began = ending_by_id.beginning(params["began"], start)
+    began = params["began"] or start
     answers.update(_told(api, ending_by_id.told_again(jobs, answers, params["began"]), answers))
     while waiting := ending_by_id.waited_for(jobs, answers, time.monotonic() - began):
         answers.update(_looked(api, waiting, answers))

@@ -93,7 +93,7 @@ def _trouble(
         str(raw.get("trouble") or ""),
         endings.fault_of(raw),
         snapshot.trouble(place, one.host),
-        one.entry.held_by and endings.being_bought(one.host, one.entry.held_by),
+        endings.being_bought(one),
         registries.left_behind(raw, params, one.entry.offer_id),
         snapshot.foreign(place, one.host, str(raw["project"])),
     )
@@ -159,14 +159,14 @@ def _looked(
 
 def _gone(one: EndRequest, registry: Registry, store: Store) -> LastLook:
     """The last look at what another run has ended. Raises RegistryError if it has not."""
-    if _ended_by_another(one.host, one.entry.offer_id, store) is None:
+    if not _is_ended(one.host, one.entry.offer_id, store):
         raise RegistryError(endings.changed_meanwhile(registry.where))
     return LastLook(Turn.ENDED, endings.ended_meanwhile(one.host))
 
 
-def _ended_by_another(host: str, offer_id: str, store: Store) -> Bill | None:
-    """The purchase of the host by the ledger, if its end was noted lately. Raises RegistryError."""
-    return endings.ended_by_another(host, offer_id, store.ledger(store.now() - _RECENT).bills)
+def _is_ended(host: str, offer_id: str, store: Store) -> bool:
+    """Whether the end of the host's purchase was noted lately, as by another run. Raises RegistryError."""
+    return endings.is_ended(host, offer_id, store.ledger(store.now() - _RECENT).bills)
 
 
 def _entry(raw: t.Mapping[str, t.Any], place: Place, snapshot: RegistrySnapshot) -> Entry:
@@ -253,11 +253,11 @@ def _machines_ended(
     ``has_ended``: its entry has.
     """
     if endings.is_planned(plan, check_mode):
-        return {**BLANK_ENDED, "changed": endings.would_change(plan)}
+        return {**BLANK_ENDED, "changed": plan["next"] in endings.NOTED and bool(plan["registry"])}
     left, store = _left(listing, plan, answers), registries.at(place_of(plan["registry"]))
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
-        if left.ids and _ended_by_another(plan["host"], plan["offer_id"], store):
+        if left.ids and _is_ended(plan["host"], plan["offer_id"], store):
             return {**BLANK_ENDED, "cost": endings.ended_meanwhile(plan["host"])}
         facts["changed"], bill = _noted(plan, left.ids, registries)
     except RegistryError as error:
@@ -327,9 +327,9 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
         return False, None
     if not endings.is_as_planned(entry, plan):
         raise RegistryError(endings.changed_meanwhile(registry.where))
-    notes = endings.notes(entry, plan, left)
-    changed = bool(notes.changes) and registry.note(notes.changes) != before
-    if not notes.ends:
+    changes = endings.notes(entry, plan, left)
+    changed = bool(changes) and registry.note(changes) != before
+    if left:
         return changed, None
     why = REAPED if plan["reaped"] else DECOMMISSIONED
     return True, registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])

@@ -168,17 +168,20 @@ def audit(
     machines, storage, claims = ownership.apart(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned, machines)
+    runs = {claim.host: claim.run for claim in claims}
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
-    for machine, owner in ownership.owners(filter(_is_under_deletion, machines), claims):
+    deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
+    for machine, owner in ownership.owners(deleting, claims):
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
     _note_storage(result, storage, claims)
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
-    _note_runs([*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone], claims)
+    for row in (*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone):
+        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
     for row in result.billed:
         row.update(_so_far(row, now))
         row[VALID_TO] = row[VALID_TO] if lease.end_of_machine(row, now) else None
@@ -187,31 +190,17 @@ def audit(
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
-    owners = _owners_of_storage(claims)
-    named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
-    for item in filter(_is_billed, storage):
-        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners(item))
-        others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        row = _row(item, hosts or others, _trouble_of_storage(hosts, others))
-        (result.storage if hosts else result.orphans).append(row)
-
-
-def _owners_of_storage(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
-    """A function that returns the claims of storage: by its id, else by the offer that has bought it."""
     by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
     by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
-    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-
-
-def _trouble_of_storage(hosts: t.Collection[str], others: t.Sequence[str]) -> str:
-    """What is odd about storage of these hosts, which the purchases of the ``others`` only name; empty for nothing."""
-    if others:
-        return _ONLY_NAMED.format(hosts=", ".join(others))
-    return "" if hosts else _STORAGE
-
-
-def _is_billed(resource: Machine) -> bool:
-    return not _states.is_gone(resource["status"])
+    named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
+    for item in storage:
+        if _states.is_gone(item["status"]):
+            continue
+        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
+        others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
+        odd = _ONLY_NAMED.format(hosts=", ".join(others)) if others else "" if hosts else _STORAGE
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
 
 
 def _note_machine(
@@ -227,22 +216,10 @@ def _note_machine(
         rows.append(_row(machine, owner.hosts, near.odd(machine, owner)))
 
 
-def _note_runs(rows: t.Iterable[Row], claims: t.Iterable[OwnershipClaim]) -> None:
-    """Add the runs that have claimed machines for their hosts."""
-    runs = {claim.host: claim.run for claim in claims}
-    for row in rows:
-        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
-
-
 def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
     """The ids of those that are being deleted."""
-    return {
-        str(machine["resource_id"]) for machine in machines if _is_under_deletion(machine) and machine["resource_id"]
-    }
-
-
-def _is_under_deletion(machine: Machine) -> bool:
-    return _states.is_under_deletion(machine["status"])
+    ending_now = (machine for machine in machines if _states.is_under_deletion(machine["status"]))
+    return {str(machine["resource_id"]) for machine in ending_now if machine["resource_id"]}
 
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
@@ -252,18 +229,11 @@ def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Mach
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in grouped((item[1].hosts[0], item) for item in named).values():
-        result.update(_doubts_of_host(pairs, of_offer))
+        offers = {machine["offer_id"] for machine, _owner in pairs}
+        mine, odd = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
+        result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
+        result.update({id(machine): odd for machine in mine})
     return result
-
-
-def _doubts_of_host(
-    pairs: list[tuple[Machine, Owners]], of_offer: t.Mapping[str | None, list[Machine]]
-) -> dict[int, str]:
-    """The same for the machines that one host claims by its name."""
-    offers = {machine["offer_id"] for machine, _owner in pairs}
-    mine, trouble = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
-    meant = {id(machine) for machine in mine}
-    return {id(machine): trouble if id(machine) in meant else ending.ONLY_NUMBERED for machine, _owner in pairs}
 
 
 class _Near:
@@ -378,7 +348,8 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += missing_lines(audit.missing)
     if audit.buying:
         lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, LINE, ["last run", "host"]), ""]
-    lines += _tested_lines(audit.tested)
+    if audit.tested:  # what was noted may be a person's
+        lines += ["TESTED by the playbook verify", *folded_lines(map(_tested, audit.tested)), ""]
     published = audit.published
     rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
@@ -390,12 +361,6 @@ def _of_machines(audit: Audit) -> list[str]:
     so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
     lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
-
-
-def _tested_lines(rows: t.Iterable[Row]) -> list[str]:
-    """The last test of each host whose machine was tested; what was noted may be a person's."""
-    lines = folded_lines(map(_tested, rows))
-    return ["TESTED by the playbook verify", *lines, ""] if lines else []
 
 
 def _tested(row: Row) -> str:
@@ -451,39 +416,40 @@ def _shown_usd(usd: float) -> float:
 
 _END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")
 
-# Why an audit fails, and how each of the machines is named then
-_CONTESTED = (
-    "{count} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or names, or end"
-    " those that are too many by their ids (compute_index.supply.end_by_id).",
-    "{id} ({hosts}: {trouble})",
-)
-_DOUBLED = (
-    "{count} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by its id"
-    " (compute_index.supply.end_by_id); if it is another project's, give one of the two a provision_project.",
-    "{id} ({hosts}, {usd})",
-)
-_ORPHANS = (
-    "{count} machine(s) that no host claims cost {together}: {found}. End each by its id with"
-    " compute_index.supply.end_by_id. Or adopt it: declare a host of its name, and run"
-    " compute_index.supply.provision -e provision_adopt=true.",
-    "{id}",
-)
-_STUCK = (
-    "{count} machine(s) have been ending for more than an hour, and may be billed until they are gone: {found}. Ask the"
-    " API's operator to end them; compute_index.supply.decommission then confirms that.",
-    "{id} ({usd}, {hours} h)",
-)
+# Why an audit fails, by the rows that it fails for, and how each of these is named then
+_FAILURES = {
+    "contested": (
+        "{count} machine(s) are contested: {found}. Each belongs to one host: correct the registry entries or names, or"
+        " end those that are too many by their ids (compute_index.supply.end_by_id).",
+        "{id} ({hosts}: {trouble})",
+    ),
+    "doubled": (
+        "{count} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by its"
+        " id (compute_index.supply.end_by_id); if it is another project's, give one of the two a provision_project.",
+        "{id} ({hosts}, {usd})",
+    ),
+    "orphans": (
+        "{count} machine(s) that no host claims cost {together}: {found}. End each by its id with"
+        " compute_index.supply.end_by_id. Or adopt it: declare a host of its name, and run"
+        " compute_index.supply.provision -e provision_adopt=true.",
+        "{id}",
+    ),
+    "stuck": (
+        "{count} machine(s) have been ending for more than an hour, and may be billed until they are gone: {found}. Ask"
+        " the API's operator to end them; compute_index.supply.decommission then confirms that.",
+        "{id} ({usd}, {hours} h)",
+    ),
+}
 
 
 def trouble(audit: Audit, *, fail_on_orphans: bool) -> str:
     """Why the audit fails; empty if it does not."""
-    orphans = audit.orphans if fail_on_orphans else []
-    rows = {_CONTESTED: audit.contested, _DOUBLED: audit.doubled, _ORPHANS: orphans, _STUCK: audit.stuck}
-    return joined(*(_troubled(*sentence, machines) for sentence, machines in rows.items() if machines))
+    kinds = [kind for kind in _FAILURES if getattr(audit, kind) and (fail_on_orphans or kind != "orphans")]
+    return joined(*(_troubled(*_FAILURES[kind], getattr(audit, kind)) for kind in kinds))
 
 
 def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:
-    found = [
+    named = (
         of_each.format(
             id=row["resource_id"],
             hosts=", ".join(row["hosts"]),
@@ -492,6 +458,5 @@ def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:
             hours=f"{row.get('ending_hours') or 0.0:.1f}",
         )
         for row in rows
-    ]
-    together = usd(sum_of(rows))
-    return sentence.format(count=len(rows), found="; ".join(found), together=together)
+    )
+    return sentence.format(count=len(rows), found="; ".join(named), together=usd(sum_of(rows)))

@@ -75,17 +75,18 @@ def is_planned(plan: Row, check_mode: bool) -> bool:
     return is_checked(plan, check_mode) or plan["next"] not in NOTED
 
 
-def would_change(plan: Row) -> bool:
-    """Whether the registry would note something of a host."""
-    return plan["next"] in NOTED and bool(plan["registry"])
-
-
 def wait_of(raw: Row) -> tuple[float, str]:
     """For how many seconds the end of each machine of a host is waited for; and why that cannot be read."""
     try:
         return duration(str(raw.get("wait_timeout", "5m"))), ""
     except ValueError as error:
         return 0.0, f"decommission_wait_timeout {error}."
+
+
+def being_bought(one: EndRequest) -> str:
+    """That another run is buying for the host at this moment; empty if none is."""
+    who = one.entry.held_by
+    return f"A run of {who} is buying for {one.host} at this moment. Wait until it has ended." if who else ""
 
 
 def fault_of(raw: Row) -> str:
@@ -125,9 +126,9 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
     return replace(end, reason=joined(end.reason, other))
 
 
-def ended_by_another(host: str, offer_id: str, bills: t.Iterable[Bill]) -> Bill | None:
-    """The purchase of the host by the ledger, if its end is noted there."""
-    return next((b for b in bills if (b.host, b.offer_id) == (host, offer_id) and not b.runs), None)
+def is_ended(host: str, offer_id: str, bills: t.Iterable[Bill]) -> bool:
+    """Whether the ledger has noted the end of the host's purchase."""
+    return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in bills)
 
 
 def ended_meanwhile(host: str) -> str:
@@ -278,29 +279,23 @@ def late_of(plan: Row, listed: t.Iterable[Machine]) -> NotEnded:
     return NotEnded(tuple(machine["resource_id"] for machine in late), said)
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What the registry keeps of an end: ``changes`` to the entry, and whether it ``ends`` after them."""
+def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
+    """The changes to the entry of a host, which ends after them if nothing is ``left``.
 
-    changes: dict[str, t.Any]
-    ends: bool = True
-
-
-def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> Notes:
-    """What the registry keeps of a host. A machine that is forgotten, or gone, may have been billed.
+    A machine that is forgotten, or gone, may have been billed.
 
     A shared registry keeps what was, and ends only what it knows to be bought. If it does not know when that was, the
     API has told when the machine was made. What it has as storage stays, also after the end.
     """
     kept = storage.changes_of(read_storage(plan["storage"]), entry.storage)
     if left:
-        return Notes({_IDS: list(left), _PURCHASE: MADE, **kept}, ends=False)
+        return {_IDS: list(left), _PURCHASE: MADE, **kept}
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
-        return Notes({**({_JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept})
+        return {**({_JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept}
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
-        return Notes({_PURCHASE: REFUSED})
-    return Notes({_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept})
+        return {_PURCHASE: REFUSED}
+    return {_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept}
 
 
 def is_as_planned(entry: Entry, plan: Row) -> bool:
@@ -325,11 +320,6 @@ def not_over(host: str, texts: t.Iterable[str], left: t.Iterable[str], registry:
 def changed_meanwhile(registry: str) -> str:
     """Another run has written the entry of the host while its machines ended."""
     return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for it."
-
-
-def being_bought(host: str, who: str) -> str:
-    """Another run is buying for the host at this moment."""
-    return f"A run of {who} is buying for {host} at this moment. Wait until it has ended."
 
 
 def not_noted(host: str, why: str, texts: t.Iterable[str], left: t.Sequence[str]) -> str:

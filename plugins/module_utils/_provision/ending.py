@@ -193,8 +193,16 @@ def _end(asked: EndRequest, api_view: ApiView) -> End:
         return _journal(asked, api_view)
     if asked.by_name:
         return _by_name(asked, account)
-    unclaimed = _namesakes(asked, account)
-    return stopped(host, _unclaimed(host, asked.name, unclaimed)) if unclaimed else End(Action.NOTHING)
+    if unclaimed := _namesakes(asked, account):
+        ids = [str(machine["resource_id"]) for machine in unclaimed if machine.get("resource_id")]
+        return stopped(
+            host,
+            f"The registry of {host} names no machine, but there is one called {asked.name} that no host claims:"
+            f" {described(unclaimed)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
+            f" id: {end_option([host])} -e decommission_resource_id={ids[0] if ids else '<id>'} (or"
+            " compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
+        )
+    return End(Action.NOTHING)
 
 
 def stopped(host: str, why: str) -> End:
@@ -208,17 +216,6 @@ def _contested_by(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machin
     return (
         f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the"
         f" registry entry or the name of those that it does not belong to. {_BY_ID}."
-    )
-
-
-def _unclaimed(host: str, name: str, machines: t.Sequence[Machine]) -> str:
-    """The registry has nothing of the host, and a machine that nobody claims has its name."""
-    ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
-    return (
-        f"The registry of {host} names no machine, but there is one called {name} that no host claims:"
-        f" {described(machines)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
-        f" id: {end_option([host])} -e decommission_resource_id={ids[0] if ids else '<id>'}"
-        " (or compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true."
     )
 
 
@@ -471,17 +468,12 @@ def _by_name(asked: EndRequest, account: Account) -> End:
         return End(Action.NOTHING)
     mine, trouble = told_by_name(owned_machines, machines_in(account.owned))
     trouble = trouble or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
-    doubt = _in_doubt(asked.host, asked.name, mine, trouble) if trouble else ""
-    reason = _contested(asked, owned_machines) or doubt
-    return stopped(asked.host, reason) if reason else _of(mine)
-
-
-def _in_doubt(host: str, name: str, machines: t.Iterable[Machine], trouble: str) -> str:
-    """Without a registry a name must tell exactly."""
-    return (
-        f"For the name {name} the API has {described(machines)}: {trouble}. {_BY_ID}, or name one with"
-        f" {end_option([host])} -e decommission_resource_id=<id>."
+    doubt = (
+        f"For the name {asked.name} the API has {described(mine)}: {trouble}. {_BY_ID}, or name one with"
+        f" {end_option([asked.host])} -e decommission_resource_id=<id>."
     )
+    reason = _contested(asked, owned_machines) or (doubt if trouble else "")
+    return stopped(asked.host, reason) if reason else _of(mine)
 
 
 def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:

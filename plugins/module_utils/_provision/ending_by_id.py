@@ -121,13 +121,12 @@ def told_again(items: t.Iterable[Row], answers: t.Mapping[str, Row], began: floa
 
 def waited_for(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float) -> list[Row]:
     """Those to look at (again), ``passed`` seconds after the first look. Each is looked at once, whatever its time."""
-    return [item for item in items if not item["looks_only"] and _waits(item, answers[item["resource_id"]], passed)]
-
-
-def _waits(item: Row, answer: Row, passed: float) -> bool:
-    if answer.get("waits"):
-        return bool(passed < item["wait"])
-    return not (answer["billing_stopped"] or answer.get("failed"))
+    pairs = [(item, answers[item["resource_id"]]) for item in items if not item["looks_only"]]
+    return [
+        item
+        for item, answer in pairs
+        if (passed < item["wait"] if answer.get("waits") else not (answer["billing_stopped"] or answer.get("failed")))
+    ]
 
 
 def pause(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float, longest: float) -> float:
@@ -159,11 +158,6 @@ def looks(plans: t.Iterable[Row], delay: float) -> int:
     """How many looks there are at most, ``delay`` seconds apart, until the longest wait is over."""
     longest = max((plan["wait"] for plan in plans), default=0.0)
     return math.ceil(longest / delay) + 2
-
-
-def beginning(began: float, now: float) -> float:
-    """When the first look did (seconds of one clock): now, if ``began`` is 0."""
-    return began or now
 
 
 def progress(items: t.Sequence[Row], answers: t.Mapping[str, Row], passed: float) -> dict[str, t.Any]:
@@ -221,8 +215,12 @@ def objection(
     hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids)
     if hosts:
         return _owned_by(machine, hosts)
-    open_ = [claim.host for claim in claims if found and _may_have_bought(claim, machine)]
-    return _may_be_bought_by(machine, open_) if open_ else ""
+    if open_ := [claim.host for claim in claims if found and _may_have_bought(claim, machine)]:
+        return (
+            f"{described([machine])} may be what {', '.join(open_)} may just be buying. Nothing was ended. Run"
+            " compute_index.supply.audit with audit_settle: true, and then the same again."
+        )
+    return ""
 
 
 def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
@@ -232,14 +230,6 @@ def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
     if any(" " in name for name in names):
         return f"{message} Ask the people of that project."
     return f"{message} To end it: compute_index.supply.decommission {end_option(names)}."
-
-
-def _may_be_bought_by(machine: Machine, hosts: t.Iterable[str]) -> str:
-    """A person names a machine by its id, and a purchase of a host that is under way may have bought it."""
-    return (
-        f"{described([machine])} may be what {', '.join(hosts)} may just be buying. Nothing was ended. Run"
-        " compute_index.supply.audit with audit_settle: true, and then the same again."
-    )
 
 
 def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:

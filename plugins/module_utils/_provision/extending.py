@@ -94,7 +94,9 @@ def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extensio
     if refusal := _fixed(host, entry, before, wish, now):
         return Extension(refusal=refusal)
     end = wish.end(before.end, now)
-    begin = _begin(entry, now)
+    begin = seconds_of(entry.journaled_at)
+    if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
+        begin = None
     at_most = None if begin is None else prices.bill_of(entry.price_per_hour, end - begin)
     if refusal := _not_later(host, before.end, end, now) or _above(host, wish, begin, end, at_most):
         return Extension(refusal=refusal)
@@ -118,21 +120,12 @@ def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float)
             f"A run began to end the machine of {host} at {lease.said(reaped)}, so it gets no more time. If it"
             " is still there in a quarter of an hour, it may be extended then."
         )
-    return _endless(host, wish.end(None, now)) if before.end is None and wish.until is None else ""
-
-
-def _endless(host: str, end: float) -> str:
-    """More time was asked for a machine that has no end. ``end``: that of this time from now on."""
-    return (
-        f"The machine of {host} has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
-        f" extend_until={lease.utc(end)}"
-    )
-
-
-def _begin(entry: Entry, now: float) -> float | None:
-    """When it was bought; a moment in the future is of a clock that was wrong."""
-    begin = seconds_of(entry.journaled_at)
-    return None if begin is None or begin > now + CLOCKS_APART else begin
+    if before.end is None and wish.until is None:
+        return (
+            f"The machine of {host} has no lease, so nothing ends it. To give it an end, say when, instead of"
+            f" extend_by: -e extend_until={lease.utc(wish.end(None, now))}"
+        )
+    return ""
 
 
 def _not_later(host: str, before: float | None, end: float, now: float) -> str:
@@ -157,17 +150,12 @@ def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_mos
             " counted from its purchase. -e provision_lease_max=<duration> allows more."
         )
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
-        return _too_dear_in_all(host, lease.said(end), at_most, wish.max_bill)
+        costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
+        return (
+            f"Until {lease.said(end)} the machine of {host} would cost {costs} in all, and provision_max_bill is USD"
+            f" {amount(wish.max_bill)}. -e provision_max_bill=<USD> allows more."
+        )
     return ""
-
-
-def _too_dear_in_all(host: str, end: str, bill: float | None, most: float) -> str:
-    """More time than the largest bill allows."""
-    costs = "would cost an unknown sum" if bill is None else f"would cost up to USD {amount(round(bill, 2))}"
-    return (
-        f"Until {end} the machine of {host} {costs} in all, and provision_max_bill is USD {amount(most)}."
-        " -e provision_max_bill=<USD> allows more."
-    )
 
 
 def noted(extension: Extension) -> dict[str, t.Any]:
@@ -182,21 +170,12 @@ def noted(extension: Extension) -> dict[str, t.Any]:
 
 def row(host: str, extension: Extension, before: float | None) -> dict[str, t.Any]:
     """An extension as people read it, and a workflow gets it. ``before``: the end until now."""
+    moments, sums = {"before": before, "until": extension.end}, {"more": extension.more, "at_most": extension.at_most}
     return {
         "host": host,
-        "before": _said(before),
-        "until": _said(extension.end),
-        "more": _cents(extension.more),
-        "at_most": _cents(extension.at_most),
+        **{name: None if moment is None else lease.said(moment) for name, moment in moments.items()},
+        **{name: None if usd is None else round(usd, 2) for name, usd in sums.items()},
     }
-
-
-def _said(moment: float | None) -> str | None:
-    return None if moment is None else lease.said(moment)
-
-
-def _cents(usd: float | None) -> float | None:
-    return None if usd is None else round(usd, 2)
 
 
 def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:

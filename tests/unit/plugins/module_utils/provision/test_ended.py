@@ -13,7 +13,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import (
     NotEnded,
-    Notes,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
@@ -51,19 +50,19 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
 @pytest.mark.parametrize(
     ("entry_", "plan", "left", "notes"),
     [
-        (known(), {}, [], Notes({})),
-        (known([M, N]), {}, [N], Notes({"provision_resource_ids": [N], "provision_purchase": "made"}, ends=False)),
+        (known(), {}, [], {}),
+        (known([M, N]), {}, [N], {"provision_resource_ids": [N], "provision_purchase": "made"}),
         # What is open: a shared registry ends only what it knows to be bought.
-        (known((), "sent"), {}, [], Notes({**MADE, "provision_resource_ids": [M]})),
-        (known((), "sent"), {"ids": [], "gone": [M]}, [], Notes(MADE)),
-        (known((), "sent"), {"ids": [], "forgotten": [M]}, [], Notes(MADE)),
-        (known((), "sent"), {"ids": []}, [], Notes({"provision_purchase": "refused"})),
+        (known((), "sent"), {}, [], {**MADE, "provision_resource_ids": [M]}),
+        (known((), "sent"), {"ids": [], "gone": [M]}, [], MADE),
+        (known((), "sent"), {"ids": [], "forgotten": [M]}, [], MADE),
+        (known((), "sent"), {"ids": []}, [], {"provision_purchase": "refused"}),
         # The API alone knows when it was made.
-        (known(), {"began": utc(NOON)}, [], Notes({"provision_journaled_at": utc(NOON), "provision_clock": "api"})),
-        (known(provision_journaled_at=utc(NOON)), {"began": utc(NOON)}, [], Notes({})),
+        (known(), {"began": utc(NOON)}, [], {"provision_journaled_at": utc(NOON), "provision_clock": "api"}),
+        (known(provision_journaled_at=utc(NOON)), {"began": utc(NOON)}, [], {}),
     ],
 )
-def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[str], notes: Notes) -> None:
+def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[str], notes: dict[str, Any]) -> None:
     assert ended.notes(entry_, {**PLAN, **plan}, left) == notes
 
 
