@@ -373,8 +373,8 @@ class JudgedHost:
         }
 
     def adds_nothing(self, before: Variables | None, changes: Variables) -> bool:
-        """Whether an entry says all of this already, and nothing in it is another's."""
-        return says_already(before, changes) and not self.disowned
+        """Whether there is nothing to note: an entry says all of this already, and nothing in it is another's."""
+        return not self.disowned and (not changes or says_already(before, changes))
 
     @property
     def _affected(self) -> Variables:

@@ -184,6 +184,23 @@ def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
     assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
 
 
+@pytest.mark.parametrize("is_shared", [False, True], ids=["file", "database"])
+def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
+    tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool
+) -> None:
+    url = request.getfixturevalue("registry_url") if is_shared else None
+    place = SharedProject("default") if is_shared else Folder(str(tmp_path))
+    purchase = {"failed": True, "outcome": "rejected", "error_class": "quota", "msg": "No credit.", "resource_ids": []}
+    params = {
+        **{"plans": [planned(registry=place.text, round="1", unused=True, left=1)], "purchases": {"gpu-1": purchase}},
+        **{"offers": {}, "before": {}, "inventory": {}, "registry_url": url, "api_url": BASE, "here": str(tmp_path)},
+    }
+    api: Any = Account([])
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert "No credit." in verdict["stop"]
+    assert not (tmp_path / "gpu-1").exists()
+
+
 # Storage that was bought with it
 
 MACHINE, VOLUME = machine_id(1), machine_id(2)
