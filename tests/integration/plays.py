@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import GPU, MakeProject, Project, Run
+from limits import HANGS
 from project import as_in_playbooks
 from simulator import Fault, Offer
 from simulator.market import GPUS
@@ -27,15 +28,19 @@ def ready_at_once(make_project: MakeProject) -> Project:
 
 
 def write_impatient(project: Project, **variables: Any) -> str:
-    """Write a play of the role that asks after lost answers only briefly, and return its name."""
+    """Write a play of the role that asks after lost answers only briefly, and return its name.
+
+    ``post_timeout``: seconds for which it waits for the answer to a purchase; by itself for ever, so that a busy
+    computer makes no answer a lost one.
+    """
     play = {
         "hosts": "gpu",
         "gather_facts": False,
         "module_defaults": {
-            "compute_index.supply.procure_offer": {"settle_timeout": 0.5, "procure_timeout": 2},
+            "compute_index.supply.procure_offer": {"settle_timeout": 0.5, "procure_timeout": "{{ post_timeout }}"},
             "group/compute_index.supply.all": {"api_retries": 1},
         },
-        "vars": {"provision_reach": False, **variables},
+        "vars": {"provision_reach": False, "post_timeout": HANGS, **variables},
         "tasks": [
             {"name": "Provision", **as_in_playbooks("provision")},
             {
