@@ -49,7 +49,10 @@ INSIDE = {
 
 
 def install(disk: Path) -> None:
-    """Bring this Python's Ansible and the collection to a machine, by its disk."""
+    """Bring this Python's Ansible and the collection to a machine, by its disk.
+
+    What this Python has compiled comes along, since the user may not write there: each play would compile all of it.
+    """
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         assert spec is not None and spec.origin is not None
@@ -119,8 +122,6 @@ def controller(rent: MakeProject, backend: Backend) -> Controller:
     machine.run(f"useradd --create-home --home-dir {shlex.quote(HOME)} odd 2>&1 || mkdir {shlex.quote(HOME)}")
     home, inventory = shlex.quote(HOME), shlex.quote(f"{FOLDER}/inventory")
     machine.run(f"mkdir -p {inventory}; echo gpu-1 >{inventory}/hosts; chown -R odd {home}")
-    # Which the user may not do: each play would compile all of it.
-    machine.run("python3 -m compileall -q /opt/python /opt/collections")
     folder = "/etc/systemd/system/user@.service.d"
     machine.run(f"mkdir {folder}; echo {shlex.quote(DROP_IN)} >{folder}/runtime.conf; systemctl daemon-reload")
     return Controller(project, machine)
