@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tests, each in an environment of its own; the Makefile calls this.
 
-Those that need about one processor run side by side; then each that takes all that there are runs alone. `make test`
-takes what has the tag ``first``, all of it side by side, `make rest` what has the tag ``rest``, and no test is in both.
+`make test` takes what has the tag ``first``, `make rest` what has the tag ``rest``, and no test is in both. In each
+of them the sessions run side by side: while one waits for machines that boot, or installs, another computes.
 """
 
 from __future__ import annotations
@@ -225,6 +225,63 @@ def tags_of(core: str, kind: str, first: Sequence[str] = (), rest: Sequence[str]
 # Of what runs side by side the longest comes first, so that the others fill the gaps.
 
 
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
+def e2e(session: nox.Session) -> None:
+    """Run real playbooks against real machines, where root can boot them on Debian."""
+    core = ansible_core(session, NEWEST_CORE)
+    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
+    # Most of the time boots and connections are waited for.
+    spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
+    # Ten machines at once measure something where nothing else runs. Another test has four.
+    others = ["--deselect", "tests/e2e/test_machines.py::test_ten_machines_at_once"] if PART else []
+    command = ["pytest", *spread, "--durations=4", "tests/e2e", *others]
+    session.run(*command, *session.posargs, env=environment())
+
+
+def add_integration(core: str) -> None:
+    """Add the session of the plays on this version of ansible-core."""
+
+    # Without a Python the session needs no environment: it only says why it is skipped.
+    python = CORE_PYTHONS[core] or False
+    newest = core == NEWEST_CORE
+
+    @nox.session(
+        name=f"integration-{core}",
+        python=python,
+        tags=tags_of(core, "integration", first=IN_TEST),
+        allow_parallel=True,
+    )
+    def integration(session: nox.Session) -> None:
+        """Run real playbooks against the simulated API."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
+        # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
+        # so that the long ones, which come first, do not end last. Beside the newest the oldest has few.
+        processes = 1 if session.parallel and not newest else (os.cpu_count() or 1) + 2
+        spread = [f"--numprocesses={processes}", "--dist=load", "--maxschedchunk=1"]
+        command = ["pytest", *spread, "--durations=8", *plays_of(core), *session.posargs]
+        # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
+        # of the modules take both ways everywhere.
+        way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
+        # Runs that are killed at random; the newest has one more, and `make nightly` ever new ones.
+        rounds = {"SUPPLY_TEST_ROUNDS": "2" if newest else "1"} if PART else {}
+        session.run(*command, env={**environment(), **way, **rounds})
+
+
+def plays_of(core: str) -> list[str]:
+    """Return the arguments of pytest that pick the plays of this part of the tests on this version."""
+    # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
+    folders = ["tests/attacks", "tests/integration"]
+    if core == NEWEST_CORE:
+        return [*folders, *{"first": ["-m", "first"], "rest": ["-m", "not first"]}.get(PART, [])]
+    # What is the same everywhere runs on the newest.
+    others = {"first": [FIRST_ON_OLDEST], "rest": [*folders, "-m", "core", f"--ignore={FIRST_ON_OLDEST}"]}
+    return others.get(PART, [*folders, "-m", "core"])
+
+
+for core in reversed(ALL_CORES):
+    add_integration(core)
+
+
 def add_awx(core: str) -> None:
     """Add the session of AWX's jobs on this version of ansible-core."""
 
@@ -244,119 +301,6 @@ def add_awx(core: str) -> None:
 
 for core in reversed(AWX_CORES):
     add_awx(core)
-
-
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False, tags=["rest"], allow_parallel=True)
-def e2e(session: nox.Session) -> None:
-    """Run real playbooks against real machines, where root can boot them on Debian."""
-    core = ansible_core(session, NEWEST_CORE)
-    install(session, core, "tests/requirements.txt", "tests/integration/requirements.txt")
-    # Most of the time boots and connections are waited for.
-    spread = ["--numprocesses=2", "--dist=load", "--maxschedchunk=1"]
-    # Ten machines at once measure something where nothing else runs. Another test has four.
-    others = ["--deselect", "tests/e2e/test_machines.py::test_ten_machines_at_once"] if PART else []
-    command = ["pytest", *spread, "--durations=4", "tests/e2e", *others]
-    session.run(*command, *session.posargs, env=environment())
-
-
-def add_tests(core: str) -> None:
-    """Add the sessions of this version of ansible-core."""
-    # Without a Python the session needs no environment: it only says why it is skipped.
-    python = CORE_PYTHONS[core] or False
-    newest = core == NEWEST_CORE
-    tags = tags_of(core, "unit", first=(NEWEST_CORE,))
-
-    @nox.session(name=f"unit-{core}", python=python, tags=tags, allow_parallel=True)
-    def unit(session: nox.Session) -> None:
-        """Run the unit tests."""
-        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # Beside others it has two processes, since the other sessions end before it, and nobody reads what lines it
-        # covers, nor of those that were picked.
-        beside = session.parallel
-        spread = ["--numprocesses=2" if beside else "--numprocesses=auto"]
-        coverage = ["--cov", "--cov-report=term"] if not beside and newest and not session.posargs else []
-        # To collect all takes longer than to run a few, so whoever names files gets only these.
-        named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
-        tests = () if named else units_of(core)
-        session.run("pytest", *spread, *coverage, *tests, *session.posargs, env=environment())
-        # Of the parts awx has it, which can collect all folders. That all names mean something is a unit test.
-        if newest and not PART and not session.posargs:
-            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
-
-    # The first plays run beside other sessions; few of them on the oldest.
-    first = PART == "first"
-    few = first and not newest
-
-    @nox.session(
-        name=f"integration-{core}",
-        python=python,
-        tags=tags_of(core, "integration", first=IN_TEST),
-        allow_parallel=first,
-    )
-    def integration(session: nox.Session) -> None:
-        """Run real playbooks against the simulated API."""
-        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/integration/requirements.txt")
-        # A play spends a part of its time waiting, so there may be more of them than processors. They start one by one,
-        # so that the long ones, which come first, do not end last.
-        processes = 1 if few else (os.cpu_count() or 1) + 2
-        spread = [f"--numprocesses={processes}", "--dist=load", "--maxschedchunk=1"]
-        command = ["pytest", *spread, "--durations=8", *plays_of(core), *session.posargs]
-        # The roles take the module's way on the versions in between, and Ansible's own process on the others; the tests
-        # of the modules take both ways everywhere.
-        way = {"COMPUTE_INDEX_IN_PROCESS": None if core in IN_TEST else "0"}
-        # Runs that are killed at random; the newest has one more, and `make nightly` ever new ones.
-        rounds = {"SUPPLY_TEST_ROUNDS": "2" if newest else "1"} if PART else {}
-        session.run(*command, env={**environment(), **way, **rounds})
-
-
-def units_of(core: str) -> list[str]:
-    """Return the arguments of pytest that pick the unit tests of this part of the tests on this version."""
-    files = [file for name in WORLDS for file in sorted((ROOT / "tests" / "unit").rglob(name))]
-    alone = [OF_SIMULATOR, *(str(file.relative_to(ROOT)) for file in files)]
-    if core == NEWEST_CORE:
-        others = ["tests/unit", *(f"--ignore={name}" for name in alone)]
-        return {"first": others, "rest": alone}.get(PART, ["tests/unit"])
-    return [*OF_CORE, *SAME_ON_ALL] if PART else ["tests/unit"]
-
-
-def plays_of(core: str) -> list[str]:
-    """Return the arguments of pytest that pick the plays of this part of the tests on this version."""
-    # The attacks first: they have a stand-in of the API of their own, and import nothing from their conftest.
-    folders = ["tests/attacks", "tests/integration"]
-    if core == NEWEST_CORE:
-        return [*folders, *{"first": ["-m", "first"], "rest": ["-m", "not first"]}.get(PART, [])]
-    # What is the same everywhere runs on the newest.
-    others = {"first": [FIRST_ON_OLDEST], "rest": [*folders, "-m", "core", f"--ignore={FIRST_ON_OLDEST}"]}
-    return others.get(PART, [*folders, "-m", "core"])
-
-
-for core in reversed(ALL_CORES):
-    add_tests(core)
-
-
-@nox.session(python=CORE_PYTHONS[NEWEST_CORE], tags=["first"], allow_parallel=True)
-def lint(session: nox.Session) -> None:
-    """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
-    install(session, "tests/requirements-lint.txt")
-    checks = [
-        "ruff check .",
-        "ruff format --check .",
-        "mypy",
-        "mypy tests/attacks",
-        "yamllint --strict .",
-        "python tests/tools/prepared.py ansible-lint --offline --profile production",
-        "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all"
-        " --disallow-unknown-collection-refs .",
-        "antsibull-changelog lint",
-    ]
-    failed = []
-    for command in ["ruff check --fix .", "ruff format ."] if "--fix" in session.posargs else checks:
-        try:
-            session.run(*command.split(), env={**environment(), "HOME": make_home(session)})
-        except nox.command.CommandFailed:
-            failed.append(command)
-    if failed:
-        session.error(f"these found something: {'; '.join(failed)}")
 
 
 def add_sanity(core: str) -> None:
@@ -407,6 +351,70 @@ def sanity_of(core: str) -> list[list[str]]:
 
 for core in reversed(SANITY_CORES):
     add_sanity(core)
+
+
+def add_unit(core: str) -> None:
+    """Add the session of the unit tests on this version of ansible-core."""
+
+    python, newest = CORE_PYTHONS[core] or False, core == NEWEST_CORE
+
+    @nox.session(
+        name=f"unit-{core}", python=python, tags=tags_of(core, "unit", first=(NEWEST_CORE,)), allow_parallel=True
+    )
+    def unit(session: nox.Session) -> None:
+        """Run the unit tests."""
+        install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
+        # Beside others it has two processes, since the other sessions end before it, and nobody reads what lines it
+        # covers, nor of those that were picked.
+        beside = session.parallel
+        spread = ["--numprocesses=2" if beside else "--numprocesses=auto"]
+        coverage = ["--cov", "--cov-report=term"] if not beside and newest and not session.posargs else []
+        # To collect all takes longer than to run a few, so whoever names files gets only these.
+        named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
+        tests = () if named else units_of(core)
+        session.run("pytest", *spread, *coverage, *tests, *session.posargs, env=environment())
+        # Of the parts awx has it, which can collect all folders. That all names mean something is a unit test.
+        if newest and not PART and not session.posargs:
+            session.run("python", "tests/tools/count_guarantees.py", "--check", env=environment())
+
+
+def units_of(core: str) -> list[str]:
+    """Return the arguments of pytest that pick the unit tests of this part of the tests on this version."""
+    files = [file for name in WORLDS for file in sorted((ROOT / "tests" / "unit").rglob(name))]
+    alone = [OF_SIMULATOR, *(str(file.relative_to(ROOT)) for file in files)]
+    if core == NEWEST_CORE:
+        others = ["tests/unit", *(f"--ignore={name}" for name in alone)]
+        return {"first": others, "rest": alone}.get(PART, ["tests/unit"])
+    return [*OF_CORE, *SAME_ON_ALL] if PART else ["tests/unit"]
+
+
+for core in reversed(ALL_CORES):
+    add_unit(core)
+
+
+@nox.session(python=CORE_PYTHONS[NEWEST_CORE], tags=["first"], allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """Check style, types, documentation and changelog; with -- --fix repair the style instead."""
+    install(session, "tests/requirements-lint.txt")
+    checks = [
+        "ruff check .",
+        "ruff format --check .",
+        "mypy",
+        "mypy tests/attacks",
+        "yamllint --strict .",
+        "python tests/tools/prepared.py ansible-lint --offline --profile production",
+        "antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all"
+        " --disallow-unknown-collection-refs .",
+        "antsibull-changelog lint",
+    ]
+    failed = []
+    for command in ["ruff check --fix .", "ruff format ."] if "--fix" in session.posargs else checks:
+        try:
+            session.run(*command.split(), env={**environment(), "HOME": make_home(session)})
+        except nox.command.CommandFailed:
+            failed.append(command)
+    if failed:
+        session.error(f"these found something: {'; '.join(failed)}")
 
 
 @nox.session(python=CORE_PYTHONS[NEWEST_CORE] or False)
