@@ -60,7 +60,7 @@ RANDOM = (
     (re.compile(r"\bSHA256:[0-9A-Za-z+/]{43}"), "SHA256:KEY"),
     (re.compile(r"\|1\|[0-9A-Za-z+/=]+\|[0-9A-Za-z+/=]+"), "HASH"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"), "TIME"),
-    (re.compile(r"/tmp/supply-\w+"), "SOCKETS"),
+    (re.compile(r"/tmp(?:/supply-\w+)+"), "SOCKETS"),
     (re.compile(r"\bansible-(?:tmp|local)-[\w.-]+"), "ansible-TEMPORARY"),
     (re.compile(r"\b0x[0-9a-f]{6,}"), "0xADDRESS"),
 )
