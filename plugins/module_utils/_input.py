@@ -23,7 +23,7 @@ def check_token(value: str | None) -> str:
     if not token:
         raise ValueError("is missing: set the environment variable COMPUTE_INDEX_API_TOKEN, or this option")
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("holds a blank or a character that no HTTP header may carry")
+        raise ValueError("holds a space or a character that no HTTP header may carry")
     return token
 
 

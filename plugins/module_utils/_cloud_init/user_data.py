@@ -114,7 +114,7 @@ def _check_header(text: str) -> None:
         return
     hint = ""
     if text.lstrip("\ufeff \t\r\n").startswith(("#cloud-config", "#!/")):
-        hint = "; there is a blank or a byte order mark before it"
+        hint = "; there is white space or a byte order mark before it"
     elif re.match(r"\s*##\s*template\s*:", text, re.IGNORECASE):
         hint = "; the API does not take templates of cloud-init: render it with Ansible and leave out its first line"
     raise ValueError(f"must begin with a line '#cloud-config' or with '#!/'{hint}")

@@ -177,7 +177,7 @@ def check_reason(text: str) -> str:
     reason = " ".join(text.split())
     if len(reason) < _REASON:
         raise ValueError(
-            f"must say why the machine may end, in {_REASON} letters or more. Quote words with blanks between them, as"
+            f"must say why the machine may end, in {_REASON} letters or more. Quote words with spaces between them, as"
             " in -e 'end_reason=\"left by a test\"'"
         )
     return reason

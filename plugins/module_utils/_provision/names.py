@@ -191,6 +191,6 @@ def lost_words(extra: t.Iterable[str] = ()) -> str:
     odd = ", ".join(sorted(name for name in extra if not name.isidentifier()))
     words = f" ({odd})" if odd else ""
     return (
-        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Write no blank after an equals"
-        " sign, put commas between names, and quote texts with blanks twice: -e 'run_command=\"python train.py\"'."
+        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Write no space after an equals"
+        " sign, put commas between names, and quote texts with spaces twice: -e 'run_command=\"python train.py\"'."
     )

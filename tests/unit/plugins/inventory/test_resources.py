@@ -310,7 +310,7 @@ def test_a_strict_inventory_takes_no_wrong_expression(queue: RequestQueue, refus
         ({"filters": {"include": "true"}}, "filters must have a list"),
         ({"filters": {"include": None}}, "filters must have a list"),
         ({"api_token": None}, "api_token is missing"),
-        ({"api_token": "two words"}, "api_token holds a blank"),
+        ({"api_token": "two words"}, "api_token holds a space"),
         ({"api_token": "{{ nothing }}"}, "nothing"),
         ({"api_url": "http://supply-api.example.com"}, "api_url is plain http"),
         ({"api_timeout": 0}, "api_timeout must be"),

@@ -557,7 +557,7 @@ def test_an_unknown_price_passes_without_a_ceiling(queue: RequestQueue, buy: Any
         ({"settle_timeout": -1}, "settle_timeout must be a number of seconds"),
         ({"settle_timeout": float("nan")}, "settle_timeout must be a number of seconds"),
         ({"api_token": None}, "api_token is missing"),
-        ({"api_token": "two words"}, "api_token holds a blank"),
+        ({"api_token": "two words"}, "api_token holds a space"),
         ({"api_url": "http://supply-api.example.com"}, "api_url is plain http"),
         ({"api_url": "supply-api.example.com"}, "api_url must be an http(s) URL"),
         ({"api_url": "https://[::1"}, "api_url is no valid URL"),

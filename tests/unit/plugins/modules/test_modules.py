@@ -267,7 +267,7 @@ def test_a_missing_library_is_named(run: Any, monkeypatch: pytest.MonkeyPatch, m
 def test_each_failure_has_its_common_fields(queue: RequestQueue, run: Any, module: str, check_mode: bool) -> None:
     done = run(module, check_mode, **least_options(module), **{**COMMON, "api_token": "two words"})
     assert (done.code, done.result["failed"], done.result["changed"]) == (1, True, False)
-    assert done.result["msg"].startswith("api_token holds a blank")
+    assert done.result["msg"].startswith("api_token holds a space")
     assert (done.result["error_class"], done.result["status_code"]) == ("auth", None)
     assert OPERATIONS[module].blank.keys() <= done.result.keys()
     assert queue.calls == []

@@ -165,7 +165,7 @@ def test_words_that_ansible_leaves_out_are_told(slips: Callable[[list[str]], lis
     left = sorted(parse_kv("provision_budget= 9"))
     assert left == ["_raw_params", "provision_budget"]
     (told,) = slips(left)
-    assert "Words of -e stand outside quotes" in told and "no blank after an equals sign" in told
+    assert "Words of -e stand outside quotes" in told and "no space after an equals sign" in told
     assert slips(["provision_budget"]) == []
 
 
