@@ -405,7 +405,7 @@ class _Planning:
         if self._check_mode and not os.path.exists(path):
             path = ""
         return {
-            "columns": rows.columns(cases, table, has_config=bool(path)),
+            "columns": rows.columns(cases, table, has_config=bool(path), notes=not self._check_mode),
             "logins": [rows.login(path, self._params["here"])] if path else [],
         }
 

@@ -182,6 +182,11 @@ class Case:
         return self.buys and bool(self.wanted)
 
     @property
+    def begins_anew(self) -> bool:
+        """Whether its registry notes from now on a machine that it takes over, with a lease that begins now."""
+        return self.standing.adopted and not self.host.by_name
+
+    @property
     def may_be_billed(self) -> bool:
         """Whether its entry names something that is or may be billed."""
         return self.entry.names_purchase and not self.standing.void

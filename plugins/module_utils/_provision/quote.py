@@ -74,9 +74,10 @@ def lifetimes_of(
 
 def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime:
     """That of what the host owns or would buy."""
-    if draft.action == BUY:
-        return _lasting(clock.now(), case.host.lease.end(clock.now()), draft.price_per_hour)
     noted, created = seconds_of(case.entry.journaled_at), _created(case, status)
+    if draft.action == BUY or case.begins_anew:
+        begin = clock.now() if draft.action == BUY else created
+        return _lasting(begin, case.host.lease.end(clock.now()), draft.price_per_hour)
     begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
     try:
         return _lasting(begin, _end_of_lease(case, status), draft.price_per_hour)
@@ -168,7 +169,7 @@ def _ends_early(case: Case, draft: Plan, status: Status, clock: Clock) -> str:
 
 
 def _begins_lease(case: Case, draft: Plan) -> bool:
-    return bool(case.host.lease) and draft.action == BUY
+    return bool(case.host.lease) and (draft.action == BUY or case.begins_anew)
 
 
 def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:

@@ -349,13 +349,14 @@ def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
 
 
-def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
-    """The columns of the table of what runs.
+def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool, notes: bool) -> dict[str, str]:
+    """The columns of the table of what runs. ``notes``: leases that begin now are noted, since it is no check mode.
 
     Without a configuration of ssh nothing keeps addresses and host keys: then each row has a command of its own.
     """
     clusters = any(row["cluster"] for row in rows) or any(len(case.entry.resource_ids) > 1 for case in cases)
-    leased = any(case.entry.ends_at or (case.host.lease and not case.standing.owns) for case in cases)
+    begins = (case.host.lease and (not case.standing.owns or (notes and case.begins_anew)) for case in cases)
+    leased = any(begins) or any(case.entry.ends_at for case in cases)
     return {
         "host": "host",
         **({"machines": "machines"} if clusters else {}),

@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from provision_samples import entry, host, machine_id, offer_id
+from provision_samples import declared, entry, host, machine_id, offer_id
 
 NOON = 1_800_000_000.0
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365 * 86_400.0
@@ -108,6 +108,18 @@ def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> N
         case.host.host: found
     }
     assert quote.lifetimes_of([Plan("gpu-1", STOP)], {"gpu-1": case}, {}, Clock(NOON)) == {}
+
+
+@pytest.mark.parametrize("place", ["/registry", ""])
+def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) -> None:
+    made = lease.utc(NOON - HOUR)
+    stands = Standing(HostState.READY, offer_id(1), (), 2.0, adopted=True, machines=({"created_at": made},))
+    one = Case(declared(place, lease="8h"), entry(), stands)
+    draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
+    # Without a registry nothing is noted: the lease has begun with the machine.
+    found = Lifetime(NOON + 8 * HOUR, 18.0) if place else Lifetime(NOON + 7 * HOUR, 16.0)
+    assert quote.lifetimes_of([draft], {one.host.host: one}, {}, Clock(NOON)) == {one.host.host: found}
+    assert quote.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
 
 
 @given(

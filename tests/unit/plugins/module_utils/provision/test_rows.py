@@ -44,6 +44,10 @@ def owner(place: str = REGISTRY, **fields: Any) -> Case:
     return case(HostState.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
 
 
+def adopter(**fields: Any) -> Case:
+    return replace(case(HostState.READY, **fields), standing=Standing(HostState.READY, X, (M,), 2.0, adopted=True))
+
+
 def row(draft: Plan, one: Case, **more: Any) -> dict[str, Any]:
     return rows.plan_row(
         draft,
@@ -153,9 +157,7 @@ def test_what_a_run_notes_of_a_machine_that_runs(one: Case, noted: set[Any]) -> 
 
 
 def test_what_a_host_takes_over_may_be_protected_from_then_on() -> None:
-    adopts = replace(
-        case(HostState.READY, protect=True), standing=Standing(HostState.READY, X, (M,), 2.0, adopted=True)
-    )
+    adopts = adopter(protect=True)
     assert rows.taken_over(adopts, Clock(0.0))["provision_protected_since"] == "1970-01-01T00:00:00Z"
     assert rows.guarded(adopts, Clock(0.0)) == {}
 
@@ -179,11 +181,12 @@ def test_the_sum_of_a_project_is_checked_where_it_is_known(place: str, total: An
         ([case(lease="8h")], True, ["host", "USD/hour", "until", "at most", "address"]),
         ([case(cluster_name="pod")], True, ["host", "machines", "USD/hour", "address"]),
         ([owner(lease="8h")], True, ["host", "USD/hour", "address"]),
+        ([adopter(lease="8h")], True, ["host", "USD/hour", "until", "at most", "address"]),
     ],
 )
 def test_the_table_has_a_column_for_what_there_is(cases: list[Case], has_config: bool, titles: list[str]) -> None:
     table = [row(Plan("gpu-1", WAIT), one) for one in cases]
-    assert list(rows.columns(cases, table, has_config=has_config)) == titles
+    assert list(rows.columns(cases, table, has_config=has_config, notes=True)) == titles
 
 
 def test_what_a_workflow_gets() -> None:
