@@ -124,7 +124,7 @@ def least_options(module: str) -> dict[str, Any]:
 
 
 def test_procure_offer_buys(queue: RequestQueue, run: Any) -> None:
-    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
+    queue.show(resource()).expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
     queue.expect("POST", "/procure_offer", procurement(), body={"offer_id": OFFER_ID, "ssh_public_key": KEY})
     done = run("procure_offer", offer_id=OFFER_ID, ssh_public_key=KEY, max_price_per_hour="2", **COMMON)
     assert (done.code, done.result["changed"], done.result["outcome"]) == (0, True, "created")
@@ -214,7 +214,7 @@ def test_offer_status_looks_at_many(queue: RequestQueue, run: Any) -> None:
 
 
 def test_procure_offer_keeps_its_journal(queue: RequestQueue, run: Any, tmp_path: Path) -> None:
-    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
+    queue.show(resource()).expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer())
     queue.expect("POST", "/procure_offer", procurement())
     file = tmp_path / "trainer" / "compute_index_supply.yml"
     options = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "registry_file": str(file), "note": {"provision_x": 1}}
