@@ -109,33 +109,22 @@ def _sample(look: Readings) -> _Sample:
     """What the sampler has noted. Raises ValueError if that says nothing of this moment."""
     if look.state is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
-    state = _state_of(look.state)
-    at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
-    if at is None or active is None or load is None or not 0 <= active <= at:
-        raise ValueError(_UNCLEAR)
-    _check_moment(state.get("boot"), at, look)
-    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
-    return _Sample(at, active, why, seen, load)
-
-
-def _check_moment(boot: object, at: float, look: Readings) -> None:
-    """Raise ValueError if the sampler's moment, in seconds since a boot, is not of this boot, or too long ago."""
-    age = look.uptime - at
-    if boot != look.boot or age < -_SECONDS:
-        raise ValueError("what the sampler has noted is not of this boot")
-    if age > STALE_SECONDS:
-        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
-
-
-def _state_of(text: str) -> dict[str, t.Any]:
-    """The object that the sampler has noted. Raises ValueError if it is none."""
     try:
-        state = json.loads(text)
+        state = json.loads(look.state)
     except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict):
         raise ValueError(_UNCLEAR)
-    return state
+    at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
+    if at is None or active is None or load is None or not 0 <= active <= at:
+        raise ValueError(_UNCLEAR)
+    age = look.uptime - at  # seconds since the sampler's moment
+    if state.get("boot") != look.boot or age < -_SECONDS:
+        raise ValueError("what the sampler has noted is not of this boot")
+    if age > STALE_SECONDS:
+        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
+    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
+    return _Sample(at, active, why, seen, load)
 
 
 def _use_now(look: Readings, sample: _Sample) -> str:

@@ -143,23 +143,17 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
 
 def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     """What follows from the plan of the host: whether it is provisioned, or its machine ends, or why neither."""
-    request, found = run.request, running.Quoted.of(run.request.host, run.got["run__quote"])
-    way = running.way(run.record.get("phase", ""), is_free=found.is_free, is_refused=bool(found.refusal))
+    found = running.Quoted.of(run.request.host, run.got["run__quote"])
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        first = running.still_first(run.view)
-        running.check_trace(run.view)
-        lease = running.lease_for(way, request, found, run.entry, unswept, has_registry=bool(run.place))
+        follows = running.quoted(run.view, found, unswept, has_registry=bool(run.place), check_mode=check_mode)
     except ValueError as error:
         return {"trouble": str(error)}
-    follows = running.ways(way, first, check_mode=check_mode)
     if follows["sets_aside"]:
         run.folder.set_aside()
     if follows["provisions"]:
         run.note(run.order())
-    lines = running.quote_lines(way, request, found, lease)
-    offer_id = running.only_offer(run.record)
-    return {**follows, "lease": run_request.lease_text(lease), "offer_id": offer_id, "lines": lines}
+    return follows
 
 
 def _next(run: _Run, params: Params, check_mode: bool) -> Result:

@@ -38,7 +38,7 @@ from .run_record import (
     last_word,
     still_billed,
 )
-from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, quote, shortest
+from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, lease_text, quote, shortest
 
 Row = t.Mapping[str, t.Any]
 
@@ -84,14 +84,6 @@ def way(phase: str, *, is_free: bool, is_refused: bool) -> Way:
     if is_refused:
         return Way.REFUSED
     return Way.BUY if is_free else Way.LOOK
-
-
-def only_offer(record: Row) -> str:
-    """The one offer that may be bought for a run whose job may have begun, which it has already; empty before that.
-
-    If its machine ends while a command looks for it, the role would buy another one, and the job would run twice.
-    """
-    return text_of(record.get("offer_id")) if record.get("phase") == STARTED else ""
 
 
 class Trace(enum.Enum):
@@ -266,27 +258,32 @@ def lasting(request: Request, entry: Entry) -> float:
     return (request.seconds or LEAST) + TAIL
 
 
-def ways(way: Way, first: First, *, check_mode: bool) -> dict[str, bool]:
+def quoted(run: RunView, found: Quoted, unswept: str, *, has_registry: bool, check_mode: bool) -> dict[str, t.Any]:
     """What the play does now: it provisions the host, or ends its machine; in check mode neither.
 
-    ``first``: what the record says. Results of an earlier run are set aside before anything is noted.
+    Results of an earlier run are set aside before anything is noted. ``offer_id``: the one offer that may be bought for
+    a run whose job may have begun, which it has already: if its machine ended while a command looks for it, the role
+    would buy another one, and the job would run twice. Raises ValueError: why nothing may be bought.
     """
+    phase = str(run.record.get("phase") or "")
+    does = way(phase, is_free=found.is_free, is_refused=bool(found.refusal))
+    is_first, has_machine = still_first(run), does in (Way.BUY, Way.LOOK) and not check_mode
+    check_trace(run)
+    seconds = lease_for(does, run.request, found, run.entry, unswept, has_registry=has_registry)
+    lines = wrapped(does.value, indent="  ")
+    if does is Way.BUY:
+        bill = prices.bill_of(found.price_per_hour, seconds) or run.request.max_bill
+        lines = quote(found.host, seconds - TAIL, bill, found.registry)
     return {
-        "provisions": way in (Way.BUY, Way.LOOK) and not check_mode,
-        "ends": way in (Way.END, Way.LOST) and not check_mode,
-        "lost": way is Way.LOST,
+        "provisions": has_machine,
+        "ends": does in (Way.END, Way.LOST) and not check_mode,
+        "lost": does is Way.LOST,
         "goes_on": not check_mode,
-        "sets_aside": way in (Way.BUY, Way.LOOK) and first is First.ANEW and not check_mode,
+        "sets_aside": has_machine and is_first is First.ANEW,
+        "lease": lease_text(seconds),
+        "offer_id": text_of(run.record.get("offer_id")) if phase == STARTED else "",
+        "lines": lines,
     }
-
-
-def quote_lines(way: Way, request: Request, found: Quoted, seconds: float) -> list[str]:
-    """What a person reads before anything is bought. ``seconds``: of the lease."""
-    if way is not Way.BUY:
-        return wrapped(way.value, indent="  ")
-    price = found.price_per_hour
-    bill = prices.bill_of(price, seconds) or request.max_bill
-    return quote(found.host, seconds - TAIL, bill, found.registry)
 
 
 # What is done with the machine
