@@ -81,6 +81,7 @@ def taken_over(case: Case, clock: Clock) -> Row:
         NOTED_BY: API_CLOCK,  # which says when it was made
         "provision_resource_ids": list(standing.resource_ids),
         "provision_journaled_at": next((m["created_at"] for m in standing.machines if m.get("created_at")), None),
+        **({"provision_groups": list(case.host.groups)} if case.host.groups else {}),
         **(storage.variables_of(standing.brings) if standing.brings else {}),
         **case.host.noted(clock),
     }

@@ -162,6 +162,11 @@ def test_what_a_host_takes_over_may_be_protected_from_then_on() -> None:
     assert rows.guarded(adopts, Clock(0.0)) == {}
 
 
+def test_what_a_host_takes_over_is_found_again_by_its_groups() -> None:
+    groups = ["gpu", "train"]
+    assert rows.taken_over(adopter(groups=groups), Clock(0.0))["provision_groups"] == groups
+
+
 @pytest.mark.parametrize(
     ("place", "total", "told"),
     [(REGISTRY, 9, None), ("shared:default", 9, 9.0), ("shared:default", "unlimited", None)],
