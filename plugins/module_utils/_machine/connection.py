@@ -152,8 +152,12 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
-    matches = _matches(instances, resources)
-    left = _without(resources, matches)
+    addresses = [resource["access"].get("external_ip") for resource in resources]
+    left, matches = resources, list[t.Optional[Json]]()
+    for instance in instances:
+        match = _of_instance(instance, left, addresses)
+        left = [resource for resource in left if resource is not match]
+        matches.append(match)
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
         if match is None and not _has_id(instance) and any(neighbour is resource for resource in left):
@@ -161,33 +165,17 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         yield instance, match or {}
 
 
-def _matches(instances: list[Json], resources: list[Json]) -> list[Json | None]:
-    """The resource of each instance by its id, else by its address; None if neither tells."""
-    addresses = [resource["access"].get("external_ip") for resource in resources]
-    matches: list[Json | None] = []
-    left = resources
-    for instance in instances:
-        matches.append(_by_id(instance, left) or _by_address(instance, left, addresses))
-        left = _without(left, matches[-1:])
-    return matches
+def _of_instance(instance: Json, resources: list[Json], addresses: list[object]) -> Json | None:
+    """The resource of an instance by its id, else by its address; None if neither tells.
 
-
-def _by_id(instance: Json, resources: list[Json]) -> Json | None:
+    ``addresses``: of all resources. Machines behind one (containers) cannot be told apart by it.
+    """
     ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str) and key]
-    return next((resource for resource in resources if resource["resource_id"] in ids), None)
-
-
-def _by_address(instance: Json, resources: list[Json], addresses: list[object]) -> Json | None:
-    """The resource with the instance's address. Machines behind one (containers) cannot be told apart by it."""
     address = instance.get("external_ip")
-    if not isinstance(address, str) or addresses.count(address) != 1:
-        return None
-    return next((resource for resource in resources if resource["access"].get("external_ip") == address), None)
-
-
-def _without(resources: list[Json], matches: list[Json | None]) -> list[Json]:
-    """The resources that are none of these very objects."""
-    return [resource for resource in resources if not any(resource is match for match in matches)]
+    is_telling = isinstance(address, str) and addresses.count(address) == 1
+    by_id = (resource for resource in resources if resource["resource_id"] in ids)
+    by_address = (item for item in resources if is_telling and item["access"].get("external_ip") == address)
+    return next(by_id, None) or next(by_address, None)
 
 
 def _has_id(instance: Json) -> bool:

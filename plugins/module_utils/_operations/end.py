@@ -161,7 +161,7 @@ def _gone(one: EndRequest, registry: Registry, store: Store) -> LastLook:
     """The last look at what another run has ended. Raises RegistryError if it has not."""
     if not _is_ended(one.host, one.entry.offer_id, store):
         raise RegistryError(endings.changed_meanwhile(registry.where))
-    return LastLook(Turn.ENDED, endings.ended_meanwhile(one.host))
+    return LastLook(Turn.STAYS, endings.ended_meanwhile(one.host))
 
 
 def _is_ended(host: str, offer_id: str, store: Store) -> bool:

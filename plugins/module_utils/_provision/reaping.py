@@ -179,8 +179,7 @@ class Turn(enum.Enum):
     """What a sweep does with a host that it has sent to its end, when it looks for the last time."""
 
     ENDS = "ends"
-    STAYS = "stays"  # it has got more time, or is in use again
-    ENDED = "ended"  # by another run, meanwhile
+    STAYS = "stays"  # it has got more time, or is in use again; or another run has ended it
     WAITS = "waits"  # its last command has failed, and may be tried by the next sweep
 
 
@@ -320,12 +319,10 @@ def of_entry(
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
     if not entry.resource_ids:
         found = [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts == (host,)]
-    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. Of
-    # several machines only the first would be asked, so those of a cluster never are.
-    idle, odd = _seconds(limits.get(host, entry.idles))
-    lived = life(entry, last_created_at(found), clock)
+    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase.
+    idle, odd = _idle_after(limits.get(host, entry.idles), len(entry.instances))
     spared = declaration.why_protected(host, protects.get(host), entry)
-    idle = idle if len(entry.instances) == 1 else 0.0
+    lived = life(entry, last_created_at(found), clock)
     return Host(host, place, entry, tuple(found), lived, idle, odd, protection=spared)
 
 
@@ -333,19 +330,22 @@ def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     """A host without a registry: its machine is the one that its name proves."""
     host = raw["host"]
     own = [m for m, owner in account.machines or () if owner.hosts == (host,) and not _states.is_ending(m["status"])]
-    leased = str(raw["lease"] or "")
-    life = life_by_name(leased, last_created_at(own), clock) if own else Life()
-    idle, odd = _seconds(str(raw["idle_after"]))
-    spared, idle = declaration.why_protected(host, raw["protect"], Entry()), idle if len(own) == 1 else 0.0
-    return Host(host, NOWHERE, Entry(), tuple(own), life, idle, odd if own else "", leased, spared)
+    leased, spared = str(raw["lease"] or ""), declaration.why_protected(host, raw["protect"], Entry())
+    idle, odd = _idle_after(str(raw["idle_after"]), len(own))
+    lived = life_by_name(leased, last_created_at(own), clock) if own else Life()
+    return Host(host, NOWHERE, Entry(), tuple(own), lived, idle, odd if own else "", leased, spared)
 
 
-def _seconds(text: str) -> tuple[float, str]:
-    """A duration, 0 of none, and why it cannot be read, in which case it ends nothing."""
+def _idle_after(text: str, machines: int) -> tuple[float, str]:
+    """The seconds for which a host may be idle, 0 for ever, and why they cannot be read, in which case it never ends.
+
+    Of several machines only the first would be asked, so those of a cluster never are.
+    """
     try:
-        return lease.read_duration(text) or 0.0, ""
+        seconds = lease.read_duration(text) or 0.0
     except ValueError as error:
         return 0.0, str(error)
+    return seconds if machines == 1 else 0.0, ""
 
 
 def playable(
@@ -471,10 +471,15 @@ class SweepFindings:
         due = self.due
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
         over = narrow_table(rows, _OVER, LINE, ["host"]) if due else ["No lease is over."]
-        kinds = {
+        live = sorted(_in(LeaseState.LIVES, self.all), key=lambda item: item.life.end or 0.0)
+        next_end = f"{lease.said(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
+        by_name = [] if self.by_name else [item for item in _in(LeaseState.OVER, self.named) if not item.protection]
+        cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
+        kinds: dict[str, t.Sequence[t.Any]] = {
+            f"{{count}} with time left; the next until {next_end}.": live,
             "{count} without a lease: {hosts}.": [item for item in _in(LeaseState.ENDLESS, self.all) if item.machines],
             "{count} asked whether they are idle: {hosts}.": self.watched,
-            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name(),
+            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": by_name,
             "Over, but protected: {hosts}.": self.spared,
         }
         sentences = [
@@ -482,23 +487,10 @@ class SweepFindings:
             for text, hosts in kinds.items()
             if hosts
         ]
-        return [*over, *filter(None, (self._live(), *sentences, self._rest()))]
-
-    def _live(self) -> str:
-        live = sorted(_in(LeaseState.LIVES, self.all), key=lambda each: each.life.end or 0.0)
-        if not live:
-            return ""
-        return f"{len(live)} with time left; the next until {lease.said(live[0].life.end or 0.0)} ({live[0].host})."
-
-    def _over_by_name(self) -> list[Host]:
-        over = [] if self.by_name else _in(LeaseState.OVER, self.named)
-        return [item for item in over if not item.protection]
-
-    def _rest(self) -> str:
-        if not self.unclaimed:
-            return ""
-        cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
-        return f"{len(self.unclaimed)} that no host claims cost {cost}; compute_index.supply.audit shows them."
+        if self.unclaimed:
+            count = len(self.unclaimed)
+            sentences.append(f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them.")
+        return [*over, *sentences]
 
 
 def _in(state: LeaseState, hosts: t.Iterable[Host]) -> list[Host]:
