@@ -20,8 +20,22 @@ from dataclasses import replace
 from .._api.client import ApiError, Json, SupplyApi
 from .._moments import seconds_of, utc
 from .._provision import claims, ownership
-from .._provision.claims import EXPIRED, JOURNALED, OFFER, STATUS
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import (
+    EXPIRED,
+    JOURNALED,
+    OFFER,
+    STATUS,
+    Entry,
+    changes_once_freed,
+    changes_once_made,
+    entry_before_sending,
+    forbids_buying,
+    is_about,
+    is_journaled,
+    is_same_purchase,
+    read_entry,
+    seconds_gone,
+)
 from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
 from .._provision.ordered import Order
@@ -81,9 +95,9 @@ class Journal:
         Raises Claimed if another offer may have been bought for the host, or if another run is buying at this moment.
         """
         variables = (self._registry.read() if self._registry else None) or {}
-        if self._registry and claims.forbids_buying(read_entry(variables), self._offer_id):
+        if self._registry and forbids_buying(read_entry(variables), self._offer_id):
             raise Claimed(self._registry.where, variables)
-        self._entry = variables if claims.is_about(variables, self._offer_id) else {}
+        self._entry = variables if is_about(variables, self._offer_id) else {}
 
     def hold(self) -> None:
         """Be the one run that settles the purchase that is noted. Raises Claimed."""
@@ -103,7 +117,7 @@ class Journal:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
-        entry = claims.entry_before_sending(self._facts, price_per_hour, self._journaled(), self.order.kept(self.entry))
+        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), self.order.kept(self.entry))
         self._entry = self._registry.claim(entry)
 
     def check_held(self) -> None:
@@ -132,8 +146,8 @@ class Journal:
             self.read()
         except Claimed:
             return
-        if claims.is_same_purchase(before, self._entry):
-            for changes in claims.changes_once_freed(self._offer_id, status, is_made=made, kept=kept):
+        if is_same_purchase(before, self._entry):
+            for changes in changes_once_freed(self._offer_id, status, is_made=made, kept=kept):
                 self._entry = self._writes.note(changes)
 
     def make(
@@ -152,9 +166,9 @@ class Journal:
             return
         before = self._writes.read() or {}
         facts = {**self._facts, "provision_price_per_hour": price_per_hour}
-        if not claims.is_journaled(before, self._offer_id):
+        if not is_journaled(before, self._offer_id):
             facts.update(self._journaled())
-        if changes := claims.changes_once_made(before, facts, resource_ids, strange, disowned):
+        if changes := changes_once_made(before, facts, resource_ids, strange, disowned):
             self._entry = self._writes.note(changes, disowned)
 
     @property
@@ -170,7 +184,7 @@ class Journal:
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
-        return claims.seconds_gone(self._entry, earliest)
+        return seconds_gone(self._entry, earliest)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""

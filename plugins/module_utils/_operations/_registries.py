@@ -23,7 +23,7 @@ from .._provision import lease, moving, registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
 from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
-from .._provision.place import NOWHERE, Place, SharedProject, another_project, place_of, place_of_purchase
+from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
@@ -133,7 +133,9 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
         """Why a host must wait whose file, which is not used any more, names another purchase than this one."""
-        folder = self.folder(host, call) if self._url else NOWHERE
+        if not self._url:
+            return ""
+        folder = self.folder(host, call)
         try:
             file = self.at(folder).host(str(host["host"]))
             entry = read_entry(file.read() if file else None)

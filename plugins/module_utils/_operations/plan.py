@@ -226,7 +226,7 @@ class _Planning:
 
         A host whose machine has ended by its offer's own status is free by its plan. Raises Failure.
         """
-        if any((self._registries.read_only, self._has_noted, account.machines is None)):
+        if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.known())):
             return Looked()
         self._has_noted = True
         look, known = (

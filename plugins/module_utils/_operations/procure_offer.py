@@ -28,8 +28,8 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._machine import ssh_key
-from .._provision import claims, holdings, sending
-from .._provision.entry import Entry, read_entry
+from .._provision import holdings, sending
+from .._provision.entry import Entry, facts_of_order, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ordered import Order
@@ -165,7 +165,7 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
 
 def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    facts = claims.facts_of_order(body, project, params.get("note") or {})
+    facts = facts_of_order(body, project, params.get("note") or {})
     order = Order.of(body, params["api_token"], facts, params.get("sealed"))
     return Journal(registry, body["offer_id"], facts, order)
 

@@ -125,11 +125,6 @@ class BootStep:
     permission_denied: bool = False
 
 
-def leaves_mark(user_data: str | None) -> bool:
-    """Whether user data leave the mark at their end: all do, but for those that say that they leave none."""
-    return bool(user_data) and NO_MARK not in str(user_data)
-
-
 # What was said
 
 

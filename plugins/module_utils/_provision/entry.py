@@ -1,7 +1,11 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the registry remembers of a host: the journal before a purchase, the registration after it."""
+"""What the registry remembers of a host: the journal before a purchase, the registration after it.
+
+And what a purchase changes there: before it is sent, once it is made, or if nothing came of it. Variables have the
+names that they have in the registry. In changes, None removes one.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,17 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from .._moments import seconds_of
 from .._text import items_of, number_of, text_of, texts_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of
 from .prices import price_in, total_of
-from .storage import STORAGE, STORAGE_OF, Storage, read_storage
+from .storage import STORAGE, STORAGE_OF, Storage, changes_of, read_storage
 
 Variables = t.Mapping[str, t.Any]
+
+OFFER, PURCHASE, STATUS = "provision_procured_offer_id", "provision_purchase", "provision_refused_status"
+JOURNALED, EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
+IDS, PRICE = "provision_resource_ids", "provision_price_per_hour"
 
 # What became of the newest purchase of an entry (`provision_purchase`)
 SENT = "sent"  # noted before it is sent; the answer is not known, or was none
@@ -201,10 +210,10 @@ def read_entry(variables: Variables | None) -> Entry:
     ordered, tested = known.get(ORDERED), known.get(TESTED)
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
-        offer_id=text_of(known.get("provision_procured_offer_id")).lower(),
+        offer_id=text_of(known.get(OFFER)).lower(),
         # What is noted as storage is no machine, wherever else it is named.
         resource_ids=ids if storage_of else _without(ids, storage, affected),
-        purchase=text_of(known.get("provision_purchase")).lower(),
+        purchase=text_of(known.get(PURCHASE)).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
         instances=tuple(item for item in items_of(known.get("provision_instances")) if isinstance(item, t.Mapping)),
         journaled_at=text_of(known.get("provision_journaled_at")),
@@ -264,3 +273,94 @@ def _moment(value: t.Any) -> str:
 def ids_of(value: t.Any) -> tuple[str, ...]:
     """Ids, or a single one, in small letters and each once."""
     return tuple(dict.fromkeys(item.lower() for item in texts_of(value)))
+
+
+# What a purchase changes
+
+
+def facts_of_order(body: Variables, project: str, note: Variables) -> dict[str, t.Any]:
+    """What an entry keeps of an order beside its offer. ``body``: of the request. ``note``: what the plan adds.
+
+    Of the usual project the name alone is kept.
+    """
+    named = {"provision_resource_name": body["resource_name"]} if "resource_name" in body else {}
+    return {**note, **named, **({} if project == "default" else {"provision_project": project})}
+
+
+def is_about(variables: Variables, offer_id: str) -> bool:
+    """Whether an entry is about the purchase of this offer."""
+    return read_entry(variables).offer_id == offer_id
+
+
+def forbids_buying(entry: Entry, offer_id: str) -> bool:
+    """Whether an entry forbids buying the offer now: another run is buying, or another offer may have been bought."""
+    return bool(entry.held_by) or (entry.may_have_bought and entry.offer_id != offer_id)
+
+
+def is_journaled(variables: Variables, offer_id: str) -> bool:
+    """Whether an entry has the moment at which this offer's purchase was noted."""
+    return is_about(variables, offer_id) and JOURNALED in variables
+
+
+def says_already(variables: Variables | None, changes: Variables) -> bool:
+    """Whether an entry says all of this already, so that nothing needs to be written."""
+    return variables is not None and all(variables.get(name) == value for name, value in changes.items())
+
+
+def entry_before_sending(
+    facts: Variables, price_per_hour: float | None, journaled: Variables, order: Variables
+) -> dict[str, t.Any]:
+    """The journal of a purchase that is about to be sent. ``price_per_hour``: USD, of the whole offer."""
+    entry = {**facts, PRICE: price_per_hour, **journaled, **order, PURCHASE: SENT}
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def changes_once_made(
+    before: Variables,
+    facts: Variables,
+    ids: t.Collection[str],
+    strange: t.Collection[str],
+    disowned: t.Collection[str] = (),
+) -> dict[str, t.Any]:
+    """The changes once a purchase was made; none if the entry has them already. What it says of this purchase stays.
+
+    ``facts``: with the offer's id. ``strange``: ids that only seem to belong to it, since they were listed before.
+    ``disowned``: see `Registry`; with those there is always something to note.
+    """
+    about_this = is_about(before, facts[OFFER])
+    changes: dict[str, t.Any] = {} if about_this else dict.fromkeys(before)
+    changes.update({name: value for name, value in facts.items() if not (about_this and name in before)})
+    changes.update({OFFER: facts[OFFER], PURCHASE: MADE, STATUS: None, EXPIRED: None})
+    if ids:
+        changes[IDS] = list(ids)
+    if strange:
+        changes[LISTED_BEFORE] = list(strange)
+    return {} if says_already(before, changes) and not disowned else changes
+
+
+def is_same_purchase(before: Variables, now: Variables) -> bool:
+    """Whether an entry still has the purchase that it had before: no other run has begun a new one."""
+    return bool(now) and now.get(JOURNALED) == before.get(JOURNALED)
+
+
+def changes_once_freed(
+    offer_id: str, status: int | None, *, is_made: bool, kept: t.Collection[Storage]
+) -> list[dict[str, t.Any]]:
+    """What to note, one after the other, once nothing came of a purchase.
+
+    ``status``: of the HTTP answer that refused it. ``is_made``: it was made and failed later, so it may have been
+    billed until now. ``kept``: storage that it has left.
+    """
+    began = [{OFFER: offer_id, PURCHASE: MADE, **changes_of(kept, ())}] if is_made else []
+    ended = {PURCHASE: REFUSED, EXPIRED: None, IDS: None}
+    return [*began, ended if status is None else {**ended, STATUS: status}]
+
+
+def seconds_gone(variables: Variables, earliest: float) -> float:
+    """Seconds that have passed, by every clock, since the offer was seen as gone and since its purchase was noted.
+
+    ``earliest``: the earliest time that any clock shows now, in seconds since the epoch. If a clock was behind when it
+    noted one of these moments, and was set right since, that time has not passed.
+    """
+    moments = [seconds_of(variables.get(name)) for name in (EXPIRED, JOURNALED)]
+    return max(0.0, earliest - max((moment for moment in moments if moment is not None), default=earliest))

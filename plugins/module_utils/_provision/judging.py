@@ -17,8 +17,7 @@ from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
 from .._wording import end_option, usd
 from . import failover, holdings, lease, registration, storage
-from .claims import says_already
-from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry
+from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, disowned, strangers
 from .messages import (

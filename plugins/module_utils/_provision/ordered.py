@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from .._wording import usd
 from . import choosing, lease, storage
-from .boot import leaves_mark
+from .boot import NO_MARK
 from .candidates import Case
 from .declaration import Declaration
 from .entry import BOOT_MARK, ORDERED, Entry
@@ -58,6 +58,11 @@ def differing(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[st
 
 def _unlike(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*noted, *now} if noted.get(name) != now.get(name))
+
+
+def leaves_mark(user_data: str | None) -> bool:
+    """Whether user data leave the mark at their end: all do, but for those that say that they leave none."""
+    return bool(user_data) and NO_MARK not in str(user_data)
 
 
 @dataclass(frozen=True)

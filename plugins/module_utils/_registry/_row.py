@@ -12,13 +12,24 @@ from decimal import Decimal
 
 from .._provision import claims
 from .._provision.ceilings import CeilingPart, State
-from .._provision.entry import BOUGHT_BY, HELD_BY, MADE, REFUSED, SENT, read_entry
+from .._provision.entry import (
+    BOUGHT_BY,
+    EXPIRED,
+    HELD_BY,
+    IDS,
+    JOURNALED,
+    MADE,
+    OFFER,
+    PRICE,
+    PURCHASE,
+    REFUSED,
+    SENT,
+    read_entry,
+)
 from .._provision.lease import DATABASE_CLOCK, NOTED_BY
 from .._provision.storage import STORAGE_OF, label_of
 from ._protocol import Variables, run_of, same_account
 
-OFFER, PRICE, IDS = "provision_procured_offer_id", "provision_price_per_hour", "provision_resource_ids"
-PURCHASE, JOURNALED, EXPIRED = "provision_purchase", "provision_journaled_at", "provision_expired_seen_at"
 # These have columns of their own; all other variables stand in the note.
 COLUMNS = frozenset({OFFER, PRICE, IDS, PURCHASE, JOURNALED, EXPIRED, HELD_BY, BOUGHT_BY})
 _WORDS = {claims.BUYING: SENT, claims.VOID: REFUSED}  # of the other states something was bought

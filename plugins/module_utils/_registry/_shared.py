@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from .._moments import seconds_of
 from .._provision import claims, ownership
-from .._provision.entry import MADE, REFUSED, Entry, read_entry
+from .._provision.entry import EXPIRED, JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
@@ -34,7 +34,7 @@ from ._protocol import (
     Variables,
     as_seen,
 )
-from ._row import EXPIRED, JOURNALED, PRICE, PURCHASE, Row, note_of
+from ._row import Row, note_of
 
 
 class SharedHost:

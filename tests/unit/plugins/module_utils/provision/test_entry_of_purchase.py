@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import claims
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import entry as registry_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
 from provision_samples import entry, machine_id, offer_id
@@ -16,9 +16,9 @@ from provision_samples import entry, machine_id, offer_id
 X, Y = offer_id(1), offer_id(2)
 M, N = machine_id(1), machine_id(2)
 SENT_AT = "2026-01-31T12:00:00Z"
-SENT = {claims.OFFER: X, claims.PURCHASE: "sent", claims.JOURNALED: SENT_AT}
-FACTS = {claims.OFFER: X, "provision_price_per_hour": 2.0, claims.JOURNALED: "2026-01-31T12:05:00Z"}
-MADE = {claims.PURCHASE: "made", claims.STATUS: None, claims.EXPIRED: None}
+SENT = {registry_entry.OFFER: X, registry_entry.PURCHASE: "sent", registry_entry.JOURNALED: SENT_AT}
+FACTS = {registry_entry.OFFER: X, "provision_price_per_hour": 2.0, registry_entry.JOURNALED: "2026-01-31T12:05:00Z"}
+MADE = {registry_entry.PURCHASE: "made", registry_entry.STATUS: None, registry_entry.EXPIRED: None}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ MADE = {claims.PURCHASE: "made", claims.STATUS: None, claims.EXPIRED: None}
     ],
 )
 def test_what_is_kept_of_an_order(body: Any, project: str, note: Any, facts: Any) -> None:
-    assert claims.facts_of_order({"offer_id": X, **body}, project, note) == facts
+    assert registry_entry.facts_of_order({"offer_id": X, **body}, project, note) == facts
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_kept_of_an_order(body: Any, project: str, note: Any, facts: Any
 def test_another_purchase_of_the_host_forbids_this_one(
     offer: str, ids: list[str], purchase: str, fields: dict[str, Any], is_forbidden: bool
 ) -> None:
-    assert claims.forbids_buying(entry(offer, ids, purchase, **fields), X) is is_forbidden
+    assert registry_entry.forbids_buying(entry(offer, ids, purchase, **fields), X) is is_forbidden
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_another_purchase_of_the_host_forbids_this_one(
     [
         ({}, False, False),
         (SENT, True, True),
-        ({claims.OFFER: X.upper()}, True, False),  # as a person may have written it
-        ({**SENT, claims.OFFER: Y}, False, False),
+        ({registry_entry.OFFER: X.upper()}, True, False),  # as a person may have written it
+        ({**SENT, registry_entry.OFFER: Y}, False, False),
     ],
 )
 def test_an_entry_is_about_one_offer(variables: dict[str, Any], is_about: bool, is_journaled: bool) -> None:
-    found = claims.is_about(variables, X), claims.is_journaled(variables, X)
+    found = registry_entry.is_about(variables, X), registry_entry.is_journaled(variables, X)
     assert found == (is_about, is_journaled)
 
 
@@ -84,18 +84,18 @@ def test_an_entry_is_about_one_offer(variables: dict[str, Any], is_about: bool, 
     ],
 )
 def test_nothing_is_written_twice(variables: Any, changes: dict[str, Any], says: bool) -> None:
-    assert claims.says_already(variables, changes) is says
+    assert registry_entry.says_already(variables, changes) is says
 
 
 def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
-    facts, clock = {claims.OFFER: X, "provision_lease": None}, {claims.JOURNALED: SENT_AT}
+    facts, clock = {registry_entry.OFFER: X, "provision_lease": None}, {registry_entry.JOURNALED: SENT_AT}
     order = {"provision_ordered": {"a": "b"}, "provision_boot_mark": None}
-    assert claims.entry_before_sending(facts, 2.0, clock, order) == {
+    assert registry_entry.entry_before_sending(facts, 2.0, clock, order) == {
         **SENT,
         "provision_price_per_hour": 2.0,
         "provision_ordered": {"a": "b"},
     }
-    assert "provision_price_per_hour" not in claims.entry_before_sending(facts, None, {}, {})
+    assert "provision_price_per_hour" not in registry_entry.entry_before_sending(facts, None, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
             SENT,
             [M],
             [],
-            {**MADE, claims.OFFER: X, "provision_price_per_hour": 2.0, "provision_resource_ids": [M]},
+            {**MADE, registry_entry.OFFER: X, "provision_price_per_hour": 2.0, "provision_resource_ids": [M]},
             id="the moment of its journal stays",
         ),
         pytest.param(
             {**SENT, "provision_price_per_hour": 3.0},
             [],
             [],
-            {**MADE, claims.OFFER: X},
+            {**MADE, registry_entry.OFFER: X},
             id="ids that the answer leaves out remove nothing",
         ),
         pytest.param(
@@ -122,21 +122,21 @@ def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
             [N],
             {
                 **MADE,
-                claims.OFFER: X,
+                registry_entry.OFFER: X,
                 "provision_resource_ids": [M],
                 "provision_listed_before": [N],
             },
             id="ids that were there before",
         ),
         pytest.param(
-            {claims.OFFER: Y, claims.PURCHASE: "refused", "provision_lease": "8h"},
+            {registry_entry.OFFER: Y, registry_entry.PURCHASE: "refused", "provision_lease": "8h"},
             [M],
             [],
             {**FACTS, **MADE, "provision_lease": None, "provision_resource_ids": [M]},
             id="another offer's entry goes",
         ),
         pytest.param(
-            {**FACTS, claims.PURCHASE: "made", "provision_resource_ids": [M]},
+            {**FACTS, registry_entry.PURCHASE: "made", "provision_resource_ids": [M]},
             [M],
             [],
             {},
@@ -145,42 +145,42 @@ def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
     ],
 )
 def test_a_purchase_that_was_made(before: Any, ids: list[str], strange: list[str], changes: Any) -> None:
-    assert claims.changes_once_made(before, FACTS, ids, strange) == changes
+    assert registry_entry.changes_once_made(before, FACTS, ids, strange) == changes
 
 
 @pytest.mark.parametrize(
     ("before", "now", "is_same"),
     [
         (SENT, SENT, True),
-        (SENT, {**SENT, claims.PURCHASE: "made"}, True),
-        (SENT, {**SENT, claims.JOURNALED: "2026-01-31T13:00:00Z"}, False),  # another run has begun it anew
+        (SENT, {**SENT, registry_entry.PURCHASE: "made"}, True),
+        (SENT, {**SENT, registry_entry.JOURNALED: "2026-01-31T13:00:00Z"}, False),  # another run has begun it anew
         (SENT, {}, False),  # the entry is gone, or about another offer
         ({}, {}, False),
     ],
 )
 def test_what_another_run_has_begun_is_not_freed(before: Any, now: Any, is_same: bool) -> None:
-    assert claims.is_same_purchase(before, now) is is_same
+    assert registry_entry.is_same_purchase(before, now) is is_same
 
 
 DISK = Storage("disk", "data", 0.05)
-FREED = {claims.PURCHASE: "refused", claims.EXPIRED: None, "provision_resource_ids": None}
+FREED = {registry_entry.PURCHASE: "refused", registry_entry.EXPIRED: None, "provision_resource_ids": None}
 
 
 @pytest.mark.parametrize(
     ("status", "is_made", "kept", "notes"),
     [
         (None, False, [], [FREED]),
-        (409, False, [], [{**FREED, claims.STATUS: 409}]),
+        (409, False, [], [{**FREED, registry_entry.STATUS: 409}]),
         # What failed after it was made has been billed, so the ledger learns first that it was bought.
-        (None, True, [], [{claims.OFFER: X, claims.PURCHASE: "made"}, FREED]),
+        (None, True, [], [{registry_entry.OFFER: X, registry_entry.PURCHASE: "made"}, FREED]),
     ],
 )
 def test_a_purchase_of_which_nothing_came(status: int | None, is_made: bool, kept: Any, notes: Any) -> None:
-    assert claims.changes_once_freed(X, status, is_made=is_made, kept=kept) == notes
+    assert registry_entry.changes_once_freed(X, status, is_made=is_made, kept=kept) == notes
 
 
 def test_the_storage_that_is_left_is_noted_with_the_purchase() -> None:
-    first, last = claims.changes_once_freed(X, None, is_made=True, kept=[DISK])
+    first, last = registry_entry.changes_once_freed(X, None, is_made=True, kept=[DISK])
     assert "disk" in str(first) and last == FREED
 
 
@@ -197,4 +197,7 @@ def test_the_storage_that_is_left_is_noted_with_the_purchase() -> None:
 )
 def test_how_long_an_offer_has_been_gone(expired: str, journaled: str, seconds: float) -> None:
     now = 1_769_861_400.0  # 2026-01-31T12:10:00Z
-    assert claims.seconds_gone({claims.EXPIRED: expired, claims.JOURNALED: journaled}, now) == seconds
+    assert (
+        registry_entry.seconds_gone({registry_entry.EXPIRED: expired, registry_entry.JOURNALED: journaled}, now)
+        == seconds
+    )
