@@ -204,8 +204,10 @@ class FakeAwx:
         unknown = set(item["inputs"]) - set(fields)
         if unknown:
             raise refuse(inputs=[f"Additional properties are not allowed ({unknown})"])
-        given = {key: value for key, value in item["inputs"].items() if value != SECRET}
-        self.secrets[item["id"]] = {**self.secrets.get(item["id"], {}), **given}
+        # What is not given goes; a secret as it is shown means the one that is there.
+        before = self.secrets.get(item["id"], {})
+        given = {key: before.get(key) if value == SECRET else value for key, value in item["inputs"].items()}
+        self.secrets[item["id"]] = given
         item["inputs"] = {key: SECRET if fields[key].get("secret") else value for key, value in item["inputs"].items()}
 
     def _validate_inventory_sources(self, item: Item) -> None:

@@ -227,7 +227,10 @@ def check_that_additions_stay(project: Project, awx: FakeAwx, wanted: dict[str, 
     schedule["extra_data"] = {"audit_names": "by-hand", "audit_fail_on_orphans": "yes"}
 
     project.environment["CONTROLLER_OAUTH_TOKEN"] = ADMIN_TOKEN
+    # Who runs it again need not know the registry.
+    registry = project.environment.pop("COMPUTE_INDEX_REGISTRY_URL")
     again = set_up(project, **wanted)
+    assert awx.secrets[ours["id"]]["registry_url"] == registry and "without a registry" not in again.text
 
     # Only the project of the source is put right: it is that of the inventory.
     assert (again.returncode, again.changed) == (0, 1), again.output
