@@ -41,15 +41,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     run_request,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS, slips_of_playbook
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named, texts_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    PLAYBOOKS,
     asked_hosts,
-    names,
+    asked_names,
+    misspelled_of_playbook,
     renamed,
     sizes_of,
     slice_of,
     spelled,
+    texts_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
@@ -159,7 +161,7 @@ class ActionModule(InProcessAction):
     def _refuse_slips(self, prefix: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
         playbook = prefix.format(verb=self._verb())
-        slips = slips_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
+        slips = misspelled_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
         if slips:
             raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
@@ -294,7 +296,8 @@ class ActionModule(InProcessAction):
         """Where a quote writes its plan, or the plan that the collection's own playbook buys."""
         if quote:
             return {} if (file := self._quote_file(task_vars)) is None else {"plan_file": file}
-        return {"sealed": plan_of(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}}
+        extra = load_extra_vars(loader=self._loader) if task_vars.get("provision__group") else {}
+        return {"sealed": plan_of(extra) if {"plan", "quote"} & extra.keys() else {}}
 
     def _quote_file(self, task_vars: Variables) -> str | None:
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
@@ -379,7 +382,7 @@ class ActionModule(InProcessAction):
         groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
-            named = names(asked, group, variable)
+            named = asked_names(asked, group, variable)
         patterns = (
             _hosts.Patterns(task_vars, self._loader, "--limit", dict.fromkeys(named, (group,))) if limit else None
         )

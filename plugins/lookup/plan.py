@@ -88,7 +88,7 @@ class LookupModule(LookupBase):
         if terms:
             return [end_round_of(variables or {}).for_tasks]
         if "group" in options:
-            return [order.group_of_run((variables or {}).get("groups") or {}, options["group"])]
+            return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
         planned = round_of(variables or {})
         if planned.common.acquires:
             _read_settings_of_lookups()

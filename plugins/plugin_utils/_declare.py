@@ -27,7 +27,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RoleNames, slips_of_playbook
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    RoleNames,
+    misspelled_of_playbook,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
@@ -118,7 +121,7 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": order.unheard(host, groups, extra)}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.no_hosts(group, order.sizes_of(task_vars.get("groups") or {}))}
-    slips = slips_of_playbook(extra, "order_")
+    slips = misspelled_of_playbook(extra, "order_")
     return {"refused": " ".join(slips)} if slips else order.asked_for(extra)
 
 

@@ -33,8 +33,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     mistyped,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, some
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart, texts_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, width
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, texts_of, width
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL

@@ -38,7 +38,7 @@ from .._provision.entry import (
 )
 from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
-from .._provision.ordered import Order
+from .._provision.ordered import OrderDigests
 from .._provision.ownership import OwnershipClaim
 from .._provision.purchase import (
     UNSEEN,
@@ -62,11 +62,13 @@ class Journal:
     registry that is only read it tells what it would note, and notes nothing.
     """
 
-    def __init__(self, registry: Registry | None, offer_id: str, facts: Variables, order: Order | None = None) -> None:
+    def __init__(
+        self, registry: Registry | None, offer_id: str, facts: Variables, order: OrderDigests | None = None
+    ) -> None:
         self._registry = registry
         self._offer_id = offer_id
         self._facts = {**facts, OFFER: offer_id}
-        self.order = order or Order()
+        self.order = order or OrderDigests()
         self._entry: Variables = {}
 
     @property

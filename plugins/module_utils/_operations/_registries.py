@@ -19,11 +19,18 @@ from .._ansible.operation import Params, Result, refusing
 from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
-from .._provision import lease, moving, registration
+from .._provision import lease, registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
 from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
-from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase
+from .._provision.place import (
+    Place,
+    SharedProject,
+    another_project,
+    place_of,
+    place_of_purchase,
+    why_not_imported,
+)
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
@@ -141,7 +148,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             entry = read_entry(file.read() if file else None)
         except RegistryError as error:
             return str(error)
-        return moving.left_behind(folder.entry_file(str(host["host"])), entry, offer_id)
+        return why_not_imported(folder.entry_file(str(host["host"])), entry, offer_id)
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""

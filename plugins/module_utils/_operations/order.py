@@ -23,7 +23,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     group = params["group"]
     with refusing(ValueError):
         found = order.order_of(params["variables"], group, params["sizes"], params["limited"], params["members"])
-    run_group = order.run_group(secrets.randbits(32)) if found.hosts else group
+    run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
     registered = _registered(params, found.hosts)
     further = [*params["further"], *(item["name"] for item in registered if item["name"] not in found.hosts)]
     return {

@@ -96,9 +96,9 @@ class _Planning:
         hosts = [self._declared(raw) for raw in self._params["hosts"]]
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
-        whole = SealedPlan.of(self._params["sealed"], self._params["api_token"])
-        bought = whole.compared(hosts, self._api.account, further=bool(self._params["attempts"]))
-        self._quoted, hosts = hosts, [bought.bound(host) for host in hosts]
+        self._quoted, bought = hosts, self._sealed(hosts)
+        if bought:
+            hosts = [bought.bound(host) for host in hosts]
         snapshot = self._snapshot(hosts)
         observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
         self._without_offer = observed.account.without_offer
@@ -107,8 +107,9 @@ class _Planning:
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [quote.refused_by_clocks(self._case(host, observed, snapshot), clock) for host in hosts]
-        ledger = self._ledger(bought.places(cases), bought.since, clock.now())
-        cases = bought.checked(cases, ledger, clock.now(API_CLOCK))
+        if bought:
+            ledger = self._ledger(bought.places(cases), bought.since, clock.now())
+            cases = bought.checked(cases, ledger, clock.now(API_CLOCK))
         seen = self._looked(cases, observed.account, snapshot)
         warnings = [*late, *seen.told({host.host for host in hosts})]
         if seen.changes_sums and not self._has_looked_again:
@@ -127,6 +128,12 @@ class _Planning:
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
         answer = self._answer(plans, cases, observed.statuses, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
+
+    def _sealed(self, hosts: t.Sequence[Declaration]) -> SealedPlan | None:
+        """The sealed plan that these hosts buy, or why it is refused; None without one."""
+        plan, token = self._params["sealed"], self._params["api_token"]
+        further = bool(self._params["attempts"])
+        return SealedPlan.of(plan, token).compared(hosts, self._api.account, further=further) if plan else None
 
     def again(self, reasons: t.Iterable[str], planned: Result) -> Result:
         """The plans anew, since the registry was changed, for reasons that are told; the third time those ``planned``.

@@ -32,7 +32,7 @@ from .._provision import holdings, sending
 from .._provision.entry import Entry, facts_of_order, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
-from .._provision.ordered import Order
+from .._provision.ordered import OrderDigests
 from .._provision.ownership import OwnershipClaim, holders_of
 from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (
@@ -166,7 +166,7 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
 def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
     facts = facts_of_order(body, project, params.get("note") or {})
-    order = Order.of(body, params["api_token"], facts, params.get("sealed"))
+    order = OrderDigests.of(body, params["api_token"], facts, params.get("sealed"))
     return Journal(registry, body["offer_id"], facts, order)
 
 

@@ -15,7 +15,7 @@ from .. import _states
 from .._api.client import RESOURCE_ENVELOPES, id_of
 from .._api.market import price_per_hour
 from .._moments import seconds_of
-from .._provision.names import DECIDED_BY_PLAYS
+from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
 from .._text import number_of
 from .._wording import amount, usd, wrapped

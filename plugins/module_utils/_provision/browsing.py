@@ -35,7 +35,7 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
 
     Raises ValueError.
     """
-    variables, wrong = order.read(answers), misspelled_in("offers_spec", spec)
+    variables, wrong = order.role_variables(answers), misspelled_in("offers_spec", spec)
     limits = [
         read_limit("order_max_price_per_hour", variables.get("provision_max_price_per_hour"), wrong),
         read_limit(f"offers_spec.{CEILING}", spec.get(CEILING), wrong),

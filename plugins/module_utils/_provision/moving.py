@@ -95,23 +95,6 @@ def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bil
     return [bill for bill in bills if bill.offer_id not in known]
 
 
-def left_behind(path: str, entry: Entry, offer_id: str) -> str:
-    """Why a host with a shared registry waits: its file names a purchase that the registry does not know.
-
-    ``offer_id``: that the registry knows; empty if it knows none. The answer is empty if the host need not wait.
-    """
-    is_left = entry.may_have_bought and entry.offer_id not in ("", offer_id)
-    return _not_imported(path, entry.offer_id) if is_left else ""
-
-
-def _not_imported(path: str, offer_id: str) -> str:
-    return (
-        f"{path} names offer {offer_id}, which the shared registry does not know. Nothing was sent. Run"
-        " compute_index.supply.registry with the same inventory and variables: it moves what files remember into the"
-        " registry, also of hosts that were ordered by number."
-    )
-
-
 def evidence_to_note(kept: t.Iterable[Facts]) -> list[dict[str, t.Any]]:
     """What a shared registry notes of evidence by host and offer, for `choosing`; files keep the results of tests."""
     whole = [item for item in kept if all(isinstance(item.get(name), str) for name in ("host", "offer_id"))]

@@ -9,25 +9,12 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import printable
 from .._wording import plural
 from .messages import some
-from .names import RUN_GROUP
+from .order import GROUP_OF_RUNS
 from .ownership import Machine, is_named, machines_among
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
-
-
-def texts_of(variable: str, value: t.Any) -> list[str]:
-    """What a person gave to name hosts: a text, or a list of such. A whole number is the name that it looks like.
-
-    Raises ValueError that names the variable for anything else: none of ``true``, ``1.5`` and a mapping is a host.
-    """
-    given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in given):
-        shown = printable(str(value), 60)
-        raise ValueError(f"{variable} must be names with commas between them, or a list of names, not '{shown}'.")
-    return [str(item) for item in given]
 
 
 @dataclass(frozen=True)
@@ -139,7 +126,7 @@ def of_runs(
     A person who names the host itself knows that.
     """
     spelled = {part.text for part in parts}
-    runs = [host for host in hosts if RUN_GROUP in registered.get(host, ()) and host not in spelled]
+    runs = [host for host in hosts if GROUP_OF_RUNS in registered.get(host, ()) and host not in spelled]
     if runs and deed.happens == "end":
         yield f"Machines of runs end ({some(runs)}): their jobs, and results that are not home yet, are lost."
 

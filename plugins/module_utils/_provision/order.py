@@ -1,45 +1,103 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was ordered by extra variables or a survey: which hosts, and what for them.
+"""What people give by variables: names that mean a variable and are none, and orders by extra variables or a survey.
 
-Answers may be texts; empty ones, and "any", mean "not given".
+A name that is unknown would not be heard. An order says which hosts, and what for them. Its answers may be texts; empty
+ones, and "any", mean "not given".
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 from dataclasses import dataclass
 
 from .._text import printable
 from .._wording import nearest
+from .acceptance import EVIDENCE
+from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
+from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
 from .messages import NOTHING_SENT
-from .names import PLAYBOOKS
-from .naming import texts_of
 from .search import ANY, ON_DEMAND
+from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
 Answers = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 Sizes = t.Mapping[str, int]  # the number of hosts, by group
-
-# "no" leaves it to the inventory.
-_NOT_GIVEN = frozenset({"", "any", "none", "no"})
-# Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
-_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
+Meaning = t.Callable[[str], t.Optional[str]]
+LOOSE = "_raw_params"  # what `parse_kv` of ansible-core calls the words of -e that belong to no variable
+# What the role gives to hosts, the registry keeps, or the playbooks ask for.
+OTHER_VARIABLES = frozenset(
+    {
+        *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
+        *("provision_journaled_at", "provision_purchase", "provision_refused_status", "provision_expired_seen_at"),
+        *("provision_adopted", "provision_identity_file", "provision_host_keys", "provision_ssh_trust"),
+        *("provision_bootstrap_host_key", "provision_verified", "provision_groups", "provision_offer"),
+        *("provision_attempts", "provision_hosts", "provision_group"),
+        *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
+        *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF, AFFECTED),
+        *(ORDERED, BOOT_MARK, EVIDENCE, TESTED, PLAN),
+    }
+)
+# What the playbooks take beside the role's variables; a test compares them with their guide, and with AWX's surveys.
+PLAYBOOKS = frozenset(
+    {
+        *("order_names", "order_gpu_type", "order_gpu_count", "order_contract_type", "order_region", "order_lease"),
+        *("order_max_price_per_hour", "order_max_total_price_per_hour", "order_max_bill", "order_adopt"),
+        *("audit_names", "audit_fail_on_orphans", "audit_settle", "spend_since"),
+        *("probe_buy", "probe_max_usd", "probe_recording", "probe_wrong_token"),
+        *("decommission_hosts", "decommission_count", "decommission_resource_name", "decommission_resource_id"),
+        *("decommission_forget", "decommission_force", "decommission_wait_timeout"),
+        *("decommission_storage", "offers_spec"),
+        *("extend_hosts", "extend_by", "extend_until", "extend_count"),
+        *("end_resource_id", "end_reason", "verify_level"),
+        *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
+        *("reap_timer_state", "reap_timer_every", "reap_timer_scheduler"),
+        *("run_name", "run_gpu", "run_spec", "run_command", "run_setup", "run_files", "run_exclude", "run_env"),
+        *("run_results", "run_results_dir", "run_time", "run_max_bill", "run_keep", "run_follow", "run_log_delay"),
+        *("run_fetch_timeout", "run_unswept", "run_again"),
+    }
+)
+# What a play that buys a machine for itself decides on, as probe and run do. Extra variables would beat it.
+DECIDED_BY_PLAYS = frozenset(
+    {
+        *("provision_spec", "provision_spec_order", "provision_offer_id", "provision_max_price_per_hour"),
+        *("provision_max_bill", "provision_lease", "provision_max_attempts", "provision_adopt", "provision_wait"),
+        *("provision_cluster_name", "provision_protect", "decommission_resource_id", "decommission_forget"),
+        "provision_verify",
+    }
+)
 # The variables that name hosts, and what in them means that none were named.
 _ASKED = ("provision_hosts", "order_names")
-_NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 # All that the playbooks of an order read, be it to refuse it.
 OF_ORDERS = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
-_SHOWN = 3  # groups in a sentence
+_PREFIX = "provision_"
+_PREFIX_LETTERS = frozenset(_PREFIX)
+_CEILINGS = "provision_max_"
+# Unknown names that begin so would limit nothing: what an order may cost, and which machine it is for.
+_ORDERED = re.compile(r"order_(max|min|vendor|region|gpu|contract|spot|compute|storage|network)s?(_|$)")
+# Other words that are two edits away from that: variables of somebody else's may begin so.
+_OTHER_WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")
+# What those variables have in their names that limit what is spent, of which even these words are taken for slips.
+_LIMITING = ("max_", "price", "budget", "lease", "idle")
+# The playbooks' variables that begin as the role's do are meant where the beginning is wrong.
+_OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group"})
+# "no" leaves it to the inventory.
+_NOT_GIVEN = frozenset({"", "any", "none", "no"})
+_NOTHING: tuple[t.Any, ...] = (None, "", [], {})
+# Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
+_RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
+_GROUPS_SHOWN = 3  # groups in a sentence
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
-_LETTERS = 52  # that a range may have, [a:Z]
-_MOST = 10_000  # names of a range
+_RANGE_LETTERS = 52  # that a range may have, [a:Z]
+_MOST_NAMES = 10_000  # names of a range
 # What the group begins with that is made for the hosts of an order, for one run.
-RUN_GROUP = "supply_order_"
-_OF_RUN = re.compile(rf"{RUN_GROUP}[0-9a-f]{{8}}")
+ORDER_GROUP = "supply_order_"
+_OF_ORDER = re.compile(rf"{ORDER_GROUP}[0-9a-f]{{8}}")
+GROUP_OF_RUNS = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {
     "order_max_price_per_hour": "provision_max_price_per_hour",
@@ -55,12 +113,139 @@ _COMPUTE = {
 }
 _BY_DEFAULT = {"order_gpu_count": "1", "order_contract_type": ON_DEMAND}
 # Results that a person reads, of whatever step; all others are data.
-_READ = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
-_VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
+_READ_BY_PEOPLE = frozenset({"msg", "refusal", "refusals", "stop", "trouble", "warnings", "lines", "money"})
+_ROLE_VARIABLE = re.compile(r"\bprovision_[a-z_]+\b")
+
+
+# Names that mean a variable of the collection, but are none
+
+
+class RoleNames:
+    """The names of the role's variables, and which others mean one of these.
+
+    Hosts have hundreds of variables, mostly the same ones, so each name is looked at once.
+    """
+
+    def __init__(self, variables: t.Iterable[str]) -> None:
+        """``variables``: those of the role's argument specs."""
+        self.variables = frozenset(variables)
+        self._by_prefix, self._by_any = sorted(self.variables), sorted(self.variables | _OF_PLAYBOOKS)
+        self._concerns: t.Callable[[str], bool] = functools.lru_cache(maxsize=4096)(self._is_near)
+        self._meant: Meaning = functools.lru_cache(maxsize=4096)(self._nearest)
+
+    def _is_near(self, name: str) -> bool:
+        """Whether a name begins as the role's variables do, or, whatever its beginning, may be a slip of one.
+
+        It must cost little: two edits take at most two letters of ``provision_`` away, and move the others by two
+        places at most.
+        """
+        if self._written_oddly(name):
+            return True
+        if name.startswith(_PREFIX):
+            return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
+        if len(_PREFIX_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
+            return False
+        return bool(self._meant(name)) or _begins_as_ceiling(name)
+
+    def unknown(self, names: t.Iterable[t.Any]) -> set[str]:
+        """Those that concern the role, and are none of its variables. In a file of variables a name may be a number."""
+        return {name for name in map(str, names) if self._concerns(name)} - self.variables - OTHER_VARIABLES
+
+    def slips(self, names: t.Iterable[t.Any]) -> list[str]:
+        """A sentence for each of these names that is unknown, and means a variable or would be a ceiling.
+
+        The first one is about words that belong to no variable: a ceiling may be empty without them.
+        """
+        names = list(names)
+
+        def is_ceiling(name: str) -> bool:
+            return name.startswith(_CEILINGS) or "price" in name or not name.startswith(_PREFIX)
+
+        lost = [lost_words()] if LOOSE in names else []
+        return [*lost, *_misspelled(self.unknown(names), "role", self._meant, is_ceiling)]
+
+    def _written_oddly(self, name: str) -> str | None:
+        """The variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
+        plain = re.sub("_+", "_", name.lower().replace("-", "_"))
+        return plain if plain in self.variables and plain != name else None
+
+    def _nearest(self, name: str) -> str | None:
+        """The variable that is meant by an unknown name of any beginning."""
+        if odd := self._written_oddly(name):
+            return odd
+        if name.startswith(_PREFIX):
+            return nearest(name, self._by_prefix)
+        meant = nearest(name, self._by_any)
+        is_word = name.startswith(_OTHER_WORDS) and not any(limit in (meant or "") for limit in _LIMITING)
+        return None if is_word else meant
+
+
+def _begins_as_ceiling(name: str) -> bool:
+    """Whether a name that begins near the role's may be a slip of one that is a ceiling."""
+    return ("price" in name or _begins_near(name, _CEILINGS)) and not name.startswith(_OTHER_WORDS)
+
+
+def _begins_near(name: str, beginning: str) -> bool:
+    """Whether a name begins like that, but for two edits."""
+    return any(nearest(name[: len(beginning) + more], [beginning]) for more in range(-2, 3))
+
+
+def misspelled_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
+    """The same for the extra variables of a playbook, whose own begin with ``playbook``, such as ``order_``.
+
+    One that has only words of these is no other's: with ``run_timeout`` a job would have no limit.
+    """
+    own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
+    words = {word for name in own for word in _words(name, playbook)}
+
+    def limits(name: str) -> bool:
+        if not name.startswith(playbook):
+            return False
+        is_limit = name.startswith(f"{playbook}max_") or _words(name, playbook) <= words
+        return is_limit or _ORDERED.match(name) is not None
+
+    names = set(extra)
+    lost = [lost_words(names)] if LOOSE in names else []
+    return [*lost, *_misspelled(names - PLAYBOOKS, "collection", functools.partial(nearest, known=own), limits)]
+
+
+def _words(name: str, playbook: str) -> set[str]:
+    """The words of a variable behind the playbook's own, in the singular."""
+    return {word.rstrip("s") for word in name.removeprefix(playbook).split("_")}
+
+
+def _misspelled(unknown: t.Iterable[str], what: str, meaning: Meaning, limits: t.Callable[[str], bool]) -> list[str]:
+    """A sentence for each unknown name that by its ``meaning`` is a slip of a variable, or that would be a limit.
+
+    ``what`` has the variables, in a word.
+    """
+    sentences = []
+    for name in sorted(unknown):
+        if meant := meaning(name):
+            sentences.append(f"{name} is not a variable of this {what}. Did you mean {meant}?")
+        elif limits(name):
+            sentences.append(f"{name} is not a variable of this {what}, so it would limit nothing. Is the name right?")
+    return sentences
+
+
+def lost_words(extra: t.Iterable[str] = ()) -> str:
+    """That Ansible leaves out words of -e. ``extra``: the names of all its variables, of which some are no names.
+
+    ``-e "decommission_hosts=gpu-1 gpu-2"`` ends gpu-1, and ``-e "provision_budget= 9"`` is no budget.
+    """
+    odd = ", ".join(sorted(name for name in extra if not name.isidentifier()))
+    words = f" ({odd})" if odd else ""
+    return (
+        f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Write no space after an equals"
+        " sign, put commas between names, and quote texts with spaces twice: -e 'run_command=\"python train.py\"'."
+    )
+
+
+# The hosts of an order
 
 
 @dataclass(frozen=True)
-class Order:
+class OrderedHosts:
     """The hosts that an order names, and rows that say how some of them are reached.
 
     ``left_out``: those that ``--limit`` leaves out, which the order does not cover.
@@ -77,7 +262,7 @@ def order_of(
     sizes: Sizes,
     limited: t.Container[str] | None = None,
     members: t.Collection[str] = (),
-) -> Order:
+) -> OrderedHosts:
     """The hosts that are ordered by name, number, artifact or plan; none if the order is for the whole group.
 
     ``sizes``: of the inventory's groups. ``limited``: the hosts that ``--limit`` leaves, None without it. ``members``:
@@ -87,7 +272,7 @@ def order_of(
     each name, and if there is no host at all.
     """
     variable, asked = asked_hosts(variables)
-    ordered_names, template = names(asked, group, variable), slice_of(variables)
+    ordered_names, template = asked_names(asked, group, variable), slice_of(variables)
     if template and ordered_names and not isinstance(asked, t.Mapping):
         raise ValueError(
             f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
@@ -100,16 +285,155 @@ def order_of(
         _check_not_alike(variable, ordered_names, members)
     inside = _within(ordered_names, limited)
     reached = published(variables.get("provision_hosts"))
-    return Order(
+    return OrderedHosts(
         inside,
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
         tuple(name for name in ordered_names if name not in inside),
     )
 
 
-def sizes_of(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
-    """How many hosts each group of the inventory has, without this computer."""
-    return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}
+def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
+    """The variable that names the hosts of an order, and its value: their names, or those of a sealed plan.
+
+    What an earlier job has published names hosts only where nobody does: a person may order others by now.
+    """
+    # A survey's answer of another name, since it would hide an artifact of the same name.
+    given = [name for name in _ASKED if variables.get(name) not in _NOTHING]
+    variable = min(given, key=lambda name: isinstance(variables[name], t.Mapping), default="")
+    plan = variables.get("plan")
+    if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
+        return "plan", list(plan["hosts"])
+    return variable or _ASKED[0], variables.get(variable)
+
+
+def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
+    """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
+
+    Each host once. Raises ValueError that names the variable for what is neither, and for 0, a blank or a comma: no
+    names would mean the whole group.
+    """
+    count = _number(asked)
+    if count:
+        return [f"{group}-{item}" for item in range(1, count + 1)]
+    given = [] if count == 0 else _given_names(asked, variable)
+    if not given and asked not in _NOTHING:
+        shown = "0" if count == 0 else printable(repr(asked), 60)
+        raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
+    if not all(_HOST.fullmatch(name) for name in given):
+        shown = printable(str(asked), 60)
+        raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
+    _check_not_reserved(given, group)
+    return list(dict.fromkeys(given))
+
+
+def _number(asked: t.Any) -> int | None:
+    """How many hosts that means; None for what is no number."""
+    text = str(asked).strip() if isinstance(asked, (str, int)) else ""
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
+
+
+def _given_names(asked: t.Any, variable: str) -> list[str]:
+    """The texts of a list, a mapping's keys, or a text with commas. Raises ValueError that names the variable."""
+    try:
+        given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
+    except ValueError as error:
+        raise ValueError(f"{error} {NOTHING_SENT}") from None
+    texts = filter(str.strip, separated(asked)) if isinstance(asked, str) else given
+    return [text.strip() for text in texts]
+
+
+def texts_of(variable: str, value: t.Any) -> list[str]:
+    """What a person gave to name hosts: a text, or a list of such. A whole number is the name that it looks like.
+
+    Raises ValueError that names the variable for anything else: none of ``true``, ``1.5`` and a mapping is a host.
+    """
+    given = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in given):
+        shown = printable(str(value), 60)
+        raise ValueError(f"{variable} must be names with commas between them, or a list of names, not '{shown}'.")
+    return [str(item) for item in given]
+
+
+def separated(asked: t.Any) -> list[str]:
+    """The parts of a text, with commas between them or in lines."""
+    return re.split(r"[,\r\n]", str(asked or ""))
+
+
+def width(part: str) -> int:
+    """How many names a range such as ``gpu-[1:20]`` means, before it is expanded; 1 for what is none.
+
+    Raises ValueError for more than can be meant.
+    """
+    result = 1
+    for begin, end, step in _RANGE.findall(part):
+        numbers = [int(item) if item.isdigit() else 0 for item in (begin, end, step)]
+        result *= (numbers[1] - numbers[0]) // max(numbers[2], 1) + 1 if end.isdigit() else _RANGE_LETTERS
+        if result > _MOST_NAMES:
+            raise ValueError(f"{part} means more than {_MOST_NAMES} names. Nothing was sent.")
+    return result
+
+
+def _check_not_reserved(given: t.Sequence[str], group: str) -> None:
+    """Raise ValueError for a name that Ansible would take for something else."""
+    reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
+    if reserved:
+        raise ValueError(
+            f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
+            f" {NOTHING_SENT}"
+        )
+
+
+def _check_not_alike(variable: str, given: t.Sequence[str], members: t.Collection[str]) -> None:
+    """Raise ValueError for a new name that is a member's but for capitals, marks or zeros: it would buy one more."""
+    known = {_plain(name): name for name in members}
+    for name in given:
+        if name not in members and (other := known.get(_plain(name))):
+            raise ValueError(
+                f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
+                f" Did you mean {other}? {NOTHING_SENT}"
+            )
+
+
+def _plain(name: str) -> str:
+    """A name without what a slip changes in it: gpu-1, GPU_01 and gpu1 are one, and gpu-1-1 is not gpu-11."""
+    text = re.sub("[_.]", "-", name.lower())
+    text = re.sub("(?<=[a-z])-(?=[0-9])|(?<=[0-9])-(?=[a-z])", "", text)
+    return re.sub("(?<![0-9])0+(?=[0-9])", "", text)
+
+
+def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple[str, ...]:
+    """The names that ``--limit`` leaves, all without it. Raises ValueError if it leaves none of them."""
+    inside = tuple(name for name in ordered_names if limited is None or name in limited)
+    if ordered_names and not inside:
+        raise ValueError(f"{left_out(ordered_names)} {NOTHING_SENT}")
+    return inside
+
+
+def left_out(hosts: t.Sequence[str]) -> str:
+    """That ``--limit`` excludes these hosts of an order."""
+    return f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
+
+
+def published(asked: t.Any) -> dict[str, Variables]:
+    """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
+    made = asked.items() if isinstance(asked, t.Mapping) else ()
+    return {
+        str(name): {
+            **{key: item.get(key) for key in ("ansible_host", "ansible_port", "ansible_user")},
+            "provision_resource_ids": item.get("resource_ids") or [],
+        }
+        for name, item in made
+        if isinstance(item, t.Mapping) and item.get("ansible_host")
+    }
+
+
+def slice_of(variables: Answers) -> str:
+    """The job template of which this job is one of several slices, empty if it is no slice.
+
+    AWX runs the slices of a template as a workflow that is called like it, and says both names to each job.
+    """
+    template = str(variables.get("awx_job_template_name") or "")
+    return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
 
 
 def no_hosts(group: str, sizes: Sizes) -> str:
@@ -119,7 +443,8 @@ def no_hosts(group: str, sizes: Sizes) -> str:
     """
     none = f"There is no host in the group '{group}'."
     if others := _groups_with_hosts(group, sizes):
-        return f"{none} The inventory has hosts in {', '.join(others[:_SHOWN])}: add -e provision_group={others[0]}."
+        shown = ", ".join(others[:_GROUPS_SHOWN])
+        return f"{none} The inventory has hosts in {shown}: add -e provision_group={others[0]}."
     if sizes.get("ungrouped"):
         return f"{none} The inventory's hosts are in no group: put them in '{group}'."
     return f"{none} Add some to the inventory, or give provision_hosts (names, or how many)."
@@ -130,6 +455,26 @@ def _groups_with_hosts(group: str, sizes: Sizes) -> list[str]:
     others = [name for name in lasting(sizes) if sizes[name] and name not in _RESERVED]
     similar = nearest(group, others)
     return sorted(others, key=lambda name: (name != similar, -sizes[name], name))
+
+
+def sizes_of(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
+    """How many hosts each group of the inventory has, without this computer."""
+    return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}
+
+
+def new_order_group(number: int) -> str:
+    """The group that is made for the hosts of one run's order. ``number``: of 32 random bits."""
+    return f"{ORDER_GROUP}{number:08x}"
+
+
+def order_group_of(groups: t.Iterable[str], group: str) -> str:
+    """The newest group that was made for the hosts of an order; an order that names no hosts is for the whole group."""
+    return next((name for name in reversed(list(groups)) if _OF_ORDER.fullmatch(name)), group)
+
+
+def lasting(groups: t.Iterable[str]) -> list[str]:
+    """The groups that outlive a run."""
+    return [group for group in groups if not group.startswith(ORDER_GROUP)]
 
 
 def unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
@@ -163,151 +508,7 @@ def _for_playbooks(asked: t.Sequence[str]) -> str:
     )
 
 
-def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple[str, ...]:
-    """The names that ``--limit`` leaves, all without it. Raises ValueError if it leaves none of them."""
-    inside = tuple(name for name in ordered_names if limited is None or name in limited)
-    if ordered_names and not inside:
-        raise ValueError(f"{left_out(ordered_names)} {NOTHING_SENT}")
-    return inside
-
-
-def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
-    """The variable that names the hosts of an order, and its value: their names, or those of a sealed plan.
-
-    What an earlier job has published names hosts only where nobody does: a person may order others by now.
-    """
-    # A survey's answer of another name, since it would hide an artifact of the same name.
-    given = [name for name in _ASKED if variables.get(name) not in _NOTHING]
-    variable = min(given, key=lambda name: isinstance(variables[name], t.Mapping), default="")
-    plan = variables.get("plan")
-    if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
-        return "plan", list(plan["hosts"])
-    return variable or _ASKED[0], variables.get(variable)
-
-
-def left_out(hosts: t.Sequence[str]) -> str:
-    """That ``--limit`` excludes these hosts of an order."""
-    return f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
-
-
-def run_group(number: int) -> str:
-    """The group that is made for the hosts of one run's order. ``number``: of 32 random bits."""
-    return f"{RUN_GROUP}{number:08x}"
-
-
-def group_of_run(groups: t.Iterable[str], group: str) -> str:
-    """The newest group that was made for the hosts of an order; an order that names no hosts is for the whole group."""
-    return next((name for name in reversed(list(groups)) if _OF_RUN.fullmatch(name)), group)
-
-
-def lasting(groups: t.Iterable[str]) -> list[str]:
-    """The groups that outlive a run."""
-    return [group for group in groups if not group.startswith(RUN_GROUP)]
-
-
-def names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
-    """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
-
-    Each host once. Raises ValueError that names the variable for what is neither, and for 0, a blank or a comma: no
-    names would mean the whole group.
-    """
-    count = _number(asked)
-    if count:
-        return [f"{group}-{item}" for item in range(1, count + 1)]
-    given = [] if count == 0 else _given_names(asked, variable)
-    if not given and asked not in _NOTHING:
-        shown = "0" if count == 0 else printable(repr(asked), 60)
-        raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
-    if not all(_HOST.fullmatch(name) for name in given):
-        shown = printable(str(asked), 60)
-        raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
-    _check_not_reserved(given, group)
-    return list(dict.fromkeys(given))
-
-
-def _check_not_alike(variable: str, given: t.Sequence[str], members: t.Collection[str]) -> None:
-    """Raise ValueError for a new name that is a member's but for capitals, marks or zeros: it would buy one more."""
-    known = {_plain(name): name for name in members}
-    for name in given:
-        if name not in members and (other := known.get(_plain(name))):
-            raise ValueError(
-                f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
-                f" Did you mean {other}? {NOTHING_SENT}"
-            )
-
-
-def _plain(name: str) -> str:
-    """A name without what a slip changes in it: gpu-1, GPU_01 and gpu1 are one, and gpu-1-1 is not gpu-11."""
-    text = re.sub("[_.]", "-", name.lower())
-    text = re.sub("(?<=[a-z])-(?=[0-9])|(?<=[0-9])-(?=[a-z])", "", text)
-    return re.sub("(?<![0-9])0+(?=[0-9])", "", text)
-
-
-def _check_not_reserved(given: t.Sequence[str], group: str) -> None:
-    """Raise ValueError for a name that Ansible would take for something else."""
-    reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
-    if reserved:
-        raise ValueError(
-            f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
-            f" {NOTHING_SENT}"
-        )
-
-
-def _number(asked: t.Any) -> int | None:
-    """How many hosts that means; None for what is no number."""
-    text = str(asked).strip() if isinstance(asked, (str, int)) else ""
-    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
-
-
-def _given_names(asked: t.Any, variable: str) -> list[str]:
-    """The texts of a list, a mapping's keys, or a text with commas. Raises ValueError that names the variable."""
-    try:
-        given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
-    except ValueError as error:
-        raise ValueError(f"{error} {NOTHING_SENT}") from None
-    texts = filter(str.strip, separated(asked)) if isinstance(asked, str) else given
-    return [text.strip() for text in texts]
-
-
-def separated(asked: t.Any) -> list[str]:
-    """The parts of a text, with commas between them or in lines."""
-    return re.split(r"[,\r\n]", str(asked or ""))
-
-
-def width(part: str) -> int:
-    """How many names a range such as ``gpu-[1:20]`` means, before it is expanded; 1 for what is none.
-
-    Raises ValueError for more than can be meant.
-    """
-    result = 1
-    for begin, end, step in _RANGE.findall(part):
-        numbers = [int(item) if item.isdigit() else 0 for item in (begin, end, step)]
-        result *= (numbers[1] - numbers[0]) // max(numbers[2], 1) + 1 if end.isdigit() else _LETTERS
-        if result > _MOST:
-            raise ValueError(f"{part} means more than {_MOST} names. Nothing was sent.")
-    return result
-
-
-def slice_of(variables: Answers) -> str:
-    """The job template of which this job is one of several slices, empty if it is no slice.
-
-    AWX runs the slices of a template as a workflow that is called like it, and says both names to each job.
-    """
-    template = str(variables.get("awx_job_template_name") or "")
-    return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
-
-
-def published(asked: t.Any) -> dict[str, Variables]:
-    """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
-    made = asked.items() if isinstance(asked, t.Mapping) else ()
-    return {
-        str(name): {
-            **{key: item.get(key) for key in ("ansible_host", "ansible_port", "ansible_user")},
-            "provision_resource_ids": item.get("resource_ids") or [],
-        }
-        for name, item in made
-        if isinstance(item, t.Mapping) and item.get("ansible_host")
-    }
+# What an order asks for its hosts
 
 
 def asked_for(extra: Answers) -> Variables:
@@ -315,7 +516,7 @@ def asked_for(extra: Answers) -> Variables:
 
     Without a GPU type each host's own search stays, so an order may not describe the machine otherwise.
     """
-    variables = read(extra)
+    variables = role_variables(extra)
     unused = [] if "refused" in variables else _without_gpu_type(extra)
     if not unused:
         return variables
@@ -334,7 +535,7 @@ def _without_gpu_type(extra: Answers) -> list[str]:
     return [name for name, text in given.items() if text != _BY_DEFAULT.get(name)]
 
 
-def read(extra: Answers) -> Variables:
+def role_variables(extra: Answers) -> Variables:
     """The variables of the role that ``extra`` variables ask for by an order (order_*), or why it is ``refused``.
 
     An extra variable of the role's own name beats them.
@@ -344,7 +545,7 @@ def read(extra: Answers) -> Variables:
         return {"refused": f"{', '.join(misfits)} must be a text or a number. {NOTHING_SENT}"}
     if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
         return {"refused": f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}"}
-    return {name: value for name, value in ordered(answers).items() if name not in extra}
+    return {name: value for name, value in ordered_variables(answers).items() if name not in extra}
 
 
 def _is_text_or_number(name: str, value: t.Any) -> bool:
@@ -353,7 +554,7 @@ def _is_text_or_number(name: str, value: t.Any) -> bool:
     return not (is_switch or isinstance(value, (list, tuple, t.Mapping)))
 
 
-def ordered(answers: Answers) -> Variables:
+def ordered_variables(answers: Answers) -> Variables:
     """The variables of the role that the answers give; without a GPU type each host's own search stays."""
     given = _texts(answers)
     variables: Variables = {variable: given[name] for name, variable in _AS_THEY_ARE.items() if name in given}
@@ -378,26 +579,26 @@ def _texts(answers: Answers) -> dict[str, str]:
     return {name: text for name, text in texts.items() if _given(text) or (name, text) == ("order_contract_type", ANY)}
 
 
-def spelled(extra: Answers) -> dict[str, str]:
-    """What those who ordered by ``extra`` variables call the variables of the role that their order gives."""
-    words = {**{variable: name for name, variable in _AS_THEY_ARE.items()}, "provision_spec": "the order"}
-    return {variable: words[variable] for variable in ordered(extra) if variable not in extra}
-
-
-def renamed(result: t.Any, names: t.Mapping[str, str], read: bool = False) -> t.Any:
-    """A step's result in which all that a person reads has these names of variables; ``read``: this part of it is."""
-    if isinstance(result, t.Mapping):
-        return {name: renamed(part, names, read or name in _READ) for name, part in result.items()}
-    if isinstance(result, (list, tuple)):
-        return [renamed(part, names, read) for part in result]
-    if not (read and isinstance(result, str)):
-        return result
-    return _VARIABLE.sub(lambda found: names.get(found[0], found[0]), result)
-
-
 def _given(text: str) -> bool:
     return text.lower() not in _NOT_GIVEN
 
 
 def _count(text: str) -> t.Any:
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
+
+
+def spelled(extra: Answers) -> dict[str, str]:
+    """What those who ordered by ``extra`` variables call the variables of the role that their order gives."""
+    words = {**{variable: name for name, variable in _AS_THEY_ARE.items()}, "provision_spec": "the order"}
+    return {variable: words[variable] for variable in ordered_variables(extra) if variable not in extra}
+
+
+def renamed(result: t.Any, names: t.Mapping[str, str], read: bool = False) -> t.Any:
+    """A step's result in which all that a person reads has these names of variables; ``read``: this part of it is."""
+    if isinstance(result, t.Mapping):
+        return {name: renamed(part, names, read or name in _READ_BY_PEOPLE) for name, part in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [renamed(part, names, read) for part in result]
+    if not (read and isinstance(result, str)):
+        return result
+    return _ROLE_VARIABLE.sub(lambda found: names.get(found[0], found[0]), result)

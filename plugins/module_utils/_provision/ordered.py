@@ -66,7 +66,7 @@ def leaves_mark(user_data: str | None) -> bool:
 
 
 @dataclass(frozen=True)
-class Order:
+class OrderDigests:
     """What is remembered of an order: its ``digests``, and whether its user data leave a mark at their end (`boot`).
 
     ``sealed``: the digests that it has in a plan (`sealed`); empty without a plan.
@@ -83,7 +83,7 @@ class Order:
         token: str,
         note: t.Mapping[str, t.Any],
         sealed: t.Mapping[str, str] | None = None,
-    ) -> Order:
+    ) -> OrderDigests:
         """That of the body of POST /procure_offer. ``note``: what is kept with its purchase."""
         return cls(digests(body, token, note), leaves_mark(body.get(_USER_DATA)), sealed or {})
 

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import registration
+from .entry import Entry
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
 EVIDENCE = ".evidence"  # a folder in the registry, of machines that did not pass their test
@@ -142,4 +143,18 @@ def another_project(host: str, path: str, noted: str, project: str) -> str:
         f"{path} was written for {host} of the project {noted or 'default'}, and here provision_project is {project}."
         f" If that host is meant, set provision_project to {noted or 'default'}; else give each project a registry of"
         " its own (provision_registry_dir)."
+    )
+
+
+def why_not_imported(path: str, entry: Entry, offer_id: str) -> str:
+    """Why a host with a shared registry waits: its file names a purchase that the registry does not know.
+
+    ``offer_id``: that the registry knows; empty if it knows none. The answer is empty if the host need not wait.
+    """
+    if not entry.may_have_bought or entry.offer_id in ("", offer_id):
+        return ""
+    return (
+        f"{path} names offer {entry.offer_id}, which the shared registry does not know. Nothing was sent. Run"
+        " compute_index.supply.registry with the same inventory and variables: it moves what files remember into the"
+        " registry, also of hosts that were ordered by number."
     )

@@ -19,7 +19,7 @@ from . import declaration, lease, ownership
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import ids_of, some, unreadable_lease
-from .names import RUN_GROUP
+from .order import GROUP_OF_RUNS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
 from .run_record import is_late
@@ -421,7 +421,7 @@ class SweepFindings:
         another registry. ``since``: how many seconds ago a registry was swept last; None if that is not known.
         """
         # Most sweeps have no runs, and so nothing to ask a registry for.
-        lives = ((item, item.life) for item in self.known if RUN_GROUP in item.entry.groups)
+        lives = ((item, item.life) for item in self.known if GROUP_OF_RUNS in item.entry.groups)
         late = [item for item, life in lives if is_late(item.entry, life.end, life.passed, since(item.place))]
         others = {item.host for item in (*self.due, *self.watched)}
         return [item for item in late if item.host not in unreadable and item.host not in others]

@@ -24,7 +24,7 @@ from .._wording import LINE, age, amount, end_option, folded_lines, narrow_table
 from . import lease, registration, spending
 from .entry import Entry
 from .messages import joined, sentence
-from .names import RUN_GROUP
+from .order import GROUP_OF_RUNS
 from .place import Place
 from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
 
@@ -226,7 +226,7 @@ def is_late(entry: Entry, end: float | None, passed: float, since: float | None)
     next one may come as long after this one, and a quarter later.
     """
     window = max(TAIL, lease.SWEEPS if since is None else 1.25 * since)
-    return RUN_GROUP in entry.groups and end is not None and -window <= passed < 0
+    return GROUP_OF_RUNS in entry.groups and end is not None and -window <= passed < 0
 
 
 def late_folder(name: str, record: Row, got: Row) -> str:
@@ -443,7 +443,7 @@ def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
     return [
         (place, host, entry)
         for place, host, entry in remembered
-        if entry.names_purchase and RUN_GROUP in entry.groups and not entry.storage_of
+        if entry.names_purchase and GROUP_OF_RUNS in entry.groups and not entry.storage_of
     ]
 
 

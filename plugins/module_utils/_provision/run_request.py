@@ -16,8 +16,7 @@ from .._wording import amount, folded_lines, plural, usd, usd_short
 from . import lease
 from .declaration import read_limit
 from .messages import NOTHING_BOUGHT
-from .names import DECIDED_BY_PLAYS, LOOSE, PLAYBOOKS, lost_words
-from .order import OF_ORDERS
+from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, PLAYBOOKS, lost_words
 from .prices import UNLIMITED
 
 Row = t.Mapping[str, t.Any]

@@ -21,7 +21,7 @@ from .._wording import amount, usd, wrapped
 from . import lease, prices, spending
 from .entry import Entry
 from .messages import NOTHING_BOUGHT, ids_of, in_short, joined
-from .names import RUN_GROUP
+from .order import GROUP_OF_RUNS
 from .run_record import (
     GONE,
     HOME,
@@ -231,7 +231,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
 
     ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
-    if entry.names_purchase and RUN_GROUP not in entry.groups:
+    if entry.names_purchase and GROUP_OF_RUNS not in entry.groups:
         raise ValueError(
             f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
             f" Choose another run_name. {NOTHING_BOUGHT}"

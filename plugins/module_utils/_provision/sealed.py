@@ -126,7 +126,7 @@ def _digest(plan: Plain, token: str) -> str:
 
 @dataclass(frozen=True)
 class SealedPlan:
-    """A plan to buy; empty if it has no hosts. ``fault``: why nothing of it may be bought, whatever else it says.
+    """A plan to buy. ``fault``: why nothing of it may be bought, whatever else it says.
 
     In seconds since the epoch: ``since``, before which it has bought nothing, by any clock; ``expires_at``, by the
     API's clock, after which nothing new is bought.
@@ -141,9 +141,7 @@ class SealedPlan:
 
     @classmethod
     def of(cls, plan: Plain, token: str) -> SealedPlan:
-        """The plan as it was given to a run; empty for none."""
-        if not plan:
-            return cls()
+        """The plan as it was given to a run."""
         if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
             return cls(fault="it was changed since it was sealed, or another api_token sealed it")
         quoted, expires = (first_of([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
@@ -154,7 +152,7 @@ class SealedPlan:
 
         ``further``: in a further round of a run only some of its hosts take part.
         """
-        if self.fault or not self.hosts:
+        if self.fault:
             return self
         other = "" if account == self.account else "it was quoted for another account or api_url"
         terms = (self._other_terms(host) for host in hosts if host.host in self.hosts)

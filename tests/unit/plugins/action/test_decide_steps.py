@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupModule
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import PLAYBOOKS
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import PLAYBOOKS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
     Common,
     Declared,

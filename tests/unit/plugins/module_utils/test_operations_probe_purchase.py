@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE_ENDED, PROBE_PURCHASE
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import DECIDED_BY_PLAYS
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import DECIDED_BY_PLAYS
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 import samples

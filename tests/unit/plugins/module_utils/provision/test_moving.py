@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import moving
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import moving, place
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -33,7 +33,7 @@ FACTS = {"provision_procured_offer_id": X, "provision_resource_ids": [M], "provi
     ],
 )
 def test_a_host_waits_while_its_file_names_another_purchase(known: Entry, offer: str, waits: bool) -> None:
-    found = moving.left_behind("/vars/gpu-1/compute_index_supply.yml", known, offer)
+    found = place.why_not_imported("/vars/gpu-1/compute_index_supply.yml", known, offer)
     assert bool(found) is waits
     assert not waits or (
         found.startswith(f"/vars/gpu-1/compute_index_supply.yml names offer {X}") and "registry" in found

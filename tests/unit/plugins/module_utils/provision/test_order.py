@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
-    RUN_GROUP,
+    ORDER_GROUP,
     asked_for,
-    group_of_run,
+    asked_names,
     lasting,
-    names,
+    new_order_group,
     no_hosts,
+    order_group_of,
     order_of,
-    ordered,
+    ordered_variables,
     published,
     renamed,
-    run_group,
     sizes_of,
     slice_of,
     spelled,
@@ -51,7 +51,7 @@ H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
     ],
 )
 def test_names(asked: Any, found: list[str]) -> None:
-    assert names(asked, "gpu") == found
+    assert asked_names(asked, "gpu") == found
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_names(asked: Any, found: list[str]) -> None:
 )
 def test_what_is_no_name(asked: Any) -> None:
     with pytest.raises(ValueError, match="Nothing was sent"):
-        names(asked, "gpu")
+        asked_names(asked, "gpu")
 
 
 def test_machines_of_an_earlier_job() -> None:
@@ -102,7 +102,7 @@ def test_machines_of_an_earlier_job() -> None:
     ],
 )
 def test_answers(answers: dict[str, Any], found: dict[str, Any]) -> None:
-    assert ordered(answers) == found
+    assert ordered_variables(answers) == found
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_no_extra_variable_hides_a_refusal() -> None:
 @pytest.mark.parametrize("name", ["all", "localhost", "Ungrouped", "supply", "gpu"])
 def test_a_name_that_means_something_else(name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a machine"):
-        names(f"gpu-1,{name}", "gpu")
+        asked_names(f"gpu-1,{name}", "gpu")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_an_order_covers_what_it_names_within_the_limit(
         ({"all": 9, "web": 6, "train": 2, "gpus": 1}, "hosts in gpus, web, train: add -e provision_group=gpus."),
         ({"all": 9, "a": 1, "b": 3, "c": 2, "d": 3}, "hosts in b, d, c: add -e provision_group=b."),
         ({"all": 2, "ungrouped": 2}, "The inventory's hosts are in no group: put them in 'gpu'."),
-        ({"supply": 3, "localhost": 1, f"{RUN_GROUP}12ab": 1}, "Add some to the inventory"),
+        ({"supply": 3, "localhost": 1, f"{ORDER_GROUP}12ab": 1}, "Add some to the inventory"),
     ],
 )
 def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], instead: str) -> None:
@@ -354,23 +354,23 @@ def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread:
     refusal = unheard("gpu-1", ["gpu"], extra)
     assert refusal.startswith(unread) and bool(refusal) == bool(unread)
     assert not unread or ("--limit" in refusal and "compute_index.supply.provision" in refusal)
-    assert unheard("gpu-1", ["gpu", f"{RUN_GROUP}12ab"], extra) == "", "carried out by an earlier play"
+    assert unheard("gpu-1", ["gpu", f"{ORDER_GROUP}12ab"], extra) == "", "carried out by an earlier play"
 
 
 def test_the_group_of_a_run_is_in_no_registry() -> None:
-    assert lasting(["gpu", f"{RUN_GROUP}12ab", "all"]) == ["gpu", "all"]
+    assert lasting(["gpu", f"{ORDER_GROUP}12ab", "all"]) == ["gpu", "all"]
 
 
 @pytest.mark.parametrize(
     ("groups", "group"),
     [
         ([], "gpu"),
-        (["all", "gpu", f"{RUN_GROUP}12ab"], "gpu"),
-        ([f"{RUN_GROUP}12345678", "gpu", f"{RUN_GROUP}9abcdef0", "all"], f"{RUN_GROUP}9abcdef0"),
+        (["all", "gpu", f"{ORDER_GROUP}12ab"], "gpu"),
+        ([f"{ORDER_GROUP}12345678", "gpu", f"{ORDER_GROUP}9abcdef0", "all"], f"{ORDER_GROUP}9abcdef0"),
     ],
 )
 def test_plays_are_for_the_newest_group_of_an_order(groups: list[str], group: str) -> None:
-    assert group_of_run(groups, "gpu") == group
+    assert order_group_of(groups, "gpu") == group
 
 
 @pytest.mark.parametrize(
@@ -395,12 +395,12 @@ def test_a_range_that_is_too_long_is_never_written_out(part: str) -> None:
 
 
 def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() -> None:
-    assert ordered({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
-    assert ordered({"order_adopt": "no"}) == {}
+    assert ordered_variables({"order_adopt": "yes"}) == {"provision_adopt": "yes"}
+    assert ordered_variables({"order_adopt": "no"}) == {}
     assert asked_for({"order_adopt": True}) == {"provision_adopt": "True"}
 
 
 @pytest.mark.parametrize("number", [0, 0xAB, 2**32 - 1])
 def test_the_group_that_was_made_for_an_order_is_found(number: int) -> None:
-    assert group_of_run(["gpu", run_group(number), "all"], "gpu") == run_group(number)
-    assert lasting([run_group(number), "gpu"]) == ["gpu"]
+    assert order_group_of(["gpu", new_order_group(number), "all"], "gpu") == new_order_group(number)
+    assert lasting([new_order_group(number), "gpu"]) == ["gpu"]

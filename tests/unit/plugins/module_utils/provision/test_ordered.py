@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.bo
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import (
-    Order,
+    OrderDigests,
     differing,
     differs_from_declared,
     digests,
@@ -66,7 +66,7 @@ def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -
 
 @pytest.mark.parametrize(("purchase", "is_told"), [("sent", True), ("made", True), ("refused", False)])
 def test_only_what_may_have_been_bought_counts(purchase: str, is_told: bool) -> None:
-    first, now = (Order.of({**ORDER, "cloud_init": text}, TOKEN, {}) for text in ("#!/bin/sh", f"# {NO_MARK}"))
+    first, now = (OrderDigests.of({**ORDER, "cloud_init": text}, TOKEN, {}) for text in ("#!/bin/sh", f"# {NO_MARK}"))
     assert (first.leaves_mark, now.leaves_mark) == (True, False)
     noted = entry(X, purchase=purchase, **first.kept(Entry()))
     texts = now.warnings(noted)
@@ -77,17 +77,17 @@ def test_only_what_may_have_been_bought_counts(purchase: str, is_told: bool) -> 
 
 
 def test_of_what_an_earlier_version_has_ordered_the_next_order_is_kept() -> None:
-    now = Order.of(ORDER, TOKEN, {})
+    now = OrderDigests.of(ORDER, TOKEN, {})
     assert now.kept(entry(X, purchase="sent")) == {"provision_ordered": now.digests, "provision_boot_mark": True}
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"token": 1}, {"token": None}])
 def test_what_a_person_has_written_says_nothing(value: Any) -> None:
-    assert Order.of(ORDER, TOKEN, {}).warnings(entry(X, purchase="sent", provision_ordered=value)) == []
+    assert OrderDigests.of(ORDER, TOKEN, {}).warnings(entry(X, purchase="sent", provision_ordered=value)) == []
 
 
 def test_an_open_purchase_of_another_spec_is_told() -> None:
-    first = Order.of(ORDER, TOKEN, {}).kept(Entry())
+    first = OrderDigests.of(ORDER, TOKEN, {}).kept(Entry())
     declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
     ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
     assert "gpu-1 declares something else than its open purchase was ordered as" in other_spec(declared, ordered)

@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     run_request,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RUN_GROUP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -208,8 +208,8 @@ def test_all_runs() -> None:
     place = Folder("/host_vars")
     machines = run_record.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
     assert [host for _place, host, _entry in machines] == ["run-eval", "run-new"]
-    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(RUN_GROUP,))
-    others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [RUN_GROUP]})]
+    left = Storage(resource_id="s1", kept_since="2026-12-01T06:00:00Z", groups=(GROUP_OF_RUNS,))
+    others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
     assert run_record.of_runs((place, "run-eval", entry) for entry in others) == []
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
     jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}

@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     running,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import RUN_GROUP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Way
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -270,7 +270,7 @@ def test_why_nothing_may_be_bought(way: Way, entry: Any, unswept: str, registry:
 def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leased: str, seconds: float) -> None:
     """Else a person who repeats a command reads that the machine is another one than was asked for."""
     entry = read_entry(
-        {"provision_procured_offer_id": "o", "provision_leased": leased, "provision_groups": [RUN_GROUP]}
+        {"provision_procured_offer_id": "o", "provision_leased": leased, "provision_groups": [GROUP_OF_RUNS]}
     )
     request = Request(name="train", max_bill=20, seconds=3600.0)
     for way in (Way.LOOK, Way.END, Way.LOST):

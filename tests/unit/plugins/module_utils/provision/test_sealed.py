@@ -206,13 +206,6 @@ def test_in_a_further_round_some_of_the_hosts_are_enough() -> None:
     assert plan.compared([host("gpu-3")], ACCOUNT, further=True).fault
 
 
-def test_without_a_plan_nothing_changes() -> None:
-    none = SealedPlan.of({}, TOKEN).compared(hosts(), ACCOUNT)
-    case = Case(hosts()[0], entry(), Standing(FREE))
-    assert none.bound(case.host) is case.host
-    assert none.checked([case], NOTHING, NOW) == [case] and none.places([case]) == set()
-
-
 def test_a_host_may_buy_only_what_the_plan_has_for_it() -> None:
     first, second = map(read().bound, hosts())
     assert (first.offer_id, first.max_price_per_hour, first.quoted_price_per_hour) == (X, 2.0, 2.0)

@@ -20,11 +20,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     HELD_BY,
     read_entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.names import (
-    OTHERS,
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    OTHER_VARIABLES,
     PLAYBOOKS,
     RoleNames,
-    slips_of_playbook,
+    misspelled_of_playbook,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import nearest
 from hypothesis import given
@@ -71,7 +71,7 @@ NAMES = RoleNames(SPECS["main"]["options"])
     ],
 )
 def test_a_name_that_means_another_one_is_told(playbook: str, name: str, meant: str) -> None:
-    told = slips_of_playbook([name, *PLAYBOOKS], playbook)
+    told = misspelled_of_playbook([name, *PLAYBOOKS], playbook)
     assert len(told) == bool(meant)
     assert all(line.startswith(f"{name} is not a variable of this collection") and meant in line for line in told)
 
@@ -112,7 +112,7 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
     for each in slips:
         slip = edited(slip, *each)
     found = NAMES.slips([slip])
-    if slip in NAMES.variables | OTHERS or slip.startswith("provision__"):
+    if slip in NAMES.variables | OTHER_VARIABLES or slip.startswith("provision__"):
         assert not found
     elif nearest(slip, sorted(NAMES.variables)) and not slip.startswith(
         WORDS
@@ -158,7 +158,7 @@ def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> No
 
 @pytest.mark.parametrize(
     "slips",
-    [NAMES.slips, *(partial(slips_of_playbook, playbook=name) for name in ("order_", "reap_", "decommission_"))],
+    [NAMES.slips, *(partial(misspelled_of_playbook, playbook=name) for name in ("order_", "reap_", "decommission_"))],
 )
 def test_words_that_ansible_leaves_out_are_told(slips: Callable[[list[str]], list[str]]) -> None:
     """As those of ``-e "provision_budget= 9"``, after which there is no budget."""
@@ -173,7 +173,7 @@ def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
     roles = [path for path in (ROOT / "roles").iterdir() if path.name != "provision"]
     names = {each for role in roles for each in yaml.safe_load((role / "defaults" / "main.yml").read_text())}
     magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
-    assert NAMES.slips(names | PLAYBOOKS | magic | OTHERS | NAMES.variables) == []
+    assert NAMES.slips(names | PLAYBOOKS | magic | OTHER_VARIABLES | NAMES.variables) == []
 
 
 def test_names_cost_little_for_each_host() -> None:
@@ -222,7 +222,7 @@ def test_other_peoples_variables_are_theirs(name: str) -> None:
 
 
 def test_the_roles_own_names_are_no_slips() -> None:
-    assert NAMES.slips(NAMES.variables | OTHERS) == []
+    assert NAMES.slips(NAMES.variables | OTHER_VARIABLES) == []
 
 
 def test_what_an_entry_says_is_no_slip() -> None:
@@ -236,11 +236,11 @@ def test_what_an_entry_says_is_no_slip() -> None:
 
     read_entry(Entry(known=True))
     ours = {name for name in asked if name.startswith("provision_")}
-    assert len(ours) > 25 and ours - {HELD_BY, BOUGHT_BY} <= NAMES.variables | OTHERS, ours
+    assert len(ours) > 25 and ours - {HELD_BY, BOUGHT_BY} <= NAMES.variables | OTHER_VARIABLES, ours
 
 
 def test_a_variable_is_not_given_by_the_role_too() -> None:
-    assert not NAMES.variables & OTHERS
+    assert not NAMES.variables & OTHER_VARIABLES
 
 
 def test_what_the_role_gives_to_hosts_is_known() -> None:
@@ -250,4 +250,4 @@ def test_what_the_role_gives_to_hosts_is_known() -> None:
             given_names |= set(task.get("ansible.builtin.set_fact") or {})
     public = {name for name in given_names if name.startswith("provision_") and not name.startswith("provision__")}
     assert public, "the role sets facts"
-    assert public <= OTHERS
+    assert public <= OTHER_VARIABLES
