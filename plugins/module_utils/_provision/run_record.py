@@ -206,16 +206,6 @@ def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
 
 
-def unwritable(path: str, why: str) -> str:
-    """The results could not be kept."""
-    return f"run_results_dir: the results would go to {path}, which cannot be written ({why}). Choose another folder."
-
-
-def unreadable_record(path: str, why: str) -> str:
-    """What is known of the run cannot be read, so that it might run twice."""
-    return f"{path} says what became of this run, and cannot be read ({why}). Move it away, or choose another run_name."
-
-
 # What a sweep brings home
 
 
@@ -310,43 +300,32 @@ _REASONS = {
 
 def ended(record: Row) -> str:
     """What became of the job."""
-    how, reason = how_ended(record.get("exit_code"), record.get("signal")), record.get("reason") or ""
-    facts = ", ".join(filter(None, (how, _REASONS.get(str(reason), _shown(reason)))))
-    return f"{record.get('name')} {record.get('state')}{lasted(record)}{f' ({facts})' if facts else ''}."
-
-
-def lasted(record: Row) -> str:
-    """How long the job took, as the end of a sentence; empty if that is not known."""
+    how, reason = how_ended(record.get("exit_code"), record.get("signal")), str(record.get("reason") or "")
+    facts = ", ".join(filter(None, (how, _REASONS.get(reason, one_line(reason)))))
     begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
-    return "" if begin is None or end is None else f" after {in_minutes(max(0.0, end - begin))}"
+    lasted = "" if begin is None or end is None else f" after {in_minutes(max(0.0, end - begin))}"
+    return f"{record.get('name')} {record.get('state')}{lasted}{f' ({facts})' if facts else ''}."
 
 
 def last_word(record: Row, folder: str) -> list[str]:
     """The end of a run whose machine has ended. ``folder``: of its results, as people write it."""
     usd_spent = record.get("cost_usd")
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    money = f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"
-    return folded_lines(filter(str.strip, (ended(record), money, *_results(record, folder), *_log(record))))
+    lines = [ended(record), f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
+    if record.get("complete"):
+        missing = ", ".join(map(str, record.get("missing") or []))
+        lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
+        lines.append(f"Not found on the machine: {missing}" if missing else "")
+    else:
+        lines.append(f"{incomplete(record)} What came home before is in {folder}.")
+    if record.get("last_lines") and record.get("state") != SUCCEEDED:
+        lines += ["The last lines of its log:", *map(str, record["last_lines"])]
+    return folded_lines(filter(str.strip, lines))
 
 
 def incomplete(record: Row) -> str:
     """That results have gone with the machine of a run that is over; empty if they are home."""
     return "" if record.get("complete") else "Its results went with the machine."
-
-
-def _results(record: Row, folder: str) -> t.Iterator[str]:
-    if not record.get("complete"):
-        yield f"{incomplete(record)} What came home before is in {folder}."
-        return
-    yield f"Results: {folder} ({plural(record.get('files') or 0, 'file')})"
-    if missing := record.get("missing"):
-        yield f"Not found on the machine: {', '.join(map(str, missing))}"
-
-
-def _log(record: Row) -> t.Iterator[str]:
-    """The last lines of a job that did not succeed."""
-    lines = record.get("last_lines") or [] if record.get("state") != "succeeded" else []
-    yield from ("The last lines of its log:", *map(str, lines)) if lines else ()
 
 
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
@@ -366,19 +345,14 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     return folded_lines(filter(str.strip, lines))
 
 
-def _shown(text: object) -> str:
-    """What a machine says, on one line, without what would change a terminal."""
-    return one_line(str(text or ""))
-
-
 def because(why: str) -> str:
     """The sentence of a machine that says why; empty for none."""
-    return sentence(_shown(why)) if why else ""
+    return sentence(one_line(why)) if why else ""
 
 
 def _not_home(item: Row) -> str:
     """What is not home, and why."""
-    path, reason = (_shown(item.get(name)) for name in ("path", "reason"))
+    path, reason = (one_line(str(item.get(name) or "")) for name in ("path", "reason"))
     return f"{path} ({reason})" if path and reason else path or reason
 
 
@@ -417,15 +391,13 @@ _COLUMNS = {
 }
 
 
-def since(record: Row, now: float) -> str:
-    """How long a run has been in its state, in short."""
-    moment = seconds_of(record.get("ended_at") or record.get("began_at") or record.get("ordered_at") or "")
-    return "-" if moment is None else age(now - moment)
-
-
 def table(runs: t.Sequence[Row], now: float) -> list[str]:
-    """All runs (`running_rows.all_runs`), in lines of the terminal. ``now``: seconds since the epoch."""
-    rows = [{**run, "since": since(run, now), "runs": "billed" if run["machine"] else "gone"} for run in runs]
+    """All runs (`all_runs`), with how long each has been in its state. ``now``: seconds since the epoch."""
+    rows = []
+    for run in runs:
+        moment = seconds_of(run.get("ended_at") or run.get("began_at") or run.get("ordered_at") or "")
+        is_since = "-" if moment is None else age(now - moment)
+        rows.append({**run, "since": is_since, "runs": "billed" if run["machine"] else "gone"})
     return narrow_table(rows, _COLUMNS, LINE, ("last line", "run")) if rows else ["There are no runs."]
 
 

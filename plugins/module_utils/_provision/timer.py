@@ -178,28 +178,20 @@ def check(
 
     ``missing``: inventories that are not there. A timer is removed and shown without them: its name has their paths.
     """
-    if limited:
-        raise ValueError(f"A sweep is about all machines that the registry knows: leave --limit out. {_NOTHING}")
-    if state == PRESENT:
-        absent, is_secret = ", ".join(missing), any(map(_SECRET.search, command))
-        refusals = (
-            (
-                by_job,
-                "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup"
-                " makes it.",
-            ),
-            (TOKEN not in names, f"{TOKEN} is not set, and sweeps need it."),
-            (asks, "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file."),
-            (
-                is_secret,
-                "An extra variable has a password or a token, which the command of each sweep would show. Put it into"
-                " a file, as in -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL.",
-            ),
-            (absent, f"There is no inventory {printable(absent, 300)}, so sweeps would be about others."),
-        )
-        for is_wrong, sentence in refusals:
-            if is_wrong:
-                raise ValueError(f"{sentence} {_NOTHING}")
+    absent, is_made = ", ".join(missing), state == PRESENT
+    refusals = {
+        "A sweep is about all machines that the registry knows: leave --limit out.": limited,
+        "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup makes"
+        " it.": is_made and by_job,
+        f"{TOKEN} is not set, and sweeps need it.": is_made and TOKEN not in names,
+        "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file.": is_made and asks,
+        "An extra variable has a password or a token, which the command of each sweep would show. Put it into a file,"
+        " as in -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL.": is_made and any(map(_SECRET.search, command)),
+        f"There is no inventory {printable(absent, 300)}, so sweeps would be about others.": is_made and bool(absent),
+    }
+    for sentence, is_wrong in refusals.items():
+        if is_wrong:
+            raise ValueError(f"{sentence} {_NOTHING}")
 
 
 _NOTHING = "Nothing was changed."
@@ -392,8 +384,8 @@ def report(timer: Timer, observed: Observed) -> Result:
 
 def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:
     if observed.runs:
-        runner = SYSTEMD if observed.is_active else CRON
-        yield f"runs every {lasting(max(1, observed.interval) * 60)}, by {runner}"
+        minutes = lasting(max(1, observed.interval) * 60)
+        yield f"runs every {minutes}, by {SYSTEMD if observed.is_active else CRON}"
     if last:
         yield f"last: {lease.said(last.began)}, {'failed' if last.code else 'succeeded'}"
     elif not observed.is_sweeping:

@@ -10,7 +10,6 @@ import json
 import os
 import typing as t
 
-from .._provision import run_record
 from ._files import write_durably
 from ._protocol import RegistryError
 
@@ -33,7 +32,9 @@ class RecordFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError) as error:
-            raise RegistryError(run_record.unreadable_record(file, _why(error))) from None
+            advice = "Move it away, or choose another run_name."  # so that nothing runs twice
+            said = f"{file} says what became of this run, and cannot be read ({_why(error)})."
+            raise RegistryError(f"{said} {advice}") from None
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:
         """Note how far the run is, durably. Raises RegistryError."""
@@ -41,7 +42,7 @@ class RecordFolder:
             os.makedirs(self.path, exist_ok=True)
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
         except OSError as error:
-            raise RegistryError(run_record.unwritable(self.path, _why(error))) from None
+            raise RegistryError(self._unwritable(_why(error))) from None
 
     def fault(self) -> str:
         """Why results could not be kept here; empty if they can."""
@@ -49,7 +50,11 @@ class RecordFolder:
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
-        return "" if is_writable else run_record.unwritable(self.path, f"{folder} is no folder that you may change")
+        return "" if is_writable else self._unwritable(f"{folder} is no folder that you may change")
+
+    def _unwritable(self, why: str) -> str:
+        advice = "Choose another folder."
+        return f"run_results_dir: the results would go to {self.path}, which cannot be written ({why}). {advice}"
 
     def is_busy(self, now: float) -> bool:
         """Whether something was brought home here in the last minutes, as by a command that goes on."""
@@ -68,7 +73,7 @@ class RecordFolder:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self.path, f"{self.path}.{number}")
         except OSError as error:
-            raise RegistryError(run_record.unwritable(self.path, _why(error))) from None
+            raise RegistryError(self._unwritable(_why(error))) from None
 
 
 def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:
