@@ -91,7 +91,7 @@ def split_playbooks(app: Sphinx, config: Config) -> None:
         summary = " ".join(section.split()).partition(". ")[0]
         rows.append(f"| [{name}](playbook-{name}.md) | {summary} |")
         usage = "The examples of [the playbooks](playbooks.md) share an inventory.\n"
-        text = f"# {NAME}.{name} playbook\n\n{section}\n{usage}"
+        text = f"# {name} playbook\n\n{section}\n{usage}"
         page.with_name(f"playbook-{name}.md").write_text(text)
     tree = ["```{toctree}", ":hidden:", *(f"{name} playbook <playbook-{name}>" for name in names), "```"]
     page.write_text("\n".join([introduction, *rows, "", *tree, ""]))
