@@ -52,7 +52,7 @@ from .._provision.purchase import (
 )
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
-from ._unlisted import read_by_id
+from ._by_id import read_by_id
 
 
 class Journal:

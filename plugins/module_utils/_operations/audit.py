@@ -20,10 +20,10 @@ from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
-from ._looks import all_projects, looked, note
+from ._by_id import read_by_id
+from ._missing import all_projects, looked, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
-from ._unlisted import read_by_id
-from .settle import settle
+from ._settle import settle
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 BLANK_ORPHAN: Result = {"changed": False, "ended": {}, "lines": []}

@@ -14,7 +14,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
-from ._unlisted import List, Listing, answer_of, side_by_side
+from ._by_id import List, Listing, answer_of, side_by_side
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up

@@ -30,8 +30,8 @@ from .._provision.standing import doubtful
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
 from .._text import grouped
+from ._by_id import List, Listing, ask_with_links, read_by_id
 from ._registries import Registries, RegistrySnapshot, leave_out_of_ssh, named_claim, with_registries
-from ._unlisted import List, Listing, ask_with_links, read_by_id
 from .delete_resource import PAUSE
 from .offer_status import offer_statuses
 

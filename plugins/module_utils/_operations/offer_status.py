@@ -15,7 +15,7 @@ from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.offer import View
 from .._provision.ownership import bought_with, ids_for_match, ids_in
-from ._unlisted import List, Listing, ask_by_id, side_by_side
+from ._by_id import List, Listing, ask_by_id, side_by_side
 
 BLANK: Result = {
     "changed": False,

@@ -50,12 +50,12 @@ from .._provision.standing import Observed, doubtful, standing_of, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, Registry, RegistryError, end_with
-from ._looks import all_projects, looked, note
+from ._by_id import read_by_id
+from ._missing import all_projects, looked, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from ._searches import Searches, told, waits
-from ._unlisted import read_by_id
+from ._settle import settle
 from .offer_status import offer_statuses
-from .settle import settle
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
@@ -446,7 +446,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def taken(self, planned: t.Iterable[Entry]) -> set[str]:
         """Offers that are spoken for: what an entry names its host has, or may still buy."""
-        return standing.offers_spoken_for([*(entry for _name, entry in self.others()), *planned])
+        return standing.offers_of([*(entry for _name, entry in self.others()), *planned])
 
     def parts(self, facts: t.Mapping[str, t.Any]) -> tuple[list[CeilingPart], list[str]]:
         """What further hosts of the play cost, and those of which that is unknown.
@@ -494,7 +494,7 @@ def _observe(
     Machines that decide, or of which it is not certain that they are a host's, are read by their ids.
     """
     entries = {host.host: snapshot.of(host) for host in hosts}
-    statuses = offer_statuses(api, standing.offers_to_ask(entries.values()))
+    statuses = offer_statuses(api, standing.offers_of(entries.values()))
     claims = [ownership.claim_of(h.host, h.name, entries[h.host], by_name=h.by_name or h.adopt) for h in hosts]
     claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.billed()]
     observed = Observed(entries, statuses, Account.of(claims, None))

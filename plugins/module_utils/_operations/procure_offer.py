@@ -58,7 +58,7 @@ from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from ._purchase import Journal, OfferMachines, asked_apart
 from ._registries import Registries, noted_beside, this_run
-from .settle import Settling, settle
+from ._settle import Settling, settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks

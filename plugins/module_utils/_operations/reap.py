@@ -22,9 +22,9 @@ from .._provision.place import Place, SharedProject, place_of
 from .._provision.reaping import Host, SweepFindings, SweepLimits
 from .._registry._protocol import RegistryError
 from .._wording import as_pattern
-from ._looks import looked, note
+from ._missing import looked, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
-from .settle import settle
+from ._settle import settle
 
 BLANK: Result = {
     **{"changed": False, "due": [], "hosts": [], "patterns": [], "lines": [], "trouble": "", "reap": {}},

@@ -13,7 +13,7 @@ from .._ansible.operation import Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._machine import connection
 from .._provision import ownership
-from ._unlisted import ask_by_id
+from ._by_id import ask_by_id
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:

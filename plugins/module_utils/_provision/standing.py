@@ -103,11 +103,6 @@ class Observed:
         return self.statuses.get(self.entries[host.host].offer_id)
 
 
-def offers_to_ask(entries: t.Iterable[Entry]) -> set[str]:
-    """The offers whose statuses tell what became of them."""
-    return {entry.offer_id for entry in entries if not entry.is_refused}
-
-
 def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) -> bool:
     """Whether neither its declaration nor its offer's status says all that there is to know of a host."""
     if entry.is_empty:
@@ -156,8 +151,8 @@ def is_as_read(entry: Entry, now: Entry) -> bool:
     return all(getattr(entry, name) == getattr(now, name) for name in ("offer_id", "resource_ids", "journaled_at"))
 
 
-def offers_spoken_for(entries: t.Iterable[Entry]) -> set[str]:
-    """Offers that hosts have, or may still buy."""
+def offers_of(entries: t.Iterable[Entry]) -> set[str]:
+    """The offers that hosts have, or may still buy: their statuses tell what became of them."""
     return {entry.offer_id for entry in entries if entry.offer_id and not entry.is_refused}
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _looks, reap
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _missing, reap
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
@@ -460,7 +460,7 @@ def test_what_is_not_the_api_s_own_word_is_no_look(fleet: Fleet, fault: Json) ->
 
 def test_a_look_that_was_held_up_is_as_old_as_its_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run looks, and is stopped for long. Meanwhile another one finds the machine, and misses it for a first time."""
-    real = _looks.note
+    real = _missing.note
 
     def late(*args: Any, **more: Any) -> Any:
         monkeypatch.setattr(reap, "note", real)

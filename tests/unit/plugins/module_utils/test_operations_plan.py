@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import _looks
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import _missing
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import plan as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
@@ -621,7 +621,7 @@ def test_storage_of_a_machine_that_has_ended_elsewhere_counts_at_once(
     """The registry has it as storage alone only after this plan."""
     bought, volume = offer(9)["offer_id"], machine(2, "data", None, kind="storage", price_per_hour=0.25)
     status = {"phase": "ended", "ready": False, "resource_ids": [], "connections": [], "msg": "It has ended."}
-    for asking in (operation, _looks):
+    for asking in (operation, _missing):
         monkeypatch.setattr(asking, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
     file = HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml"))
     noted = {"provision_storage": [{"resource_id": machine_id(2), "price_per_hour": 0.25}]}

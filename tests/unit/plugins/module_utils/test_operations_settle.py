@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource, read_status
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._settle import settle
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.settle import settle
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (

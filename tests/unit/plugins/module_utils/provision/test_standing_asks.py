@@ -18,8 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     files_that_shadow,
     ids_to_read,
     is_as_read,
-    offers_spoken_for,
-    offers_to_ask,
+    offers_of,
     other_registries,
     without_ended,
 )
@@ -85,11 +84,10 @@ def test_what_a_host_has_in_another_registry_is_not_bought_again(elsewhere: Entr
         assert part in reason
 
 
-def test_which_offers_are_asked_for_and_which_are_spoken_for() -> None:
+def test_which_offers_are_asked_for() -> None:
     entries = [REFUSED, entry(Y, [N], "made"), entry("", [M])]
-    assert offers_to_ask(entries) == {Y, ""}
-    assert offers_spoken_for(entries) == {Y}
-    assert offers_spoken_for([OPEN, REFUSED]) == {X}
+    assert offers_of(entries) == {Y}
+    assert offers_of([OPEN, REFUSED]) == {X}
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ from .._provision.sending import Note, leaves_storage, note_of
 from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
+from ._by_id import read_by_id, side_by_side
 from ._purchase import Journal, asked_apart
 from ._registries import Registries, noted_in
-from ._unlisted import read_by_id, side_by_side
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
 SOON = 30.0  # seconds after a purchase was sent in which it may not show yet, as `settle_timeout`

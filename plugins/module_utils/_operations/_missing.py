@@ -19,8 +19,8 @@ from .._provision.missing import Looked, MissingLook, MissingStep, Noted
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
 from .._registry._protocol import Registry, RegistryError, anew, end_with
+from ._by_id import read_by_id
 from ._registries import Registries, RegistrySnapshot, leave_out_of_ssh
-from ._unlisted import read_by_id
 from .offer_status import offer_statuses
 
 
