@@ -232,7 +232,8 @@ class Database(Connected):
         def step(connection: Connection) -> tuple[Row, str]:
             self._execute(connection, sql.LOCK, {"gate": sql.GATE})
             self._execute(connection, sql.FREE_LAPSED)
-            self._execute(connection, sql.DISOWN, {"claim": fact.claim, "ids": list(disowned)})
+            if disowned:  # nothing else takes the right to delete
+                self._execute(connection, sql.DISOWN, {"claim": fact.claim, "ids": list(disowned)})
             return self._noted(connection, fact, ids, list(gone))
 
         row, trouble = self._at_once(step, self._facts_patience)
@@ -400,11 +401,16 @@ class Database(Connected):
         found = self._execute(connection, sql.META, values).fetchone()
         if found is None:
             raise RegistryError(f"{self.where} has lost the row of its table meta.")
-        version, moved, quarantined_until = found
+        version, moved, quarantined_until, may_note = found
         if version > sql.VERSION:
             raise RegistryError(
                 f"{self.where} was made by a newer version of the collection (schema {version}, here {sql.VERSION}):"
                 " update the collection to buy with it."
+            )
+        if not may_note:
+            raise RegistryError(
+                f"{self.where} does not let its user note machines, so none may be bought: GRANT SELECT, INSERT, UPDATE"
+                " ON ALL TABLES IN SCHEMA compute_index_supply."
             )
         if moved:
             raise Moved(values)

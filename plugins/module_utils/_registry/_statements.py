@@ -84,7 +84,9 @@ LOCK = "SELECT pg_advisory_xact_lock(%(gate)s)"
 HAS_SCHEMA = "SELECT to_regclass('compute_index_supply.meta') IS NOT NULL"
 META = """
 SELECT version, cluster IS DISTINCT FROM %(cluster)s,
-    CASE WHEN quarantine_until > clock_timestamp() THEN quarantine_until END
+    CASE WHEN quarantine_until > clock_timestamp() THEN quarantine_until END,
+    has_table_privilege('compute_index_supply.machine', 'INSERT')
+        AND has_table_privilege('compute_index_supply.machine', 'UPDATE')
 FROM compute_index_supply.meta
 """
 # A purchase that was claimed before may still be under way, and what was seen as expired may be older than the claim.

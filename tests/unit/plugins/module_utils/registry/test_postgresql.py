@@ -776,11 +776,27 @@ def test_a_role_that_may_only_read_reads(run: Callable[..., Database], reader: s
     database = Database(reader, holder("reader"))
     assert [row.host for row in database.counted()] == ["gpu-1"]
     assert database.open_claim("default", "gpu-1") is not None
-    with pytest.raises(RegistryError, match="permission denied for table"):
+    with pytest.raises(RegistryError, match="does not let its user note machines, so none may be bought: GRANT"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     postgresql.forget(reader.replace("reader@", "postgres@"))
     with pytest.raises(RegistryError, match="has no tables, and its user may not make them"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+
+
+def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: str, reader: str) -> None:
+    """Others have made the tables, and its rights may be those of one table alone."""
+    database = Database(reader, holder("reader"))
+    tables = ["compute_index_supply.purchase, compute_index_supply.meta", "ALL TABLES IN SCHEMA compute_index_supply"]
+    for granted in tables:
+        with pytest.raises(RegistryError, match="does not let its user note machines"):
+            database.claim(purchase(), NO_CEILING)
+        assert states(registry_url) == []
+        postgresql.execute(registry_url, f"GRANT INSERT, UPDATE ON {granted} TO reader")
+    row = database.claim(purchase(), NO_CEILING)
+    assert database.note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID]
+    database.begin_end(row)
+    database.end(row)
+    assert states(registry_url) == ["ended"]
 
 
 def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., Database], registry_url: str) -> None:
