@@ -22,11 +22,11 @@ from pathlib import Path
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.ssh_key import fault_of, fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fault_of, fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     RoleNames,
     misspelled_of_playbook,

@@ -18,7 +18,6 @@ from .._ansible.on_api import ADVICE, on_api
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._machine.ssh_key import fingerprint, has_passphrase, public_half
 from .._provision import (
     candidates,
     ceilings,
@@ -38,6 +37,7 @@ from .._provision.ceilings import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
+from .._provision.keys import fingerprint, has_passphrase, public_half
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
@@ -155,12 +155,12 @@ class _Planning:
             "identity_file": self._identity_file(raw, public),
         }
         # A quote needs no key.
-        key_fault = "" if params["quote"] else keys.unsuited(raw, os.path.abspath(public), text_in(public))
+        key_fault = "" if params["quote"] else keys.why_key_unsuited(raw, os.path.abspath(public), text_in(public))
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
         locked_out = ""
         if keys.needs_agent(host, params["job_keys"]):
-            locked_out = keys.locked_out(raw["ssh_fingerprint"] or fingerprint(text_in(public)), params["job_keys"])
+            locked_out = keys.why_locked_out(raw["ssh_fingerprint"] or fingerprint(text_in(public)), params["job_keys"])
         objections = filter(
             None, [*self._objections(host), *self._bought_elsewhere(host, raw["registry_dir"]), locked_out]
         )
@@ -537,9 +537,9 @@ def _private_half(public: str) -> str:
 
 def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
     """What is odd about pairs of keys, as far as both files can be read; an inline key is not looked at."""
-    for file, private in keys.pairs(raws, hosts):
+    for file, private in keys.key_pairs(raws, hosts):
         public = os.path.expanduser(file)
-        yield keys.other_half(public, private, text_in(public), public_half(text_in(private)))
+        yield keys.halves_differ(public, private, text_in(public), public_half(text_in(private)))
 
 
 def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
@@ -549,8 +549,8 @@ def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
     for private in keys.private_keys(hosts):
         with contextlib.suppress(OSError):
             file = os.stat(private)
-            is_open = keys.is_open(file.st_mode, is_own=file.st_uid == os.getuid())
-            yield keys.unusable(private, is_open=is_open, is_locked=has_passphrase(text_in(private)))
+            is_open = keys.others_can_read(file.st_mode, is_own=file.st_uid == os.getuid())
+            yield keys.why_ssh_ignores_key(private, is_open=is_open, is_locked=has_passphrase(text_in(private)))
 
 
 PLAN = on_api(Market, plan, steps.PLAN, BLANK)

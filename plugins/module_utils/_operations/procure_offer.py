@@ -27,8 +27,7 @@ from .._api import http
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
-from .._machine import ssh_key
-from .._provision import holdings, sending
+from .._provision import holdings, keys, sending
 from .._provision.entry import Entry, facts_of_order, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
@@ -116,7 +115,7 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
     warnings: list[str] = []
     body: Json = {
         "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
-        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], ssh_key.check_ssh_public_key),
+        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], keys.check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
         warnings = given("cloud_init", params["cloud_init"], user_data.check_user_data)

@@ -171,7 +171,7 @@ def read_declaration(
 
     ``now``: seconds since the epoch.
 
-    ``registry`` is the host's place. ``key_fault``: why its public key would let nobody in (`keys.unsuited`).
+    ``registry`` is the host's place. ``key_fault``: why its public key would let nobody in (`keys.why_key_unsuited`).
     ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
     wrong: list[str] = []

@@ -1,17 +1,38 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys that let people in to machines: what is wrong with them, said before a machine is bought."""
+"""SSH keys that let people in to machines: what they look like, and what is wrong with them, said before a purchase."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import typing as t
 
-from .._machine.ssh_key import fault_of
 from .declaration import Declaration
 
+LEAST_RSA = 1024  # bits; sshd takes no shorter keys (RequiredRSASize in sshd_config(5))
+# What stands behind the type, as bytes that a field must be, their number, or None for any number but zero.
+_ED25519 = (32,)  # RFC 8709, 4
+_ECDSA = {
+    name: (name.encode(), 1 + 2 * size)  # RFC 5656, 3.1: the curve, and a point with both coordinates
+    for name, size in (("nistp256", 32), ("nistp384", 48), ("nistp521", 66))
+}
+_KEY_TYPES: dict[str, tuple[bytes | int | None, ...]] = {
+    "ssh-ed25519": _ED25519,
+    "ssh-rsa": (None, None),  # RFC 4253, 6.6: exponent, modulus
+    **{f"ecdsa-sha2-{name}": fields for name, fields in _ECDSA.items()},
+    # OpenSSH's PROTOCOL.u2f: and the application
+    "sk-ssh-ed25519@openssh.com": (*_ED25519, None),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (*_ECDSA["nistp256"], None),
+}
 
-def unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
+
+# What lets nobody in
+
+
+def why_key_unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
     """Why the public key that a host declares would let nobody in; empty if nothing speaks against it.
 
     ``raw``: its declared values. ``file``: the absolute path that counts if it gives no key; ``text``: what is in it.
@@ -32,40 +53,33 @@ def needs_agent(host: Declaration, job_keys: str | None) -> bool:
     return job_keys is not None and host.reach and not host.identity_file
 
 
-def locked_out(fingerprint: str, job_keys: str) -> str:
+def why_locked_out(wanted: str, job_keys: str) -> str:
     """Why a job of AWX could not log in to the machine: its machine credential and the public key are changed apart.
 
-    ``fingerprint``: the public key's; one without is objected to elsewhere. ``job_keys``: what ``ssh-add -l`` prints.
+    ``wanted``: the public key's fingerprint; one without is objected to elsewhere. ``job_keys``: what ``ssh-add -l``
+    prints.
     """
-    is_known = not fingerprint or fingerprint in job_keys.split()
-    return "" if is_known else _locked_out(fingerprint, job_keys.strip())
-
-
-def _locked_out(wanted: str, job_keys: str) -> str:
-    """A job of AWX has other keys, as ssh-add shows them, than the one with this fingerprint that is let in."""
+    if not wanted or wanted in job_keys.split():
+        return ""
     return (
         f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
         " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
-        f" {job_keys.rstrip('.')}. Add the machine credential of that pair to the job template, or run"
+        f" {job_keys.strip().rstrip('.')}. Add the machine credential of that pair to the job template, or run"
         " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."
     )
 
 
-def other_half(public: str, private: str, in_public: str, in_private: str) -> str:
+def halves_differ(public: str, private: str, in_public: str, in_private: str) -> str:
     """What is odd about two files of keys. ``in_public``, ``in_private``: the public key of each; empty: unknown."""
-    differ = in_public and in_private and in_private.split() != in_public.split()[:2]
-    return _other_half(public, private) if differ else ""
-
-
-def _other_half(public: str, private: str) -> str:
-    """The machine will let in another key than the one that SSH is told to use."""
+    if not (in_public and in_private) or in_private.split() == in_public.split()[:2]:
+        return ""
     return (
         f"{public}, which the machines will let in, is not the public half of {private}, with which SSH will try to log"
         " in. They belong together unless the user data lets another key in."
     )
 
 
-def pairs(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> list[tuple[str, str]]:
+def key_pairs(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> list[tuple[str, str]]:
     """The files of public keys, each with the private key that ssh is given for its host; an inline key has none.
 
     ``raws``: the hosts' declared values.
@@ -83,19 +97,24 @@ def private_keys(hosts: t.Iterable[Declaration]) -> list[str]:
     return sorted({host.identity_file for host in hosts if host.identity_file and host.reach})
 
 
-def is_open(mode: int, *, is_own: bool) -> bool:
+def others_can_read(mode: int, *, is_own: bool) -> bool:
     """Whether ssh ignores a private key for its ``mode``, as sshkey_perm_ok does: others read the user's own."""
     return is_own and bool(mode & 0o077)
 
 
-def unusable(private: str, *, is_open: bool, is_locked: bool) -> str:
+def why_ssh_ignores_key(private: str, *, is_open: bool, is_locked: bool) -> str:
     """Why ssh will not use a private key: others may read it, or it has a passphrase that no agent knows."""
     if is_open:
         return (
             f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed"
             f" nevertheless. chmod 600 {private}"
         )
-    return _no_agent(private) if is_locked else ""
+    if not is_locked:
+        return ""
+    return (
+        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will not get"
+        " into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
+    )
 
 
 def no_ssh(program: str) -> str:
@@ -115,9 +134,114 @@ def no_account(uid: int) -> str:
     )
 
 
-def _no_agent(private: str) -> str:
-    """A private key with a passphrase, and no agent that knows it."""
-    return (
-        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will not get"
-        " into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
-    )
+# What keys for SSH look like
+
+
+def check_ssh_public_key(value: str) -> str:
+    """One public key in OpenSSH's one-line format, without line end. The key is never echoed."""
+    key = value.strip()
+    if not key:
+        raise ValueError("is empty")
+    if "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File"):
+        raise ValueError("is a PRIVATE key. Give the public one, the file that ends in .pub")
+    if {"\n", "\r"} & set(key):
+        raise ValueError("must be one key on one line")
+    kind, _blank, rest = key.partition(" ")
+    if kind not in _KEY_TYPES:
+        raise ValueError(f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}")
+    try:
+        blob = base64.b64decode(rest.strip().split(" ", 1)[0], validate=True)
+    except (binascii.Error, ValueError):
+        blob = b""
+    fields = _fields(blob)
+    if not _is_key(kind, fields):
+        raise ValueError(f"is damaged: what follows '{kind}' is no such key")
+    if kind == "ssh-rsa" and int.from_bytes(fields[2], "big").bit_length() < LEAST_RSA:
+        raise ValueError(f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes")
+    return key
+
+
+def fault_of(value: str) -> str:
+    """Why this is no public key, to follow its name in a sentence; empty if it is one."""
+    try:
+        check_ssh_public_key(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def fingerprint(public: str) -> str:
+    """A public key's fingerprint as ``ssh-keygen -l`` shows it, ``SHA256:...``; empty if that is no key."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(public.split()[1], validate=True)).digest()
+    except (IndexError, ValueError):
+        return ""
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def public_half(private: str) -> str:
+    """Type and key of the public half that a private key in OpenSSH's format holds, also where it is encrypted.
+
+    Empty where that cannot be read (OpenSSH's PROTOCOL.key).
+    """
+    _cipher, data = _openssh(private)
+    count, length = (int.from_bytes(data[at : at + 4], "big") for at in (0, 4))
+    blob = data[8 : 8 + length]
+    kind = (_fields(blob) or [b""])[0].decode("ascii", "replace")
+    return f"{kind} {base64.b64encode(blob).decode()}" if count == 1 and kind in _KEY_TYPES else ""
+
+
+def has_passphrase(private: str) -> bool:
+    """Whether a private key is encrypted, as OpenSSH writes it today (PROTOCOL.key) or in PEM (RFC 1421, RFC 5958)."""
+    cipher, _data = _openssh(private)
+    return cipher not in (b"", b"none") or "ENCRYPTED" in private[:200]
+
+
+def _openssh(private: str) -> tuple[bytes, bytes]:
+    """The cipher of a private key in OpenSSH's format, and what follows its key derivation; both empty for others."""
+    _begin, _mark, rest = private.partition("-----BEGIN OPENSSH PRIVATE KEY-----")
+    body, _mark, _rest = rest.partition("-----END OPENSSH PRIVATE KEY-----")
+    try:
+        data = base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return b"", b""
+    magic, _zero, data = data.partition(b"\0")
+    if magic != b"openssh-key-v1":
+        return b"", b""
+    fields = []
+    for _field in ("cipher", "kdf", "options of the kdf"):
+        length = int.from_bytes(data[:4], "big")
+        fields.append(data[4 : 4 + length])
+        data = data[4 + length :]
+    return fields[0], data
+
+
+def _is_key(kind: str, fields: list[bytes]) -> bool:
+    """Whether the fields of a blob are those of a key of this type, which the first one repeats (RFC 4253, 6.6)."""
+    wanted = _KEY_TYPES[kind]
+    if not fields or fields[0] != kind.encode() or len(fields) != 1 + len(wanted):
+        return False
+    if not all(map(_fits, fields[1:], wanted)):
+        return False
+    if kind == "ssh-rsa":
+        return fields[1][-1] % 2 == 1  # an even exponent has no private key
+    return "ecdsa" not in kind or fields[2][:1] == b"\x04"  # both coordinates of the point
+
+
+def _fits(field: bytes, wanted: bytes | int | None) -> bool:
+    if isinstance(wanted, int):
+        return len(field) == wanted
+    return field == wanted if wanted is not None else bool(field)
+
+
+def _fields(blob: bytes) -> list[bytes]:
+    """The fields of a key, each with its length in four bytes before it; none if they do not add up."""
+    fields: list[bytes] = []
+    while blob:
+        length = int.from_bytes(blob[:4], "big")
+        field, rest = blob[4 : 4 + length], blob[4 + length :]
+        if len(field) != length:
+            return []
+        fields.append(field)
+        blob = rest
+    return fields

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _input
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import ssh_key
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import keys
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,15 +101,15 @@ KEYS = {
 @pytest.mark.parametrize("comment", ["", " me@example.com", " a comment of words"])
 def test_keys_of_all_kinds_are_accepted(kind: str, comment: str) -> None:
     key = public_key(kind, *KEYS[kind], comment=comment)
-    assert ssh_key.check_ssh_public_key(f" {key}\n") == key
+    assert keys.check_ssh_public_key(f" {key}\n") == key
 
 
 def test_an_rsa_key_of_1024_bits_is_enough() -> None:
-    assert ssh_key.check_ssh_public_key(public_key("ssh-rsa", b"\x03", b"\x00\x80" + b"\xab" * 127))
+    assert keys.check_ssh_public_key(public_key("ssh-rsa", b"\x03", b"\x00\x80" + b"\xab" * 127))
 
 
 def test_further_blanks_in_a_key_do_not_matter() -> None:
-    assert ssh_key.check_ssh_public_key(KEY.replace(" ", "  "))
+    assert keys.check_ssh_public_key(KEY.replace(" ", "  "))
 
 
 def blob_of(key: str) -> str:
@@ -189,7 +189,7 @@ def blob_of(key: str) -> str:
 )
 def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}") as caught:
-        ssh_key.check_ssh_public_key(value)
+        keys.check_ssh_public_key(value)
     told = str(caught.value)
     assert not [word for word in value.split() if len(word) > 40 and word in told]
 
@@ -199,12 +199,12 @@ def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str)
 def test_a_private_key_says_whether_it_has_a_passphrase(tmp_path: Path, form: str, passphrase: str) -> None:
     words = ["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-m", form, "-N", passphrase, "-f", str(tmp_path / "key")]
     subprocess.run(words, check=True)
-    assert ssh_key.has_passphrase((tmp_path / "key").read_text()) == bool(passphrase)
+    assert keys.has_passphrase((tmp_path / "key").read_text()) == bool(passphrase)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA", KEY])
 def test_what_is_no_private_key_has_no_passphrase(text: str) -> None:
-    assert not ssh_key.has_passphrase(text)
+    assert not keys.has_passphrase(text)
 
 
 # Seconds
@@ -237,7 +237,7 @@ def test_a_timeout_that_no_socket_takes_is_refused(value: float) -> None:
         _input.check_timeout(value)
 
 
-@pytest.mark.parametrize("check", [_input.check_uuid, _input.check_token, ssh_key.check_ssh_public_key])
+@pytest.mark.parametrize("check", [_input.check_uuid, _input.check_token, keys.check_ssh_public_key])
 @given(value=st.text() | st.text(max_size=30).map(lambda text: f"ssh-ed25519 {text}"))
 def test_any_text_is_accepted_or_refused_with_a_reason(check: Callable[[str], Any], value: str) -> None:
     try:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
-    is_open,
-    locked_out,
+    halves_differ,
+    key_pairs,
     needs_agent,
-    other_half,
-    pairs,
+    others_can_read,
     private_keys,
-    unsuited,
-    unusable,
+    why_key_unsuited,
+    why_locked_out,
+    why_ssh_ignores_key,
 )
 
 from provision_samples import declared, raw
@@ -45,7 +45,7 @@ from samples import KEY, PRIVATE_KEY
     ],
 )
 def test_a_key_that_lets_nobody_in_is_told_before_a_purchase(fault: str, has_key: bool, text: str, reason: str) -> None:
-    told = unsuited(raw(has_ssh_public_key=has_key, ssh_key_fault=fault), "/k.pub", text)
+    told = why_key_unsuited(raw(has_ssh_public_key=has_key, ssh_key_fault=fault), "/k.pub", text)
     assert reason in told and bool(reason) == bool(told) and "b3BlbnNz" not in told
 
 
@@ -67,7 +67,7 @@ def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_k
     ],
 )
 def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is_out: bool) -> None:
-    assert bool(locked_out(fingerprint, job_keys)) is is_out
+    assert bool(why_locked_out(fingerprint, job_keys)) is is_out
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is
     ],
 )
 def test_two_halves_of_different_pairs(in_public: str, in_private: str, is_odd: bool) -> None:
-    assert bool(other_half("key.pub", "key", in_public, in_private)) is is_odd
+    assert bool(halves_differ("key.pub", "key", in_public, in_private)) is is_odd
 
 
 def test_what_ssh_will_not_use() -> None:
-    assert "chmod 600 key" in unusable("key", is_open=True, is_locked=True)
-    assert "has a passphrase" in unusable("key", is_open=False, is_locked=True)
-    assert unusable("key", is_open=False, is_locked=False) == ""
+    assert "chmod 600 key" in why_ssh_ignores_key("key", is_open=True, is_locked=True)
+    assert "has a passphrase" in why_ssh_ignores_key("key", is_open=False, is_locked=True)
+    assert why_ssh_ignores_key("key", is_open=False, is_locked=False) == ""
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_ssh_will_not_use() -> None:
 def test_which_files_of_keys_are_looked_at(fields: dict[str, Any], pair: list[Any], key: list[str]) -> None:
     values = raw(ssh_public_key_file="/k.pub", **{"has_ssh_public_key": False, **fields})
     host = declared(**{"ssh_public_key_file": "/k.pub", "has_ssh_public_key": False, **fields})
-    assert (pairs([values, values], [host, host]), private_keys([host, host])) == (pair, key)
+    assert (key_pairs([values, values], [host, host]), private_keys([host, host])) == (pair, key)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_which_files_of_keys_are_looked_at(fields: dict[str, Any], pair: list[An
     [(0o600, True, False), (0o400, True, False), (0o640, True, True), (0o604, True, True), (0o644, False, False)],
 )
 def test_ssh_ignores_a_key_that_others_can_read(mode: int, is_own: bool, ignored: bool) -> None:
-    assert is_open(0o100000 | mode, is_own=is_own) is ignored
+    assert others_can_read(0o100000 | mode, is_own=is_own) is ignored
