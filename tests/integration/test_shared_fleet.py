@@ -329,7 +329,7 @@ def test_a_user_that_may_only_read_is_enough_to_look(shop: Project, registry: st
         shop.declare(["gpu-3"], provision_reach=False, provision_registry_url=reader)
         refused = shop.provision()
         assert (refused.returncode, len(shop.simulator.purchases)) == (2, 2), refused.output
-        assert "permission denied" in refused.text and "Nothing was bought" in refused.text
+        assert "does not let its user note machines" in refused.text and "Nothing was bought" in refused.text
     finally:
         postgresql.execute(registry, "DROP OWNED BY auditor")
         postgresql.execute(registry, "DROP ROLE auditor")

@@ -9,15 +9,15 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import SupplyApi
 from .._provision import messages
 from .._provision.naming import (
     NAMED_ACTIONS,
     PatternPart,
     added,
+    check_slice,
     elsewhere,
-    in_a_slice,
     left_out,
     names_of,
     objection,
@@ -38,8 +38,8 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     Raises Failure (invalid): nothing happens.
     """
     deed = NAMED_ACTIONS[params["verb"]]
-    if sliced := in_a_slice(params["slice_of"], deed):
-        raise Failure(sliced, "invalid")
+    with refusing(ValueError):
+        check_slice(params["slice_of"], deed)
     parts = [PatternPart(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)
@@ -61,9 +61,9 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 def _made(api: SupplyApi, names: t.Sequence[str], params: Params) -> list[str]:
     """Names that nothing here knows, but that mean a machine: it is given by its id, or the name is its identity."""
-    if params["by_id"] or not (names and params["by_name"]):
-        return list(names) if params["by_id"] else []
-    return names_of(api.resources(), names, params["prefix"])
+    if params["by_id"]:
+        return list(names)
+    return names_of(api.resources(), names, params["prefix"]) if names and params["by_name"] else []
 
 
 NAMED = on_api(SupplyApi, named, steps.NAMED, BLANK)

@@ -191,14 +191,13 @@ def objection(
     return _unexpected(parts, hosts, asked, count, by_job, deed)
 
 
-def in_a_slice(template: str, deed: NamedAction) -> str:
-    """Why nothing happens in a job that is one of several slices; empty if it may. ``template``: of sliced jobs."""
-    if not (template and deed.adds):
-        return ""
-    return (
-        f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
-        f" {deed.happens}. Set Job Slicing of the template to 1. {deed.nothing}"
-    )
+def check_slice(template: str, deed: NamedAction) -> None:
+    """Raise ValueError in a job that is one of several slices, if each would do it. ``template``: of sliced jobs."""
+    if template and deed.adds:
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
+            f" {deed.happens}. Set Job Slicing of the template to 1. {deed.nothing}"
+        )
 
 
 def _are_names(parts: t.Sequence[PatternPart]) -> bool:
