@@ -11,7 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible_collections.compute_index.supply.plugins.module_utils import _input, _spec, _wording
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     ATTEMPT,
@@ -81,7 +81,7 @@ def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
     """Raises ValueError with a reason for a person."""
     name = "connect_timeout"
     try:
-        connect = _input.check_seconds(options[name])
+        connect = _spec.check_seconds(options[name])
         name = "boot_timeout"
         return boot.BootTimeouts(connect, _wording.duration(options[name]), options["seeded"], options["marked"])
     except ValueError as error:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._version import VERSION
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.stem for path in (ROOT / ".github" / "workflows").glob("*.yml"))

@@ -9,7 +9,7 @@ import functools
 import os
 import typing as t
 
-from .. import _input, _spec
+from .. import _spec
 from .._api import http
 from .._api.client import USER_AGENT, ApiError, SupplyApi
 from .._api.recorder import LOG, observer_of
@@ -60,8 +60,8 @@ def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
         # A connection that was opened before a fork must not be used on both sides of it.
         os.getpid(),
         given("api_url", params["api_url"], http.check_base_url),
-        given("api_token", params["api_token"], _input.check_token, "auth"),
-        given("api_timeout", params["api_timeout"], _input.check_timeout),
+        given("api_token", params["api_token"], _spec.check_token, "auth"),
+        given("api_timeout", params["api_timeout"], _spec.check_timeout),
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .. import _input
+from .. import _spec
 from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
@@ -80,7 +80,7 @@ def _machines(api: SupplyApi) -> list[Json]:
 @reading_registries
 def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The machine that a person wants to end by its id alone, which no host owns. Raises Failure: nothing may end."""
-    resource_id = given("end_resource_id", params["resource_id"], _input.check_uuid)
+    resource_id = given("end_resource_id", params["resource_id"], _spec.check_uuid)
     reason = given("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
-from .. import _input, _spec
+from .. import _spec
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError
@@ -20,9 +20,9 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
 
     They are on-demand offers unless ``spec`` asks for others.
     """
-    limit = given("limit", params["limit"], _input.check_limit)
+    limit = given("limit", params["limit"], _spec.check_limit)
     if params["offer_id"] is not None:
-        offer = api.offer(given("offer_id", params["offer_id"], _input.check_uuid))
+        offer = api.offer(given("offer_id", params["offer_id"], _spec.check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
     spec = given("spec", params["spec"], search.check_spec)
     sent = search.as_sent(spec)

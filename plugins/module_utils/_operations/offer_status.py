@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import typing as t
 
-from .. import _input, _spec, _states
+from .. import _spec, _states
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
@@ -46,7 +46,7 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     if params.get("offer_ids") is not None:
         return _many(api, params["offer_ids"], check_mode)
-    offer_id = given("offer_id", params["offer_id"], _input.check_uuid)
+    offer_id = given("offer_id", params["offer_id"], _spec.check_uuid)
     return _one(api, offer_id, lambda: api.resources(offer_id, retries=0), check_mode)
 
 
@@ -65,7 +65,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
 
     def look(text: str) -> tuple[str, Result]:
         try:
-            offer_id = given("offer_ids", text, _input.check_uuid)
+            offer_id = given("offer_ids", text, _spec.check_uuid)
             return offer_id, _one(api, offer_id, listing, check_mode)
         except Failure as failure:
             return text, {**copy.deepcopy(BLANK), "terminal": True, "offer_id": text, **failure.result}

@@ -16,7 +16,17 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api import recorder
-from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, SupplyApi, error_of, no_answer, path_to, read_detail
+from .._api.client import (
+    RESOURCE_ENVELOPES,
+    VERSION,
+    ApiError,
+    Json,
+    SupplyApi,
+    error_of,
+    no_answer,
+    path_to,
+    read_detail,
+)
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import price_per_hour, search_body
 from .._api.recorder import PROBE_HOST
@@ -47,7 +57,6 @@ from .._provision.place import Place
 from .._provision.spending import Bill
 from .._registry._files import write_durably
 from .._registry._protocol import RegistryError
-from .._version import VERSION
 from ._registries import Registries, RegistrySnapshot, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}

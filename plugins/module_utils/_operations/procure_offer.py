@@ -20,7 +20,7 @@ import os
 import time
 import typing as t
 
-from .. import _input, _spec, _states
+from .. import _spec, _states
 from .._ansible.on_api import on_api
 from .._ansible.operation import AS_MODULE, Failure, Params, Result, given, refusing
 from .._api import http
@@ -114,7 +114,7 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
     """The body of POST /procure_offer, with only what the user gave, and warnings. Raises Failure (invalid)."""
     warnings: list[str] = []
     body: Json = {
-        "offer_id": given("offer_id", params["offer_id"], _input.check_uuid),
+        "offer_id": given("offer_id", params["offer_id"], _spec.check_uuid),
         "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], keys.check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
@@ -125,7 +125,7 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
 
 def _price(params: Params, name: str) -> float | None:
     """An option in USD per hour, None if it is not given. Raises Failure."""
-    return given(name, params.get(name), _input.check_price)
+    return given(name, params.get(name), _spec.check_price)
 
 
 def _terms(params: Params, body: Json) -> Terms:
@@ -138,8 +138,8 @@ def _terms(params: Params, body: Json) -> Terms:
         max_price_per_hour=_price(params, "max_price_per_hour"),
         offer=read_entry(params.get("note")).offer,
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
-        procure_timeout=given("procure_timeout", params["procure_timeout"], _input.check_timeout),
-        settle_timeout=given("settle_timeout", params["settle_timeout"], _input.check_seconds),
+        procure_timeout=given("procure_timeout", params["procure_timeout"], _spec.check_timeout),
+        settle_timeout=given("settle_timeout", params["settle_timeout"], _spec.check_seconds),
         is_planned=bool(params.get("account")),
         repeats=Repeats(returns, resends, http.FIRST_PAUSE, http.LONGEST_PAUSE),
         host=_host_of(params, body),

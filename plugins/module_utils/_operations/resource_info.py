@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _input, _spec, _states
+from .. import _spec, _states
 from .._ansible.on_api import on_api
 from .._ansible.operation import Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
@@ -41,10 +41,10 @@ def _read(api: SupplyApi, params: Params) -> list[Json]:
 
 def _listed(api: SupplyApi, params: Params) -> list[Json]:
     if params["resource_id"] is not None:
-        resource_id = given("resource_id", params["resource_id"], _input.check_uuid)
+        resource_id = given("resource_id", params["resource_id"], _spec.check_uuid)
         return [api.resource(resource_id, force_refresh=params["force_refresh"])]
     offer_id = params["offer_id"]
-    return api.resources(None if offer_id is None else given("offer_id", offer_id, _input.check_uuid))
+    return api.resources(None if offer_id is None else given("offer_id", offer_id, _spec.check_uuid))
 
 
 def _refreshed(api: SupplyApi, resources: t.Collection[Json]) -> t.Iterator[Json]:

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _text
 from ansible_collections.compute_index.supply.plugins.module_utils._api import client, market
-from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import VERSION, ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer, HttpClient, TransportError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import connection
-from ansible_collections.compute_index.supply.plugins.module_utils._version import VERSION
 from hypothesis import given
 from hypothesis import strategies as st
 
