@@ -62,8 +62,9 @@ class ActionModule(MachineAction):
                     self._bring(folder)
             except (AnsibleError, ValueError, OSError) as error:
                 fault = f"{to_text(error).rstrip('.')}."
-                failed = {"failed": True, "complete": False, "fault": fault, "msg": _failure(fault, self._home)}
-                return {**_result(self._home), **failed}
+                kept = " What has arrived is kept; run the task again to go on." if self._home is not None else ""
+                msg = f"The results are not complete: {fault}{kept}"
+                return {**_result(self._home), "failed": True, "complete": False, "fault": fault, "msg": msg}
             return {**_result(self._home), "fault": "", "msg": _report(t.cast(Home, self._home), self._dest)}
 
     def _check(self) -> None:
@@ -188,9 +189,3 @@ def _report(home: Home, dest: str) -> str:
         return f"{here}; nothing is missing.{links}"
     more = f", and {len(home.incomplete) - 1} more" if len(home.incomplete) > 1 else ""
     return f"{here}, but they are incomplete: {': '.join(filter(None, home.incomplete[0].values()))}{more}."
-
-
-def _failure(fault: str, home: Home | None) -> str:
-    """Why it has stopped, and what follows."""
-    kept = " What has arrived is kept; run the task again to go on." if home is not None else ""
-    return f"The results are not complete: {fault}{kept}"

@@ -266,7 +266,12 @@ def accept(
         "verdict": worst(finding.verdict for finding in made),
         "findings": [vars(finding) for finding in made],
         "reasons": verdicts.reasons(made),
-        "tools": _versions(looks),
+        "tools": {
+            "driver": looks.smi.driver if looks.smi else None,
+            "cuda": looks.smi.cuda if looks.smi else None,
+            "dcgm": looks.diagnosis.version if looks.diagnosis else None,
+            "kernel": os.uname().release,
+        },
         "seconds": round(time.monotonic() - began, 1),
         "evidence": evidence(answers),
     }
@@ -353,17 +358,6 @@ def burnt_of(answers: t.Mapping[str, Answer], gpus: int) -> dict[int, bool] | No
                 return burnt
     copied = _code(answers, "nvbandwidth") == 0 and "\nSUM " in answers["nvbandwidth"].output
     return dict.fromkeys(range(gpus), True) if copied else None
-
-
-def _versions(looks: Readings) -> dict[str, str | None]:
-    """Those of what was asked."""
-    smi, diagnosis = looks.smi, looks.diagnosis
-    return {
-        "driver": smi.driver if smi else None,
-        "cuda": smi.cuda if smi else None,
-        "dcgm": diagnosis.version if diagnosis else None,
-        "kernel": os.uname().release,
-    }
 
 
 # What a vendor asks for. Clocks that a GPU could have are most of nvidia-smi's answer, and say nothing.

@@ -160,7 +160,9 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         matches.append(match)
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
-        if match is None and not _has_id(instance) and any(neighbour is resource for resource in left):
+        # An instance may name itself by an id that is not one of ours.
+        has_id = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
+        if match is None and not has_id and any(neighbour is resource for resource in left):
             match = neighbour
         yield instance, match or {}
 
@@ -176,11 +178,6 @@ def _of_instance(instance: Json, resources: list[Json], addresses: list[object])
     by_id = (resource for resource in resources if resource["resource_id"] in ids)
     by_address = (item for item in resources if is_telling and item["access"].get("external_ip") == address)
     return next(by_id, None) or next(by_address, None)
-
-
-def _has_id(instance: Json) -> bool:
-    """Whether an instance names itself, if only by an id that is not one of ours."""
-    return any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
 
 
 def with_connection(resource: Json) -> Json:

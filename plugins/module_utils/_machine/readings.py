@@ -306,24 +306,21 @@ def measure(smi: Smi | None, root: str) -> Json:
 
     ``smi``: what nvidia-smi says. Without it, the PCI bus tells. ``root``: the folder of the file system to measure.
     """
+    on_bus = [(_MODELS.get(model), None) for kind, model in _devices(root) if kind.startswith(_DISPLAY)]
+    gpus = on_bus if smi is None else [(gpu.model, gpu.memory and gpu.memory * 2**20) for gpu in smi.gpus]
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
     return {
-        "gpus": _gpus_of_the_bus(root) if smi is None else [_described(gpu) for gpu in smi.gpus],
+        # Be there a driver or not, the kernel sees them on the PCI bus.
+        "gpus": [{"model": model, "memory_in_gb": _gigabytes(size)} for model, size in gpus],
         "gpu_source": "pci" if smi is None else "nvidia-smi",
         "vcpu_count": len(os.sched_getaffinity(0)),
-        "memory_in_gb": _memory(root),
-        "boot_disk_in_gb": _disk(root),
+        "memory_in_gb": _gigabytes(int(memory[1]) * 1024 if memory else None),
+        "boot_disk_in_gb": _gigabytes(_disk(root)),
     }
 
 
-def _described(gpu: Gpu) -> Json:
-    size = None if gpu.memory is None else round(gpu.memory * 2**20 / 1e9, 1)
-    return {"model": gpu.model, "memory_in_gb": size}
-
-
-def _gpus_of_the_bus(root: str) -> list[Json]:
-    """The GPUs that the kernel sees on the PCI bus, be there a driver or not."""
-    devices = (model for kind, model in _devices(root) if kind.startswith(_DISPLAY))
-    return [{"model": _MODELS.get(model), "memory_in_gb": None} for model in devices]
+def _gigabytes(size: float | None) -> float | None:
+    return None if size is None else round(size / 1e9, 1)
 
 
 def switches(root: str) -> int:
@@ -347,17 +344,12 @@ def addresses(root: str) -> frozenset[str]:
     return frozenset(filter(None, map(pci_address, names)))
 
 
-def _memory(root: str) -> float | None:
-    match = re.search(r"^MemTotal:\s+(\d+) kB", read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
-    return round(int(match[1]) * 1024 / 1e9, 1) if match else None
-
-
 def _disk(root: str) -> float | None:
     try:
         size = os.statvfs(root)
+        return size.f_blocks * size.f_frsize
     except OSError:
         return None
-    return round(size.f_blocks * size.f_frsize / 1e9, 1)
 
 
 def read(path: str) -> str:

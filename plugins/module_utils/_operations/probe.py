@@ -174,7 +174,10 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     if not any(exchange.is_success for exchange in api.exchanges):
         message = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
         raise Failure(message, "protocol")
-    life = _lived(params["log"])
+    lines = recorder.lines_of(
+        params["log"]
+    )  # what the tasks of a purchase have asked and were answered, if one was made
+    life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
     all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
@@ -194,11 +197,6 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         "lines": page.lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.beside(shown)),
         "warnings": snapshot.warnings(),
     }
-
-
-def _lived(log: str) -> list[Exchange]:
-    """What the tasks of a purchase have asked and were answered, by the file that they wrote; nothing without one."""
-    return [Exchange(named_by_path(line["method"], line["path"]), **line) for line in recorder.lines_of(log)]
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:

@@ -88,7 +88,8 @@ class _StandIns:
 
     def collect_of(self, exchange: Exchange, data: t.Any) -> None:
         """Give a stand-in to all ids, addresses and names of an exchange."""
-        for value in [*_ids_in(exchange.path), *exchange.query.values()]:
+        kind, *ids = exchange.path.split("/")[1:]
+        for value in [*(ids[:1] if kind in ("offers", "resources") else []), *exchange.query.values()]:
             if value not in ("true", "false"):
                 self._id(value)
         if exchange.name in _CATALOGS:
@@ -202,7 +203,8 @@ class _StandIns:
             return True
         # Vendors and types of GPUs are words that a name may be a part of.
         is_named = any(f" {name} " in f" {text} " for name in self._names)
-        return not is_named and not any(_holds(text, item) for item in self._known)
+        held = (item for item in self._known if item in text)
+        return not is_named and not any(re.search(_place_of(item), text) for item in held)
 
     def sentence(self, text: str) -> str:
         """A sentence of the API in which stand-ins replace what is somebody's own."""
@@ -240,12 +242,6 @@ def _cut(value: t.Any) -> t.Any:
     return [_cut(part) for part in value[:_MOST_ITEMS]] if isinstance(value, list) else value
 
 
-def _ids_in(path: str) -> list[str]:
-    """The ids in a path of the API."""
-    parts = path.split("/")[1:]
-    return parts[1:2] if parts[0] in ("offers", "resources") else []
-
-
 def _is_id(field: str) -> bool:
     return field in ("id", "ids", "uuid") or field.endswith(("_id", "_ids", "_uuid"))
 
@@ -261,7 +257,3 @@ def _place_of(text: str) -> str:
     """Where a text stands, as a regular expression: anywhere if it is long, else as a word."""
     found = re.escape(text)
     return found if len(text) >= _WHOLE else rf"(?<![A-Za-z0-9]){found}(?![A-Za-z0-9])"
-
-
-def _holds(text: str, other: str) -> bool:
-    return other in text and re.search(_place_of(other), text) is not None
