@@ -316,7 +316,7 @@ def _no_offer(case: Case, search_result: SearchResult) -> str:
     if not offers:
         return no_match("none")
     cheapest = offers[0]["price_per_hour"]
-    ceiling, bill = _ceiling_of(host), _bill_at(host, cheapest)
+    ceiling, bill = host.ceiling, _bill_at(host, cheapest)
     of_search = min((choice.max_price_per_hour for choice in host.choices), default=UNLIMITED)
     if of_search < host.max_price_per_hour:
         ceiling, bill = f"max_price_per_hour in provision_spec ({usd(of_search)})", None
@@ -351,17 +351,6 @@ def none_left(
         f"{none} left for this host{again} within its {ceiling}. The cheapest costs {usd(cheapest)}{why}."
         " Nothing was bought."
     )
-
-
-def _ceiling_of(host: Declaration) -> str:
-    """The ceiling of the host in a sentence."""
-    if host.plan_number:
-        return f"the price in plan {host.plan_number} ({usd(host.max_price_per_hour)})"
-    if host.is_bound_by_bill and host.max_bill is not None:
-        bill, price = f"USD {amount(host.max_bill)}", usd(round(host.max_price_per_hour, 6))
-        return f"provision_max_bill ({bill} with the lease {host.lease.text}, so {price})"
-    shown = "unlimited" if host.max_price_per_hour == UNLIMITED else usd(host.max_price_per_hour)
-    return f"provision_max_price_per_hour ({shown})"
 
 
 def _bill_at(host: Declaration, price: float | None) -> float | None:
@@ -404,4 +393,4 @@ def why_too_dear(host: Declaration, offer: Offer) -> str:
     if within(offer, host.max_price_per_hour):
         return ""
     costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
-    return joined(f"{costs}, which is not within {_ceiling_of(host)}. {NOTHING_BOUGHT}", host.advice)
+    return joined(f"{costs}, which is not within {host.ceiling}. {NOTHING_BOUGHT}", host.advice)

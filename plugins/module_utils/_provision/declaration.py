@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from .._machine.connection import UNREADABLE
 from .._text import TRUE, number_of, printable
-from .._wording import duration
+from .._wording import amount, duration, usd
 from . import lease as leases
 from . import prices
 from .acceptance import read_expected, read_level
@@ -162,6 +162,17 @@ class Declaration:
         return self.bill_max_price_per_hour < (
             UNLIMITED if self.declared_max_price_per_hour is None else self.declared_max_price_per_hour
         )
+
+    @property
+    def ceiling(self) -> str:
+        """That limit in a sentence, by the variable that sets it."""
+        if self.plan_number:
+            return f"the price in plan {self.plan_number} ({usd(self.max_price_per_hour)})"
+        if self.is_bound_by_bill and self.max_bill is not None:
+            bill, price = f"USD {amount(self.max_bill)}", usd(round(self.max_price_per_hour, 6))
+            return f"provision_max_bill ({bill} with the lease {self.lease.text}, so {price})"
+        shown = "unlimited" if self.max_price_per_hour == UNLIMITED else usd(self.max_price_per_hour)
+        return f"provision_max_price_per_hour ({shown})"
 
 
 def read_declaration(

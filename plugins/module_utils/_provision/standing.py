@@ -491,7 +491,7 @@ def brought_with(host: str, offers: t.Collection[str], ids: tuple[str, ...], acc
 def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> str:
     """Why a machine that has the name is not what the host declares, empty if it fits."""
     if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
-        return f"it costs {usd(price)}, above provision_max_price_per_hour ({usd(host.max_price_per_hour)})"
+        return f"it costs {usd(price)}, above {host.ceiling}"
     spec = machines[0].get("spec")
     own = dict(spec) if isinstance(spec, t.Mapping) else {}
     if len(machines) > 1:

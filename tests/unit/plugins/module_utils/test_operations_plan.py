@@ -535,6 +535,9 @@ def test_a_machine_that_is_adopted_brings_its_storage(tmp_path: Path, shown: str
     assert (entry.resource_ids, entry.all_ids) == ((LISTED["resource_id"],), (LISTED["resource_id"], machine_id(2)))
     (dear,) = planned(tmp_path / "b", 1, api=api, adopt=True, max_price_per_hour=2.2)["plans"]
     assert dear["action"] == "stop" and "USD 2.25 per hour, above provision_max_price_per_hour" in dear["refusal"]
+    limits = {"max_price_per_hour": 5, "max_bill": 16, "lease": "8h"}
+    (bound,) = planned(tmp_path / "c", 1, api=api, adopt=True, **limits)["plans"]
+    assert "above provision_max_bill (USD 16.00 with the lease 8h, so USD 2.00 per hour)" in bound["refusal"]
 
 
 @pytest.mark.parametrize(("rival", "action"), [(("default", "gpu-0"), "wait"), (("red", "b"), "stop")])
