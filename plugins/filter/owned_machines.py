@@ -86,7 +86,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 
 def owned_machines(hosts: Iterable[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """A mapping for each host with machines."""
-    return [registration.row(host["inventory_hostname"], host) for host in hosts if host.get("provision_instances")]
+    return [
+        registration.owned_row(host["inventory_hostname"], host) for host in hosts if host.get("provision_instances")
+    ]
 
 
 class FilterModule:

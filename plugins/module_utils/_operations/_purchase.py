@@ -40,16 +40,7 @@ from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
 from .._provision.ordered import OrderDigests
 from .._provision.ownership import OwnershipClaim
-from .._provision.purchase import (
-    UNSEEN,
-    OfferLook,
-    Past,
-    ids_of,
-    is_left,
-    lists_machines,
-    told_apart,
-    whose_by_name,
-)
+from .._provision.purchase import UNSEEN, OfferLook, Past, ids_of, is_left, lists_machines, told_apart, whose_by_name
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 from ._by_id import read_by_id

@@ -23,14 +23,7 @@ from .._provision import lease, registration
 from .._provision.entry import Entry, read_entry, storage_kept_by
 from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
-from .._provision.place import (
-    Place,
-    SharedProject,
-    another_project,
-    place_of,
-    place_of_purchase,
-    why_not_imported,
-)
+from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir

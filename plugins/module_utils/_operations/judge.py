@@ -153,7 +153,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         row = verdict_row(case, verdict)
         if verdict is Verdict.READY:
             further[case.host] = further_machines(case)
-            rows[case.host] = registration.row(case.host, row["facts"])
+            rows[case.host] = registration.owned_row(case.host, row["facts"])
             warnings += case.warnings()
         verdicts.append(row)
     if not check_mode:
@@ -236,12 +236,12 @@ def reached(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries:
             registry = registries.of_plan(plan)
             before = registry.read() if registry else None
-            changes = {**registration.reached(plan, before), **_shared_keys(plan)}
+            changes = {**registration.noted_once_reached(plan, before), **_shared_keys(plan)}
             if check_mode or registry is None or before is None or not changes:
                 return {"changed": False}
             return {"changed": registry.note(changes) != before}
     except RegistryError as error:
-        if registration.reached(plan, before):
+        if registration.noted_once_reached(plan, before):
             raise Failure(str(error), error.error_class) from None
         # The next run notes it: without it another controller takes the key that answers.
         return {"changed": False, "warnings": [str(error)]}

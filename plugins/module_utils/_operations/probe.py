@@ -42,16 +42,7 @@ from .._probe.assumptions import (
     reads_of_machines,
     reads_of_offer,
 )
-from .._probe.exchanges import (
-    CONFIRMED,
-    CONTRADICTED,
-    NOT_SEEN,
-    Exchange,
-    Exchanges,
-    Finding,
-    items_in,
-    named_by_path,
-)
+from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Exchanges, Finding, items_in, named_by_path
 from .._probe.recording import redacted
 from .._provision.place import Place
 from .._provision.spending import Bill

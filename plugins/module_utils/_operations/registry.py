@@ -84,7 +84,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
         _move_storage(registries, str(host["project"] or "default"), name, file, entry)
         if entry.may_have_bought:
             keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
-            facts = moving.without_kept(registration.portable(variables), entry)
+            facts = moving.without_kept(registration.without_local_paths(variables), entry)
             _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
         file.end(MOVED)
     return moving.was_moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)

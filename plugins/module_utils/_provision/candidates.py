@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which offers a host may buy: what it wants, what its searches bring, where it does not look, and why none fits.
+"""What a host wants, what its searches have found, which of that it may buy, and why there is nothing for it.
 
 A case is one host, with all that is known of it before offers are given to hosts (`planning`).
 """
@@ -19,19 +19,9 @@ from .choosing import Avoided, Offers, place_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock
-from .messages import (
-    NOTHING_BOUGHT,
-    does_not_fit,
-    joined,
-)
+from .messages import NOTHING_BOUGHT, does_not_fit, joined
 from .place import Place
-from .prices import (
-    UNLIMITED,
-    at_prices,
-    count_within,
-    highest_known_price,
-    within,
-)
+from .prices import UNLIMITED, at_prices, count_within, highest_known_price, within
 from .search import Offer
 from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of

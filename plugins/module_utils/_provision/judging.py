@@ -321,12 +321,14 @@ class JudgedHost:
     @cached_property
     def instances(self) -> list[Row]:
         """How its machines are reached, the host itself first: one that a status omits keeps its place and address."""
-        return registration.instances(self.status.get("connections") or [], self.entry.instances, self.held.ids)
+        return registration.instances_in_order(
+            self.status.get("connections") or [], self.entry.instances, self.held.ids
+        )
 
     def facts(self) -> Variables:
         """The host's variables, its machine being ready."""
         plan = self.plan
-        facts = registration.facts(
+        facts = registration.facts_of_machine(
             self.offer_id,
             self.held.ids,
             self.instances,
@@ -337,7 +339,7 @@ class JudgedHost:
         )
         facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
         facts.update(storage.ids_of(self.all_storage))
-        return {**facts, **registration.of_order(self.entry)}
+        return {**facts, **registration.facts_of_first_boot(self.entry)}
 
     def left_open(self) -> Variables:
         """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
@@ -352,7 +354,7 @@ class JudgedHost:
     def noted(self, verdict: Verdict) -> Variables:
         """What the entry is to say; nothing if there is nothing to say, or if the host has no entry."""
         if verdict is Verdict.READY:
-            facts, noted = self.facts(), registration.of_order(self.entry)
+            facts, noted = self.facts(), registration.facts_of_first_boot(self.entry)
             return {
                 # What it has kept of storage is noted elsewhere.
                 **{key: item for key, item in facts.items() if key not in {*noted, STORAGE_IDS}},

@@ -24,9 +24,7 @@ from .boot import NO_MARK
 from .candidates import Case
 from .declaration import Declaration
 from .entry import BOOT_MARK, ORDERED, Entry
-from .messages import (
-    joined,
-)
+from .messages import joined
 from .search import Offer
 
 _TOKEN = "token"  # the part by which digests of another token are recognised

@@ -104,7 +104,7 @@ class SharedProject(Place):
         return "the shared registry"
 
     def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return registration.portable(facts)
+        return registration.without_local_paths(facts)
 
 
 def prefix_of(project: object) -> str:

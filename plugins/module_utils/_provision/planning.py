@@ -29,14 +29,7 @@ from .messages import (
 )
 from .ordered import product_of
 from .ownership import Account, Machine
-from .prices import (
-    UNLIMITED,
-    bill_of,
-    count_within,
-    highest_prices,
-    max_price_of_one,
-    within,
-)
+from .prices import UNLIMITED, bill_of, count_within, highest_prices, max_price_of_one, within
 from .search import Offer
 from .spending import Bill, Ledger
 from .standing import HostState

@@ -36,7 +36,7 @@ def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> st
     return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"
 
 
-def portable(variables: t.Mapping[str, t.Any]) -> Variables:
+def without_local_paths(variables: t.Mapping[str, t.Any]) -> Variables:
     """The same for the registry of all controllers: without the paths of this one, by which they mean nothing."""
     gone = (*SSH_ARGUMENTS, "provision_identity_file")
     kept = {name: value for name, value in variables.items() if name not in gone}
@@ -76,7 +76,9 @@ def _alias(machine: t.Mapping[str, t.Any], otherwise: str) -> str:
     return str(machine.get("resource_id") or otherwise)
 
 
-def instances(connections: Connections, noted: Connections, ids: t.Container[str]) -> list[t.Mapping[str, t.Any]]:
+def instances_in_order(
+    connections: Connections, noted: Connections, ids: t.Container[str]
+) -> list[t.Mapping[str, t.Any]]:
     """How the machines of a host are reached: in the noted order, since the first one is the host, then further ones.
 
     One that is held (``ids``) and that a later status omits keeps its place and its address.
@@ -92,7 +94,7 @@ def instances(connections: Connections, noted: Connections, ids: t.Container[str
     return list({**before, **named}.values()) if named else []
 
 
-def facts(
+def facts_of_machine(
     offer_id: str,
     resource_ids: t.Sequence[str],
     connections: Connections,
@@ -124,11 +126,11 @@ def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variabl
         return {name: value for name, value in entry.connection.items() if value is not None}
     if not entry.instances:
         return {}
-    every = facts(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
+    every = facts_of_machine(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
     return {name: every[name] for name in CONNECTION}
 
 
-def of_order(entry: Entry) -> Variables:
+def facts_of_first_boot(entry: Entry) -> Variables:
     """What the machine's first boot was given, as the registry noted it with the order."""
     return {_HANDED_OVER: entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}
 
@@ -172,7 +174,7 @@ def names_taken(host: str, names: t.Iterable[str]) -> str:
     )
 
 
-def further(host: str, connections: Connections, trust: str, known_hosts: str, identity: str) -> list[Variables]:
+def further_hosts(host: str, connections: Connections, trust: str, known_hosts: str, identity: str) -> list[Variables]:
     """The further machines of a cluster as hosts: names after the first one, and how they are reached."""
     return [
         {
@@ -186,7 +188,7 @@ def further(host: str, connections: Connections, trust: str, known_hosts: str, i
     ]
 
 
-def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
+def owned_row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
     """A host with machines as a workflow and a table want it. ``price_per_hour``: USD, all its machines.
 
     ``at_most`` (USD) is what they cost until ``ends_at``; both are None for what lives until somebody ends it.
@@ -208,9 +210,9 @@ def row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
     }
 
 
-def row_of(host: str, entry: Entry) -> Variables:
+def owned_row_of_entry(host: str, entry: Entry) -> Variables:
     """The same of a registry entry."""
-    return row(
+    return owned_row(
         host,
         {
             "provision_procured_offer_id": entry.offer_id,
@@ -223,7 +225,7 @@ def row_of(host: str, entry: Entry) -> Variables:
     )
 
 
-def reached_by(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_keys: bool) -> str:
+def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_keys: bool) -> str:
     """How the role reaches a machine that runs (see its tasks/), empty if it is not to be reached.
 
     A shared registry keeps the host key that answers first, for the other controllers.
@@ -240,7 +242,7 @@ def shares_host_keys(trust: str, keeps_host_keys: bool) -> bool:
     return keeps_host_keys and trust != "none"
 
 
-def reached(plan: Variables, before: Variables | None) -> dict[str, t.Any]:
+def noted_once_reached(plan: Variables, before: Variables | None) -> dict[str, t.Any]:
     """What is noted once a machine was reached: it was tested, if it was; and the key that was handed over is used up.
 
     ``before``: what the registry says; None without an entry.

@@ -35,7 +35,7 @@ Row = dict[str, t.Any]
 Answers = t.Collection[t.Mapping[str, t.Any]]  # of deletions
 
 _LARGEST = 8  # GPUs of one machine
-# What the role does before anything is bought. `registration.reached_by` says what it does for a machine that runs.
+# What the role does before anything is bought; see `registration.tasks_that_reach` for a machine that runs.
 _FIRST = {STOP: "stop", LATER: "later"}
 # What it does after a verdict
 _NEXT = {Verdict.AGAIN: "round", Verdict.ANEW: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
@@ -51,7 +51,7 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
     if draft.action != WAIT or case.standing.kind is not HostState.READY or len(connections) != 1:
         return draft
     host, entry = case.host, case.entry
-    facts = registration.facts(
+    facts = registration.facts_of_machine(
         case.standing.offer_id,
         case.standing.resource_ids,
         connections,
@@ -121,12 +121,12 @@ def plan_row(
         "action": draft.action,
         # What the role does, before anything is bought and after it.
         "first": "seeded" if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
-        "next": registration.reached_by(
+        "next": registration.tasks_that_reach(
             host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
         )
         if draft.action == KEEP
         else "",
-        "facts": {**draft.facts, **registration.of_order(case.entry)} if draft.facts else {},
+        "facts": {**draft.facts, **registration.facts_of_first_boot(case.entry)} if draft.facts else {},
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price_per_hour,
@@ -258,7 +258,11 @@ def too_dear(table: t.Iterable[Row]) -> list[Row]:
 def published(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
     """What AWX publishes for a workflow, empty if that is nothing."""
     pairs = list(zip(plans, cases))
-    kept = {draft.host: registration.row_of(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
+    kept = {
+        draft.host: registration.owned_row_of_entry(draft.host, case.entry)
+        for draft, case in pairs
+        if draft.action == KEEP
+    }
     data: Row = {"provision_hosts": kept} if kept else {}
     if any(case.host.patience.is_of_many_runs for case in cases):
         data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
@@ -292,7 +296,7 @@ def _reached_by(case: JudgedHost) -> str:
     if len(case.instances) > 1:
         return "prepare"
     plan = case.plan
-    return registration.reached_by(
+    return registration.tasks_that_reach(
         plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
     )
 
@@ -300,7 +304,7 @@ def _reached_by(case: JudgedHost) -> str:
 def further_machines(case: JudgedHost) -> list[Row]:
     """The further machines of a cluster, as hosts of the first one's groups."""
     plan = case.plan
-    machines = registration.further(
+    machines = registration.further_hosts(
         case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
     )
     return [{**machine, "groups": plan["groups"]} for machine in machines]

@@ -36,17 +36,7 @@ from .._provision.storage import (
 )
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._protocol import (
-    FAILED,
-    GONE,
-    LONGEST_POST,
-    MOVED,
-    Claimed,
-    ReadsOnly,
-    RegistryError,
-    Variables,
-    as_seen,
-)
+from ._protocol import FAILED, GONE, LONGEST_POST, MOVED, Claimed, ReadsOnly, RegistryError, Variables, as_seen
 
 try:
     import yaml

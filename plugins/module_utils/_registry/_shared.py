@@ -24,16 +24,7 @@ from .._provision.place import prefix_of
 from .._provision.spending import Bill
 from .._text import grouped
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
-from ._protocol import (
-    FAILED,
-    GONE,
-    LONGEST_POST,
-    Claimed,
-    Entries,
-    RegistryError,
-    Variables,
-    as_seen,
-)
+from ._protocol import FAILED, GONE, LONGEST_POST, Claimed, Entries, RegistryError, Variables, as_seen
 from ._row import Row, note_of
 
 

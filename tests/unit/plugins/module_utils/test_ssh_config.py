@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import Machine, render, without
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import facts, ssh_machines
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
+    facts_of_machine,
+    ssh_machines,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,7 +157,9 @@ def test_the_machines_of_an_entry(trust: str, word: str) -> None:
         {"resource_id": each, "ansible_host": f"192.0.2.{number}", "ansible_port": 22, "ansible_user": "root"}
         for number, each in enumerate((M, N, None), 1)
     ]
-    entry = read_entry({**facts(X, [M, N], connections, 2.0, trust, "/a/k", "/key"), "provision_identity_file": "/key"})
+    entry = read_entry(
+        {**facts_of_machine(X, [M, N], connections, 2.0, trust, "/a/k", "/key"), "provision_identity_file": "/key"}
+    )
     found = ssh_machines("ray", entry, "/a/k")
     assert [each.name for each in found] == ["ray", "ray-1", "ray-2"]
     assert [each.alias for each in found] == [M, N, "ray-2"]

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
-    facts,
-    further,
+    facts_of_machine,
+    further_hosts,
     is_registered,
     lease_facts,
-    reached,
-    reached_by,
-    row,
-    row_of,
+    noted_once_reached,
+    owned_row,
+    owned_row_of_entry,
     shares_host_keys,
     ssh_args,
+    tasks_that_reach,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import known_hosts_file
 from hypothesis import given
@@ -115,7 +115,7 @@ def test_host_keys_lie_beside_the_entry() -> None:
 
 
 def given_to_the_host(connections: list[dict[str, Any]] | None = None, price: float | None = 2.0) -> dict[str, Any]:
-    return facts(X, [M], connections or [connection()], price, "first_use", "/a/.known_hosts", "/a/key")
+    return facts_of_machine(X, [M], connections or [connection()], price, "first_use", "/a/.known_hosts", "/a/key")
 
 
 def test_what_is_given_is_what_is_registered() -> None:
@@ -152,12 +152,12 @@ def test_the_machines_of_a_cluster() -> None:
     connections = [connection(M), connection(N, "192.0.2.2", ansible_port=2222), connection(None, "192.0.2.3")]
     found = given_to_the_host(connections)
     assert (found["ansible_host"], len(found["provision_instances"])) == ("192.0.2.1", 3)
-    second, third = further("ray", connections, "first_use", "/a/.known_hosts", "/a/key")
+    second, third = further_hosts("ray", connections, "first_use", "/a/.known_hosts", "/a/key")
     assert (second["name"], second["ansible_host"], second["ansible_port"]) == ("ray-1", "192.0.2.2", 2222)
     assert (second["alias"], second["resource_ids"]) == (N, [N])
     assert shlex.split(second["ssh_args"])[1] == f"HostKeyAlias={N}"
     assert (third["name"], third["alias"], third["resource_ids"]) == ("ray-2", "ray-2", [])
-    assert further("ray", connections[:1], "first_use", "", "") == []
+    assert further_hosts("ray", connections[:1], "first_use", "", "") == []
 
 
 # Rows
@@ -182,16 +182,19 @@ def test_a_row(port: Any, ssh: str) -> None:
         "ends_at": None,
         "at_most": None,
     }
-    assert row("gpu-1", found) == expected
-    assert row_of("gpu-1", read_entry(found)) == expected
+    assert owned_row("gpu-1", found) == expected
+    assert owned_row_of_entry("gpu-1", read_entry(found)) == expected
 
 
 def test_a_row_with_a_lease() -> None:
     lease = lease_facts(8 * 3600.0, 0.0, 2.0)
     assert lease == {"provision_ends_at": "1970-01-01T08:00:00Z", "provision_at_most": 16.0}
     found = {**given_to_the_host(), **lease}
-    assert (row("gpu-1", found)["ends_at"], row("gpu-1", found)["at_most"]) == ("1970-01-01T08:00:00Z", 16.0)
-    assert row_of("gpu-1", read_entry(found)) == row("gpu-1", found)
+    assert (owned_row("gpu-1", found)["ends_at"], owned_row("gpu-1", found)["at_most"]) == (
+        "1970-01-01T08:00:00Z",
+        16.0,
+    )
+    assert owned_row_of_entry("gpu-1", read_entry(found)) == owned_row("gpu-1", found)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ def test_a_lease_of_which_not_all_is_known(
 
 
 def test_a_row_of_an_unknown_price() -> None:
-    assert row("gpu-1", given_to_the_host(price=None))["price_per_hour"] is None
+    assert owned_row("gpu-1", given_to_the_host(price=None))["price_per_hour"] is None
 
 
 @pytest.mark.parametrize(
@@ -230,12 +233,12 @@ def test_a_row_of_an_unknown_price() -> None:
     ],
 )
 def test_how_it_is_reached(reach: bool, verify: bool, key: str, trust: str, shared: bool, file: str) -> None:
-    assert reached_by(reach, verify, read_entry({"provision_bootstrap_host_key": key}), trust, shared) == file
+    assert tasks_that_reach(reach, verify, read_entry({"provision_bootstrap_host_key": key}), trust, shared) == file
 
 
 def test_a_host_key_is_kept_once() -> None:
     known = read_entry({"provision_host_keys": ["0e4f ssh-ed25519 AAAA"]})
-    assert reached_by(True, False, known, "first_use", True) == "reach"
+    assert tasks_that_reach(True, False, known, "first_use", True) == "reach"
 
 
 @pytest.mark.parametrize(
@@ -261,4 +264,4 @@ def test_who_shares_host_keys(trust: str, keeps: bool, shares: bool) -> None:
     ],
 )
 def test_what_is_done_once_is_noted(verify: str, before: dict[str, Any] | None, notes: dict[str, Any]) -> None:
-    assert reached({"verify": verify}, before) == notes
+    assert noted_once_reached({"verify": verify}, before) == notes

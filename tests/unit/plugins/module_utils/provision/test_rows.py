@@ -39,7 +39,7 @@ def case(kind: HostState = HostState.FREE, its: Any = None, place: str = REGISTR
 
 def owner(place: str = REGISTRY, **fields: Any) -> Case:
     """A host whose machine runs as it is registered, and as Ansible knows it."""
-    facts = registration.facts(X, [M], [HERE], 2.0, "first_use", PINS)
+    facts = registration.facts_of_machine(X, [M], [HERE], 2.0, "first_use", PINS)
     others = {name: value for name, value in facts.items() if name.startswith("ansible") or name.endswith("instances")}
     return case(HostState.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
 
