@@ -124,7 +124,8 @@ def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
     """Look until the API says that the resource is gone. Passing errors are looked past."""
     deadline = time.monotonic() + wait_timeout
     while True:
-        text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api))
+        left = deadline - time.monotonic()
+        text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api), left)
         if not text:
             return ending_by_id.is_gone(facts)
         left = deadline - time.monotonic()
@@ -134,25 +135,25 @@ def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
         time.sleep(min(PAUSE, left))
 
 
-def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List) -> str:
+def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List, left: float) -> str:
     """Why the resource is not known to be gone, empty if it is. Raises Failure if no further look can tell.
 
     ``listing``: reads all resources, later than the ``answer`` about this one was given. Raises ApiError.
+    ``left``: seconds in which further looks follow.
     """
     if isinstance(answer, ApiError):
         if answer.error_class == "not_found":
-            return _not_forgotten(api, facts, answer, listing)
+            return _not_forgotten(api, facts, answer, listing, left)
         if not answer.passing:
             raise Failure.of(answer, ending_by_id.still(facts["resource"]), **facts) from None
         return str(answer).rstrip(".")
-    facts["resource"] = answer
-    return ending_by_id.alive(answer)
+    return ending_by_id.found(facts, answer)
 
 
-def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List) -> str:
+def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List, left: float) -> str:
     """The same of a resource that its own page does not know. Raises Failure if no deletion was accepted.
 
-    The list must not have it either. Since a list may lag behind an end, one that has it only asks for another look.
+    The list must not have it either. Since a list may lag behind an end, one that has it asks for further looks.
     While there is no list at all, as of an API that is being installed anew, a 404 is about the address.
     """
     if not facts["accepted"]:
@@ -165,9 +166,9 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List
         return ""
     again = answer_of(api, facts["resource_id"])
     if isinstance(again, ApiError):
-        return "" if again.error_class == "not_found" else str(again).rstrip(".")
-    facts["resource"] = again
-    return ending_by_id.alive(again)
+        is_unknown = again.error_class == "not_found"
+        return ending_by_id.listed(facts, time.monotonic(), left) if is_unknown else str(again).rstrip(".")
+    return ending_by_id.found(facts, again)
 
 
 # Many: told in one task, and looked at in another until all are gone; a few requests are sent at the same moment
@@ -190,7 +191,7 @@ def gone(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     began = params["began"] or start
     answers.update(_told(api, ending_by_id.told_again(jobs, answers, params["began"]), answers))
     while waiting := ending_by_id.waited_for(jobs, answers, time.monotonic() - began):
-        answers.update(_looked(api, waiting, answers))
+        answers.update(_looked(api, waiting, answers, time.monotonic() - began + PAUSE))
         left = ending_by_id.pause(jobs, answers, time.monotonic() - began, PAUSE)
         if time.monotonic() + left > start + PATIENCE:
             break
@@ -212,8 +213,11 @@ def _told(api: SupplyApi, jobs: t.Sequence[Params], before: t.Mapping[str, Resul
     return dict(side_by_side(told, jobs))
 
 
-def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Result]) -> _Answers:
-    """One look at each of these. The list of all is read once, and after all of them were looked at."""
+def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Result], again: float) -> _Answers:
+    """One look at each of these. The list of all is read once, and after all of them were looked at.
+
+    ``again``: when the next look would be, in seconds after the first one.
+    """
     seen = side_by_side(lambda job: answer_of(api, job["resource_id"], retries=0), jobs)
     listing = Listing(api)
 
@@ -221,7 +225,7 @@ def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Re
         job, answer = pair
         facts = ending_by_id.unsaid(answers[job["resource_id"]])
         try:
-            text = not_gone(api, facts, answer, listing)
+            text = not_gone(api, facts, answer, listing, job["wait"] - again)
         except Failure as failure:
             return job["resource_id"], failure.result
         return job["resource_id"], ending_by_id.looked(facts, text, job["wait"])

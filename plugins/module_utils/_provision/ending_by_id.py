@@ -26,6 +26,8 @@ _WORDS = {
     _states.STORAGE: ("Storage", " with all its data", "exist"),
     _states.OTHER: _UNREAD,
 }
+LIST_LAGS = 30.0  # seconds; after so long the API looks at its vendors again (API page "get-resource")
+_UNFOUND = "unfound_since"
 _SHOWN = ("resource_id", "kind", "name", "vendor", "status", "price_per_hour")
 
 
@@ -76,6 +78,24 @@ def alive(resource: Resource) -> str:
     if _states.is_gone(resource["status"]):
         return ""
     return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
+
+
+def found(facts: dict[str, t.Any], resource: Resource) -> str:
+    """The same of one that its own page shows; noted in ``facts``."""
+    facts.pop(_UNFOUND, None)
+    facts["resource"] = resource
+    return alive(resource)
+
+
+def listed(facts: dict[str, t.Any], now: float, left: float) -> str:
+    """Why one is not known to be gone that its own page does not know, but the list has; empty if it is.
+
+    Either may be behind: a replica that does not know it yet, or a list that shows it after its end. What its page has
+    not known for so long has ended, or if the page still says so at the last look. ``now``: seconds of a monotonic
+    clock; since when that is so is noted in ``facts``. ``left``: seconds in which further looks follow.
+    """
+    since = facts.setdefault(_UNFOUND, now)
+    return "" if left <= 0 or now - since >= LIST_LAGS else "the API does not find it, but lists it"
 
 
 def difference(resource: Resource) -> dict[str, t.Any]:
@@ -146,7 +166,7 @@ def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
 def is_gone(facts: Row) -> dict[str, t.Any]:
     """The answer once the API says so."""
     msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
-    return {**facts, "billing_stopped": True, "msg": msg}
+    return {**{key: item for key, item in facts.items() if key != _UNFOUND}, "billing_stopped": True, "msg": msg}
 
 
 def unsaid(answer: Row) -> dict[str, t.Any]:

@@ -125,6 +125,37 @@ def test_what_was_accepted_is_not_lost_between_two_looks(clock: list[float]) -> 
     assert set(api.asked.values()) == {1}
 
 
+class Lagging(Api):
+    """Accepts a deletion and does nothing; the list says so, and the page that answers some 404s says so afterwards."""
+
+    def __init__(self, unfound: int) -> None:
+        super().__init__(1)
+        self.unfound = unfound
+
+    def status(self, key: str) -> str:
+        return "running"
+
+    def resource(self, key: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
+        self.unfound -= self.looks[key] >= 0
+        if self.looks[key] >= 0 and self.unfound >= 0:
+            raise ApiError(f"GET /resources/{key} answered 404.", "not_found", status_code=404)
+        return super().resource(key)
+
+
+@pytest.mark.parametrize(("unfound", "is_over"), [(4, False), (99, True)])
+def test_what_is_listed_is_gone_once_its_page_has_not_known_it_for_long(
+    clock: list[float], unfound: int, is_over: bool
+) -> None:
+    api = Lagging(unfound)
+    jobs, result = told(api, plan(*api.looks))
+    found = look(api, jobs, result["answers"])
+    while not found["terminal"]:
+        found = look(api, jobs, found["answers"], found["began"])
+    (answer,) = found["answers"].values()
+    assert answer["billing_stopped"] is is_over
+    assert clock[0] - 1000.0 >= (30.0 if is_over else 60.0)
+
+
 def test_each_host_is_waited_for_as_long_as_it_wants(clock: list[float]) -> None:
     api = Api(3, after=99)
     first, second, third = api.looks
