@@ -55,7 +55,7 @@ def test_the_offers_of_a_gpu(queue: RequestQueue, look: Look) -> None:
         expect(queue, count, offer(gpu_count=count), gpu_type="H100", contract_type="ondemand")
     shown = look(spec={"compute": {"gpu_type": "H100"}})
     assert len(shown["offers"]) == 4 and shown["kinds"] == []
-    assert shown["lines"][-1] == f"-e provision_offer_id={shown['offers'][0]['offer_id']}"
+    assert shown["lines"][-2].strip() == f"-e provision_offer_id={shown['offers'][0]['offer_id']}"
 
 
 def test_a_gpu_that_does_not_exist_is_refused_with_the_nearest(queue: RequestQueue, look: Look) -> None:
