@@ -37,7 +37,7 @@ from .._provision.ceilings import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
-from .._provision.keys import fingerprint, has_passphrase, public_half
+from .._provision.keys import has_passphrase, public_half
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
@@ -96,8 +96,10 @@ class _Planning:
         hosts = [self._declared(raw) for raw in self._params["hosts"]]
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
-        self._quoted, bought = hosts, self._sealed(hosts)
-        if bought:
+        bought: SealedPlan | None = None
+        self._quoted = hosts
+        if self._params["sealed"]:
+            bought = self._sealed(hosts)
             hosts = [bought.bound(host) for host in hosts]
         snapshot = self._snapshot(hosts)
         observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
@@ -129,11 +131,10 @@ class _Planning:
         answer = self._answer(plans, cases, observed.statuses, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
-    def _sealed(self, hosts: t.Sequence[Declaration]) -> SealedPlan | None:
-        """The sealed plan that these hosts buy, or why it is refused; None without one."""
-        plan, token = self._params["sealed"], self._params["api_token"]
-        further = bool(self._params["attempts"])
-        return SealedPlan.of(plan, token).compared(hosts, self._api.account, further=further) if plan else None
+    def _sealed(self, hosts: t.Sequence[Declaration]) -> SealedPlan:
+        """The sealed plan that these hosts buy, or why it is refused."""
+        whole = SealedPlan.of(self._params["sealed"], self._params["api_token"])
+        return whole.compared(hosts, self._api.account, further=bool(self._params["attempts"]))
 
     def again(self, reasons: t.Iterable[str], planned: Result) -> Result:
         """The plans anew, since the registry was changed, for reasons that are told; the third time those ``planned``.
@@ -154,13 +155,12 @@ class _Planning:
             "connection": raw["connection"] or params["connection"],
             "identity_file": self._identity_file(raw, public),
         }
+        public_key = text_in(public)
         # A quote needs no key.
-        key_fault = "" if params["quote"] else keys.why_key_unsuited(raw, os.path.abspath(public), text_in(public))
+        key_fault = "" if params["quote"] else keys.why_key_unsuited(raw, os.path.abspath(public), public_key)
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
-        locked_out = ""
-        if keys.needs_agent(host, params["job_keys"]):
-            locked_out = keys.why_locked_out(raw["ssh_fingerprint"] or fingerprint(text_in(public)), params["job_keys"])
+        locked_out = keys.why_locked_out(host, raw["ssh_fingerprint"], public_key, params["job_keys"])
         objections = filter(
             None, [*self._objections(host), *self._bought_elsewhere(host, raw["registry_dir"]), locked_out]
         )

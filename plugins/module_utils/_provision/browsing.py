@@ -11,10 +11,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table, shortened, usd
-from . import choosing, lease, order, prices
+from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit
 from .messages import NOTHING_SENT
@@ -171,7 +171,7 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
     return [
         *tables,
         *([f"And {len(rest)} more, from {usd(rest[0]['price_per_hour'])}."] if rest else []),
-        *([f"These offers can be bought until {lease.said(min(moments))}."] if moments else []),
+        *([f"These offers can be bought until {formatted(min(moments))}."] if moments else []),
         "To buy the first one: compute_index.supply.provision",
         f"  -e provision_offer_id={offers[0]['offer_id']}",
         "  -e provision_hosts=<host>",

@@ -18,7 +18,7 @@ import math
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import grouped, number_of, one_line, printable, text_of
 from .._wording import duration, plural, usd, usd_short
 from . import lease
@@ -201,7 +201,7 @@ class Avoided:
     def words(self) -> str:
         """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
         name = " ".join(filter(None, self.place)) or _UNNAMED_VENDOR
-        end = "for the rest of this run" if self.until is None else f"until {lease.said(self.until)}"
+        end = "for the rest of this run" if self.until is None else f"until {formatted(self.until)}"
         return f"{name} is avoided {end}, after a failed test{': ' if self.reason else ''}{self.reason}"
 
 
@@ -444,14 +444,14 @@ class MarketLook:
 
 def waited(history: t.Sequence[MarketLook]) -> str:
     """What was seen while offers were waited for, by one look at least."""
-    return f"They were waited for since {lease.said(history[0].moment)}. Seen: {_by_hour(history)}."
+    return f"They were waited for since {formatted(history[0].moment)}. Seen: {_by_hour(history)}."
 
 
 def _by_hour(history: t.Sequence[MarketLook]) -> str:
     """What was seen in each hour: the look with the lowest price of it, the newest hours only."""
     hours: dict[str, MarketLook] = {}
     for item in history:
-        hour = lease.said(item.moment - item.moment % 3600)
+        hour = formatted(item.moment - item.moment % 3600)
         before = hours.get(hour)
         if before is None or _by_price(item) < _by_price(before):
             hours[hour] = item

@@ -18,6 +18,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._machine.connection import UNREADABLE
+from .._moments import formatted
 from .._text import TRUE, number_of, printable
 from .._wording import amount, duration, usd
 from . import lease as leases
@@ -328,7 +329,7 @@ def why_protected(host: str, value: t.Any, entry: Entry) -> str:
     if not (is_noted if declared is None else declared):
         return ""
     moment = leases.moment_of(entry.protected_since)  # None also for one that a person wrote, and that is none
-    by_registry = "by its registry entry" if moment is None else f"since {leases.said(moment)}"
+    by_registry = "by its registry entry" if moment is None else f"since {formatted(moment)}"
     return (
         f"{host} is protected {by_registry if is_noted else 'by its variables'}. Set {PROTECT}: false for it (or -e"
         f" {PROTECT}=false) if its machine may end."
@@ -376,7 +377,7 @@ def _lease(raw: t.Mapping[str, t.Any], wrong: list[str], now: float) -> tuple[Le
     bill = read_bill(raw["max_bill"], wrong)
     lease, longest = (_read_lease(f"provision_{name}", raw[name], wrong) for name in ("lease", "lease_max"))
     if lease.moment is not None and lease.moment <= now:
-        wrong.append(f"provision_lease {lease.text} is over: it is {leases.said(now)} now.")
+        wrong.append(f"provision_lease {lease.text} is over: it is {formatted(now)} now.")
     is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
     wrong += _of_longest(lease, longest, now, is_missing)
     if bill is not None and bill != UNLIMITED and is_missing:

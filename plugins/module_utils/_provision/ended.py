@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from .. import _states
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
 from . import declaration, lease, reaping, storage
 from .ending import Action, End, EndRequest, stopped
@@ -122,7 +122,7 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
     since = lease.moment_of(entry.reaped_at)
     if end.action is not Action.STOP or since is None or now > since + reaping.ENDING:
         return end
-    other = f"Another run began to end it at {lease.said(since)}, and has not noted its end yet."
+    other = f"Another run began to end it at {formatted(since)}, and has not noted its end yet."
     return replace(end, reason=joined(end.reason, other))
 
 

@@ -9,7 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import printable
 from .._wording import LINE, amount, narrow_table
 from . import lease, prices
@@ -117,7 +117,7 @@ def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float)
     reaped = lease.moment_of(entry.reaped_at)
     if reaped is not None and now < reaped + ENDING:
         return (
-            f"A run began to end the machine of {host} at {lease.said(reaped)}, so it gets no more time. If it"
+            f"A run began to end the machine of {host} at {formatted(reaped)}, so it gets no more time. If it"
             " is still there in a quarter of an hour, it may be extended then."
         )
     if before.end is None and wish.until is None:
@@ -131,11 +131,11 @@ def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float)
 def _not_later(host: str, before: float | None, end: float, now: float) -> str:
     """Why the new end is none: it is over, or earlier than the old one."""
     if end <= now:
-        return f"The machine of {host} cannot be extended until {lease.said(end)}: it is {lease.said(now)} now."
+        return f"The machine of {host} cannot be extended until {formatted(end)}: it is {formatted(now)} now."
     if before is not None and end < before:
         return (
-            f"The machine of {host} may live until {lease.said(before)} already, which is later than"
-            f" {lease.said(end)}. To end it earlier, run compute_index.supply.decommission."
+            f"The machine of {host} may live until {formatted(before)} already, which is later than"
+            f" {formatted(end)}. To end it earlier, run compute_index.supply.decommission."
         )
     return ""
 
@@ -146,13 +146,13 @@ def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_mos
     if wish.longest and (begin is None or end > latest):
         longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
         return (
-            f"Until {lease.said(end)} the lease of {host} would be longer than provision_lease_max ({longest}),"
+            f"Until {formatted(end)} the lease of {host} would be longer than provision_lease_max ({longest}),"
             " counted from its purchase. -e provision_lease_max=<duration> allows more."
         )
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
         return (
-            f"Until {lease.said(end)} the machine of {host} would cost {costs} in all, and provision_max_bill is USD"
+            f"Until {formatted(end)} the machine of {host} would cost {costs} in all, and provision_max_bill is USD"
             f" {amount(wish.max_bill)}. -e provision_max_bill=<USD> allows more."
         )
     return ""
@@ -173,7 +173,7 @@ def row(host: str, extension: Extension, before: float | None) -> dict[str, t.An
     moments, sums = {"before": before, "until": extension.end}, {"more": extension.more, "at_most": extension.at_most}
     return {
         "host": host,
-        **{name: None if moment is None else lease.said(moment) for name, moment in moments.items()},
+        **{name: None if moment is None else formatted(moment) for name, moment in moments.items()},
         **{name: None if usd is None else round(usd, 2) for name, usd in sums.items()},
     }
 

@@ -48,17 +48,16 @@ def why_key_unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
     return f"The file {file} (provision_ssh_public_key_file) {fault}." if fault else ""
 
 
-def needs_agent(host: Declaration, job_keys: str | None) -> bool:
-    """Whether only a key that the agent of this job has can let it in. ``job_keys``: None outside AWX."""
-    return job_keys is not None and host.reach and not host.identity_file
-
-
-def why_locked_out(wanted: str, job_keys: str) -> str:
+def why_locked_out(host: Declaration, declared: str, public_key: str, job_keys: str | None) -> str:
     """Why a job of AWX could not log in to the machine: its machine credential and the public key are changed apart.
 
-    ``wanted``: the public key's fingerprint; one without is objected to elsewhere. ``job_keys``: what ``ssh-add -l``
-    prints.
+    ``declared``: the fingerprint of the key that the host gives as a text; ``public_key``: what is in the file of
+    another. One that cannot be read is objected to elsewhere. ``job_keys``: what ``ssh-add -l`` prints; None outside
+    AWX.
     """
+    if job_keys is None or not host.reach or host.identity_file:  # only a key of the job's agent can let it in
+        return ""
+    wanted = declared or fingerprint(public_key)
     if not wanted or wanted in job_keys.split():
         return ""
     return (

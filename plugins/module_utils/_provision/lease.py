@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .. import _moments, _states
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import printable
 from .._wording import amount, duration
 
@@ -102,7 +102,7 @@ def clocks_differ(clock: Clock) -> str:
     """What each clock says; empty if they agree."""
     if not clock.is_apart:
         return ""
-    times = ", ".join(f"{said(at)} by {_CLOCK_NAMES[name]}" for name, at in clock.times.items())
+    times = ", ".join(f"{formatted(at)} by {_CLOCK_NAMES[name]}" for name, at in clock.times.items())
     return f"The clocks differ: it is {times}. Leases end by the clock that noted them. Set the one that is wrong."
 
 
@@ -182,9 +182,6 @@ def utc(moment: float) -> str:
     return _moments.utc(-(-moment // 1))
 
 
-said = _moments.formatted
-
-
 def begin_of(noted: float | None, created: float | None, *, adopted: bool = False) -> float | None:
     """When a machine was bought (seconds since the epoch), None if that is not known.
 
@@ -222,7 +219,7 @@ def until(end: float | None, bill: float | None) -> str:
     """How long machines live, and what they cost in that time at most (USD), for a line of the terminal."""
     if end is None:
         return "until you end it"
-    return f"until {said(end)}, at most {'an unknown sum' if bill is None else f'USD {amount(round(bill, 2))}'}"
+    return f"until {formatted(end)}, at most {'an unknown sum' if bill is None else f'USD {amount(round(bill, 2))}'}"
 
 
 def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = False) -> str:
@@ -235,7 +232,7 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
         return ""
     timer = "compute_index.supply.reap_timer installs a timer for it."
     schedule = f"Enable the schedule '{SCHEDULE}'."
-    when = "it has never run here" if swept is None else f"it ran last at {said(swept)}"
+    when = "it has never run here" if swept is None else f"it ran last at {formatted(swept)}"
     return (
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
         f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"
@@ -270,5 +267,5 @@ def ends_before_lease(what: str, moment: float, end: float | None) -> str:
     """That ``what`` ends earlier than its lease, or that it ends if it has none; empty if the lease is the earlier."""
     if end is not None and moment >= end:
         return ""
-    before = "" if end is None else f", before its lease ({said(end)})"
-    return f"By the API, {what} ends at {said(moment)}{before}."
+    before = "" if end is None else f", before its lease ({formatted(end)})"
+    return f"By the API, {what} ends at {formatted(moment)}{before}."

@@ -8,9 +8,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from .._moments import formatted
 from .._text import QUOTA, grouped
 from .._wording import COLUMNS, amount, plural, ranges, usd, usd_short
-from . import ceilings, choosing, lease, storage
+from . import ceilings, choosing, storage
 from .candidates import Case, SearchResult, about_bad_places, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
 from .choosing import OfferRequest
@@ -353,7 +354,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
 def _lasts(host: Declaration) -> str:
     """How long its machine lives, in a word or two; empty if it has no end."""
     if host.lease.moment is not None:
-        return f"until {lease.said(host.lease.moment)}"
+        return f"until {formatted(host.lease.moment)}"
     return f"in {host.lease.text}" if host.lease else ""
 
 
@@ -527,7 +528,7 @@ def _later(case: Case, draft: Plan, now: float) -> Plan:
 
 
 def _label_later(case: Case) -> str:
-    return f"{case.host.host}: no offer yet; runs look until {lease.said(case.host.patience.until or 0.0)}"
+    return f"{case.host.host}: no offer yet; runs look until {formatted(case.host.patience.until or 0.0)}"
 
 
 def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Sequence[str]) -> Plan:
@@ -552,7 +553,7 @@ def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: f
     """A line for hosts that wait; moments in seconds since the epoch."""
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
-    moments = [lease.said(moment) for moment in (since, now + patience[0].delay, until)]
+    moments = [formatted(moment) for moment in (since, now + patience[0].delay, until)]
     hosts = f"{len(lacking)} ({some(case.host.host for case, _draft in lacking)})"
     return f"Since {moments[0]} waiting for {hosts}: {text}. Next look {moments[1]}, until {moments[2]}."
 

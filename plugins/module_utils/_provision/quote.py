@@ -13,7 +13,7 @@ import itertools
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._moments import first_of, seconds_of
+from .._moments import first_of, formatted, seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table
 from . import lease, planning, prices, storage
@@ -106,7 +106,7 @@ def _created(case: Case, status: Status) -> float | None:
 
 def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
     """A line for each end, with the hosts that it is of."""
-    hosts = grouped(("" if item.end is None else lease.said(item.end), host) for host, item in found.items())
+    hosts = grouped(("" if item.end is None else formatted(item.end), host) for host, item in found.items())
     for same in hosts.values():
         bills = [found[host].bill for host in same]
         total = None if None in bills else sum(filter(None, bills))
@@ -152,7 +152,7 @@ def _overdue(case: Case, status: Status, clock: Clock) -> str:
     if end is None or clock.since(end, noted_by) < 0:
         return ""
     return (
-        f"The lease of {case.host.host} was over at {lease.said(end)}, and its machine is still billed:"
+        f"The lease of {case.host.host} was over at {formatted(end)}, and its machine is still billed:"
         " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
     )
 
@@ -300,13 +300,13 @@ def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
 def _last_end(rows: t.Iterable[Row]) -> str:
     """When the last of the leases ends; empty without leases."""
     ends = [moment for item in rows if (moment := seconds_of(item["ends_at"])) is not None]
-    return f" until {lease.said(max(ends))}" if ends else ""
+    return f" until {formatted(max(ends))}" if ends else ""
 
 
 def _offers_hold(rows: t.Iterable[Row]) -> str:
     """Until when all offers hold; empty if none says so."""
     expires = [moment for item in rows if (moment := seconds_of(item.get("expires_at"))) is not None]
-    return f"; offers hold until {lease.said(min(expires))}" if expires else ""
+    return f"; offers hold until {formatted(min(expires))}" if expires else ""
 
 
 def is_spot(offer: Offer) -> bool:
@@ -324,7 +324,7 @@ def _how_to_buy(hosts: t.Iterable[Row], plan_file: str) -> t.Iterator[str]:
     """What buys this, and how long there is to think for the person who approves it; empty for nothing to buy."""
     expires = [seconds_of(host.get("expires_at")) for host in hosts if host.get("offer_id") and not host["owned"]]
     ends = [moment for moment in expires if moment is not None]
-    until = f" until {lease.said(min(ends))}" if ends else ""
+    until = f" until {formatted(min(ends))}" if ends else ""
     if expires:
         by_plan = f" -e plan={plan_file}" if plan_file else ""
         yield f"Buy {'them' if len(expires) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
+from .._moments import formatted
 from .._text import grouped, number_of, one_line, printable
 from .._wording import LINE, duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
@@ -245,7 +246,7 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
             " sweep ends it in any case.",
         )
     if lived.is_over():
-        return LastLook(Turn.ENDS, f"its lease was over at {lease.said(lived.end or 0.0)}")
+        return LastLook(Turn.ENDS, f"its lease was over at {formatted(lived.end or 0.0)}")
     return LastLook(Turn.ENDS, f"it was idle: {use.evidence}")
 
 
@@ -253,7 +254,7 @@ def _why_it_stays(host: str, use: Idleness, lived: Life) -> str:
     """A line for a machine that has got more time, or is in use again, or has said nothing for a minute."""
     if use.limit:
         return f"{host} is not known to be idle any more{f' ({use.evidence})' if use.evidence else ''}; nothing ends"
-    until = lease.said(lived.end) if lived.end else "you end it"
+    until = formatted(lived.end) if lived.end else "you end it"
     return f"{host} has got more time meanwhile, until {until}; nothing ends"
 
 
@@ -295,7 +296,7 @@ class Host:
         """It as people read it, and a workflow gets it."""
         return {
             "host": self.host,
-            "until": None if self.life.end is None else lease.said(self.life.end),
+            "until": None if self.life.end is None else formatted(self.life.end),
             "price_per_hour": self.price_per_hour,
             "resource_id": [ownership.id_of(machine) for machine in self.machines] or list(self.entry.resource_ids),
         }
@@ -472,7 +473,7 @@ class SweepFindings:
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
         over = narrow_table(rows, _OVER, LINE, ["host"]) if due else ["No lease is over."]
         live = sorted(_in(LeaseState.LIVES, self.all), key=lambda item: item.life.end or 0.0)
-        next_end = f"{lease.said(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
+        next_end = f"{formatted(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
         by_name = [] if self.by_name else [item for item in _in(LeaseState.OVER, self.named) if not item.protection]
         cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
         kinds: dict[str, t.Sequence[t.Any]] = {

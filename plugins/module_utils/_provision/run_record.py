@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
 from .._wording import LINE, age, amount, end_option, folded_lines, narrow_table, plural, usd, wrapped
 from . import lease, registration, spending
@@ -283,7 +283,7 @@ def end_of(host: object) -> str:
 def billed_until(until: str) -> str:
     """How long the machine of a run is billed."""
     moment = seconds_of(until)
-    return f"It is billed until its lease ends{'' if moment is None else f' at {lease.said(moment)}'}."
+    return f"It is billed until its lease ends{'' if moment is None else f' at {formatted(moment)}'}."
 
 
 # What the machine says beside how a job has ended
@@ -360,7 +360,7 @@ def kept(record: Row, folder: str, price: float | None) -> list[str]:
     """A job that has failed, whose machine stays for a while (run_keep)."""
     lines = (
         ended(record),
-        f"Its machine stays until {lease.said(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
+        f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
         f"To end it earlier: {end_of(record.get('host'))}",
     )

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, OVER, RUNS, SUCCEEDED
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
 from .._wording import amount, usd, wrapped
 from . import lease, prices, spending
@@ -366,7 +366,7 @@ def _start(run: RunView) -> dict[str, t.Any]:
     is_short = until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST
     lines = []
     if end is not None and is_short:
-        said = f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {lease.said(end)}."
+        said = f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {formatted(end)}."
         lines = wrapped(said, indent="  ")
     return {"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until, "lines": lines}
 

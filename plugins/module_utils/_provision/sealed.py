@@ -17,7 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._moments import first_of, seconds_of
+from .._moments import first_of, formatted, seconds_of
 from .._text import number_of
 from .._wording import usd
 from . import lease
@@ -245,7 +245,7 @@ class SealedPlan:
         return f"it is used up, since the machine of {over[0]} has ended" if over else ""
 
     def _expired(self, now: float) -> str:
-        return "" if now <= self.expires_at else f"its first offer held until {lease.said(self.expires_at)}"
+        return "" if now <= self.expires_at else f"its first offer held until {formatted(self.expires_at)}"
 
     def _buys_anew(self, case: Case) -> bool:
         """Whether the host would make a new purchase under the plan: nothing was sent for it yet."""

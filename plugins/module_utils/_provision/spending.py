@@ -22,10 +22,9 @@ from datetime import datetime, timezone
 from fractions import Fraction
 from functools import cached_property
 
-from .._moments import seconds_of, utc
+from .._moments import formatted, seconds_of, utc
 from .._text import number_of, printable
 from .._wording import LINE, amount, duration, narrow_table, table
-from .lease import said
 from .messages import ids_of, some
 from .missing_report import missing_lines, missing_row
 from .prices import Sum, add_up
@@ -356,8 +355,8 @@ def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
 
 def lines(spending: Spending) -> list[str]:
     """The costs by hosts, groups, months and days, and the sums."""
-    since = f"Since {said(spending.since)}, until" if spending.since else "Until"
-    report = [*_UPPER_BOUNDS, f"{since} now, {said(spending.now)}; what runs counts up to now.", ""]
+    since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
+    report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_shown_row(row)} for name, row in rows.items()]

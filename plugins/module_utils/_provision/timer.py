@@ -16,7 +16,7 @@ import shlex
 import typing as t
 from dataclasses import dataclass
 
-from .._moments import seconds_of
+from .._moments import formatted, seconds_of
 from .._text import printable
 from .._wording import duration, lasting
 from . import lease
@@ -387,13 +387,13 @@ def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:
         minutes = lasting(max(1, observed.interval) * 60)
         yield f"runs every {minutes}, by {SYSTEMD if observed.is_active else CRON}"
     if last:
-        yield f"last: {lease.said(last.began)}, {'failed' if last.code else 'succeeded'}"
+        yield f"last: {formatted(last.began)}, {'failed' if last.code else 'succeeded'}"
     elif not observed.is_sweeping:
         yield "last: none yet"
     if observed.is_sweeping:
         yield "a sweep runs now"
     if observed.runs:
-        yield f"next: {lease.said(next_after(observed.now, max(1, observed.interval), observed.offset))}"
+        yield f"next: {formatted(next_after(observed.now, max(1, observed.interval), observed.offset))}"
 
 
 def _output(timer: Timer, observed: Observed) -> str:
@@ -409,11 +409,11 @@ def _trouble(timer: Timer, observed: Observed, last: LastSweep | None) -> str:
         return f"No sweep has come to its end since {timer.name} was changed. Read {_output(timer, observed)}."
     if last and last.code:
         return (
-            f"The last sweep failed at {lease.said(last.ended)} (exit code {last.code}), so machines may outlive their"
+            f"The last sweep failed at {formatted(last.ended)} (exit code {last.code}), so machines may outlive their"
             f" leases. Read {_output(timer, observed)}."
         )
     if last and observed.now - last.began > lease.SWEEPS and not observed.is_sweeping:
-        return f"The last sweep was at {lease.said(last.began)}, although more were due. Is cron or systemd at work?"
+        return f"The last sweep was at {formatted(last.began)}, although more were due. Is cron or systemd at work?"
     return ""
 
 

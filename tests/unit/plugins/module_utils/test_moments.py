@@ -9,9 +9,14 @@ import math
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import END, first_of, seconds_of, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import (
+    END,
+    first_of,
+    formatted,
+    seconds_of,
+    utc,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import month_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import said
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -46,7 +51,7 @@ def test_seconds(text: object, seconds: float | None) -> None:
 @example(END)
 @example(-1.0)
 def test_whatever_a_clock_says_is_printed(seconds: float) -> None:
-    texts = (utc(seconds), said(seconds), month_of(seconds)[0])
+    texts = (utc(seconds), formatted(seconds), month_of(seconds)[0])
     assert ("unknown" in texts) is (texts == ("unknown",) * 3) is (not 0 <= seconds < END)
     assert seconds_of(texts[0]) == (None if "unknown" in texts else math.floor(seconds))
 

@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
     halves_differ,
     key_pairs,
-    needs_agent,
     others_can_read,
     private_keys,
     why_key_unsuited,
@@ -54,7 +53,7 @@ def test_a_key_that_lets_nobody_in_is_told_before_a_purchase(fault: str, has_key
     [({}, None, False), ({}, "", True), ({"reach": False}, "", False), ({"identity_file": "/key"}, "", False)],
 )
 def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_keys: str | None, needs: bool) -> None:
-    assert needs_agent(declared(**fields), job_keys) is needs
+    assert bool(why_locked_out(declared(**fields), "SHA256:a", "", job_keys)) is needs
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,8 @@ def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_k
     ],
 )
 def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is_out: bool) -> None:
-    assert bool(why_locked_out(fingerprint, job_keys)) is is_out
+    assert bool(why_locked_out(declared(), fingerprint, "", job_keys)) is is_out
+    assert bool(why_locked_out(declared(), "", KEY, job_keys)) is True
 
 
 @pytest.mark.parametrize(

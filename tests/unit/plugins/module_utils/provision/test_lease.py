@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import formatted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Lease,
     begin_of,
     end_of,
     moment_of,
     read_lease,
-    said,
     until,
     utc,
 )
@@ -110,7 +110,7 @@ def test_an_end_that_cannot_be_read(noted: Any) -> None:
 def test_moments() -> None:
     assert moment_of(utc(NOON)) == NOON
     assert utc(NOON + 0.2) == "2026-11-26T12:00:01Z"  # never early
-    assert said(NOON + 59.9) == "2026-11-26 12:00 UTC"
+    assert formatted(NOON + 59.9) == "2026-11-26 12:00 UTC"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_line(end: float | None, bill: float | None, line: str) -> None:
 
 @pytest.mark.parametrize("moment", [-1.0, -1e18, 253_400_000_000.0, 1e18, math.inf, -math.inf, math.nan])
 def test_a_moment_outside_the_calendar_is_unknown(moment: float) -> None:
-    assert (utc(moment), said(moment)) == ("unknown", "unknown")
+    assert (utc(moment), formatted(moment)) == ("unknown", "unknown")
     assert until(moment, 5.0) == "until unknown, at most USD 5.00"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._moments import formatted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, quote
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
@@ -59,7 +60,7 @@ def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], 
     assert bool(case.host.objections) is refuses
     if refuses:
         (said,) = case.host.objections
-        assert f"{lease.said(NOON)} by this computer, {lease.said(NOON + ahead)} by the API" in said
+        assert f"{formatted(NOON)} by this computer, {formatted(NOON + ahead)} by the API" in said
         assert "Without provision_lease, provision_max_bill and provision_budget it buys." in said
 
 
