@@ -74,6 +74,7 @@ keep_until:
   description: Until when a user of the machine keeps it (C(supply-keep)), in UTC. V(null) if no one does.
   returned: success
   type: str
+  sample: "2026-11-27T09:00:00Z"
 evidence:
   description: What was seen.
   returned: success

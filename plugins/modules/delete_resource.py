@@ -86,16 +86,19 @@ billing_stopped:
       deletion. V(false) in every failure.
   returned: always
   type: bool
+  sample: true
 accepted:
   description:
     - Whether the API accepted a deletion, of this task or with O(accepted) of an earlier one. It answered with a
       success, or the resource was seen to end. V(false) if the answer was lost and nothing shows that.
   returned: always
   type: bool
+  sample: true
 resource_id:
   description: The id of the resource.
   returned: always
   type: str
+  sample: 0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4
 resource:
   description:
     - The resource as it was read last, in the form of M(compute_index.supply.resource_info). V(null) if it could not be

@@ -147,10 +147,12 @@ tools:
   description: The versions of C(driver), C(cuda), C(dcgm) and C(kernel); V(null) if one is unknown.
   returned: success
   type: dict
+  sample: {"driver": "550.54.15", "cuda": "12.4", "dcgm": null, "kernel": "6.8.0-45-generic"}
 seconds:
   description: How long the whole test took, in seconds.
   returned: success
   type: float
+  sample: 21.4
 evidence:
   description:
     - What the programs have printed, with serial numbers, which vendors ask for; at most 256 KiB as JSON. Of the kernel

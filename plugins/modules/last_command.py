@@ -67,6 +67,7 @@ stderr:
   description: What the command has printed as errors.
   returned: if it has ended
   type: str
+  sample: ''
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -119,6 +119,7 @@ offer_id:
   description: The id of the offer; V(null) with O(offer_ids).
   returned: always
   type: str
+  sample: 5b1f3c1e-7a53-4b0e-9d0c-2f6f0d4a9c11
 procurement_status:
   description: The state of the procurement in the API's words, V(null) if unknown.
   returned: always
@@ -181,15 +182,22 @@ connections:
   returned: always
   type: list
   elements: dict
+  sample:
+    - resource_id: 0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4
+      ansible_host: 203.0.113.7
+      ansible_port: 22
+      ansible_user: root
 resource_ids:
   description: The ids of all machines of the offer, or of all offers. These are billed.
   returned: always
   type: list
   elements: str
+  sample: ["0e4f6f35-8a52-4f4e-a7ab-3b1b2bd2a2c4"]
 procured_at:
   description: When the offer was bought, if the API says so.
   returned: always
   type: str
+  sample: "2026-01-31T12:00:00Z"
 retry_after:
   description: Seconds that the API asked to wait, V(null) if it did not.
   returned: always

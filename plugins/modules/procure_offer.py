@@ -291,6 +291,7 @@ cloud_init_sha256:
   description: The SHA-256 of the user data, V(null) without any.
   returned: always
   type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed
 error_class:
   description: The kind of failure, see the notes.
   returned: failure

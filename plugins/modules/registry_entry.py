@@ -63,10 +63,12 @@ path:
   description: The file.
   returned: always
   type: str
+  sample: /home/me/project/host_vars/trainer/machine.yml
 error_class:
   description: Always V(invalid).
   returned: failure
   type: str
+  sample: invalid
 status_code:
   description: Always V(null), since no request is sent.
   returned: failure

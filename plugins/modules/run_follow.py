@@ -67,10 +67,12 @@ is_over:
   description: Whether the run is over.
   returned: always
   type: bool
+  sample: true
 lost_sight:
   description: Whether the machine did not answer any more.
   returned: always
   type: bool
+  sample: false
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -74,6 +74,7 @@ reason:
       be known. V(not_started) - it has not begun.
   returned: success
   type: str
+  sample: ''
 msg:
   description: The state of the run as a sentence.
   returned: success
@@ -83,15 +84,18 @@ command:
   description: The command of the run.
   returned: success
   type: str
+  sample: python train.py
 results:
   description: The paths of the results, as M(compute_index.supply.run_job) was given them.
   returned: success
   type: list
   elements: str
+  sample: [out]
 digest:
   description: The digest that M(compute_index.supply.run_job) was given.
   returned: success
   type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed
 exit_code:
   description: The exit code of the command, V(null) if there is none.
   returned: success
@@ -110,11 +114,13 @@ ended_at:
   description: When the run ended, in UTC (ISO 8601). V(null) if it still runs, or if that is unknown.
   returned: success
   type: str
+  sample: "2026-11-27T09:12:00Z"
 log:
   description: The newest lines of the run's output, without control characters.
   returned: success
   type: list
   elements: str
+  sample: ["epoch 3: loss 0.12"]
 log_bytes:
   description: The size of the whole log in bytes.
   returned: success

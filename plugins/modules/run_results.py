@@ -99,6 +99,7 @@ missing:
   returned: always
   type: list
   elements: str
+  sample: []
 incomplete:
   description: What changed while it was fetched, or could not be read or written.
   returned: always
