@@ -625,7 +625,9 @@ class ActionModule(InProcessAction):
         hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
         tests = {row["host"]: _hosts.raw(row["host"], task_vars).get("verify__tested") or {} for row in hosts}
         rows = [{**row, "tested": {**tests[row["host"]], "item": row["host"]}} for row in hosts]
-        return {"hosts": rows, "troubles": self._hosts.troubles, "unreadable": self._hosts.unreadable}
+        level = str(self._given(["verify_level"], task_vars).get("verify_level") or "")
+        known = {"troubles": self._hosts.troubles, "unreadable": self._hosts.unreadable}
+        return {"hosts": rows, "level": level, **known}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         named = texts_of("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them

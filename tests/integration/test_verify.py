@@ -102,6 +102,8 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
     entry = project.registry("gpu-1")
     assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
+    untested = project.play("compute_index.supply.verify", "-e", "verify_level=lod")
+    assert untested.returncode == 2 and "verify_level must be specs, " in untested.text, untested.output
     audited = project.play("compute_index.supply.audit")
     assert "TESTED by the playbook verify" in audited.output and "bad: driver: nvidia-smi exits with 15" in audited.text
 

@@ -235,7 +235,7 @@ PROBE_ENDED: Spec = {**_STEP, "trouble": _TEXT, "unended": _TEXT}
 
 OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
 
-VERIFIED: Spec = {**_HOSTS}
+VERIFIED: Spec = {**_HOSTS, "level": _TEXT}
 
 SPEND: Spec = {**_HOSTS, **_options("since"), "limited": _FLAG}
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .._ansible import steps
-from .._ansible.operation import Params, Result
+from .._ansible.operation import Params, Result, refusing
 from .._provision import acceptance
 from ._registries import Registries
 
@@ -14,7 +14,12 @@ BLANK: Result = {"changed": False, "lines": [], "verified": {}, "trouble": ""}
 
 
 def verified(params: Params, check_mode: bool) -> Result:
-    """The verdicts by host, lines for people, and in ``trouble`` which machines are not sound."""
+    """The verdicts by host, lines for people, and in ``trouble`` which machines are not sound.
+
+    Raises Failure (invalid) if nothing was tested, since the level is none.
+    """
+    with refusing(ValueError):
+        acceptance.check_level(params["level"])
     tests = [acceptance.Report.of(row["host"], [row["tested"]]) for row in params["hosts"]]
     with Registries.of(params, read_only=check_mode) as registries:
         places = registries.places(params)

@@ -40,6 +40,13 @@ def read_level(value: object, wrong: list[str]) -> str:
     return word if word in LEVELS else LEVELS[0] if word in TRUE else ""
 
 
+def check_level(level: str) -> None:
+    """Raise ValueError for a ``verify_level`` that is none: nothing was tested, and that is no success."""
+    if level and level not in LEVELS:
+        levels = f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
+        raise ValueError(f"verify_level must be {levels}, not '{printable(level, 60)}'. Nothing was tested.")
+
+
 def read_expected(value: object, wrong: list[str]) -> dict[str, t.Any]:
     """The options of gpu_acceptance that ``provision_verify_expect`` gives, all of them."""
     given: dict[t.Any, t.Any] = dict(value) if isinstance(value, t.Mapping) else {}

@@ -225,8 +225,11 @@ def test_what_is_degraded_is_kept_and_reported(tmp_path: Path) -> None:
 def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
     file = entry_of(tmp_path)
     row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
-    params = {"hosts": [{**row, "tested": BAD}], "sources": [], "here": "/", "troubles": []}
-    result = verified(params, False)
+    params = {"hosts": [{**row, "tested": BAD}], "sources": [], "here": "/", "troubles": [], "level": ""}
+    with pytest.raises(Failure, match="verify_level must be specs, health, load or burnin, not 'lod'"):
+        verified({**params, "level": "lod"}, False)
+    assert yaml.safe_load(file.read_text()) == BOUGHT
+    result = verified({**params, "level": "load"}, False)
     assert result["verified"] == {"gpu-1": "bad"}
     assert result["lines"] == ["gpu-1: bad", "  gpu_count: 7 instead of 8 (bad)"]
     assert result["trouble"] == (
@@ -273,7 +276,7 @@ def test_a_host_without_a_machine_has_none_that_is_bad(
     if known is not None:
         entry_of(tmp_path).write_text(json.dumps(known))
     row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
-    params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": []}
+    params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
     found = verified(params, False)
     assert (found["verified"], bool(found["trouble"])) == ({"gpu-1": verdict}, fails)
     assert found["lines"][0] == f"gpu-1: {verdict}"
