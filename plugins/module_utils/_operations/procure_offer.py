@@ -228,7 +228,7 @@ class _Purchase:
             elif step.do is Do.SEND:
                 if result := self._send():
                     return result
-            elif step.do is Do.EXISTING or not self._learns():
+            elif step.do is Do.EXISTING or not self._is_noted_anew():
                 return self._end(step)
 
     # What is known
@@ -254,7 +254,7 @@ class _Purchase:
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
         self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
 
-    def _learns(self) -> bool:
+    def _is_noted_anew(self) -> bool:
         """Whether another run has begun to buy the same since the journal was read, which may explain what was seen."""
         if self._past.sends or self._has_reread:
             return False
@@ -265,10 +265,10 @@ class _Purchase:
             return False
         return self._past != before
 
-    def _knows(self, **changes: t.Any) -> None:
+    def _update_past(self, **changes: t.Any) -> None:
         self._past = dataclasses.replace(self._past, **changes)
 
-    def _tells(self, **changes: t.Any) -> None:
+    def _update_story(self, **changes: t.Any) -> None:
         self._story = dataclasses.replace(self._story, **changes)
 
     # What is to be seen
@@ -281,10 +281,10 @@ class _Purchase:
         try:
             status = self._api.offer_status(self._offer_id, **how)
         except ApiError as error:
-            self._tells(missing=error, asked=error)
+            self._update_story(missing=error, asked=error)
             return self._seen_unbought(PHASE_OF_ERROR.get(error.error_class))
         self._facts.update({key: status[key] for key in ("status", "procured_at")})
-        self._tells(missing=None, asked=phase_in_words(status), reason=status["failure_reason"])
+        self._update_story(missing=None, asked=phase_in_words(status), reason=status["failure_reason"])
         if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
             return self._seen_unbought(status["phase"])
         return self._apart(self._machines.look(status, self._past, self._journal.entry.resource_ids))
@@ -293,7 +293,7 @@ class _Purchase:
         """Free, gone or unreadable: how long it has been gone may count, and whether the account has machines of it."""
         if asks_the_clock(self._past, phase):
             try:
-                self._knows(expired_long=self._journal.gone_for() >= self._journal.longest_post)
+                self._update_past(expired_long=self._journal.gone_for() >= self._journal.longest_post)
             except RegistryError as error:
                 self._warn(str(error))
         return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else OfferLook(phase)
@@ -407,8 +407,8 @@ class _Purchase:
 
     def _is_overtaken(self, reason: RegistryError) -> None:
         """Nothing more is sent, and no refusal frees the host: another run has its purchase, or nobody can tell."""
-        self._tells(taken_over=reason)
-        self._knows(overtaken=True)
+        self._update_story(taken_over=reason)
+        self._update_past(overtaken=True)
 
     def _objection(self, reason: object, error_class: str) -> Failure:
         return Failure(f"{reason} {NOTHING_BOUGHT}", error_class, **self._facts)
@@ -420,15 +420,15 @@ class _Purchase:
             self._free()
             objection.result["outcome"] = end.value
             raise objection
-        self._tells(objection=objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""))
-        self._knows(again=False, busy=False)
+        self._update_story(objection=objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""))
+        self._update_past(again=False, busy=False)
 
     def _not_made(self, error: ApiError) -> None:
         """The purchase was refused, told to come back, or its answer says nothing."""
         if not error.sent:
             self._do_not_send(Failure.of(error, NOTHING_BOUGHT, **self._facts))
             return
-        self._tells(error=error)
+        self._update_story(error=error)
         refused = error.status_code if error.refused else None
         busy, retry_after = http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
         self._past, self._repeats, pause = sending.after(self._past, self._repeats, refused, busy, retry_after)
@@ -440,7 +440,7 @@ class _Purchase:
     def _note_answer(self) -> None:
         """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open."""
         self._check_held()
-        self._knows(made=self._past.made or self._journal.entry.is_made)
+        self._update_past(made=self._past.made or self._journal.entry.is_made)
         if refused := self._past.noted_refusal:
             try:
                 self._journal.answered(refused)
@@ -450,23 +450,23 @@ class _Purchase:
     def _answered(self, answer: Json) -> Result | None:
         """The answer looks like a success."""
         self._facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
-        self._tells(error=None)
-        self._knows(sends=self._past.sends + 1, busy=False)
+        self._update_story(error=None)
+        self._update_past(sends=self._past.sends + 1, busy=False)
         meaning = sending.meaning_of(answer)
         if meaning is AnswerMeaning.FAILED:
             return self._failed_at_once(answer)
         if meaning is AnswerMeaning.MADE:
             return self._made(answer["odd_ids"])
-        self._tells(denial=answer["error"] or f"it answered '{answer['status']}'")
-        self._knows(refused=ANSWERED_NO)
+        self._update_story(denial=answer["error"] or f"it answered '{answer['status']}'")
+        self._update_past(refused=ANSWERED_NO)
         self._note_answer()
         self._wait_for_outcome()
         return None
 
     def _failed_at_once(self, answer: Json) -> Result:
         """The purchase was made and failed."""
-        self._knows(made=True)
-        self._tells(reason=answer["error"])
+        self._update_past(made=True)
+        self._update_story(reason=answer["error"])
         is_known = self._machines.failed_at_once(answer["resource_ids"])
         return self._end(NextStep(Do.REJECTED, Why.FAILED) if is_known else NextStep(Do.UNKNOWN, Why.UNLISTED))
 
