@@ -93,11 +93,6 @@ class _Run:
         self.entry, self.now = self.store.entry(self.request.host)
         self.registries = registries
 
-    @property
-    def ends_at(self) -> float | None:
-        """When the lease ends; None if that is not known."""
-        return seconds_of(self.entry.ends_at)
-
     def note(self, record: dict[str, t.Any]) -> None:
         """Note how far the run is. Raises RegistryError."""
         self.folder.write(record)
@@ -186,7 +181,8 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
         is_gone = run.record.get("phase") == run_record.GONE
         return running.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
     running.check_job(job, run.job["digest"], run.request.name)
-    found = run_record.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=run.ends_at)
+    ends_at = seconds_of(run.entry.ends_at)
+    found = run_record.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=ends_at)
     if not found.is_home and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
         return _lost(run)
     if found.kept_until:  # before the record says it, after which nothing asks again

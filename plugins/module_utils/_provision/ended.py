@@ -137,13 +137,22 @@ def ended_meanwhile(host: str) -> str:
 
 
 def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bool) -> str:
-    """A line about the end of a host. ``would``: nothing ends in this run."""
+    """A line about the end of a host. ``would``: nothing ends in this run.
+
+    If all has ended before, only the registry entry goes.
+    """
     if end.action is Action.STOP:
         return f"{host}: nothing ends, see error"
     if end.action is Action.NOTHING:
         nothing = _of_storage(end) or "; there is nothing to end"
         return look.said if look else f"{host} owns no machine{nothing}"
-    return "; ".join(filter(None, (_of_end(host, entry, end, would=would), more(end, look))))
+    if end.action is Action.FORGET:
+        ends = f"nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
+    else:
+        saved = saves(end)
+        also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
+        ends = f"{'would end' if would else 'ends'} {ids_of(end.ids)}, which saves {usd(saved.total)}{also}"
+    return "; ".join(filter(None, (f"{host}: {ends}", more(end, look))))
 
 
 def more(end: End, look: LastLook | None, *, stays: bool = True) -> str:
@@ -153,15 +162,6 @@ def more(end: End, look: LastLook | None, *, stays: bool = True) -> str:
     """
     forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
     return f"{forgotten}{_of_storage(end, stays)}{f'; {look.said}' if look else ''}".removeprefix("; ")
-
-
-def _of_end(host: str, entry: Entry, end: End, *, would: bool) -> str:
-    """What ends, or would end in check mode; or what has ended before, so that the registry entry goes."""
-    if end.action is Action.FORGET:
-        return f"{host}: nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
-    saved = saves(end)
-    also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
-    return f"{host}: {'would end' if would else 'ends'} {ids_of(end.ids)}, which saves {usd(saved.total)}{also}"
 
 
 def saves(end: End) -> Sum:
@@ -188,17 +188,13 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     """
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
-    known = [price for price in (entry.price_per_hour, _price_of(end)) if price is not None and price > 0]
+    price = price_of(end.machines)  # by the API; with it that of the storage that came with the machines
+    came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
+    in_all = None if price is None else round(price + came_along, 6)
+    known = [price for price in (entry.price_per_hour, in_all) if price is not None and price > 0]
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
     clock = entry.clock if entry.journaled_at else API_CLOCK
     return {"price_per_hour": max(known, default=None), "began": entry.journaled_at or made, "clock": clock}
-
-
-def _price_of(end: End) -> float | None:
-    """USD per hour of what ends, by the API, with the storage that came with it; None if a machine's is not known."""
-    price = price_of(end.machines)
-    came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
-    return None if price is None else round(price + came_along, 6)
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:

@@ -290,25 +290,19 @@ def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[
     # Nothing is said to systemd of units that check mode has not written.
     has_units = timer.unit("timer") in observed.files and observed.runs_systemd
     units = [{"name": f"{timer.name}.timer", "state": "started", "enabled": True}]
+    private = os.path.join(observed.runtime, "systemd", "private")
+    nobody = (
+        f"No one is logged in as {observed.user}, so systemd runs no timers for this user. Run `sudo loginctl"
+        f" enable-linger {observed.user}`, and then compute_index.supply.reap_timer again. {_NOTHING}"
+    )
     return {
         **files,
         "folders": [timer.folder, os.path.dirname(timer.unit("timer"))],
         "files": [script_file, *unit_files],
         "linger": [] if observed.lingers else [observed.user],
-        "waits": [] if observed.runs_systemd else [_wait(observed)],
+        # Enabling lingering starts the user's systemd, which takes a moment; if only root may enable it, that fails.
+        "waits": [] if observed.runs_systemd else [{"path": private, "msg": nobody}],
         "units": units if has_units or not check_mode else [],
-    }
-
-
-def _wait(observed: Observed) -> Result:
-    """Enabling lingering starts the user's systemd, which takes a moment; if only root may enable it, that fails."""
-    return {
-        "path": os.path.join(observed.runtime, "systemd", "private"),
-        "msg": (
-            f"No one is logged in as {observed.user}, so systemd runs no timers for this user."
-            f" Run `sudo loginctl enable-linger {observed.user}`, and then compute_index.supply.reap_timer again."
-            f" {_NOTHING}"
-        ),
     }
 
 
