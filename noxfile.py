@@ -88,6 +88,8 @@ NEWEST_CORE = next((core for core in reversed(CORES) if CORE_PYTHONS[core]), lis
 IN_TEST = (next(iter(CORES)), NEWEST_CORE)
 # The part that runs: first, rest, or nothing for whole sessions.
 PART = os.environ.get("SUPPLY_TEST_PART", "")
+# Of the two tests that set AWX up completely, the one that runs on the oldest.
+ANOTHER_SET_UP = "tests/awx/test_setup.py::test_organizations_are_apart"
 # The first plays run on the newest; of them this file on the oldest, too.
 FIRST_ON_OLDEST = "tests/integration/test_idempotence.py"
 # Unit tests of the rest alone: random worlds, which try what has tables of its own, and the simulator's, since what
@@ -291,8 +293,9 @@ def add_awx(core: str) -> None:
     def awx(session: nox.Session) -> None:
         """Run what AWX would run, by its engine ansible-runner, against the simulated API."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/awx/requirements.txt")
-        # What does not depend on ansible-core, or is expensive, runs on the newest.
-        marks = [] if core == NEWEST_CORE else ["-m", "core"]
+        # What does not depend on ansible-core, or is expensive, runs on the newest. Each version sets AWX up once.
+        others = ["--deselect", ANOTHER_SET_UP] if PART and CORE_PYTHONS[IN_TEST[0]] else []
+        marks = others if core == NEWEST_CORE else ["-m", "core"]
         command = ["pytest", "--numprocesses=2", "--dist=worksteal", "--durations=5", "tests/awx", *marks]
         session.run(*command, *session.posargs, env={**environment(), "AWX_COLLECTIONS": str(BUILD / "awx")})
         if core == NEWEST_CORE:  # where the tests of AWX can be collected, too
@@ -328,9 +331,15 @@ def add_sanity(core: str) -> None:
             session.run("ansible-test", "sanity", "--local", *words, *session.posargs, env=env)
 
 
+def python_of(core: str) -> str | None:
+    """Return the version of Python on which the tests of this version of ansible-core run; None if there is none."""
+    return next((version for version in ALL_CORES[core] if version in PYTHONS), None)
+
+
 def sanity_of(core: str) -> list[list[str]]:
     """Return the options of each run of ansible-test that this part of the tests takes on this version."""
-    own = next(version for version in ALL_CORES[core] if version in PYTHONS)
+    own = python_of(core)
+    assert own
     # What looks at style is left to the newest.
     style = [word for name in ("changelog", "pep8", "pylint", "yamllint") for word in ("--skip-test", name)]
     if not PART:
@@ -345,8 +354,11 @@ def sanity_of(core: str) -> list[list[str]]:
     # pylint takes longer than any other: it comes where ruff and mypy have found nothing, and of the tests, which they
     # read, too, only `make sanity` has it.
     pylint = ["--test", "pylint", "--exclude", "tests/", "--python", own]
-    tests, others = ["--skip-test", "pylint", "--python", own, "tests/"], [each for each in PYTHONS if each != own]
-    return [pylint, tests, *(["--test", "import", "--test", "compile", "--python", other] for other in others or [own])]
+    tests = ["--skip-test", "pylint", "--python", own, "tests/"]
+    # Where there are others, the oldest ansible-core imports each file alone, on a Python that is not this one.
+    taken = python_of(IN_TEST[0])
+    others = [each for each in PYTHONS if each not in (own, taken)] or [own] * (taken in (own, None))
+    return [pylint, tests, *(["--test", "import", "--test", "compile", "--python", other] for other in others)]
 
 
 for core in reversed(SANITY_CORES):
