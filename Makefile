@@ -41,7 +41,7 @@ on-gpu: $(DEMO) ## Test a machine with GPUs over SSH (HOST=root@203.0.113.7), an
 	@$(RUN) $(BIN)/ansible all -i '$(HOST),' -m compute_index.supply.gpu_acceptance -a level=load --tree .build/on-gpu $(ARGS) >/dev/null; \
 		ls .build/on-gpu/*
 
-test: .venv/.nox ## Run what a change needs first: lint, unit tests, sanity, and some 200 plays; 9 minutes on two processors
+test: .venv/.nox ## Run what a change needs first: lint, unit tests, sanity, and some 200 plays; 8 minutes on two processors
 	SUPPLY_TEST_PART=first $(NOX) --tags first --parallel $(LANES) $(ARGS)
 
 rest: .venv/.nox ## Run all other tests: plays, the oldest ansible-core, AWX, e2e, docs, release
