@@ -334,10 +334,10 @@ def _no_next(run: RunView, job: Row) -> str:
 
 def other_job(name: str, job: Row) -> str:
     """The machine has another job under this name, whose results are not home."""
+    command = one_line(str(job.get("command") or "")) or "its command is not known"
     return (
-        f"The machine of the run {name} has another job: {one_line(job.get('command') or 'its command is not known')}"
-        f" ({job.get('state')}). The results of that job are not home. Repeat its command, or end the machine:"
-        f" {end_of(host_of(name))}."
+        f"The machine of the run {name} has another job: {command} ({job.get('state')}). The results of that job are"
+        f" not home. Repeat its command, or end the machine: {end_of(host_of(name))}."
     )
 
 

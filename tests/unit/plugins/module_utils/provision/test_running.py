@@ -101,6 +101,7 @@ def test_what_the_plan_says(phase: str, free: bool, refused: bool, expected: Way
         ({"state": "failed", "digest": "a"}, ""),
         ({"state": "interrupted", "digest": "a"}, ""),
         ({"state": "succeeded", "digest": "b"}, "has another job: its command is not known (succeeded)"),
+        ({"state": "failed", "digest": "b", "command": ["odd"]}, "has another job: ['odd'] (failed)"),
         ({"failed": True, "msg": "no Python"}, "did not report on its job: no Python."),
         ({"unreachable": True}, "did not report on its job: it did not answer."),
         ({}, "did not report on its job: it did not answer."),
