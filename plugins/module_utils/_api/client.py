@@ -51,6 +51,7 @@ _RESOURCE_FIELDS = (
 # Where an answer might repeat what was sent at the purchase; names in small letters, without what stands between them.
 _SECRET_PARTS = ("cloudinit", "cloudconfig", "userdata", "startupscript", "console")
 _SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
+_PLAIN_UUID = re.compile(r"\A([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})\Z")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PROBLEM = frozenset({"title", "type", "instance"})
 LONGEST_ODD = 60  # characters of what is no id
@@ -386,11 +387,14 @@ def text_of(value: t.Any) -> str | None:
 
 
 def id_of(value: t.Any) -> str | None:
-    """An id of the API in small letters; None for anything else: ids end in paths, file names and arguments.
+    """An id of the API in its one spelling; None for anything else: ids end in paths, file names and arguments.
 
-    The documentation says UUID. What else could be one is let through; options, blanks and separators are not.
+    The documentation says UUID: small letters, with hyphens. What else could be one is let through; options, blanks and
+    separators are not.
     """
-    return value.lower() if isinstance(value, str) and _ID.fullmatch(value) else None
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        return None
+    return _PLAIN_UUID.sub(r"\1-\2-\3-\4-\5", value.lower())
 
 
 def _odd(value: t.Any) -> str | None:
