@@ -232,7 +232,8 @@ class Database(Connected):
         def step(connection: Connection) -> tuple[Row, str]:
             self._execute(connection, sql.LOCK, {"gate": sql.GATE})
             self._execute(connection, sql.FREE_LAPSED)
-            if disowned:  # nothing else takes the right to delete
+            # Nothing else takes the right to delete; without it a person must say whose the machine is.
+            if disowned and self._execute(connection, sql.MAY_DISOWN).fetchone() == (True,):
                 self._execute(connection, sql.DISOWN, {"claim": fact.claim, "ids": list(disowned)})
             return self._noted(connection, fact, ids, list(gone))
 

@@ -794,6 +794,8 @@ def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: st
         postgresql.execute(registry_url, f"GRANT INSERT, UPDATE ON {granted} TO reader")
     row = database.claim(purchase(), NO_CEILING)
     assert database.note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID]
+    kept = database.note(purchase(claim=row.claim), [SECOND_RESOURCE_ID], disowned=[RESOURCE_ID])
+    assert kept.resource_ids == [RESOURCE_ID, SECOND_RESOURCE_ID], "it may not delete"
     database.begin_end(row)
     database.end(row)
     assert states(registry_url) == ["ended"]
