@@ -117,7 +117,7 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     past = claims.past_of(bool(names), entry.refused_status, gone_long)
     offer_look = asked_apart(api, past, offer_look, (entry.offer_id, ids), noted())
     step = follow(past, offer_look, journal.since_sent() < SOON)
-    state = claims.settled(step, offer_look)
+    state = claims.state_after_look(step, offer_look)
     if state == claims.LIVE:
         journal.make(ids, entry.price_per_hour)
         return state, claims.settled_as_made(

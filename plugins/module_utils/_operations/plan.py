@@ -321,8 +321,8 @@ class _Planning:
 
     def _finished(self, case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         status = statuses.get(case.entry.offer_id) or {}
-        draft = rows.kept(case, draft, status, self._known_hosts(case, case.standing.offer_id))
-        return rows.named_apart(draft, self._params["inventory"])
+        draft = rows.keep_if_as_registered(case, draft, status, self._known_hosts(case, case.standing.offer_id))
+        return rows.unless_names_are_taken(draft, self._params["inventory"])
 
     def _warnings(
         self,
@@ -339,8 +339,8 @@ class _Planning:
         yield from map(ordered.differs_from_declared, cases)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
-            yield planning.brings(plans, would=self._check_mode)
-        yield from planning.still_kept(cases, plans)
+            yield planning.sentences_of_storage(plans, would=self._check_mode)
+        yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(quote.unswept_places(cases, plans))
         yield from quote.lease_warnings(cases, plans, statuses, clock)
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), snapshot)
@@ -368,7 +368,7 @@ class _Planning:
         ]
         kept_in = self._kept_in(cases)
         lasting = quote.lifetimes_of(plans, {case.host.host: case for case in cases}, statuses, clock)
-        common = rows.common(
+        common = rows.common_part(
             plans,
             cases,
             table,
@@ -381,9 +381,9 @@ class _Planning:
             would=quote.what_is_bought(plans, lasting) if self._check_mode else "",
             **self._login(cases, table),
         )
-        answer: Result = {**BLANK, "plans": rows.shown(table), "common": common}
+        answer: Result = {**BLANK, "plans": rows.rows_to_act_on(table), "common": common}
         if not params["quote"]:
-            return {**answer, **rows.published(plans, cases)}
+            return {**answer, **rows.published_stats(plans, cases)}
         result = quote.quoted(plans, kept_in, lasting, params["plan_file"])
         about = self._quoted, self._api.account, round_id[:12], clock.now(API_CLOCK)
         return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"]["hosts"], *about)}
@@ -402,7 +402,9 @@ class _Planning:
         """Where the hosts are remembered, for a line of the play."""
         places = dict.fromkeys(filter(None, (case.host.registry for case in cases)))
         try:
-            return rows.kept_in([self._registries.at(place).name() for place in places], self._params["here"])
+            return rows.line_of_registries(
+                [self._registries.at(place).name() for place in places], self._params["here"]
+            )
         except RegistryError as error:
             return f"no registry: {error}"
 
@@ -465,7 +467,11 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def note(self, cases: t.Iterable[Case], clock: Clock) -> bool:
         """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything."""
-        due = [case for case in cases if any((case.is_void, case.standing.adopted, rows.guarded(case, clock)))]
+        due = [
+            case
+            for case in cases
+            if any((case.is_void, case.standing.adopted, rows.changes_of_protection(case, clock)))
+        ]
         noted = [self._note(case, clock) for case in due if not self.trouble(case.host.registry, case.host.host)]
         return any(noted)
 
@@ -478,8 +484,8 @@ class _PlannedSnapshot(RegistrySnapshot):
                 end_with(registry, case.leaves)
         # What is about no purchase is changed only if the entry is still as it was read.
         for keep, changes in (
-            (registry.note, rows.taken_over(case, clock)),
-            (registry.alter, rows.guarded(case, clock)),
+            (registry.note, rows.note_of_taken_over(case, clock)),
+            (registry.alter, rows.changes_of_protection(case, clock)),
         ):
             if changes:
                 keep(changes)

@@ -70,7 +70,7 @@ def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
     return replace(past, sends=1, refused=refused, put_off=is_put_off(refused))
 
 
-def settled(step: NextStep, offer_look: OfferLook) -> str:
+def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
     """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
 
     It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send

@@ -574,7 +574,7 @@ def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
     return {draft.host: draft.offer for draft in plans if draft.action == BUY}
 
 
-def storage_of(plans: t.Sequence[Plan]) -> list[list[str]]:
+def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
     """Paragraphs about the storage of what would be bought: what goes on after its machine, ends with it, is hidden."""
     parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
     found = [storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts)]
@@ -584,12 +584,12 @@ def storage_of(plans: t.Sequence[Plan]) -> list[list[str]]:
     return list(filter(None, found))
 
 
-def brings(plans: t.Sequence[Plan], *, would: bool) -> str:
+def sentences_of_storage(plans: t.Sequence[Plan], *, would: bool) -> str:
     """The same of what ``would`` be bought as sentences; empty if there is none, or it is bought."""
-    paragraphs = storage_of(plans) if would else []
+    paragraphs = paragraphs_of_storage(plans) if would else []
     return joined(*(f"{head} {'; '.join(map(str.strip, rows))}" for head, *rows in paragraphs))
 
 
-def still_kept(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
+def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
     """A warning for each host that would buy, though it has storage of an earlier machine."""
     return [storage.still_kept(draft.host, case.kept, draft.offer) for case, draft in zip(cases, plans) if case.buys]

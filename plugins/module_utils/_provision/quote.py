@@ -198,7 +198,7 @@ def quoted(
     lines = [
         *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
         *_taken_away(hosts),
-        *itertools.chain(*planning.storage_of(plans)),
+        *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
         *dict.fromkeys(draft.missed for draft in plans if draft.missed),

@@ -41,7 +41,7 @@ _FIRST = {STOP: "stop", LATER: "later"}
 _NEXT = {Verdict.AGAIN: "round", Verdict.ANEW: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
 
 
-def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
+def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
     """The plan of a host, whose machine needs only to be reached if it runs just as it is registered.
 
     ``status``: that of its offer. ``known_hosts``: the file that pins its host keys.
@@ -68,7 +68,7 @@ def kept(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
     return replace(draft, action=KEEP, facts=facts) if registration.is_kept(facts, entry) else draft
 
 
-def taken_over(case: Case, clock: Clock) -> Row:
+def note_of_taken_over(case: Case, clock: Clock) -> Row:
     """What the registry notes of a machine that the host takes over, with what begins now; empty for none."""
     standing = case.standing
     if not standing.adopted:
@@ -87,13 +87,13 @@ def taken_over(case: Case, clock: Clock) -> Row:
     }
 
 
-def guarded(case: Case, clock: Clock) -> Row:
+def changes_of_protection(case: Case, clock: Clock) -> Row:
     """What the registry changes about a machine that the host has, since it is protected from now on, or no more."""
     is_kept = not (case.is_void or case.standing.adopted)
     return case.host.changed_protection(case.entry, clock.now()) if is_kept else {}
 
 
-def named_apart(draft: Plan, inventory: t.Container[str]) -> Plan:
+def unless_names_are_taken(draft: Plan, inventory: t.Container[str]) -> Plan:
     """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
     count = int(number_of(draft.offer.get("node_count")) or 1)
     taken = [name for name in registration.further_names(draft.host, count) if name in inventory]
@@ -223,7 +223,7 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
     }
 
 
-def common(
+def common_part(
     plans: t.Sequence[Plan],
     cases: t.Sequence[Case],
     rows: t.Sequence[Row],
@@ -245,7 +245,7 @@ def common(
     ).mapping
 
 
-def shown(rows: t.Iterable[Row]) -> list[Row]:
+def rows_to_act_on(rows: t.Iterable[Row]) -> list[Row]:
     """Those that a task of the role does something for."""
     return [row for row in rows if row["action"] != KEEP or row["next"] or row["facts"]]
 
@@ -255,7 +255,7 @@ def too_dear(table: t.Iterable[Row]) -> list[Row]:
     return [row for row in table if row["error_class"] == "price"]
 
 
-def published(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
+def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
     """What AWX publishes for a workflow, empty if that is nothing."""
     pairs = list(zip(plans, cases))
     kept = {
@@ -376,7 +376,7 @@ def login(ssh_config: str, here: str) -> str:
     return f"ssh -F {shlex.quote(shortest(ssh_config, here))}"
 
 
-def kept_in(names: t.Sequence[str], here: str) -> str:
+def line_of_registries(names: t.Sequence[str], here: str) -> str:
     """Where the hosts are remembered, for a line of the play. ``names``: those of their registries."""
     shown = ", ".join(shortest(name, here) if os.path.isabs(name) else name for name in names)
     return f"registry: {shown}" if names else "no registry, machines are known by their names"

@@ -86,11 +86,11 @@ def test_why_a_host_stops(draft: Plan, said: str) -> None:
 
 def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
     waits, status = Plan("gpu-1", WAIT, X, price_per_hour=2.0), {"connections": [HERE]}
-    kept = rows.kept(owner(), waits, status, PINS)
+    kept = rows.keep_if_as_registered(owner(), waits, status, PINS)
     assert (kept.action, kept.facts) == (KEEP, {})
     found = row(kept, owner())
     assert (found["next"], found["label"]) == ("reach", "runs as registered, USD 2.00/h")
-    shared = rows.kept(owner("shared:default"), waits, status, PINS)
+    shared = rows.keep_if_as_registered(owner("shared:default"), waits, status, PINS)
     assert shared.action == KEEP and shared.facts["ansible_host"] == "192.0.2.1"
 
 
@@ -106,7 +106,7 @@ def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
     ],
 )
 def test_everything_else_is_looked_at(one: Case, draft: Plan, connections: list[Any]) -> None:
-    assert rows.kept(one, draft, {"connections": connections}, PINS) is draft
+    assert rows.keep_if_as_registered(one, draft, {"connections": connections}, PINS) is draft
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_everything_else_is_looked_at(one: Case, draft: Plan, connections: list[
 )
 def test_machines_of_a_cluster_take_over_no_host(nodes: int | None, inventory: list[str], action: str) -> None:
     draft = Plan("gpu-1", BUY, X, offer(1, node_count=nodes))
-    assert rows.named_apart(draft, inventory).action == action
+    assert rows.unless_names_are_taken(draft, inventory).action == action
 
 
 @pytest.mark.parametrize(
@@ -151,20 +151,20 @@ def test_what_is_protected_is_not_given_back_and_says_so() -> None:
     ],
 )
 def test_what_a_run_notes_of_a_machine_that_runs(one: Case, noted: set[Any]) -> None:
-    changes = rows.guarded(one, Clock(0.0))
+    changes = rows.changes_of_protection(one, Clock(0.0))
     assert {value if value is None else name for name, value in changes.items()} == noted
-    assert rows.taken_over(one, Clock(0.0)) == {}
+    assert rows.note_of_taken_over(one, Clock(0.0)) == {}
 
 
 def test_what_a_host_takes_over_may_be_protected_from_then_on() -> None:
     adopts = adopter(protect=True)
-    assert rows.taken_over(adopts, Clock(0.0))["provision_protected_since"] == "1970-01-01T00:00:00Z"
-    assert rows.guarded(adopts, Clock(0.0)) == {}
+    assert rows.note_of_taken_over(adopts, Clock(0.0))["provision_protected_since"] == "1970-01-01T00:00:00Z"
+    assert rows.changes_of_protection(adopts, Clock(0.0)) == {}
 
 
 def test_what_a_host_takes_over_is_found_again_by_its_groups() -> None:
     groups = ["gpu", "train"]
-    assert rows.taken_over(adopter(groups=groups), Clock(0.0))["provision_groups"] == groups
+    assert rows.note_of_taken_over(adopter(groups=groups), Clock(0.0))["provision_groups"] == groups
 
 
 @pytest.mark.parametrize(
@@ -195,17 +195,19 @@ def test_the_table_has_a_column_for_what_there_is(cases: list[Case], has_config:
 
 
 def test_what_a_workflow_gets() -> None:
-    assert rows.published([Plan("gpu-1", STOP)], [case()]) == {}
-    data = rows.published([Plan("gpu-1", KEEP, X)], [owner()])["ansible_stats"]["data"]
+    assert rows.published_stats([Plan("gpu-1", STOP)], [case()]) == {}
+    data = rows.published_stats([Plan("gpu-1", KEEP, X)], [owner()])["ansible_stats"]["data"]
     assert data["provision_hosts"]["gpu-1"]["resource_ids"] == [M]
     waits = case(wait="1970-01-02T00:00Z", wait_delay=0)
-    assert rows.published([Plan("gpu-1", LATER)], [waits])["ansible_stats"]["data"] == {"provision_waiting": ["gpu-1"]}
+    assert rows.published_stats([Plan("gpu-1", LATER)], [waits])["ansible_stats"]["data"] == {
+        "provision_waiting": ["gpu-1"]
+    }
 
 
 def test_where_hosts_are_remembered_is_named_as_short_as_possible() -> None:
-    assert rows.kept_in([], "/inventory") == "no registry, machines are known by their names"
+    assert rows.line_of_registries([], "/inventory") == "no registry, machines are known by their names"
     assert (
-        rows.kept_in(["/inventory/host_vars", "db, project red"], "/inventory")
+        rows.line_of_registries(["/inventory/host_vars", "db, project red"], "/inventory")
         == "registry: host_vars, db, project red"
     )
     assert rows.login("/a b/.ssh_config", "/a b/c/d/e") == "ssh -F '/a b/.ssh_config'"

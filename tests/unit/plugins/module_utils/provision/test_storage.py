@@ -263,19 +263,21 @@ def test_words_of_the_api_fill_no_terminal() -> None:
 
 def test_check_mode_says_it_in_a_warning() -> None:
     plans = [Plan("gpu-1", BUY, OFFER, {**offer(1), "storage_details": [disk()]}), Plan("gpu-2", STOP)]
-    assert planning.brings(plans, would=True) == (
+    assert planning.sentences_of_storage(plans, would=True) == (
         "Storage outlives its machine, and is billed until you end it:"
         " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
     )
-    assert planning.brings(plans, would=False) == planning.brings(plans[1:], would=True) == ""
+    assert (
+        planning.sentences_of_storage(plans, would=False) == planning.sentences_of_storage(plans[1:], would=True) == ""
+    )
     ends, bare = replace(plans[0], host="b", ends_storage=True), replace(plans[1], host="c", hides_storage=True)
-    assert planning.brings([*plans, ends, bare], would=True) == (
+    assert planning.sentences_of_storage([*plans, ends, bare], would=True) == (
         "Storage outlives its machine, and is billed until you end it:"
         " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
         " Storage ends with its machine, and so does its data: b: data, 500 GB block_disk, USD 0.05 per hour"
         " The API does not say whether the offer has storage that outlives it: c"
     )
-    assert all(len(line) <= 80 for lines in planning.storage_of([*plans, ends, bare]) for line in lines)
+    assert all(len(line) <= 80 for lines in planning.paragraphs_of_storage([*plans, ends, bare]) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_a_host_that_buys_again_reads_what_it_still_has(
 
 def test_only_hosts_that_would_buy_read_it() -> None:
     cases = [_case(entry()), _case(entry(OFFER, [MACHINE], "made"))]
-    texts = planning.still_kept(cases, [Plan("gpu-1", BUY, OFFER, offer(1)), Plan("gpu-1", WAIT)])
+    texts = planning.warnings_of_kept_storage(cases, [Plan("gpu-1", BUY, OFFER, offer(1)), Plan("gpu-1", WAIT)])
     assert len(texts) == 1 and OLDER in texts[0]
 
 
@@ -383,7 +385,10 @@ def test_so_has_one_of_a_shared_registry(own: int, earlier: int, ids: Any) -> No
     status = {"phase": "ready", "ready": True, "resource_ids": [MACHINE], "connections": [_CONNECTION]}
     stands = standing_of(its, known, status, Account.of([], None))
     case = candidates.Case(its, known, stands, (), (kept(),) * earlier)
-    assert rows.kept(case, Plan("gpu-1", WAIT, OFFER), status, "known_hosts").facts.get(STORAGE_IDS) == ids
+    assert (
+        rows.keep_if_as_registered(case, Plan("gpu-1", WAIT, OFFER), status, "known_hosts").facts.get(STORAGE_IDS)
+        == ids
+    )
 
 
 # What is given back
