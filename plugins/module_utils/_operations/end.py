@@ -148,20 +148,15 @@ def _looked(
     def look() -> LastLook:
         entry = read_entry(registry.read())
         if not entry.is_same(one.entry):
-            return _gone(one, registry, store)
+            if not _is_ended(one.host, one.entry.offer_id, store):
+                raise RegistryError(endings.changed_meanwhile(registry.where))
+            return LastLook(Turn.STAYS, endings.ended_meanwhile(one.host))
         last_look = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
         if last_look.turn is Turn.ENDS and not check_mode:
             _note_begun(registry, entry, clock)
         return last_look
 
     return anew(look)
-
-
-def _gone(one: EndRequest, registry: Registry, store: Store) -> LastLook:
-    """The last look at what another run has ended. Raises RegistryError if it has not."""
-    if not _is_ended(one.host, one.entry.offer_id, store):
-        raise RegistryError(endings.changed_meanwhile(registry.where))
-    return LastLook(Turn.STAYS, endings.ended_meanwhile(one.host))
 
 
 def _is_ended(host: str, offer_id: str, store: Store) -> bool:
