@@ -44,13 +44,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.me
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     PLAYBOOKS,
+    answers_by_variable,
     asked_hosts,
     asked_names,
+    group_sizes,
+    in_words_of_order,
     misspelled_of_playbook,
-    renamed,
-    sizes_of,
     slice_of,
-    spelled,
     texts_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
@@ -144,9 +144,9 @@ class ActionModule(InProcessAction):
         if result.get("waiting") and in_terminal():
             tell(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
-        words = spelled(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
+        words = answers_by_variable(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
         words = run_request.SPELLED if task_vars.get("run__is_of_a_run") else words
-        return t.cast("dict[str, t.Any]", renamed(result, words)) if words else result
+        return t.cast("dict[str, t.Any]", in_words_of_order(result, words)) if words else result
 
     def worded(self, msg: str) -> str:
         """Options are called as the variables of the playbook that it takes them from."""
@@ -388,7 +388,7 @@ class ActionModule(InProcessAction):
         )
         return {
             "variables": variables,
-            "sizes": sizes_of(groups),
+            "sizes": group_sizes(groups),
             "members": list(groups.get(group) or ()) if buys else [],
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, task_vars) if self._task.args.get("find") else {}),

@@ -94,7 +94,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "id": uuid.uuid4().hex,
         "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
-        "groups": order.lasting(task_vars["group_names"]),
+        "groups": order.lasting_groups(task_vars["group_names"]),
         "slips": _ROLE_NAMES.slips([*task_vars, *asked]),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
@@ -118,9 +118,9 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
     """
     groups = task_vars["group_names"]
     if not group:
-        return {"refused": order.unheard(host, groups, extra)}
+        return {"refused": order.why_unheard(host, groups, extra)}
     if group not in groups:  # localhost stands for an empty group
-        return {"refused": order.no_hosts(group, order.sizes_of(task_vars.get("groups") or {}))}
+        return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
     slips = misspelled_of_playbook(extra, "order_")
     return {"refused": " ".join(slips)} if slips else order.asked_for(extra)
 

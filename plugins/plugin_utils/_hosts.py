@@ -34,7 +34,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, some
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import separated, texts_of, width
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    range_size,
+    split_names,
+    texts_of,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -451,14 +455,14 @@ def in_full(variable: str, asked: t.Any) -> t.Any:
     """
     if not (isinstance(asked, str) and "[" in asked):
         return asked
-    return ",".join(name for part in separated(asked) for name in _of_range(variable, part.strip()))
+    return ",".join(name for part in split_names(asked) for name in _of_range(variable, part.strip()))
 
 
 def _of_range(variable: str, part: str) -> list[str]:
     if not detect_range(part) or ":" not in part:  # a pattern may have a choice of letters, [ab]
         return [part]
     try:
-        width(part)
+        range_size(part)
         return list(expand_hostname_range(part))
     except (AnsibleError, ValueError) as error:
         raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is no range of names: {error}") from None

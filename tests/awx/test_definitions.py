@@ -138,7 +138,7 @@ def test_questions_name_their_variables() -> None:
     assert all(each["question_name"].endswith(f" ({each['variable']})") for each in questions)
     asked = {each["variable"] for each in questions}
     answers = {name: "1" for name in asked if name.startswith("order_")}
-    assert set(order.spelled(answers).values()) - {"the order"} <= asked
+    assert set(order.answers_by_variable(answers).values()) - {"the order"} <= asked
 
 
 def test_labels_say_what_a_template_does_to_money() -> None:

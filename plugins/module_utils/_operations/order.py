@@ -31,7 +31,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
         "group": run_group,
         "added": [{"name": host, "groups": [group, run_group]} for host in (*found.hosts, *further)],
         "reached": [*found.reached, *registered],
-        "warnings": [order.left_out(found.left_out)] if found.left_out else [],
+        "warnings": [order.excluded_by_limit(found.left_out)] if found.left_out else [],
     }
 
 

@@ -240,7 +240,7 @@ class _Planning:
             looked(self._api, self._registries, snapshot, account.resources),
             t.cast(RegistrySnapshot, snapshot),
         )
-        if ceilings.is_of_account(case.host for case in cases):
+        if ceilings.has_account_ceiling(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
         result = note(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
         if result.uncounted:
@@ -457,9 +457,9 @@ class _PlannedSnapshot(RegistrySnapshot):
         """
         known = dict(self.others())
         if any(place.keeps_sums for place, _host in self._planned):
-            return ceilings.of_entries([*known.items(), *self.stray_entries().items()]), []
+            return ceilings.parts_of_entries([*known.items(), *self.stray_entries().items()]), []
         parts, unread = ceilings.costs_of_others(facts, known, has_registry=self.keeps)
-        return [*parts, *ceilings.of_entries(self.stray_entries().items())], unread
+        return [*parts, *ceilings.parts_of_entries(self.stray_entries().items())], unread
 
     def billed(self) -> list[tuple[str, Entry]]:
         """What is remembered here, but for the hosts that are planned."""

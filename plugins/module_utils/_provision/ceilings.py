@@ -214,7 +214,7 @@ def costs_of_others(
     """
     unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
     parts = [CeilingPart(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
-    parts += of_entries((name, known[name]) for name in unseen if name in known)
+    parts += parts_of_entries((name, known[name]) for name in unseen if name in known)
     return parts, [] if has_registry else [name for name in unseen if name not in known]
 
 
@@ -223,7 +223,7 @@ def _is_unseen(fact: t.Any, entry: Entry | None) -> bool:
     return fact is None or (entry is not None and entry.is_missing)
 
 
-def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
+def parts_of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
     """What hosts with these entries cost."""
     return [CeilingPart.of_entry(host, entry) for host, entry in entries if entry.names_purchase]
 
@@ -231,7 +231,7 @@ def of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
 # Of an account
 
 
-def is_of_account(hosts: t.Iterable[Declaration]) -> bool:
+def has_account_ceiling(hosts: t.Iterable[Declaration]) -> bool:
     """Whether any of these has a ceiling of the account, for which all projects count."""
     return any(host.max_account_price_per_hour != UNLIMITED for host in hosts)
 

@@ -280,11 +280,11 @@ def order_of(
             f" divides. {NOTHING_SENT}"
         )
     if not (sizes.get(group) or ordered_names):
-        raise ValueError(f"{no_hosts(group, sizes)} {NOTHING_SENT}")
+        raise ValueError(f"{why_no_hosts(group, sizes)} {NOTHING_SENT}")
     if isinstance(asked, str) and _number(asked) is None:  # a person's own words
         _check_not_alike(variable, ordered_names, members)
     inside = _within(ordered_names, limited)
-    reached = published(variables.get("provision_hosts"))
+    reached = published_hosts(variables.get("provision_hosts"))
     return OrderedHosts(
         inside,
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
@@ -338,7 +338,7 @@ def _given_names(asked: t.Any, variable: str) -> list[str]:
         given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
     except ValueError as error:
         raise ValueError(f"{error} {NOTHING_SENT}") from None
-    texts = filter(str.strip, separated(asked)) if isinstance(asked, str) else given
+    texts = filter(str.strip, split_names(asked)) if isinstance(asked, str) else given
     return [text.strip() for text in texts]
 
 
@@ -354,12 +354,12 @@ def texts_of(variable: str, value: t.Any) -> list[str]:
     return [str(item) for item in given]
 
 
-def separated(asked: t.Any) -> list[str]:
+def split_names(asked: t.Any) -> list[str]:
     """The parts of a text, with commas between them or in lines."""
     return re.split(r"[,\r\n]", str(asked or ""))
 
 
-def width(part: str) -> int:
+def range_size(part: str) -> int:
     """How many names a range such as ``gpu-[1:20]`` means, before it is expanded; 1 for what is none.
 
     Raises ValueError for more than can be meant.
@@ -405,16 +405,16 @@ def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple
     """The names that ``--limit`` leaves, all without it. Raises ValueError if it leaves none of them."""
     inside = tuple(name for name in ordered_names if limited is None or name in limited)
     if ordered_names and not inside:
-        raise ValueError(f"{left_out(ordered_names)} {NOTHING_SENT}")
+        raise ValueError(f"{excluded_by_limit(ordered_names)} {NOTHING_SENT}")
     return inside
 
 
-def left_out(hosts: t.Sequence[str]) -> str:
+def excluded_by_limit(hosts: t.Sequence[str]) -> str:
     """That ``--limit`` excludes these hosts of an order."""
     return f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
 
 
-def published(asked: t.Any) -> dict[str, Variables]:
+def published_hosts(asked: t.Any) -> dict[str, Variables]:
     """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
     made = asked.items() if isinstance(asked, t.Mapping) else ()
     return {
@@ -436,7 +436,7 @@ def slice_of(variables: Answers) -> str:
     return template if template and template == str(variables.get("awx_workflow_job_name") or "") else ""
 
 
-def no_hosts(group: str, sizes: Sizes) -> str:
+def why_no_hosts(group: str, sizes: Sizes) -> str:
     """A play without hosts, which would look like success, and what to give instead.
 
     ``sizes``: of the inventory's groups.
@@ -452,12 +452,12 @@ def no_hosts(group: str, sizes: Sizes) -> str:
 
 def _groups_with_hosts(group: str, sizes: Sizes) -> list[str]:
     """The user's groups that have hosts: first one that is spelled nearly like this one, then the largest."""
-    others = [name for name in lasting(sizes) if sizes[name] and name not in _RESERVED]
+    others = [name for name in lasting_groups(sizes) if sizes[name] and name not in _RESERVED]
     similar = nearest(group, others)
     return sorted(others, key=lambda name: (name != similar, -sizes[name], name))
 
 
-def sizes_of(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
+def group_sizes(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
     """How many hosts each group of the inventory has, without this computer."""
     return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}
 
@@ -472,19 +472,19 @@ def order_group_of(groups: t.Iterable[str], group: str) -> str:
     return next((name for name in reversed(list(groups)) if _OF_ORDER.fullmatch(name)), group)
 
 
-def lasting(groups: t.Iterable[str]) -> list[str]:
+def lasting_groups(groups: t.Iterable[str]) -> list[str]:
     """The groups that outlive a run."""
     return [group for group in groups if not group.startswith(ORDER_GROUP)]
 
 
-def unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
+def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
     """Why a play of the user's own refuses an order, which it does not carry out; empty if there is none for it.
 
     An order that names this very ``host`` says what the play does anyway. One that was carried out before is over: by
     a play of this run, since the host is in its group (``groups``: the host's), or by an earlier job of a workflow,
     which has published its hosts.
     """
-    is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting(groups) != list(groups)
+    is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting_groups(groups) != list(groups)
     asked = [] if is_over else sorted(name for name, value in extra.items() if _is_unheard(name, value, host))
     return _for_playbooks(asked) if asked else ""
 
@@ -494,7 +494,7 @@ def _is_unheard(name: str, value: t.Any, host: str) -> bool:
     if value in _NOTHING or name not in OF_ORDERS:
         return False
     if name in _ASKED:
-        return host not in (value if isinstance(value, list) else [part.strip() for part in separated(value)])
+        return host not in (value if isinstance(value, list) else [part.strip() for part in split_names(value)])
     return _given(str(value).strip())
 
 
@@ -587,18 +587,18 @@ def _count(text: str) -> t.Any:
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
 
 
-def spelled(extra: Answers) -> dict[str, str]:
+def answers_by_variable(extra: Answers) -> dict[str, str]:
     """What those who ordered by ``extra`` variables call the variables of the role that their order gives."""
     words = {**{variable: name for name, variable in _AS_THEY_ARE.items()}, "provision_spec": "the order"}
     return {variable: words[variable] for variable in ordered_variables(extra) if variable not in extra}
 
 
-def renamed(result: t.Any, names: t.Mapping[str, str], read: bool = False) -> t.Any:
+def in_words_of_order(result: t.Any, names: t.Mapping[str, str], read: bool = False) -> t.Any:
     """A step's result in which all that a person reads has these names of variables; ``read``: this part of it is."""
     if isinstance(result, t.Mapping):
-        return {name: renamed(part, names, read or name in _READ_BY_PEOPLE) for name, part in result.items()}
+        return {name: in_words_of_order(part, names, read or name in _READ_BY_PEOPLE) for name, part in result.items()}
     if isinstance(result, (list, tuple)):
-        return [renamed(part, names, read) for part in result]
+        return [in_words_of_order(part, names, read) for part in result]
     if not (read and isinstance(result, str)):
         return result
     return _ROLE_VARIABLE.sub(lambda found: names.get(found[0], found[0]), result)

@@ -187,7 +187,7 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Ceil
             found.update(
                 {str(machine["resource_id"]): CeilingPart.of_machine(machine) for machine in case.standing.machines}
             )
-    return [*found.values(), *ceilings.of_entries(item for case in cases for item in case.left_entries)]
+    return [*found.values(), *ceilings.parts_of_entries(item for case in cases for item in case.left_entries)]
 
 
 def _ordered(draft: Plan) -> CeilingPart:

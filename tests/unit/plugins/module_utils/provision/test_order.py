@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     ORDER_GROUP,
+    answers_by_variable,
     asked_for,
     asked_names,
-    lasting,
+    group_sizes,
+    in_words_of_order,
+    lasting_groups,
     new_order_group,
-    no_hosts,
     order_group_of,
     order_of,
     ordered_variables,
-    published,
-    renamed,
-    sizes_of,
+    published_hosts,
+    range_size,
     slice_of,
-    spelled,
-    unheard,
-    width,
+    why_no_hosts,
+    why_unheard,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,8 +69,8 @@ def test_machines_of_an_earlier_job() -> None:
         "odd": "text",
     }
     reached = {"ansible_host": "h", "ansible_port": 22, "ansible_user": "root", "provision_resource_ids": ["r"]}
-    assert published(made) == {"a": reached}
-    assert published("a, b") == published(3) == published(None) == {}
+    assert published_hosts(made) == {"a": reached}
+    assert published_hosts("a, b") == published_hosts(3) == published_hosts(None) == {}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_slice_is_told_by_the_name_of_its_workflow(template: str, workflow: st
     ],
 )
 def test_what_an_order_calls_the_variables_that_it_gives(extra: dict[str, Any], found: dict[str, str]) -> None:
-    assert spelled(extra) == found
+    assert answers_by_variable(extra) == found
 
 
 def test_what_a_person_reads_has_the_names_of_the_order_and_data_stay_what_they_are() -> None:
@@ -178,11 +178,11 @@ def test_what_a_person_reads_has_the_names_of_the_order_and_data_stay_what_they_
     result = {"plans": [{"refusal": told, "offer": data, "attempts": [{"msg": told}]}], "refusals": {told: told}}
     said = "order_max_bill, provision_max_bills, xprovision_max_bill"
     names_of_order = {"provision_max_bill": "order_max_bill"}
-    assert renamed(result, names_of_order) == {
+    assert in_words_of_order(result, names_of_order) == {
         "plans": [{"refusal": said, "offer": data, "attempts": [{"msg": said}]}],
         "refusals": {told: said},
     }
-    assert renamed(result, {}) == result
+    assert in_words_of_order(result, {}) == result
 
 
 REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
@@ -319,14 +319,14 @@ def test_an_order_covers_what_it_names_within_the_limit(
     ],
 )
 def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], instead: str) -> None:
-    refusal = no_hosts("gpu", sizes)
+    refusal = why_no_hosts("gpu", sizes)
     assert refusal.startswith("There is no host in the group 'gpu'. ") and instead in refusal
     with pytest.raises(ValueError, match=re.escape(instead)):
         order_of({}, "gpu", sizes)
 
 
 def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
-    assert sizes_of({"all": ["localhost", "a"], "ungrouped": ["localhost"]}) == {"all": 1, "ungrouped": 0}
+    assert group_sizes({"all": ["localhost", "a"], "ungrouped": ["localhost"]}) == {"all": 1, "ungrouped": 0}
 
 
 @pytest.mark.parametrize(
@@ -351,14 +351,14 @@ def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
     ],
 )
 def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread: str) -> None:
-    refusal = unheard("gpu-1", ["gpu"], extra)
+    refusal = why_unheard("gpu-1", ["gpu"], extra)
     assert refusal.startswith(unread) and bool(refusal) == bool(unread)
     assert not unread or ("--limit" in refusal and "compute_index.supply.provision" in refusal)
-    assert unheard("gpu-1", ["gpu", f"{ORDER_GROUP}12ab"], extra) == "", "carried out by an earlier play"
+    assert why_unheard("gpu-1", ["gpu", f"{ORDER_GROUP}12ab"], extra) == "", "carried out by an earlier play"
 
 
 def test_the_group_of_a_run_is_in_no_registry() -> None:
-    assert lasting(["gpu", f"{ORDER_GROUP}12ab", "all"]) == ["gpu", "all"]
+    assert lasting_groups(["gpu", f"{ORDER_GROUP}12ab", "all"]) == ["gpu", "all"]
 
 
 @pytest.mark.parametrize(
@@ -385,13 +385,13 @@ def test_plays_are_for_the_newest_group_of_an_order(groups: list[str], group: st
     ],
 )
 def test_a_range_is_no_longer_than_it_looks(part: str, names: int) -> None:
-    assert width(part) == names
+    assert range_size(part) == names
 
 
 @pytest.mark.parametrize("part", ["gpu-[1:100000000]", "a[1:1000]b[1:1000]", "[a:z][a:z][a:z]"])
 def test_a_range_that_is_too_long_is_never_written_out(part: str) -> None:
     with pytest.raises(ValueError, match="Nothing was sent"):
-        width(part)
+        range_size(part)
 
 
 def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() -> None:
@@ -403,4 +403,4 @@ def test_who_does_not_take_machines_by_their_names_leaves_it_to_the_inventory() 
 @pytest.mark.parametrize("number", [0, 0xAB, 2**32 - 1])
 def test_the_group_that_was_made_for_an_order_is_found(number: int) -> None:
     assert order_group_of(["gpu", new_order_group(number), "all"], "gpu") == new_order_group(number)
-    assert lasting([new_order_group(number), "gpu"]) == ["gpu"]
+    assert lasting_groups([new_order_group(number), "gpu"]) == ["gpu"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import rows, storage
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import of_entries
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import parts_of_entries
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
@@ -367,7 +367,7 @@ class Plays(RuleBasedStateMachine):
         )
         entries = {name: read_entry(known) for name, known in self.registry.items()}
         here = {each.host.host for each in cases}
-        others = of_entries(
+        others = parts_of_entries(
             [*((name, each) for name, each in entries.items() if name not in here), *self.kept().items()]
         )
         open_ones = [each for each in entries.values() if each.offer_id and not each.is_refused]
