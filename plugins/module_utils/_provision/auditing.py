@@ -19,10 +19,9 @@ from . import ending, lease, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
 from .lease import VALID_TO
-from .messages import joined
+from .messages import joined, missing_lines
 from .missing import MissingLook
 from .missing import rows as missing_rows
-from .missing_report import missing_lines
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .spending import HOUR, MILLION, cents, cost, dollars
 

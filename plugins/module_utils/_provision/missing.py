@@ -24,8 +24,7 @@ from . import ending, lease
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
 from .lease import DATABASE_CLOCK, Clock
-from .messages import ids_of, if_gone
-from .missing_report import missing_row
+from .messages import ids_of, if_gone, missing_row
 from .ownership import Account, Machine, id_of, offer_of
 from .place import Place
 from .standing import Status, look_at, storage_bought

@@ -25,8 +25,7 @@ from functools import cached_property
 from .._moments import formatted, seconds_of, utc
 from .._text import number_of, printable
 from .._wording import LINE, amount, duration, narrow_table, table
-from .messages import ids_of, some
-from .missing_report import missing_lines, missing_row
+from .messages import ids_of, missing_lines, missing_row, some
 from .prices import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD

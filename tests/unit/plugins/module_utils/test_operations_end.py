@@ -25,7 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import ADVICE
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
@@ -600,7 +600,7 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         "MISSING: the API does not find it. It may be billed, and it counts",
         "host   since (UTC)  USD/h  resource",
         f"gpu-6  {utc(NOW)[5:16].replace('T', ' ')}  -      lost",
-        *ADVICE,
+        *ADVICE_ON_MISSING,
         "",
         "u: several offers have machines of this name",
         "v: several offers have machines of this name",

@@ -22,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import missing_lines
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import (
     APART,
     MissingLook,
@@ -29,7 +30,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.mi
     rows,
     to_read,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing_report import missing_lines
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, spent
