@@ -17,7 +17,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
 
 MODULE = "compute_index.supply.run_info"
-DECIDE = "compute_index.supply.decide"
 
 
 class ActionModule(MachineAction):
@@ -39,7 +38,7 @@ class ActionModule(MachineAction):
             look = running.next_look(look, job, time.monotonic() - start)
             _show(look.lines)
             is_lost = look.lost_at is not None
-            if look.is_last or not options["follow"] or (is_lost and self._has_ended(task_vars)):
+            if look.is_last or not options["follow"] or (is_lost and self.has_ended(task_vars)):
                 return running.followed(look)
             if is_lost:
                 progress.tell(look.msg, urgent=True)
@@ -56,26 +55,6 @@ class ActionModule(MachineAction):
             )
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}
-
-    def _has_ended(self, task_vars: dict[str, t.Any]) -> bool:
-        """Whether the registry has noted the end of the machine. It knows nothing of the machines of own plays."""
-        if "run__next" not in task_vars:
-            return False
-        task = self._task.copy()
-        task.action, task.args = DECIDE, {"step": "run_seen"}
-        decide = self._shared_loader_obj.action_loader.get(
-            DECIDE,
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        try:
-            return bool(decide.run(task_vars=task_vars).get("has_ended"))
-        except AnsibleError:  # a registry that cannot be read says nothing of the machine
-            return False
 
 
 def _show(lines: t.Iterable[str]) -> None:

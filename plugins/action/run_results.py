@@ -126,6 +126,8 @@ class ActionModule(MachineAction):
                 is_cut = isinstance(error, AnsibleConnectionFailure)
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise
+                if is_cut and self.has_ended(self._variables or {}):
+                    raise AnsibleError("The machine has ended meanwhile, by the registry.") from None
                 if is_cut:
                     self._progress.tell("the machine does not answer (its results wait there).", urgent=True)
             self._check_parent()

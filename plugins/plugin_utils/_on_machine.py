@@ -12,10 +12,11 @@ import subprocess
 import typing as t
 from collections.abc import Iterator
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
 
+DECIDE = "compute_index.supply.decide"
 ATTEMPT = 15  # seconds that one attempt to connect may take
 # A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
 _ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
@@ -28,6 +29,26 @@ class MachineAction(ActionBase):
         """Remove the task's files. A machine that has gone keeps them: for those alone it would be unreachable."""
         with contextlib.suppress(AnsibleConnectionFailure):
             super().cleanup(force)
+
+    def has_ended(self, task_vars: dict[str, t.Any]) -> bool:
+        """Whether the registry has noted the end of the machine. It knows nothing of the machines of own plays."""
+        if "run__next" not in task_vars:
+            return False
+        task = self._task.copy()
+        task.action, task.args = DECIDE, {"step": "run_seen"}
+        decide = self._shared_loader_obj.action_loader.get(
+            DECIDE,
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        try:
+            return bool(decide.run(task_vars=task_vars).get("has_ended"))
+        except AnsibleError:  # a registry that cannot be read says nothing of the machine
+            return False
 
 
 def limit_attempts(connection: t.Any, seconds: int = ATTEMPT) -> None:

@@ -164,7 +164,7 @@ def _next(run: _Run, params: Params, check_mode: bool) -> Result:
 
 def _seen(run: _Run, params: Params, check_mode: bool) -> Result:
     """Whether the machine has ended, which a command that follows its job would otherwise wait for."""
-    return {"has_ended": run.view.trace is running.Trace.ENDED}
+    return {"has_ended": run.view.is_over}
 
 
 def _over(run: _Run, params: Params, check_mode: bool) -> Result:

@@ -124,6 +124,11 @@ class RunView:
         has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in self.ledger.bills)
         return Trace.ENDED if has_ended else Trace.FORGOTTEN
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its machine is waited for in vain: it has ended, or another command has ended the run."""
+        return self.record.get("phase") == GONE or self.trace is Trace.ENDED
+
 
 def result(blank: Row, found: Row) -> dict[str, t.Any]:
     """The result of a step; it says whether there are lines to show, so that no playbook decides that."""

@@ -395,6 +395,19 @@ def test_nobody_waits_for_a_machine_once_the_play_was_killed(site: Site, monkeyp
     assert "ansible-playbook has ended" in site.fetch("out")["fault"]
 
 
+def test_nobody_waits_for_a_machine_that_has_ended_by_the_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.write("out/a")
+    looks = iter([False, False, True])
+    monkeypatch.setattr(Action, "has_ended", lambda _action, _variables: next(looks))
+    monkeypatch.setattr(run_results, "PATIENCE", 3600)
+
+    def act() -> None:
+        raise AnsibleConnectionFailure("Connection refused")
+
+    site.connection.fails = act
+    assert "The machine has ended meanwhile" in site.fetch("out")["fault"]
+
+
 def test_a_damaged_part_is_fetched_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write("out/a", 5000)
     fetch, transfers = site.connection.fetch_file, iter(range(100))

@@ -239,6 +239,16 @@ def test_a_command_that_follows_its_job_learns_that_the_machine_has_ended(world:
     assert world.step(run.RUN_SEEN)["has_ended"]
 
 
+def test_a_command_learns_that_another_one_has_brought_the_run_to_its_end(world: World) -> None:
+    started(world)
+    done = {**OVER, "state": "succeeded", "exit_code": 0}
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=done, run__results={"complete": True})
+    assert over["ends"] and not world.step(run.RUN_SEEN)["has_ended"]
+    world.end()
+    world.step(run.RUN_DONE)
+    assert world.step(run.RUN_SEEN)["has_ended"]
+
+
 def test_a_job_that_was_over_is_not_lost_with_its_machine_but_its_results_are(world: World) -> None:
     started(world)
     done = {**OVER, "state": "succeeded", "exit_code": 0}
