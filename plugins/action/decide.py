@@ -28,7 +28,6 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
-from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
     RegistrySnapshot,
@@ -44,6 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.me
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     PLAYBOOKS,
+    PROBE_HOST,
     answers_by_variable,
     asked_hosts,
     asked_names,

@@ -15,7 +15,7 @@ import time
 import typing as t
 
 from ansible import context
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import is_job
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import timer as rules
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Timer
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in

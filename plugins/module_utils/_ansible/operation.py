@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import typing as t
 from dataclasses import dataclass, field
 
@@ -126,3 +127,8 @@ class Operation:
         if "outcome" in self.blank:
             facts["outcome"] = "unknown"
         return self._complete(Failure(f"{msg} {self.doubt}", "unknown_outcome", **{**facts, "changed": True}).result)
+
+
+def is_job() -> bool:
+    """Whether AWX runs this."""
+    return all(os.environ.get(name) for name in ("AWX_HOST", "JOB_ID"))

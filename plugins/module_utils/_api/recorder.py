@@ -19,7 +19,6 @@ from .client import without_user_data
 from .http import Answer, Observer
 
 LOG = "COMPUTE_INDEX_PROBE_LOG"  # the environment variable: the file
-PROBE_HOST = "supply-probe"  # the host of the machine that is bought for it
 
 
 def observer_of(file: str, redact: t.Callable[[str], str]) -> Observer:

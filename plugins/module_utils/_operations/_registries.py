@@ -15,7 +15,7 @@ import typing as t
 import uuid
 from dataclasses import dataclass
 
-from .._ansible.operation import Params, Result, refusing
+from .._ansible.operation import Params, Result, is_job, refusing
 from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
@@ -242,11 +242,6 @@ def _who() -> dict[str, str]:
     if is_job():
         who["job"] = os.environ["JOB_ID"]
     return who
-
-
-def is_job() -> bool:
-    """Whether AWX runs this."""
-    return all(os.environ.get(name) for name in ("AWX_HOST", "JOB_ID"))
 
 
 # What they know

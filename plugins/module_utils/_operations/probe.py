@@ -29,7 +29,6 @@ from .._api.client import (
 )
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import price_per_hour, search_body
-from .._api.recorder import PROBE_HOST
 from .._probe import page, purchases
 from .._probe.assumptions import (
     CATALOGS,
@@ -44,6 +43,7 @@ from .._probe.assumptions import (
 )
 from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Exchanges, Finding, items_in, named_by_path
 from .._probe.recording import redacted
+from .._provision.order import PROBE_HOST
 from .._provision.place import Place
 from .._provision.spending import Bill
 from .._registry._files import write_durably

@@ -98,6 +98,7 @@ _MOST_NAMES = 10_000  # names of a range
 ORDER_GROUP = "supply_order_"
 _OF_ORDER = re.compile(rf"{ORDER_GROUP}[0-9a-f]{{8}}")
 GROUP_OF_RUNS = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
+PROBE_HOST = "supply-probe"  # the host of the machine that the playbook probe buys
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {
     "order_max_price_per_hour": "provision_max_price_per_hour",

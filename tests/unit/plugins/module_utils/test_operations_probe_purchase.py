@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE_ENDED, PROBE_PURCHASE
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import DECIDED_BY_PLAYS
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import DECIDED_BY_PLAYS, PROBE_HOST
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 import samples
