@@ -405,7 +405,9 @@ def other_than_planned(planned: Offer, page: Offer) -> str:
         else:
             is_other = was != now
         if was and now and is_other:
-            parts.append(f"{name} {now} instead of {was}")
+            # As they came: in small letters, a secret that a server echoes would not be found any more.
+            shown = [printable(str(offer[name]).strip(), LONGEST_NAME) for offer in (page, planned)]
+            parts.append(f"{name} {' instead of '.join(shown)}")
     return ", ".join(parts)
 
 

@@ -283,15 +283,15 @@ def test_specs(spec: dict[str, Any], odd: str) -> None:
         ({"node_count": 2}, {"node_count": 1}, "node_count 1 instead of 2"),
         ({"vendor": "acme"}, {"vendor": " ACME "}, ""),
         ({"vendor": "acme"}, {"vendor": "other"}, "vendor other instead of acme"),
-        ({"region": "EU"}, {"region": "US"}, "region us instead of eu"),
+        ({"region": "EU"}, {"region": "US"}, "region US instead of EU"),
         ({"region": "EU"}, {"region": ["US"]}, ""),
         ({"vendor_region": "eu-1"}, {"vendor_region": "eu-2"}, "vendor_region eu-2 instead of eu-1"),
-        ({"contract_type": "ondemand"}, {"contract_type": " Spot "}, "contract_type spot instead of ondemand"),
+        ({"contract_type": "ondemand"}, {"contract_type": " Spot "}, "contract_type Spot instead of ondemand"),
         ({"contract_type": "reserved"}, {"contract_type": "spot"}, "contract_type spot instead of reserved"),
         ({"contract_type": "spot"}, {"contract_type": "ondemand"}, ""),
         ({"contract_type": "ondemand"}, {"contract_type": "reserved"}, ""),
-        ({"gpu_family": "H100"}, {"gpu_family": "A100"}, "gpu_family a100 instead of h100"),
-        ({"gpu_family": "L40"}, {"gpu_family": "L40S"}, "gpu_family l40s instead of l40"),
+        ({"gpu_family": "H100"}, {"gpu_family": "A100"}, "gpu_family A100 instead of H100"),
+        ({"gpu_family": "L40"}, {"gpu_family": "L40S"}, "gpu_family L40S instead of L40"),
         ({"gpu_type": "nvidia-l40s-48gb"}, {"gpu_type": "nvidia-l40s-pcie-48gb"}, ""),
         ({"gpu_type": "nvidia-l40s-pcie-48gb"}, {"gpu_type": "L40S"}, ""),
         (
@@ -303,3 +303,9 @@ def test_specs(spec: dict[str, Any], odd: str) -> None:
 )
 def test_an_offer_that_turns_into_another_one(planned: dict[str, Any], page: dict[str, Any], odd: str) -> None:
     assert search.other_than_planned(planned, page) == odd
+
+
+def test_what_an_offer_turns_into_is_told_as_it_came() -> None:
+    """A secret that a server echoes is found by its letters, and a control character harms a terminal."""
+    told = search.other_than_planned({"vendor": "acme"}, {"vendor": f"Bearer toKen-1\x1b[2J{'x' * 5000}"})
+    assert "Bearer toKen-1" in told and "\x1b" not in told and len(told) < 1000

@@ -59,7 +59,7 @@ def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal
 def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None:
     terms = Terms(offer={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "EU"})
     assert terms.other_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
-        "Offer o is not what it was found as. Its own page says: region us instead of eu, gpu_type"
+        "Offer o is not what it was found as. Its own page says: region US instead of EU, gpu_type"
         " nvidia-a100-sxm4-80gb instead of nvidia-h100-sxm5-80gb."
     )
     assert not terms.other_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
