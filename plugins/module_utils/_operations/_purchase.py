@@ -20,6 +20,7 @@ from dataclasses import replace
 from .._api.client import ApiError, Json, SupplyApi
 from .._moments import seconds_of, utc
 from .._provision import claims, ownership
+from .._provision.drift import OrderDigests
 from .._provision.entry import (
     EXPIRED,
     JOURNALED,
@@ -38,7 +39,6 @@ from .._provision.entry import (
 )
 from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
-from .._provision.ordered import OrderDigests
 from .._provision.ownership import OwnershipClaim
 from .._provision.purchase import UNSEEN, OfferLook, Past, ids_of, is_left, lists_machines, told_apart, whose_by_name
 from .._provision.storage import Storage

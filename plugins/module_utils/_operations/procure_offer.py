@@ -28,10 +28,10 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._provision import holdings, keys, sending
+from .._provision.drift import OrderDigests
 from .._provision.entry import Entry, facts_of_order, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
-from .._provision.ordered import OrderDigests
 from .._provision.ownership import OwnershipClaim, holders_of
 from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (

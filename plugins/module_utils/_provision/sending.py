@@ -59,7 +59,7 @@ class Terms:
 
     price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
     max_price_per_hour: the limit of the offer (USD per hour), None for none.
-    offer: what the offer sells, as far as the purchase was planned with that (`ordered.noted_offer`).
+    offer: what the offer sells, as far as the purchase was planned with that (`drift.noted_offer`).
     max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
         registry compares it.
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.

@@ -16,8 +16,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import order_digests
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import digests
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
@@ -51,7 +51,7 @@ SENT = {
     "provision_price_per_hour": 2.0,
     "provision_journaled_at": START,
     "provision_purchase": "sent",
-    "provision_ordered": digests(ORDER, TOKEN, {}),
+    "provision_ordered": order_digests(ORDER, TOKEN, {}),
 }
 MADE = {**SENT, "provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
@@ -178,17 +178,21 @@ def otherwise(result: Result) -> int:
 def test_a_purchase_that_was_ordered_otherwise_is_told(
     queue: RequestQueue, buy: Any, path: Path, entry: dict[str, Any]
 ) -> None:
-    write(path, {**entry, "provision_ordered": digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {})})
+    write(path, {**entry, "provision_ordered": order_digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {})})
     queue.expect("GET", STATUS_PATH, BOUGHT)
     if entry is SENT:
         queue.expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
     queue.expect("GET", OFFER_PATH, offer())
     result = buy(cloud_init=TEXTS[1])
     assert (result["outcome"], otherwise(result)) == ("existing", 1)
-    assert kept(path)["provision_ordered"] == digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {}), "the first one"
+    assert kept(path)["provision_ordered"] == order_digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {}), (
+        "the first one"
+    )
 
 
-@pytest.mark.parametrize("ordered", [None, "a word", digests({**ORDER, "cloud_init": TEXTS[0]}, "another token", {})])
+@pytest.mark.parametrize(
+    "ordered", [None, "a word", order_digests({**ORDER, "cloud_init": TEXTS[0]}, "another token", {})]
+)
 def test_what_was_ordered_with_another_token_or_an_earlier_version_says_nothing(
     queue: RequestQueue, buy: Any, path: Path, ordered: Any
 ) -> None:
@@ -201,7 +205,7 @@ def test_what_was_ordered_with_another_token_or_an_earlier_version_says_nothing(
 
 
 def test_what_is_sent_again_may_still_arrive_as_first_ordered(queue: RequestQueue, buy: Any, path: Path) -> None:
-    first = digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {})
+    first = order_digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {})
     write(path, {**SENT, "provision_ordered": first})
     queue.expect("GET", STATUS_PATH, status(), times=3)
     queue.expect("GET", OFFER_PATH, offer()).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
@@ -215,7 +219,7 @@ def test_a_refused_order_may_be_followed_by_another(queue: RequestQueue, buy: An
     free(queue).expect(*POST, procurement())
     result = buy(cloud_init=TEXTS[1])
     assert (result["outcome"], result["warnings"]) == ("created", [])
-    assert kept(path)["provision_ordered"] == digests({**ORDER, "cloud_init": TEXTS[1]}, TOKEN, {})
+    assert kept(path)["provision_ordered"] == order_digests({**ORDER, "cloud_init": TEXTS[1]}, TOKEN, {})
 
 
 # Check mode

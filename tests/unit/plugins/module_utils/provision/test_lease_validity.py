@@ -14,12 +14,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Clock,
     end_of_machine,
     end_of_offer,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,

@@ -25,8 +25,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import drift_of, noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import drift, noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
@@ -705,7 +705,7 @@ def test_no_plan_exceeds_a_ceiling(
 )
 def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None, said: tuple[str, ...]) -> None:
     known = entry(Y, [M], "made", provision_price_per_hour=price, provision_offer=noted_offer(kept))
-    found = drift(declared(**fields), known)
+    found = drift_of(declared(**fields), known)
     assert bool(found) == bool(said)
     for each in said:
         assert each in found
@@ -713,8 +713,8 @@ def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None
 
 def test_another_name_is_drift() -> None:
     known = entry(Y, [M], "made", provision_resource_name="trainer")
-    assert "bought as trainer, and provision_resource_name is gpu-1" in drift(declared(), known)
-    assert drift(declared(name="trainer"), known) == ""
+    assert "bought as trainer, and provision_resource_name is gpu-1" in drift_of(declared(), known)
+    assert drift_of(declared(name="trainer"), known) == ""
 
 
 # Leases
@@ -766,9 +766,9 @@ def test_the_whole_bill_is_a_ceiling(fields: dict[str, Any], action: str) -> Non
 )
 def test_another_lease_is_drift(declares: str, noted: str, said: str) -> None:
     known = entry(X, [M], "made", provision_resource_name="gpu-1", provision_leased=noted)
-    found = drift(declared(lease=declares), known)
+    found = drift_of(declared(lease=declares), known)
     assert said in found if said else found == ""
-    assert drift(declared("", lease=declares), known) == ""
+    assert drift_of(declared("", lease=declares), known) == ""
 
 
 # Ceilings that see more than the play

@@ -34,7 +34,7 @@ _HOST_KEY = "provision_bootstrap_host_key"
 _OFFER = "offer_id"  # which the digests are noted for
 
 
-def digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
+def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The digest of each part of an order, the body of POST /procure_offer. ``note``: what is kept with its purchase.
 
     User data that contain a host key, which each run makes anew, differ whatever the user gave, so they have no digest.
@@ -49,7 +49,7 @@ def _keyed(token: str, name: str, value: str) -> str:
     return hmac.new(token.encode(), f"{name}={value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def differing(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
+def differing_parts(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
     """The parts in which two orders differ, by their digests; none if nothing was noted, or with another token."""
     return [] if noted.get(_TOKEN) != now.get(_TOKEN) else _unlike(noted, now)
 
@@ -83,7 +83,7 @@ class OrderDigests:
         sealed: t.Mapping[str, str] | None = None,
     ) -> OrderDigests:
         """That of the body of POST /procure_offer. ``note``: what is kept with its purchase."""
-        return cls(digests(body, token, note), leaves_mark(body.get(_USER_DATA)), sealed or {})
+        return cls(order_digests(body, token, note), leaves_mark(body.get(_USER_DATA)), sealed or {})
 
     def check(self) -> None:
         """Raise ValueError if it is not as its plan has it. Another token is a difference, too."""
@@ -99,7 +99,7 @@ class OrderDigests:
 
     def warnings(self, entry: Entry) -> list[str]:
         """What people must know if the purchase of an entry was ordered otherwise."""
-        parts = differing(entry.first_ordered, self.digests)
+        parts = differing_parts(entry.first_ordered, self.digests)
         if not parts:
             return []
         return [
@@ -119,14 +119,14 @@ def taken_as_ordered(host: Declaration, entry: Entry) -> str:
     )
 
 
-def odd_offer(host: Declaration, entry: Entry) -> str:
+def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
     """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
     return choosing.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
 
 
-def other_spec(host: Declaration, entry: Entry) -> str:
+def ordered_otherwise(host: Declaration, entry: Entry) -> str:
     """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
-    odd = odd_offer(host, entry)
+    odd = mismatch_of_noted(host, entry)
     if not odd:
         return ""
     return f"{host.host} declares something else than its open purchase was ordered as: {odd}. It is bought as ordered."
@@ -158,16 +158,16 @@ def product_of(offer: Offer) -> dict[str, t.Any]:
 def differs_from_declared(case: Case) -> str:
     """In what a host owns or has ordered something else than it declares now; empty where it has not."""
     if case.standing.owns:
-        return joined(drift(case.host, case.entry), taken_as_ordered(case.host, case.entry))
-    return other_spec(case.host, case.entry) if case.is_open else ""
+        return joined(drift_of(case.host, case.entry), taken_as_ordered(case.host, case.entry))
+    return ordered_otherwise(case.host, case.entry) if case.is_open else ""
 
 
-def drift(host: Declaration, entry: Entry) -> str:
+def drift_of(host: Declaration, entry: Entry) -> str:
     """In what a host owns something else than it declares now; empty where it does not.
 
     That is reported, and never repaired by a replacement.
     """
-    found = [odd_offer(host, entry)]
+    found = [mismatch_of_noted(host, entry)]
     if (
         host.declared_max_price_per_hour is not None
         and entry.price_per_hour is not None

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import NO_MARK
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ordered import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import (
     OrderDigests,
-    differing,
+    differing_parts,
     differs_from_declared,
-    digests,
-    other_spec,
+    order_digests,
+    ordered_otherwise,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,24 +43,24 @@ ORDER = {"offer_id": X, "ssh_public_key": "ssh-ed25519 A", "resource_name": "gpu
 )
 def test_in_which_parts_two_orders_differ(changes: dict[str, Any], parts: list[str]) -> None:
     now = {name: value for name, value in {**ORDER, **changes}.items() if value is not None}
-    assert differing(digests(ORDER, TOKEN, {}), digests(now, TOKEN, {})) == parts
-    assert differing(digests(ORDER, "of yesterday", {}), digests(now, TOKEN, {})) == []
-    assert differing({}, digests(now, TOKEN, {})) == []
+    assert differing_parts(order_digests(ORDER, TOKEN, {}), order_digests(now, TOKEN, {})) == parts
+    assert differing_parts(order_digests(ORDER, "of yesterday", {}), order_digests(now, TOKEN, {})) == []
+    assert differing_parts({}, order_digests(now, TOKEN, {})) == []
 
 
 def test_user_data_with_a_host_key_of_this_run_are_not_compared() -> None:
     seeded = {"provision_bootstrap_host_key": "ssh-ed25519 H"}
-    runs = [digests({**ORDER, "cloud_init": text}, TOKEN, seeded) for text in ("one", "two")]
+    runs = [order_digests({**ORDER, "cloud_init": text}, TOKEN, seeded) for text in ("one", "two")]
     assert runs[0] == runs[1] and "cloud_init" not in runs[0]
 
 
 @given(st.text(), st.text(min_size=8))
 def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -> None:
     """Whatever the secret, no digest of it alone, nor of the token alone, is kept."""
-    noted = digests({**ORDER, "cloud_init": secret}, token, {})
+    noted = order_digests({**ORDER, "cloud_init": secret}, token, {})
     plain = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in (secret, token)}
     assert plain.isdisjoint(noted.values())
-    assert noted != digests({**ORDER, "cloud_init": secret}, f"{token}x", {})
+    assert noted != order_digests({**ORDER, "cloud_init": secret}, f"{token}x", {})
     assert all(len(value) == 64 for value in noted.values()), "as long for any secret"
 
 
@@ -90,7 +90,7 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
     first = OrderDigests.of(ORDER, TOKEN, {}).kept(Entry())
     declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
     ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
-    assert "gpu-1 declares something else than its open purchase was ordered as" in other_spec(declared, ordered)
+    assert "gpu-1 declares something else than its open purchase was ordered as" in ordered_otherwise(declared, ordered)
     for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
         assert bool(differs_from_declared(Case(declared, ordered, Standing(kind)))) is is_told
     taken = "gpu-1 takes the machine of offer"
@@ -99,4 +99,4 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
     )
     for known in (entry(X, purchase="sent"), entry(X, [machine_id(1)], **first), entry(X, purchase="made", **first)):
         assert taken not in differs_from_declared(Case(declared, known, Standing(HostState.UNDER_WAY)))
-    assert other_spec(declared, entry(X, purchase="sent")) == "" == other_spec(declared, Entry())
+    assert ordered_otherwise(declared, entry(X, purchase="sent")) == "" == ordered_otherwise(declared, Entry())
