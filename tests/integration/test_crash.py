@@ -34,6 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 
+from limits import HANGS
 from simulator import Fault, Nowhere, Purchase, Settings, Simulator
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6rQ9Zb0yJxk1mS7JbJm9m0m7nq0oXo3k0a9b8c7d6e test"
@@ -169,7 +170,7 @@ def run(simulator: Simulator, offer_id: str, registry: Path | str | None, host: 
     params = {
         "api_url": simulator.url,
         "api_token": simulator.settings.token,
-        "api_timeout": 10,
+        "api_timeout": HANGS,
         "api_retries": 0,
         "validate_certs": True,
         "ca_path": None,
@@ -179,7 +180,7 @@ def run(simulator: Simulator, offer_id: str, registry: Path | str | None, host: 
         "resource_name": "gpu-1",
         "cluster_name": None,
         "max_price_per_hour": 3.0,
-        "procure_timeout": 10,
+        "procure_timeout": HANGS,
         "settle_timeout": 0.05,
         "registry_file": str(registry) if isinstance(registry, Path) else None,
         "registry_url": shared,

@@ -53,7 +53,7 @@ class Api:
         self.session.trust_env = False
 
     def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
-        options.setdefault("timeout", 10)
+        options.setdefault("timeout", limits.HANGS)
         return self.session.request(method, self.simulator.url + path, **options)
 
     def get(self, path: str, **options: Any) -> Any:
@@ -115,7 +115,7 @@ def ssh(ssh_options: list[str]) -> Callable[..., subprocess.CompletedProcess[byt
 
     def run(address: Any, *command: str, user: str = "root", **options: Any) -> subprocess.CompletedProcess[bytes]:
         arguments = ["ssh", *ssh_options, "-p", str(address.port), f"{user}@{address.ip}", *command]
-        options = {"stdin": subprocess.DEVNULL, "timeout": 10, **options}
+        options = {"stdin": subprocess.DEVNULL, "timeout": limits.HANGS, **options}
         if "input" in options:
             del options["stdin"]
         return subprocess.run(arguments, capture_output=True, check=False, **options)

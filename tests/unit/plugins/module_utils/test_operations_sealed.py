@@ -34,6 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 
 import postgresql
+from limits import HANGS
 from provision_samples import raw
 from samples import KEY
 from simulator import Nowhere, Offer, Settings, Simulator
@@ -54,7 +55,8 @@ class World:
     def perform(self, operation: Operation, **params: Any) -> Json:
         """The result of an operation, as a process of its own would get it."""
         defaults = {name: option.get("default") for name, option in operation.argument_spec.items()}
-        api = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token, "api_retries": 0}
+        api = {"api_url": self.simulator.url, "api_token": self.simulator.settings.token}
+        api |= {"api_retries": 0, "api_timeout": HANGS}
         result = operation.perform({**defaults, **api, "registry_url": self.url, **params}, False)
         assert "bug of the collection" not in str(result.get("msg")), result
         return result
@@ -83,7 +85,7 @@ class World:
         for row in planned["plans"]:
             for purchase in row.get("purchases", ()):
                 options, note = purchase["options"], purchase["note"]
-                timing = {"settle_timeout": 0.1, "procure_timeout": 10}
+                timing = {"settle_timeout": 0.1, "procure_timeout": HANGS}
                 bought = self.perform(PROCURE_OFFER, **{**options, **(body or BODY), "note": note, **timing})
                 ends[row["host"]] = bought["outcome"], bought["msg"]
         return {host: ends.get(host, ("keep", "")) for host in HOSTS}
