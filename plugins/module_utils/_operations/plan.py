@@ -113,9 +113,11 @@ class _Planning:
             ledger = self._ledger(bought.places(cases), bought.since, clock.now())
             cases = bought.checked(cases, ledger, clock.now(API_CLOCK))
         seen = self._looked(cases, observed.account, snapshot)
-        warnings = [*late, *seen.told({host.host for host in hosts})]
-        if seen.changes_sums and not self._has_looked_again:
-            return self.again(warnings, BLANK)
+        warnings = [*late]
+        if seen.noted:
+            warnings += seen.told({host.host for host in hosts})
+            if seen.changes_sums and not self._has_looked_again:
+                return self.again(warnings, BLANK)
         cases = self._avoiding(cases, clock, warnings)
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
