@@ -30,18 +30,24 @@ from .._api.client import (
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import price_per_hour, search_body
 from .._probe import page, purchases
-from .._probe.assumptions import (
+from .._probe.assumptions import count_of_clusters, findings
+from .._probe.exchanges import (
     CATALOGS,
+    CONFIRMED,
+    CONTRADICTED,
+    NOT_SEEN,
+    Exchange,
+    Exchanges,
+    Finding,
     Read,
-    count_of_clusters,
     families_of,
-    findings,
     first_offer_id,
     hosts_beside,
+    items_in,
+    named_by_path,
     reads_of_machines,
     reads_of_offer,
 )
-from .._probe.exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Exchange, Exchanges, Finding, items_in, named_by_path
 from .._probe.recording import redacted
 from .._provision.order import PROBE_HOST
 from .._provision.place import Place

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 import typing as t
-from urllib.parse import urlsplit
 
 from .. import _states
-from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of, read_resource
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
@@ -23,6 +22,7 @@ from .._text import one_line
 from .._wording import plural
 from . import purchases
 from .exchanges import (
+    CATALOGS,
     CONTRADICTED,
     NOT_SEEN,
     Assumption,
@@ -36,7 +36,6 @@ from .exchanges import (
     stands,
 )
 
-CATALOGS = ("vendors", "regions", "contracts", "storage")
 OFFER_LIFE = 1800  # seconds
 SSH_COMMAND = "ssh root@{ip} -p {port}"
 _CLOCKS_AGREE = 5  # seconds; an answer takes time, and a Date has no fractions
@@ -95,53 +94,6 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 
 # The same, as the tasks of a purchase have asked for it
 _LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "life_resource"}
-
-
-Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the parts of its path, its query
-
-
-def families_of(gpus: Exchange) -> list[str]:
-    """The families of GPUs that the catalogue names."""
-    return list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else []
-
-
-def hosts_beside(base_url: str) -> tuple[str, ...]:
-    """The hosts to ask without a token: those of the API's pages, if one of them is used."""
-    return HOSTS if urlsplit(base_url).hostname in HOSTS else ()
-
-
-def reads_of_offer(offer_id: str) -> list[Read]:
-    """What to read of an offer that was not bought; nothing without one."""
-    reads: list[Read] = [
-        ("offer", ("offers", offer_id), {}),
-        ("offer_status", ("offers", offer_id, "status"), {}),
-        ("resources_of_offer", ("resources",), {"offer_id": offer_id}),
-    ]
-    return reads if offer_id else []
-
-
-def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
-    """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
-    resources = filter(_states.is_machine, map(read_resource, listed))
-    machines = [item for item in resources if item["resource_id"] and _states.is_live(item["status"])]
-    running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
-    under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
-    reads: list[Read] = []
-    for machine in running:
-        reads.append(("fresh_resource", ("resources", machine["resource_id"]), {"force_refresh": "true"}))
-        reads += [("resource", ("resources", machine["resource_id"]), {}), *_status_of("bought_status", machine)]
-    for machine in under_way:
-        reads += [("under_way", ("resources", machine["resource_id"]), {}), *_status_of("under_way_status", machine)]
-    return reads
-
-
-def _status_of(name: str, machine: Json) -> list[Read]:
-    return [(name, ("offers", machine["offer_id"], "status"), {})] if machine["offer_id"] else []
-
-
-def first_offer_id(offers: t.Iterable[Json]) -> str:
-    """The id of the first offer that has one, empty if none has."""
-    return next(filter(None, (id_of(offer.get("offer_id")) for offer in offers)), "")
 
 
 def findings(exchanges: Exchanges) -> list[Finding]:

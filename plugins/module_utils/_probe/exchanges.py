@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was asked of the API and what it answered, as it came; and what was found in that.
+"""What to ask of the API, and what it answered, as it came; and what was found in that.
 
 Pure.
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from .. import _states
-from .._api.client import RESOURCE_ENVELOPES, ApiError, Json, read_detail, read_status
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, ApiError, Json, id_of, read_detail, read_resource, read_status
 from .._api.http import PASSING, Answer
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
@@ -250,3 +251,53 @@ def items_in(data: t.Any, *envelopes: str) -> list[Json]:
     if isinstance(data, dict):
         found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), [])
     return [item for item in found if isinstance(item, dict)]
+
+
+# What to ask
+
+CATALOGS = ("vendors", "regions", "contracts", "storage")
+Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the parts of its path, its query
+
+
+def families_of(gpus: Exchange) -> list[str]:
+    """The families of GPUs that the catalogue names."""
+    return list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else []
+
+
+def hosts_beside(base_url: str) -> tuple[str, ...]:
+    """The hosts to ask without a token: those of the API's pages, if one of them is used."""
+    return HOSTS if urlsplit(base_url).hostname in HOSTS else ()
+
+
+def reads_of_offer(offer_id: str) -> list[Read]:
+    """What to read of an offer that was not bought; nothing without one."""
+    reads: list[Read] = [
+        ("offer", ("offers", offer_id), {}),
+        ("offer_status", ("offers", offer_id, "status"), {}),
+        ("resources_of_offer", ("resources",), {"offer_id": offer_id}),
+    ]
+    return reads if offer_id else []
+
+
+def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
+    """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
+    resources = filter(_states.is_machine, map(read_resource, listed))
+    machines = [item for item in resources if item["resource_id"] and _states.is_live(item["status"])]
+    running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
+    under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
+    reads: list[Read] = []
+    for machine in running:
+        reads.append(("fresh_resource", ("resources", machine["resource_id"]), {"force_refresh": "true"}))
+        reads += [("resource", ("resources", machine["resource_id"]), {}), *_status_of("bought_status", machine)]
+    for machine in under_way:
+        reads += [("under_way", ("resources", machine["resource_id"]), {}), *_status_of("under_way_status", machine)]
+    return reads
+
+
+def _status_of(name: str, machine: Json) -> list[Read]:
+    return [(name, ("offers", machine["offer_id"], "status"), {})] if machine["offer_id"] else []
+
+
+def first_offer_id(offers: t.Iterable[Json]) -> str:
+    """The id of the first offer that has one, empty if none has."""
+    return next(filter(None, (id_of(offer.get("offer_id")) for offer in offers)), "")

@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import HOSTS
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import (
-    ASSUMPTIONS,
-    CATALOGS,
-    findings,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS, findings
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import (
+    CATALOGS,
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
