@@ -288,8 +288,13 @@ def ids_of(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[s
 
 
 def lists_machines(past: Past, ids: t.Collection[str]) -> bool:
-    """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known."""
-    return not ids or (past.named and not past.made)
+    """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known.
+
+    Where neither a name nor a registry tells who has bought it, that this account has any of them does: the status may
+    name ids to everybody.
+    """
+    is_found = past.by_name and not (past.sends or past.unanswered)
+    return not ids or ((past.named or is_found) and not past.made)
 
 
 def is_left(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool | None:
@@ -359,7 +364,9 @@ def _failed(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
 
 def _is_ours(past: Past, offer_look: OfferLook) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
-    is_shown = bool(offer_look.left) or not (past.sends or past.unanswered)
+    is_sent = past.sends or past.unanswered
+    may_show_later = offer_look.phase != _states.READY or offer_look.left is None
+    is_shown = bool(offer_look.left) if is_sent else offer_look.shown or may_show_later
     called = offer_look.whose == OURS if past.named else is_shown
     is_identity = past.by_name and not _is_anybodys(past)
     return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
@@ -414,7 +421,8 @@ def _nameless(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
 
 def _is_doubtful(past: Past, offer_look: OfferLook) -> bool:
     """Whether machines without a name may be ours, or could not be listed."""
-    is_anybodys = _is_anybodys(past) and not offer_look.of_others
+    is_anonymous = past.by_name and not past.named
+    is_anybodys = is_anonymous and not offer_look.of_others and (past.refused is not None or not past.sends)
     return _may_be_ours(past) or _is_unproved(past, offer_look) or offer_look.left is None or is_anybodys
 
 

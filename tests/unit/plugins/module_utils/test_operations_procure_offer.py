@@ -358,6 +358,20 @@ def test_the_details_of_what_exists_may_be_unreadable(queue: RequestQueue, buy: 
     assert warning.startswith("The price of the existing machine is not known: ") and str(code) in warning
 
 
+@pytest.mark.parametrize("ids", [[], [SECOND_RESOURCE_ID]], ids=["no ids", "ids"])
+def test_what_another_account_has_bought_is_no_success(queue: RequestQueue, buy: Any, ids: list[str]) -> None:
+    """Neither a name nor a registry tells who has bought what is ready, and no machine of it is on this account."""
+    queue.show(resource(SECOND_RESOURCE_ID), NOT_FOUND, 404)
+    for _look in range(3):
+        queue.expect("GET", STATUS_PATH, status("ready", resource_ids=ids))
+    result = buy(settle_timeout=6)
+    assert (result["failed"], result["outcome"], result["changed"], result["resource_ids"]) == (
+        *(True, "unknown", False),
+        ids,
+    )
+    assert "by whom is not known" in result["msg"] and "Do not buy another offer instead." in result["msg"]
+
+
 def test_what_exists_may_name_no_resources(queue: RequestQueue, buy: Any) -> None:
     expect_resources(queue.expect("GET", STATUS_PATH, status("ready")), code=404).expect("GET", OFFER_PATH, offer())
     assert (buy()["outcome"], len(queue.calls)) == ("existing", 3)

@@ -433,13 +433,15 @@ def test_of_a_purchase_that_failed_also_the_noted_machines_are_looked_at(phase: 
     [
         (True, False, ["r-1"], True),  # the names decide
         (True, True, ["r-1"], False),
-        (False, False, ["r-1"], False),
+        (False, False, ["r-1"], True),  # that this account has it does
+        (False, True, ["r-1"], False),
         (False, False, [], True),
         (True, True, [], True),
     ],
 )
 def test_when_the_machines_of_an_offer_are_listed(named: bool, made: bool, ids: list[str], lists: bool) -> None:
     assert lists_machines(Past(named=named, made=made), ids) is lists
+    assert named or not lists_machines(Past(named=named, made=made, sends=1), ["r-1"])
 
 
 @pytest.mark.parametrize(
