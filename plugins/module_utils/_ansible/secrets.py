@@ -33,9 +33,13 @@ def secrets_of(spec: Spec, params: t.Mapping[str, t.Any]) -> set[str]:
 
 
 def masked(values: t.Iterable[str]) -> set[str]:
-    """Secret values with their secret parts, such as templated options of an inventory plugin; core masks them, too."""
+    """Secret values with their secret parts, such as templated options of an inventory plugin; core masks them, too.
+
+    In small letters as well: words and ids of the API are kept so, and a server may echo a secret in their place.
+    """
     whole = set(values)
-    secrets = {value for value in whole.union(*map(_parts, whole)) if len(value.strip()) >= _SHORTEST}
+    parts = whole.union(*map(_parts, whole))
+    secrets = {value for value in {*parts, *map(str.lower, parts)} if len(value.strip()) >= _SHORTEST}
     if register_secrets:
         register_secrets(secrets)
     return secrets

@@ -212,7 +212,8 @@ class HttpClient:
 
     def hide(self, *secrets: str) -> None:
         """Let `redact` take these texts away too. One of a letter or two would only garble every message."""
-        self._secrets.extend(secret for secret in secrets if len(secret) > 2)
+        # Words and ids of the API are kept in small letters.
+        self._secrets.extend(dict.fromkeys(text for item in secrets for text in (item, item.lower()) if len(text) > 2))
 
     def redact(self, text: str) -> str:
         """A text for people without the secrets, should the server have echoed them.

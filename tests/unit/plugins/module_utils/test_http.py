@@ -894,6 +894,9 @@ def test_data_is_handed_on_as_the_api_sent_it(serve: Serve) -> None:
 
 def test_the_token_is_taken_out_of_texts() -> None:
     assert client().redact(f"bad token {TOKEN}, {TOKEN}") == "bad token ********, ********"
+    named = client()
+    named.hide("My-Token-7")
+    assert named.redact("of 'my-token-7', My-Token-7") == "of '********', ********"
 
 
 def test_a_token_in_a_broken_status_line_is_hidden(serve: Serve) -> None:

@@ -31,8 +31,18 @@ def test_what_is_secret_in_a_value_is_told_to_core(
 ) -> None:
     registered: set[str] = set()
     monkeypatch.setattr(secrets, "register_secrets", registered.update)
-    assert secrets.masked([value]) == {value, *parts}
-    assert registered == {value, *parts}
+    hidden = {value, *parts, *(text.lower() for text in (value, *parts))}
+    assert secrets.masked([value]) == hidden
+    assert registered == hidden
+
+
+def test_a_secret_that_a_server_echoes_as_a_word_or_an_id_is_hidden() -> None:
+    """Those are kept in small letters."""
+    hidden = secrets.masked(["My-Token-7"])
+    assert secrets.without_secrets({"status": "my-token-7", "msg": "my-token-7 (My-Token-7)"}, hidden) == {
+        "status": secrets.CENSORED,
+        "msg": "******** (********)",
+    }
 
 
 def test_only_options_with_no_log_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
