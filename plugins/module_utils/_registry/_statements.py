@@ -254,8 +254,10 @@ INSERT INTO compute_index_supply.machine (resource, claim, place)
 SELECT offer, claim, 0 FROM compute_index_supply.purchase WHERE offer = %(offer)s AND state = 'stray'
 ON CONFLICT (resource) DO UPDATE SET claim = excluded.claim, gone_at = NULL
 """
+# What was taken for void or ended, and was bought or runs all the same, has no end any more.
 NOTE = """
 UPDATE compute_index_supply.purchase SET state = %(state)s,
+    ended_at = CASE WHEN %(state)s = 'ended' THEN ended_at END,
     charged_price_per_hour = coalesce(%(price_per_hour)s::numeric, charged_price_per_hour),
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s

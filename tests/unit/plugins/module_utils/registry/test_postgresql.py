@@ -675,6 +675,28 @@ def test_late_facts_are_accepted(run: Callable[..., Database], registry_url: str
     assert run("one").note(purchase("gpu-3", OTHER_ID, claim=three.claim), [SECOND_RESOURCE_ID]).state == "live"
 
 
+@pytest.mark.parametrize("taken_for", ["void", "ended"])
+def test_what_was_bought_after_all_is_billed_until_it_ends(
+    run: Callable[..., Database], registry_url: str, taken_for: str
+) -> None:
+    """Not only until the moment at which it was taken for something else."""
+    row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
+    if taken_for == "void":
+        run().void(row, "not made", {})
+    else:
+        run().note(purchase(claim=row.claim), [RESOURCE_ID])
+        run().begin_end(row)
+        run().end(row)
+    earlier = "claimed_at = claimed_at - interval '9 hours', ended_at = ended_at - interval '8 hours'"
+    postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {earlier}")
+    with contextlib.suppress(Contested):
+        run().note(purchase(claim=row.claim), [SECOND_RESOURCE_ID])
+    run().begin_end(row)
+    bill = run().end(row)
+    assert bill is not None and bill.end is not None and bill.begin is not None
+    assert round((bill.end - bill.begin) / 3600) == 9
+
+
 def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     postgresql.execute(registry_url, "DELETE FROM compute_index_supply.purchase")
