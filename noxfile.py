@@ -340,25 +340,26 @@ def sanity_of(core: str) -> list[list[str]]:
     """Return the options of each run of ansible-test that this part of the tests takes on this version."""
     own = python_of(core)
     assert own
-    # What looks at style is left to the newest.
-    style = [word for name in ("changelog", "pep8", "pylint", "yamllint") for word in ("--skip-test", name)]
+    # What looks at style is left to the newest, and comes where lint has found nothing: it installs tools of its own.
+    names = ("changelog", "pep8", "pylint", "yamllint")
+    no_style = [word for name in names for word in ("--skip-test", name)]
+    style = [word for name in names for word in ("--test", name)]
     if not PART:
         return [[]]
     if core != NEWEST_CORE:
-        return [[*style, "--python", own]]
+        return [[*no_style, "--python", own]]
     if PART == "first":
         # For each file all that it needs is imported anew. Here module_utils comes with what uses it; the rest imports
         # each of its files alone.
         words, smaller = ["--exclude", "tests/", "--python", own], ["--exclude", "plugins/module_utils/"]
-        return [["--skip-test", "pylint", "--skip-test", "import", *words], ["--test", "import", *smaller, *words]]
-    # pylint takes longer than any other: it comes where ruff and mypy have found nothing, and of the tests, which they
-    # read, too, only `make sanity` has it.
-    pylint = ["--test", "pylint", "--exclude", "tests/", "--python", own]
+        return [[*no_style, "--skip-test", "import", *words], ["--test", "import", *smaller, *words]]
+    # pylint takes longer than any other, and of the tests, which ruff and mypy read, too, only `make sanity` has it.
+    style += ["--exclude", "tests/", "--python", own]
     tests = ["--skip-test", "pylint", "--python", own, "tests/"]
     # Where there are others, the oldest ansible-core imports each file alone, on a Python that is not this one.
     taken = python_of(IN_TEST[0])
     others = [each for each in PYTHONS if each not in (own, taken)] or [own] * (taken in (own, None))
-    return [pylint, tests, *(["--test", "import", "--test", "compile", "--python", other] for other in others)]
+    return [style, tests, *(["--test", "import", "--test", "compile", "--python", other] for other in others)]
 
 
 for core in reversed(SANITY_CORES):
