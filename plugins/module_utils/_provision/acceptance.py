@@ -178,8 +178,10 @@ def _unread(report: Report) -> t.Collection[str]:
     return dict.fromkeys(printable(text_of(row.get("check")), _LONGEST_NAME) for row in rows)
 
 
-def trouble(reports: t.Iterable[Report]) -> str:
-    """Which machines that run are not sound, and how to end them; empty if there are none."""
+def trouble(reports: t.Collection[Report]) -> str:
+    """Which machines that run are not sound, and how to end them, or that there are none; empty if all is well."""
+    if reports and not any(report.has_machine for report in reports):
+        return "Nothing was tested: none of these hosts has a machine."
     bad = [report for report in reports if not report.passes]
     causes = [f"{report.host}: {report.cause}" for report in bad]
     option = end_option(report.host for report in bad)

@@ -262,8 +262,8 @@ UNREACHABLE = {"unreachable": True, "msg": "Could not resolve hostname gpu-1"}
     ("known", "result", "verdict", "fails"),
     [
         (BOUGHT, UNREACHABLE, "bad", True),
-        (None, UNREACHABLE, "no machine", False),
-        ({**BOUGHT, "provision_resource_ids": []}, UNREACHABLE, "no machine", False),
+        (None, UNREACHABLE, "no machine", True),
+        ({**BOUGHT, "provision_resource_ids": []}, UNREACHABLE, "no machine", True),
         # A machine of the user's own, or one that is answered in its place
         (None, BAD, "bad", True),
         (None, OK, "ok", False),
@@ -279,6 +279,7 @@ def test_a_host_without_a_machine_has_none_that_is_bad(
     params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
     found = verified(params, False)
     assert (found["verified"], bool(found["trouble"])) == ({"gpu-1": verdict}, fails)
+    assert ("Nothing was tested" in found["trouble"]) == (verdict == "no machine")
     assert found["lines"][0] == f"gpu-1: {verdict}"
     assert bool(found["warnings"]) == (known == "no mapping")
 
