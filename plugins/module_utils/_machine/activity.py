@@ -107,24 +107,34 @@ def activity_of(look: Readings) -> Activity:
 
 def _sample(look: Readings) -> _Sample:
     """What the sampler has noted. Raises ValueError if that says nothing of this moment."""
-    if look.state is None:
+    state = _state_of(look.state)
+    at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
+    if at is None or active is None or load is None or not 0 <= active <= at:
+        raise ValueError(_UNCLEAR)
+    _check_age(look.uptime - at, is_of_boot=state.get("boot") == look.boot)
+    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
+    return _Sample(at, active, why, seen, load)
+
+
+def _check_age(age: float, *, is_of_boot: bool) -> None:
+    """Raise ValueError if that is the sampler's moment, in seconds before now, of another boot or too long ago."""
+    if not is_of_boot or age < -_SECONDS:
+        raise ValueError("what the sampler has noted is not of this boot")
+    if age > STALE_SECONDS:
+        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
+
+
+def _state_of(text: str | None) -> dict[str, t.Any]:
+    """What the sampler's file says. Raises ValueError if that is nothing."""
+    if text is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
     try:
-        state = json.loads(look.state)
+        state = json.loads(text)
     except (ValueError, RecursionError):
         state = None
     if not isinstance(state, dict):
         raise ValueError(_UNCLEAR)
-    at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
-    if at is None or active is None or load is None or not 0 <= active <= at:
-        raise ValueError(_UNCLEAR)
-    age = look.uptime - at  # seconds since the sampler's moment
-    if state.get("boot") != look.boot or age < -_SECONDS:
-        raise ValueError("what the sampler has noted is not of this boot")
-    if age > STALE_SECONDS:
-        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
-    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
-    return _Sample(at, active, why, seen, load)
+    return state
 
 
 def _use_now(look: Readings, sample: _Sample) -> str:

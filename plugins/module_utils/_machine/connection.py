@@ -152,19 +152,33 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
+    left, matches = _told_by_themselves(instances, resources)
+    at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
+    for instance, match, neighbour in zip(instances, matches, at_place):
+        if match is None and not _has_id(instance) and any(neighbour is resource for resource in left):
+            match = neighbour
+        yield instance, match or {}
+
+
+def _told_by_themselves(instances: list[Json], resources: list[Json]) -> tuple[list[Json], list[Json | None]]:
+    """The resources that no instance names, and that of each instance which does."""
     addresses = [resource["access"].get("external_ip") for resource in resources]
     left, matches = resources, list[t.Optional[Json]]()
     for instance in instances:
         match = _of_instance(instance, left, addresses)
         left = [resource for resource in left if resource is not match]
         matches.append(match)
-    at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
-    for instance, match, neighbour in zip(instances, matches, at_place):
-        # An instance may name itself by an id that is not one of ours.
-        has_id = any(isinstance(instance.get(key), str) for key in ("resource_id", "instance_id", "odd_id"))
-        if match is None and not has_id and any(neighbour is resource for resource in left):
-            match = neighbour
-        yield instance, match or {}
+    return left, matches
+
+
+def _has_id(instance: Json) -> bool:
+    """Whether an instance names itself, if only by an id that is not one of ours."""
+    return bool(_texts_of(instance, ("resource_id", "instance_id", "odd_id")))
+
+
+def _texts_of(instance: Json, names: t.Iterable[str]) -> list[str]:
+    """What an instance says under these names, as far as it is text."""
+    return [text for name in names if isinstance(text := instance.get(name), str) and text]
 
 
 def _of_instance(instance: Json, resources: list[Json], addresses: list[object]) -> Json | None:
@@ -172,7 +186,7 @@ def _of_instance(instance: Json, resources: list[Json], addresses: list[object])
 
     ``addresses``: of all resources. Machines behind one (containers) cannot be told apart by it.
     """
-    ids = [key for key in (instance.get("resource_id"), instance.get("instance_id")) if isinstance(key, str) and key]
+    ids = _texts_of(instance, ("resource_id", "instance_id"))
     address = instance.get("external_ip")
     is_telling = isinstance(address, str) and addresses.count(address) == 1
     by_id = (resource for resource in resources if resource["resource_id"] in ids)

@@ -198,14 +198,18 @@ def _xid(readings: Readings, wanted: Wanted) -> Judgements:
         return
     is_certain = bool(index) and None not in index
     for place, code in dict.fromkeys(log.xids):
-        words, is_ours = HARDWARE.get(code) or APPLICATION.get(code), place in index or place in readings.addresses
+        is_ours = place in index or place in readings.addresses
         if is_ours or not is_certain:
-            verdict = BAD if code in HARDWARE else OK if words else UNKNOWN
-            yield Judgement(
-                verdict if is_ours else UNKNOWN, f"Xid {code} ({words or 'unknown'})", None, index.get(place)
-            )
+            yield _xid_judged(code, index.get(place), is_ours=is_ours)
     is_read = log.is_complete and is_certain
     yield Judgement(OK, "no other") if is_read else Judgement(UNKNOWN, "the log is not complete")
+
+
+def _xid_judged(code: int, index: int | None, *, is_ours: bool) -> Judgement:
+    """An error in the log; ``index``: of its GPU, if that is known. Whose it is must be certain."""
+    words = HARDWARE.get(code) or APPLICATION.get(code)
+    verdict = BAD if code in HARDWARE else OK if words else UNKNOWN
+    return Judgement(verdict if is_ours else UNKNOWN, f"Xid {code} ({words or 'unknown'})", None, index)
 
 
 # How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.

@@ -168,9 +168,7 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     wished = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
-    if not any(exchange.is_success for exchange in api.exchanges):
-        message = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
-        raise Failure(message, "protocol")
+    _check_answered(api)
     lines = recorder.lines_of(
         params["log"]
     )  # what the tasks of a purchase have asked and were answered, if one was made
@@ -194,6 +192,13 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
         "lines": page.lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.beside(shown)),
         "warnings": snapshot.warnings(),
     }
+
+
+def _check_answered(api: Prober) -> None:
+    """Raise Failure if nothing was answered as this API does."""
+    if not any(exchange.is_success for exchange in api.exchanges):
+        message = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
+        raise Failure(message, "protocol")
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:

@@ -167,16 +167,26 @@ def audit(
     machines, storage, claims = ownership.apart(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned, machines)
-    runs = {claim.host: claim.run for claim in claims}
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
-    for machine, owner in ownership.owners(deleting, claims):
+    _note_ending(result, ownership.owners(deleting, claims), near, now)
+    _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
+    _complete(result, {claim.host: claim.run for claim in claims}, now)
+    return result
+
+
+def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near: _Near, now: float) -> None:
+    """Add machines that are being deleted, and for how long they have been."""
+    for machine, owner in owned:
         hosts = owner.hosts or near.claims(machine)[0]
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
-    _note_storage(result, storage, claims)
+
+
+def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
+    """Sort the rows, and add the runs of their hosts and what they have cost so far. ``runs``: by host, where any."""
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
     for row in (*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone):
@@ -184,22 +194,36 @@ def audit(
     for row in result.billed:
         row.update(_so_far(row, now))
         row[VALID_TO] = row[VALID_TO] if lease.end_of_machine(row, now) else None
-    return result
+
+
+def _has_bought(claim: OwnershipClaim) -> bool:
+    """Whether a claim is of an offer that was bought."""
+    return bool(claim.bought and claim.offer_id)
 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
-    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
-    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
-    named = grouped((item, claim.host) for claim in claims for item in claim.affected_ids)
+    owners_of = _storage_owners(claims)
+    named = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
     for item in storage:
-        if _states.is_gone(item["status"]):
-            continue
-        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-        hosts = dict.fromkeys(claim.storage_of or claim.host for claim in owners)
+        owners = owners_of(item)
+        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners))
         others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        odd = _ONLY_NAMED.format(hosts=", ".join(others)) if others else "" if hosts else _STORAGE
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, _odd_storage(hosts, others)))
+
+
+def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
+    """Who has storage: by its id, else by the offer that brought it along."""
+    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    by_offer = grouped((claim.offer_id, claim) for claim in filter(_has_bought, claims))
+    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+
+
+def _odd_storage(hosts: t.Collection[str], others: t.Collection[str]) -> str:
+    """What people should know of storage that these hosts have; ``others`` have only been named beside it."""
+    if others:
+        return _ONLY_NAMED.format(hosts=", ".join(others))
+    return "" if hosts else _STORAGE
 
 
 def _note_machine(
@@ -223,16 +247,20 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    by_name = (OwnershipProof.NAME, OwnershipProof.NUMBERED)
-    named = [item for item in owned if item[1].proof in by_name and not item[1].is_contested]
+    by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
-    for pairs in grouped((item[1].hosts[0], item) for item in named).values():
+    for pairs in by_name.values():
         offers = {machine["offer_id"] for machine, _owner in pairs}
         mine, odd = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
         result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
         result.update({id(machine): odd for machine in mine})
     return result
+
+
+def _is_by_name(owner: Owners) -> bool:
+    """Whether a name is all that makes one host the owner."""
+    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
 
 
 class _Near:

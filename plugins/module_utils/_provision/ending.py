@@ -194,15 +194,19 @@ def _end(asked: EndRequest, api_view: ApiView) -> End:
     if asked.by_name:
         return _by_name(asked, account)
     if unclaimed := _namesakes(asked, account):
-        ids = [str(machine["resource_id"]) for machine in unclaimed if machine.get("resource_id")]
-        return stopped(
-            host,
-            f"The registry of {host} names no machine, but there is one called {asked.name} that no host claims:"
-            f" {described(unclaimed)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
-            f" id: {end_option([host])} -e decommission_resource_id={ids[0] if ids else '<id>'} (or"
-            " compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true.",
-        )
+        return stopped(host, _claimed_by_nobody(asked, unclaimed))
     return End(Action.NOTHING)
+
+
+def _claimed_by_nobody(asked: EndRequest, machines: t.Sequence[Machine]) -> str:
+    """Machines are called as the host's would be, and no registry names them."""
+    ids = [str(machine["resource_id"]) for machine in machines if machine.get("resource_id")]
+    return (
+        f"The registry of {asked.host} names no machine, but there is one called {asked.name} that no host claims:"
+        f" {described(machines)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
+        f" id: {end_option([asked.host])} -e decommission_resource_id={ids[0] if ids else '<id>'} (or"
+        " compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true."
+    )
 
 
 def stopped(host: str, why: str) -> End:

@@ -142,6 +142,10 @@ def _not_later(host: str, before: float | None, end: float, now: float) -> str:
 
 def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> str:
     """Why the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
+    return _too_late(host, wish, begin, end) or _too_dear(host, wish, end, at_most)
+
+
+def _too_late(host: str, wish: TimeRequest, begin: float | None, end: float) -> str:
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):
         longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
@@ -149,6 +153,10 @@ def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_mos
             f"Until {formatted(end)} the lease of {host} would be longer than provision_lease_max ({longest}),"
             " counted from its purchase. -e provision_lease_max=<duration> allows more."
         )
+    return ""
+
+
+def _too_dear(host: str, wish: TimeRequest, end: float, at_most: float | None) -> str:
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
         return (

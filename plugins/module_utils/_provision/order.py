@@ -273,17 +273,12 @@ def order_of(
     each name, and if there is no host at all.
     """
     variable, asked = asked_hosts(variables)
-    ordered_names, template = asked_names(asked, group, variable), slice_of(variables)
-    if template and ordered_names and not isinstance(asked, t.Mapping):
-        raise ValueError(
-            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
-            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
-            f" divides. {NOTHING_SENT}"
-        )
+    ordered_names = asked_names(asked, group, variable)
+    if ordered_names and not isinstance(asked, t.Mapping):
+        _check_no_slice(slice_of(variables))
     if not (sizes.get(group) or ordered_names):
         raise ValueError(f"{why_no_hosts(group, sizes)} {NOTHING_SENT}")
-    if isinstance(asked, str) and _number(asked) is None:  # a person's own words
-        _check_not_alike(variable, ordered_names, members)
+    _check_not_alike(variable, asked, ordered_names, members)
     inside = _within(ordered_names, limited)
     reached = published_hosts(variables.get("provision_hosts"))
     return OrderedHosts(
@@ -291,6 +286,16 @@ def order_of(
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
         tuple(name for name in ordered_names if name not in inside),
     )
+
+
+def _check_no_slice(template: str) -> None:
+    """Raise ValueError in a slice of a job of this template, if it is one: hosts that a person names are no slice's."""
+    if template:
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
+            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
+            f" divides. {NOTHING_SENT}"
+        )
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
@@ -384,8 +389,13 @@ def _check_not_reserved(given: t.Sequence[str], group: str) -> None:
         )
 
 
-def _check_not_alike(variable: str, given: t.Sequence[str], members: t.Collection[str]) -> None:
-    """Raise ValueError for a new name that is a member's but for capitals, marks or zeros: it would buy one more."""
+def _check_not_alike(variable: str, asked: t.Any, given: t.Sequence[str], members: t.Collection[str]) -> None:
+    """Raise ValueError for a new name that is a member's but for capitals, marks or zeros: it would buy one more.
+
+    Only a person's own words are looked at, not a number of hosts or what an earlier job has published.
+    """
+    if not isinstance(asked, str) or _number(asked) is not None:
+        return
     known = {_plain(name): name for name in members}
     for name in given:
         if name not in members and (other := known.get(_plain(name))):

@@ -360,8 +360,7 @@ def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool,
     Without a configuration of ssh nothing keeps addresses and host keys: then each row has a command of its own.
     """
     clusters = any(row["cluster"] for row in rows) or any(len(case.entry.resource_ids) > 1 for case in cases)
-    begins = (case.host.lease and (not case.standing.owns or (notes and case.begins_anew)) for case in cases)
-    leased = any(begins) or any(case.entry.ends_at for case in cases)
+    leased = any(_has_lease(case, notes=notes) for case in cases)
     return {
         "host": "host",
         **({"machines": "machines"} if clusters else {}),
@@ -369,6 +368,12 @@ def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool,
         **({"until": "ends_at", "at most": "at_most"} if leased else {}),
         **({"address": "ansible_host"} if has_config else {"ssh": "ssh"}),
     }
+
+
+def _has_lease(case: Case, *, notes: bool) -> bool:
+    """Whether the lease of a host is noted, or begins now."""
+    begins = not case.standing.owns or (notes and case.begins_anew)
+    return bool(case.entry.ends_at or (case.host.lease and begins))
 
 
 def login(ssh_config: str, here: str) -> str:

@@ -391,24 +391,27 @@ def other_than_planned(planned: Offer, page: Offer) -> str:
     counted for each machine or for all is inferred only, and the page has no number of machines: either count counts.
     """
     parts = []
-    nodes = number_of(planned.get("node_count")) or number_of(page.get("node_count")) or 1
     for name in (*_OF_PRODUCT, "gpu_family"):
-        pair = was, now = [_plain(offer.get(name)) for offer in (planned, page)]
-        words = [set(re.findall("[a-z0-9]+", text)) for text in pair]
-        if name == "contract_type":
-            is_other = now == SPOT != was
-        elif name in _OF_GPU:
-            is_other = not (words[0] <= words[1] or words[1] <= words[0])
-        elif name == "gpu_count":
-            few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))
-            is_other = many not in (few, few * nodes)
-        else:
-            is_other = was != now
-        if was and now and is_other:
+        was, now = (_plain(offer.get(name)) for offer in (planned, page))
+        if was and now and _is_other(name, was, now, planned, page):
             # As they came: in small letters, a secret that a server echoes would not be found any more.
             shown = [printable(str(offer[name]).strip(), LONGEST_NAME) for offer in (page, planned)]
             parts.append(f"{name} {' instead of '.join(shown)}")
     return ", ".join(parts)
+
+
+def _is_other(name: str, was: str, now: str, planned: Offer, page: Offer) -> bool:
+    """Whether one thing that both offers say, in plain texts, makes them another; see `other_than_planned`."""
+    if name == "contract_type":
+        return now == SPOT != was
+    if name in _OF_GPU:
+        words, words_now = (set(re.findall("[a-z0-9]+", text)) for text in (was, now))
+        return not (words <= words_now or words_now <= words)
+    if name == "gpu_count":
+        nodes = number_of(planned.get("node_count")) or number_of(page.get("node_count")) or 1
+        few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))
+        return many not in (few, few * nodes)
+    return was != now
 
 
 def _plain(value: t.Any) -> str:
