@@ -377,10 +377,10 @@ def add_unit(core: str) -> None:
     def unit(session: nox.Session) -> None:
         """Run the unit tests."""
         install(session, ansible_core(session, core), "tests/requirements.txt", "tests/unit/requirements.txt")
-        # Beside others it has three processes, or it would end long after them; and nobody reads what lines it covers,
-        # nor of those that were picked.
+        # Beside others it has two processes, since a third only collects once more; and nobody reads what lines it
+        # covers, nor of those that were picked.
         beside = session.parallel
-        spread = ["--numprocesses=3" if beside else "--numprocesses=auto"]
+        spread = ["--numprocesses=2" if beside else "--numprocesses=auto"]
         coverage = ["--cov", "--cov-report=term"] if not beside and newest and not session.posargs else []
         # To collect all takes longer than to run a few, so whoever names files gets only these.
         named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
