@@ -329,9 +329,7 @@ def _validation_line(item: object) -> str:
 
 def named(item: Json, field: str, asked: str) -> Json:
     """An offer or a resource that is what was asked for. Raises ApiError (protocol) if it is another one."""
-    found = item[field] or item.get("odd_id")
-    if found is not None and found.lower() != asked.lower():
-        raise _of_another(asked, found, field)
+    _check_asked(item[field] or item.get("odd_id"), asked, field)
     item[field] = item[field] or asked
     return item
 
@@ -341,15 +339,15 @@ def about(answer: t.Any, field: str, asked: str) -> t.Any:
 
     A gateway may mix answers up; what another one's says must not decide about this one.
     """
-    found = id_of(answer.get(field)) if isinstance(answer, dict) else None
-    if found not in (None, asked.lower()):
-        raise _of_another(asked, str(found), field, passing=True)
+    _check_asked(id_of(answer.get(field)) if isinstance(answer, dict) else None, asked, field, passing=True)
     return answer
 
 
-def _of_another(asked: str, found: str, field: str, *, passing: bool = False) -> ApiError:
-    message = f"The API was asked for {asked}, and answered with {found}, another {field.partition('_')[0]}."
-    return ApiError(message, "protocol", status_code=200, passing=passing)
+def _check_asked(answered: str | None, asked: str, field: str, *, passing: bool = False) -> None:
+    """Raise ApiError (protocol) if the id that was ``answered``, if any, is another one than was ``asked`` for."""
+    if answered is not None and answered.lower() != asked.lower():
+        message = f"The API was asked for {asked}, and answered with {answered}, another {field.partition('_')[0]}."
+        raise ApiError(message, "protocol", status_code=200, passing=passing)
 
 
 def object_of(data: t.Any, what: str) -> Json:
