@@ -17,7 +17,7 @@ from .._moments import formatted, seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
 from . import declaration, lease, reaping, storage
 from .ending import Action, End, EndRequest, stopped
-from .entry import MADE, REFUSED, Entry
+from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described, ids_of, joined
 from .ownership import Machine, price_of
@@ -28,9 +28,6 @@ from .spending import HOUR, Bill, cents, dollars
 from .storage import read_storage
 
 Row = t.Mapping[str, t.Any]
-
-_IDS, _PURCHASE, _JOURNALED = "provision_resource_ids", "provision_purchase", "provision_journaled_at"
-
 
 # What the role does for a host of which machines end, or have ended.
 NOTED = ("end", "note")
@@ -289,13 +286,13 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     """
     kept = storage.changes_of(read_storage(plan["storage"]), entry.storage)
     if left:
-        return {_IDS: list(left), _PURCHASE: MADE, **kept}
+        return {IDS: list(left), PURCHASE: MADE, **kept}
     if not entry.is_open:
         is_new = plan["began"] and not entry.journaled_at
-        return {**({_JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept}
+        return {**({JOURNALED: plan["began"], NOTED_BY: API_CLOCK} if is_new else {}), **kept}
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
-        return {_PURCHASE: REFUSED}
-    return {_PURCHASE: MADE, **({_IDS: list(plan["ids"])} if plan["ids"] else {}), **kept}
+        return {PURCHASE: REFUSED}
+    return {PURCHASE: MADE, **({IDS: list(plan["ids"])} if plan["ids"] else {}), **kept}
 
 
 def is_as_planned(entry: Entry, plan: Row) -> bool:

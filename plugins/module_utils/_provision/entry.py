@@ -51,7 +51,7 @@ MISSING_AT = "provision_missing_at"  # half an hour or more after the first
 # When its machines were tested last (`at`), how that went (`verdict`), and why it was not better (`reasons`)
 TESTED = "provision_tested"
 
-# Since when `protection` keeps its machine from ending
+# Since when its machine is protected: see `declaration.why_protected`
 PROTECTED_SINCE = "provision_protected_since"
 
 # In what a registry answers, never in what it keeps: another run that is buying for the host at this moment

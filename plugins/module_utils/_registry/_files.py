@@ -18,7 +18,7 @@ import typing as t
 import uuid
 
 from .._moments import utc
-from .._provision.entry import HELD_BY, REFUSED, Entry, read_entry
+from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, read_entry
 from .._provision.lease import NOTED_BY, Clock, clock_of
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
 from .._provision.place import ENTRY, Folder
@@ -51,12 +51,10 @@ HEADER = (
 )
 MISSING_YAML = "This Python has no PyYAML, which reads and writes the registry file."
 
-
 # Of all hosts, in the registry itself. Ansible does not read files whose name begins with a dot.
 SWEPT = ".compute_index_supply.swept"  # when its leases were enforced last
 LEDGER = ".compute_index_supply.ledger"
 KNOWN_HOSTS = ".known_hosts"  # the host keys of the host's machines, beside its entry
-
 
 HOST_KEYS = "provision_host_keys"  # in an entry: lines of a file of known hosts
 # A text that begins with the last one says by itself what else marks a template.
@@ -358,7 +356,7 @@ def _without(before: Variables, disowned: t.Collection[str]) -> Variables:
     """The changes that take these resource ids from an entry; none if it has none of them."""
     ids = read_entry(before).resource_ids
     left = [item for item in ids if item not in disowned]
-    return {"provision_resource_ids": left or None} if len(left) < len(ids) else {}
+    return {IDS: left or None} if len(left) < len(ids) else {}
 
 
 def _with_storage(before: Variables, changes: Variables) -> Variables:
