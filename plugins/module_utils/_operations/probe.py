@@ -169,9 +169,8 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
     _check_answered(api)
-    lines = recorder.lines_of(
-        params["log"]
-    )  # what the tasks of a purchase have asked and were answered, if one was made
+    # What the tasks of a purchase have asked and were answered, if one was made
+    lines = recorder.lines_of(params["log"])
     life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
     all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
