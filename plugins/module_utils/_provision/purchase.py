@@ -132,9 +132,14 @@ class Past:
         return self.refused is not None or self.refused_before
 
     @property
+    def was_sent(self) -> bool:
+        """Whether a purchase of ours was sent, by this run, or by an earlier one that never got its answer."""
+        return bool(self.sends) or self.unanswered
+
+    @property
     def may_have_bought(self) -> bool:
         """Whether a purchase of ours was sent, by whichever run, that may have bought the offer."""
-        return bool(self.sends) or self.unanswered or self.made or self.refused_before
+        return self.was_sent or self.made or self.refused_before
 
     @property
     def noted_refusal(self) -> int | None:
@@ -293,7 +298,7 @@ def lists_machines(past: Past, ids: t.Collection[str]) -> bool:
     Where neither a name nor a registry tells who has bought it, that this account has any of them does: the status may
     name ids to everybody.
     """
-    is_found = past.by_name and not (past.sends or past.unanswered)
+    is_found = past.by_name and not past.was_sent
     return not ids or ((past.named or is_found) and not past.made)
 
 
@@ -364,9 +369,8 @@ def _failed(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
 
 def _is_ours(past: Past, offer_look: OfferLook) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
-    is_sent = past.sends or past.unanswered
     may_show_later = offer_look.phase != _states.READY or offer_look.left is None
-    is_shown = bool(offer_look.left) if is_sent else offer_look.shown or may_show_later
+    is_shown = bool(offer_look.left) if past.was_sent else offer_look.shown or may_show_later
     called = offer_look.whose == OURS if past.named else is_shown
     is_identity = past.by_name and not _is_anybodys(past)
     return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
@@ -475,4 +479,4 @@ def _refused(past: Past, contradicted: t.Container[int | None]) -> NextStep:
 
 def _over(past: Past, why: Why) -> NextStep:
     """Nothing of ours will come of this offer."""
-    return NextStep(Do.REJECTED if past.sends or past.unanswered else Do.NOT_SENT, why)
+    return NextStep(Do.REJECTED if past.was_sent else Do.NOT_SENT, why)

@@ -253,7 +253,7 @@ def note_of(step: NextStep, past: Past, left: t.Collection[str]) -> Note:
     if not left:
         return Note.FREE_MADE
     # Of an offer that nothing of ours can have bought, what is left is somebody else's.
-    return Note.LEFT if past.sends or past.unanswered or past.made else Note.NOTHING
+    return Note.LEFT if past.was_sent or past.made else Note.NOTHING
 
 
 def leaves_storage(note: Note, past: Past, whose: str) -> bool:
