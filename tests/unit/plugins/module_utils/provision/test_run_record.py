@@ -15,43 +15,23 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 from hypothesis import given
 from hypothesis import strategies as st
 
-ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
-BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
+from run_samples import ASKED, BOUGHT, RECORD, read_asked
+
 RUNNING = read_entry(
     {"provision_procured_offer_id": "o1", "provision_resource_ids": ["m1"], "provision_groups": ["supply_run"]}
 )
-RECORD: dict[str, Any] = {
-    **{"name": "train", "host": "run-train", "command": "python train.py", "state": "failed", "exit_code": 3},
-    **{
-        "began_at": "2026-12-01T06:00:00Z",
-        "ended_at": "2026-12-01T08:05:00Z",
-        "cost_usd": 33.4,
-        "files": 12,
-        "complete": True,
-    },
-    **{"last_lines": ["loss 0.1", "Traceback"], "missing": ["*.csv"], "kept_until": 1_796_000_000.0},
-}
-
-
-def read(**variables: Any) -> tuple[Request, list[str]]:
-    """The request of the usual variables and these, without those that are None, and what is wrong."""
-    wrong: list[str] = []
-    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
-    run_request.name_of(asked, wrong)
-    return run_request.read_request(asked, wrong), wrong
 
 
 def test_what_makes_another_job() -> None:
-    request, _wrong = read()
+    request, _wrong = read_asked()
     digests = {
-        run_record.digest_of(read(**changes)[0], code, {}, {})
+        run_record.digest_of(read_asked(**changes)[0], code, {}, {})
         for changes, code in (
             ({}, ""),
             ({}, "code"),
@@ -62,12 +42,12 @@ def test_what_makes_another_job() -> None:
     }
     assert len(digests) == 5
     # A larger bill, other results and more time are no other job.
-    more, _wrong = read(run_max_bill=300, run_results="out", run_time="9h")
+    more, _wrong = read_asked(run_max_bill=300, run_results="out", run_time="9h")
     assert run_record.digest_of(more, "", {}, {}) == run_record.digest_of(request, "", {}, {})
 
 
 def test_the_name_alone_follows_what_was_begun() -> None:
-    request, _wrong = read(run_results="out", run_keep="90m")
+    request, _wrong = read_asked(run_results="out", run_keep="90m")
     record = run_record.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
     assert run_record.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
     begun = run_record.started(record, read_entry({}))

@@ -17,15 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ru
 from hypothesis import given
 from hypothesis import strategies as st
 
-ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
-
-
-def read(**variables: Any) -> tuple[Request, list[str]]:
-    """The request of the usual variables and these, without those that are None, and what is wrong."""
-    wrong: list[str] = []
-    asked = {name: value for name, value in {**ASKED, **variables}.items() if value is not None}
-    run_request.name_of(asked, wrong)
-    return run_request.read_request(asked, wrong), wrong
+from run_samples import read_asked
 
 
 @pytest.mark.parametrize(
@@ -48,7 +40,7 @@ def read(**variables: Any) -> tuple[Request, list[str]]:
     ],
 )
 def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) -> None:
-    request, wrong = read(**variables)
+    request, wrong = read_asked(**variables)
     assert not wrong
     assert {name: getattr(request, name) for name in expected} == expected
 
@@ -87,7 +79,7 @@ def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) 
     ],
 )
 def test_a_mistake_says_what_to_write_instead(variables: dict[str, Any], instead: str) -> None:
-    _request, wrong = read(**variables)
+    _request, wrong = read_asked(**variables)
     assert len(wrong) == 1 and instead in wrong[0]
 
 

@@ -27,21 +27,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._wording impo
 from hypothesis import given
 from hypothesis import strategies as st
 
-NOW = 1_796_000_000.0
-BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
+from run_samples import BOUGHT, RECORD
+
 OFFER = running.Quoted(host={"price_per_hour": 2.0}, is_free=True)
 NOW = 1_796_000_000.0
-RECORD: dict[str, Any] = {
-    **{"name": "train", "host": "run-train", "command": "python train.py", "state": "failed", "exit_code": 3},
-    **{
-        "began_at": "2026-12-01T06:00:00Z",
-        "ended_at": "2026-12-01T08:05:00Z",
-        "cost_usd": 33.4,
-        "files": 12,
-        "complete": True,
-    },
-    **{"last_lines": ["loss 0.1", "Traceback"], "missing": ["*.csv"], "kept_until": 1_796_000_000.0},
-}
 
 
 @pytest.mark.parametrize(
