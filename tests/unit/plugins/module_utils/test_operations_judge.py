@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
@@ -159,13 +159,19 @@ def test_a_second_machine_that_only_the_list_shows_makes_no_double(word: str, do
     assert seen({**plan, "attempts": [{"ended": [machine_id(2)]}]}).namesakes == ()
 
 
-@pytest.mark.parametrize("is_shared", [False, True], ids=["file", "database"])
+@pytest.fixture(params=[False, True], ids=["file", "database"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[str | None, Place]:
+    """The URL of a shared registry, None for files, and the place of hosts there."""
+    if request.param:
+        return request.getfixturevalue("registry_url"), SharedProject("default")
+    return None, Folder(str(tmp_path))
+
+
 def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
-    tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool
+    tmp_path: Path, store: tuple[str | None, Place]
 ) -> None:
     """The purchase has noted what its answer named; the host's own machine must end by the registry alone."""
-    url = request.getfixturevalue("registry_url") if is_shared else None
-    place = SharedProject("default") if is_shared else Folder(str(tmp_path))
+    url, place = store
     ids = [machine_id(1), machine_id(2)]
     plan = planned(registry=place.text, round="1", unused=True)
     where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
@@ -184,12 +190,10 @@ def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
     assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
 
 
-@pytest.mark.parametrize("is_shared", [False, True], ids=["file", "database"])
 def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
-    tmp_path: Path, request: pytest.FixtureRequest, is_shared: bool
+    tmp_path: Path, store: tuple[str | None, Place]
 ) -> None:
-    url = request.getfixturevalue("registry_url") if is_shared else None
-    place = SharedProject("default") if is_shared else Folder(str(tmp_path))
+    url, place = store
     purchase = {"failed": True, "outcome": "rejected", "error_class": "quota", "msg": "No credit.", "resource_ids": []}
     params = {
         **{"plans": [planned(registry=place.text, round="1", unused=True, left=1)], "purchases": {"gpu-1": purchase}},
