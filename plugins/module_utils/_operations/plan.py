@@ -503,7 +503,7 @@ def _observe(
     """
     entries = {host.host: snapshot.of(host) for host in hosts}
     statuses = offer_statuses(api, standing.offers_of(entries.values()))
-    claims = [ownership.claim_of(h.host, h.name, entries[h.host], by_name=h.by_name or h.adopt) for h in hosts]
+    claims = [standing.claim_of_host(host, entries[host.host]) for host in hosts]
     claims += [ownership.noted_claim(name, entry) for name, entry in snapshot.billed()]
     observed = Observed(entries, statuses, Account.of(claims, None))
     if any(standing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):

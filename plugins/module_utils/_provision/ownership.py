@@ -232,6 +232,7 @@ class OwnershipClaim:
     storage_ids: frozenset[str] = frozenset()
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
     affected_ids: frozenset[str] = frozenset()  # others' storage that its purchase has only named
+    adopts: str = ""  # the offer whose machines a person lets it take over
 
     @property
     def all_ids(self) -> frozenset[str]:
@@ -249,16 +250,17 @@ class OwnershipClaim:
         return bool(self.offer_id) and not self.unanswered
 
 
-def claim_of(host: str, name: str, entry: Entry, *, by_name: bool) -> OwnershipClaim:
+def claim_of(host: str, name: str, entry: Entry, *, by_name: bool, adopts: str = "") -> OwnershipClaim:
     """The claim of a host with this registry entry. A name is no identity beside an entry that names something.
 
     A purchase that was refused claims nothing: the offer is somebody else's.
     """
     if entry.is_refused:
-        return OwnershipClaim(host, name, by_name=by_name)
+        return OwnershipClaim(host, name, by_name=by_name, adopts=adopts)
     ids = frozenset(entry.resource_ids)
     bought = entry.purchase == MADE or bool(ids)
     claim = OwnershipClaim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
+    claim = claim if bought else replace(claim, adopts=adopts)
     return replace(claim, storage_ids=frozenset(item.resource_id for item in entry.storage)) if entry.storage else claim
 
 
@@ -494,6 +496,11 @@ class Account:
     def holder_of(self, resource_id: str, host: str) -> str:
         """Another host than this one that holds the resource; empty if there is none."""
         return next((holder for holder in self._holders.get(resource_id, ()) if holder != host), "")
+
+    def claimants(self, offers: t.Collection[str]) -> set[str]:
+        """The hosts that have bought one of these offers, or may have, or would take over its machines."""
+        named = ((item, claim.host) for claim in self.claims.values() for item in (claim.offer_id, claim.adopts))
+        return {host for item, host in named if item and item in offers}
 
     def buyers(self, offer_id: str) -> t.Collection[str]:
         """The hosts whose purchase of this offer was answered."""

@@ -28,7 +28,7 @@ from .messages import (
     shared_name,
     still_open,
 )
-from .ownership import Account, Kind, Machine, Owned, billed_among, is_one_alive, price_of
+from .ownership import Account, Kind, Machine, Owned, OwnershipClaim, billed_among, is_one_alive, price_of
 from .place import Folder, Place
 from .prices import UNLIMITED, total_of
 from .storage import Storage
@@ -229,6 +229,12 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
             result,
         )
     return result
+
+
+def claim_of_host(host: Declaration, entry: Entry) -> OwnershipClaim:
+    """What a host of the play claims, with what a person lets it take over."""
+    adopts = host.offer_id if host.adopt else ""
+    return ownership.claim_of(host.host, host.name, entry, by_name=host.by_name or host.adopt, adopts=adopts)
 
 
 def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
@@ -457,7 +463,7 @@ def _by_name(
 ) -> Standing:
     """Without a registry, or where a person lets it, the machine of the host's name is the host's, if it fits."""
     offers = set(map(ownership.offer_of, machines))
-    ids = _ids(machines)
+    ids, others = _ids(machines), sorted({*others, *account.claimants(offers)} - {host.host})
     brings = () if host.by_name else brought_with(host.host, offers, ids, account)
     price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
     failed = not is_one_alive(machines)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import ownership
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ownership, standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import CeilingPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     Declaration,
@@ -201,5 +201,5 @@ def account(
 ) -> Account:
     """The account as these hosts see it, and the claims of ``others``."""
     pairs = hosts.items() if isinstance(hosts, Mapping) else hosts
-    claims = [ownership.claim_of(h.host, h.name, found, by_name=h.by_name or h.adopt) for h, found in pairs]
+    claims = [standing.claim_of_host(one, found) for one, found in pairs]
     return Account.of([*claims, *others], machines, unreadable)

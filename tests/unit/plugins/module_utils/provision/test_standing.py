@@ -288,6 +288,24 @@ def test_two_hosts_never_adopt_one_machine() -> None:
             assert found.kind is STOP and M in found.reason
 
 
+def test_two_hosts_never_adopt_one_machine_by_its_offer() -> None:
+    """Its name is neither's."""
+    for known in (entry(), ENTRIES["refused"]):
+        pairs = [(host(host=each, name=each, offer_id=X, adopt=True), known) for each in ("a", "b")]
+        seen = account(pairs, [machine(1, "old", X)])
+        for (each, _known), other in zip(pairs, "ba", strict=True):
+            found = standing_of(each, known, None, seen)
+            assert found.kind is STOP and f"and {other} claim the same machine {M}" in found.reason
+
+
+@pytest.mark.parametrize("known", ["sent", "made"])
+def test_a_host_does_not_adopt_what_the_purchase_of_another_may_have_bought(known: str) -> None:
+    """The API keeps no names, so the machine does not say that it is the other host's."""
+    one, other = host(offer_id=X, adopt=True), claim_of("gpu-2", "gpu-2", ENTRIES[known], by_name=False)
+    found = standing_of(one, entry(), None, account([(one, entry())], [machine(1, "vm-1", X)], [other]))
+    assert found.kind is STOP and f"gpu-1 and gpu-2 claim the same machine {M}" in found.reason
+
+
 def test_a_host_does_not_adopt_what_another_registry_names() -> None:
     for mode in ({"adopt": True}, {"by_name": True}):
         one = host(**mode)
