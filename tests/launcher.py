@@ -134,7 +134,7 @@ import json, os, socket, sys, tempfile
 
 ours, theirs = socket.socketpair()
 with theirs, tempfile.TemporaryFile() as request, socket.socket(socket.AF_UNIX) as door:
-    env = dict(os.environ)
+    env = {{**{lost!r}, **os.environ}}
     request.write(json.dumps({{"words": [{command!r}, *sys.argv[1:]], "cwd": os.getcwd(), "env": env}}).encode())
     request.flush()
     door.connect({address!r})
@@ -149,11 +149,14 @@ def stand_ins(folder: Path, commands: Sequence[Path]) -> None:
     """Put what stands for these commands into a folder for PATH; it serves until this process ends."""
     door = socket.socket(socket.AF_UNIX)
     address = str(folder / "door")
+    # Whatever ssh-agent starts has no TMPDIR, since that has the rights of another group; and with another one than the
+    # launcher's, it would be executed instead.
+    lost = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
     door.bind(address)
     door.listen()
     for command in commands:
         file = folder / command.name
-        file.write_text(STAND_IN.format(python=sys.executable, command=str(command), address=address))
+        file.write_text(STAND_IN.format(python=sys.executable, command=str(command), address=address, lost=lost))
         file.chmod(0o755)
 
     def answer() -> None:

@@ -106,6 +106,17 @@ def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None
     assert f"'{tmp_path}/plugins/modules'" in done.stdout
 
 
+def test_what_an_ssh_agent_starts_finds_the_folder_for_temporary_files_again(tmp_path: Path) -> None:
+    """It is what makes a job of AWX a fork."""
+    stand_ins(tmp_path, [Path(ANSIBLE)])
+    show = "{debug: {msg: \"here: {{ lookup('env', 'TMPDIR') }}!\"}}"
+    (tmp_path / "play.yml").write_text(f"[{{hosts: localhost, gather_facts: false, tasks: [{show}]}}]")
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    words = ["ssh-agent", "ansible-playbook", "play.yml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+    assert f"here: {os.environ.get('TMPDIR', '')}!" in done.stdout, done.stdout + done.stderr
+
+
 def test_what_stands_for_python_runs_a_module_that_finds_its_imports_there(tmp_path: Path) -> None:
     stand_ins(tmp_path, [Path(sys.executable)])
     python = str(tmp_path / Path(sys.executable).name)
