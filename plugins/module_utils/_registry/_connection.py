@@ -36,7 +36,8 @@ STATEMENT_TIMEOUT = 10.0  # seconds, also for a lock and for an idle transaction
 # Seconds that a step may take, with all its statements: a server that is frozen keeps no limit, and libpq has none.
 STEP_TIMEOUT = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
-Step = t.Callable[["Connection"], t.Any]
+Done = t.TypeVar("Done")
+Step = t.Callable[["Connection"], Done]
 
 
 class Unreachable(RegistryError):
@@ -109,7 +110,7 @@ class Connected:
         connection = self._psycopg.connect(self._url, prepare_threshold=None, autocommit=True, **options)
         return t.cast("Connection", connection)
 
-    def _run(self, step: Step, patience: float, *, make: bool = True) -> t.Any:
+    def _run(self, step: Step[Done], patience: float, *, make: bool = True) -> Done:
         """What the step answers; where the connection is lost, the same step runs again for ``patience`` seconds."""
         deadline, pause, made = time.monotonic() + patience, FIRST_PAUSE, False
         while True:
@@ -141,7 +142,7 @@ class Connected:
 
     def has_tables(self) -> bool:
         """Whether anybody has made the tables."""
-        return bool(self._run(self._has_schema, self._patience, make=False))
+        return self._run(self._has_schema, self._patience, make=False)
 
     def _has_schema(self, connection: Connection) -> bool:
         found = self._execute(connection, sql.HAS_SCHEMA).fetchone()

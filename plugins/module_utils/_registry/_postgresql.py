@@ -29,14 +29,14 @@ from .._moments import seconds_of, utc
 from .._provision import claims
 from .._provision.acceptance import EVIDENCE
 from .._provision.ceilings import Count, above_registered
-from .._provision.entry import read_entry
+from .._provision.entry import EXPIRED, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.prices import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept
 from . import _statements as sql
-from ._connection import Connected, Moved, NoTables, Step, Unreachable
-from ._protocol import GONE, RegistryError, same_account
+from ._connection import Connected, Done, Moved, NoTables, Step, Unreachable
+from ._protocol import GONE, RegistryError, Variables, same_account
 from ._row import Row, note_of
 
 if t.TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Contested(RegistryError):
 class Purchase:
     """What is bought for whom. ``claim`` is a UUID made by the client; ``price_per_hour`` is in USD per hour.
 
-    ``begun``: since when it may be billed, in seconds since the epoch, where that was before it was noted.
+    ``note``: its variables, of which those with a column of their own are not kept in the note. ``begun``: since when
+    it may be billed, in seconds since the epoch, where that was before it was noted.
     """
 
     claim: str
@@ -97,7 +98,7 @@ class Purchase:
     account: str
     offer: str
     price_per_hour: float | None = None
-    note: dict[str, t.Any] = field(default_factory=dict)
+    note: Variables = field(default_factory=dict)
     begun: float | None = None
 
 
@@ -151,20 +152,18 @@ class Database(Connected):
 
         def step(connection: Connection) -> Ledger:
             bills = self._bills(connection, sql.LEDGER_OF_PROJECT, {"project": project, "since": since})
-            now = self._execute(connection, sql.NOW).fetchone()
-            return Ledger(tuple(bills), now[0] if now else time.time())
+            return Ledger(tuple(bills), self._now(connection))
 
-        return t.cast(Ledger, self._look(step, Ledger((), time.time())))
+        return self._look(step, Ledger((), time.time()))
 
     def evidence(self, project: str, since: float) -> list[dict[str, t.Any]]:
         """What speaks against the project's machines, but for those that ended before (seconds since the epoch)."""
         values = {"project": project, "since": since}
-        kept = self._look(lambda connection: self._execute(connection, sql.EVIDENCE, values).fetchall(), [])
-        return [row[0] for row in kept]
+        return self._look(lambda connection: [row[0] for row in self._execute(connection, sql.EVIDENCE, values)], [])
 
     def now(self) -> float:
         """The database's time, in seconds since the epoch. Raises RegistryError."""
-        return float(self._run(lambda connection: self._execute(connection, sql.NOW).fetchone(), self._patience)[0])
+        return self._run(self._now, self._patience)
 
     def freed(self, offers: t.Collection[str]) -> list[Row]:
         """Freed claims of these offers, under which a purchase was sent, where no other has its offer; newest first."""
@@ -191,9 +190,7 @@ class Database(Connected):
 
         return self._bought_with(step)
 
-    def claim_again(
-        self, row: Row, price_per_hour: float | None, note: t.Mapping[str, t.Any], ceilings: Ceilings
-    ) -> Row:
+    def claim_again(self, row: Row, price_per_hour: float | None, note: Variables, ceilings: Ceilings) -> Row:
         """Claim the same offer once more, under the next epoch, and mark it as sent. Raises TakenOver, AboveCeiling."""
 
         def step(connection: Connection) -> Row:
@@ -207,7 +204,7 @@ class Database(Connected):
 
     def take_over(self, row: Row) -> Row:
         """Hold a claim that nobody holds any more, to settle it. Raises TakenOver if another run was faster."""
-        return t.cast(Row, self._at_once(lambda connection: self._take(connection, row), self._patience))
+        return self._at_once(lambda connection: self._take(connection, row), self._patience)
 
     def renew(self, row: Row, seconds: float) -> None:
         """Hold the claim for so many seconds from now on; tried once, since the hold is a courtesy."""
@@ -216,16 +213,10 @@ class Database(Connected):
 
     # Facts: these are accepted whatever the state and the epoch
 
-    def note(
-        self,
-        fact: Purchase,
-        resource_ids: t.Sequence[str],
-        gone: t.Sequence[str] = (),
-        disowned: t.Collection[str] = (),
-    ) -> Row:
-        """Note that the purchase was made, and its machines; keys of the note that are ``gone`` are removed.
+    def note(self, fact: Purchase, resource_ids: t.Sequence[str], disowned: t.Collection[str] = ()) -> Row:
+        """Note that the purchase was made, and its machines. ``disowned``: see `Registry`.
 
-        ``disowned``: see `Registry`. Raises Contested if they are not the host's alone; they are on record then, too.
+        Raises Contested if they are not the host's alone; they are on record then, too.
         """
         ids = list(dict.fromkeys(resource_ids))
 
@@ -235,34 +226,31 @@ class Database(Connected):
             # Nothing else takes the right to delete; without it a person must say whose the machine is.
             if disowned and self._execute(connection, sql.MAY_DISOWN).fetchone() == (True,):
                 self._execute(connection, sql.DISOWN, {"claim": fact.claim, "ids": list(disowned)})
-            return self._noted(connection, fact, ids, list(gone))
+            return self._noted(connection, fact, ids)
 
         row, trouble = self._at_once(step, self._facts_patience)
         if trouble:
             raise Contested(trouble)
-        return t.cast(Row, row)
+        return row
 
-    def keep(
-        self, row: Row, changes: t.Mapping[str, t.Any], gone: t.Sequence[str] = (), *, expired: bool = False
-    ) -> Row:
-        """Keep more beside the claim. ``expired``: its offer is seen as expired, since now unless it was before.
+    def keep(self, row: Row, changes: Variables) -> Row:
+        """Keep more beside the claim. An offer that is seen as expired is so since now, unless it was before.
 
         Raises TakenOver: that a purchase was answered must not be noted of the one that another run has sent since.
         """
-        return self._change(row, sql.KEEP, {**self._values(note=changes), "gone": list(gone), "expired": expired})
+        return self._change(row, sql.KEEP, {**self._values(note=changes), "expired": changes.get(EXPIRED) is not None})
 
-    def alter(self, row: Row, changes: t.Mapping[str, t.Any], gone: t.Sequence[str]) -> Row:
+    def alter(self, row: Row, changes: Variables) -> Row:
         """The same, if the note is still as it was read. Raises TakenOver if it is not.
 
         Where the connection is lost, the change may be made already; else who decides anew would make it twice.
         """
-        known, tries = self._values(note=row.note)["note"], itertools.count()
-        values = {**self._values(note=changes), "gone": list(gone), "known": known}
+        values, tries = {**self._values(note=changes), "known": _json(row.note)}, itertools.count()
 
         def step(connection: Connection) -> Row:
             return self._changed(connection, row, sql.ALTER, {**values, "again": next(tries) > 0})
 
-        return t.cast(Row, self._at_once(step, self._facts_patience))
+        return self._at_once(step, self._facts_patience)
 
     # Leases
 
@@ -279,7 +267,7 @@ class Database(Connected):
 
     # Ends
 
-    def void(self, row: Row, reason: str, note: t.Mapping[str, t.Any]) -> Row:
+    def void(self, row: Row, reason: str, note: Variables) -> Row:
         """Free the claim, of which nothing was bought. Raises TakenOver if it is not this run's to say."""
         return self._change(row, sql.VOID, {**self._values(note=note), "reason": reason})
 
@@ -293,15 +281,15 @@ class Database(Connected):
         Storage is kept. Returns what the machines have cost.
         """
 
-        def step(connection: Connection) -> list[Bill]:
+        def step(connection: Connection) -> Bill | None:
             values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
             before = self._row(connection, row.claim)
             for (moment,) in self._execute(connection, sql.END, values).fetchall():
                 self._execute(connection, sql.GONE, values)
                 self._keep_storage(connection, before, moment)
-            return self._bills(connection, sql.LEDGER_OF_CLAIM, values)
+            return self._bill(connection, row.claim)
 
-        return next(iter(self._at_once(step, self._facts_patience)), None)
+        return self._at_once(step, self._facts_patience)
 
     def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
         """Note that what a host has beside its own machine is gone, or the storage that it keeps, and what it has cost.
@@ -309,15 +297,16 @@ class Database(Connected):
         None if there is no such claim, or if it has others than these ids.
         """
 
-        def step(connection: Connection) -> list[Bill]:
+        def step(connection: Connection) -> Bill | None:
             values = {"offer": offer, "ids": list(ids), "why": why}
-            claims = [row[0] for row in self._execute(connection, sql.END_STRAY, values).fetchall()]
-            for claim in claims:
-                self._execute(connection, sql.GONE, {"claim": claim})
-            of_claims = (self._bills(connection, sql.LEDGER_OF_CLAIM, {"claim": claim}) for claim in claims)
-            return [bill for bills in of_claims for bill in bills]
+            # An offer has one claim that is not void.
+            ended = self._execute(connection, sql.END_STRAY, values).fetchone()
+            if ended is None:
+                return None
+            self._execute(connection, sql.GONE, {"claim": ended[0]})
+            return self._bill(connection, ended[0])
 
-        return next(iter(self._at_once(step, self._facts_patience)), None)
+        return self._at_once(step, self._facts_patience)
 
     def keep_storage(self, project: str, host: str, account: str, storage: Storage) -> None:
         """Note storage that a host of another registry has kept, unless it is known."""
@@ -329,17 +318,15 @@ class Database(Connected):
 
         Each has a ``begin``.
         """
-        noted = self._at_once(
-            lambda connection: [self._note_ended(connection, account, bill) for bill in bills], self._patience
+        return self._at_once(
+            lambda connection: sum(self._note_ended(connection, account, bill) for bill in bills), self._patience
         )
-        return sum(noted)
 
     def note_evidence(self, evidence: t.Collection[t.Mapping[str, t.Any]]) -> int:
         """Note what another registry has kept against machines (`acceptance.noted`); of how many that was news."""
-        noted = self._at_once(
-            lambda connection: [self._note_evidence(connection, bundle) for bundle in evidence], self._patience
+        return self._at_once(
+            lambda connection: sum(self._note_evidence(connection, bundle) for bundle in evidence), self._patience
         )
-        return sum(noted)
 
     # Parts of the steps
 
@@ -382,12 +369,11 @@ class Database(Connected):
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
         """The same, as a step of its own."""
-        changed = self._at_once(lambda connection: self._changed(connection, row, query, values), self._facts_patience)
-        return t.cast(Row, changed)
+        return self._at_once(lambda connection: self._changed(connection, row, query, values), self._facts_patience)
 
-    def _bought_with(self, step: Step) -> Row:
+    def _bought_with(self, step: Step[Row]) -> Row:
         """The claim that the step makes; what follows it is about a purchase that may be billed, so it is patient."""
-        row = t.cast(Row, self._run(step, self._patience))
+        row = self._run(step, self._patience)
         self._patience = self._facts_patience
         return row
 
@@ -476,7 +462,7 @@ class Database(Connected):
         connection: Connection,
         row: Row,
         price_per_hour: float | None = None,
-        note: t.Mapping[str, t.Any] | None = None,
+        note: Variables | None = None,
     ) -> Row:
         """The claim under the next epoch; without a note it keeps the one that it has."""
         values = {**self._values(note=note, price_per_hour=price_per_hour), "hold": self.hold}
@@ -488,9 +474,9 @@ class Database(Connected):
             self._enter(connection)
             return self._changed(connection, row, sql.MARK, {**self._values(), "hold": self.hold})
 
-    def _noted(self, connection: Connection, fact: Purchase, ids: list[str], gone: list[str]) -> tuple[Row, str]:
-        """The claim with its machines, and what is wrong with that."""
-        values: dict[str, t.Any] = {**self._values(fact), "ids": ids, "gone": gone}
+    def _noted(self, connection: Connection, fact: Purchase, ids: list[str]) -> tuple[Row, str]:
+        """The claim that has the machines now, and what is wrong with that; empty if nothing is."""
+        values = {**self._values(fact), "ids": ids}
         mine = next(iter(self._rows(connection, sql.BY_CLAIM, values)), None)
         others, rivals = (
             {row.claim: row for row in self._rows(connection, query, values) if row.claim != fact.claim}
@@ -505,55 +491,46 @@ class Database(Connected):
             name_is_free=others.keys() <= rivals.keys(),
             rival=rival.state if rival else None,
         )
-        if verdict.state is None:
-            row, trouble = self._given(connection, t.cast(Row, rival), ids)
+        troubles = [f"{item} is noted for claim {owner}" for item, owner in owners.items() if owner != fact.claim]
+        if rival and verdict.state is None:
+            values["claim"] = rival.claim
+            troubles.append(f"host {rival.host} of project {rival.project} has bought the offer, too")
         else:
+            values.update(state=verdict.state, reason="noted without a claim")
             if verdict.frees_rival:
                 self._execute(connection, sql.YIELD, values)
-            row, trouble = self._noted_as(connection, verdict.state, values, is_known=mine is not None)
-        foreign = [f"{item} is noted for claim {owner}" for item, owner in owners.items() if owner != fact.claim]
-        return row, self._contested(fact, ids, [*foreign, *filter(None, [trouble])])
-
-    def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:
-        """What is wrong with a purchase that was noted; empty if nothing is."""
-        named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
-        return f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
-
-    def _given(self, connection: Connection, rival: Row, ids: list[str]) -> tuple[Row, str]:
-        """The claim that has bought the offer, with these machines, and what is wrong with that."""
-        self._execute(connection, sql.MACHINES, {"ids": ids, "claim": rival.claim})
-        trouble = f"host {rival.host} of project {rival.project} has bought the offer, too"
-        return self._row(connection, rival.claim), trouble
-
-    def _noted_as(
-        self, connection: Connection, state: str, values: dict[str, t.Any], *, is_known: bool
-    ) -> tuple[Row, str]:
-        """The claim in its new state, with its machines, and what is wrong with that."""
-        values = {**values, "state": state, "reason": "noted without a claim"}
-        self._execute(connection, sql.NOTE if is_known else sql.NOTE_LOST, values)
+            self._execute(connection, sql.NOTE if mine else sql.NOTE_LOST, values)
+            if verdict.state == claims.STRAY:
+                troubles.append("the host has another purchase")
         self._execute(connection, sql.MACHINES, values)
-        row = self._row(connection, values["claim"])
-        return row, "the host has another purchase" if row.state == claims.STRAY else ""
+        named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
+        trouble = f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
+        return self._row(connection, values["claim"]), trouble
 
     def _values(
         self,
         what: Purchase | None = None,
         *,
-        note: t.Mapping[str, t.Any] | None = None,
+        note: Variables | None = None,
         price_per_hour: float | None = None,
     ) -> dict[str, t.Any]:
-        """The values of a statement, in the database's types."""
-        values: dict[str, t.Any] = {} if what is None else dict(vars(what))
+        """The values of a statement, in the database's types. What a note has as None is ``gone`` from it."""
         price_per_hour, note = (price_per_hour, note) if what is None else (what.price_per_hour, what.note)
-        values["price_per_hour"] = None if price_per_hour is None else Decimal(str(price_per_hour))
-        values["note"] = None if note is None else _json(dict(note))
-        values["holder"] = _json(self._holder)
-        return values
+        return {
+            **({} if what is None else vars(what)),
+            "price_per_hour": None if price_per_hour is None else Decimal(str(price_per_hour)),
+            "note": None if note is None else _json(note_of(note)),
+            "gone": [name for name, value in (note or {}).items() if value is None],
+            "holder": _json(self._holder),
+        }
 
     def _taken_over(self, row: Row) -> TakenOver:
         return TakenOver(f"{self.where} says that this run holds the purchase of offer {row.offer} no more.")
 
     # Talking to the database
+
+    def _now(self, connection: Connection) -> float:
+        return float(t.cast("tuple[float]", self._execute(connection, sql.NOW).fetchone())[0])
 
     def _rows(self, connection: Connection, query: str, values: Params) -> list[Row]:
         from psycopg.rows import class_row
@@ -567,27 +544,30 @@ class Database(Connected):
         with connection.cursor(row_factory=dict_row) as cursor:
             return fold(line for row in cursor.execute(query.encode(), values) for line in _lines(row))
 
+    def _bill(self, connection: Connection, claim: str) -> Bill | None:
+        return next(iter(self._bills(connection, sql.LEDGER_OF_CLAIM, {"claim": claim})), None)
+
     def _row(self, connection: Connection, claim: str) -> Row:
         for row in self._rows(connection, sql.BY_CLAIM, {"claim": claim}):
             return row
         raise RegistryError(f"{self.where} has lost claim {claim}.")
 
-    def _at_once(self, part: Step, patience: float) -> t.Any:
+    def _at_once(self, part: Step[Done], patience: float) -> Done:
         """What a step answers that is one transaction, which a lost connection repeats for ``patience`` seconds."""
 
-        def step(connection: Connection) -> t.Any:
+        def step(connection: Connection) -> Done:
             with self._transaction(connection):
                 return part(connection)
 
         return self._run(step, patience)
 
     def _read(self, query: str, values: Params) -> list[Row]:
-        return t.cast("list[Row]", self._look(lambda connection: self._rows(connection, query, values), []))
+        return self._look(lambda connection: self._rows(connection, query, values), [])
 
-    def _look(self, part: Step, nothing: t.Any) -> t.Any:
+    def _look(self, part: Step[Done], nothing: Done) -> Done:
         """What a step answers that only reads; ``nothing`` where nobody has made the tables yet."""
 
-        def step(connection: Connection) -> t.Any:
+        def step(connection: Connection) -> Done:
             with self._transaction(connection, read_only=True):
                 return part(connection)
 
@@ -619,8 +599,8 @@ def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Pur
     It counts in the project for which it was bought; ``project``: the host's now.
     """
     claim = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{account} {storage.resource_id}"))
-    price, note, begun = storage.price_per_hour, note_of(storage.entry(host)), seconds_of(storage.kept_since)
-    return Purchase(claim, storage.project or project, host, account, storage.resource_id, price, note, begun=begun)
+    price, note, begun = storage.price_per_hour, storage.entry(host), seconds_of(storage.kept_since)
+    return Purchase(claim, storage.project or project, host, account, storage.resource_id, price, note, begun)
 
 
 def _lines(row: t.Mapping[str, t.Any]) -> t.Iterator[Line]:

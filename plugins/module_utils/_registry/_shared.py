@@ -13,11 +13,11 @@ import threading
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .._moments import seconds_of
 from .._provision import claims, ownership
-from .._provision.entry import EXPIRED, JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry
+from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
@@ -25,7 +25,7 @@ from .._provision.spending import Bill
 from .._text import grouped
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
 from ._protocol import FAILED, GONE, LONGEST_POST, Claimed, Entries, RegistryError, Variables, as_seen
-from ._row import Row, note_of
+from ._row import Row
 
 
 class SharedHost:
@@ -43,6 +43,7 @@ class SharedHost:
     ) -> None:
         self._database = database
         self.read_only = database.read_only
+        self.where = f"{database.where} (project {project}, host {host})"
         self._project, self._host, self._account = project, host, account
         self._run = run
         self._ceilings = ceilings or Ceilings()
@@ -51,11 +52,6 @@ class SharedHost:
         self._claims: dict[str, str] = {}  # by offer: those that this run has seen
         self._ahead = 0.0  # of the database's clock, against the monotonic one
         self._stop = threading.Event()
-
-    @property
-    def where(self) -> str:
-        """The database, and the host in it."""
-        return f"{self._database.where} (project {self._project}, host {self._host})"
 
     @property
     def longest_post(self) -> float:
@@ -93,12 +89,12 @@ class SharedHost:
     def claim(self, variables: Variables) -> Variables:
         """Claim a new purchase, or the same offer once more under the next epoch. Raises Claimed; see `Registry`."""
         row, offer = self._row, read_entry(variables).offer_id
-        price, note = variables.get(PRICE), note_of(variables)
         try:
             if row is not None and row.state == claims.BUYING and row.offer == offer:
-                self._hold(self._database.claim_again(row, price, note, self._ceilings))
+                self._hold(self._database.claim_again(row, variables.get(PRICE), variables, self._ceilings))
             else:
-                self._hold(self._database.claim(self._purchase(str(uuid.uuid4()), offer, price, note), self._ceilings))
+                wanted = self._purchase(str(uuid.uuid4()), offer, variables)
+                self._hold(self._database.claim(wanted, self._ceilings))
         except ClaimedByOther as taken:
             if (taken.row.project, taken.row.host) != (self._project, self._host):
                 raise
@@ -121,7 +117,9 @@ class SharedHost:
         if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
         try:
-            return self._refused(self._mine, changes) if change.purchase == REFUSED else self._keep(self._mine, changes)
+            if change.purchase == REFUSED:
+                return self._refused(self._mine, changes)
+            return self._seen(self._database.keep(self._mine, changes))
         except TakenOver:
             raise self._claimed() from None
 
@@ -130,7 +128,7 @@ class SharedHost:
         if self._row is None:
             raise self._claimed()
         try:
-            return self._seen(self._database.alter(self._row, note_of(changes), _gone(changes)))
+            return self._seen(self._database.alter(self._row, changes))
         except TakenOver:
             raise self._claimed() from None
 
@@ -166,17 +164,10 @@ class SharedHost:
         row = t.cast(Row, self._row)
         return self._held if self._held and self._held.claim == row.claim else row
 
-    def _keep(self, row: Row, changes: Variables) -> Variables:
-        expired = changes.get(EXPIRED) is not None
-        return self._seen(self._database.keep(row, note_of(changes), _gone(changes), expired=expired))
-
     def _made(self, changes: Variables, change: Entry, disowned: t.Collection[str]) -> Variables:
         offer = change.offer_id or (self._row.offer if self._row else "")
-        claim = self._claims.get(offer) or str(uuid.uuid4())
-        fact = self._purchase(claim, offer, changes.get(PRICE), note_of(changes))
-        # What is taken over was billed before.
-        fact = replace(fact, begun=seconds_of(changes.get(JOURNALED)))
-        row = self._database.note(fact, change.resource_ids, _gone(changes), disowned)
+        fact = self._purchase(self._claims.get(offer) or str(uuid.uuid4()), offer, changes)
+        row = self._database.note(fact, change.resource_ids, disowned)
         self._let_go()
         return self._seen(row)
 
@@ -187,7 +178,7 @@ class SharedHost:
             self._database.begin_end(row)
             self._database.end(row, FAILED)
             return {**self._seen(row), PURCHASE: REFUSED}
-        freed = self._database.void(row, "not made", note_of(changes))
+        freed = self._database.void(row, "not made", changes)
         self._let_go()
         return self._seen(freed)
 
@@ -209,8 +200,10 @@ class SharedHost:
 
     # Claims as host variables
 
-    def _purchase(self, claim: str, offer: str, price: float | None, note: Variables) -> Purchase:
-        return Purchase(claim, self._project, self._host, self._account, offer, price, note)
+    def _purchase(self, claim: str, offer: str, variables: Variables) -> Purchase:
+        begun = seconds_of(variables.get(JOURNALED))  # what is taken over was billed before
+        price = variables.get(PRICE)
+        return Purchase(claim, self._project, self._host, self._account, offer, price, variables, begun)
 
     def _seen(self, row: Row) -> Variables:
         """The claim as host variables."""
@@ -253,10 +246,10 @@ def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], re
     found: dict[str, LatePurchase] = {}
     for row in database.freed(of_offer) if of_offer else ():
         if row.billed_to == account and row.offer not in found:
-            late = LatePurchase(row, tuple(of_offer[row.offer])).proved()
+            late = _proved(row, of_offer[row.offer])
             found.update({row.offer: late} if late.machines else {})
-    fresh = read([ownership.id_of(machine) for late in found.values() for machine in late.machines])
-    seen = (replace(late, machines=late.as_read(fresh)).proved() for late in found.values())
+    fresh = read([resource_id for late in found.values() for resource_id in late.ids])
+    seen = (_proved(late.row, map(fresh.get, late.ids)) for late in found.values())
     return [late for late in seen if late.machines]
 
 
@@ -270,27 +263,29 @@ class LatePurchase:
     row: Row
     machines: tuple[Machine, ...]
 
-    def proved(self) -> LatePurchase:
-        """With those machines only of which that is certain."""
-        entry, row = read_entry(self.row.note), self.row
-        asked = row.offer, entry.name or row.host, entry.refused_status
-        return replace(self, machines=tuple(machine for machine in self.machines if claims.came_late(machine, *asked)))
-
-    def as_read(self, fresh: t.Mapping[str, Machine | None]) -> tuple[Machine, ...]:
-        """The machines as they are now; without those that could not be read, or are not known."""
-        return tuple(filter(None, (fresh.get(ownership.id_of(machine)) for machine in self.machines)))
+    @property
+    def ids(self) -> list[str]:
+        """The ids of its machines."""
+        return list(map(ownership.id_of, self.machines))
 
     def told(self, *, would: bool) -> str:
         """The sentence about it; ``would``: it is not noted now."""
         return claims.bought_after_all(self.row.host, self.row.offer, self.machines, would=would)
 
 
+def _proved(row: Row, machines: t.Iterable[Machine | None]) -> LatePurchase:
+    """The claim with those machines of which that is certain, as far as they could be read, and are known."""
+    entry = read_entry(row.note)
+    asked = row.offer, entry.name or row.host, entry.refused_status
+    return LatePurchase(row, tuple(item for item in filter(None, machines) if claims.came_late(item, *asked)))
+
+
 def take_late(database: Database, late: LatePurchase) -> str:
     """Note what a freed claim has bought after all, and the sentence about it. Raises RegistryError."""
-    row, machines = late.row, late.machines
-    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(machines))
+    row = late.row
+    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(late.machines))
     try:
-        database.note(fact, [ownership.id_of(machine) for machine in machines])
+        database.note(fact, late.ids)
     except Contested as error:
         return str(error)
     return late.told(would=False)
@@ -301,7 +296,3 @@ def _of_another_account(where: str, row: Row, account: str) -> str:
         f"{where} has host {row.host} of project {row.project} on the account of {row.account}, and this is"
         f" {account}. A project has each name only once, whatever the account: choose another provision_project."
     )
-
-
-def _gone(changes: Variables) -> list[str]:
-    return [name for name, value in changes.items() if value is None]

@@ -25,6 +25,7 @@ from typing import Any
 import psycopg
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    EXPIRED,
     MISSING_AT,
     MISSING_SINCE,
     REFUSED,
@@ -194,7 +195,7 @@ def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database])
     database = run()
     for number in (1, 2):
         row = database.note(purchase(f"gpu-{number}", f"offer {number}"), [f"m{number}"])
-    database.alter(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"}, [])
+    database.alter(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
     with pytest.raises(AboveCeiling) as refused:
         database.claim(purchase("gpu-3", "offer 3"), Ceilings(max_total_price_per_hour=3.99))
     assert "would cost USD 4.00 per hour together" in str(refused.value)
@@ -478,7 +479,7 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
     "take over": (lambda database, row: database.take_over(row), "buying", 2),
     "note": (noting, "live", 1),
     "keep": (lambda database, row: database.keep(row, {"provision_a": 1}), "buying", 1),
-    "alter": (lambda database, row: database.alter(row, {"provision_a": 1}, ["provision_b"]), "buying", 1),
+    "alter": (lambda database, row: database.alter(row, {"provision_a": 1, "provision_b": None}), "buying", 1),
     "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
     "end": (ending, "ended", 1),
 }
@@ -825,7 +826,7 @@ def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: st
 
 def test_after_a_failover_nothing_new_is_claimed_for_a_while(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
-    assert run().keep(row, {}, expired=True).expired_seen is not None
+    assert run().keep(row, {EXPIRED: "now"}).expired_seen is not None
     postgresql.execute(registry_url, "UPDATE compute_index_supply.meta SET cluster = 'another/00000001'")
     for _time in range(2):
         with pytest.raises(
@@ -845,7 +846,7 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
     command = re.search(r'psql [^\n]*-c "(UPDATE compute_index_supply.meta[^"]*)"', guide)
     assert command
     row = run().claim(purchase(), NO_CEILING)
-    run().keep(row, {}, expired=True)
+    run().keep(row, {EXPIRED: "now"})
     # What the backup has of a claim that was sent after it
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET sent_at = NULL")
     postgresql.execute(registry_url, command[1])
@@ -960,7 +961,7 @@ def test_no_text_keeps_a_purchase_from_being_noted(registry_url: str, encoding: 
         noted = database.note(fact, [RESOURCE_ID])
         assert (noted.host, noted.holder, noted.resource_ids) == ("gpü-日本", user, [RESOURCE_ID])
         assert noted.note["provision_odd"] == ["gpü-日本", "a?b", "a?b", "a\\u0000b", "a\\?b"]
-        assert database.alter(noted, {"provision_more": "ü"}, []).note == {**noted.note, "provision_more": "ü"}
+        assert database.alter(noted, {"provision_more": "ü"}).note == {**noted.note, "provision_more": "ü"}
     finally:
         postgresql.execute(registry_url, f"DROP DATABASE {name}")
 
