@@ -36,7 +36,18 @@ from .._provision.storage import (
 )
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
-from ._protocol import FAILED, GONE, LONGEST_POST, MOVED, Claimed, ReadsOnly, RegistryError, Variables, as_seen
+from ._protocol import (
+    FAILED,
+    GONE,
+    LONGEST_POST,
+    MOVED,
+    Claimed,
+    ReadsOnly,
+    RegistryError,
+    Variables,
+    as_seen,
+    explained,
+)
 
 try:
     import yaml
@@ -68,6 +79,8 @@ class HostFile:
     purchase after the entry, of an end before, so that what a crash leaves counts as running.
     """
 
+    longest_post = LONGEST_POST  # a file has no settings
+
     def __init__(
         self,
         path: str,
@@ -77,23 +90,13 @@ class HostFile:
         read_only: bool = False,
     ) -> None:
         self.read_only = read_only
-        self._path = os.path.abspath(path)
+        self.where = self._path = os.path.abspath(path)
         self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
         self._claimed_as: Entry | None = None  # by this run
         self._ahead = ahead
         self._hold = Hold(self._folder, who)
         self._run = uuid.uuid4().hex[:12]
-
-    @property
-    def where(self) -> str:
-        """The file's path."""
-        return self._path
-
-    @property
-    def longest_post(self) -> float:
-        """A file has no settings."""
-        return LONGEST_POST
 
     def read(self) -> Variables | None:
         """The entry, None if there is no file. Raises RegistryError if it is none that can be understood."""
@@ -114,11 +117,11 @@ class HostFile:
     def hold(self) -> None:
         """Keep other runs on this computer from settling the purchase. Raises Claimed; see `Registry`."""
         with self._changing():
-            self._take_hold()
+            self._check_free(self._hold.take())
             # What the run before has written since it was read is for the next look.
             if _load(self._path) != self._known:
                 self._hold.release()
-                raise self._claimed("another run, which has just ended")
+                self._check_free("another run, which has just ended")
 
     def close(self) -> None:
         """Let other runs at the purchase."""
@@ -127,7 +130,7 @@ class HostFile:
     def claim(self, variables: Variables) -> Variables:
         """Replace the file before a purchase is sent. Raises Claimed; see `Registry`."""
         with self._changing():
-            self._take_hold()
+            self._check_free(self._hold.take())
             found = _load(self._path)
             entry = read_entry(found)
             # Of this very offer the claim may be renewed, but only by the run that saw its last state.
@@ -158,7 +161,7 @@ class HostFile:
             if entry.may_have_bought and change.offer_id not in ("", entry.offer_id):
                 raise Claimed(self._path, before)
             if change.purchase == REFUSED:
-                self._check_free()
+                self._check_free(self._hold.other())
             whole = _merged(before, _with_storage(before, as_seen(changes)))
             if entry.may_have_bought and not read_entry(whole).may_have_bought:
                 whole = _merged(whole, variables_of(self._let_stay(whole)))
@@ -191,7 +194,7 @@ class HostFile:
         Storage stays in the file. Raises Claimed; see `Registry`.
         """
         with self._changing(make=False):
-            self._check_free()
+            self._check_free(self._hold.other())
             variables = _load(self._path)
             entry, known = read_entry(variables), read_entry(self._known)
             # What has ended for certain has ended, also if another sweep has marked it since, or has removed the entry
@@ -265,17 +268,10 @@ class HostFile:
             else:
                 write_durably(self._path, before)
 
-    def _take_hold(self) -> None:
-        if other := self._hold.take():
-            raise self._claimed(other)
-
-    def _check_free(self) -> None:
-        """Raise Claimed if another run is buying for the host at this moment."""
-        if other := self._hold.other():
-            raise self._claimed(other)
-
-    def _claimed(self, other: str) -> Claimed:
-        return Claimed(self._path, {**(_load(self._path) or {}), HELD_BY: other})
+    def _check_free(self, other: str) -> None:
+        """Raise Claimed if an ``other`` run is buying for the host at this moment."""
+        if other:
+            raise Claimed(self._path, {**(_load(self._path) or {}), HELD_BY: other})
 
     @contextlib.contextmanager
     def _changing(self, *, make: bool = True) -> t.Iterator[None]:
@@ -284,11 +280,9 @@ class HostFile:
             raise ReadsOnly(self._path)
         if not HAS_YAML:
             raise RegistryError(MISSING_YAML)
-        try:
-            with locked(self._path) if make or os.path.isdir(self._folder) else contextlib.nullcontext():
-                yield
-        except OSError as error:
-            raise RegistryError(f"The registry file {self._path} cannot be kept: {reason_of(error)}.") from None
+        lock = locked(self._path) if make or os.path.isdir(self._folder) else contextlib.nullcontext()
+        with explained(f"The registry file {self._path} cannot be kept"), lock:
+            yield
 
 
 def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
@@ -299,12 +293,9 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
     found: dict[str, Variables] = {}
     broken: dict[str, str] = {}
     folder = os.path.abspath(folder)
-    try:
+    hosts: list[str] = []
+    with explained(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
         hosts = sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return {}, {}
-    except OSError as error:
-        raise RegistryError(f"The registry folder {folder} cannot be read: {reason_of(error)}.") from None
     for host in hosts:
         try:
             entry = _load(Folder(folder).entry_file(host))
@@ -318,10 +309,8 @@ def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
 
 def note(path: str, text: str) -> None:
     """Write a file beside the entries. Raises RegistryError."""
-    try:
+    with explained(f"The file {path} cannot be kept"):
         write_durably(path, text)
-    except OSError as error:
-        raise RegistryError(f"The file {path} cannot be kept: {reason_of(error)}.") from None
 
 
 def ledger(folder: str, since: float = 0.0) -> Ledger:
@@ -447,10 +436,8 @@ def _load(path: str) -> Variables | None:
     """The variables of a file, None if there is none. Raises RegistryError that names the file."""
     if not HAS_YAML:
         raise RegistryError(MISSING_YAML)
-    try:
+    with explained(f"The registry file {path} cannot be read"):
         text = read_text(path)
-    except (OSError, UnicodeError) as error:
-        raise RegistryError(f"The registry file {path} cannot be read: {reason_of(error)}.") from None
     if text is None:
         return None
     if text.startswith("$ANSIBLE_VAULT"):
@@ -482,13 +469,6 @@ def _write(path: str, variables: Variables) -> Variables:
         raise RegistryError(f"The registry file {path} cannot be kept: it {error}.") from None
     write_durably(path, text)
     return as_read
-
-
-def reason_of(error: BaseException) -> str:
-    """What is wrong with a file, as the end of a sentence."""
-    if isinstance(error, UnicodeError):
-        return "it is no UTF-8"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 # Files
@@ -563,7 +543,7 @@ def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unc
 
     A file whose text is ``unchanged`` stays as it is. Where nothing may be written, nothing is. Raises RegistryError.
     """
-    try:
+    with explained(f"The file {path} cannot be kept"):
         if (unchanged and read_text(path) == unchanged) or not os.access(os.path.dirname(path), os.W_OK):
             return
         with locked(path):
@@ -573,8 +553,6 @@ def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unc
                 os.unlink(path)
             elif after is not None and after != before:
                 write_durably(path, after)
-    except (OSError, UnicodeError) as error:
-        raise RegistryError(f"The file {path} cannot be kept: {reason_of(error)}.") from None
 
 
 def pinned_host_keys(path: str) -> list[str] | None:

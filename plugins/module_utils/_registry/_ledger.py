@@ -9,6 +9,7 @@ Lines are only ever added, under a lock and durably; after a crash the last one 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -22,7 +23,7 @@ from .._provision.entry import read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
 from ._locks import make_folder, sync_folder, try_lock, wait_for
-from ._protocol import RegistryError, Variables
+from ._protocol import Variables, explained
 
 
 def line_of(
@@ -50,7 +51,7 @@ def line_of(
 
 def append(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line, durably. Raises RegistryError."""
-    try:
+    with explained(f"The ledger {path} cannot be kept"):
         make_folder(os.path.dirname(path))
         handle = wait_for(lambda: try_lock(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), path)
         try:
@@ -62,9 +63,6 @@ def append(path: str, line: t.Mapping[str, t.Any]) -> None:
             os.close(handle)  # gives the lock back
         if not size:
             sync_folder(os.path.dirname(path))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RegistryError(f"The ledger {path} cannot be kept: {reason}.") from None
 
 
 def _write(handle: int, data: bytes) -> None:
@@ -91,15 +89,11 @@ _ABOUT = {"price_per_hour", "groups", "name", "project"}
 
 def read(path: str, book: Book, host: str = "") -> int:
     """Let the book read the lines, of one host or of all; how many cannot be read. Raises RegistryError."""
-    try:
-        reader = _Reader(book, host)
+    reader = _Reader(book, host)
+    with explained(f"The ledger {path} cannot be read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         reader.read(path)
         if book.again:
             reader.read_again(path, book.begin_again())
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    except OSError as error:
-        raise RegistryError(f"The ledger {path} cannot be read: {error.strerror}.") from None
     return len(reader.unread)
 
 

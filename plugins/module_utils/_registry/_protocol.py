@@ -67,17 +67,31 @@ class ReadsOnly(RegistryError):
         super().__init__(f"{where} is only read here, so nothing in it is changed.")
 
 
+@contextlib.contextmanager
+def explained(failure: str) -> t.Iterator[None]:
+    """Raise RegistryError where the file system fails: ``failure``, such as ``The file X cannot be kept``, and why."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        raise RegistryError(f"{failure}: {reason_of(error)}.") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """What is wrong with a file, as the end of a sentence."""
+    if isinstance(error, UnicodeError):
+        return "it is no UTF-8"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 class Registry(t.Protocol):
     """The memory of one host. Each method raises RegistryError.
 
-    One that is ``read_only`` raises ReadsOnly for all that would change it.
+    One that is ``read_only`` raises ReadsOnly for all that would change it. ``where``: the place of the entry, for
+    messages.
     """
 
     read_only: bool
-
-    @property
-    def where(self) -> str:
-        """The place of the entry, for messages."""
+    where: str
 
     @property
     def longest_post(self) -> float:

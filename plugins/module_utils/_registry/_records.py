@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from ._files import write_durably
-from ._protocol import RegistryError
+from ._protocol import RegistryError, reason_of
 
 RECORD = "run.json"
 _BUSY = 180.0  # seconds
@@ -32,9 +32,10 @@ class RecordFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError) as error:
-            advice = "Move it away, or choose another run_name."  # so that nothing runs twice
-            said = f"{file} says what became of this run, and cannot be read ({_why(error)})."
-            raise RegistryError(f"{said} {advice}") from None
+            raise RegistryError(
+                f"{file} says what became of this run, and cannot be read ({reason_of(error)})."
+                " Move it away, or choose another run_name."  # so that nothing runs twice
+            ) from None
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:
         """Note how far the run is, durably. Raises RegistryError."""
@@ -42,7 +43,7 @@ class RecordFolder:
             os.makedirs(self.path, exist_ok=True)
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
         except OSError as error:
-            raise RegistryError(self._unwritable(_why(error))) from None
+            raise RegistryError(self._unwritable(reason_of(error))) from None
 
     def fault(self) -> str:
         """Why results could not be kept here; empty if they can."""
@@ -53,8 +54,10 @@ class RecordFolder:
         return "" if is_writable else self._unwritable(f"{folder} is no folder that you may change")
 
     def _unwritable(self, why: str) -> str:
-        advice = "Choose another folder."
-        return f"run_results_dir: the results would go to {self.path}, which cannot be written ({why}). {advice}"
+        return (
+            f"run_results_dir: the results would go to {self.path}, which cannot be written ({why})."
+            " Choose another folder."
+        )
 
     def is_busy(self, now: float) -> bool:
         """Whether something was brought home here in the last minutes, as by a command that goes on."""
@@ -73,7 +76,7 @@ class RecordFolder:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(self.path, f"{self.path}.{number}")
         except OSError as error:
-            raise RegistryError(self._unwritable(_why(error))) from None
+            raise RegistryError(self._unwritable(reason_of(error))) from None
 
 
 def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:
@@ -91,7 +94,3 @@ def _names(folder: str) -> list[str]:
     with contextlib.suppress(OSError):
         return sorted(os.listdir(folder))
     return []
-
-
-def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or type(error).__name__)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -15,9 +16,9 @@ from .._provision.entry import TESTED, Entry, read_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
-from ._files import SWEPT, HostFile, known_hosts_file, known_hosts_of_offer, read_text, reason_of
+from ._files import SWEPT, HostFile, known_hosts_file, known_hosts_of_offer, read_text
 from ._postgresql import Ceilings, Database
-from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables
+from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables, explained
 from ._shared import SharedHost, entries_of
 
 _DAY = 86_400.0  # seconds
@@ -142,10 +143,8 @@ class _FolderStore(Store):
 
     def swept(self) -> float | None:
         path = os.path.join(self._path, SWEPT)
-        try:
+        with explained(f"The file {path} cannot be read"):
             return lease.moment_of((read_text(path) or "").strip())
-        except (OSError, UnicodeError) as error:
-            raise RegistryError(f"The file {path} cannot be read: {reason_of(error)}.") from None
 
     def note_sweep(self, now: float) -> None:
         if self._session.read_only:
@@ -162,16 +161,12 @@ class _FolderStore(Store):
         return path
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
-        folder = self._place.evidence_folder
-        try:
-            with os.scandir(folder) as files:
-                # What time the folder's computer says it is may differ by some hours.
-                recent = (file for file in files if file.name.endswith(".json") and _is_since(file, since - _DAY))
-                paths = sorted(file.path for file in recent)
-        except FileNotFoundError:
-            return [], []
-        except OSError as error:
-            raise RegistryError(f"The folder {folder} cannot be read: {reason_of(error)}.") from None
+        folder, paths = self._place.evidence_folder, list[str]()
+        unless_read = explained(f"The folder {folder} cannot be read")
+        with unless_read, contextlib.suppress(FileNotFoundError), os.scandir(folder) as files:
+            # What time the folder's computer says it is may differ by some hours.
+            recent = (file for file in files if file.name.endswith(".json") and _is_since(file, since - _DAY))
+            paths = sorted(file.path for file in recent)
         kept, unread = [], []
         for path in paths:
             try:
