@@ -1,38 +1,43 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One HTTP exchange: session, authentication, repeats, redirects, errors.
+"""One HTTP exchange: session, authentication, repeats, redirects, errors, and limits of time and size.
 
 Knows neither Ansible nor the Supply API.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.client
 import io
 import ipaddress
 import json
 import random
 import re
+import socket
 import sys
 import time
 import traceback
 import typing as t
+import zlib
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 from .._text import same_url
-from . import pages, transport
+from . import pages
 
 try:
     import requests
     import urllib3
+    from requests.adapters import HTTPAdapter
     from requests.auth import AuthBase
 except ImportError:
     REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
-    AuthBase = object  # type: ignore[assignment, misc]
+    AuthBase = HTTPAdapter = object  # type: ignore[assignment, misc]
 else:
     REQUESTS_IMPORT_ERROR = None
 
@@ -43,6 +48,7 @@ LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of
 MOST_REDIRECTS = 3
 FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks, of which one is no clock then
 UNREADABLE = "an unreadable address"
+MOST_BODY = 32 * 1024 * 1024  # bytes of a body after decompression; 10,000 machines take about 10 MB
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
 
@@ -200,7 +206,7 @@ class HttpClient:
         # Seconds by which the server's clock was ahead of this one at the last answer that said so; None if none did.
         self.ahead: float | None = None
         self.hide(token)
-        self._session = transport.new_session({"User-Agent": user_agent, "Accept": "application/json"})
+        self._session = _new_session({"User-Agent": user_agent, "Accept": "application/json"})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
@@ -246,10 +252,13 @@ class HttpClient:
         attempt = 0
         while True:
             outcome: Answer | TransportError
+            began = time.time()
             try:
-                outcome = self._observed(method, path, query, body, content_type, timeout or self._timeout)
+                outcome = self._send(method, path, query, body, content_type, timeout or self._timeout)
             except TransportError as error:
                 outcome = error
+            if self.observer is not None:
+                self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
             pause = self._pause(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
             again = _may_repeat(outcome, repeatable, repeat_if_busy)
             if not again or attempt >= retries or pause > LONGEST_PAUSE:
@@ -265,17 +274,6 @@ class HttpClient:
         """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
         pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
         return max(pause, retry_after or 0.0)
-
-    def _observed(self, method: str, path: str, query: dict[str, str] | None, *rest: t.Any) -> Answer:
-        """`_send`, told to who observes, whatever comes of it."""
-        if self.observer is None:
-            return self._send(method, path, query, *rest)
-        began, answer = time.time(), None
-        try:
-            answer = self._send(method, path, query, *rest)
-            return answer
-        finally:
-            self.observer(method, path, query, began, answer)
 
     def _send(
         self,
@@ -328,7 +326,7 @@ class HttpClient:
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
                 proxies=_NO_PROXIES if local else None,
             )
-            return response, transport.read_body(response)
+            return response, _read_body(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             sent = watched is None or watched.was_read
             lasting = isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
@@ -428,3 +426,131 @@ def _innermost(error: BaseException) -> BaseException:
             break
         error = inner
     return error
+
+
+# Limits of time and size. requests and urllib3 know a timeout for each piece that arrives, so a server that drips bytes
+# holds a client for ever; and they decompress what arrives, whatever comes of it.
+
+_PIECE = 65536  # bytes
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+class BodyError(ValueError):
+    """A body that cannot be read, or that nobody should."""
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What a socket receives within its timeout, counted from now for all reads together."""
+
+    def __init__(self, sock: t.Any, raw: t.Any) -> None:
+        self._socket = sock
+        self._raw = raw
+        self._timeout: float | None = sock.gettimeout()
+        self._deadline = time.monotonic() + (self._timeout or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any, /) -> int | None:
+        if self._timeout is None:
+            return t.cast("int | None", self._raw.readinto(buffer))
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out")  # which Python 3.9 does not know as TimeoutError
+        self._socket.settimeout(left)
+        try:
+            return t.cast("int | None", self._raw.readinto(buffer))
+        finally:
+            self._socket.settimeout(self._timeout)  # the connection may be used again
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose status, headers and body all arrive before one deadline.
+
+    urllib3 gives the socket what is left of the total timeout just before it makes this object.
+    """
+
+    def __init__(self, sock: t.Any, *args: t.Any, **options: t.Any) -> None:
+        super().__init__(sock, *args, **options)
+        received: t.Any = self.fp
+        self.fp = io.BufferedReader(_UntilDeadline(sock, received.detach()))
+
+
+@functools.cache
+def _with_deadline(pool_class: t.Any) -> t.Any:
+    """A class of connection pools whose answers have a deadline."""
+    if issubclass(pool_class.ConnectionCls.response_class, _Response):
+        return pool_class
+    connection_class = type("Connection", (pool_class.ConnectionCls,), {"response_class": _Response})
+    return type("Pool", (pool_class,), {"ConnectionCls": connection_class})
+
+
+class _Adapter(HTTPAdapter):
+    """Makes connections, through proxies too, whose answers have a deadline."""
+
+    def init_poolmanager(self, *args: t.Any, **options: t.Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self._set_deadlines(self.poolmanager)
+
+    def proxy_manager_for(self, *args: t.Any, **options: t.Any) -> t.Any:
+        manager = super().proxy_manager_for(*args, **options)
+        self._set_deadlines(manager)
+        return manager
+
+    @staticmethod
+    def _set_deadlines(manager: t.Any) -> None:
+        classes = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: _with_deadline(pool_class) for scheme, pool_class in classes.items()}
+
+
+def _new_session(headers: dict[str, str]) -> t.Any:
+    """A session in which the total of an urllib3.Timeout is a deadline. Its requests must ask for ``stream``."""
+    session = t.cast(t.Any, requests.Session())
+    session.headers.update({**headers, "Accept-Encoding": "gzip"})
+    # It would prepare a request to wherever an answer points, and read that answer's body without a limit.
+    session.get_redirect_target = lambda _response: None
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter())
+    return session
+
+
+def _read_body(response: t.Any) -> bytes:
+    """The decompressed body of an answer, in memory that is bounded whatever arrives. Closes what is not read.
+
+    Raises BodyError, and what urllib3 raises.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in (*_COMPRESSED, "", "identity"):
+        response.close()
+        raise BodyError(f"its body is compressed in a way that was not asked for ({encoding[:40]!r})")
+    response.raw.enforce_content_length = True  # urllib3 1.26 would pass over a body that is cut
+    with response:
+        pieces = iter(functools.partial(response.raw.read, _PIECE, decode_content=False), b"")
+        return _joined(_decompressed(pieces) if encoding in _COMPRESSED else pieces)
+
+
+def _joined(pieces: t.Iterable[bytes]) -> bytes:
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > MOST_BODY:
+            raise BodyError(f"its body is larger than {MOST_BODY / 1e6:.0f} MB")
+    return bytes(body)
+
+
+def _decompressed(pieces: t.Iterator[bytes]) -> t.Iterator[bytes]:
+    """The content of gzip or zlib data, in pieces of limited size however much a few bytes become."""
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of both formats
+    for piece in pieces:
+        while piece and not decoder.eof:
+            try:
+                yield decoder.decompress(piece, _PIECE)
+            except zlib.error:
+                raise BodyError("its body cannot be decompressed") from None
+            piece = decoder.unconsumed_tail
+    if not decoder.eof:
+        raise BodyError("its body is cut")

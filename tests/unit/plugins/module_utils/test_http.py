@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import trustme
-from ansible_collections.compute_index.supply.plugins.module_utils._api import http, transport
+from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     FARTHEST,
     Answer,
@@ -305,11 +305,11 @@ def test_a_connection_that_is_used_again_keeps_nothing_of_a_deadline(serve: Serv
     here, there = socket.socketpair()
     with here, there:
         here.settimeout(5)
-        reader = transport._UntilDeadline(here, here.makefile("rb", buffering=0))
+        reader = http._UntilDeadline(here, here.makefile("rb", buffering=0))
         there.sendall(b"abc")
         assert (reader.read(2), reader.read(2), here.gettimeout()) == (b"ab", b"c", 5)
         here.setblocking(True)
-        reader = transport._UntilDeadline(here, here.makefile("rb", buffering=0))
+        reader = http._UntilDeadline(here, here.makefile("rb", buffering=0))
         there.close()
         assert (reader.read(2), here.gettimeout()) == (b"", None)
 
@@ -341,7 +341,7 @@ def test_a_compression_that_was_not_asked_for_is_no_answer(serve: Serve, encodin
 def test_a_body_has_a_limit_and_takes_no_more_memory(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, how: str, code: int
 ) -> None:
-    monkeypatch.setattr(transport, "MOST_BODY", 1_000_000)
+    monkeypatch.setattr(http, "MOST_BODY", 1_000_000)
     more = b" " * 8_000_000
     step = {
         "plain": answer(code, more, location="/x"),
@@ -362,7 +362,7 @@ def test_a_body_has_a_limit_and_takes_no_more_memory(
 
 
 def test_a_body_of_just_the_limit_is_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "MOST_BODY", 1000)
+    monkeypatch.setattr(http, "MOST_BODY", 1000)
     body = b"[]" + b" " * 998
     server = serve(answer(200, body), answer(200, gzip.compress(body), content_encoding="gzip"))
     http_client = client(server.url)
@@ -370,7 +370,7 @@ def test_a_body_of_just_the_limit_is_read(serve: Serve, monkeypatch: pytest.Monk
 
 
 def test_the_limit_is_32_mib() -> None:
-    assert transport.MOST_BODY == 33_554_432
+    assert http.MOST_BODY == 33_554_432
 
 
 @pytest.mark.parametrize("cut", [1, 8, 20])
