@@ -90,6 +90,7 @@ class _Planning:
         self._without_offer: list[str] = []
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
+        self._contested: dict[str, str] = {}
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -128,6 +129,7 @@ class _Planning:
         if noted is None:
             return self.again((), BLANK)
         changed = noted or bool(seen.noted)
+        plans = [planning.stopped(draft, self._contested.get(draft.host, "")) for draft in plans]
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
         answer = self._answer(plans, cases, observed.statuses, clock)
@@ -308,12 +310,9 @@ class _Planning:
         if self._registries.read_only:
             return False
         with refusing(RegistryError, NOTHING_SENT):
-            try:
-                changed = snapshot.note(cases, clock)
-            except Contested:
-                if self._has_looked_again:
-                    raise
-                return None
+            changed, self._contested = snapshot.note(cases, clock)
+        if self._contested and not self._has_looked_again:
+            return None
         for case in cases:
             self._registries.pin(case.host.registry, case.host.host, case.entry)
         return changed
@@ -467,15 +466,23 @@ class _PlannedSnapshot(RegistrySnapshot):
         """What is remembered here, but for the hosts that are planned."""
         return [*self.others(), *self.beside()]
 
-    def note(self, cases: t.Iterable[Case], clock: Clock) -> bool:
-        """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything."""
+    def note(self, cases: t.Iterable[Case], clock: Clock) -> tuple[bool, dict[str, str]]:
+        """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything.
+
+        And by host why that cannot be done, since others have what it would take over.
+        """
         due = [
             case
             for case in cases
             if any((case.is_void, case.standing.adopted, rows.changes_of_protection(case, clock)))
         ]
-        noted = [self._note(case, clock) for case in due if not self.trouble(case.host.registry, case.host.host)]
-        return any(noted)
+        noted, contested = False, {}
+        for case in due:
+            try:
+                noted |= not self.trouble(case.host.registry, case.host.host) and self._note(case, clock)
+            except (Claimed, Contested) as error:
+                contested[case.host.host] = f"{error} {NOTHING_SENT}"
+        return noted, contested
 
     def _note(self, case: Case, clock: Clock) -> bool:
         registry = self._registries.at(case.host.registry).host(case.host.host)

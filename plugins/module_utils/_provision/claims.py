@@ -145,19 +145,22 @@ def bought_after_all(host: str, offer_id: str, machines: t.Iterable[Machine], *,
     )
 
 
-def claim_once_made(state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None) -> ClaimChange:
+def claim_once_made(
+    state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None, adopted: bool = False
+) -> ClaimChange:
     """What follows from a proved purchase: never that it is refused, for what is billed must be on record.
 
     ``state`` is that of the claim; None if there is no such claim (any more), as after a failover. ``adds``: machines
     are named that the claim did not have. ``name_is_free``: no other claim of the host is open. ``rival`` is the state
     of another claim of the same offer, if one is not void: what only says that it is buying has no proof, and yields.
+    ``adopted``: a person takes the machines over, which then have not ended, whatever was told of them.
     """
     if rival not in (None, BUYING):
         return ClaimChange(None)
     frees = rival == BUYING
     if state in (LIVE, ENDING, STRAY):
         return ClaimChange(state, frees)
-    if state == ENDED:
+    if state == ENDED and not adopted:
         return ClaimChange(STRAY if adds else ENDED, frees)
     # A claim that is buying holds the name itself.
     return ClaimChange(LIVE if state == BUYING or name_is_free else STRAY, frees)

@@ -426,6 +426,11 @@ def _within_ceilings(
     ]
 
 
+def stopped(draft: Plan, refusal: str) -> Plan:
+    """The plan of a host that stops for this reason; the same if there is none."""
+    return replace(draft, action=STOP, refusal=refusal) if refusal else draft
+
+
 def _limited(
     case: Case, draft: Plan, allowances: t.Iterable[Allowance], max_account_price_per_hour: float | None
 ) -> Plan:

@@ -476,6 +476,8 @@ class Database(Connected):
 
     def _noted(self, connection: Connection, fact: Purchase, ids: list[str]) -> tuple[Row, str]:
         """The claim that has the machines now, and what is wrong with that; empty if nothing is."""
+        adopted = read_entry(fact.note).adopted
+        fact = self._begun_anew(connection, fact) if adopted else fact
         values = {**self._values(fact), "ids": ids}
         mine = next(iter(self._rows(connection, sql.BY_CLAIM, values)), None)
         others, rivals = (
@@ -490,11 +492,14 @@ class Database(Connected):
             # A rival of the same host gives the name back with the offer.
             name_is_free=others.keys() <= rivals.keys(),
             rival=rival.state if rival else None,
+            adopted=adopted,
         )
         troubles = [f"{item} is noted for claim {owner}" for item, owner in owners.items() if owner != fact.claim]
         if rival and verdict.state is None:
             values["claim"] = rival.claim
             troubles.append(f"host {rival.host} of project {rival.project} has bought the offer, too")
+            if rival.state == claims.ENDED:
+                troubles.append("it counts as ended: let that host take it over (provision_adopt), or end it by its id")
         else:
             values.update(state=verdict.state, reason="noted without a claim")
             if verdict.frees_rival:
@@ -503,9 +508,24 @@ class Database(Connected):
             if verdict.state == claims.STRAY:
                 troubles.append("the host has another purchase")
         self._execute(connection, sql.MACHINES, values)
+        if adopted:
+            self._execute(connection, sql.NOT_GONE, {**values, "claim": fact.claim})
         named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
         trouble = f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
         return self._row(connection, values["claim"]), trouble
+
+    def _begun_anew(self, connection: Connection, fact: Purchase) -> Purchase:
+        """What a person takes over, under the claim by which its host has bought it if that counts as ended.
+
+        What that claim has noted does not hold any more, such as the end of its lease. If the COMMIT was not answered,
+        its own work has the same note.
+        """
+        own = (fact.project, fact.host, same_account(fact.account))
+        for row in self._rows(connection, sql.OF_OFFER, {"offer": fact.offer}):
+            is_over = row.state == claims.ENDED or row.note == note_of(fact.note)
+            if is_over and (row.project, row.host, row.billed_to) == own:
+                return replace(fact, claim=row.claim, note={**dict.fromkeys(row.note), **fact.note})
+        return fact
 
     def _values(
         self,

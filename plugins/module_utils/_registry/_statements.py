@@ -276,6 +276,9 @@ SELECT id, %(claim)s, place FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS note
 WHERE NOT EXISTS (SELECT FROM compute_index_supply.machine known WHERE known.resource = upper(id))
 ON CONFLICT DO NOTHING
 """
+NOT_GONE = """
+UPDATE compute_index_supply.machine SET gone_at = NULL WHERE claim = %(claim)s AND resource = ANY(%(ids)s)
+"""
 MAY_DISOWN = "SELECT has_table_privilege('compute_index_supply.machine', 'DELETE')"
 DISOWN = """
 DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND lower(resource) = ANY(%(ids)s::text[])

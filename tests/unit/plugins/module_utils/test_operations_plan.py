@@ -567,6 +567,24 @@ def test_a_machine_that_another_run_adopts_meanwhile_stops_only_its_host(
     assert ("gpu-0 and b of project red claim the same machine" in plans[0]["refusal"]) is (action == "stop")
 
 
+@pytest.mark.parametrize(("whose", "action"), [("gpu-0", "wait"), ("gpu-9", "stop")])
+def test_what_counted_as_ended_is_taken_over_by_its_own_host_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry_url: str, whose: str, action: str
+) -> None:
+    """The registry has an offer once. Who may not have it stops, and the others of the play go on."""
+    status = {"phase": "ready", "ready": True, "resource_ids": [LISTED["resource_id"]], "connections": [], "msg": ""}
+    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    other = SharedHost(Database(registry_url, {"host": "h", "user": "u", "run": "o"}), "default", whose, BASE, run="o")
+    ids = {"provision_resource_ids": [LISTED["resource_id"]], "provision_purchase": "made"}
+    other.note({"provision_procured_offer_id": LISTED["offer_id"], "provision_price_per_hour": 2.0, **ids})
+    other.end()
+    api = Offers(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
+    found = planned(tmp_path, 2, api=api, check_mode=False, adopt=True, registry_url=registry_url)["plans"]
+    assert [item["action"] for item in found] == [action, "buy"], [item["refusal"] for item in found]
+    told = "host gpu-9 of project default has bought the offer, too; it counts as ended: let that host take it over"
+    assert (told in found[0]["refusal"]) is (action == "stop")
+
+
 @pytest.mark.parametrize("refused", [None, 409])
 @pytest.mark.parametrize("store", ["files", "postgresql"])
 def test_storage_of_a_purchase_that_was_never_answered_and_has_failed_is_kept(

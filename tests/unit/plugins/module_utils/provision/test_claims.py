@@ -71,6 +71,11 @@ def test_what_a_noted_purchase_makes_of_a_claim(
     assert claim_once_made(state, adds=adds, name_is_free=free, rival=rival) == expected
 
 
+def test_what_a_person_takes_over_has_not_ended() -> None:
+    assert claim_once_made(ENDED, adds=False, name_is_free=True, adopted=True) == ClaimChange(LIVE)
+    assert claim_once_made(ENDED, adds=False, name_is_free=False, adopted=True) == ClaimChange(STRAY)
+
+
 def test_what_is_billed_is_always_counted() -> None:
     """Whatever is known: the machines are the claim's, which then counts, or those of the rival, which has them."""
     for state, free, rival in itertools.product((None, *STATES), (True, False), (None, *STATES)):

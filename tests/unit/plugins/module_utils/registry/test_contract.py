@@ -458,6 +458,20 @@ def test_what_is_taken_over_was_billed_before(run: Runs, ledger: Callable[..., L
     assert (bill.begin, bill.price_per_hour, bill.resource_ids) == (long_ago, 4.0, (RESOURCE_ID,))
 
 
+def test_what_counted_as_ended_and_is_taken_over_runs_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
+    """A person forgot it by mistake. What was noted of its first life, as the end of its lease, does not hold."""
+    store = run()
+    store.read()
+    store.claim({**fresh(), "provision_ends_at": "2026-01-31T20:00:00Z", "provision_leased": "8h"})
+    store.note(made(RESOURCE_ID))
+    store.end(DECOMMISSIONED)
+    assert not only(ledger()).runs and not kept(run)
+    run().note({**made(RESOURCE_ID), "provision_adopted": True, "provision_price_per_hour": 4.0})
+    entry, bill = read_entry(kept(run)), only(ledger())
+    assert (entry.resource_ids, entry.ends_at, entry.leased, entry.adopted) == ((RESOURCE_ID,), "", "", True)
+    assert (bill.runs, bill.price_per_hour, bill.resource_ids) == (True, 4.0, (RESOURCE_ID,))
+
+
 def test_what_ended_before_is_left_out(run: Runs, ledger: Callable[..., Ledger]) -> None:
     for host, offer_id in (("gpu-1", OFFER_ID), ("gpu-2", OTHER_ID)):
         store = run(host)

@@ -474,6 +474,11 @@ def ending(database: Database, row: Row) -> object:
     return database.end(row)
 
 
+def adopting(database: Database, row: Row) -> object:
+    ending(Database(database._url, holder("two")), row)
+    return database.note(purchase(note={"provision_adopted": True}), [RESOURCE_ID])
+
+
 STEPS: dict[str, tuple[Steps, str, int]] = {
     "again": (lambda database, row: database.claim_again(row, 2.0, {}, Ceilings(2, 2)), "buying", 2),
     "take over": (lambda database, row: database.take_over(row), "buying", 2),
@@ -482,6 +487,7 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
     "alter": (lambda database, row: database.alter(row, {"provision_a": 1, "provision_b": None}), "buying", 1),
     "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
     "end": (ending, "ended", 1),
+    "adopt what has ended": (adopting, "live", 1),
 }
 
 
