@@ -623,8 +623,15 @@ class ActionModule(InProcessAction):
     def _verified(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts of the play, and how the tests of their machines have gone."""
         hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
-        tests = {row["host"]: _hosts.raw(row["host"], task_vars).get("verify__tested") or {} for row in hosts}
-        rows = [{**row, "tested": {**tests[row["host"]], "item": row["host"]}} for row in hosts]
+        told = {row["host"]: _hosts.raw(row["host"], task_vars) for row in hosts}
+        rows = [
+            {
+                **row,
+                "tested": {**(told[row["host"]].get("verify__tested") or {}), "item": row["host"]},
+                "machines": told[row["host"]].get("provision_resource_ids"),
+            }
+            for row in hosts
+        ]
         level = str(self._given(["verify_level"], task_vars).get("verify_level") or "")
         known = {"troubles": self._hosts.troubles, "unreadable": self._hosts.unreadable}
         return {"hosts": rows, "level": level, **known}

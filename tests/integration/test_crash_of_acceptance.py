@@ -210,3 +210,45 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
     if rows:
         rows.connection.close()
     assert {(0, 1), (1, 1), (1, 0)} == set(outcomes), "before the evidence, after it, and after the end"
+
+
+@pytest.mark.parametrize("buys", [True, False], ids=["and bought another", "and that was all"])
+@pytest.mark.parametrize("memory", ["files", "shared"])
+def test_a_machine_that_another_run_has_ended_while_it_was_tested_is_not_bad_and_takes_no_other_along(
+    memory: str, buys: bool, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its test fails, so its run gives it back: what the registry has of the host by then is another purchase."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "unit" / "plugins"))
+    from provision_samples import raw
+
+    url: str | None = request.getfixturevalue("registry") if memory == "shared" else None
+    place = SharedProject("default") if url else Folder(str(tmp_path))
+    with Simulator(
+        Settings(provision_seconds=0, delete_seconds=0, reissue=False), offers=[], backend=Nowhere()
+    ) as simulator:
+        for number, vendor in enumerate("ab"):
+            simulator.add_offer(gpu_price_per_hour=2.0 + number, vendor=vendor, region="EU")
+        on_api._client.cache_clear()
+        tests, other = (Role(simulator, place, url, raw) for _run in range(2))
+        assert tests.acquire([]) in ("prepare", "reach"), tests.row
+        (first,) = simulator.billed
+        tests.bad = tests.row["offer_id"]
+        other.do(DELETE_RESOURCE, resource_id=first)
+        if buys:
+            assert other.acquire([]) in ("prepare", "reach"), other.row
+        else:
+            with Registries(url, simulator.url, read_only=False) as registries:
+                registry = registries.at(place).host("gpu-1")
+                assert registry is not None and registry.read() is not None
+                registry.end("decommissioned")
+        billed = simulator.billed
+        told = tests.do(TESTED, plans=[tests.row], tests=[{**BAD, "item": "gpu-1"}])
+        assert told["msg"] == "By its registry, somebody has ended the machine of gpu-1 while it was tested."
+        deleted = [tests.do(DELETE_RESOURCE, resource_id=item) for item in tests.verdict["release"]]
+        released = tests.do(RELEASE, **tests.further, before=tests.verdict, inventory={}, deleted=deleted)
+        assert not released.get("failed") and (buys or released["next"] == "stop"), released
+        assert simulator.billed == billed and len(billed) == buys and not tests.evidence()
+        with Registries(url, simulator.url, read_only=True) as registries:
+            entries, ledger = registries.at(place).entries().hosts, registries.at(place).ledger()
+        assert [entry["provision_resource_ids"] for entry in entries.values()] == ([billed] if buys else [])
+        assert [list(bill.resource_ids) for bill in ledger.bills if bill.runs] == ([billed] if buys else [])

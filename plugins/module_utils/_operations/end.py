@@ -64,7 +64,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         place, look, is_checked = places[one.host], None, endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)
         found = ending.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen))
-        sweep = reaping.read_swept_host(raw, place.text, clock.here)
+        sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
         elif not is_checked:

@@ -202,7 +202,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
 
 def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
     """Let the registry forget what was given back; what fails is a warning, since the next run sees that it is gone."""
-    if judged.registry is None:
+    if judged.registry is None or judged.case.is_superseded:
         return []
     try:
         judged.registry.end(RELEASED)
@@ -221,8 +221,10 @@ def accepted(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries:
             store = registries.at(place_of(plan["registry"]))
             registries.recall(plan["ahead"])
-            whole = acceptance.bundle(report, plan, *store.entry(plan["host"]))
-            place = store.keep_evidence(plan["host"], whole)
+            entry, now = store.entry(plan["host"])
+            if acceptance.has_ended(entry, plan, now):
+                raise Failure(acceptance.ended_meanwhile(report), "not_found")
+            place = store.keep_evidence(plan["host"], acceptance.bundle(report, plan, entry, now))
     except RegistryError as error:
         trouble = str(error)
     raise Failure(acceptance.refusal(report, place, trouble), acceptance.UNSOUND, unsound=report.cause)

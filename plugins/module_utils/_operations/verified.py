@@ -20,7 +20,7 @@ def verified(params: Params, check_mode: bool) -> Result:
     """
     with refusing(ValueError):
         acceptance.check_level(params["level"])
-    tests = [acceptance.Report.of(row["host"], [row["tested"]]) for row in params["hosts"]]
+    tests = [acceptance.Report.of(row["host"], [row["tested"]], row.get("machines")) for row in params["hosts"]]
     with Registries.of(params, read_only=check_mode) as registries:
         places = registries.places(params)
         noted = [registries.at(places[report.host]).note_test(report) for report in tests]

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._machine.wanted import LEVELS, THRESHOLDS, VERDICTS, least_version, thresholds_of
 from .._moments import seconds_of, utc
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
 from .._wording import end_option
-from .entry import Entry
+from . import lease
+from .entry import Entry, ids_of
 from .messages import joined
 from .spending import Bill, dollars
 
@@ -94,6 +95,9 @@ class Tested:
         return {"machine": self.machine, "verdict": self.verdict, "reasons": list(self.reasons), **kept}
 
 
+_REPLACED = "the machine that was tested has ended, and the host has another one; test again"
+
+
 def _item_of(result: Row) -> object:
     """The host of a result: a task that waits has the result of the one that started the test as its item."""
     item = result.get("item")
@@ -102,22 +106,34 @@ def _item_of(result: Row) -> object:
 
 @dataclass(frozen=True)
 class Report:
-    """The tests of all machines of a host."""
+    """The tests of all machines of a host. ``resource_ids``: theirs, as far as that is known."""
 
     host: str
     tests: tuple[Tested, ...]
     has_machine: bool = True
+    resource_ids: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, host: str, results: t.Iterable[Row]) -> Report:
+    def of(cls, host: str, results: t.Iterable[Row], resource_ids: object = None) -> Report:
         """By the results of the tasks that have started the tests, and waited for them: of each machine the last."""
         newest = {test.machine: test for test in map(Tested.of, results)}
-        return cls(host, tuple(newest.values()))
+        return cls(host, tuple(newest.values()), resource_ids=ids_of(resource_ids))
 
-    def beside(self, entry: Entry) -> Report:
-        """The same by what the registry says of the host: if it names no machine, none is bad that did not answer."""
+    def is_about(self, entry: Entry) -> bool:
+        """Whether the registry names a machine of the host, and no other one than was tested."""
+        others = self.resource_ids and set(self.resource_ids).isdisjoint(entry.resource_ids)
+        return bool(entry.resource_ids) and not others
+
+    def beside(self, entry: Entry, now: float) -> Report:
+        """The same by what the registry says of the host: what did not answer has ended, perhaps, and is not bad then.
+
+        Nor is a machine that came in its place. ``now``: by the clock that noted the entry.
+        """
+        if entry.resource_ids and not self.is_about(entry):
+            return replace(self, tests=(Tested(self.host, "unknown", (_REPLACED,), {}),))
         answered = any(test.result.get("verdict") for test in self.tests)
-        return self if entry.resource_ids or answered else Report(self.host, (), has_machine=False)
+        runs = bool(entry.resource_ids) and lease.end_begun(entry.reaped_at, now) is None
+        return self if runs or answered else Report(self.host, (), has_machine=False)
 
     @property
     def verdict(self) -> str:
@@ -187,6 +203,20 @@ def trouble(reports: t.Collection[Report]) -> str:
     option = end_option(report.host for report in bad)
     end = f"Nothing was ended; compute_index.supply.decommission {option} would do that."
     return joined(*causes, end) if bad else ""
+
+
+def has_ended(entry: Entry, plan: Row, now: float) -> bool:
+    """Whether the registry says that somebody has ended the machine while it was tested, or has begun to.
+
+    ``now``: seconds since the epoch by the clock that noted the entry.
+    """
+    is_its = entry.names_purchase and entry.offer_id in ("", plan["offer_id"])
+    return bool(plan["registry"]) and not (is_its and lease.end_begun(entry.reaped_at, now) is None)
+
+
+def ended_meanwhile(report: Report) -> str:
+    """Why there is no evidence then: what the test says is about its end."""
+    return f"By its registry, somebody has ended the machine of {report.host} while it was tested."
 
 
 def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.Any]:

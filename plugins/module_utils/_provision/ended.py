@@ -15,7 +15,7 @@ from types import MappingProxyType
 from .. import _states
 from .._moments import formatted, seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
-from . import declaration, lease, reaping, storage
+from . import declaration, lease, storage
 from .ending import Action, End, EndRequest, stopped
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry
 from .lease import API_CLOCK, NOTED_BY, Clock
@@ -116,8 +116,8 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
 
     ``now``: by the clock that noted the entry.
     """
-    since = lease.moment_of(entry.reaped_at)
-    if end.action is not Action.STOP or since is None or now > since + reaping.ENDING:
+    since = lease.end_begun(entry.reaped_at, now)
+    if end.action is not Action.STOP or since is None:
         return end
     other = f"Another run began to end it at {formatted(since)}, and has not noted its end yet."
     return replace(end, reason=joined(end.reason, other))

@@ -18,7 +18,7 @@ from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
 from .messages import unreadable_lease
 from .prices import UNLIMITED
-from .reaping import ENDING, Life, life
+from .reaping import Life, life
 
 NO_REGISTRY_TO_EXTEND = (
     "Only a registry keeps the end of a lease, and this host has none (provision_registry_dir is empty)."
@@ -114,8 +114,8 @@ def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float)
         )
     if before.reason:
         return unreadable_lease(host, before.reason)
-    reaped = lease.moment_of(entry.reaped_at)
-    if reaped is not None and now < reaped + ENDING:
+    reaped = lease.end_begun(entry.reaped_at, now)
+    if reaped is not None:
         return (
             f"A run began to end the machine of {host} at {formatted(reaped)}, so it gets no more time. If it"
             " is still there in a quarter of an hour, it may be extended then."

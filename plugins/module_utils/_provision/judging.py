@@ -132,6 +132,11 @@ class JudgedHost:
         return self.entry.offer_id == self.offer_id
 
     @property
+    def is_superseded(self) -> bool:
+        """Whether the registry has another purchase of the host by now, since another run has ended this one."""
+        return self.entry.names_purchase and not self._is_noted
+
+    @property
     def _is_dropped(self) -> bool:
         """Whether the registry says that somebody has ended this purchase, or has begun to."""
         if not self.plan["registry"] or self.trouble or self.outcome not in _MADE:
@@ -174,7 +179,8 @@ class JudgedHost:
     @cached_property
     def storage(self) -> tuple[Storage, ...]:
         """What it has bought beside machines, and what the entry has as storage already."""
-        return self.look.storage_with(self.held.storage, self.entry.storage, self.offer)
+        noted = self.entry.kept_storage if self.is_superseded else self.entry.storage
+        return self.look.storage_with(self.held.storage, noted, self.offer)
 
     @property
     def all_storage(self) -> tuple[Storage, ...]:

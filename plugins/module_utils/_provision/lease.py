@@ -29,6 +29,7 @@ AT_MOST = "provision_at_most"  # USD from the purchase to that end
 IDLES = "provision_idles"  # how long it may be idle, as it was given: its first boot has installed what notes that
 # The moment at which a run has begun to end the machine; from then on its end cannot be moved any more.
 REAPED_AT = "provision_reaped_at"
+ENDING = 900.0  # seconds after that moment at which a machine that is still there may get more time
 VALID_TO = "valid_to"
 SWEEPS = 4500.0  # seconds between sweeps once an hour, with a quarter for their drift; a longer break is told of
 SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
@@ -180,6 +181,12 @@ def moment_of(value: t.Any) -> float | None:
 def utc(moment: float) -> str:
     """A moment for the registry and for programs, rounded up to a second: a lease never ends early."""
     return _moments.utc(-(-moment // 1))
+
+
+def end_begun(reaped_at: str, now: float) -> float | None:
+    """When a run has begun to end a machine, by what the registry notes of that; None if none has, or long ago."""
+    begun = moment_of(reaped_at)
+    return begun if begun is not None and now < begun + ENDING else None
 
 
 def begin_of(noted: float | None, created: float | None, *, adopted: bool = False) -> float | None:

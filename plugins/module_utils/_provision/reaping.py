@@ -25,8 +25,6 @@ from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
 from .run_record import is_late
 
-# Seconds after which the machine that a sweep has begun to end, and that is still there, may get more time.
-ENDING = 900.0
 FRESH = 60.0  # seconds after which what a machine has said of its use is unknown
 _ASKED_MOST = 20  # machines, whose answers then are new when they count, however many forks there are
 _AHEAD = 1.0  # seconds by which it may be of the future: a clock was set a little back meanwhile
@@ -198,16 +196,18 @@ class SweptHost:
     use: Idleness
 
 
-def read_swept_host(raw: t.Mapping[str, t.Any], place: str, now: float) -> SweptHost | None:
+def read_swept_host(raw: t.Mapping[str, t.Any], place: str, offer_id: str, now: float) -> SweptHost | None:
     """What a sweep says of a host in this place; None if no sweep has sent it.
 
-    ``raw``: with ``before``, the result of its last command, and ``activity``. ``now``: by this computer's clock.
+    ``raw``: with ``before``, the result of its last command, and ``activity``: of nothing if its machine was bought
+    since (``offer_id``). ``now``: by this computer's clock.
     """
     asked = raw.get("reaped")
     if not asked:
         return None
     grace = 0.0 if is_saved(raw.get("before")) else number_of(asked.get("grace")) or 0.0
-    use = idleness(asked.get("idle"), raw.get("activity"), now)
+    is_same = asked.get("offer_id", offer_id) == offer_id
+    use = idleness(asked.get("idle"), raw.get("activity") if is_same else None, now)
     return SweptHost(str(asked.get("place", place)), grace, str(asked.get("lease") or ""), use)
 
 

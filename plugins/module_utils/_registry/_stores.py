@@ -108,8 +108,8 @@ class Store:
             registry = self.host(report.host)
             if registry:
                 entry = read_entry(registry.read())
-                report = report.beside(entry)
-                if entry.resource_ids and not registry.read_only:
+                report = report.beside(entry, registry.now())
+                if report.has_machine and report.is_about(entry) and not registry.read_only:
                     registry.alter({TESTED: report.noted(registry.now())})
         except RegistryError as error:
             return report, str(error)

@@ -284,6 +284,35 @@ def test_a_host_without_a_machine_has_none_that_is_bad(
     assert bool(found["warnings"]) == (known == "no mapping")
 
 
+LATER = "5e500000-0000-4000-8000-000000000002"
+
+
+@pytest.mark.parametrize(
+    ("tested", "reaped_at", "result", "verdict"),
+    [
+        ([MACHINE.upper()], None, BAD, "bad"),
+        ([LATER], None, BAD, "unknown"),
+        ([LATER], None, UNREACHABLE, "unknown"),
+        ([MACHINE], "now", UNREACHABLE, "no machine"),
+        ([MACHINE], "now", BAD, "bad"),
+        ([MACHINE], "2026-01-31T12:00:00Z", UNREACHABLE, "bad"),
+    ],
+)
+def test_what_ended_while_it_was_tested_is_not_bad_nor_is_what_came_in_its_place(
+    tmp_path: Path, tested: list[str], reaped_at: str | None, result: dict[str, Any], verdict: str
+) -> None:
+    """Other machines are tested for an hour, and only then all are judged."""
+    moment = utc(time.time()) if reaped_at == "now" else reaped_at
+    file = entry_of(tmp_path)
+    file.write_text(json.dumps({**BOUGHT, "provision_reaped_at": moment}))
+    row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
+    row["machines"] = tested
+    params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
+    found = verified(params, False)
+    assert (found["verified"], "decommission" in found["trouble"]) == ({"gpu-1": verdict}, verdict == "bad")
+    assert ("provision_tested" in yaml.safe_load(file.read_text())) == (verdict == "bad")
+
+
 @pytest.mark.parametrize(("noted_by", "ahead"), [(None, 3600.0), ("api", 3600.0), ("api", None)])
 def test_the_evidence_has_the_time_of_the_clock_that_noted_the_purchase(
     tmp_path: Path, noted_by: str | None, ahead: float | None

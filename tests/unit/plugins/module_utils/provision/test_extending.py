@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
-    ENDING,
     TimeRequest,
     extend,
     noted,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
+    ENDING,
     Clock,
     Lease,
     read_lease,

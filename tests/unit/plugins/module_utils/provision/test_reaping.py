@@ -192,7 +192,15 @@ def test_an_end_by_another_clock(life: Life, end: float | None) -> None:
     ],
 )
 def test_what_a_sweep_says(reaped: Any, sweep: SweptHost | None) -> None:
-    assert read_swept_host({"reaped": reaped, "before": {"rc": 1}}, "/here", BOUGHT) == sweep
+    assert read_swept_host({"reaped": reaped, "before": {"rc": 1}}, "/here", "offer", BOUGHT) == sweep
+
+
+@pytest.mark.parametrize(("offer", "ends"), [("offer", True), ("another", False)])
+def test_a_machine_that_was_bought_since_is_not_idle_by_what_its_predecessor_has_said(offer: str, ends: bool) -> None:
+    idle = {"state": "idle", "idle_seconds": 2 * HOUR, "asked_at": BOUGHT}
+    reaped = {"idle": HOUR, "offer_id": "offer"}
+    found = read_swept_host({"reaped": reaped, "activity": idle}, "/here", offer, BOUGHT)
+    assert found is not None and found.use.is_over() is ends
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,7 @@ def test_what_a_sweep_says(reaped: Any, sweep: SweptHost | None) -> None:
 )
 def test_whether_the_last_command_has_saved_what_it_should(before: Any, saved: bool) -> None:
     assert is_saved(before) is saved
-    found = read_swept_host({"reaped": {"grace": 60}, "before": before}, "/here", BOUGHT)
+    found = read_swept_host({"reaped": {"grace": 60}, "before": before}, "/here", "offer", BOUGHT)
     assert found is not None and found.grace == (0 if saved else 60)
 
 
