@@ -714,6 +714,12 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"gpu_price_per_hour": 1e200, "gpu_count": 1e200, "total_price_per_hour": 1}, None),
         ({"gpu_price_per_hour": 0, "gpu_count": 8, "storage_price_per_hour": 0.5}, 0.5),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8}, 10.0),
+        # A cluster, whose GPUs are counted for each machine or for all, or of which that is not said.
+        ({"gpu_price_per_hour": 2, "gpu_count": 8, "node_count": 2, "gpus_per_node": 8}, 32.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 16, "node_count": 2, "gpus_per_node": 8}, 32.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 8, "node_count": "2", "gpus_per_node": "8"}, 32.0),
+        ({"gpu_price_per_hour": 2, "node_count": 2, "gpus_per_node": 8, "total_price_per_hour": 16}, 32.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 16, "node_count": 2}, 32.0),
         ({"gpu_price_per_hour": "1.25", "gpu_count": "8"}, 10.0),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "total_price_per_hour": None}, 10.0),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": 0.5}, 10.5),
