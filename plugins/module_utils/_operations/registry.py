@@ -9,6 +9,7 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, refusing
+from .._moments import seconds_of
 from .._provision import messages, moving, registration
 from .._provision.entry import Entry, read_entry
 from .._provision.place import Place, SharedProject
@@ -86,6 +87,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
             keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
             facts = moving.without_kept(registration.without_local_paths(variables), entry)
             _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
+            registries.database(keep=True).note_begin(name, entry.offer_id, seconds_of(entry.journaled_at))
         file.end(MOVED)
     return moving.was_moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
 

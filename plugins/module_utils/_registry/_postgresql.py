@@ -313,6 +313,11 @@ class Database(Connected):
         fact = _purchase_of(storage, project, host, account)
         self._at_once(lambda connection: self._note_storage(connection, fact), self._patience)
 
+    def note_begin(self, host: str, offer: str, begun: float | None) -> None:
+        """Note when another registry has sent a host's purchase (seconds since the epoch, None if that is unknown)."""
+        values = {"host": host, "offer": offer, "begun": begun}
+        self._at_once(lambda connection: self._execute(connection, sql.BEGAN, values), self._patience)
+
     def note_ended(self, account: str, bills: t.Sequence[Bill]) -> int:
         """Note purchases of another registry that have ended, or have lost their entry; how many were not known.
 

@@ -306,6 +306,11 @@ GONE = """
 UPDATE compute_index_supply.machine SET gone_at = coalesce(gone_at, clock_timestamp()) WHERE claim = %(claim)s
 """
 
+# What was sent from another registry may have been billed since then.
+BEGAN = """
+UPDATE compute_index_supply.purchase SET claimed_at = least(claimed_at, to_timestamp(%(begun)s::float8))
+WHERE host = %(host)s AND offer = %(offer)s AND state <> 'void'
+"""
 # What ended in another registry was sent there. What lost its entry there has no end, and counts as running.
 NOTE_ENDED = """
 INSERT INTO compute_index_supply.purchase

@@ -140,6 +140,20 @@ def test_a_purchase_that_lost_its_entry_is_not_left_behind(tmp_path: Path, regis
     assert "lost" not in "".join(move(registry_url, tmp_path, host="gpu-2"))
 
 
+@pytest.mark.parametrize("has_row", [False, True], ids=["that has no row", "that another clone has moved"])
+def test_a_purchase_without_an_answer_is_billed_since_it_was_sent(
+    tmp_path: Path, registry_url: str, has_row: bool
+) -> None:
+    """It counts as sent just now, so that nothing is bought twice; what it costs began before."""
+    write(tmp_path / "bob", entry("sent", hours=10))
+    write(tmp_path / "alice", entry("sent", hours=1))
+    move(registry_url, *([tmp_path / "alice"] if has_row else []), tmp_path / "bob")
+    (bill,) = ledger(registry_url).bills
+    assert bill.runs and bill.cost(0.0, time.time()) == pytest.approx(20_000_000, abs=10_000)
+    (row,) = Database(registry_url, {"host": "bastion", "user": "alice", "run": "test"}).counted()
+    assert row.sent_at is not None and abs(row.sent_at.timestamp() - time.time()) < 600
+
+
 def test_the_cost_of_an_entry_without_an_offer_is_not_left_behind(tmp_path: Path, registry_url: str) -> None:
     known = {name: value for name, value in entry("made", RESOURCE_ID).items() if "offer" not in name}
     file = HostFile(str(write(tmp_path, known)))
