@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 import golden
+import postgresql
 from launcher import Program
 from limits import HANGS, until
 from simulator import Offer, Settings, Simulator
@@ -298,3 +299,21 @@ def make_project(tmp_path: Path, sockets: str) -> Iterator[MakeProject]:
             return project
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The connection string of a PostgreSQL for the session."""
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture
+def registry(postgresql_server: str) -> str:
+    """A registry that controllers share, empty and without tables.
+
+    It is emptied before a test, not after one: workers of a killed play, which the end of their project ends, would
+    write into it once more, and the next test would find machines of another account.
+    """
+    postgresql.forget(postgresql_server)
+    return postgresql_server

@@ -23,9 +23,18 @@ import yaml
 import rules
 from launcher import Program, stand_ins
 from limits import HANGS
-from project import MakeProject, Project, make_project, sockets, tool
+from project import MakeProject, Project, make_project, postgresql_server, registry, sockets, tool
 
-__all__ = ["Controller", "Job", "MakeController", "make_controller", "make_project", "sockets"]
+__all__ = [
+    "Controller",
+    "Job",
+    "MakeController",
+    "make_controller",
+    "make_project",
+    "postgresql_server",
+    "registry",
+    "sockets",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITIONS = ROOT / "playbooks" / "vars" / "awx"

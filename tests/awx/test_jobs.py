@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -237,56 +236,56 @@ def test_no_offer_ends_the_workflow(make_controller: MakeController) -> None:
     assert controller.simulator.purchases == []
 
 
-def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController) -> None:
+def test_jobs_that_share_a_registry_buy_once(make_controller: MakeController, registry: str) -> None:
     """A job is launched twice while its purchase is under way, which shows nowhere; then a third one comes late."""
     controller = make_controller(procure_seconds=4, purchase_at="end")
-    with postgresql.server() as url:
-        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
-        with ThreadPoolExecutor() as pool:
-            jobs = list(pool.map(lambda _number: controller.launch("GPU provision", ORDER), range(2)))
-        jobs.append(controller.launch("GPU provision", ORDER))
-        for job in jobs:
-            successful(job)
-            assert set(job.artifacts["provision_hosts"]) == {"gpu-1", "gpu-2"}
-        assert len(bought(controller)) == 2
-        audit = successful(controller.launch("GPU audit", {"audit_fail_on_orphans": "yes"}))
-        assert audit.artifacts["audit"]["orphans"] == []
-        successful(controller.launch("GPU decommission", {"decommission_hosts": "gpu-1,gpu-2"}))
-        assert controller.simulator.billed == []
-        assert "FAILED - RETRYING" not in jobs[2].output
+    controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    with ThreadPoolExecutor() as pool:
+        jobs = list(pool.map(lambda _number: controller.launch("GPU provision", ORDER), range(2)))
+    jobs.append(controller.launch("GPU provision", ORDER))
+    for job in jobs:
+        successful(job)
+        assert set(job.artifacts["provision_hosts"]) == {"gpu-1", "gpu-2"}
+    assert len(bought(controller)) == 2
+    audit = successful(controller.launch("GPU audit", {"audit_fail_on_orphans": "yes"}))
+    assert audit.artifacts["audit"]["orphans"] == []
+    successful(controller.launch("GPU decommission", {"decommission_hosts": "gpu-1,gpu-2"}))
+    assert controller.simulator.billed == []
+    assert "FAILED - RETRYING" not in jobs[2].output
 
 
-@pytest.mark.parametrize("shares", [True, False], ids=["registry", "by name"])
-def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeController, shares: bool) -> None:
+def buy_with_a_lease(controller: Controller) -> None:
+    """Two machines for eight hours, by the answers of the survey."""
+    job = successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h", "order_max_bill": 20}))
+    assert all(bool(host["ends_at"]) for host in job.artifacts["provision_hosts"].values())
+
+
+def test_a_lease_by_survey_ends_by_the_schedules_job(make_controller: MakeController, registry: str) -> None:
     controller = make_controller()
+    controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    too_dear = controller.launch("GPU quote", {**ORDER, "order_lease": "8h", "order_max_bill": 15})
+    assert too_dear.status == "failed" and "with the lease 8h" in too_dear.text, too_dear.output
+    buy_with_a_lease(controller)
+    more = controller.run("GPU extend", {"extend_hosts": "gpu-2", "extend_by": "4h", "awx_job_id": 7})
+    assert "USD more in total: 10.00" in successful(more).text
+    postgresql.age(registry, 9)
+    assert successful(controller.launch("GPU reap")).artifacts["reap"]["over"][0]["host"] == "gpu-1"
+    assert [controller.simulator.resources[each].name for each in controller.simulator.billed] == ["gpu-2"]
+    postgresql.age(registry, 4)
+    successful(controller.launch("GPU reap"))
+    assert controller.simulator.billed == []
 
-    def sweep(hours: int, url: str = "") -> Job:
-        if url:
-            postgresql.age(url, hours)
-        else:
-            controller.simulator.settings.clock_ahead = 3600 * hours
-            clock = Path(__file__).resolve().parents[1] / "clock"
-            controller.environment["PYTHONPATH"] = f"{clock}{os.pathsep}{os.environ['PYTHONPATH']}"
-            controller.environment["SUPPLY_CLOCK_AHEAD"] = str(3600 * hours)
-        return successful(controller.launch("GPU reap"))
 
-    with postgresql.server() if shares else contextlib.nullcontext("") as url:
-        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
-        too_dear = controller.launch("GPU quote", {**ORDER, "order_lease": "8h", "order_max_bill": 15})
-        assert too_dear.status == "failed" and "with the lease 8h" in too_dear.text, too_dear.output
-        bought = successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h", "order_max_bill": 20}))
-        assert all(bool(host["ends_at"]) for host in bought.artifacts["provision_hosts"].values())
-        if not shares:
-            # Nothing remembers what the survey said.
-            assert "2 that no host claims cost USD 4.50 per hour" in sweep(9).text
-            assert len(controller.simulator.billed) == 2
-            return
-        more = controller.run("GPU extend", {"extend_hosts": "gpu-2", "extend_by": "4h", "awx_job_id": 7})
-        assert "USD more in total: 10.00" in successful(more).text
-        assert sweep(9, url).artifacts["reap"]["over"][0]["host"] == "gpu-1"
-        assert [controller.simulator.resources[each].name for each in controller.simulator.billed] == ["gpu-2"]
-        sweep(4, url)
-        assert controller.simulator.billed == []
+def test_without_a_registry_nothing_remembers_the_lease_of_a_survey(make_controller: MakeController) -> None:
+    controller = make_controller()
+    buy_with_a_lease(controller)
+    controller.simulator.settings.clock_ahead = 9 * 3600
+    clock = Path(__file__).resolve().parents[1] / "clock"
+    controller.environment["PYTHONPATH"] = f"{clock}{os.pathsep}{os.environ['PYTHONPATH']}"
+    controller.environment["SUPPLY_CLOCK_AHEAD"] = str(9 * 3600)
+    swept = successful(controller.launch("GPU reap"))
+    assert "2 that no host claims cost USD 4.50 per hour" in swept.text
+    assert len(controller.simulator.billed) == 2
 
 
 def test_a_later_order_of_a_workflow_is_not_that_of_an_earlier_job(make_controller: MakeController) -> None:
@@ -308,21 +307,20 @@ def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     assert "each of them would buy all the machines that were named" in job.text
 
 
-def test_a_slice_extends_nothing(make_controller: MakeController) -> None:
+def test_a_slice_extends_nothing(make_controller: MakeController, registry: str) -> None:
     """Each would give all hosts that were named the time once more."""
     controller = make_controller()
     slice_of = {"awx_job_template_name": "GPU extend", "awx_workflow_job_name": "GPU extend"}
-    with postgresql.server() as url:
-        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
-        successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h"}))
-        order = {"extend_hosts": "gpu-1,gpu-2", "extend_by": "4h"}
-        refused = controller.run("GPU extend", {**order, **slice_of})
-        assert refused.status == "failed"
-        assert "by each of them all hosts that were named would get more time" in refused.text
-        extended = successful(controller.run("GPU extend", order))
-        ends = [note["provision_ends_at"] for (note,) in postgresql.execute(url, NOTES)]
-        assert extended.changed == 1 and all(f"{end[:10]} {end[11:16]}" in extended.text for end in ends)
-        assert "USD more in total: 18.00" in extended.text
+    controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    successful(controller.launch("GPU provision", {**ORDER, "order_lease": "8h"}))
+    order = {"extend_hosts": "gpu-1,gpu-2", "extend_by": "4h"}
+    refused = controller.run("GPU extend", {**order, **slice_of})
+    assert refused.status == "failed"
+    assert "by each of them all hosts that were named would get more time" in refused.text
+    extended = successful(controller.run("GPU extend", order))
+    ends = [note["provision_ends_at"] for (note,) in postgresql.execute(registry, NOTES)]
+    assert extended.changed == 1 and all(f"{end[:10]} {end[11:16]}" in extended.text for end in ends)
+    assert "USD more in total: 18.00" in extended.text
 
 
 def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: MakeController) -> None:
@@ -423,17 +421,19 @@ def test_a_job_that_could_not_log_in_buys_nothing(make_controller: MakeControlle
         successful(controller.run("GPU provision", order))
 
 
-def test_a_job_without_the_key_does_not_wait_for_what_another_job_buys(make_controller: MakeController) -> None:
+def test_a_job_without_the_key_does_not_wait_for_what_another_job_buys(
+    make_controller: MakeController, registry: str
+) -> None:
     """It says what is bought and billed, and why it cannot use that, before it has tried to log in for minutes."""
     controller = make_controller(provision_seconds=20)
     order = {"order_names": "1", "order_gpu_type": "H100", **LIMIT, **LAUNCHED}
-    with postgresql.server() as url, ThreadPoolExecutor() as pool:
-        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = url
+    with ThreadPoolExecutor() as pool:
+        controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
         first = pool.submit(controller.run, "GPU provision", order)
-        while not postgresql.execute(url, "SELECT to_regclass('compute_index_supply.purchase')")[0][0]:
+        while not postgresql.execute(registry, "SELECT to_regclass('compute_index_supply.purchase')")[0][0]:
             assert not first.done()
             time.sleep(0.2)
-        while not postgresql.execute(url, "SELECT 1 FROM compute_index_supply.purchase WHERE state <> 'buying'"):
+        while not postgresql.execute(registry, "SELECT 1 FROM compute_index_supply.purchase WHERE state <> 'buying'"):
             assert not first.done(), first.result().output
             time.sleep(0.2)
         key = controller.inventory_variables["provision_ssh_public_key"]

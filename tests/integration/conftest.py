@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-import postgresql
-from project import GPU, MakeProject, Project, Run, make_project, sockets
+from project import GPU, MakeProject, Project, Run, make_project, postgresql_server, registry, sockets
 
-__all__ = ["GPU", "MakeProject", "Project", "Run", "make_project", "project", "sockets"]
+__all__ = [
+    "GPU",
+    "MakeProject",
+    "Project",
+    "Run",
+    "make_project",
+    "postgresql_server",
+    "project",
+    "registry",
+    "sockets",
+]
 
 # What a version of ansible-core may do in its own way: see pyproject.toml.
 core = pytest.mark.core
@@ -38,21 +45,3 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 def project(make_project: MakeProject) -> Project:
     """A project with the default offers."""
     return make_project()
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The connection string of a PostgreSQL for the session."""
-    with postgresql.server() as url:
-        yield url
-
-
-@pytest.fixture
-def registry(postgresql_server: str) -> str:
-    """A registry that controllers share, empty and without tables.
-
-    It is emptied before a test, not after one: workers of a killed play, which the end of their project ends, would
-    write into it once more, and the next test would find machines of another account.
-    """
-    postgresql.forget(postgresql_server)
-    return postgresql_server
