@@ -500,7 +500,7 @@ class JudgedHost:
         )
 
     def _unnamed(self) -> str:
-        name = self.plan["name"]
+        name = (self.entry.name if self._is_noted else "") or self.plan["name"]
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)

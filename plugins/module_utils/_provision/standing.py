@@ -234,7 +234,13 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
 def claim_of_host(host: Declaration, entry: Entry) -> OwnershipClaim:
     """What a host of the play claims, with what a person lets it take over."""
     adopts = host.offer_id if host.adopt else ""
-    return ownership.claim_of(host.host, host.name, entry, by_name=host.by_name or host.adopt, adopts=adopts)
+    name = _ordered_name(host, entry)
+    return ownership.claim_of(host.host, name, entry, by_name=host.by_name or host.adopt, adopts=adopts)
+
+
+def _ordered_name(host: Declaration, entry: Entry) -> str:
+    """The name of its machine: of a purchase that was not answered the one that it was sent with, whatever it is now."""
+    return entry.name if entry.is_unanswered and entry.name else host.name
 
 
 def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
@@ -381,7 +387,8 @@ def _opened_by_strangers(
         # Each purchase of ours was refused: the next one says what that means.
         return replace(ours, kind=HostState.OPEN)
     if strangers:
-        reason = bought_by_another(host.host, host.name, entry.offer_id, strangers, was_sent=True)
+        name = _ordered_name(host, entry)
+        reason = bought_by_another(host.host, name, entry.offer_id, strangers, was_sent=True)
         return stopped(reason, ours, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
     if phase == _states.FAILED and _left(look, look.everything, account) == ():
@@ -391,11 +398,11 @@ def _opened_by_strangers(
 
 def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
     """Machines of the host's name that an unanswered purchase has bought, though they do not say with which offer."""
-    purchase = Holdings(entry.offer_id, seconds_of(entry.journaled_at))
+    purchase, name = Holdings(entry.offer_id, seconds_of(entry.journaled_at)), _ordered_name(host, entry)
     named = [
         (machine, Observation(ownership.id_of(machine), Proof.NAME, machine, next(iter(owner.hosts), "")))
-        for machine, owner in account.named(host.name)
-        if entry.is_unanswered and ownership.is_named(machine, host.name)
+        for machine, owner in account.named(name)
+        if entry.is_unanswered and ownership.is_named(machine, name)
     ]
     return [machine for machine, observed in named if holdings.what_is_held(purchase, observed)[0] is HoldingState.HELD]
 

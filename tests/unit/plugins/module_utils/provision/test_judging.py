@@ -172,6 +172,13 @@ def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
     assert "Nothing is billed for" in said
 
 
+@pytest.mark.parametrize(("name", "kept"), [("gpu-1", True), ("other", False)])
+def test_the_name_that_was_ordered_is_kept_whatever_the_host_is_called_now(name: str, kept: bool) -> None:
+    known = entry(X, [M], "made", provision_resource_name="gpu-1")
+    found = case([M], [OURS], known, plan={"name": "renamed"}, status={"instances": [{"name": name}]})
+    assert any("did not keep a name" in each for each in found.warnings()) is not kept
+
+
 def test_an_entry_that_was_moved_while_its_machine_was_bought_is_told() -> None:
     moved, usual, without = (
         case([M], [OURS], noted, plan={"registry": registry}, status={"instances": [{"name": "gpu-1"}]})

@@ -306,6 +306,16 @@ def test_a_host_does_not_adopt_what_the_purchase_of_another_may_have_bought(know
     assert found.kind is STOP and f"gpu-1 and gpu-2 claim the same machine {M}" in found.reason
 
 
+@pytest.mark.parametrize("offer", [X, None])
+def test_a_purchase_without_an_answer_has_the_name_that_it_was_sent_with(offer: str | None) -> None:
+    """Its run was killed, and the next one names the host's machines otherwise: the registry knows what was ordered."""
+    one, known = host(name="renamed"), entry(X, purchase="sent", provision_resource_name="gpu-1")
+    found = standing_of(one, known, look("ready"), account([(one, known)], [machine(1, "gpu-1", offer)]))
+    assert (found.kind, found.adopted, found.resource_ids) == (UNDER_WAY, False, (M,)), found.reason
+    other = standing_of(one, known, look("ready"), account([(one, known)], [machine(1, "renamed", X)]))
+    assert other.kind is STOP and "no machine of it is called gpu-1: " in other.reason
+
+
 def test_a_host_does_not_adopt_what_another_registry_names() -> None:
     for mode in ({"adopt": True}, {"by_name": True}):
         one = host(**mode)
