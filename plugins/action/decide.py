@@ -160,9 +160,9 @@ class ActionModule(InProcessAction):
 
     def _refuse_slips(self, prefix: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
-        playbook = prefix.format(verb=self._verb())
-        slips = misspelled_of_playbook(load_extra_vars(loader=self._loader), playbook) if playbook else []
-        if slips:
+        extra = load_extra_vars(loader=self._loader) if prefix else ()
+        playbooks = prefix.format(verb=self._verb()).split()
+        if slips := dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(extra, playbook)):
             raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
     def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:
@@ -295,9 +295,11 @@ class ActionModule(InProcessAction):
     def _sealed(self, quote: bool, task_vars: Variables) -> dict[str, t.Any]:
         """Where a quote writes its plan, or the plan that the collection's own playbook buys."""
         if quote:
-            return {} if (file := self._quote_file(task_vars)) is None else {"plan_file": file}
+            file = self._quote_file(task_vars)
+            # Nothing is written in check mode, and so nothing shown that could be bought.
+            return {} if file is None else {"plan_file": "" if self._task.check_mode else file}
         extra = load_extra_vars(loader=self._loader) if task_vars.get("provision__group") else {}
-        return {"sealed": plan_of(extra) if {"plan", "quote"} & extra.keys() else {}}
+        return {"sealed": plan_of(extra, buys=True)}
 
     def _quote_file(self, task_vars: Variables) -> str | None:
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
@@ -751,7 +753,7 @@ class Step(t.NamedTuple):
     differ, most often on localhost for those of the inventory, so that any of them may name the registry; ``of_batch``:
     else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``: what it reads of each host
     beside that. ``prefix``: what the variables begin with that its playbook takes, where ``{verb}`` is that of the
-    task; none of them may be mistyped.
+    task, or of all that take an order; none of them may be mistyped.
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
@@ -764,6 +766,7 @@ class Step(t.NamedTuple):
 
 
 _ALL = ActionModule._always
+_ORDERED = "order_ verify_ configure_"
 
 # What a step is but for the sentences in the documentation of the module, which a test compares with this table.
 STEPS = {
@@ -776,7 +779,7 @@ STEPS = {
     "tested": Step(ActionModule._own, "judge.TESTED"),
     "reached": Step(ActionModule._own, "judge.REACHED"),
     "offers": Step(ActionModule._offers, "offers.OFFERS", prefix="offers_"),
-    "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix="order_"),
+    "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix=_ORDERED),
     "named": Step(ActionModule._named, "named.NAMED", _ALL, prefix="{verb}_"),
     "declare_end": Step(ActionModule._declare_end),
     "end": Step(ActionModule._end, "end.END", ActionModule._if_one_was_swept, of_batch=True),
@@ -807,7 +810,7 @@ STEPS = {
     "runs": Step(ActionModule._runs, "run.RUNS", _ALL),
     "run_late": Step(ActionModule._run_late, "run.RUN_LATE"),
     "run_swept": Step(ActionModule._run_late, "run.RUN_SWEPT"),
-    "verified": Step(ActionModule._verified, "verified.VERIFIED", _ALL, prefix="verify_"),
+    "verified": Step(ActionModule._verified, "verified.VERIFIED", _ALL),
 }
 
 

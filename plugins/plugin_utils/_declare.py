@@ -27,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fault_of, fingerprint
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     RoleNames,
     misspelled_of_playbook,
@@ -87,6 +88,8 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         except AnsibleActionFail as error:
             raise AnsibleActionFail(f"{name} {error}.") from None
 
+    if slips := _ROLE_NAMES.slips(extra, extra):  # which concern hosts that have their machines, too
+        raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
     asked = _asked(host, group, task_vars, extra)
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}

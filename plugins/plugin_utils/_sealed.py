@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
 
 Variables = t.Mapping[str, t.Any]
 
+_MEANT = ("plan_file", "plans", "quote_file")  # names that people give to a purchase for that of a plan
 _ORDER = ("offer_id", "resource_name", "cluster_name")
 # As the task that buys has them: see roles/provision/tasks/round.yml.
 _BODY = templates(
@@ -53,13 +54,16 @@ def order_of(row: Variables, variables: Variables, templar: t.Any) -> dict[str, 
     return body
 
 
-def plan_of(extra: Variables) -> Variables:
+def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
     """The plan of the extra variables, a file or the text that a quote has published; empty if they have none.
 
     Only extra variables name one: an inventory may have a variable ``plan`` of its own. What a quote shows is no plan.
-    Raises AnsibleActionFail.
+    ``buys``: for what buys without a plan whatever the inventory says. Raises AnsibleActionFail.
     """
     given = extra.get("plan")
+    meant = ", ".join(name for name in _MEANT if name in extra)
+    if buys and meant and not given:
+        raise AnsibleActionFail(f"{meant} is not read by what buys. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
     if not given and isinstance(extra.get("quote"), t.Mapping):
         raise AnsibleActionFail(f"quote is not sealed, so it is not bought: quote with quote_file. {NOTHING_SENT}")
     if given is None or given in ("", {}):  # as in a survey that was not answered

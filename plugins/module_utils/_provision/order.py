@@ -60,6 +60,13 @@ PLAYBOOKS = frozenset(
         *("run_fetch_timeout", "run_unswept", "run_again"),
     }
 )
+# What people want who give one of these
+_MEANT_BY = {
+    PLAN: "plan",
+    "provision_price_per_hour": "provision_max_price_per_hour",
+    ENDS_AT: "provision_lease",
+    AT_MOST: "provision_max_bill",
+}
 # What a play that buys a machine for itself decides on, as probe and run do. Extra variables would beat it.
 DECIDED_BY_PLAYS = frozenset(
     {
@@ -76,8 +83,13 @@ OF_ORDERS = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if
 _PREFIX = "provision_"
 _PREFIX_LETTERS = frozenset(_PREFIX)
 _CEILINGS = "provision_max_"
-# Unknown names that begin so would limit nothing: what an order may cost, and which machine it is for.
-_ORDERED = re.compile(r"order_(max|min|vendor|region|gpu|contract|spot|compute|storage|network)s?(_|$)")
+# An unknown name with one of these words would be a limit.
+_CEILING_WORDS = frozenset({"max", "bill", "budget", "ceiling", "lease", "limit"})
+# Behind what a playbook's variables begin with, unknown names of these words would limit nothing: what may be bought,
+# what it may cost, and which hosts are meant.
+_ASKED_FOR = re.compile(
+    "(max|min|vendor|region|gpu|contract|spot|compute|storage|network|price|bill|budget|lease|host|machine)s?(_|$)"
+)
 # Other words that are two edits away from that: variables of somebody else's may begin so.
 _OTHER_WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")
 # What those variables have in their names that limit what is spent, of which even these words are taken for slips.
@@ -130,7 +142,7 @@ class RoleNames:
     def __init__(self, variables: t.Iterable[str]) -> None:
         """``variables``: those of the role's argument specs."""
         self.variables = frozenset(variables)
-        self._by_prefix, self._by_any = sorted(self.variables), sorted(self.variables | _OF_PLAYBOOKS)
+        self._known = sorted(self.variables | _OF_PLAYBOOKS)
         self._concerns: t.Callable[[str], bool] = functools.lru_cache(maxsize=4096)(self._is_near)
         self._meant: Meaning = functools.lru_cache(maxsize=4096)(self._nearest)
 
@@ -152,18 +164,21 @@ class RoleNames:
         """Those that concern the role, and are none of its variables. In a file of variables a name may be a number."""
         return {name for name in map(str, names) if self._concerns(name)} - self.variables - OTHER_VARIABLES
 
-    def slips(self, names: t.Iterable[t.Any]) -> list[str]:
+    def slips(self, names: t.Iterable[t.Any], extra: t.Iterable[str] = ()) -> list[str]:
         """A sentence for each of these names that is unknown, and means a variable or would be a ceiling.
 
-        The first one is about words that belong to no variable: a ceiling may be empty without them.
+        The first one is about words that belong to no variable: a ceiling may be empty without them. ``extra``: the
+        names of extra variables, which none of the role's results can be.
         """
         names = list(names)
 
         def is_ceiling(name: str) -> bool:
-            return name.startswith(_CEILINGS) or "price" in name or not name.startswith(_PREFIX)
+            return "price" in name or not name.startswith(_PREFIX) or not _CEILING_WORDS.isdisjoint(name.split("_"))
 
         lost = [lost_words()] if LOOSE in names else []
-        return [*lost, *_misspelled(self.unknown(names), "role", self._meant, is_ceiling)]
+        results = sorted(OTHER_VARIABLES.difference(_OF_PLAYBOOKS).intersection(extra))
+        told = [f"{name} is a result of this role, and limits nothing. {_instead_of(name)}" for name in results]
+        return [*lost, *told, *_misspelled(self.unknown(names), "role", self._meant, is_ceiling)]
 
     def _written_oddly(self, name: str) -> str | None:
         """The variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
@@ -174,11 +189,14 @@ class RoleNames:
         """The variable that is meant by an unknown name of any beginning."""
         if odd := self._written_oddly(name):
             return odd
-        if name.startswith(_PREFIX):
-            return nearest(name, self._by_prefix)
-        meant = nearest(name, self._by_any)
+        meant = nearest(name, self._known)
         is_word = name.startswith(_OTHER_WORDS) and not any(limit in (meant or "") for limit in _LIMITING)
         return None if is_word else meant
+
+
+def _instead_of(result: str) -> str:
+    """What to give instead of a variable that the role sets."""
+    return f"Did you mean {_MEANT_BY[result]}?" if result in _MEANT_BY else "Leave it out."
 
 
 def _begins_as_ceiling(name: str) -> bool:
@@ -198,16 +216,16 @@ def misspelled_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
     """
     own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
     words = {word for name in own for word in _words(name, playbook)}
+    meaning = functools.partial(nearest, known=[*own, *_OF_PLAYBOOKS])
 
     def limits(name: str) -> bool:
         if not name.startswith(playbook):
             return False
-        is_limit = name.startswith(f"{playbook}max_") or _words(name, playbook) <= words
-        return is_limit or _ORDERED.match(name) is not None
+        return _words(name, playbook) <= words or _ASKED_FOR.match(name.removeprefix(playbook)) is not None
 
     names = set(extra)
     lost = [lost_words(names)] if LOOSE in names else []
-    return [*lost, *_misspelled(names - PLAYBOOKS, "collection", functools.partial(nearest, known=own), limits)]
+    return [*lost, *_misspelled(names - PLAYBOOKS, "collection", meaning, limits)]
 
 
 def _words(name: str, playbook: str) -> set[str]:

@@ -37,9 +37,9 @@ def orphan(perform: Callable[..., Result], tmp_path: Path) -> Callable[..., Resu
     ]
     rows = [{**each, "inventory_dir": None, "declares": False, "prefix": ""} for each in hosts]
 
-    def run(**options: Any) -> Result:
+    def run(check_mode: bool = False, **options: Any) -> Result:
         given = {"resource_id": RESOURCE_ID, "reason": WHY, "by": "eve", **options}
-        return perform(ORPHAN, False, step="orphan", hosts=rows, here=str(tmp_path), **given)
+        return perform(ORPHAN, check_mode, step="orphan", hosts=rows, here=str(tmp_path), **given)
 
     return run
 
@@ -55,6 +55,8 @@ def test_what_no_host_owns_is_told_with_the_reason(queue: RequestQueue, orphan: 
     found = orphan(resource_id=RESOURCE_ID.upper())
     assert (found["ended"]["resource_id"], found["ended"]["by"], found["ended"]["why"]) == (RESOURCE_ID, "eve", WHY)
     assert found["lines"][-1] == f"No host owns it. It ends for eve: {WHY}"
+    looks(queue, resource())
+    assert orphan(check_mode=True)["lines"][-1] == f"No host owns it. It would end for eve: {WHY}"
 
 
 @pytest.mark.parametrize("folder", ["a", "b"])

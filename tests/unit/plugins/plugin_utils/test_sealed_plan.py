@@ -45,3 +45,11 @@ def test_what_is_no_plan_is_refused(extra: dict[str, Any], reason: str) -> None:
     with pytest.raises(AnsibleActionFail, match="Nothing was sent") as refused:
         plan_of(extra)
     assert reason in str(refused.value)
+
+
+def test_what_buys_refuses_a_plan_by_another_name() -> None:
+    for name in ("plan_file", "quote_file"):
+        assert plan_of({name: "plan.json"}) == {}, "it may be a quote's"
+        assert plan_of({name: "plan.json", "plan": PLAN}, buys=True) == PLAN
+        with pytest.raises(AnsibleActionFail, match=f"{name} is not read by what buys. .* Nothing was sent"):
+            plan_of({name: "plan.json"}, buys=True)

@@ -52,7 +52,17 @@ NAMES = RoleNames(SPECS["main"]["options"])
         ("order_", "order_", ""),
         ("order_", "order_price", "limit nothing"),
         ("order_", "order_type", "limit nothing"),
+        ("order_", "order_hosts", "limit nothing"),
+        ("order_", "order_machines", "limit nothing"),
+        ("order_", "order_budget", "limit nothing"),
         ("run_", "run_max_price", "limit nothing"),
+        ("run_", "run_region", "limit nothing"),
+        ("run_", "run_gpu_count", "limit nothing"),
+        ("verify_", "verify_hosts", "limit nothing"),
+        ("reap_", "reap_hosts", "limit nothing"),
+        ("extend_", "extend_bill", "limit nothing"),
+        ("verify_", "provision_host", "provision_hosts"),
+        ("audit_", "provison_group", "provision_group"),
         ("run_", "run_timeout", "limit nothing"),
         ("run_", "run_id", ""),
         ("extend_", "extend_reason", ""),
@@ -134,6 +144,9 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
         ("provison_max_usd", "so it would limit nothing"),
         ("rovision_price_per_hour_at_most", "so it would limit nothing"),
         ("provisoin_hosts", "Did you mean provision_hosts?"),
+        ("provision_host", "Did you mean provision_hosts?"),
+        ("provision_bill", "so it would limit nothing"),
+        ("provision_lease_time", "so it would limit nothing"),
         ("provisioned_max_price_per_hour", "Did you mean provision_max_price_per_hour?"),
         ("revision_lease", "Did you mean provision_lease?"),
     ],
@@ -154,6 +167,14 @@ def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> 
 )
 def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> None:
     assert NAMES.slips([name]) == []
+
+
+def test_a_result_of_the_role_is_no_extra_variable() -> None:
+    """The registry has it among a host's variables, but what a person gives so would be heard by nothing."""
+    names = ["provision_plan", "provision_price_per_hour", "provision_ends_at", "provision_groups"]
+    told = NAMES.slips(names, [*names, "provision_hosts", "provision_group", "provision_lease"])
+    assert [line.partition(" ")[0] for line in told] == sorted(names)
+    assert "provision_ends_at is a result of this role, and limits nothing. Did you mean provision_lease?" in told
 
 
 @pytest.mark.parametrize(
