@@ -239,7 +239,7 @@ def claim_of_host(host: Declaration, entry: Entry) -> OwnershipClaim:
 
 
 def _ordered_name(host: Declaration, entry: Entry) -> str:
-    """The name of its machine: of a purchase that was not answered the one that it was sent with, whatever it is now."""
+    """The name of its machine: that of a purchase that was not answered is the one that it was sent with."""
     return entry.name if entry.is_unanswered and entry.name else host.name
 
 
