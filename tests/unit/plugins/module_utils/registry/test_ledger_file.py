@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import stat
 import subprocess
 import tempfile
@@ -54,6 +55,7 @@ from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
 SINCE = "2026-01-31T12:00:00Z"
 BEGIN = seconds_of(SINCE)
 WRITERS, LINES = 4, 25
+PAGE = Path(__file__).parents[5] / "docs" / "registry.md"
 
 
 @pytest.fixture
@@ -378,6 +380,39 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
     # By hand, without git: the lines of one file behind those of the other; what is in both counts once.
     (home / ledger).write_text((home / ledger).read_text() + (clone / ledger).read_text())
     assert {bill.host: bill for bill in bills(home)} == found
+
+
+def test_git_puts_nothing_of_one_host_into_the_entry_of_another(tmp_path: Path) -> None:
+    """As docs/registry.md says: else git takes a machine that was bought for one that was ended, so alike are files."""
+    attributes = re.findall(r"^\$ echo '(.*)' >> \.gitattributes$", PAGE.read_text(), re.MULTILINE)
+    home, clone = tmp_path / "one", tmp_path / "other"
+    home.mkdir()
+    (home / ".gitattributes").write_text("\n".join(attributes))
+
+    def buy(folder: Path, host: str, offer: str) -> None:
+        alike = {"vendor": "nebius", "region": "EU", "gpu_type": "nvidia-h100-sxm5-80gb", "contract_type": "ondemand"}
+        file = HostFile(str(folder / "host_vars" / host / "compute_index_supply.yml"))
+        file.claim(journal(provision_procured_offer_id=offer, provision_offer=alike, provision_groups=["gpu"]))
+        file.note({"provision_purchase": "made", "provision_resource_ids": [offer.replace("0", "1")]})
+
+    git(home, "init", "-q", "-b", "main")
+    buy(home, "gpu-3", "00000000-0000-4000-8000-000000000003")
+    git(home, "add", "-A")
+    git(home, "commit", "-qm", "begin")
+    git(tmp_path, "clone", "-q", str(home), str(clone))
+    protected = HostFile(str(home / "host_vars" / "gpu-3" / "compute_index_supply.yml"))
+    assert protected.read()
+    protected.alter({"provision_protected_since": SINCE})
+    git(home, "commit", "-qam", "protect gpu-3")
+    (clone / "host_vars" / "gpu-3" / "compute_index_supply.yml").unlink()
+    buy(clone, "gpu-4", "00000000-0000-4000-8000-000000000004")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "end gpu-3, buy gpu-4")
+    with pytest.raises(subprocess.CalledProcessError) as conflict:
+        git(clone, "pull", "-q", "--no-rebase", "--no-edit", "origin", "main")
+    assert b"CONFLICT" in conflict.value.stdout
+    bought = HostFile(str(clone / "host_vars" / "gpu-4" / "compute_index_supply.yml")).read()
+    assert bought is not None and "provision_protected_since" not in bought
 
 
 # Reading
