@@ -340,7 +340,9 @@ class _Purchase:
             facts["offer"] = self._api.offer(self._offer_id)
         except ApiError as error:
             raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
-        facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
+        # What was sent before may have bought at the price of that time.
+        sent = self._journal.entry.price_per_hour if self._journal.entry.is_open else None
+        facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"], sent)
         facts["status"] = _states.word(facts["offer"]["status"])
         if refusal := self._terms.refusal(self._offer_id, facts["price_per_hour"]):
             raise self._objection(refusal, "price")

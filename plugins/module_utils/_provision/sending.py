@@ -79,9 +79,12 @@ class Terms:
     listed_before: frozenset[str] = frozenset()
     is_planned: bool = False
 
-    def price_that_counts(self, fresh: float | None) -> float | None:
-        """The higher of the fresh and the planned price (USD per hour). An unknown fresh one stays unknown."""
-        return None if fresh is None else highest_known_price(fresh, self.price_per_hour)
+    def price_that_counts(self, fresh: float | None, sent: float | None = None) -> float | None:
+        """The highest of the fresh and the planned price, and of that at which an open purchase was ``sent``.
+
+        In USD per hour. An unknown fresh one stays unknown.
+        """
+        return None if fresh is None else highest_known_price(fresh, self.price_per_hour, sent)
 
     def doubts(self, ids: t.Collection[str], are_anothers: t.Callable[[], bool]) -> bool:
         """Whether what a purchase has bought must be looked for, beside these ids that its answer names."""

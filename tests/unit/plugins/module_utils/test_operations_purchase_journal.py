@@ -589,6 +589,15 @@ def test_a_dearer_offer_is_not_sent_again(queue: RequestQueue, buy: Any, path: P
     assert result["changed"] is False and kept(path) == SENT
 
 
+def test_what_is_sent_again_may_have_been_bought_at_the_first_price(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write(path, {**SENT, "provision_price_per_hour": 4.0, "provision_journaled_at": "2026-01-31T11:00:00Z"})
+    free(queue).expect(*POST, LOST)
+    queue.expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer(total_price_per_hour=1.0)).expect(*POST, procurement())
+    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    assert kept(path)["provision_price_per_hour"] == 4.0
+
+
 def test_an_api_that_cannot_be_asked_leaves_the_journal_open(
     queue: RequestQueue, buy: Any, path: Path, clock: Clock
 ) -> None:
