@@ -8,19 +8,13 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import leaving_nothing, limit_attempts
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import BriefAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(BriefAction):
     """Ansible's way to find the plugin."""
-
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """What the module says, and the moment before it was asked."""
-        super().run(tmp, task_vars)
-        limit_attempts(self._connection)
         asked_at = time.time()
-        with leaving_nothing():
-            return {**self._execute_module(task_vars=task_vars), "asked_at": asked_at}
+        return {**super().run(tmp, task_vars), "asked_at": asked_at}

@@ -26,8 +26,6 @@ _TRIES = 3  # to pack a folder in which somebody works
 class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
-    _supports_check_mode = True
-
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """The result is never "unreachable", which would take the host out of the play."""
         super().run(tmp, task_vars)

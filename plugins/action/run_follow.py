@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import MachineAction, limit_attempts
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, display, in_terminal
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
 
 MODULE = "compute_index.supply.run_info"
 
@@ -22,17 +21,13 @@ MODULE = "compute_index.supply.run_info"
 class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """What the machine said last. Never "unreachable", which would take the host out of the play."""
         task_vars = task_vars or {}
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
         limit_attempts(self._connection)
-        progress = Progress(str(task_vars.get("inventory_hostname")))
-        look, start, parent = running.Look(), time.monotonic(), os.getppid()
+        look, start = running.Look(), time.monotonic()
         while True:
             job = self._asked(options["name"], task_vars)
             look = running.next_look(look, job, time.monotonic() - start)
@@ -41,10 +36,8 @@ class ActionModule(MachineAction):
             if look.is_last or not options["follow"] or (is_lost and self.has_ended(task_vars)):
                 return running.followed(look)
             if is_lost:
-                progress.tell(look.msg, urgent=True)
-            time.sleep(options["delay"])
-            if os.getppid() != parent:
-                raise AnsibleActionFail("ansible-playbook has ended, so nobody follows this run any more.")
+                self.progress.tell(look.msg, urgent=True)
+            self.pause(options["delay"])
 
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the machine says; a failure if it does not answer."""

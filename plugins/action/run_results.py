@@ -14,7 +14,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
@@ -26,14 +26,13 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     leaving_nothing,
     limit_attempts,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import QUIET
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
 
 TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
 PATIENCE = running.PATIENCE  # seconds for which a machine may be out of reach
 LEAST_PART = 256 * 1024  # bytes
-QUIET = 10.0  # seconds that need no word, at first and after each
 _PLACE = re.compile(r"/[^\0-\x1f\x7f\"'\\]*")  # of a part on the machine
 
 Answer = t.TypeVar("Answer")
@@ -51,10 +50,7 @@ class ActionModule(MachineAction):
         _checked, self._options = self.validate_argument_spec(_spec.RUN_RESULTS)
         self._dest = os.path.abspath(str(self._options["dest"]))
         self._variables, self._home = task_vars, t.cast("Home | None", None)
-        self._parent = os.getppid()
         limit_attempts(self._connection)
-        host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
-        self._progress = Progress(host, QUIET)
         with leaving_nothing(), tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
             try:
                 self._check()
@@ -88,15 +84,14 @@ class ActionModule(MachineAction):
                 continue
             self._fetched(answer, place)
             home.receive(place, part, answer["unusable"])
-            if self._progress.passed - self._progress.told >= QUIET:  # a part may take a second
-                self._progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
-            self._check_parent()
+            if self.progress.passed - self.progress.told >= QUIET:  # a part may take a second
+                self.progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
+            self.pause(0)
         home.finish()
 
     def _wait(self) -> None:
-        self._progress.tell("Another command brings these results home; this one waits.")
-        time.sleep(1)
-        self._check_parent()
+        self.progress.tell("Another command brings these results home; this one waits.")
+        self.pause(1)
 
     def _ask(self, **step: t.Any) -> dict[str, t.Any]:
         arguments = {**self._options, "step": step}
@@ -129,17 +124,11 @@ class ActionModule(MachineAction):
                 if is_cut and self.has_ended(self._variables or {}):
                     raise AnsibleError("The machine has ended meanwhile, by the registry.") from None
                 if is_cut:
-                    self._progress.tell("the machine does not answer (its results wait there).", urgent=True)
-            self._check_parent()
+                    self.progress.tell("the machine does not answer (its results wait there).", urgent=True)
             tries += 1
-            time.sleep(PAUSE)
+            self.pause(PAUSE)
             if self._connection.transport == "ssh":
                 self._connection.reset()  # a shared connection of before may lead nowhere
-
-    def _check_parent(self) -> None:
-        """Raises AnsibleActionFail in a worker of a play that was killed."""
-        if os.getppid() != self._parent:
-            raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for these results any more.")
 
 
 def _plain(path: str) -> str:

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
@@ -18,16 +17,10 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     MachineAction,
     limit_attempts,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
-
-QUIET = 10.0  # seconds that need no word
 
 
 class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
-
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Look until the wait is over. The result is never "unreachable", which would take the host out of the play."""
@@ -39,10 +32,8 @@ class ActionModule(MachineAction):
             return _result(boot.Wait(boot.BootTimeouts(0, 0)), boot.BootStep(str(error), failed=True), None, 0)
         # Repeating is our own task.
         limit_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
-        host = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname"))
-        progress = Progress(host, QUIET)
         report, stale = None, True  # a shared connection of before may lead nowhere
-        start, parent = time.monotonic(), os.getppid()
+        start = time.monotonic()
         while True:
             try:
                 if not wait.reachable:
@@ -57,12 +48,10 @@ class ActionModule(MachineAction):
             if step.pause is None:
                 result = _result(wait, step, report, time.monotonic() - start)
                 # Ansible's own line does not say whose warning it is.
-                warnings = {"warnings": [f"{host}: {step.warning}"]} if step.warning else {}
+                warnings = {"warnings": [f"{self.progress.host}: {step.warning}"]} if step.warning else {}
                 return {**result, **warnings}
-            progress.tell(step.msg, step.urgent)
-            time.sleep(step.pause)
-            if os.getppid() != parent:
-                raise AnsibleActionFail("ansible-playbook has ended, so no one waits for this machine any more.")
+            self.progress.tell(step.msg, step.urgent)
+            self.pause(step.pause)
 
     def _connect(self, stale: bool) -> None:
         """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""

@@ -54,7 +54,6 @@ class InProcessAction(ActionBase):
     operation: t.ClassVar[Operation]
 
     _supports_async = True
-    _supports_check_mode = True
     _environment: Mapping[str, str] = {}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:

@@ -9,12 +9,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 import typing as t
 from collections.abc import Iterator
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
+from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress
 
 DECIDE = "compute_index.supply.decide"
 ATTEMPT = 15  # seconds that one attempt to connect may take
@@ -22,8 +24,31 @@ ATTEMPT = 15  # seconds that one attempt to connect may take
 _ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 
 
+class BriefAction(ActionBase):
+    """The action of a module on a machine that may be frozen: it is not waited for, and leaves no process behind."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """What the module says."""
+        super().run(tmp, task_vars)
+        limit_attempts(self._connection)
+        with leaving_nothing():
+            return t.cast("dict[str, t.Any]", self._execute_module(task_vars=task_vars))
+
+
 class MachineAction(ActionBase):
     """An action whose result is never "unreachable", which would take the host out of the play without a last word."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """What all of them begin with."""
+        self.progress = Progress(str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname")))
+        self._parent = os.getppid()
+        return t.cast("dict[str, t.Any]", super().run(tmp, task_vars))
+
+    def pause(self, seconds: float) -> None:
+        """Wait for so long. Raises AnsibleActionFail in a worker of a play that was killed."""
+        time.sleep(seconds)
+        if os.getppid() != self._parent:
+            raise AnsibleActionFail("ansible-playbook has ended, so nobody waits for this task any more.")
 
     def cleanup(self, force: bool = False) -> None:
         """Remove the task's files. A machine that has gone keeps them: for those alone it would be unreachable."""

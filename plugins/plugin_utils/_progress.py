@@ -13,6 +13,7 @@ from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import COLUMNS, wrapped
 
 MINUTE = 60.0  # seconds after which a state that has not changed is told again
+QUIET = 10.0  # the first seconds of a wait, which need no word
 # Ansible's callback for terminals. Others, such as AWX's and JSON, have an output of their own, which stays as it is.
 _TERMINAL = ("default", "ansible.builtin.default")
 
@@ -31,10 +32,10 @@ def tell(text: str) -> None:
 
 
 class Progress:
-    """What was told of a host's wait, which begins now; in its first ``quiet`` seconds only what is urgent is told."""
+    """What was told of a host's wait, which begins now; at first only what is urgent is told."""
 
-    def __init__(self, host: str, quiet: float = 0.0) -> None:
-        self.host, self.quiet = host, quiet
+    def __init__(self, host: str) -> None:
+        self.host = host
         self.start = time.monotonic()
         self.msg, self.told = "", 0.0
 
@@ -53,7 +54,7 @@ class Progress:
 
     def tell(self, msg: str, urgent: bool = False) -> None:
         """A line if there is something new to say, or nothing was said for a minute: then its first words again."""
-        if not in_terminal() or (self.passed < self.quiet and not urgent):
+        if not in_terminal() or (self.passed < QUIET and not urgent):
             return
         again = msg == self.msg
         passed = self.news(msg)

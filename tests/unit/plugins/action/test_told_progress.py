@@ -80,7 +80,7 @@ def test_of_many_that_fail_a_few_are_told() -> None:
 def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(_progress.display, "display", told.append)
-    progress = _progress.Progress("gpu-1", quiet=10)
+    progress = _progress.Progress("gpu-1")
     progress.tell("SSH does not answer yet: Connection refused.")
     progress.tell("SSH refuses the user's key: Permission denied. Set another one.", urgent=True)
     clock.now += 60
