@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins import filter as _filters
+from ansible_collections.compute_index.supply.plugins.filter import adapters as _filters  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.lookup import user_data as _lookup  # noqa: F401, as the filters are
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
@@ -18,9 +16,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 preload()  # before Ansible forks its workers
-# So are the filters, since Ansible reads one file after the other until it finds the filter of a template.
-for _found in pkgutil.iter_modules(_filters.__path__):
-    importlib.import_module(f"{_filters.__name__}.{_found.name}")
 
 
 class ActionModule(InProcessAction):

@@ -21,13 +21,18 @@ SHARED = [
     file for kind in ("module_utils", "plugin_utils") for file in (PLUGINS / kind).rglob("*.py") if file.stat().st_size
 ]
 DOCUMENTED = sorted(
-    file for kind in ("filter", "inventory", "lookup", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py")
+    [
+        *(file for kind in ("inventory", "lookup", "modules") for file in (PLUGINS / kind).glob("[a-z]*.py")),
+        *(PLUGINS / "filter").glob("*.yml"),
+    ]
 )
 ROLES = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
 PLAYBOOKS = sorted(file.stem for file in (ROOT / "playbooks").glob("*.yml"))
 
 
 def documentation(file: Path) -> dict[str, Any]:
+    if file.suffix == ".yml":
+        return dict(yaml.safe_load(file.read_text())["DOCUMENTATION"])
     name = f"ansible_collections.compute_index.supply.plugins.{file.parent.name}.{file.stem}"
     found: dict[str, Any] = yaml.safe_load(importlib.import_module(name).DOCUMENTATION)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.owned_machines import owned_machines
+from ansible_collections.compute_index.supply.plugins.filter.adapters import owned_machines
 
 FIRST = {"resource_id": "r1", "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
 SECOND = {"resource_id": "r2", "ansible_host": "192.0.2.2", "ansible_port": 22, "ansible_user": "root"}

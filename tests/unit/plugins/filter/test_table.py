@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.table import FilterModule
+from ansible_collections.compute_index.supply.plugins.filter.adapters import FilterModule
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import table
 
 NAME = {"name": "name"}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.filter.usd import usd
+from ansible_collections.compute_index.supply.plugins.filter.adapters import usd
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters. Each hands what a template gives it to a plain function; the YAML file of its name documents it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.compute_index.supply.plugins.module_utils import _text, _wording
+from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import registration
+
+try:
+    from ansible.parsing.vault import EncryptedString
+
+    # A text that has been decrypted carries a mark of it.
+    _VAULTED: tuple[type, ...] = (EncryptedString, str)
+except ImportError:  # before ansible-core 2.19
+    from ansible.parsing.yaml.objects import AnsibleVaultEncryptedUnicode
+
+    _VAULTED = (AnsibleVaultEncryptedUnicode,)
+
+
+def cloud_config(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The cloud-config, complete. Raises AnsibleError for a vaulted text whose password was not given."""
+    return completed(_decrypted(config))
+
+
+def _decrypted(value: t.Any) -> t.Any:
+    """Vaulted texts as what they are. Before ansible-core 2.21 they are written to YAML with a tag, still encrypted."""
+    if isinstance(value, t.Mapping):
+        return {key: _decrypted(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_decrypted(part) for part in value]
+    return str(value) if isinstance(value, _VAULTED) else value
+
+
+def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """A mapping for each host with machines."""
+    return [
+        registration.owned_row(host["inventory_hostname"], host) for host in hosts if host.get("provision_instances")
+    ]
+
+
+def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], alone: bool = False) -> list[str]:
+    """The lines of a table with a column for each key, or of a row that stands ``alone``."""
+    return [_wording.line(rows[0], columns)] if alone and len(rows) == 1 else _wording.table(rows, columns)
+
+
+def usd(price: t.Any) -> str:
+    """The price in words; it may be a text, what ansible-core before 2.19 makes of a number."""
+    return _wording.usd(_text.number_of(price))
+
+
+class FilterModule:
+    """Ansible's way to find the filters."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """The filters by their names."""
+        return {
+            "cloud_config": cloud_config,
+            "owned_machines": owned_machines,
+            "shortfalls": shortfalls,
+            "table": table,
+            "usd": usd,
+        }
