@@ -22,7 +22,7 @@ from .._provision.choosing import MarketLook, Offers
 from .._provision.declaration import Declaration
 from .._provision.planning import Plan
 from .._provision.search import Offer
-from .offer_info import offer_info
+from .offer_info import find
 
 _Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
 _Value = t.TypeVar("_Value")
@@ -63,13 +63,13 @@ class Searches:
 
     def _ask(self, spec: t.Mapping[str, t.Any]) -> _Answer:
         try:
-            answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
+            found, _total, warnings = find(self._api, spec)
         except Failure as error:
             return [], str(error), False
         except ApiError as error:
             return [], messages.joined(str(error), ADVICE.get(error.error_class, "")), error.passing
-        self._warnings += answer.get("warnings") or []
-        offers, reason = choosing.fitting(spec, answer["offers"])
+        self._warnings += warnings
+        offers, reason = choosing.fitting(spec, found)
         return (
             choosing.pooled(offers, partial(candidates.is_short, self._cases, spec), partial(self._again, spec)),
             reason,
@@ -79,8 +79,7 @@ class Searches:
     def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What the same search brings now; nothing if that fails."""
         with contextlib.suppress(Failure, ApiError):
-            answer = offer_info(self._api, {"spec": spec, "offer_id": None, "limit": None}, True)
-            return choosing.fitting(spec, answer["offers"])[0]
+            return choosing.fitting(spec, find(self._api, spec)[0])[0]
         return []
 
 

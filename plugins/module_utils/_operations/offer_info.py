@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import typing as t
 
 from .. import _spec
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
-from .._api.client import ApiError
+from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import search
 
@@ -24,7 +25,13 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
     if params["offer_id"] is not None:
         offer = api.offer(given("offer_id", params["offer_id"], _spec.check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
-    spec = given("spec", params["spec"], search.check_spec)
+    offers, total_count, warnings = find(api, params["spec"])
+    return {"changed": False, "offers": offers[:limit], "total_count": total_count, "warnings": warnings}
+
+
+def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json], int, list[str]]:
+    """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
+    spec = given("spec", wanted, search.check_spec)
     sent = search.as_sent(spec)
     try:
         offers, total_count, filters = api.search_offers(sent)
@@ -33,12 +40,7 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
             raise
         raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
     unlisted = _unlisted(api, spec) if search.may_mistype_gpu(spec, offers) else []
-    return {
-        "changed": False,
-        "offers": offers[:limit],
-        "total_count": total_count,
-        "warnings": [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted],
-    }
+    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted]
 
 
 def _unlisted(api: Market, spec: Params) -> list[str]:

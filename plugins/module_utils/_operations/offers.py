@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import typing as t
-
 from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, refusing
+from .._api.client import Json
 from .._api.market import Market
 from .._provision import browsing
-from .._provision.search import Offer
-from .offer_info import offer_info
+from .offer_info import find
 
 BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
 
@@ -34,14 +32,14 @@ def offers(api: Market, params: Params, check_mode: bool) -> Result:
     return {**BLANK, **shown, "warnings": list(dict.fromkeys(warnings))}
 
 
-def _search(api: Market, search: Params, warnings: list[str]) -> list[Offer]:
+def _search(api: Market, search: Params, warnings: list[str]) -> list[Json]:
     """The offers of one search. Raises Failure if the API refuses it."""
-    answer = offer_info(api, {"spec": search, "offer_id": None, "limit": None}, True)
-    warnings += answer["warnings"]
-    return t.cast("list[Offer]", answer["offers"])
+    found, _total, further = find(api, search)
+    warnings += further
+    return found
 
 
-def _search_apart(api: Market, search: Params, warnings: list[str]) -> list[Offer]:
+def _search_apart(api: Market, search: Params, warnings: list[str]) -> list[Json]:
     """The same for all GPUs; an API that takes one name at a time is asked for each. What it refuses is a warning."""
     try:
         return _search(api, search, warnings)
