@@ -168,7 +168,7 @@ class ActionModule(InProcessAction):
     def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:
         """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""
         batch = _batch(task_vars) if step.of_batch else {}
-        of_all = step.of_all(self, batch, task_vars)
+        of_all = step.of_all if isinstance(step.of_all, bool) else step.of_all(self, batch, task_vars)
         url = self._shared_registry(task_vars, is_needed=not (of_all or batch))
         among = () if of_all else tuple(batch)
         # Without one, any of those of these hosts.
@@ -177,12 +177,6 @@ class ActionModule(InProcessAction):
         return _hosts.Hosts(task_vars, self._templar, manager, self._loader, url or among_others, among, step.aside)
 
     # Whether the registry of any host counts, not only that of the task's own host, or of those of its batch
-
-    def _never(self, batch: Batch, task_vars: Variables) -> bool:
-        return False
-
-    def _always(self, batch: Batch, task_vars: Variables) -> bool:
-        return True
 
     def _if_it_finds(self, batch: Batch, task_vars: Variables) -> bool:
         """An order asks a registry only if it is to find machines there."""
@@ -758,14 +752,13 @@ class Step(t.NamedTuple):
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
     operation: str = ""
-    of_all: t.Callable[[ActionModule, Batch, Variables], bool] = ActionModule._never
+    of_all: bool | t.Callable[[ActionModule, Batch, Variables], bool] = False
     of_batch: bool = False
     has_registry: bool = True
     aside: tuple[str, ...] = ()
     prefix: str = ""
 
 
-_ALL = ActionModule._always
 _ORDERED = "order_ verify_ configure_"
 
 # What a step is but for the sentences in the documentation of the module, which a test compares with this table.
@@ -780,24 +773,24 @@ STEPS = {
     "reached": Step(ActionModule._own, "judge.REACHED"),
     "offers": Step(ActionModule._offers, "offers.OFFERS", prefix="offers_"),
     "order": Step(ActionModule._order, "order.ORDER", ActionModule._if_it_finds, prefix=_ORDERED),
-    "named": Step(ActionModule._named, "named.NAMED", _ALL, prefix="{verb}_"),
+    "named": Step(ActionModule._named, "named.NAMED", of_all=True, prefix="{verb}_"),
     "declare_end": Step(ActionModule._declare_end),
     "end": Step(ActionModule._end, "end.END", ActionModule._if_one_was_swept, of_batch=True),
     "delete": Step(ActionModule._deletions, "delete_resource.DELETE", has_registry=False),
     "gone": Step(ActionModule._gone, "delete_resource.GONE", has_registry=False),
     "ended": Step(ActionModule._ended, "end.ENDED", ActionModule._if_it_ended, of_batch=True),
     "storage_ended": Step(ActionModule._nothing, "end.STORAGE_ENDED", ActionModule._if_it_ended),
-    "audit": Step(ActionModule._audit, "audit.AUDIT", _ALL, prefix="audit_"),
-    "orphan": Step(ActionModule._orphan, "audit.ORPHAN", _ALL, prefix="end_"),
-    "spend": Step(ActionModule._audit, "spend.SPEND", _ALL, prefix="spend_"),
-    "reap": Step(ActionModule._reap, "reap.REAP", _ALL, aside=_LIMITS, prefix="reap_"),
+    "audit": Step(ActionModule._audit, "audit.AUDIT", of_all=True, prefix="audit_"),
+    "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
+    "spend": Step(ActionModule._audit, "spend.SPEND", of_all=True, prefix="spend_"),
+    "reap": Step(ActionModule._reap, "reap.REAP", of_all=True, aside=_LIMITS, prefix="reap_"),
     "reap_asked": Step(ActionModule._reap_asked, "reap.REAP_ASKED", has_registry=False),
-    "reaped": Step(ActionModule._reaped, "reap.REAPED", _ALL),
-    "extend": Step(ActionModule._extend, "extend.EXTEND", _ALL),
-    "probe": Step(ActionModule._probe, "probe.PROBE", _ALL, prefix="probe_"),
-    "probe_purchase": Step(ActionModule._probe_purchase, "probe.PROBE_PURCHASE", _ALL, prefix="probe_"),
+    "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
+    "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True),
+    "probe": Step(ActionModule._probe, "probe.PROBE", of_all=True, prefix="probe_"),
+    "probe_purchase": Step(ActionModule._probe_purchase, "probe.PROBE_PURCHASE", of_all=True, prefix="probe_"),
     "probe_ended": Step(ActionModule._probe_ended, "probe.PROBE_ENDED"),
-    "registry": Step(ActionModule._registry, "registry.REGISTRY", _ALL),
+    "registry": Step(ActionModule._registry, "registry.REGISTRY", of_all=True),
     "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
     "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE"),
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
@@ -807,10 +800,10 @@ STEPS = {
     "run_over": Step(ActionModule._run_step, "run.RUN_OVER"),
     "run_done": Step(ActionModule._run_step, "run.RUN_DONE"),
     "run_broken": Step(ActionModule._run_step, "run.RUN_BROKEN"),
-    "runs": Step(ActionModule._runs, "run.RUNS", _ALL),
+    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True),
     "run_late": Step(ActionModule._run_late, "run.RUN_LATE"),
     "run_swept": Step(ActionModule._run_late, "run.RUN_SWEPT"),
-    "verified": Step(ActionModule._verified, "verified.VERIFIED", _ALL),
+    "verified": Step(ActionModule._verified, "verified.VERIFIED", of_all=True),
 }
 
 

@@ -43,14 +43,14 @@ def plural(number: float, noun: str) -> str:
     return f"{number:.15g} {noun}{'' if number == 1 else 's'}"
 
 
-def nearest(word: str, known: t.Collection[str], most: int = 2) -> str | None:
-    """The known word that this one may be a slip of: the nearest, at most so many edits away; None for a known word.
+def nearest(word: str, known: t.Collection[str]) -> str | None:
+    """The known word that this one may be a slip of: the nearest, at most two edits away; None for a known word.
 
     An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
     """
     if word in known:
         return None
-    return next((other for edits in range(1, most + 1) for other in known if _is_within(edits, word, other)), None)
+    return next((other for edits in (1, 2) for other in known if _is_within(edits, word, other)), None)
 
 
 def _is_within(edits: int, one: str, other: str) -> bool:

@@ -113,9 +113,8 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
         What counts a project reads all of these.
         """
-        if project is None:
-            return {raw["host"]: self.place(raw, call) for raw in call["hosts"]}
-        hosts = [raw for raw in (*call["hosts"], *call["elsewhere"]) if (raw["project"] or "default") == project]
+        further = [] if project is None else call["elsewhere"]
+        hosts = [raw for raw in (*call["hosts"], *further) if project in (None, raw["project"] or "default")]
         return {raw["host"]: self.place(raw, call) for raw in hosts}
 
     @staticmethod
@@ -340,11 +339,6 @@ class RegistrySnapshot:
     def entries(self, place: Place) -> dict[str, Entry]:
         """The entries of a place, by hosts."""
         return self._entries.get(place, {})
-
-    @property
-    def unread(self) -> list[str]:
-        """Why whole registries cannot be read."""
-        return list(self._unread.values())
 
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
         """What cannot be read, but for these hosts, which fail for it."""

@@ -87,7 +87,6 @@ class _Planning:
         self._params = params
         self._check_mode = check_mode
         self._sweeps = LastSweeps(registries)
-        self._without_offer: list[str] = []
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
@@ -104,7 +103,6 @@ class _Planning:
             hosts = [bought.bound(host) for host in hosts]
         snapshot = self._snapshot(hosts)
         observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
-        self._without_offer = observed.account.without_offer
         late = [] if self._has_looked_again else self._late(observed.account)
         if late and not self._registries.read_only:  # the registry says something else now
             return self.again(late, BLANK)
@@ -132,7 +130,7 @@ class _Planning:
         plans = [planning.stopped(draft, self._contested.get(draft.host, "")) for draft in plans]
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
-        answer = self._answer(plans, cases, observed.statuses, clock)
+        answer = self._answer(plans, cases, observed, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
     def _sealed(self, hosts: t.Sequence[Declaration]) -> SealedPlan:
@@ -198,7 +196,7 @@ class _Planning:
         """Nothing can be decided for the hosts of this play."""
         cases = [Case(host, read_entry(None), stopped(reason)) for host in hosts]
         plans = [Plan(host.host, STOP, refusal=reason) for host in hosts]
-        return self._answer(plans, cases, {}, Clock(time.time()))
+        return self._answer(plans, cases, Observed({}, {}, Account.of((), None)), Clock(time.time()))
 
     # What registry and API say
 
@@ -358,9 +356,7 @@ class _Planning:
 
     # What is answered
 
-    def _answer(
-        self, plans: t.Sequence[Plan], cases: t.Sequence[Case], statuses: t.Mapping[str, Json], clock: Clock
-    ) -> Result:
+    def _answer(self, plans: t.Sequence[Plan], cases: t.Sequence[Case], observed: Observed, clock: Clock) -> Result:
         params, round_id = self._params, uuid.uuid4().hex
         declarations = [raw["id"] for raw in params["hosts"]]
         table = [
@@ -368,7 +364,7 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        lasting = quote.lifetimes_of(plans, {case.host.host: case for case in cases}, statuses, clock)
+        lasting = quote.lifetimes_of(plans, {case.host.host: case for case in cases}, observed.statuses, clock)
         common = rows.common_part(
             plans,
             cases,
@@ -378,7 +374,7 @@ class _Planning:
             round=round_id,
             decided=[*params["decided"], *params["ids"]],
             registry=kept_in,
-            without_offer=self._without_offer,
+            without_offer=observed.account.without_offer,
             would=quote.what_is_bought(plans, lasting) if self._check_mode else "",
             **self._login(cases, table),
         )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import functools
 import hashlib
 import os
 import time
@@ -32,7 +31,7 @@ from .._provision.drift import OrderDigests
 from .._provision.entry import Entry, facts_of_order, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
-from .._provision.ownership import OwnershipClaim, holders_of
+from .._provision.ownership import holders_of
 from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (
     ANSWERED_NO,
@@ -57,7 +56,7 @@ from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import number_of
 from ._purchase import Journal, OfferMachines, asked_apart
 from ._registries import Registries, noted_beside, this_run
-from ._settle import Settling, settle
+from ._settle import settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -100,9 +99,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         "warnings": [*warnings, *warned],
     }
     try:
-        settle_others = functools.partial(settle, api, params)
-        noted = functools.partial(noted_beside, params)
-        return _Purchase(api, body, facts, terms, journal, check_mode, settle_others, noted).run()
+        return _Purchase(api, params, body, facts, terms, journal, check_mode).run()
     finally:
         journal.close()
 
@@ -188,17 +185,15 @@ class _Purchase:
     def __init__(
         self,
         api: Market,
+        params: Params,
         body: Json,
         facts: Result,
         terms: Terms,
         journal: Journal,
         check_mode: bool,
-        settle_others: t.Callable[..., Settling],
-        noted: t.Callable[[], t.Iterable[OwnershipClaim]],
     ) -> None:
         self._api = api
-        self._noted = noted
-        self._settle_others = settle_others
+        self._params = params
         self._body = body
         self._offer_id: str = body["offer_id"]
         self._facts = facts
@@ -299,7 +294,8 @@ class _Purchase:
         return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else OfferLook(phase)
 
     def _apart(self, offer_look: OfferLook) -> OfferLook:
-        return asked_apart(self._api, self._past, offer_look, (self._offer_id, self._machines.billed), self._noted())
+        of_offer = (self._offer_id, self._machines.billed)
+        return asked_apart(self._api, self._past, offer_look, of_offer, noted_beside(self._params))
 
     # Sending
 
@@ -385,7 +381,7 @@ class _Purchase:
             return False
         self._has_settled = True
         place = SharedProject(refusal.project or "default")
-        settled = self._settle_others([place], everywhere=refusal.project is None)
+        settled = settle(self._api, self._params, [place], everywhere=refusal.project is None)
         self._uncertain = " ".join(settled.uncertain)
         for closed in settled.closed:
             self._warn(closed)
@@ -521,7 +517,8 @@ class _Purchase:
             return ()
         entry, facts = self._journal.entry, self._facts
         look = self._machines.bought([*entry.resource_ids, *facts["resource_ids"]], self._journal.sent_at)
-        return storage_bought(entry, dataclasses.replace(look, holders=holders_of(self._noted(), self._terms.host)))
+        holders = holders_of(noted_beside(self._params), self._terms.host)
+        return storage_bought(entry, dataclasses.replace(look, holders=holders))
 
     def _note_end(self, note: Note, kept: t.Collection[Storage]) -> None:
         """Free the host, or keep what a failed purchase has left; that this fails must not hide what happened."""
