@@ -144,7 +144,7 @@ class ActionModule(InProcessAction):
         if result.get("waiting") and in_terminal():
             tell(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
-        words = answers_by_variable(load_extra_vars(loader=self._loader)) if task_vars.get("provision__group") else {}
+        words = answers_by_variable(self._extra) if task_vars.get("provision__group") else {}
         words = run_request.SPELLED if task_vars.get("run__is_of_a_run") else words
         return t.cast("dict[str, t.Any]", in_words_of_order(result, words)) if words else result
 
@@ -158,9 +158,14 @@ class ActionModule(InProcessAction):
 
         return re.sub(r"(argument |option |for )'(\w+)'", variable, msg)
 
+    @property
+    def _extra(self) -> Variables:
+        """The variables of the command line or of a survey, which Ansible reads once."""
+        return t.cast("Variables", load_extra_vars(loader=self._loader))
+
     def _refuse_slips(self, prefix: str) -> None:
         """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
-        extra = load_extra_vars(loader=self._loader) if prefix else ()
+        extra = self._extra if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
         if slips := dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(extra, playbook)):
             raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
@@ -206,14 +211,13 @@ class ActionModule(InProcessAction):
         # In the collection's own plays; whoever else says so means one host.
         if self._task.run_once and task_vars.get("provision__group"):
             return self._declared_of_all(task_vars)
-        declaration = declared(task_vars, self._templar, load_extra_vars(loader=self._loader))
+        declaration = declared(task_vars, self._templar, self._extra)
         return Declared({declaration["host"]: declaration}).mapping
 
     def _declared_of_all(self, task_vars: Variables) -> dict[str, t.Any]:
         """What the hosts of the batch want, in the shape of a `Declared`."""
-        extra = load_extra_vars(loader=self._loader)
-        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
-        found = self._of_each(variables, lambda own, templar: declared(own, templar, extra), task_vars)
+        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
+        found = self._of_each(variables, lambda own, templar: declared(own, templar, self._extra), task_vars)
         return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
 
     def _of_each(
@@ -292,8 +296,7 @@ class ActionModule(InProcessAction):
             file = self._quote_file(task_vars)
             # Nothing is written in check mode, and so nothing shown that could be bought.
             return {} if file is None else {"plan_file": "" if self._task.check_mode else file}
-        extra = load_extra_vars(loader=self._loader) if task_vars.get("provision__group") else {}
-        return {"sealed": plan_of(extra, buys=True)}
+        return {"sealed": plan_of(self._extra if task_vars.get("provision__group") else {}, buys=True)}
 
     def _quote_file(self, task_vars: Variables) -> str | None:
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
@@ -303,8 +306,7 @@ class ActionModule(InProcessAction):
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
         """The quote, what each of its hosts would order, and where the plan is written."""
         quote = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
-        extra = load_extra_vars(loader=self._loader)
-        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, extra)
+        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
         orders = {row["host"]: order_of(row, variables.of(row["host"]), self._templar) for row in rows}
         file = "" if self._task.check_mode else self._quote_file(task_vars)
@@ -373,8 +375,8 @@ class ActionModule(InProcessAction):
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
-        extra, buys = load_extra_vars(loader=self._loader), not self._task.args.get("find")
-        variables["plan"] = plan_of(extra if buys else {"plan": extra.get("plan")})
+        buys = not self._task.args.get("find")
+        variables["plan"] = plan_of(self._extra if buys else {"plan": self._extra.get("plan")})
         groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
@@ -433,7 +435,7 @@ class ActionModule(InProcessAction):
     def _not_named(self, hosts: t.Iterable[Variables], task_vars: Variables) -> str:
         """Why none of these hosts ends: a person has named others, for a playbook. A sweep ends whatever is due."""
         name = "decommission_hosts"
-        asked = load_extra_vars(loader=self._loader).get(name)
+        asked = self._extra.get(name)
         found = _hosts.raw("localhost", task_vars).get("decommission__hosts") or ()  # by the playbook
         ends = [one["host"] for one in hosts if not one.get("reaped") and one["host"] not in found]
         if not (asked and ends):
@@ -444,8 +446,7 @@ class ActionModule(InProcessAction):
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
         """What the hosts of the batch declare, where one can say it for them."""
-        extra = load_extra_vars(loader=self._loader)
-        variables = _play.ForAll(self._task, task_vars, _declare_end.DEFAULTS, _declare_end.FIXED, extra)
+        variables = _play.ForAll(self._task, task_vars, _declare_end.DEFAULTS, _declare_end.FIXED, self._extra)
         declare = functools.partial(_declare_end.declared, check_mode=bool(self._task.check_mode), together=True)
         return list(self._of_each(variables, declare, task_vars).values())
 
@@ -640,8 +641,7 @@ class ActionModule(InProcessAction):
     def _offers(self, task_vars: Variables) -> dict[str, t.Any]:
         """The answers to an order, which say here what to show."""
         self._refuse_slips("order_")
-        extra = load_extra_vars(loader=self._loader)
-        return {"answers": {name: value for name, value in extra.items() if name.startswith("order_")}}
+        return {"answers": {name: value for name, value in self._extra.items() if name.startswith("order_")}}
 
     def _probe(self, task_vars: Variables) -> dict[str, t.Any]:
         """The registries that know what machines were to be called, and which have ended; what a purchase showed."""
@@ -662,7 +662,7 @@ class ActionModule(InProcessAction):
             "limited": bool(task_vars.get("ansible_limit")),
             # A host that a play has added is of no file.
             "is_known": bool(_hosts.raw(PROBE_HOST, task_vars).get("inventory_file")),
-            "extra": list(load_extra_vars(loader=self._loader)),
+            "extra": list(self._extra),
         }
 
     def _probe_ended(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -680,8 +680,7 @@ class ActionModule(InProcessAction):
         given = self._given(run_request.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
-        extra, limited = list(load_extra_vars(loader=self._loader)), bool(task_vars.get("ansible_limit"))
-        return {"given": given, "extra": extra, "limited": limited}
+        return {"given": given, "extra": list(self._extra), "limited": bool(task_vars.get("ansible_limit"))}
 
     def _given(self, names: t.Iterable[str], task_vars: Variables) -> dict[str, t.Any]:
         """The variables of these names that the task has. Raises AnsibleActionFail."""

@@ -25,7 +25,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fault_of, fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -73,10 +73,7 @@ _SAID = {
     "connection": "ansible_connection",
     "inventory_dir": "inventory_dir",
 }
-_KNOWN = (
-    *CONNECTION,
-    *("provision_procured_offer_id", "provision_resource_ids", "provision_instances", "provision_price_per_hour"),
-)
+_KNOWN = (*CONNECTION, *BOUGHT, "provision_instances")
 
 
 def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str, t.Any]:

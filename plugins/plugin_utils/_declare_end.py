@@ -11,9 +11,10 @@ import uuid
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DESCRIBED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import read, templates
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import KNOWN, evaluated
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
 
 Variables = t.Mapping[str, t.Any]
 
@@ -61,7 +62,7 @@ def declared(task_vars: Variables, templar: t.Any, *, check_mode: bool, together
         "storage": value("provision_storage_on_end") or "keep" if reaped else given[_STORAGE],
         "reaped": reaped,
         "protect": value("provision_protect"),
-        "known": {name: value(name) for name in KNOWN},
+        "known": {name: value(name) for name in BOUGHT},
         "invalid": list(checked.error_messages),
     }
 

@@ -32,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     WHERE,
     mistyped,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, IDS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, some
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -47,9 +48,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._wording impo
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
-
-# What a host without a registry may own by an earlier role or job.
-KNOWN = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
 
 REGISTRY = "provision_registry_url"
 _OMITTED = "__omit_place_holder__"  # how ansible-core before 2.19 writes it
@@ -86,7 +84,7 @@ def raw(host: str, task_vars: Variables) -> Variables:
 def owned(host: str, task_vars: Variables) -> list[str]:
     """The machines that the host is known to have, by the role's facts or registry, or by the inventory plugin."""
     variables = raw(host, task_vars)
-    return list(variables.get("provision_resource_ids") or filter(None, [variables.get("supply_resource_id")]))
+    return list(variables.get(IDS) or filter(None, [variables.get("supply_resource_id")]))
 
 
 def round_of(variables: Variables) -> Round:
@@ -364,7 +362,8 @@ class Hosts:
             # What cannot be evaluated is neither true nor false, and so protects.
             "protect": "unreadable" if PROTECT in trouble else values[PROTECT],
             "trouble": {name: unread_of_hosts([host], name, reason) for name, reason in trouble.items()},
-            "known": {item: variables.get(item) for item in KNOWN},
+            # What it may own without a registry, by an earlier role or job.
+            "known": {item: variables.get(item) for item in BOUGHT},
         }
 
     def _place_of(self, host: str, values: Variables) -> dict[str, t.Any]:

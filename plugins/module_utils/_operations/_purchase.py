@@ -25,6 +25,7 @@ from .._provision.entry import (
     EXPIRED,
     JOURNALED,
     OFFER,
+    PRICE,
     STATUS,
     Entry,
     changes_once_freed,
@@ -158,7 +159,7 @@ class Journal:
         if self._writes is None:
             return
         before = self._writes.read() or {}
-        facts = {**self._facts, "provision_price_per_hour": price_per_hour}
+        facts = {**self._facts, PRICE: price_per_hour}
         if not is_journaled(before, self._offer_id):
             facts.update(self._journaled())
         if changes := changes_once_made(before, facts, resource_ids, strange, disowned):

@@ -20,7 +20,7 @@ from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
 from .._provision import lease, registration
-from .._provision.entry import Entry, read_entry, storage_kept_by
+from .._provision.entry import BOUGHT, IDS, Entry, read_entry, storage_kept_by
 from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
@@ -33,7 +33,6 @@ from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
-_OF_PURCHASE = ("provision_procured_offer_id", "provision_resource_ids", "provision_price_per_hour")
 
 
 class Registries(contextlib.AbstractContextManager["Registries"]):
@@ -287,9 +286,7 @@ class RegistrySnapshot:
 
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
-        for place, entries in self._entries.items():
-            for host, entry in entries.items():
-                yield place, host, entry
+        return _each_of(self._entries)
 
     def known(self) -> list[tuple[str, Entry]]:
         """Each entry of this account, also of projects beside these places, by names for people."""
@@ -316,9 +313,7 @@ class RegistrySnapshot:
 
     def strays(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """The same with the places that know it."""
-        for place, entries in self._strays.items():
-            for name, entry in entries.items():
-                yield place, name, entry
+        return _each_of(self._strays)
 
     def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
         """The storage that the host keeps, which has survived its machines."""
@@ -344,6 +339,10 @@ class RegistrySnapshot:
         """What cannot be read, but for these hosts, which fail for it."""
         broken = [(host, text) for item in self._broken.values() for host, text in item.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
+
+
+def _each_of(entries: t.Mapping[Place, t.Mapping[str, Entry]]) -> t.Iterator[tuple[Place, str, Entry]]:
+    return ((place, name, entry) for place, named in entries.items() for name, entry in named.items())
 
 
 def bring_ssh_up_to_date(
@@ -472,11 +471,11 @@ def registered_machines(registries: Registries, project: str) -> dict[str, Regis
 def _machines_of_host(host: str, variables: Variables, known_hosts: str) -> t.Iterator[tuple[str, RegisteredMachine]]:
     """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
     entry = read_entry(variables)
-    kept = {name: variables[name] for name in _OF_PURCHASE if name in variables}
+    kept = {name: variables[name] for name in BOUGHT if name in variables}
     reached = {machine.alias: machine for machine in registration.ssh_machines(host, entry, known_hosts)}
     names = [host, *registration.further_names(host, len(entry.resource_ids))]
     for number, resource_id in enumerate(entry.resource_ids):
-        own: Variables = dict(kept) if number == 0 else {"provision_resource_ids": [resource_id]}
+        own: Variables = dict(kept) if number == 0 else {IDS: [resource_id]}
         machine = reached.get(resource_id)
         if machine is not None:
             arguments = registration.ssh_args(machine.alias, registration.trust_of(machine.trust), known_hosts)

@@ -22,7 +22,7 @@ from .._provision.judging import JudgedHost
 from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
-from .._provision.rounds import Judged
+from .._provision.rounds import Judged, published
 from .._provision.rows import further_machines, is_over, released, verdict_row
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
@@ -158,13 +158,13 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         verdicts.append(row)
     if not check_mode:
         warnings += bring_ssh_up_to_date(registries, (item.place for item in judged))
-    stats = {"ansible_stats": {"data": {"provision_hosts": rows}, "per_host": False, "aggregate": True}} if rows else {}
     answer = Judged(
         round=next((str(plan["round"]) for plan in params["plans"]), ""),
         verdicts=verdicts,
         all_skip_next=not any(row["next"] for row in verdicts),
         further=further,
     )
+    stats = published({"provision_hosts": rows} if rows else {})
     return {**stats, **answer.mapping, "changed": changed, "warnings": warnings}
 
 

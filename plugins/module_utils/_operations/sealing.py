@@ -12,7 +12,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.market import Market
 from .._provision import drift, sealed
-from .._provision.quote import stats
+from .._provision.rounds import published
 from .._registry._files import write_durably
 from .procure_offer import checked_body
 
@@ -28,7 +28,7 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
         plan = sealed.seal(params["plan"], orders, token)
     if params["quote_file"]:
         _write(params["quote_file"], plan)
-    return {"changed": bool(params["quote_file"]), **stats({"plan": json.dumps(plan)})}
+    return {"changed": bool(params["quote_file"]), **published({"plan": json.dumps(plan)})}
 
 
 def _write(path: str, plan: Result) -> None:

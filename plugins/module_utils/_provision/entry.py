@@ -24,6 +24,7 @@ Variables = t.Mapping[str, t.Any]
 OFFER, PURCHASE, STATUS = "provision_procured_offer_id", "provision_purchase", "provision_refused_status"
 JOURNALED, EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
 IDS, PRICE = "provision_resource_ids", "provision_price_per_hour"
+BOUGHT = (OFFER, IDS, PRICE)  # what a host has, where no more of its entry is known
 
 # What became of the newest purchase of an entry (`provision_purchase`)
 SENT = "sent"  # noted before it is sent; the answer is not known, or was none

@@ -23,6 +23,7 @@ from .messages import some, unreadable_lease
 from .place import Place
 from .planning import BUY, LATER, STOP, Plan
 from .prices import UNLIMITED, Sum, add_up
+from .rounds import published
 from .search import SPOT, Offer
 from .standing import Status
 
@@ -212,13 +213,8 @@ def quoted(
         "refusals": refusals,
         "is_complete": not refusals,
         "seals": plan_file is not None and not refusals,
-        **stats({"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": text}}),
+        **published({"quote": {"hosts": hosts, "price_per_hour": costs.total, "summary": text}}),
     }
-
-
-def stats(data: Row) -> Row:
-    """What a step publishes for the workflow that it is a part of."""
-    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}}
 
 
 def what_is_bought(plans: t.Sequence[Plan], lifetimes: t.Mapping[str, Lifetime]) -> str:

@@ -354,6 +354,11 @@ class EndRound(_HostRound):
         return "" if self.declaration["id"] in self.ends.decided else "round"
 
 
+def published(data: Variables) -> dict[str, t.Any]:
+    """What a step publishes for the workflow that it is a part of; nothing without ``data``."""
+    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}
+
+
 def not_declared(host: str) -> str:
     """A play has entered the role in its middle."""
     return (

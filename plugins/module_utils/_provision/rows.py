@@ -27,7 +27,7 @@ from .messages import NOTHING_SENT, ids_of, in_short, joined
 from .place import place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
 from .prices import UNLIMITED
-from .rounds import Common, HostVerdict, Released
+from .rounds import Common, HostVerdict, Released, published
 from .standing import HostState, Status
 
 Row = dict[str, t.Any]
@@ -266,7 +266,7 @@ def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
     data: Row = {"provision_hosts": kept} if kept else {}
     if any(case.host.patience.is_of_many_runs for case in cases):
         data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
-    return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}
+    return published(data)
 
 
 def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:

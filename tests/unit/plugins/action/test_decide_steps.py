@@ -43,11 +43,8 @@ HOSTS = ("gpu-1", "gpu-2")
         (None, False),
     ],
 )
-def test_no_step_gets_a_value_of_the_environment_of_a_job(
-    monkeypatch: pytest.MonkeyPatch, environment: Any, given: Any
-) -> None:
-    monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
-    action = Mock(_value=lambda name, task_vars: task_vars[name])
+def test_no_step_gets_a_value_of_the_environment_of_a_job(environment: Any, given: Any) -> None:
+    action = Mock(_value=lambda name, task_vars: task_vars[name], _extra={})
     action._given = partial(decide.ActionModule._given, action)
     assert decide.ActionModule._run(action, {"run_env": environment})["given"] == {"run_env": given}
 
