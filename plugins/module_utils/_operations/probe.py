@@ -80,7 +80,7 @@ class Prober(SupplyApi):
 
     def get(self, name: str, *parts: str, **query: str) -> Exchange:
         """GET of the path of these parts."""
-        return self._look(self._http, name, "GET", path_to(*parts), query)
+        return self._look(self._http, Exchange(name, "GET", path_to(*parts), query))
 
     def read(self, reads: t.Iterable[Read]) -> None:
         """One after the other."""
@@ -89,11 +89,12 @@ class Prober(SupplyApi):
 
     def search(self, name: str, **compute: t.Any) -> Exchange:
         """POST /get_offers, which is a read."""
-        return self._look(self._http, name, "POST", "/get_offers", {}, {"compute": compute})
+        return self._look(self._http, Exchange(name, "POST", "/get_offers", spec={"compute": compute}))
 
     def get_as_stranger(self, *parts: str) -> Exchange:
         """GET with a token that nobody has."""
-        return self._look(self._http.like(self._http.base_url, WRONG_TOKEN), "wrong_token", "GET", path_to(*parts), {})
+        stranger = self._http.like(self._http.base_url, WRONG_TOKEN)
+        return self._look(stranger, Exchange("wrong_token", "GET", path_to(*parts)))
 
     def ask_hosts(self) -> dict[str, int | None]:
         """The status by which each host of the API's pages answers a GET without a token, None if nothing comes.
@@ -121,34 +122,29 @@ class Prober(SupplyApi):
             raise error_of(f"GET {exchange.path}", answer, read_detail(answer, self._http.redact))
         return exchange
 
-    def _look(
-        self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None = None
-    ) -> Exchange:
-        exchange = self._look_once(http, name, method, path, query, spec)
+    def _look(self, http: HttpClient, request: Exchange) -> Exchange:
+        """What comes of a request, which is sent once more if the API was busy."""
+        exchange = self._look_once(http, request)
         if exchange.is_passing and self._repeats < MOST_REPEATS:
             self._repeats += 1
             time.sleep(min(exchange.retry_after or 1.0, LONGEST_WAIT))
-            exchange = self._look_once(http, name, method, path, query, spec)
+            exchange = self._look_once(http, request)
         return exchange
 
-    def _look_once(
-        self, http: HttpClient, name: str, method: str, path: str, query: dict[str, str], spec: Json | None
-    ) -> Exchange:
+    def _look_once(self, http: HttpClient, request: Exchange) -> Exchange:
         begin, at = time.monotonic(), time.time()
-        body: dict[str, t.Any] = {} if spec is None else {"body": search_body(spec), "content_type": "application/yaml"}
+        sent: dict[str, t.Any] = {"query": request.query or None}
+        if request.spec is not None:
+            sent.update(body=search_body(request.spec), content_type="application/yaml")
         answer = Answer(0, False, None)
         try:
-            answer = http.exchange(method, path, query=query or None, repeatable=True, retries=0, **body)
+            answer = http.exchange(request.method, request.path, repeatable=True, retries=0, **sent)
         except TransportError as error:
-            self._lost = no_answer(f"{method} {path}", error, http.base_url)
-        exchange = Exchange(
-            name,
-            method,
-            path,
-            query,
-            spec,
-            answer.status or None,
-            answer.data,
+            self._lost = no_answer(f"{request.method} {request.path}", error, http.base_url)
+        exchange = replace(
+            request,
+            status=answer.status or None,
+            data=answer.data,
             is_json=answer.is_json,
             retry_after=answer.retry_after,
             ahead=answer.ahead,

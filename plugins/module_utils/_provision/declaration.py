@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from .._machine.connection import UNREADABLE
 from .._moments import formatted
-from .._text import TRUE, number_of, printable
+from .._text import TRUE, number_of, printable, text_of
 from .._wording import amount, duration, usd
 from . import lease as leases
 from . import prices
@@ -308,7 +308,7 @@ def read_protection(value: t.Any) -> bool | None:
 
     A text that is neither true nor false is no answer: a slip must not end a machine.
     """
-    text = "" if value is None else str(value).strip().lower()
+    text = text_of(value).lower()
     if not text:
         return None
     if text not in _SWITCH:
@@ -420,7 +420,7 @@ def _read_lease(name: str, value: t.Any, wrong: list[str]) -> Lease:
 
 def _ceiling(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float | None:
     """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
-    text = "" if value is None else str(value).strip()
+    text = text_of(value)
     if not text:
         return None
     if text == "unlimited":

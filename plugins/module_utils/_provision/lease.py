@@ -18,7 +18,7 @@ from datetime import datetime
 
 from .. import _moments, _states
 from .._moments import formatted, seconds_of
-from .._text import printable
+from .._text import printable, text_of
 from .._wording import amount, duration
 
 NOTED_BY = "provision_clock"  # in the registry: the clock that noted the moments of an entry
@@ -146,7 +146,7 @@ def read_lease(value: t.Any) -> Lease:
 
     Raises ValueError with a reason for a person.
     """
-    text = "" if value is None else str(value).strip()
+    text = text_of(value)
     if not text:
         return Lease()
     if _DURATION.fullmatch(text):
@@ -165,7 +165,7 @@ def read_lease(value: t.Any) -> Lease:
 
 def read_duration(value: t.Any) -> float | None:
     """The seconds of a duration with its unit, None of nothing. Raises ValueError with a reason for a person."""
-    text = "" if value is None else str(value).strip()
+    text = text_of(value)
     if text and not _DURATION.fullmatch(text):
         raise ValueError(f"must be a duration such as 8h, 90m or 3d, not '{printable(text, 60)}'")
     return read_lease(text).seconds

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._moments import formatted
-from .._text import grouped, number_of, one_line, printable
+from .._text import grouped, number_of, one_line, printable, text_of
 from .._wording import LINE, duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
 from .entry import Entry
@@ -59,7 +59,7 @@ def read_limits(grace: t.Any, command: t.Any, usual: SweepLimits | None = None) 
 
 def _duration(name: str, value: t.Any, unit: str, otherwise: float) -> float:
     """The seconds of a duration, without a unit in this one. Raises ValueError that names the variable."""
-    text = "" if value is None else str(value).strip()
+    text = text_of(value)
     try:
         return duration(f"{text}{unit}" if text[-1:].isdigit() else text) if text else otherwise
     except ValueError:

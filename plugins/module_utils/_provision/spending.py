@@ -23,7 +23,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from .._moments import formatted, seconds_of, utc
-from .._text import number_of, printable
+from .._text import number_of, printable, text_of
 from .._wording import LINE, amount, duration, narrow_table, table
 from .messages import ids_of, missing_lines, missing_row, some
 from .prices import Sum, add_up
@@ -307,7 +307,7 @@ def since_of(value: object, now: float) -> float:
 
     Raises ValueError with a reason for a person.
     """
-    text = "" if value is None else str(value).strip()
+    text = text_of(value)
     if not text:
         return 0.0
     if re.fullmatch(r"[0-9.]+[smhd]", text):
