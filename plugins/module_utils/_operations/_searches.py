@@ -24,7 +24,6 @@ from .._provision.planning import Plan
 from .._provision.search import Offer
 from .offer_info import find
 
-_Answer = tuple[list[Offer], str, bool]  # with why there is none, and whether that may pass
 _Value = t.TypeVar("_Value")
 _HISTORY: dict[str, list[MarketLook]] = {}  # by the first declaration of those that wait
 
@@ -36,7 +35,7 @@ class Searches:
         self._api = api
         self._cases = cases
         self._warnings = warnings
-        self._sent: list[tuple[t.Any, _Answer]] = []
+        self._sent: list[tuple[t.Any, SearchResult]] = []
         self._found: list[tuple[t.Any, SearchResult]] = []
 
     def of(self, host: Declaration) -> SearchResult:
@@ -46,35 +45,35 @@ class Searches:
     def _choose(self, host: Declaration) -> SearchResult:
         seen = []
         for choice in host.choices:
-            offers, said, passes = self._search(choice.spec)
-            if said:
-                return SearchResult(said=said, is_passing=passes)
-            offers = choosing.in_region(choice, offers)
+            answer = self._search(choice.spec)
+            if answer.said:
+                return answer
+            offers = choosing.in_region(choice, answer.offers)
             seen.append(Offers(offers, [] if offers else choosing.in_region(choice, self._beyond(choice.spec))))
         return SearchResult.of(host, seen)
 
     def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What there is beyond each limit of a search, only to say so."""
-        return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider)[0]]
+        return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider).offers]
 
-    def _search(self, spec: t.Mapping[str, t.Any]) -> _Answer:
+    def _search(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         """The offers that fit, cheapest first, or why there is no answer."""
         return _once(self._sent, spec, lambda: self._ask(spec))
 
-    def _ask(self, spec: t.Mapping[str, t.Any]) -> _Answer:
+    def _ask(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         try:
             found, _total, warnings = find(self._api, spec)
         except Failure as error:
-            return [], str(error), False
+            return SearchResult(said=str(error))
         except ApiError as error:
-            return [], messages.joined(str(error), ADVICE.get(error.error_class, "")), error.passing
+            said = messages.joined(str(error), ADVICE.get(error.error_class, ""))
+            return SearchResult(said=said, is_passing=error.passing)
         self._warnings += warnings
         offers, reason = choosing.fitting(spec, found)
-        return (
-            choosing.pooled(offers, partial(candidates.is_short, self._cases, spec), partial(self._again, spec)),
-            reason,
-            False,
-        )
+        if reason:
+            return SearchResult(said=reason)
+        is_short = partial(candidates.is_short, self._cases, spec)
+        return SearchResult(choosing.pooled(offers, is_short, partial(self._again, spec)))
 
     def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What the same search brings now; nothing if that fails."""
