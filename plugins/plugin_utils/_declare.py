@@ -138,14 +138,17 @@ def _described(given: Variables) -> dict[str, t.Any]:
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
         "file_keys": _keys(given["provision_files"]),
         "user_keys": _keys(given["provision_users"]),
-        "invalid": [*ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages, *_no_texts(given)],
+        "invalid": [*_invalid(given), *_no_texts(given)],
     }
 
 
 def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
     """The role's variables. What its defaults make of names is told here: templates take Ansible long."""
-    by_default = {name for name in _NAMES if task_vars.get(name) == DEFAULTS[name]}
+    # What has no value after its colon in YAML is not given.
+    by_default = {name for name in _NAMES if task_vars.get(name) in (None, DEFAULTS[name])}
     given = {name: value(name) for name in _ARGUMENTS if name not in by_default}
+    if given["provision_project"] in (None, ""):  # as for whoever looks for what was bought
+        given["provision_project"] = DEFAULTS["provision_project"]
     if "provision_resource_name" in by_default:
         given["provision_resource_name"] = prefix_of(given["provision_project"]) + host
     if "provision_hostname" in by_default:
@@ -168,6 +171,14 @@ def registry_fingerprint(url: t.Any) -> str:
     """What tells within one call of Ansible whether two hosts share a registry, and says nothing of its password."""
     text = str(url or os.environ.get(REGISTRY_URL) or "")
     return hmac.new(_SALT, text.encode(), "sha256").hexdigest() if text else ""
+
+
+def _invalid(given: Variables) -> list[str]:
+    """What Ansible's check of arguments finds. It cannot take infinity, which the plan refuses by its name."""
+    try:
+        return list(ArgumentSpecValidator(_ARGUMENTS).validate(given).error_messages)
+    except OverflowError:
+        return []
 
 
 def _has_text(given: t.Any, *, within: bool) -> bool:

@@ -48,6 +48,17 @@ def gathered(
     return declared(known, ansible.template.Templar(loader=DataLoader(), variables=known), extra or {})
 
 
+def test_a_name_without_a_value_is_the_usual_one() -> None:
+    assert gathered(provision_resource_name=None, provision_project="team")["name"] == "team-gpu-1"
+
+
+def test_a_number_without_end_is_refused_by_its_name() -> None:
+    for name in ("provision_max_attempts", "provision_poll_retries", "provision_idle_gpu_percent"):
+        found = gathered(**{name: float("inf")})
+        (objection,) = read_declaration(found, Folder("/inventory/host_vars")).objections
+        assert objection.startswith(f"{name} must be a whole number")
+
+
 def test_all_is_gathered_that_is_read() -> None:
     found = gathered()
     # The last two are for the task that waits for offers.
@@ -130,9 +141,10 @@ def test_texts_where_lists_belong() -> None:
     assert gathered(provision_mounts=["/dev/vdb /data"])["texts"] == ["provision_mounts"]
 
 
-@pytest.mark.parametrize("project", ["", "default"])
-def test_a_project_without_a_name_is_the_usual_one(project: str) -> None:
-    assert gathered(provision_project=project)["name"] == "gpu-1", "a decommission would look for this"
+@pytest.mark.parametrize("project", ["", "default", None])
+def test_a_project_without_a_name_is_the_usual_one(project: str | None) -> None:
+    found = gathered(provision_project=project)
+    assert (found["project"], found["name"]) == ("default", "gpu-1"), "ends and sweeps look for this"
 
 
 def test_the_keys_of_files_and_users() -> None:
