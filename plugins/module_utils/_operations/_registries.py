@@ -107,14 +107,9 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         shared = self._url and host.get("shared", True)
         return SharedProject(host["project"] or "default") if shared else self.folder(host, call)
 
-    def places(self, call: t.Mapping[str, t.Any], project: str | None = None) -> dict[str, Place]:
-        """The same of all ``hosts`` of a call; of one project those, too, that are not asked about (``elsewhere``).
-
-        What counts a project reads all of these.
-        """
-        further = [] if project is None else call["elsewhere"]
-        hosts = [raw for raw in (*call["hosts"], *further) if project in (None, raw["project"] or "default")]
-        return {raw["host"]: self.place(raw, call) for raw in hosts}
+    def places(self, call: t.Mapping[str, t.Any]) -> dict[str, Place]:
+        """The same of all ``hosts`` of a call."""
+        return {raw["host"]: self.place(raw, call) for raw in call["hosts"]}
 
     @staticmethod
     def folder(host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any]) -> Place:

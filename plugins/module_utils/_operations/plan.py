@@ -287,9 +287,10 @@ class _Planning:
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
         _name, begin, _end = ceilings.month_of(now)
-        projects = {case.host.project for case in cases if case.has_budget}
-        places = {project: self._registries.places(self._params, project).values() for project in projects}
-        return {project: self._ledger(places[project], begin, now) for project in projects}
+        params = self._params
+        hosts = planning.counted_in_budgets(cases, [*params["hosts"], *params["elsewhere"]])
+        places = {project: [self._registries.place(raw, params) for raw in raws] for project, raws in hosts.items()}
+        return {project: self._ledger(places[project], begin, now) for project in places}
 
     def _ledger(self, places: t.Iterable[Place], begin: float, now: float) -> Ledger:
         try:

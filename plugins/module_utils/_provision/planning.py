@@ -465,6 +465,17 @@ def account_prices(account: Account, cases: t.Sequence[Case], billed: t.Iterable
     return ceilings.account_prices(account.resources, entries, buying)
 
 
+def counted_in_budgets(
+    cases: t.Iterable[Case], hosts: t.Iterable[t.Mapping[str, t.Any]]
+) -> dict[str, list[t.Mapping[str, t.Any]]]:
+    """Of the ``hosts`` those in a project that has a host with a budget which would buy, by the project.
+
+    A budget counts all of its project, whoever is planned.
+    """
+    of_project = grouped((str(raw["project"] or "default"), raw) for raw in hosts)
+    return {case.host.project: of_project.get(case.host.project, []) for case in cases if case.has_budget}
+
+
 def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> AccountPrices:
     """With purchases under way that will not go on in this play, and may be billed all the same."""
     stopped = [
