@@ -203,6 +203,11 @@ def check_reason(text: str) -> str:
     return reason
 
 
+def ends_for(found: t.Mapping[str, t.Any], check_mode: bool) -> str:
+    """For whom a machine that no host owns ends, and why. ``found``: the artifact of its end."""
+    return f"No host owns it. It {'would end' if check_mode else 'ends'} for {found['by']}: {found['why']}"
+
+
 def known_as(resource_id: str, claims: t.Iterable[OwnershipClaim], strays: t.Container[str]) -> str:
     """What the registry calls the machine if it was bought beside a host's own; empty if it does not know it."""
     known = [claim for claim in claims if claim.host in strays and resource_id in claim.all_ids]
