@@ -138,9 +138,15 @@ def test_a_shell_script_installs_the_sampler_too(rent: MakeProject) -> None:
     check_that_reading_is_no_use(rented(rent, "startup.sh.j2"))
 
 
-def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
+def test_a_machine_that_is_used_is_active_and_one_that_nobody_uses_ends(rent: MakeProject) -> None:
     site = rented(rent, "cloud-config.yaml.j2")
     check_that_reading_is_no_use(site)
+    check_that_use_is_seen(site)
+    check_that_a_sweep_ends_what_nobody_uses(site)
+
+
+def check_that_use_is_seen(site: Site) -> None:
+    """Connections, processes that work, and GPUs; also those of which nothing can be told."""
     # Another connection is seen at once, and counts as use once it is older. Our own might be older, too.
     site.disconnect()
     site.run(f"systemctl stop supply-idle.timer supply-idle.service; {SOON}")
@@ -166,13 +172,16 @@ def test_a_machine_that_is_used_is_active(rent: MakeProject) -> None:
         site.run(f"echo '{gpu}' > /run/gpu")
         site.sample()
         assert site.ask() == ("active", said)
-    site.run("rm /usr/local/bin/nvidia-smi")
+    site.run("mv /usr/local/bin/nvidia-smi /run/smi")
     site.sample()
     assert site.ask() == ("active", "gpus cannot be told: nvidia-smi cannot be run (No such file or directory)")
+    site.run("mv /run/smi /usr/local/bin/nvidia-smi; echo 0 > /run/gpu; : > /run/apps")
+    for _sample in range(2):
+        site.sample()
 
 
-def test_a_sweep_ends_what_nobody_uses(rent: MakeProject) -> None:
-    site = rented(rent, "cloud-config.yaml.j2")
+def check_that_a_sweep_ends_what_nobody_uses(site: Site) -> None:
+    """Unless somebody keeps it, or nothing is known."""
 
     def sweep(said: str, **variables: str) -> None:
         run = site.project.play("compute_index.supply.reap", *extra(variables))
@@ -187,7 +196,7 @@ def test_a_sweep_ends_what_nobody_uses(rent: MakeProject) -> None:
     assert found["keep_until"] > found["since"] and found["evidence"].startswith("supply-keep until ")
     sweep("active: supply-keep until ", **soon)
     site.run("supply-keep off", user="ml")
-    site.run("systemctl stop supply-idle.timer supply-idle.service; mv /run/supply-idle/state.json /run/state.json")
+    site.run("mv /run/supply-idle/state.json /run/state.json")
     found = ask(site.project)
     assert (found["state"], found["since"], found["idle_seconds"]) == ("unknown", None, 0), found
     sweep("unknown: ", **soon)

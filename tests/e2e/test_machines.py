@@ -99,6 +99,24 @@ def instances(project: Project, host: str) -> dict[str, dict[str, Any]]:
     return dict(zip(names, entry["provision_instances"], strict=True))
 
 
+def check_keys(project: Project, host: str) -> None:
+    """Each machine has made a host key, which is pinned; the seeded one was good for the first connection alone."""
+    entry = project.registry(host)
+    assert entry is not None and "provision_bootstrap_host_key" not in entry
+    pins = (project.registry_file(host).parent / ".known_hosts").read_text().splitlines()
+    keys = {pin[0]: pin[2] for pin in map(str.split, pins)}
+    assert sorted(keys) == sorted(entry["provision_resource_ids"]) and len(pins) == len(keys)
+    for instance in entry["provision_instances"]:
+        machine, resource_id = Machine(project, instance["ansible_host"]), instance["resource_id"]
+        _kind, key, *files = machine.run("cat /etc/ssh/ssh_host_ed25519_key.pub; ls /etc/ssh").split()
+        assert keys[resource_id] == key
+        private, public = (name for name in files if name.startswith("ssh_host"))
+        assert (private, public) == ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub")
+        user_data = project.simulator.user_data(resource_id)
+        assert user_data is not None
+        assert not any(each in user_data for each in keys.values()), "what was sent opens nothing any more"
+
+
 def end(project: Project, hosts: list[str]) -> None:
     """Give the machines of hosts back; once more it changes nothing."""
     ends = ("compute_index.supply.decommission", "-e", f"decommission_hosts={','.join(hosts)}")
@@ -111,7 +129,7 @@ def end(project: Project, hosts: list[str]) -> None:
 def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: Backend) -> None:
     cluster = Offer(gpu_count=16, node_count=2, gpu_price_per_hour=3.0)
     project = rent([cluster, *(Offer() for _host in range(2))])
-    project.declare(["gpu-1", "script", "cluster"], **first_boot(project))
+    project.declare(["gpu-1", "script", "cluster"], provision_host_key_trust="seeded", **first_boot(project))
     project.declare_host("script", provision_cloud_init_template="startup.sh.j2")
     project.declare_host("cluster", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=48)
 
@@ -121,6 +139,7 @@ def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: 
     assert "WARNING: cloud-init finished with errors" not in first.text
     machines, names = {}, {}
     for host in ("gpu-1", "script", "cluster"):
+        check_keys(project, host)
         for name, instance in instances(project, host).items():
             machines[name] = Machine(project, instance["ansible_host"])
             # The machines of a cluster share their user data and keep the names that the vendor gave them.
@@ -130,6 +149,7 @@ def test_machines_from_the_purchase_to_the_deletion(rent: MakeProject, backend: 
         check_first_boot(machine, names[host])
         check_once(machine)
         check_site(machine, host, names[host])
+        assert machine.run("nvidia-smi -L").count("NVIDIA H100 80GB HBM3") == (8 if "cluster" in host else 1)
 
     second = project.play(*PLAYBOOKS, ANSIBLE_PIPELINING="true")
 

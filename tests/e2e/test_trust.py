@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from conftest import Machine, MakeProject, Project
@@ -21,48 +20,11 @@ def smi_of(count: int) -> str:
     return f"#!/bin/sh\necho '<nvidia_smi_log>{gpus}</nvidia_smi_log>'\n"
 
 
-def pins(project: Project, host: str) -> list[list[str]]:
-    """The fields of the host keys that are pinned for a host."""
-    file: Path = project.folder / "host_vars" / host / ".known_hosts"
-    return [line.split() for line in file.read_text().splitlines()]
-
-
 def owned(project: Project, host: str) -> tuple[Machine, dict[str, Any]]:
     """The machine of a host, and its registry entry."""
     entry = project.registry(host)
     assert entry is not None
     return Machine(project, entry["ansible_host"]), entry
-
-
-def test_a_seeded_key_is_good_for_the_first_connection_only(rent: MakeProject) -> None:
-    cluster = Offer(gpu_count=16, node_count=2)
-    project = rent([cluster, Offer(), Offer()])
-    project.declare(["gpu-1", "script", "cluster"], provision_host_key_trust="seeded")
-    project.declare_host("script", provision_cloud_init_template="startup.sh.j2")
-    project.declare_host("cluster", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=72)
-
-    first = project.provision()
-
-    assert first.returncode == 0, first.output
-    for host, machines in (("gpu-1", 1), ("script", 1), ("cluster", 2)):
-        machine, entry = owned(project, host)
-        assert "provision_bootstrap_host_key" not in entry
-        assert sorted(pin[0] for pin in pins(project, host)) == sorted(entry["provision_resource_ids"])
-        assert len(pins(project, host)) == machines
-        assert machine.run("nvidia-smi -L").count("NVIDIA H100 80GB HBM3") == (8 if host == "cluster" else 1)
-        keys = {pin[0]: pin[2] for pin in pins(project, host)}
-        own = machine.run("cat /etc/ssh/ssh_host_ed25519_key.pub; ls /etc/ssh").split()
-        assert keys[entry["provision_resource_ids"][0]] == own[1]
-        assert [name for name in own[2:] if name.startswith("ssh_host")] == [
-            "ssh_host_ed25519_key",
-            "ssh_host_ed25519_key.pub",
-        ]
-        user_data = project.simulator.user_data(entry["provision_resource_ids"][0])
-        assert user_data is not None
-        assert not any(key in user_data for key in keys.values()), "what was sent opens nothing any more"
-
-    second = project.provision()
-    assert (second.returncode, second.changed) == (0, 0), second.output
 
 
 def test_another_key_is_an_error_that_explains_itself(rent: MakeProject) -> None:
