@@ -467,5 +467,4 @@ def test_a_project_can_bring_the_collection(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(elsewhere))
 
     successful(controller.launch("GPU provision", {"order_names": "1", **LIMIT}))
-    successful(controller.launch("GPU decommission", {"decommission_hosts": "gpu-1"}))
-    assert (len(bought(controller)), controller.simulator.billed) == (1, [])
+    assert len(bought(controller)) == 1
