@@ -13,11 +13,12 @@ from __future__ import annotations
 import enum
 import math
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
 from .._moments import seconds_of
+from .._text import grouped
 from .._wording import usd
 from .ownership import Machine
 from .storage import Storage, storage_of, together
@@ -79,33 +80,21 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class Holdings:
-    """The resources of one purchase.
+    """The ids of the resources of one purchase, each once: ``ids`` of the machines that are held.
 
-    ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``proofs``: what proves each id.
-    ``storage``: what it has bought beside machines, which survives them.
+    ``storage``: what it has bought beside machines, which survives them. The others as in `HoldingState`.
     """
 
     offer_id: str
-    sent_at: float | None = None
-    proofs: t.Mapping[str, Proof] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     affected: tuple[str, ...] = ()
     storage: tuple[str, ...] = ()
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the machines that are held."""
-        return tuple(self.proofs)
-
-    @property
     def may_be_billed(self) -> tuple[str, ...]:
         """All machines that the purchase may be billed for; of an entry that was refused there are none."""
-        return tuple(dict.fromkeys((*self.ids, *self.pending)))
-
-    def without(self, gone: t.Container[str]) -> Holdings:
-        """The holdings after the API has told that these are gone; nothing else makes them smaller."""
-        proofs = {item: proof for item, proof in self.proofs.items() if item not in gone}
-        return replace(self, proofs=proofs, pending=tuple(item for item in self.pending if item not in gone))
+        return (*self.ids, *self.pending)
 
 
 def strangers(contradictions: t.Iterable[Contradiction]) -> list[str]:
@@ -126,44 +115,27 @@ def disowned(holdings: Holdings, contradictions: t.Iterable[Contradiction]) -> l
     return named if holdings.ids else []
 
 
-def learn(holdings: Holdings, observations: t.Iterable[Observation]) -> tuple[Holdings, tuple[Contradiction, ...]]:
-    """The holdings with what was observed, and what contradicts them, which changes nothing."""
-    verdicts = [(observation, *what_is_held(holdings, observation)) for observation in observations]
-    of = {verdict: [item for item, its, _why in verdicts if its is verdict] for verdict in HoldingState}
-    learnt = replace(
-        holdings,
-        proofs={**{item.resource_id: item.proof for item in of[HoldingState.HELD]}, **holdings.proofs},
-        pending=_ids(holdings.pending, of[HoldingState.PENDING]),
-        affected=_ids(holdings.affected, of[HoldingState.AFFECTED]),
-        storage=_ids(holdings.storage, of[HoldingState.STORAGE]),
-    )
-    return learnt, tuple(Contradiction(item, why) for item, its, why in verdicts if its is HoldingState.CONTRADICTION)
+def what_is_held(observation: Observation, offer_id: str, sent_at: float | None) -> tuple[HoldingState, str]:
+    """What follows for one resource, and why it contradicts the purchase if it does. This is the whole table.
 
-
-def _ids(before: t.Iterable[str], more: t.Iterable[Observation]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*before, *(item.resource_id for item in more))))
-
-
-def what_is_held(holdings: Holdings, observation: Observation) -> tuple[HoldingState, str]:
-    """What follows for one resource, and why it contradicts the purchase if it does. This is the whole table."""
+    ``offer_id``: what the purchase bought. ``sent_at``: when it was sent (seconds since the epoch), None if unknown.
+    """
     resource, proof = observation.resource, observation.proof
-    other = (resource or {}).get("offer_id")
+    named = (resource or {}).get("offer_id")
+    doubt = HoldingState.IGNORED if proof is Proof.NAME else HoldingState.CONTRADICTION
     if proof is Proof.PERSON:
         return HoldingState.HELD, ""
     if resource is not None and not _states.is_machine(resource):
-        return _of_storage(holdings, observation, resource), ""
-    if other and other != holdings.offer_id:
-        return _of_another_offer(observation, other)
+        return _of_storage(observation, resource, offer_id, sent_at), ""
+    if named and named != offer_id:
+        return doubt, f"it says that it was bought with offer {named}"
     if observation.holder:
         return HoldingState.CONTRADICTION, f"host {observation.holder} holds it"
-    if proof is Proof.ANSWER:
-        return HoldingState.HELD, ""
-    if other:
+    if named or proof is Proof.ANSWER:
         return HoldingState.HELD, ""
     if resource is None:
         return HoldingState.PENDING, ""
-    if observation.listed_before or existed_before(resource, holdings.sent_at):
-        doubt = HoldingState.IGNORED if proof is Proof.NAME else HoldingState.CONTRADICTION
+    if observation.listed_before or _existed_before(resource, sent_at):
         return doubt, "it was there before the purchase was sent"
     return HoldingState.HELD, ""
 
@@ -188,25 +160,18 @@ def not_shown_yet(ids: t.Sequence[str]) -> str:
     )
 
 
-def _of_storage(holdings: Holdings, observation: Observation, resource: Machine) -> HoldingState:
+def _of_storage(observation: Observation, resource: Machine, offer_id: str, sent_at: float | None) -> HoldingState:
     """The verdict for what is no machine: the purchase has bought it, or only attached it; it never stops a host."""
-    proof, other = observation.proof, resource.get("offer_id")
+    proof, named = observation.proof, resource.get("offer_id")
     if proof is Proof.NAME or _states.is_gone(resource["status"]):
         return HoldingState.IGNORED
-    if observation.holder or (other and other != holdings.offer_id):
+    if observation.holder or (named and named != offer_id):
         return HoldingState.AFFECTED
-    is_older = observation.listed_before or existed_before(resource, holdings.sent_at)
-    return HoldingState.AFFECTED if is_older and not (other or proof is Proof.ANSWER) else HoldingState.STORAGE
+    is_older = observation.listed_before or _existed_before(resource, sent_at)
+    return HoldingState.AFFECTED if is_older and not (named or proof is Proof.ANSWER) else HoldingState.STORAGE
 
 
-def _of_another_offer(observation: Observation, other: str) -> tuple[HoldingState, str]:
-    """The verdict for a machine that was certainly bought with another offer."""
-    if observation.proof is Proof.NAME:
-        return HoldingState.IGNORED, ""
-    return HoldingState.CONTRADICTION, f"it says that it was bought with offer {other}"
-
-
-def existed_before(resource: Machine, sent_at: float | None) -> bool:
+def _existed_before(resource: Machine, sent_at: float | None) -> bool:
     """Whether a resource is certainly older than a purchase that was sent then (seconds since the epoch)."""
     created = seconds_of(resource.get("created_at"))
     return created is not None and sent_at is not None and created < sent_at - _SLACK
@@ -238,7 +203,7 @@ class Look:
 
         An ordinary purchase has none: its ids were proved before, and no list says otherwise.
         """
-        unlisted = (item for item in self._linked if item not in self.listed)
+        unlisted = (item for item in self.linked if item not in self.listed)
         ids = (*(item for item in (*self.noted, *self.named) if self._is_doubtful(item)), *unlisted)
         gone = (item for item in self.storage if _is_told_gone(self.listed.get(item)))
         own = (item for item in ids if item not in self.storage)
@@ -258,30 +223,21 @@ class Look:
         """Whether it names nothing but what was proved before."""
         return set(self.named) <= {*self.noted, *self.storage}
 
-    @property
-    def is_linked(self) -> bool:
-        """Whether machines of the purchase are linked to what is no machine."""
-        return bool(self._linked)
-
     @cached_property
-    def _linked(self) -> list[str]:
+    def linked(self) -> list[str]:
         """What machines of the purchase are linked to, and that is no machine; the list may leave it out."""
-        shown = (resource for resource in map(self.shown, self._ids) if resource and _states.is_machine(resource))
+        shown = (resource for resource in map(self.shown, self.ids) if resource and _states.is_machine(resource))
         return [item for machine in shown for item in linked_to(machine)]
 
     @cached_property
     def _attached_later(self) -> set[str]:
         """What was there before, or was linked to a machine long after that was made: it has not come with it."""
-        shown = filter(None, map(self.shown, self._ids))
-        return {item for machine in shown for item in attached_later(machine)}.union(self.listed_before)
-
-    @property
-    def everything(self) -> Holdings:
-        """All ids that anybody names, proved or not: what may be left of a purchase that nobody has answered."""
-        return Holdings(self.offer_id, self.sent_at, pending=self._ids)
+        shown = filter(None, map(self.shown, self.ids))
+        return {item for machine in shown for item in _attached_later(machine)}.union(self.listed_before)
 
     @cached_property
-    def _ids(self) -> tuple[str, ...]:
+    def ids(self) -> tuple[str, ...]:
+        """All that anybody names, proved or not: what may be left of a purchase that nobody has answered."""
         return tuple(dict.fromkeys((*self.noted, *self.named, *self._own)))
 
     @cached_property
@@ -294,7 +250,7 @@ class Look:
 
     def observations(self) -> t.Iterator[Observation]:
         """What was observed, each resource once, by its strongest proof."""
-        linked = [item for item in self._linked if self.shown(item)]
+        linked = [item for item in self.linked if self.shown(item)]
         by_proof = (
             (Proof.LINK, linked),
             (Proof.OFFER, self._own),
@@ -302,15 +258,20 @@ class Look:
             (Proof.ANSWER, self.noted),
         )
         proofs = {item: proof for proof, ids in by_proof for item in ids}
-        for item in dict.fromkeys((*self._ids, *linked)):
+        for item in dict.fromkeys((*self.ids, *linked)):
             if item not in self.storage:
                 is_older = item in (self._attached_later if proofs[item] is Proof.LINK else self.listed_before)
                 yield Observation(item, proofs[item], self.shown(item), self.holders.get(item, ""), is_older)
 
     @cached_property
     def concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
-        """The holdings of the purchase, and what contradicts them."""
-        return learn(Holdings(self.offer_id, self.sent_at), self.observations())
+        """The holdings of the purchase, and what contradicts them, which changes nothing."""
+        verdicts = [(item, *what_is_held(item, self.offer_id, self.sent_at)) for item in self.observations()]
+        ids = grouped((state, item.resource_id) for item, state, _why in verdicts)
+        states = (HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED, HoldingState.STORAGE)
+        holdings = Holdings(self.offer_id, *(tuple(ids.get(state, ())) for state in states))
+        odd = ((item, why) for item, state, why in verdicts if state is HoldingState.CONTRADICTION)
+        return holdings, tuple(Contradiction(item, why) for item, why in odd)
 
     def storage_with(
         self, ids: t.Iterable[str], noted: t.Collection[Storage], offer: t.Mapping[str, t.Any]
@@ -323,20 +284,18 @@ class Look:
         shown = filter(None, map(self.shown, ids))
         return together(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in shown)))
 
-    def left_of(self, holdings: Holdings) -> tuple[str, ...]:
-        """The machines of these holdings that may still be billed: all but those that were told to be gone."""
-        shown = {item: self.shown(item) for item in (*self.listed, *self.read)}
-        gone = {item for item, resource in shown.items() if resource and _is_no_bill(resource)}
-        return holdings.without({*gone, *self.storage}).may_be_billed
+    def left_of(self, ids: t.Iterable[str]) -> tuple[str, ...]:
+        """Those of these machines that may still be billed: all but storage, and what was told to be gone."""
+        shown = {item: self.shown(item) for item in ids if item not in self.storage}
+        return tuple(
+            item
+            for item, resource in shown.items()
+            if resource is None or (_states.is_machine(resource) and not _states.is_gone(resource["status"]))
+        )
 
 
 def _is_told_gone(resource: Machine | None) -> bool:
     return resource is not None and _states.is_gone(resource["status"])
-
-
-def _is_no_bill(resource: Machine) -> bool:
-    """Whether no machine is billed for it any more."""
-    return _states.is_gone(resource["status"]) or not _states.is_machine(resource)
 
 
 def linked_to(machine: Machine) -> list[str]:
@@ -351,7 +310,7 @@ def links_in(answers: t.Iterable[object]) -> set[str]:
     return {item for answer in answers if isinstance(answer, t.Mapping) for item in linked_to(answer)}
 
 
-def attached_later(machine: Machine) -> list[str]:
+def _attached_later(machine: Machine) -> list[str]:
     """What was linked to a machine long after that was made, where the API tells both: it may be anybody's."""
     created, links = seconds_of(machine.get("created_at")), machine.get("linked_resources") or ()
     latest = math.inf if created is None else created + _COMES_ALONG

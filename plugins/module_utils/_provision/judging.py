@@ -207,8 +207,9 @@ class JudgedHost:
     @property
     def needs_holders(self) -> bool:
         """Whether other hosts may hold some of what is named or listed."""
-        look = self.look
-        return not look.is_simple or len(look.listed) > len(look.noted) or look.is_linked or self.may_give_back
+        look, may_give_back = self.look, self.plan["may_release"] and (self.is_over or self.outcome == "rejected")
+        # What is given back no other host may hold.
+        return not look.is_simple or len(look.listed) > len(look.noted) or bool(look.linked or may_give_back)
 
     @property
     def contradictions(self) -> tuple[Contradiction, ...]:
@@ -233,11 +234,6 @@ class JudgedHost:
         """Whether the account's machines decide something; those that ran before and are named alike need no look."""
         return self.outcome in ("created", "rejected") or self.is_over or not self.look.is_simple
 
-    @property
-    def may_give_back(self) -> bool:
-        """Whether what it names may be ended, so that no other host may hold it."""
-        return bool(self.plan["may_release"]) and (self.is_over or self.outcome == "rejected")
-
     @cached_property
     def left(self) -> tuple[str, ...] | None:
         """What may be billed of a purchase that is over or was refused; None if that cannot be read."""
@@ -245,7 +241,7 @@ class JudgedHost:
             return ()
         if self.listed is None:
             return self.ids or None
-        return self.look.left_of(Holdings(self.offer_id, pending=self.ids) if self.outcome == "rejected" else self.held)
+        return self.look.left_of(self.ids if self.outcome == "rejected" else self.held.may_be_billed)
 
     @property
     def billed(self) -> tuple[str, ...]:

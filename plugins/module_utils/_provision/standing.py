@@ -15,7 +15,7 @@ from .._wording import end_option, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
-from .holdings import Holdings, HoldingState, Look, Observation, Proof
+from .holdings import HoldingState, Look, Observation, Proof
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
@@ -312,7 +312,7 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
 
 
 def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
-    left = _left(look, look.concluded[0], account)
+    left = _left(look, look.concluded[0].may_be_billed, account)
     if left == ():
         return _void(host, entry, look, account, has_bought=True)
     return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
@@ -391,25 +391,26 @@ def _opened_by_strangers(
         reason = bought_by_another(host.host, name, entry.offer_id, strangers, was_sent=True)
         return stopped(reason, ours, machines=tuple(strangers))
     look = look_at(host.host, entry, {"resource_ids": ours.resource_ids}, account)
-    if phase == _states.FAILED and _left(look, look.everything, account) == ():
+    if phase == _states.FAILED and _left(look, look.ids, account) == ():
         return _void(host, entry, look, account, has_bought=entry.is_unanswered)
     return replace(ours, kind=HostState.OPEN)
 
 
 def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machine]:
     """Machines of the host's name that an unanswered purchase has bought, though they do not say with which offer."""
-    purchase, name = Holdings(entry.offer_id, seconds_of(entry.journaled_at)), _ordered_name(host, entry)
+    sent_at, name = seconds_of(entry.journaled_at), _ordered_name(host, entry)
     named = [
         (machine, Observation(ownership.id_of(machine), Proof.NAME, machine, next(iter(owner.hosts), "")))
         for machine, owner in account.named(name)
         if entry.is_unanswered and ownership.is_named(machine, name)
     ]
-    return [machine for machine, observed in named if holdings.what_is_held(purchase, observed)[0] is HoldingState.HELD]
+    states = ((machine, holdings.what_is_held(seen, entry.offer_id, sent_at)[0]) for machine, seen in named)
+    return [machine for machine, state in states if state is HoldingState.HELD]
 
 
-def _left(look: Look, held: Holdings, account: Account) -> tuple[str, ...] | None:
-    """What a failed offer has left that may be billed, None if that cannot be read."""
-    return None if account.machines is None else look.left_of(held)
+def _left(look: Look, ids: tuple[str, ...], account: Account) -> tuple[str, ...] | None:
+    """Which of these machines a failed offer has left that may be billed, None if that cannot be read."""
+    return None if account.machines is None else look.left_of(ids)
 
 
 def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standing:

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import (
-    Holdings,
     HoldingState,
     Look,
     Observation,
     Proof,
-    learn,
     what_is_held,
 )
 from hypothesis import given
@@ -74,7 +72,7 @@ def test_what_follows_for_one_resource(
     proof: Proof, resource: Any, holder: str, sent_at: float | None, verdict: HoldingState
 ) -> None:
     observed = Observation(machine_id(1), proof, resource, holder)
-    assert what_is_held(Holdings(OURS, sent_at), observed)[0] is verdict
+    assert what_is_held(observed, OURS, sent_at)[0] is verdict
 
 
 def look(**fields: Any) -> Look:
@@ -108,8 +106,9 @@ def test_what_is_pending_is_billed_and_not_held() -> None:
 
 
 def test_only_what_was_told_gone_goes() -> None:
-    found = look(noted=(machine_id(1), machine_id(2))).concluded[0].without({machine_id(2), machine_id(3)})
-    assert found.ids == (machine_id(1),)
+    gone = {**machine(2, None, OURS), "status": "deleted"}
+    one = look(noted=(machine_id(1), machine_id(2)), listed=listed(gone))
+    assert one.left_of(one.concluded[0].may_be_billed) == (machine_id(1),)
 
 
 @pytest.mark.parametrize(
@@ -130,27 +129,37 @@ def test_only_what_decides_is_read_by_its_id(fields: dict[str, Any], doubtful: t
 
 
 ids = st.sampled_from([machine_id(number) for number in range(4)])
-resources = st.none() | st.builds(
+resources = st.builds(
     lambda number, offer, kind: machine(number, None, offer, kind=kind),
     st.integers(0, 3),
     st.sampled_from([None, OURS, THEIRS]),
     st.sampled_from(["machine", "other", "storage"]),
 )
-observations = st.lists(st.builds(Observation, ids, st.sampled_from(Proof), resources, st.sampled_from(["", "gpu-2"])))
+some_ids = st.lists(ids, unique=True).map(tuple)
+looks = st.builds(
+    Look,
+    st.just(OURS),
+    noted=some_ids,
+    named=some_ids,
+    sent_at=st.just(SENT_AT),
+    listed=st.lists(resources).map(lambda shown: listed(*shown)),
+    read=st.builds(lambda unknown, shown: {**dict.fromkeys(unknown), **listed(*shown)}, some_ids, st.lists(resources)),
+    holders=st.dictionaries(ids, st.just("gpu-2")),
+)
 
 
-@given(st.lists(ids, unique=True), observations)
-def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(
-    noted: list[str], observed: list[Observation]
-) -> None:
-    before = Holdings(OURS, SENT_AT, dict.fromkeys(noted, Proof.ANSWER))
-    after, contradictions = learn(before, observed)
-    assert set(noted) <= set(after.ids)
-    for each in set(after.ids) - set(noted):
-        proofs = [one for one in observed if one.resource_id == each and what_is_held(before, one)[0] is HELD]
-        assert any(one.proof is Proof.PERSON or (one.resource or {}).get("offer_id") in (None, OURS) for one in proofs)
-    assert len(contradictions) == sum(what_is_held(before, each)[0] is CONTRADICTION for each in observed)
-    assert learn(after, observed)[0].ids == after.ids
+@given(looks)
+def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(one: Look) -> None:
+    held, contradictions = one.concluded
+    observed = {each.resource_id: each for each in one.observations()}
+    assert {*one.noted, *one.named} <= set(observed)
+    odd = [each.observation.resource_id for each in contradictions]
+    assert sorted([*held.ids, *held.pending, *held.affected, *held.storage, *odd]) == sorted(observed)
+    for each in held.ids:
+        seen = observed[each]
+        assert (seen.resource or {}).get("offer_id") in (None, OURS) and not seen.holder
+    for each in held.pending:
+        assert observed[each].resource is None and each not in one.noted
 
 
 @pytest.mark.parametrize(
@@ -169,7 +178,7 @@ def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(
 def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_left: bool) -> None:
     shown = {} if listed is None else {M: {**MINE, "status": listed}}
     look = Look(OURS, (M,), (), SENT_AT, shown, read)
-    assert look.left_of(look.concluded[0]) == ((M,) if is_left else ())
+    assert look.left_of(look.ids) == ((M,) if is_left else ())
 
 
 @pytest.mark.parametrize(
