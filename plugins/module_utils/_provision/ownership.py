@@ -168,15 +168,10 @@ def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at
         for resource in resources
         if resource["resource_id"] and resource["offer_id"] is None
     ]
-    is_applied = _are_younger(resources, procured_at) and len(resources) <= nodes
-    return mute if is_applied and all(item["offer_id"] in (None, offer_id) for item in resources) else []
-
-
-def _are_younger(resources: t.Iterable[Machine], procured_at: str | None) -> bool:
-    """Whether all were surely created after a purchase, by the API's own clock."""
-    moment = seconds_of(procured_at)
-    ages = [seconds_of(resource.get("created_at")) for resource in resources]
-    return moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
+    moment, ages = seconds_of(procured_at), [seconds_of(item.get("created_at")) for item in resources]
+    if moment is None or len(resources) > nodes or not {item["offer_id"] for item in resources} <= {None, offer_id}:
+        return []
+    return mute if all(created is not None and created >= moment - _SLACK for created in ages) else []
 
 
 def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> tuple[list[Kind], bool]:
@@ -187,15 +182,10 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     """
     listed = [machine for machine in machines if machine["resource_id"] and _states.is_machine(machine)]
     own = bought_with(listed, offer_id, ids)
-    others = _alive_beside(own, {name, *(item["name"] for item in own)} - {"", None}, listed)
+    names, mine = {name, *(item["name"] for item in own)} - {"", None}, {item["resource_id"] for item in own}
+    alike = [item for item in listed if item["name"] in names and item["resource_id"] not in mine]
+    others = [item for item in alike if _states.is_live(item["status"])]
     return others, bool(others) and (not own or _first_made(own) > _first_made(others))
-
-
-def _alive_beside(own: t.Iterable[Kind], names: t.Container[str | None], listed: t.Iterable[Kind]) -> list[Kind]:
-    """Those that live and have one of these names, without our ``own``."""
-    mine = {item["resource_id"] for item in own}
-    live = [item for item in listed if _states.is_live(item["status"])]
-    return [item for item in live if item["resource_id"] not in mine and item["name"] in names]
 
 
 def _first_made(machines: t.Iterable[Machine]) -> tuple[str, str]:
@@ -259,16 +249,28 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool, adopts: str =
         return OwnershipClaim(host, name, by_name=by_name, adopts=adopts)
     ids = frozenset(entry.resource_ids)
     bought = entry.purchase == MADE or bool(ids)
-    claim = OwnershipClaim(host, name, entry.offer_id, ids, entry.is_unanswered, by_name and entry.is_empty, bought)
-    claim = claim if bought else replace(claim, adopts=adopts)
-    return replace(claim, storage_ids=frozenset(item.resource_id for item in entry.storage)) if entry.storage else claim
+    return OwnershipClaim(
+        host,
+        name,
+        entry.offer_id,
+        ids,
+        entry.is_unanswered,
+        by_name and entry.is_empty,
+        bought,
+        storage_ids=frozenset(item.resource_id for item in entry.storage),
+        adopts="" if bought else adopts,
+    )
 
 
 def noted_claim(host: str, entry: Entry) -> OwnershipClaim:
     """The claim of a host of which only its registry entry is known."""
-    claim = claim_of(host, entry.name or host, entry, by_name=False)
-    claim = replace(claim, storage_of=entry.storage_of, affected_ids=frozenset(entry.affected))
-    return replace(claim, run=entry.bought_by, reaped_at=entry.reaped_at)
+    return replace(
+        claim_of(host, entry.name or host, entry, by_name=False),
+        run=entry.bought_by,
+        reaped_at=entry.reaped_at,
+        storage_of=entry.storage_of,
+        affected_ids=frozenset(entry.affected),
+    )
 
 
 def holders_of(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
@@ -293,14 +295,15 @@ def apart(
     listed = list(resources)
     storage = [item for item in listed if not _states.is_machine(item)]
     ids = {id_of(item) for item in storage}
-    return machines_among(listed), storage, [_without_storage(claim, ids) for claim in claims]
-
-
-def _without_storage(claim: OwnershipClaim, storage: t.Collection[str]) -> OwnershipClaim:
-    ids = claim.resource_ids.intersection(storage)
-    if not ids:
-        return claim
-    return replace(claim, resource_ids=claim.resource_ids - ids, storage_ids=claim.storage_ids | ids)
+    known = [
+        replace(
+            claim, resource_ids=claim.resource_ids - ids, storage_ids=claim.storage_ids | (claim.resource_ids & ids)
+        )
+        if claim.resource_ids & ids
+        else claim
+        for claim in claims
+    ]
+    return machines_among(listed), storage, known
 
 
 @dataclass(frozen=True)
@@ -352,8 +355,10 @@ def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
 def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> list[tuple[Machine, Owners]]:
     """Each machine with those who own it, in the order of the machines."""
     machines = list(machines)
-    known = _Index(claims, clusters(machines))
-    found = [(machine, known.best(machine)) for machine in machines]
+    # Thousands of machines are not compared with thousands of hosts.
+    by_key = grouped((key, claim) for claim in claims for key in _keys_of(claim))
+    numbered = clusters(machines)
+    found = [(machine, _strongest(machine, by_key, numbered)) for machine in machines]
     by_offer: dict[str, set[str]] = {}
     for machine, owner in found:
         by_offer.setdefault(offer_of(machine), set()).update(owner.hosts)
@@ -363,36 +368,31 @@ def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) ->
     return [(machine, replace(owner, hosts=several.get(offer_of(machine), owner.hosts))) for machine, owner in found]
 
 
-class _Index:
-    """Claims by what they may prove, so that thousands of machines are not compared with thousands of hosts."""
+Key = tuple[str, str]
 
-    def __init__(self, claims: t.Iterable[OwnershipClaim], several: t.Collection[tuple[str, str]]) -> None:
-        self._several = several
-        self._claims: dict[tuple[str, str], list[OwnershipClaim]] = {}
-        for claim in claims:
-            keys = [("id", resource_id) for resource_id in claim.resource_ids]
-            keys += [("offer", claim.offer_id)] if claim.unanswered or claim.bought else []
-            keys += [("name", claim.name)] if claim.by_name else []
-            for key in keys:
-                self._claims.setdefault(key, []).append(claim)
 
-    def best(self, machine: Machine) -> Owners:
-        name = machine["name"] or ""
-        keys = [("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name), ("name", base_of(name))]
-        proofs: dict[str, OwnershipProof] = {}
-        for claim in (claim for key in keys for claim in self._claims.get(key, ())):
-            proofs[claim.host] = max(proofs.get(claim.host, OwnershipProof.NONE), self._proof(claim, machine))
-        strongest = max(proofs.values(), default=OwnershipProof.NONE)
-        if strongest is OwnershipProof.NONE:
-            return Owners()
-        return Owners(tuple(sorted(host for host, item in proofs.items() if item is strongest)), strongest)
+def _keys_of(claim: OwnershipClaim) -> t.Iterator[Key]:
+    """What a machine must have in common with a claim that may prove something of it."""
+    yield from (("id", resource_id) for resource_id in claim.resource_ids)
+    yield from [("offer", claim.offer_id)] if claim.unanswered or claim.bought else ()
+    yield from [("name", claim.name)] if claim.by_name else ()
 
-    def _proof(self, claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
-        """What it proves. A single machine with a number is rather another host's: train-1 is no part of train."""
-        ownership_proof = proof(claim, machine)
-        if ownership_proof is OwnershipProof.ID or claim.bought or is_named(machine, claim.name):
-            return ownership_proof
-        return ownership_proof if (offer_of(machine), claim.name) in self._several else OwnershipProof.NONE
+
+def _strongest(
+    machine: Machine, by_key: t.Mapping[Key, t.Sequence[OwnershipClaim]], numbered: t.Container[Key]
+) -> Owners:
+    """Those whose claims prove most of the machine. ``numbered``: see `clusters`."""
+    name, offer_id = machine["name"] or "", offer_of(machine)
+    hosts: dict[OwnershipProof, set[str]] = {}
+    for key in (("id", id_of(machine)), ("offer", offer_id), ("name", name), ("name", base_of(name))):
+        for claim in by_key.get(key, ()):
+            its = proof(claim, machine)
+            # A single machine with a number is rather another host's: train-1 is no part of train.
+            is_whole = its is OwnershipProof.ID or claim.bought or is_named(machine, claim.name)
+            if is_whole or (offer_id, claim.name) in numbered:
+                hosts.setdefault(its, set()).add(claim.host)
+    strongest = max(hosts, default=OwnershipProof.NONE)
+    return Owners(tuple(sorted(hosts[strongest])), strongest) if strongest else Owners()
 
 
 def rivals(claims: t.Iterable[OwnershipClaim]) -> dict[str, tuple[str, ...]]:
