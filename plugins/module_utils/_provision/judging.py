@@ -45,9 +45,6 @@ _MADE = ("created", "existing", "")
 _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 
 
-DELETED_AGAIN = "It was deleted again."
-
-
 @dataclass(frozen=True)
 class JudgedHost:
     """A host with its plan, the result of its purchase, and what is known of its offer since.
@@ -122,12 +119,6 @@ class JudgedHost:
         return self.status.get("phase") == _states.FAILED
 
     @property
-    def _undelivered(self) -> str:
-        """What its vendor sold and could not deliver; empty if that did not happen."""
-        is_failed = self.is_failed or _states.word(self.purchase.get("status")) == _states.FAILED
-        return product(self.offer, number_of(self.plan["price_per_hour"])) if is_failed else ""
-
-    @property
     def _is_noted(self) -> bool:
         return self.entry.offer_id == self.offer_id
 
@@ -195,14 +186,15 @@ class JudgedHost:
         )
 
     @property
-    def _deleted_again(self) -> str:
+    def deleted_again(self) -> str:
+        """That its machines have ended again, and which storage with them."""
         over = f"Its storage ends, too: {ids_of(self.storage_ends)}." if self.storage_ends else ""
-        return joined(DELETED_AGAIN, over)
+        return joined("It was deleted again.", over)
 
     @property
     def given_back(self) -> str:
-        """That its machines have ended again, and what stays."""
-        return joined(self._deleted_again, self.stays)
+        """The same, and what stays."""
+        return joined(self.deleted_again, self.stays)
 
     @property
     def needs_holders(self) -> bool:
@@ -423,10 +415,12 @@ class JudgedHost:
             end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
         else:
-            again = self._deleted_again if attempt.released else ""
+            again = self.deleted_again if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
-            advice = _dropped(self.host) if attempt.dropped else advice
+            if attempt.dropped:  # what was ended on purpose is not bought again
+                advice = f"By its registry, somebody has ended {self.host} meanwhile, so no other offer is tried."
+                advice += " Run again to buy one."
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
 
@@ -457,12 +451,14 @@ class JudgedHost:
         """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
         if self.plan["action"] != BUY and verdict is Verdict.READY:
             return []
+        is_failed = self.is_failed or _states.word(self.purchase.get("status")) == _states.FAILED
         return [
             {
                 "offer_id": self.offer_id,
                 "outcome": self.outcome or "existing",
                 "error_class": self.error_class,
-                "product": self._undelivered,
+                # What its vendor sold and could not deliver
+                "product": product(self.offer, number_of(self.plan["price_per_hour"])) if is_failed else "",
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
             }
@@ -483,8 +479,7 @@ class JudgedHost:
 
         And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
         """
-        odd = (self._unnamed(), self._surplus(), _only_attached(self.host, self.held, self.entry), self._rewritten())
-        return [item for item in odd if item]
+        return [item for item in (self._unnamed(), self._surplus(), self._only_attached(), self._rewritten()) if item]
 
     def _rewritten(self) -> str:
         if not self.plan["registry"] or self.outcome != "created" or self.entry.offer_id:
@@ -502,7 +497,19 @@ class JudgedHost:
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
         if not self.plan["unused"] or name in kept or numbered:
             return ""
-        return _name_not_kept(self.host, name, kept, by_name=not self.plan["registry"])
+        memory = (
+            "Only the registry file tells which machine this host owns; keep it."
+            if self.plan["registry"]
+            else "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another."
+        )
+        called = ", ".join(kept) or "nothing"
+        return f"The API did not keep a name: {self.host} is called {called} instead of {name}. {memory}"
+
+    def _only_attached(self) -> str:
+        """Storage that the purchase names and has not bought; empty if there is none, or if that was told before."""
+        ids = [item for item in self.held.affected if item not in self.entry.affected]
+        named = f"Offer {self.offer_id} of {self.host} names storage that it has not bought: {ids_of(ids)}."
+        return f"{named} It stays as it is: {self.host} neither counts nor ends it." if ids else ""
 
     def _surplus(self) -> str:
         nodes = number_of(self.offer.get("node_count"))
@@ -513,15 +520,6 @@ class JudgedHost:
             f" {len(self.held.ids)}: {ids_of(self.held.ids)}. All of them are billed and kept. Ask the API's"
             " support if that is wrong."
         )
-
-
-def _only_attached(host: str, held: Holdings, entry: Entry) -> str:
-    """Storage that a purchase names and has not bought; empty if there is none, or if that was told before."""
-    ids = [item for item in held.affected if item not in entry.affected]
-    if not ids:
-        return ""
-    named = f"Offer {held.offer_id} of {host} names storage that it has not bought: {ids_of(ids)}."
-    return f"{named} It stays as it is: {host} neither counts nor ends it."
 
 
 def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:
@@ -540,18 +538,3 @@ def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Ite
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase that did not become a machine which can be used."""
     return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
-
-
-def _dropped(host: str) -> str:
-    """Somebody has ended the host while this run waited: what was ended on purpose is not bought again."""
-    return f"By its registry, somebody has ended {host} meanwhile, so no other offer is tried. Run again to buy one."
-
-
-def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:
-    """The API called the machine otherwise than it was asked to."""
-    memory = (
-        "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another one."
-        if by_name
-        else "Only the registry file tells which machine this host owns; keep it."
-    )
-    return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"
