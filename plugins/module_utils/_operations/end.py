@@ -16,7 +16,7 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, SupplyApi
 from .._provision import ended as endings
-from .._provision import ending, ending_by_id, lease, reaping, storage_end
+from .._provision import ending, ending_by_id, lease, reaping
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
@@ -69,7 +69,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
         elif not is_checked:
             _mark(one, found, clock, registries.at(place))
-        found = storage_end.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
+        found = ending.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
         ends.append(endings.row(raw, one.entry, place, found, look, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
 
@@ -284,7 +284,7 @@ def _storage_noted(
 ) -> Result:
     if endings.is_checked(plan, check_mode):
         return {**BLANK_ENDED, "changed": True}
-    left = storage_end.not_ended(plan, answers)
+    left = endings.left_of({**plan, "ids": plan["storage_ends"]}, answers)
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
         registry = t.cast(Registry, registries.of_plan(plan))
@@ -294,7 +294,7 @@ def _storage_noted(
     facts["changed"] = any(bills)
     if left.ids:
         raise Failure(endings.not_over(plan["host"], left.said, left.ids, plan["registry"]), left.error_class, **facts)
-    return {**facts, **storage_end.has_cost(plan["host"], list(filter(None, bills)))}
+    return {**facts, **endings.storage_cost(plan["host"], list(filter(None, bills)))}
 
 
 def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:

@@ -15,7 +15,8 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, registration, standing, storage_end
+from .._provision import acceptance, ending, registration, standing
+from .._provision.ended import storage_to_end
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
@@ -191,11 +192,11 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     case, over = judged.case, is_over(judged.case, ended)
     if over:
         ids = {item["resource_id"] for item in ended}
-        case = replace(case, storage_ends=storage_end.of_released(plan, case.all_storage, ids, observer.machines))
+        case = replace(case, storage_ends=ending.of_released(plan, case.all_storage, ids, observer.machines))
     attempts, unsound = params["before"].get("attempts") or [], params.get("unsound", "")
     answer = replace(
         released(case, attempts, ended, unsound, check_mode=check_mode),
-        storage=storage_end.to_end(plan, case.all_storage, case.storage_ends, RELEASED, api.ahead),
+        storage=storage_to_end(plan, case.all_storage, case.storage_ends, RELEASED, api.ahead),
     )
     return {**answer.mapping, "changed": over, "warnings": _forgotten(judged, registries) if over else []}
 

@@ -25,7 +25,7 @@ from .place import Place, twin_of
 from .prices import Sum, add_up
 from .reaping import LastLook, Turn
 from .spending import HOUR, Bill, cents, dollars
-from .storage import read_storage
+from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
 
@@ -244,7 +244,7 @@ class NotEnded:
 
 
 def left_of(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
-    """What is left of a host's machines. ``answers``: those of `delete_resource`, by the ids of all that ends."""
+    """What is left of ``ids`` of a host. ``answers``: those of `delete_resource`, by the ids of all that ends."""
     own = {item: answers.get(item, {}) for item in plan["ids"]}
     over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
     unknown = "What the API has answered to a deletion is not known."
@@ -293,6 +293,28 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     if not (plan["ids"] or plan["gone"] or plan["forgotten"] or kept):
         return {PURCHASE: REFUSED}
     return {PURCHASE: MADE, **({IDS: list(plan["ids"])} if plan["ids"] else {}), **kept}
+
+
+def storage_to_end(
+    plan: Row, items: t.Iterable[Storage], ends: t.Sequence[str], why: str, ahead: float | None
+) -> dict[str, t.Any]:
+    """What the role provision needs to end storage of a host, and to note that.
+
+    ``why``: for the ledger. ``ahead``: seconds by which the API's clock is ahead of this one, None if unknown.
+    """
+    stays = [item.resource_id for item in items if item.resource_id not in ends]
+    known = {"host": plan["host"], "registry": plan["registry"], "why": why, "ahead": ahead}
+    return {**known, "storage_ends": list(ends), "storage_stays": stays, "storage_lost": []}
+
+
+def storage_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
+    """What storage has cost at most that has just ended, and a line about it; nothing if no registry knew it."""
+    known = [bill for bill in bills if bill.end is not None and bill.is_known(bill.end)]
+    if not bills or len(known) < len(bills):
+        return {"cost": unknown_cost(host)} if bills else {}
+    millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
+    cost = f"The storage of {host} has ended. Alone it has cost at most USD {amount(cents(millionths))}."
+    return {"usd": dollars(millionths), "cost": cost}
 
 
 def is_as_planned(entry: Entry, plan: Row) -> bool:

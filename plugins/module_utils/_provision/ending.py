@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ends for a host: exactly the machines that are its own by the rule of `ownership`, or nothing, and why.
 
+And which storage ends with a machine.
+
 Machines end for good, so whatever registry and API do not say alike ends nothing. A registry entry is forgotten only if
 each machine that it names was told to be gone, or a person says so of one that the API does not know.
 """
@@ -22,14 +24,10 @@ from .holdings import linked_to
 from .messages import described, ids_of
 from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
 from .standing import Status, brought_with, look_at, storage_bought
-from .storage import Storage
+from .storage import Storage, together
 
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
 FRESH = 15 * 60.0
-
-
-Odd = list[tuple[Machine, str]]  # machines, each with what is odd about it
-
 
 OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
 NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
@@ -402,23 +400,17 @@ def _bought(
     A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
     """
     entry = asked.entry
-    mine, odd = _proved(asked, status, account, billed) if entry.is_made else _named(asked, billed)
+    odd: list[tuple[Machine, str]]
+    if entry.is_made:
+        holdings, contradictions = look_at(asked.host, entry, status, account).concluded
+        odd = [(contradiction.observation.resource or {}, contradiction.why) for contradiction in contradictions]
+        # Of one without an id nobody can say more than that it was bought with this offer.
+        mine = [item for item in machines_in(billed) if (item["resource_id"] or "") in (*holdings.ids, "")]
+    else:
+        strangers = (machine for machine in unowned(billed) if not _states.is_ending(machine["status"]))
+        odd = [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
+        mine = [machine for machine, owner in billed if owner.hosts == (asked.host,)]
     return mine, _contested(asked, billed) or (_differs(entry.offer_id, (), odd) if odd else "")
-
-
-def _proved(
-    asked: EndRequest, status: Status, account: Account, billed: t.Iterable[Owned]
-) -> tuple[list[Machine], Odd]:
-    holdings, contradictions = look_at(asked.host, asked.entry, status, account).concluded
-    odd = [(contradiction.observation.resource or {}, contradiction.why) for contradiction in contradictions]
-    # Of one without an id nobody can say more than that it was bought with this offer.
-    return [item for item in machines_in(billed) if (item["resource_id"] or "") in (*holdings.ids, "")], odd
-
-
-def _named(asked: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine], Odd]:
-    strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
-    odd = [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
-    return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
 def _not_over(asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], *, has_machines: bool) -> str:
@@ -495,3 +487,63 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
     if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:
         return mine, ONLY_NUMBERED
     return mine, ""
+
+
+# Which storage ends with a machine, and its data with it: never more than its host, or a person, has said
+
+
+def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView) -> End:
+    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either."""
+    items = together(kept, end.storage)
+    if end.action is Action.STOP or not items:
+        return end
+    lost = tuple(item.resource_id for item in items if item.resource_id in one.forget)
+    if refuted := [item for item in lost if item not in api_view.unknown]:
+        return stopped(
+            one.host,
+            f"The API does not say that it does not know {ids_of(refuted)}, so it cannot be forgotten. Leave"
+            " decommission_forget out; -e decommission_storage=end ends it with its data.",
+        )
+    ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
+    # A host's own kept storage has a claim of its own.
+    others = (claim for claim in api_view.account.claims.values() if ends and claim.storage_of != one.host)
+    held = {item: f"{holder} has it as well" for item, holder in ownership.holders_of(others, one.host).items()}
+    reasons = {**held, **_used(machines_in(api_view.account.owned), end.ids, items)}
+    over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
+    spared = {item: reasons[item] for item in ends if item in reasons}
+    return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
+
+
+def of_released(
+    plan: t.Mapping[str, t.Any],
+    items: t.Collection[Storage],
+    ended: t.Container[str],
+    machines: t.Iterable[Machine] | None,
+) -> tuple[str, ...]:
+    """The ids of the storage that ends since the machines with these ids were given back, and have ended.
+
+    ``plan``: see `rows.plan_row`. ``machines``: all of the account; None if they cannot be listed, and then none ends.
+    Nor does any of a host without a registry, which would prove whose it is.
+    """
+    if not (plan["ends_storage"] and plan["registry"]) or machines is None:
+        return ()
+    used = _used(machines, ended, items)
+    return tuple(item for item in _wanted(items, is_asked=False) if item not in used)
+
+
+def _wanted(items: t.Iterable[Storage], *, is_asked: bool) -> list[str]:
+    """What ends if its host ends storage: unless a person asks for it, nothing that an earlier machine has left."""
+    return [item.resource_id for item in items if is_asked or not item.kept_since]
+
+
+def _used(machines: t.Iterable[Machine], ended: t.Container[str], items: t.Iterable[Storage]) -> dict[str, str]:
+    """Why storage with these ids does not end: it is a machine, or a machine uses it that goes on.
+
+    What was bought with the same offer as was noted is the host's, whatever the API calls it by now.
+    """
+    bought = {(item.resource_id, item.offer_id) for item in items if item.offer_id}
+    live = [item for item in machines if _states.is_machine(item) and _states.is_live(item["status"])]
+    others = [machine for machine in live if machine["resource_id"] not in ended]
+    odd = [machine for machine in others if (ownership.id_of(machine), ownership.offer_of(machine)) not in bought]
+    used = {item: f"a machine uses it: {described([machine])}" for machine in others for item in linked_to(machine)}
+    return {**used, **{ownership.id_of(machine): f"it is a machine: {described([machine])}" for machine in odd}}

@@ -117,7 +117,7 @@ class HostVerdict(Following):
 class Released(Following):
     """What follows once machines were given back. ``over``: whether all have ended; ``money``: what that means.
 
-    ``storage``: what of it ends then; see `storage_end.to_end`.
+    ``storage``: what of it ends then; see `ended.storage_to_end`.
     """
 
     over: bool = False

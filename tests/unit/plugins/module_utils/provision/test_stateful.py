@@ -27,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     EndRequest,
     decisive,
     end,
+    with_storage,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     Entry,
@@ -50,7 +51,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     Variables,
     without,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage_end import with_storage
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule

@@ -16,14 +16,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     ApiView,
     End,
     EndRequest,
+    of_released,
+    with_storage,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage_end import (
-    of_released,
-    with_storage,
-)
 
 from provision_samples import machine
 
