@@ -10,7 +10,9 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins.module_utils import _text, _wording
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import registration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import AT_MOST, ENDS_AT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import owned_row
 
 try:
     from ansible.parsing.vault import EncryptedString
@@ -38,9 +40,11 @@ def _decrypted(value: t.Any) -> t.Any:
 
 
 def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """A mapping for each host with machines."""
+    """A mapping for each host with machines. No other variable of a host is evaluated."""
+    names = (*BOUGHT, "provision_instances", ENDS_AT, AT_MOST)
+    owning = (host for host in hosts if host.get("provision_instances"))
     return [
-        registration.owned_row(host["inventory_hostname"], host) for host in hosts if host.get("provision_instances")
+        owned_row(host["inventory_hostname"], read_entry({name: host.get(name) for name in names})) for host in owning
     ]
 
 

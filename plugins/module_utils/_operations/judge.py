@@ -154,7 +154,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         row = verdict_row(case, verdict)
         if verdict is Verdict.READY:
             further[case.host] = further_machines(case)
-            rows[case.host] = registration.owned_row(case.host, row["facts"])
+            rows[case.host] = registration.owned_row(case.host, read_entry(row["facts"]))
             warnings += case.warnings()
         verdicts.append(row)
     if not check_mode:

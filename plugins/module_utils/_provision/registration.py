@@ -10,7 +10,6 @@ import shlex
 import typing as t
 
 from .._machine.connection import Machine, is_readable, quoted
-from .._text import number_of
 from . import lease, prices
 from .entry import BOOT_MARK, CONNECTION, Entry
 from .messages import some
@@ -188,41 +187,27 @@ def further_hosts(host: str, connections: Connections, trust: str, known_hosts: 
     ]
 
 
-def owned_row(host: str, variables: t.Mapping[str, t.Any]) -> Variables:
+def owned_row(host: str, entry: Entry) -> Variables:
     """A host with machines as a workflow and a table want it. ``price_per_hour``: USD, all its machines.
 
-    ``at_most`` (USD) is what they cost until ``ends_at``; both are None for what lives until somebody ends it.
+    ``entry``: by the registry, or by the host's own variables. ``at_most`` (USD) is what they cost until ``ends_at``;
+    both are None for what lives until somebody ends it.
     """
-    first = variables["provision_instances"][0]
+    first = entry.instances[0]
     address, port, user = first["ansible_host"], int(first["ansible_port"]), first["ansible_user"]
     return {
         "host": host,
-        "offer_id": variables["provision_procured_offer_id"],
-        "resource_ids": list(variables["provision_resource_ids"]),
-        "machines": len(variables["provision_instances"]),
+        "offer_id": entry.offer_id,
+        "resource_ids": list(entry.resource_ids),
+        "machines": len(entry.instances),
         "ansible_host": address,
         "ansible_port": port,
         "ansible_user": user,
         "ssh": f"ssh {user}@{address}" if port == 22 else f"ssh -p {port} {user}@{address}",
-        "price_per_hour": number_of(variables.get("provision_price_per_hour")),
-        "ends_at": variables.get(lease.ENDS_AT) or None,
-        "at_most": number_of(variables.get(lease.AT_MOST)),
+        "price_per_hour": entry.price_per_hour,
+        "ends_at": entry.ends_at or None,
+        "at_most": entry.at_most,
     }
-
-
-def owned_row_of_entry(host: str, entry: Entry) -> Variables:
-    """The same of a registry entry."""
-    return owned_row(
-        host,
-        {
-            "provision_procured_offer_id": entry.offer_id,
-            "provision_resource_ids": entry.resource_ids,
-            "provision_instances": entry.instances,
-            "provision_price_per_hour": entry.price_per_hour,
-            lease.ENDS_AT: entry.ends_at,
-            lease.AT_MOST: entry.at_most,
-        },
-    )
 
 
 def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_keys: bool) -> str:

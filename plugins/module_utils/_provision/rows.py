@@ -258,11 +258,7 @@ def too_dear(table: t.Iterable[Row]) -> list[Row]:
 def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
     """What AWX publishes for a workflow, empty if that is nothing."""
     pairs = list(zip(plans, cases))
-    kept = {
-        draft.host: registration.owned_row_of_entry(draft.host, case.entry)
-        for draft, case in pairs
-        if draft.action == KEEP
-    }
+    kept = {draft.host: registration.owned_row(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
     data: Row = {"provision_hosts": kept} if kept else {}
     if any(case.host.patience.is_of_many_runs for case in cases):
         data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]

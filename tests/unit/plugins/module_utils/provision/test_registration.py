@@ -19,7 +19,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     lease_facts,
     noted_once_reached,
     owned_row,
-    owned_row_of_entry,
     shares_host_keys,
     ssh_args,
     tasks_that_reach,
@@ -182,19 +181,15 @@ def test_a_row(port: Any, ssh: str) -> None:
         "ends_at": None,
         "at_most": None,
     }
-    assert owned_row("gpu-1", found) == expected
-    assert owned_row_of_entry("gpu-1", read_entry(found)) == expected
+    assert owned_row("gpu-1", read_entry(found)) == expected
 
 
 def test_a_row_with_a_lease() -> None:
     lease = lease_facts(8 * 3600.0, 0.0, 2.0)
     assert lease == {"provision_ends_at": "1970-01-01T08:00:00Z", "provision_at_most": 16.0}
     found = {**given_to_the_host(), **lease}
-    assert (owned_row("gpu-1", found)["ends_at"], owned_row("gpu-1", found)["at_most"]) == (
-        "1970-01-01T08:00:00Z",
-        16.0,
-    )
-    assert owned_row_of_entry("gpu-1", read_entry(found)) == owned_row("gpu-1", found)
+    row = owned_row("gpu-1", read_entry(found))
+    assert (row["ends_at"], row["at_most"]) == ("1970-01-01T08:00:00Z", 16.0)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +207,7 @@ def test_a_lease_of_which_not_all_is_known(
 
 
 def test_a_row_of_an_unknown_price() -> None:
-    assert owned_row("gpu-1", given_to_the_host(price=None))["price_per_hour"] is None
+    assert owned_row("gpu-1", read_entry(given_to_the_host(price=None)))["price_per_hour"] is None
 
 
 @pytest.mark.parametrize(
