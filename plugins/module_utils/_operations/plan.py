@@ -178,8 +178,7 @@ class _Planning:
         """What is wrong with a declaration, by what lies around it."""
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
-        shadowed = list(filter(os.path.exists, standing.files_that_shadow(host)))
-        yield standing.shadowed_files(shadowed) if shadowed else ""
+        yield standing.shadowed_files(host, os.path.exists)
         yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
 
     def _bought_elsewhere(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:

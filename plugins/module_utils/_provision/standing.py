@@ -156,17 +156,18 @@ def offers_of(entries: t.Iterable[Entry]) -> set[str]:
     return {entry.offer_id for entry in entries if entry.offer_id and not entry.is_refused}
 
 
-def files_that_shadow(host: Declaration) -> list[str]:
-    """Files of the host's own variables, ceilings and all, that Ansible reads no more beside a folder of that name."""
-    folder = host.registry.text if host.registry_file else ""
-    return [f"{folder}/{host.host}{end}" for end in (".yml", ".yaml", ".json")] if folder else []
+def shadowed_files(host: Declaration, is_there: t.Callable[[str], bool]) -> str:
+    """The host's own variables, ceilings and all, in a file that Ansible reads no more beside a folder of that name.
 
-
-def shadowed_files(files: t.Iterable[str]) -> str:
-    """Host variables in a file that Ansible reads no more once there is a folder of its name."""
+    Empty if there is no such file. ``is_there``: whether there is a file of this path.
+    """
+    names = (f"{host.registry.text}/{host.host}{end}" for end in (".yml", ".yaml", ".json"))
+    files = list(filter(is_there, names)) if host.registry_file else []
     return (
         f"{', '.join(files)} would not be read any more: Ansible reads the folder of that name instead, where the"
         " registry is kept. Move it there, for example as main.yml."
+        if files
+        else ""
     )
 
 

@@ -15,11 +15,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     Observed,
     asks_for_the_list,
     bought_elsewhere,
-    files_that_shadow,
     ids_to_read,
     is_as_read,
     offers_of,
     other_registries,
+    shadowed_files,
     without_ended,
 )
 
@@ -127,7 +127,9 @@ def test_what_another_run_has_changed_is_not_as_it_was_read(now: Entry, same: bo
     assert is_as_read(BOUGHT, now) is same
 
 
-@pytest.mark.parametrize(("place", "count"), [(REGISTRY, 3), ("", 0), ("shared:default", 0)])
-def test_files_that_a_folder_hides(place: str, count: int) -> None:
-    found: list[Any] = files_that_shadow(declared(place))
-    assert len(found) == count and all(each.startswith(f"{REGISTRY}/gpu-1.") for each in found)
+@pytest.mark.parametrize("place", [REGISTRY, "", "shared:default"])
+def test_files_that_a_folder_hides(place: str) -> None:
+    there = [f"{REGISTRY}/gpu-1.yml", f"{REGISTRY}/gpu-1.json", f"{REGISTRY}/gpu-2.yaml", "/gpu-1.yml"]
+    told = shadowed_files(declared(place), there.__contains__)
+    assert told.startswith(f"{REGISTRY}/gpu-1.yml, {REGISTRY}/gpu-1.json would not be read") == (place == REGISTRY)
+    assert bool(told) == (place == REGISTRY) and not shadowed_files(declared(place), lambda path: False)
