@@ -40,10 +40,8 @@ def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mod
         except (ValueError, RegistryError) as error:
             trouble.append(f"{host}: {error}")
             continue
-        trouble.append(found.refusal)
-        if not found.refusal:
-            changed |= found.end != before
-            rows.append(extending.row(host, found, before))
+        changed |= found.end != before
+        rows.append(extending.row(host, found, before))
     return {
         "changed": changed,
         "lines": extending.lines(rows),
@@ -66,8 +64,8 @@ def _extended(
 
     def step() -> tuple[Extension, float | None]:
         entry = read_entry(registry.read())
-        found = extending.extend(raw["host"], entry, wish, registry.clock())
-        if not (found.refusal or check_mode):
+        found = extending.extend(entry, wish, registry.clock())
+        if not check_mode:
             registry.alter(extending.noted(found))
         return found, lease.moment_of(entry.ends_at)
 

@@ -16,7 +16,6 @@ from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
-from .messages import unreadable_lease
 from .prices import UNLIMITED
 from .reaping import Life, life
 
@@ -44,12 +43,11 @@ class TimeRequest:
 
 @dataclass(frozen=True)
 class Extension:
-    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); or the ``refusal``."""
+    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); None if that is not known."""
 
-    end: float | None = None
-    more: float | None = None
-    at_most: float | None = None
-    refusal: str = ""
+    end: float
+    more: float | None
+    at_most: float | None
 
 
 def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
@@ -88,89 +86,78 @@ def check_limits(trouble: t.Mapping[str, str]) -> None:
         raise ValueError(" ".join(wrong))
 
 
-def extend(host: str, entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
-    """The new end of a host's machine, by the clock that noted the old one."""
+def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
+    """The new end of a host's machine, by the clock that noted the old one.
+
+    Raises ValueError with a sentence for a person, which follows the host's name: why its end stays.
+    """
     now, before = clock.now(entry.clock), life(entry, None, clock)
-    if refusal := _fixed(host, entry, before, wish, now):
-        return Extension(refusal=refusal)
-    end = wish.end(before.end, now)
-    begin = seconds_of(entry.journaled_at)
+    _check_may_move(entry, before, wish, now)
+    end, begin = wish.end(before.end, now), seconds_of(entry.journaled_at)
     if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
         begin = None
     at_most = None if begin is None else prices.bill_of(entry.price_per_hour, end - begin)
-    if refusal := _not_later(host, before.end, end, now) or _above(host, wish, begin, end, at_most):
-        return Extension(refusal=refusal)
-    return Extension(
-        end, None if before.end is None else prices.bill_of(entry.price_per_hour, end - before.end), at_most
-    )
+    _check_later(before.end, end, now)
+    _check_agreed(wish, begin, end, at_most)
+    more = None if before.end is None else prices.bill_of(entry.price_per_hour, end - before.end)
+    return Extension(end, more, at_most)
 
 
-def _fixed(host: str, entry: Entry, before: Life, wish: TimeRequest, now: float) -> str:
-    """Why the end of the host's machine cannot be moved at all."""
+def _check_may_move(entry: Entry, before: Life, wish: TimeRequest, now: float) -> None:
+    """Raise ValueError if the end of the host's machine cannot be moved at all."""
     if entry.is_empty or entry.is_refused:
-        return (
-            f"The registry knows no machine of {host}, so there is nothing to extend."
-            " compute_index.supply.provision buys one."
+        raise ValueError(
+            "The registry knows no machine of it, so there is nothing to extend. compute_index.supply.provision buys"
+            " one."
         )
     if before.reason:
-        return unreadable_lease(host, before.reason)
+        raise ValueError(f"Its lease cannot be read: {before.reason}.")
     reaped = lease.end_begun(entry.reaped_at, now)
     if reaped is not None:
-        return (
-            f"A run began to end the machine of {host} at {formatted(reaped)}, so it gets no more time. If it"
-            " is still there in a quarter of an hour, it may be extended then."
+        raise ValueError(
+            f"A run began to end its machine at {formatted(reaped)}, so it gets no more time. If it is still there in a"
+            " quarter of an hour, it may be extended then."
         )
     if before.end is None and wish.until is None:
-        return (
-            f"The machine of {host} has no lease, so nothing ends it. To give it an end, say when, instead of"
-            f" extend_by: -e extend_until={lease.utc(wish.end(None, now))}"
+        raise ValueError(
+            "Its machine has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
+            f" extend_until={lease.utc(wish.end(None, now))}"
         )
-    return ""
 
 
-def _not_later(host: str, before: float | None, end: float, now: float) -> str:
-    """Why the new end is none: it is over, or earlier than the old one."""
+def _check_later(before: float | None, end: float, now: float) -> None:
+    """Raise ValueError if the new end is over, or earlier than the old one."""
     if end <= now:
-        return f"The machine of {host} cannot be extended until {formatted(end)}: it is {formatted(now)} now."
+        raise ValueError(f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now.")
     if before is not None and end < before:
-        return (
-            f"The machine of {host} may live until {formatted(before)} already, which is later than"
-            f" {formatted(end)}. To end it earlier, run compute_index.supply.decommission."
+        raise ValueError(
+            f"Its machine may live until {formatted(before)} already, which is later than {formatted(end)}. To end it"
+            " earlier, run compute_index.supply.decommission."
         )
-    return ""
 
 
-def _above(host: str, wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> str:
-    """Why the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
-    return _too_late(host, wish, begin, end) or _too_dear(host, wish, end, at_most)
-
-
-def _too_late(host: str, wish: TimeRequest, begin: float | None, end: float) -> str:
+def _check_agreed(wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> None:
+    """Raise ValueError if the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):
         longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
-        return (
-            f"Until {formatted(end)} the lease of {host} would be longer than provision_lease_max ({longest}),"
-            " counted from its purchase. -e provision_lease_max=<duration> allows more."
+        raise ValueError(
+            f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
+            " purchase. -e provision_lease_max=<duration> allows more."
         )
-    return ""
-
-
-def _too_dear(host: str, wish: TimeRequest, end: float, at_most: float | None) -> str:
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
-        return (
-            f"Until {formatted(end)} the machine of {host} would cost {costs} in all, and provision_max_bill is USD"
+        raise ValueError(
+            f"Until {formatted(end)} its machine would cost {costs} in all, and provision_max_bill is USD"
             f" {amount(wish.max_bill)}. -e provision_max_bill=<USD> allows more."
         )
-    return ""
 
 
 def noted(extension: Extension) -> dict[str, t.Any]:
     """What the registry keeps of it; the mark of an end that came to nothing goes."""
     bill = extension.at_most
     return {
-        lease.ENDS_AT: None if extension.end is None else lease.utc(extension.end),
+        lease.ENDS_AT: lease.utc(extension.end),
         lease.AT_MOST: None if bill is None else round(bill, 2),
         lease.REAPED_AT: None,
     }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -49,9 +50,12 @@ def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
     ],
 )
 def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_most: float) -> None:
-    found = extend("gpu-1", known(), wish, Clock(BOUGHT + hours * HOUR))
-    assert (found.refusal, found.end) == ("", BOUGHT + end * HOUR)
-    assert (found.more, found.at_most) == (pytest.approx(more), pytest.approx(at_most))
+    found = extend(known(), wish, Clock(BOUGHT + hours * HOUR))
+    assert (found.end, found.more, found.at_most) == (
+        BOUGHT + end * HOUR,
+        pytest.approx(more),
+        pytest.approx(at_most),
+    )
     assert noted(found) == {
         "provision_ends_at": utc(BOUGHT + end * HOUR),
         "provision_at_most": round(at_most, 2),
@@ -62,7 +66,7 @@ def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_
 @pytest.mark.parametrize(
     ("entry", "wish", "said"),
     [
-        (read_entry(None), TimeRequest(by=HOUR), "knows no machine of gpu-1"),
+        (read_entry(None), TimeRequest(by=HOUR), "knows no machine of it"),
         (known(provision_resource_ids=[], provision_purchase="refused"), TimeRequest(by=HOUR), "knows no machine"),
         (known(ends_at="soon"), TimeRequest(by=HOUR), "cannot be read"),
         (known(ends_at=""), TimeRequest(by=HOUR), "has no lease, so nothing ends it."),
@@ -83,24 +87,25 @@ def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_
             TimeRequest(by=HOUR, max_bill=99.0),
             "would cost an unknown sum",
         ),
-        (known(provision_reaped_at=utc(BOUGHT + HOUR)), TimeRequest(by=HOUR), "A run began to end the machine"),
+        (known(provision_reaped_at=utc(BOUGHT + HOUR)), TimeRequest(by=HOUR), "A run began to end its machine"),
     ],
 )
 def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:
-    found = extend("gpu-1", entry, wish, Clock(BOUGHT + HOUR))
-    assert said in found.refusal and found.end is None
+    with pytest.raises(ValueError, match=re.escape(said)):
+        extend(entry, wish, Clock(BOUGHT + HOUR))
 
 
 def test_a_machine_without_a_lease_gets_one() -> None:
-    found = extend("gpu-1", known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
+    found = extend(known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
 
 
 def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
     entry = known(provision_reaped_at=utc(BOUGHT + 8 * HOUR))
     wish = TimeRequest(by=HOUR)
-    assert extend("gpu-1", entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1)).refusal
-    assert extend("gpu-1", entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
+    with pytest.raises(ValueError, match="A run began to end its machine"):
+        extend(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
+    assert extend(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
 
 
 def test_an_empty_wish_has_no_limit() -> None:
@@ -111,5 +116,5 @@ def test_the_clock_that_noted_the_end_moves_it() -> None:
     """A controller that is a day ahead takes and gives no time."""
     entry, clock = known(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
     assert clock.now(API_CLOCK) == BOUGHT + HOUR
-    assert extend("gpu-1", entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
-    assert extend("gpu-1", known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0
+    assert extend(entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
+    assert extend(known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0
