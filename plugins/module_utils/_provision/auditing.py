@@ -35,8 +35,6 @@ _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour
 STUCK = 3600.0
 
 
-_STORAGE = "storage, which no machine of a registry has brought along"
-_ONLY_NAMED = "storage that a purchase of {hosts} names and has not bought"
 ONLY_EXPECTED = "only audit_names names it, no registry"
 
 
@@ -172,17 +170,12 @@ def audit(
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
-    _note_ending(result, ownership.owners(deleting, claims), near, now)
+    for machine, owner in ownership.owners(deleting, claims):
+        hosts = owner.hosts or near.claims(machine)[0]
+        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
     _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
     _complete(result, {claim.host: claim.run for claim in claims}, now)
     return result
-
-
-def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near: _Near, now: float) -> None:
-    """Add machines that are being deleted, and for how long they have been."""
-    for machine, owner in owned:
-        hosts = owner.hosts or near.claims(machine)[0]
-        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
 
 
 def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
@@ -196,34 +189,18 @@ def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
         row[VALID_TO] = row[VALID_TO] if lease.end_of_machine(row, now) else None
 
 
-def _has_bought(claim: OwnershipClaim) -> bool:
-    """Whether a claim is of an offer that was bought."""
-    return bool(claim.bought and claim.offer_id)
-
-
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
-    owners_of = _storage_owners(claims)
+    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
     named = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
     for item in storage:
-        owners = owners_of(item)
+        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
         hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners))
         others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, _odd_storage(hosts, others)))
-
-
-def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
-    """Who has storage: by its id, else by the offer that brought it along."""
-    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
-    by_offer = grouped((claim.offer_id, claim) for claim in filter(_has_bought, claims))
-    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-
-
-def _odd_storage(hosts: t.Collection[str], others: t.Collection[str]) -> str:
-    """What people should know of storage that these hosts have; ``others`` have only been named beside it."""
-    if others:
-        return _ONLY_NAMED.format(hosts=", ".join(others))
-    return "" if hosts else _STORAGE
+        unowned = "" if hosts else "storage, which no machine of a registry has brought along"
+        odd = f"storage that a purchase of {', '.join(others)} names and has not bought" if others else unowned
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
 
 
 def _note_machine(
@@ -247,7 +224,8 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
+    names = (OwnershipProof.NAME, OwnershipProof.NUMBERED)
+    by_name = grouped((item[1].hosts[0], item) for item in owned if item[1].proof in names and not item[1].is_contested)
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in by_name.values():
@@ -256,11 +234,6 @@ def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Mach
         result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
         result.update({id(machine): odd for machine in mine})
     return result
-
-
-def _is_by_name(owner: Owners) -> bool:
-    """Whether a name is all that makes one host the owner."""
-    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
 
 
 class _Near:
@@ -313,11 +286,10 @@ def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:
 
 
 def _so_far(row: Row, now: float) -> Row:
-    """The age of a machine that runs, and what it has cost by its price; None where the API does not tell."""
-    begin = seconds_of(row["created_at"])
+    """The age of a machine that runs, and what it has cost by its price; nothing where the API does not tell."""
+    begin, price = seconds_of(row["created_at"]), row["price_per_hour"]
     if begin is None:
-        return {"hours": None, "usd": None}
-    price = row["price_per_hour"]
+        return {}
     usd = None if price is None else dollars(cost(price, begin, now))
     return {"hours": round(max(0.0, now - begin) / HOUR, 4), "usd": usd}
 
@@ -412,27 +384,20 @@ def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) ->
 
 def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
     """The machines that have a last day, those that end first."""
-    if not leases:
-        return []
     shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
+    table = narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, LINE, ["host"])
     more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
-    return [
-        "LEASES, what ends first",
-        *narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, LINE, ["host"]),
-        *more,
-        "",
-    ]
+    return ["LEASES, what ends first", *table, *more, ""] if leases else []
 
 
 def _shown(row: Row) -> Row:
     """The row with its age and its cost as there is room for them."""
     hours, usd = row["hours"], row["usd"]
-    so_far = None if usd is None else _shown_usd(usd)
     return {
         **row,
         "who": row["hosts"] or row["name"],
         "age": None if hours is None else age(hours * HOUR),
-        "so_far": so_far,
+        "so_far": None if usd is None else _shown_usd(usd),
     }
 
 
