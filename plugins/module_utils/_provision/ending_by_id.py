@@ -73,22 +73,17 @@ def doubtful(resource_id: str, resource: Resource | None, lost: Exception) -> st
     return f"Whether {subject[0].lower()}{subject[1:]} is being deleted is not known: {lost} {still(resource)}"
 
 
-def alive(resource: Resource) -> str:
-    """What the API says of a resource that is not gone; empty if it is."""
+def found(facts: dict[str, t.Any], resource: Resource) -> str:
+    """What its own page says of a resource that is not gone, noted in ``facts``; empty if it is."""
+    facts.pop(_UNFOUND, None)
+    facts["resource"] = resource
     if _states.is_gone(resource["status"]):
         return ""
     return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
 
 
-def found(facts: dict[str, t.Any], resource: Resource) -> str:
-    """The same of one that its own page shows; noted in ``facts``."""
-    facts.pop(_UNFOUND, None)
-    facts["resource"] = resource
-    return alive(resource)
-
-
 def listed(facts: dict[str, t.Any], now: float, left: float) -> str:
-    """Why one is not known to be gone that its own page does not know, but the list has; empty if it is.
+    """Why one is not known to be gone that its own page does not know, but the list has; empty if it is gone.
 
     Either may be behind: a replica that does not know it yet, or a list that shows it after its end. What its page has
     not known for so long has ended, or if the page still says so at the last look. ``now``: seconds of a monotonic
@@ -237,24 +232,16 @@ def objection(
     owned = ownership.owners(machines, claims)
     found = next((item for item in owned if ownership.id_of(item[0]) == resource_id), None)
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
-    hosts = owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids)
-    if hosts:
-        return _owned_by(machine, hosts)
+    if hosts := owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids):
+        end = f"To end it: compute_index.supply.decommission {end_option(hosts)}."
+        advice = "Ask the people of that project." if any(" " in host for host in hosts) else end
+        return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
     if open_ := [claim.host for claim in claims if found and _may_have_bought(claim, machine)]:
         return (
             f"{described([machine])} may be what {', '.join(open_)} may just be buying. Nothing was ended. Run"
             " compute_index.supply.audit with audit_settle: true, and then the same again."
         )
     return ""
-
-
-def _owned_by(machine: Machine, hosts: t.Iterable[str]) -> str:
-    """A person names a machine by its id that hosts own."""
-    names = list(hosts)
-    message = f"{described([machine])} is owned by {', '.join(names)}, says the registry. Nothing was ended."
-    if any(" " in name for name in names):
-        return f"{message} Ask the people of that project."
-    return f"{message} To end it: compute_index.supply.decommission {end_option(names)}."
 
 
 def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:

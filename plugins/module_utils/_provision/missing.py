@@ -87,12 +87,8 @@ class MissingLook:
     @cached_property
     def _offers(self) -> set[str]:
         """The offers of machines that are found. Storage may outlive a machine, and has an owner of its own."""
-        machines = filter(_states.is_machine, self.machines)
-        return {offer_of(machine) for machine in machines if self._shows(machine)} - {""}
-
-    def _shows(self, machine: Machine) -> bool:
-        newest = self.read.get(id_of(machine), machine)
-        return newest is not None and not _states.is_gone(newest["status"])
+        newest = ((item, self.read.get(id_of(item), item)) for item in self.machines if _states.is_machine(item))
+        return {offer_of(item) for item, read in newest if read and not _states.is_gone(read["status"])} - {""}
 
     def sight(self, resource_id: str) -> Sight:
         """What it shows of a machine. That a list calls it gone proves nothing, nor does a 404 if the list has it."""
@@ -114,9 +110,7 @@ class MissingLook:
 
     def lacks(self, entry: Entry) -> bool:
         """Whether it shows nothing of the machines of an entry, not even their end."""
-        listed = [
-            self._listed[resource_id]["status"] for resource_id in entry.resource_ids if resource_id in self._listed
-        ]
+        listed = (self._listed[item]["status"] for item in entry.resource_ids if item in self._listed)
         if not entry.resource_ids or not all(map(_states.is_gone, listed)):
             return False
         return not self.sights(entry) <= {Sight.GONE} and Sight.FOUND not in self.sights(entry)

@@ -23,7 +23,7 @@ from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text
 from .._wording import LINE, age, amount, end_option, folded_lines, narrow_table, plural, usd, wrapped
 from . import lease, registration, spending
 from .entry import Entry
-from .messages import joined, sentence
+from .messages import joined, sentence, some
 from .order import GROUP_OF_RUNS
 from .place import Place
 from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
@@ -335,10 +335,8 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     lines = (
         ended(record),
         joined("Its results are NOT complete.", because(why), f"See {folder}."),
-        f"Not home: {', '.join(left[:5])}{f', and {len(left) - 5} more' if len(left) > 5 else ''}." if left else "",
-        f"Not written by the job: {', '.join(missing[:5])}. Another run_results fetches what it wrote."
-        if missing
-        else "",
+        f"Not home: {some(left)}." if left else "",
+        f"Not written by the job: {some(missing)}. Another run_results fetches what it wrote." if missing else "",
         f"Its machine stays. {billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record.get('host'))}",
     )

@@ -301,40 +301,38 @@ def next_of(run: RunView, job: Row) -> dict[str, t.Any]:
     """
     nothing = {"starts": False, "copies": False, "trouble": "", "until": None}
     try:
-        if trouble := _changed(run) or _no_next(run, job):
-            raise ValueError(trouble)
-        return {**nothing, **(_start(run) if job.get("state") == NONE else {})}
+        still_first(run)
+        check_trace(run)
+    except ValueError as error:  # another command has changed the run, and a machine may have been bought for it
+        changed = joined(str(error).removesuffix(NOTHING_BOUGHT).strip(), billed_until(run.entry.ends_at))
+        return {**nothing, "trouble": changed}
+    try:
+        return {**nothing, **_done_by(run, job)}
     except ValueError as error:
         return {**nothing, "trouble": str(error)}
 
 
-def _changed(run: RunView) -> str:
-    """Why the machine is left alone: another command has changed the run since it was provisioned. Else empty."""
-    try:
-        still_first(run)
-        check_trace(run)
-    except ValueError as error:  # a machine may have been bought for it
-        return joined(str(error).removesuffix(NOTHING_BOUGHT).strip(), billed_until(run.entry.ends_at))
-    return ""
-
-
-def _no_next(run: RunView, job: Row) -> str:
-    """Why nothing can be done with the machine, by what it says of the run; empty if something can."""
+def _done_by(run: RunView, job: Row) -> dict[str, t.Any]:
+    """What is done by what the machine says of the run: its job starts. Raises ValueError if nothing can be done."""
     name, is_billed, state = run.request.name, billed_until(run.entry.ends_at), job.get("state")
-    if state == NONE and run.request.by_name:
-        return (
+    if state not in (NONE, *RUNS, *OVER):
+        raise ValueError(unread(name, job, run.entry.ends_at))
+    if state != NONE:
+        if job.get("digest") != run.digest:
+            raise ValueError(other_job(name, job))
+        return {}
+    if run.request.by_name:
+        raise ValueError(
             f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code,"
             f" setup and environment it needs. {is_billed}"
         )
-    if state == NONE and run.record.get("phase") == STARTED and run.record.get("began_at"):
+    if run.record.get("phase") == STARTED and run.record.get("began_at"):
         # As after a start with an empty disk
-        return (
+        raise ValueError(
             f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started"
             f" again. {is_billed} To end the machine: {end_of(run.request.host)}"
         )
-    if state not in (NONE, *RUNS, *OVER):
-        return unread(name, job, run.entry.ends_at)
-    return other_job(name, job) if state != NONE and job.get("digest") != run.digest else ""
+    return _start(run)
 
 
 def other_job(name: str, job: Row) -> str:
