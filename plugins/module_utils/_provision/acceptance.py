@@ -13,7 +13,7 @@ import json
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._machine.wanted import LEVELS, THRESHOLDS, VERDICTS, least_version, thresholds_of
+from .._machine.wanted import LEVELS, VERDICTS, least_version, thresholds_of
 from .._moments import seconds_of, utc
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
 from .._wording import end_option
@@ -50,10 +50,8 @@ def check_level(level: str) -> None:
 
 def read_expected(value: object, wrong: list[str]) -> dict[str, t.Any]:
     """The options of gpu_acceptance that ``provision_verify_expect`` gives, all of them."""
-    if not value:
-        return {"min_driver": "", "min_cuda": "", "thresholds": dict(THRESHOLDS)}
     given: dict[t.Any, t.Any] = dict(value) if isinstance(value, t.Mapping) else {}
-    if not given or given.keys() - set(_EXPECTED):
+    if value and (not given or given.keys() - set(_EXPECTED)):
         wrong.append(f"provision_verify_expect must be a mapping of {', '.join(_EXPECTED)}.")
     thresholds = given.get("thresholds") or {}
     try:

@@ -186,16 +186,12 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
-    clock = entry.clock if entry.journaled_at else API_CLOCK
-    return {"price_per_hour": _highest_price(entry, end), "began": entry.journaled_at or made, "clock": clock}
-
-
-def _highest_price(entry: Entry, end: End) -> float | None:
-    """The higher of the price that was noted and the API's (USD per hour), None if neither is known."""
-    price = price_of(end.machines)  # by the API; with it that of the storage that came with the machines
+    clock, price = entry.clock if entry.journaled_at else API_CLOCK, price_of(end.machines)
+    # By the API, with the storage that came with the machines
     came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
-    in_all = None if price is None else round(price + came_along, 6)
-    return max((price for price in (entry.price_per_hour, in_all) if price is not None and price > 0), default=None)
+    by_api = 0.0 if price is None else round(price + came_along, 6)
+    highest = max(entry.price_per_hour or 0.0, by_api) or None
+    return {"price_per_hour": highest, "began": entry.journaled_at or made, "clock": clock}
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:

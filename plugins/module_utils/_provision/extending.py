@@ -58,16 +58,14 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
         raise ValueError(
             "extend_by (such as 4h) or extend_until (a time with its zone) must say how much more, one of them"
         )
-    ((name, text),) = given.items()
-    if name == "extend_by":
+    if by := given.get("extend_by"):
         try:
-            return TimeRequest(by=lease.read_duration(text))
+            return TimeRequest(by=lease.read_duration(by))
         except ValueError as error:
-            raise ValueError(f"{name} {error}") from None
-    moment = lease.moment_of(text)
+            raise ValueError(f"extend_by {error}") from None
+    moment, shown = lease.moment_of(given["extend_until"]), printable(given["extend_until"], 60)
     if moment is None:
-        shown = printable(text, 60)
-        raise ValueError(f"{name} must be a time with its zone such as 2026-12-01T06:00Z, not '{shown}'")
+        raise ValueError(f"extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '{shown}'")
     return TimeRequest(until=moment)
 
 

@@ -35,6 +35,7 @@ from .._text import grouped
 from .entry import MADE, Entry
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
+Key = tuple[str, str]  # as ("offer", its id): what a machine and a claim may have in common
 Kind = t.TypeVar("Kind", bound=Machine)
 _SLACK = 30.0  # seconds by which a machine may be older than its purchase
 
@@ -63,7 +64,14 @@ def base_of(name: str) -> str:
     return base if re.fullmatch("[0-9]+", number) else ""
 
 
-def clusters(machines: t.Iterable[Machine]) -> frozenset[tuple[str, str]]:
+def _keys_of(machine: Machine) -> list[Key]:
+    """By what a machine is found: what it says of itself, as far as it does."""
+    name = machine["name"] or ""
+    keys = (("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name), ("base", base_of(name)))
+    return [key for key in keys if key[1]]
+
+
+def clusters(machines: t.Iterable[Machine]) -> frozenset[Key]:
     """Offers, each with the name of a cluster: several of its machines have it, with a number or without."""
     known = list(machines)
     sizes = Counter((offer_of(machine), machine["name"] or "") for machine in known)
@@ -356,7 +364,7 @@ def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) ->
     """Each machine with those who own it, in the order of the machines."""
     machines = list(machines)
     # Thousands of machines are not compared with thousands of hosts.
-    by_key = grouped((key, claim) for claim in claims for key in _keys_of(claim))
+    by_key = grouped((key, claim) for claim in claims for key in _keys_proved(claim))
     numbered = clusters(machines)
     found = [(machine, _strongest(machine, by_key, numbered)) for machine in machines]
     by_offer: dict[str, set[str]] = {}
@@ -368,29 +376,24 @@ def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) ->
     return [(machine, replace(owner, hosts=several.get(offer_of(machine), owner.hosts))) for machine, owner in found]
 
 
-Key = tuple[str, str]
-
-
-def _keys_of(claim: OwnershipClaim) -> t.Iterator[Key]:
+def _keys_proved(claim: OwnershipClaim) -> list[Key]:
     """What a machine must have in common with a claim that may prove something of it."""
-    yield from (("id", resource_id) for resource_id in claim.resource_ids)
-    yield from [("offer", claim.offer_id)] if claim.unanswered or claim.bought else ()
-    yield from [("name", claim.name)] if claim.by_name else ()
+    keys = [("id", resource_id) for resource_id in claim.resource_ids]
+    keys += [("offer", claim.offer_id)] if claim.unanswered or claim.bought else []
+    return [*keys, ("name", claim.name), ("base", claim.name)] if claim.by_name else keys
 
 
 def _strongest(
     machine: Machine, by_key: t.Mapping[Key, t.Sequence[OwnershipClaim]], numbered: t.Container[Key]
 ) -> Owners:
     """Those whose claims prove most of the machine. ``numbered``: see `clusters`."""
-    name, offer_id = machine["name"] or "", offer_of(machine)
     hosts: dict[OwnershipProof, set[str]] = {}
-    for key in (("id", id_of(machine)), ("offer", offer_id), ("name", name), ("name", base_of(name))):
-        for claim in by_key.get(key, ()):
-            its = proof(claim, machine)
-            # A single machine with a number is rather another host's: train-1 is no part of train.
-            is_whole = its is OwnershipProof.ID or claim.bought or is_named(machine, claim.name)
-            if is_whole or (offer_id, claim.name) in numbered:
-                hosts.setdefault(its, set()).add(claim.host)
+    for claim in (claim for key in _keys_of(machine) for claim in by_key.get(key, ())):
+        its = proof(claim, machine)
+        # A single machine with a number is rather another host's: train-1 is no part of train.
+        is_whole = its is OwnershipProof.ID or claim.bought or is_named(machine, claim.name)
+        if is_whole or (offer_of(machine), claim.name) in numbered:
+            hosts.setdefault(its, set()).add(claim.host)
     strongest = max(hosts, default=OwnershipProof.NONE)
     return Owners(tuple(sorted(hosts[strongest])), strongest) if strongest else Owners()
 
@@ -457,8 +460,8 @@ class Account:
 
     def storage_of(self, offer_id: str, ids: t.Collection[str]) -> list[Machine]:
         """The listed storage that says it was bought with the offer, or that has one of these ids."""
-        words = [("offer", offer_id), *(("id", resource_id) for resource_id in ids)]
-        places = {place for word in words for place in self._storage_index.get(word, ())}
+        keys = [("offer", offer_id), *(("id", resource_id) for resource_id in ids)]
+        places = {place for key in keys for place in self._storage_by_key.get(key, ())}
         return [self.storage[place] for place in sorted(places)]
 
     @property
@@ -472,22 +475,19 @@ class Account:
         With those of the same offer that the API has numbered after it. Without a machine of the very name several
         numbered ones of one offer are a cluster of that name.
         """
-        called = self._indexes["name"].get(name, [])
+        called = self._owned_by_key.get(("name", name), [])
         offers = {offer_of(machine) for machine, _owner in called} - {""}
-        numbered = [
-            owned_machine
-            for owned_machine, offer in ((owned, offer_of(owned[0])) for owned in self._indexes["base"].get(name, []))
-            if (offer in offers if called else (offer, name) in self._clusters)
-        ]
-        return billed_among([*called, *numbered])
+        numbered = [(item, offer_of(item[0])) for item in self._owned_by_key.get(("base", name), [])]
+        alike = [item for item, its in numbered if (its in offers if called else (its, name) in self._clusters)]
+        return billed_among([*called, *alike])
 
     def of_offer(self, offer_id: str) -> list[Owned]:
         """The machines that say that they were bought as this offer."""
-        return self._indexes["offer"].get(offer_id, [])
+        return self._owned_by_key.get(("offer", offer_id), [])
 
     def machines_with(self, ids: t.Iterable[str]) -> list[Owned]:
         """The machines that have these ids."""
-        return [owned for resource_id in ids for owned in self._indexes["id"].get(resource_id, [])]
+        return [owned for resource_id in ids for owned in self._owned_by_key.get(("id", resource_id), [])]
 
     def shows(self, machine: Machine) -> bool:
         """Whether nothing denies the listed machine: its own page has it, or was not looked at."""
@@ -502,27 +502,18 @@ class Account:
         named = ((item, claim.host) for claim in self.claims.values() for item in (claim.offer_id, claim.adopts))
         return {host for item, host in named if item and item in offers}
 
-    def buyers(self, offer_id: str) -> t.Collection[str]:
+    def buyers(self, offer_id: str) -> set[str]:
         """The hosts whose purchase of this offer was answered."""
-        return self._buyers.get(offer_id, ())
+        return {claim.host for claim in self.claims.values() if claim.offer_id == offer_id and claim.is_answered}
 
     # Thousands of hosts look for theirs among thousands of machines.
     @cached_property
-    def _indexes(self) -> dict[str, dict[str, list[Owned]]]:
-        result: dict[str, dict[str, list[Owned]]] = {what: {} for what in ("id", "name", "base", "offer")}
-        for item in self.owned:
-            name = item[0]["name"] or ""
-            words = (id_of(item[0]), name, base_of(name), offer_of(item[0]))
-            for what, word in zip(result, words):
-                if word:
-                    result[what].setdefault(word, []).append(item)
-        return result
+    def _owned_by_key(self) -> dict[Key, list[Owned]]:
+        return grouped((key, item) for item in self.owned for key in _keys_of(item[0]))
 
     @cached_property
-    def _storage_index(self) -> dict[tuple[str, str], list[int]]:
-        items = list(enumerate(self.storage))
-        by_id = ((("id", id_of(item)), place) for place, item in items)
-        return grouped([*by_id, *((("offer", offer_of(item)), place) for place, item in items)])
+    def _storage_by_key(self) -> dict[Key, list[int]]:
+        return grouped((key, place) for place, item in enumerate(self.storage) for key in _keys_of(item))
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
@@ -531,9 +522,5 @@ class Account:
         return grouped([*owned, *named])
 
     @cached_property
-    def _clusters(self) -> frozenset[tuple[str, str]]:
+    def _clusters(self) -> frozenset[Key]:
         return clusters(machines_in(self.owned))
-
-    @cached_property
-    def _buyers(self) -> dict[str, list[str]]:
-        return grouped((claim.offer_id, claim.host) for claim in self.claims.values() if claim.is_answered)

@@ -633,7 +633,9 @@ def test_each_host_by_itself(tmp_path: Path) -> None:
     answer = extended(*hosts, extend_by="4h")
     assert (answer["changed"], [row["host"] for row in answer["extended"]]) == (True, ["gpu-1"])
     assert answer["extended"][0]["more"] == 8.0
-    assert "gpu-2 has no lease" in answer["trouble"] and "gpu-3: Only a registry keeps" in answer["trouble"]
+    assert (
+        "gpu-2: Its machine has no lease" in answer["trouble"] and "gpu-3: Only a registry keeps" in answer["trouble"]
+    )
     assert "compute_index.supply.reap does" in answer["warnings"][0]
 
 

@@ -556,7 +556,7 @@ def test_a_sweep_keeps_the_results_of_two_computers_apart(world: World) -> None:
             "started",
             "Not home: a\ufffd (it changed).",
         ),
-        (OVER, {"incomplete": [{"path": f"{n}"} for n in range(9)]}, "started", "Not home: 0, 1, 2, 3, 4, and 4 more."),
+        (OVER, {"incomplete": [{"path": f"{n}"} for n in range(9)]}, "started", "Not home: 0, 1, 2, 3, 4 and 4 more."),
         (
             {**OVER, "state": "succeeded"},
             {"complete": True, "missing": ["ouput"]},
