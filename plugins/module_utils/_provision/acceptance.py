@@ -76,7 +76,9 @@ class Tested:
     @classmethod
     def of(cls, result: Row) -> Tested:
         """By the result of a task. A test that does not end is a machine that does not answer; no other is bad."""
-        machine, verdict = str(_item_of(result)), result.get("verdict")
+        # A task that waits has the result of the one that started the test as its item, and that has the host.
+        item, verdict = result.get("item"), result.get("verdict")
+        machine = str(item.get("item") if isinstance(item, t.Mapping) else item)
         if result.get("unreachable"):
             return cls(machine, "bad", ("it cannot be reached any more",), result)
         if verdict in VERDICTS:
@@ -94,12 +96,6 @@ class Tested:
 
 
 _REPLACED = "the machine that was tested has ended, and the host has another one; test again"
-
-
-def _item_of(result: Row) -> object:
-    """The host of a result: a task that waits has the result of the one that started the test as its item."""
-    item = result.get("item")
-    return item.get("item") if isinstance(item, t.Mapping) else item
 
 
 @dataclass(frozen=True)

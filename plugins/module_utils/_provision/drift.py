@@ -146,8 +146,11 @@ _OFFER_KEPT = (
 
 def noted_offer(offer: Offer) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
-    brought = storage.brought_by(offer)
-    return {**product_of(offer), **lease.noted_validity(offer), **({storage.DETAILS: brought} if brought else {})}
+    further: dict[str, t.Any] = {
+        lease.VALID_TO: None if lease.end_of_offer(offer) is None else offer[lease.VALID_TO],
+        storage.DETAILS: storage.brought_by(offer) or None,
+    }
+    return {**product_of(offer), **{name: value for name, value in further.items() if value is not None}}
 
 
 def product_of(offer: Offer) -> dict[str, t.Any]:

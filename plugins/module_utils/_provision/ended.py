@@ -470,7 +470,6 @@ def _paid(dollars: float) -> str:
 
 
 def _total(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> str:
-    """The line about the sum of several ends."""
     costs = add_up(found[plan["host"]]["usd"] for plan in plans)
     unknown = f", and {costs.unknown} of unknown cost" if costs.unknown else ""
     return f"in total at most {_paid(costs.total)}{unknown}; saves {_saved(plans)}"

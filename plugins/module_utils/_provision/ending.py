@@ -282,7 +282,6 @@ def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[tuple[Machine,
 
 
 def _none_yet(offer_id: str, ids: t.Sequence[str]) -> str:
-    """A purchase without a machine so far."""
     known = f" ({ids_of(ids)})" if ids else ""
     return (
         f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
@@ -323,7 +322,6 @@ def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> lis
 
 
 def _unlisted(ids: t.Iterable[str], account: Account) -> list[str]:
-    """Those of the ids that no list has."""
     return [item for item in ids if not account.machines_with([item])]
 
 

@@ -265,11 +265,6 @@ def end_of_machine(machine: Fields, now: float) -> float | None:
     return moment if moment is not None and moment > now and _states.is_live(machine.get("status")) else None
 
 
-def noted_validity(offer: Fields) -> dict[str, t.Any]:
-    """What the registry remembers of it with the offer."""
-    return {} if end_of_offer(offer) is None else {VALID_TO: offer[VALID_TO]}
-
-
 def ends_before_lease(what: str, moment: float, end: float | None) -> str:
     """That ``what`` ends earlier than its lease, or that it ends if it has none; empty if the lease is the earlier."""
     if end is not None and moment >= end:

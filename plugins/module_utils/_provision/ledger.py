@@ -217,7 +217,6 @@ def fold(lines: t.Iterable[Line]) -> list[Bill]:
 
 
 def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:
-    """Those of the lines that are about these events."""
     return [line for line in lines if line.event in events]
 
 

@@ -349,7 +349,6 @@ def because(why: str) -> str:
 
 
 def _not_home(item: Row) -> str:
-    """What is not home, and why."""
     path, reason = (one_line(str(item.get(name) or "")) for name in ("path", "reason"))
     return f"{path} ({reason})" if path and reason else path or reason
 

@@ -162,7 +162,6 @@ def read_request(given: Row, wrong: list[str]) -> Request:
 
 
 def _spec(given: Row, wrong: list[str]) -> Row:
-    """The search for the machine."""
     gpu, spec = given.get("run_gpu"), given.get("run_spec")
     if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
         wrong.append("run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'.")
@@ -230,7 +229,6 @@ def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
 
 
 def _bill(given: Row, wrong: list[str]) -> float:
-    """What the whole run may cost (USD)."""
     odd: list[str] = []
     bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
     if odd or bill == UNLIMITED:

@@ -119,6 +119,17 @@ class Spent:
         """What may be billed now."""
         return add_up([0.0, *self.prices])
 
+    @property
+    def published(self) -> dict[str, t.Any]:
+        """What a workflow gets: USD, hours and USD per hour."""
+        return {
+            "purchases": self.purchases,
+            "hours": round(self.seconds / HOUR, 6),
+            "usd": dollars(self.millionths),
+            "price_per_hour": self.runs.total,
+            "unknown": self.unknown,
+        }
+
     def add(self, more: Spent) -> None:
         """Count in what other purchases have cost."""
         self.purchases += more.purchases
@@ -154,8 +165,8 @@ class Spending:
             "price_per_hour_without_missing": self.runs_found.total,
             "missing": self.missing,
             "unknown": len(self.unknown),
-            "hosts": {name: _row(row) for name, row in self.hosts.items()},
-            "groups": {name: _row(row) for name, row in self.groups.items()},
+            "hosts": {name: row.published for name, row in self.hosts.items()},
+            "groups": {name: row.published for name, row in self.groups.items()},
             "days": {day: dollars(millionths) for day, millionths in self.days.items()},
             "months": {month: dollars(millionths) for month, millionths in self.months.items()},
             "purchases": self._newest,
@@ -210,16 +221,6 @@ def _cell(value: t.Any) -> t.Any:
     """A value as a spreadsheet takes it: a text that begins like a formula is none."""
     text = " ".join(value) if isinstance(value, list) else value
     return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
-
-
-def _row(row: Spent) -> dict[str, t.Any]:
-    return {
-        "purchases": row.purchases,
-        "hours": round(row.seconds / HOUR, 6),
-        "usd": dollars(row.millionths),
-        "price_per_hour": row.runs.total,
-        "unknown": row.unknown,
-    }
 
 
 def cost(price: float | None, begin: float, end: float) -> int:
@@ -358,7 +359,16 @@ def lines(spending: Spending) -> list[str]:
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
-        shown = [{"name": name, **_shown_row(row)} for name, row in rows.items()]
+        shown = [
+            {
+                "name": name,
+                "purchases": row.purchases,
+                "hours": round(row.seconds / HOUR, 2),
+                "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
+                "usd": f"{amount(cents(row.millionths))} + unknown" if row.unknown else cents(row.millionths),
+            }
+            for name, row in rows.items()
+        ]
         report += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
     for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
@@ -368,16 +378,6 @@ def lines(spending: Spending) -> list[str]:
     report += missing_lines(spending.missing)
     without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
     return [*report, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
-
-
-def _shown_row(row: Spent) -> dict[str, t.Any]:
-    usd: t.Any = cents(row.millionths)
-    return {
-        "purchases": row.purchases,
-        "hours": round(row.seconds / HOUR, 2),
-        "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
-        "usd": f"{amount(usd)} + unknown" if row.unknown else usd,
-    }
 
 
 def _per_hour(runs: Sum) -> str:

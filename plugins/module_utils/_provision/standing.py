@@ -455,7 +455,6 @@ def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[O
 
 
 def _owners(machines: t.Iterable[Owned]) -> set[str]:
-    """The hosts that own one of these."""
     return {name for _machine, owner in machines for name in owner.hosts}
 
 

@@ -266,7 +266,6 @@ def _escaped(text: str) -> str:
 
 
 def _word(path: str) -> str:
-    """A word of a unit's command."""
     quoted = path.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{_escaped(quoted)}"'.replace("$", "$$")
 
