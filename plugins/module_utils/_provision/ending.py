@@ -261,7 +261,11 @@ def _objections(
     entry, machines = asked.entry, machines_in(named)
     yield _unread(api_view, ids)
     yield _contested(asked, named)
-    odd = list(_oddities(asked, machines, api_view.account, lost, further))
+    # What registry and API do not say alike a person looks at before anything ends.
+    others = [item for item in machines if entry.offer_id and item["offer_id"] not in (None, entry.offer_id)]
+    odd = [(item, OTHER_OFFER.format(offer_id=item["offer_id"])) for item in others]
+    odd += [(item, NOT_NAMED) for item in further if lost or not item["resource_id"]]
+    odd += [(item, NAMESAKE) for item in _namesakes(asked, api_view.account) if lost and item not in further]
     shown = [f"{item} (unknown to the API)" if item in lost else item for item in ids]
     yield _differs(entry.offer_id, shown, odd) if odd else ""
     refuted = [machine for machine in machines if machine["resource_id"] in asked.forget]
@@ -287,22 +291,6 @@ def _none_yet(offer_id: str, ids: t.Sequence[str]) -> str:
         f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
         " there is one."
     )
-
-
-def _oddities(
-    asked: EndRequest,
-    machines: t.Iterable[Machine],
-    account: Account,
-    lost: t.Collection[str],
-    further: t.Collection[Machine],
-) -> t.Iterator[tuple[Machine, str]]:
-    """Machines of which registry and API do not say the same: nothing is ended before a person has looked."""
-    for machine in machines:
-        if asked.entry.offer_id and machine["offer_id"] not in (None, asked.entry.offer_id):
-            yield machine, OTHER_OFFER.format(offer_id=machine["offer_id"])
-    yield from ((machine, NOT_NAMED) for machine in further if lost or not machine["resource_id"])
-    if lost:
-        yield from ((namesake, NAMESAKE) for namesake in _namesakes(asked, account) if namesake not in further)
 
 
 def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:

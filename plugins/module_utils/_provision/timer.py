@@ -331,20 +331,14 @@ def due(state: str, timer: Timer, observed: Observed, *, check_mode: bool) -> Re
 # How it does
 
 
-def read_last(text: str) -> LastSweep | None:
-    """What the script noted; None if there is nothing that can be read."""
-    words = text.split()
+def last_of(observed: Observed) -> LastSweep | None:
+    """The last sweep of the files as they are; None if none was noted since they were changed, or it cannot be read."""
+    words = observed.last.split()
     moments = [seconds_of(word, zoned=True) for word in words[:2]]
     if len(words) != 3 or None in moments or not re.fullmatch(r"[0-9]{1,3}", words[2]):
         return None
     began, ended = t.cast("list[float]", moments)
-    return LastSweep(began, ended, int(words[2]))
-
-
-def last_of(observed: Observed) -> LastSweep | None:
-    """The last sweep of the files as they are; None if there was none since they were changed."""
-    last = read_last(observed.last)
-    return last if last and last.began + 1 > observed.changed_at else None
+    return LastSweep(began, ended, int(words[2])) if began + 1 > observed.changed_at else None
 
 
 def interval_of(text: str) -> int:

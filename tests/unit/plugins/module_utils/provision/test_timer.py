@@ -123,14 +123,14 @@ def test_the_script_runs_in_strange_places_and_notes_what_became_of_it(tmp_path:
     done = subprocess.run(["/bin/sh", "-c", job.replace(r"\%", "%")], env={"PATH": "/usr/bin:/bin"}, check=False)
     assert done.returncode == 3
     assert Path(one.file("output")).read_text() == f"{here}\n-e\n{STRANGE}\n{STRANGE}\n"
-    last = timer.read_last(Path(one.file("last")).read_text())
+    last = timer.last_of(Observed(last=Path(one.file("last")).read_text()))
     assert last is not None and last.code == 3 and 0 <= last.ended - last.began < 60
     assert os.stat(one.file("last")).st_mode & 0o777 == 0o600
 
     # What cannot even begin is noted, too.
     here.rename(tmp_path / "moved")
     assert subprocess.run(["/bin/sh", one.file("sweep")], stderr=subprocess.DEVNULL, check=False).returncode != 0
-    later = timer.read_last(Path(one.file("last")).read_text())
+    later = timer.last_of(Observed(last=Path(one.file("last")).read_text()))
     assert later is not None and later.code != 0
 
 
@@ -301,7 +301,7 @@ def test_a_sweep_proves_that_a_timer_works(state: str, observed: Observed, check
 
 @pytest.mark.parametrize("text", ["", "x", "a b 0", swept(NOON, 0)[:-2], "2027-01-15T08:00:00Z 0", swept(NOON, 1234)])
 def test_a_note_that_cannot_be_read_is_none(text: str) -> None:
-    assert timer.read_last(text) is None
+    assert timer.last_of(Observed(last=text)) is None
 
 
 @pytest.mark.parametrize(
