@@ -42,6 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import registry_dir
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line, printable
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import as_pattern
@@ -392,7 +393,8 @@ class Hosts:
         return values, {**dict(mistyped(values)), **trouble}
 
     def _knowing(self, host_variables: Variables) -> t.ContextManager[t.Any]:
-        return knowing(self._templar, {**host_variables, "hostvars": self._task_vars["hostvars"]})
+        common = {"hostvars": self._task_vars["hostvars"], "ansible_inventory_sources": self._sources}
+        return knowing(self._templar, {**host_variables, **common})
 
 
 def _files(source: str) -> t.Iterator[str]:
@@ -429,15 +431,26 @@ def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
     ``templar`` is called only for what may be a template, or is no plain value already.
     """
     try:
-        text = json.dumps(
-            value if _is_plain(value) else templar().template(value, fail_on_undefined=True), default=plain
-        )
+        text = json.dumps(value if _is_plain(value) else _filled_in(name, value, templar()), default=plain)
     except Exception as error:  # ansible-core before 2.19 lets those of filters through
         # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
         raise AnsibleActionFail(why_unevaluated(name, str(error))) from None
     if _OMITTED in text:
         raise AnsibleActionFail("cannot be omit, which only options of modules understand. Leave it out")
     return json.loads(text)
+
+
+def _filled_in(name: str, value: t.Any, templar: t.Any) -> t.Any:
+    """The value of a variable's template. A host that a play has added is in no inventory.
+
+    For what says where it is remembered its folder is that of the first source. All else also tasks evaluate.
+    """
+    known = templar.available_variables
+    if name not in WHERE or known.get("inventory_dir"):
+        return templar.template(value, fail_on_undefined=True)
+    beside = registry_dir(None, None, known.get("ansible_inventory_sources") or (), os.getcwd())
+    with knowing(templar, {**known, "inventory_dir": os.path.dirname(beside)}):
+        return templar.template(value, fail_on_undefined=True)
 
 
 def _is_plain(value: t.Any) -> bool:

@@ -76,7 +76,7 @@ def test_what_was_ordered_into_an_empty_group_is_swept_counted_and_ended(
     own_registry = (
         {"provision_registry_url": request.getfixturevalue("registry")}
         if shared
-        else {"provision_registry_dir": str(project.folder / "registry")}
+        else {"provision_registry_dir": "{{ inventory_dir }}/registry"}
     )
     write_group(project, own_registry)
     if shared:

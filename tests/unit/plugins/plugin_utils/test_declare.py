@@ -52,6 +52,20 @@ def test_a_name_without_a_value_is_the_usual_one() -> None:
     assert gathered(provision_resource_name=None, provision_project="team")["name"] == "team-gpu-1"
 
 
+@pytest.mark.parametrize(("own", "beside"), [("/inventory", "/inventory"), (None, "/other")])
+def test_a_host_that_a_play_has_added_is_beside_the_first_inventory(
+    tmp_path: Path, own: str | None, beside: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "hosts.yml").touch()
+    sources = ["gpu-9,", str(tmp_path / "other" / "hosts.yml")]
+    found = gathered(
+        provision_registry_dir="{{ inventory_dir }}/reg", inventory_dir=own, ansible_inventory_sources=sources
+    )
+    assert found["registry_dir"] == f"{beside.replace('/other', str(tmp_path / 'other'))}/reg"
+    assert found["inventory_dir"] == own
+
+
 def test_a_number_without_end_is_refused_by_its_name() -> None:
     for name in ("provision_max_attempts", "provision_poll_retries", "provision_idle_gpu_percent"):
         found = gathered(**{name: float("inf")})

@@ -144,6 +144,15 @@ def test_what_was_ordered_into_a_group_is_found_by_the_groups_variables(
     assert ("team-a", "/srv/registry") in places(found) and found["troubles"] == []
 
 
+def test_a_folder_beside_the_inventory_is_that_of_ordered_hosts_as_well(inventory: Inventory) -> None:
+    """They are in no inventory, so Ansible gives them no inventory_dir of their own."""
+    inventory.write(
+        {"gpu": {"vars": {"provision_registry_dir": "{{ beside }}/registry", "beside": "{{ inventory_dir }}"}}}
+    )
+    found = inventory.gathered("spend")
+    assert found["troubles"] == [] and ("default", f"{inventory.folder}/registry") in places(found)
+
+
 def test_the_registry_that_only_a_group_names_is_the_calls(inventory: Inventory) -> None:
     inventory.write({"gpu": {"vars": {"provision_registry_url": URL, "provision_project": "team-a"}}})
     found = inventory.gathered("reap")
