@@ -530,7 +530,6 @@ def _offer_of(resource: Json) -> str | None:
 
 
 def _is_primary(entry: Json) -> bool:
-    """Whether an entry of the history calls its offer the primary one."""
     return entry.get("role") == "primary"
 
 

@@ -42,13 +42,9 @@ _KINDS: dict[str, Callable[[t.Any], bool]] = {
 }
 
 
-def _inner(place: str) -> list[str]:
-    """The keys of a mapping at this place whose values are looked at."""
-    parts = (item.rpartition(".") for item in schema.FITS if not item.endswith("[]"))
-    return [key for around, _mark, key in parts if around == place]
-
-
-_INNER = {place: _inner(place) for place in schema.FITS}
+# The keys of the mappings at each place whose values are looked at.
+_KEYS = [item.rpartition(".") for item in schema.FITS if not item.endswith("[]")]
+_INNER = {place: [key for around, _mark, key in _KEYS if around == place] for place in schema.FITS}
 
 # Only what hardly anything else looks like. Repetitions have a limit or a fixed end, so that no line takes long.
 _SECRETS = {

@@ -90,8 +90,6 @@ def run(commands: t.Mapping[str, Command], kill: Kill = os.killpg) -> dict[str, 
 
 
 class _Process:
-    """A program that runs."""
-
     def __init__(self, command: Command, kill: Kill) -> None:
         self._command, self._kill = command, kill
         self._began = time.monotonic()
@@ -201,7 +199,7 @@ class Acceptance:
         queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
         smi = _smi(self.answers, "nvidia-smi")
-        if level in _LOADED and smi and smi.gpus and not smi.has_mig:
+        if level in _LOADED and smi and smi.gpus and not readings.is_divided(smi.gpus):
             self._load(*_LOADED[level], len(smi.gpus))
             # What the load has brought to light.
             self._query(_LOGS if _hanging(self.answers) else queries)

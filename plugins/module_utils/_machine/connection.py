@@ -152,23 +152,16 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
-    left, matches = _told_by_themselves(instances, resources)
+    addresses = [resource["access"].get("external_ip") for resource in resources]
+    left, matches = resources, list[t.Optional[Json]]()
+    for instance in instances:
+        matches.append(_of_instance(instance, left, addresses))
+        left = [resource for resource in left if resource is not matches[-1]]
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
         if match is None and not _has_id(instance) and any(neighbour is resource for resource in left):
             match = neighbour
         yield instance, match or {}
-
-
-def _told_by_themselves(instances: list[Json], resources: list[Json]) -> tuple[list[Json], list[Json | None]]:
-    """The resources that no instance names, and that of each instance which does."""
-    addresses = [resource["access"].get("external_ip") for resource in resources]
-    left, matches = resources, list[t.Optional[Json]]()
-    for instance in instances:
-        match = _of_instance(instance, left, addresses)
-        left = [resource for resource in left if resource is not match]
-        matches.append(match)
-    return left, matches
 
 
 def _has_id(instance: Json) -> bool:

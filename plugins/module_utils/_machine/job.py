@@ -176,27 +176,21 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
     folder, variables = folder_of(params["name"]), variables_of(env)
     job = {name: params[name] for name in _OF_A_JOB}
     with contextlib.nullcontext() if check_mode else held(folder):
-        changed = starts(folder, job, params["again"])
-        how = start(folder, job, variables) if changed and not check_mode else ""
+        notes = _notes(folder)
+        changed = must_start(judge(notes), (notes.job or {}).get("digest", ""), job["digest"], params["again"])
+        how = start(folder, job, variables, is_begun=notes.is_begun) if changed and not check_mode else ""
     state = state_of(folder)
     notices = [_LINGER] if how == "fork" and needs_linger() else []
     return {"changed": changed, "how": how, "state": state.state, "msg": state.msg, "notices": notices}
 
 
-def starts(folder: str, job: Job, again: bool) -> bool:
-    """Whether the job would be started. Raises ValueError if another one runs."""
-    notes = _notes(folder)
-    return must_start(judge(notes), (notes.job or {}).get("digest", ""), job["digest"], again)
-
-
-def start(folder: str, job: Job, variables: t.Mapping[str, str]) -> str:
-    """Start the job in its locked folder, and return how: ``systemd`` or ``fork``.
+def start(folder: str, job: Job, variables: t.Mapping[str, str], *, is_begun: bool) -> str:
+    """Start the job in its locked folder, and return how: ``systemd`` or ``fork``. ``is_begun``: whether the last has.
 
     After a kill between any two lines the job has begun, or it has not and the next call starts it: the file with its
     variables can be taken only once, by the watcher or by us. Raises ValueError if nothing begins.
     """
-    notes = _notes(folder)
-    if not notes.is_begun and not _withdrawn(folder):
+    if not is_begun and not _withdrawn(folder):
         return _begun(folder) or "fork"  # what an earlier call has launched has begun just now
     _make_state(folder, job, variables)
     for how, words in _ways(os.path.basename(folder)):

@@ -124,7 +124,6 @@ def how_ended(code: int | None, number: int | None) -> str:
 
 
 def _name(number: int) -> str:
-    """A signal's name."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -63,7 +63,6 @@ class Gpu:
     index: int
     address: str | None = None  # on the PCI bus, as `pci_address` writes it
     model: str | None = _words("product_name")
-    serial: str | None = _words("serial")
     memory: float | None = _numbers("fb_memory_usage/total")
     utilization: float | None = _numbers("utilization/gpu_util")  # percent
     received: float | None = _numbers("pci/rx_util")  # KB/s
@@ -108,10 +107,10 @@ class Smi:
     driver: str | None
     cuda: str | None
 
-    @property
-    def has_mig(self) -> bool:
-        """Whether a GPU is divided, so that no load can be put on all of it."""
-        return any(gpu.mig == "Enabled" for gpu in self.gpus)
+
+def is_divided(gpus: t.Iterable[Gpu]) -> bool:
+    """Whether one of the GPUs is divided (MIG), so that no load can be put on all of it."""
+    return any(gpu.mig == "Enabled" for gpu in gpus)
 
 
 def smi_of(text: str) -> Smi | None:
@@ -388,11 +387,6 @@ class Readings:
     @property
     def gpus(self) -> tuple[Gpu, ...]:
         return self.smi.gpus if self.smi else ()
-
-    @property
-    def has_mig(self) -> bool:
-        """Whether a GPU is divided, so that no load can be put on all of it."""
-        return self.smi is not None and self.smi.has_mig
 
     @property
     def is_alone(self) -> bool:

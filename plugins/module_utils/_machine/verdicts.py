@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from .._text import number_of
-from .readings import ABSENT, Gpu, Outcome, Readings
+from .readings import ABSENT, Gpu, Outcome, Readings, is_divided
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
 OK, UNKNOWN, DEGRADED, BAD = VERDICTS
@@ -494,8 +494,10 @@ _NO_LOAD, _NO_TOOL = "no load while MIG is on", "no tool that could be used"
 
 
 def _under_load(readings: Readings, wanted: Wanted) -> Judgements:
-    judged = [] if readings.has_mig else [*_diagnosed(readings), *_burnt(readings)]
-    yield from judged or [Judgement(UNKNOWN, _NO_LOAD if readings.has_mig else _NO_TOOL)]
+    if is_divided(readings.gpus):
+        yield Judgement(UNKNOWN, _NO_LOAD)
+    else:
+        yield from [*_diagnosed(readings), *_burnt(readings)] or [Judgement(UNKNOWN, _NO_TOOL)]
 
 
 def _diagnosed(readings: Readings) -> list[Judgement]:
@@ -527,8 +529,8 @@ def _all_reduce(readings: Readings, wanted: Wanted) -> Judgements:
     result, links = readings.all_reduce, [nvlinks_of_model(gpu.model) for gpu in readings.gpus]
     if readings.is_alone:
         return
-    if readings.has_mig or result is None:
-        yield Judgement(UNKNOWN, _NO_LOAD if readings.has_mig else _NO_TOOL)
+    if is_divided(readings.gpus) or result is None:
+        yield Judgement(UNKNOWN, _NO_LOAD if is_divided(readings.gpus) else _NO_TOOL)
     elif result.is_right is False:
         yield Judgement(BAD, "the sums are wrong")
     elif result.bandwidth is None or result.is_right is None or not links or not all(links):

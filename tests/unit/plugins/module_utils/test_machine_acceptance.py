@@ -127,7 +127,7 @@ def test_no_element_that_disappears_hides_a_fault(name: str, word: str | None, r
         assert verdict(mutated, root, machine, "burnin") != "ok", path
 
 
-OPTIONAL = {"pci/rx_util", "pci/tx_util", "ecc_errors/aggregate/sram_threshold_exceeded", "serial"}
+OPTIONAL = {"pci/rx_util", "pci/tx_util", "ecc_errors/aggregate/sram_threshold_exceeded"}
 
 
 @pytest.mark.parametrize("path", sorted(READ & H100.elements(0).keys() - OPTIONAL))
