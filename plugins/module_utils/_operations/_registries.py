@@ -20,7 +20,7 @@ from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
 from .._provision import lease, registration
-from .._provision.entry import BOUGHT, IDS, Entry, read_entry, storage_kept_by
+from .._provision.entry import IDS, OFFER, PRICE, Entry, read_entry, storage_kept_by
 from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
@@ -28,7 +28,7 @@ from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
-from .._registry._protocol import Registry, RegistryError, Variables, run_of
+from .._registry._protocol import Entries, Registry, RegistryError, Variables, run_of
 from .._registry._shared import Read, late_of, take_late
 from .._registry._stores import Store, store_of
 
@@ -244,28 +244,21 @@ class RegistrySnapshot:
     """The entries of all hosts in these places. What cannot be read of one host concerns that host alone."""
 
     def __init__(self, registries: Registries, places: t.Iterable[Place]) -> None:
-        self._entries: dict[Place, dict[str, Entry]] = {}
-        self._broken: dict[Place, dict[str, str]] = {}
-        self._strays: dict[Place, dict[str, Entry]] = {}
-        further: dict[tuple[str, str], Entry] = {}
+        self._read: dict[Place, Entries] = {}
         self._unread: dict[Place, str] = {}
         for place in dict.fromkeys(filter(None, places)):
             try:
-                found = registries.at(place).entries()
+                self._read[place] = registries.at(place).entries()
             except RegistryError as error:
                 self._unread[place] = str(error)
-            else:
-                self._broken[place] = found.broken
-                self._entries[place] = {host: read_entry(variables) for host, variables in found.hosts.items()}
-                self._strays[place] = {name: read_entry(variables) for name, variables in found.strays.items()}
-                further.update({key: read_entry(variables) for key, variables in found.further.items()})
+        further = {key: entry for found in self._read.values() for key, entry in found.further.items()}
         # Of projects beside these places.
-        self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._entries}
+        self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._read}
 
     @property
     def keeps(self) -> bool:
         """Whether there is any registry that can be read."""
-        return bool(self._entries)
+        return bool(self._read)
 
     def entry(self, place: Place, host: str) -> Entry:
         """The host's entry in the place, an empty one if there is none."""
@@ -273,15 +266,15 @@ class RegistrySnapshot:
 
     def trouble(self, place: Place, host: str) -> str:
         """Why the host's entry cannot be read, with the name of the file; empty if it can."""
-        return self._unread.get(place, "") or self._broken.get(place, {}).get(host, "")
+        return self._unread.get(place, "") or self._of(place).broken.get(host, "")
 
     def has_trouble(self, place: Place) -> bool:
         """Whether something of the place cannot be read."""
-        return bool(self._unread.get(place) or self._broken.get(place))
+        return bool(self._unread.get(place) or self._of(place).broken)
 
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
-        return _each_of(self._entries)
+        return _each_of({place: found.hosts for place, found in self._read.items()})
 
     def known(self) -> list[tuple[str, Entry]]:
         """Each entry of this account, also of projects beside these places, by names for people."""
@@ -308,11 +301,11 @@ class RegistrySnapshot:
 
     def strays(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """The same with the places that know it."""
-        return _each_of(self._strays)
+        return _each_of({place: found.strays for place, found in self._read.items()})
 
     def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
         """The storage that the host keeps, which has survived its machines."""
-        return storage_kept_by(host, self._strays.get(place, {}).values())
+        return storage_kept_by(host, self._of(place).strays.values())
 
     def foreign(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
@@ -323,16 +316,19 @@ class RegistrySnapshot:
 
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""
-        broken: dict[str, tuple[str, ...]] = {host: () for item in self._broken.values() for host in item}
+        broken: dict[str, tuple[str, ...]] = {host: () for found in self._read.values() for host in found.broken}
         return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
 
     def entries(self, place: Place) -> dict[str, Entry]:
         """The entries of a place, by hosts."""
-        return self._entries.get(place, {})
+        return self._of(place).hosts
+
+    def _of(self, place: Place) -> Entries:
+        return self._read.get(place, Entries())
 
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
         """What cannot be read, but for these hosts, which fail for it."""
-        broken = [(host, text) for item in self._broken.values() for host, text in item.items()]
+        broken = [(host, text) for found in self._read.values() for host, text in found.broken.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
@@ -456,17 +452,16 @@ def registered_machines(registries: Registries, project: str) -> dict[str, Regis
     with refusing(RegistryError), registries:
         entries = store.entries().hosts
     result: dict[str, RegisteredMachine] = {}
-    for host, variables in entries.items():
-        entry = read_entry(variables)
+    for host, entry in entries.items():
         registries.pin(place, host, entry)
-        result.update(_machines_of_host(host, variables, store.known_hosts(host, entry.offer_id)))
+        result.update(_machines_of_host(host, entry, store.known_hosts(host, entry.offer_id)))
     return result
 
 
-def _machines_of_host(host: str, variables: Variables, known_hosts: str) -> t.Iterator[tuple[str, RegisteredMachine]]:
+def _machines_of_host(host: str, entry: Entry, known_hosts: str) -> t.Iterator[tuple[str, RegisteredMachine]]:
     """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
-    entry = read_entry(variables)
-    kept = {name: variables[name] for name in BOUGHT if name in variables}
+    noted = {OFFER: entry.offer_id, IDS: list(entry.resource_ids), PRICE: entry.price_per_hour}
+    kept = {name: value for name, value in noted.items() if value is not None}
     reached = {machine.alias: machine for machine in registration.ssh_machines(host, entry, known_hosts)}
     names = [host, *registration.further_names(host, len(entry.resource_ids))]
     for number, resource_id in enumerate(entry.resource_ids):

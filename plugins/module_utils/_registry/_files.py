@@ -25,7 +25,6 @@ from .._provision.place import ENTRY, Folder
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import (
     STORAGE,
-    STORAGE_OF,
     Storage,
     kept,
     label_of,
@@ -35,13 +34,14 @@ from .._provision.storage import (
     without,
 )
 from . import _ledger
-from ._locks import LOCKS, Hold, held_by, locked, make_folder, sync_folder
+from ._locks import LOCKS, Hold, held_by, leave, locked, make_folder, sync_folder
 from ._protocol import (
     FAILED,
     GONE,
     LONGEST_POST,
     MOVED,
     Claimed,
+    Entries,
     ReadsOnly,
     RegistryError,
     Variables,
@@ -285,26 +285,23 @@ class HostFile:
             yield
 
 
-def entries(folder: str) -> tuple[dict[str, Variables], dict[str, str]]:
-    """The entries of all hosts in a folder, and for those that cannot be understood a sentence that names the file.
-
-    Raises RegistryError if the folder cannot be listed; one that does not exist holds no entries.
-    """
-    found: dict[str, Variables] = {}
-    broken: dict[str, str] = {}
-    folder = os.path.abspath(folder)
-    hosts: list[str] = []
+def entries(folder: str) -> Entries:
+    """The entries of all hosts in a folder. Raises RegistryError if it cannot be listed, unless it does not exist."""
+    found, folder, hosts = Entries(), os.path.abspath(folder), list[str]()
     with explained(f"The registry folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
         hosts = sorted(os.listdir(folder))
     for host in hosts:
         try:
-            entry = _load(Folder(folder).entry_file(host))
+            variables = _load(Folder(folder).entry_file(host))
         except RegistryError as error:
-            broken[host] = str(error)
-        else:
-            if entry is not None:
-                found[host] = _with_holder(entry, functools.partial(held_by, os.path.join(folder, host)))
-    return found, broken
+            found.broken[host] = str(error)
+            continue
+        if variables is not None:
+            entry = read_entry(_with_holder(variables, functools.partial(held_by, os.path.join(folder, host))))
+            found.hosts[host] = entry
+            for item in entry.kept_storage:
+                found.strays[label_of(host, item.resource_id)] = read_entry(item.entry(host))
+    return found
 
 
 def note(path: str, text: str) -> None:
@@ -320,25 +317,19 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     """
     path = os.path.join(os.path.abspath(folder), LEDGER)
     for _look in range(2):
-        known, broken = entries(folder)
-        held = [*known.items(), *((entry[STORAGE_OF], entry) for entry in storage_in(known).values())]
-        now = (line_of(host, read_entry(entry)) for host, entry in held)
+        known = entries(folder)
+        held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
+        now = (line_of(host, entry) for host, entry in held)
         book = Book(filter(None, now), since)
         unread = _ledger.read(path, book)
-        bills = book.bills(broken)
+        bills = book.bills(known.broken)
         # What has begun between entries and ledger seems to have no entry, until the next look.
-        if all(bill.registered for bill in bills) or entries(folder) == (known, broken):
+        if all(bill.registered for bill in bills) or entries(folder) == known:
             break
-    warnings = list(broken.values())
+    warnings = list(known.broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
     return Ledger(tuple(bills), time.time() + book.ahead, tuple(warnings))
-
-
-def storage_in(hosts: t.Mapping[str, Variables]) -> dict[str, Variables]:
-    """What is kept after the ends of hosts' machines, as entries by names for people."""
-    items = ((host, item) for host, entry in hosts.items() for item in read_storage(entry.get(STORAGE)))
-    return {label_of(host, item.resource_id): item.entry(host) for host, item in items if item.kept_since}
 
 
 def _without(before: Variables, disowned: t.Collection[str]) -> Variables:
@@ -503,11 +494,7 @@ def keep(path: str, text: str | None) -> None:
         os.unlink(path)
         sync_folder(folder)
     # Also without the file: to wait for its lock makes the folder, after another process has removed both.
-    for name in LOCKS:
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(folder, name))
-    with contextlib.suppress(OSError):
-        os.rmdir(folder)
+    leave(folder, *LOCKS)
 
 
 def write_durably(path: str, text: str) -> None:

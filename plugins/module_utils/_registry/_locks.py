@@ -67,9 +67,9 @@ def try_lock(target: str, flags: int) -> int | None:
     handle = os.open(target, flags, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_at(handle, target):
+        if os.path.samestat(os.fstat(handle), os.stat(target)):
             return handle  # the lock of what was removed or replaced meanwhile is worth nothing
-    except BlockingIOError:
+    except (BlockingIOError, FileNotFoundError):
         pass
     except OSError as error:
         made = bool(flags & os.O_CREAT) and not os.fstat(handle).st_size
@@ -77,7 +77,7 @@ def try_lock(target: str, flags: int) -> int | None:
         if error.errno not in _NO_LOCKS:
             raise
         if made:
-            _leave(*os.path.split(target))
+            leave(*os.path.split(target))
         raise NoLocks(target) from None
     os.close(handle)
     return None
@@ -97,10 +97,11 @@ def _try_folder(folder: str) -> int | None:
     return None
 
 
-def _leave(folder: str, file: str) -> None:
-    """Remove the file, and the folder if nothing else is in it. Never raises."""
-    with contextlib.suppress(OSError):
-        os.unlink(os.path.join(folder, file))
+def leave(folder: str, *files: str) -> None:
+    """Remove the files, and the folder if nothing else is in it. Never raises."""
+    for file in files:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, file))
     with contextlib.suppress(OSError):
         os.rmdir(folder)
 
@@ -137,7 +138,7 @@ class Hold:
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        _leave(self._folder, _BUYING)
+        leave(self._folder, _BUYING)
         os.close(handle)
 
     def _try(self) -> int | None:
@@ -161,14 +162,6 @@ def held_by(folder: str) -> str:
     except OSError:
         pass
     return ""
-
-
-def is_at(handle: int, path: str) -> bool:
-    """Whether the open file is still the one of this path."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def make_folder(folder: str) -> None:

@@ -22,7 +22,6 @@ import time
 import typing as t
 import uuid
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from decimal import Decimal
 
 from .._moments import seconds_of, utc
@@ -159,7 +158,7 @@ class Database(Connected):
     def evidence(self, project: str, since: float) -> list[dict[str, t.Any]]:
         """What speaks against the project's machines, but for those that ended before (seconds since the epoch)."""
         values = {"project": project, "since": since}
-        return self._look(lambda connection: [row[0] for row in self._execute(connection, sql.EVIDENCE, values)], [])
+        return self._look(lambda connection: self._column(connection, sql.EVIDENCE, values), [])
 
     def now(self) -> float:
         """The database's time, in seconds since the epoch. Raises RegistryError."""
@@ -254,12 +253,10 @@ class Database(Connected):
 
     # Leases
 
-    def swept(self, project: str) -> datetime | None:
-        """When the leases of the project were enforced last; None also where nobody has made the tables yet."""
-        found = self._look(
-            lambda connection: self._execute(connection, sql.SWEPT, {"project": project}).fetchone(), None
-        )
-        return found[0] if found else None
+    def swept(self, project: str) -> float | None:
+        """When the leases of the project were enforced last (seconds since the epoch), None if that was never noted."""
+        values = {"project": project}
+        return next(iter(self._look(lambda connection: self._column(connection, sql.SWEPT, values), [])), None)
 
     def note_sweep(self, project: str) -> None:
         """Note that they were enforced now."""
@@ -284,7 +281,7 @@ class Database(Connected):
         def step(connection: Connection) -> Bill | None:
             values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
             before = self._row(connection, row.claim)
-            for (moment,) in self._execute(connection, sql.END, values).fetchall():
+            for moment in self._column(connection, sql.END, values):
                 self._execute(connection, sql.GONE, values)
                 self._keep_storage(connection, before, moment)
             return self._bill(connection, row.claim)
@@ -299,12 +296,10 @@ class Database(Connected):
 
         def step(connection: Connection) -> Bill | None:
             values = {"offer": offer, "ids": list(ids), "why": why}
-            # An offer has one claim that is not void.
-            ended = self._execute(connection, sql.END_STRAY, values).fetchone()
-            if ended is None:
-                return None
-            self._execute(connection, sql.GONE, {"claim": ended[0]})
-            return self._bill(connection, ended[0])
+            for claim in self._column(connection, sql.END_STRAY, values):  # an offer has one claim that is not void
+                self._execute(connection, sql.GONE, {"claim": claim})
+                return self._bill(connection, claim)
+            return None
 
         return self._at_once(step, self._facts_patience)
 
@@ -459,7 +454,7 @@ class Database(Connected):
         """All by which the account's claims are noted; none where no ceiling asks for them."""
         if ceilings.max_account_price_per_hour is None:
             return []
-        known = (row[0] for row in self._execute(connection, sql.ACCOUNTS).fetchall())
+        known = self._column(connection, sql.ACCOUNTS)
         return [item for item in known if same_account(item) == same_account(account)]
 
     def _take(
@@ -555,7 +550,11 @@ class Database(Connected):
     # Talking to the database
 
     def _now(self, connection: Connection) -> float:
-        return float(t.cast("tuple[float]", self._execute(connection, sql.NOW).fetchone())[0])
+        return float(self._column(connection, sql.NOW)[0])
+
+    def _column(self, connection: Connection, query: str, values: Params | None = None) -> list[t.Any]:
+        """What a query of one column answers."""
+        return [row[0] for row in self._execute(connection, query, values)]
 
     def _rows(self, connection: Connection, query: str, values: Params) -> list[Row]:
         from psycopg.rows import class_row

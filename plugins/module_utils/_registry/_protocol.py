@@ -12,7 +12,7 @@ import contextlib
 import typing as t
 from dataclasses import dataclass, field
 
-from .._provision.entry import MISSING_AT, MISSING_SINCE, read_entry
+from .._provision.entry import MISSING_AT, MISSING_SINCE, Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.spending import Bill
 from .._text import same_url
@@ -180,10 +180,10 @@ class Entries:
     ``further``: what hosts of other projects have, by project and such a name.
     """
 
-    hosts: dict[str, Variables] = field(default_factory=dict)
+    hosts: dict[str, Entry] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    strays: dict[str, Variables] = field(default_factory=dict)
-    further: dict[tuple[str, str], Variables] = field(default_factory=dict)
+    strays: dict[str, Entry] = field(default_factory=dict)
+    further: dict[tuple[str, str], Entry] = field(default_factory=dict)
 
 
 def same_account(account: str) -> str:

@@ -82,15 +82,12 @@ class RecordFolder:
 def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:
     """The records of all runs whose results are in a folder, and a sentence for each that cannot be read."""
     found, unreadable = [], []
-    for name in _names(folder):
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(folder))
+    for name in names:
         try:
             found.append({"folder": name, **RecordFolder(os.path.join(folder, name)).read()})
         except RegistryError as error:
             unreadable.append(str(error))
     return [record for record in found if "phase" in record], unreadable
-
-
-def _names(folder: str) -> list[str]:
-    with contextlib.suppress(OSError):
-        return sorted(os.listdir(folder))
-    return []

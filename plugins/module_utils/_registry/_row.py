@@ -48,7 +48,6 @@ class Row:
     account: str
     offer: str
     state: str
-    reason: str | None
     price_per_hour: Decimal | None
     epoch: int
     holder: dict[str, t.Any]

@@ -13,7 +13,7 @@ import threading
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._moments import seconds_of
 from .._provision import claims, ownership
@@ -220,14 +220,14 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     """The claims that may be billed, as a project sees them."""
     entries = Entries()
     for row in rows:
-        is_here, entry = row.project == project, row.variables(run)
+        is_here, entry = row.project == project, read_entry(row.variables(run))
         if row.billed_to != account:
             if is_here and row.state in claims.OPEN:
                 entries.broken[row.host] = _of_another_account("The shared registry", row, account)
         elif not is_here:
             # Its machine's name, where none was noted, and never the name of one of this project's hosts
-            named = {"provision_resource_name": prefix_of(row.project) + row.host, **entry}
-            entries.further[row.project, row.label(project)] = named
+            name = entry.name or prefix_of(row.project) + row.host
+            entries.further[row.project, row.label(project)] = replace(entry, name=name)
         elif row.state == claims.STRAY:
             entries.strays[row.label(project)] = entry
         else:

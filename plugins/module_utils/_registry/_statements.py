@@ -100,7 +100,7 @@ UPDATE compute_index_supply.purchase SET expired_seen = NULL, sent_at = coalesce
 WHERE state = 'buying'
 """
 ROW = """
-SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.reason, p.price_per_hour, p.epoch, p.holder,
+SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.price_per_hour, p.epoch, p.holder,
     p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
     ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim AND m.gone_at IS NULL
         ORDER BY m.place) AS resource_ids,
@@ -217,7 +217,7 @@ NOTE_EVIDENCE = f"""
 UPDATE compute_index_supply.purchase SET note = note || %(note)s
 WHERE host = %(host)s AND offer = %(offer)s AND state <> 'void' AND NOT note ? '{_EVIDENCE}'
 """
-SWEPT = "SELECT swept_at FROM compute_index_supply.sweep WHERE project = %(project)s"
+SWEPT = "SELECT extract(epoch FROM swept_at)::float8 FROM compute_index_supply.sweep WHERE project = %(project)s"
 SWEEP = """
 INSERT INTO compute_index_supply.sweep (project, swept_at) VALUES (%(project)s, clock_timestamp())
 ON CONFLICT (project) DO UPDATE SET swept_at = excluded.swept_at

@@ -135,8 +135,7 @@ class _FolderStore(Store):
         return HostFile(path, session.who, session.ahead, read_only=session.read_only)
 
     def entries(self) -> Entries:
-        hosts, broken = _files.entries(self._path)
-        return Entries(hosts, broken, _files.storage_in(hosts))
+        return _files.entries(self._path)
 
     def ledger(self, since: float = 0.0) -> Ledger:
         return _files.ledger(self._path, since)
@@ -217,8 +216,7 @@ class _SharedStore(Store):
         return [(SharedProject(row.project), row.host) for row in mine]
 
     def swept(self) -> float | None:
-        moment = self._database.swept(self._project)
-        return None if moment is None else moment.timestamp()
+        return self._database.swept(self._project)
 
     def now(self) -> float:
         return self._database.now()

@@ -29,7 +29,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     MISSING_AT,
     MISSING_SINCE,
     Entry,
-    read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
@@ -93,17 +92,16 @@ class Registered:
 
     def entries(self) -> dict[str, Entry]:
         with self.open() as registries:
-            return {host: read_entry(found) for host, found in registries.at(self.place).entries().hosts.items()}
+            return registries.at(self.place).entries().hosts
 
     def state(self) -> tuple[dict[str, Entry], dict[str, bool], tuple[Bill, ...]]:
         """The entries of hosts; the ids of all storage, and whether it is kept without its machine; the ledger."""
         with self.open() as registries:
             store = registries.at(self.place)
             found, bills = store.entries(), store.ledger().bills
-        read = {name: read_entry(variables) for name, variables in {**found.hosts, **found.strays}.items()}
-        items = [(item, entry) for entry in read.values() for item in entry.storage]
+        items = [(item, entry) for entry in {**found.hosts, **found.strays}.values() for item in entry.storage]
         stored = {item.resource_id: bool(item.kept_since or entry.storage_of) for item, entry in items}
-        return {host: read[host] for host in found.hosts}, stored, bills
+        return found.hosts, stored, bills
 
     def all(self) -> Any:
         """All that is on record, to see whether anything was written."""
@@ -245,7 +243,7 @@ def test_storage_of_what_was_told_to_be_gone_stays(fleet: Fleet, look: Callable[
     with fleet.registered.open() as registries:
         strays = registries.at(fleet.registered.place).entries().strays.values()
         running = [bill.resource_ids for bill in registries.ledger([fleet.registered.place]).bills if bill.runs]
-    assert [read_entry(each).resource_ids for each in strays] == [(disk.resource_id,)]
+    assert [each.resource_ids for each in strays] == [(disk.resource_id,)]
     assert (disk.resource_id,) in running and (machine.resource_id,) not in running
 
 

@@ -18,7 +18,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     AVOIDED_FOR,
     avoided_by_evidence,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
@@ -275,6 +274,6 @@ def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry
     assert bills[(kept_id,)].runs and bills[(kept_id,)].price_per_hour == 0.5
     assert abs((bills[(kept_id,)].begin or 0) - (time.time() - 5 * HOUR)) < 60
     entries = entries_of(Database(registry_url, {"host": "h", "user": "u", "run": "r"}).counted(), "default", BASE, "r")
-    assert [item.resource_id for item in read_entry(entries.hosts["gpu-1"]).storage] == [came_along]
+    assert [item.resource_id for item in entries.hosts["gpu-1"].storage] == [came_along]
     assert [project for project, _name in entries.further] == ["red"]
-    assert sorted(read_entry(item).storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-1", "gpu-2"]
+    assert sorted(item.storage_of for item in entries.strays.values()) == ["gpu-1", "gpu-1", "gpu-2"]

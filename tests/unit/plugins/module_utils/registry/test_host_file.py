@@ -32,7 +32,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger, _locks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    Claimed,
+    Entries,
+    RegistryError,
+)
 
 from limits import HANGS
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID
@@ -347,7 +351,7 @@ def test_a_hold_ends_with_its_process_however_that_ends(path: Path) -> None:
     assert held.wait(HANGS)
     file = HostFile(str(path))
     assert read_entry(file.read() or {}).held_by == "alice at bastion"
-    assert read_entry(entries(str(path.parents[1]))[0]["gpu-1"]).held_by == "alice at bastion"
+    assert entries(str(path.parents[1])).hosts["gpu-1"].held_by == "alice at bastion"
     for forbidden in (file.hold, file.end):
         with pytest.raises(Claimed, match=f"is buying offer {OFFER_ID}, since {SINCE}, in a run of alice at bastion"):
             forbidden()
@@ -575,8 +579,9 @@ def test_all_entries_are_listed_and_broken_ones_apart(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "main.yml").write_text("a: 1\n")
     (tmp_path / "all.yml").write_text("a: 1\n")
-    found, broken = entries(str(tmp_path))
-    assert found == {"gpu-1": journal(), "gpu ü{2": journal()}
+    found = entries(str(tmp_path))
+    broken = found.broken
+    assert found.hosts == {"gpu-1": read_entry(journal()), "gpu ü{2": read_entry(journal())}
     assert list(broken) == sorted(f"broken-{number}" for number in range(len(BROKEN)))
     for number, (_content, reason) in enumerate(BROKEN.values()):
         host = f"broken-{number}"
@@ -584,7 +589,7 @@ def test_all_entries_are_listed_and_broken_ones_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_has_no_entries(tmp_path: Path) -> None:
-    assert entries(str(tmp_path / "no")) == ({}, {})
+    assert entries(str(tmp_path / "no")) == Entries()
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:

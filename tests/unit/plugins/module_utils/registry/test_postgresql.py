@@ -29,7 +29,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     MISSING_AT,
     MISSING_SINCE,
     REFUSED,
-    read_entry,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
@@ -905,10 +904,10 @@ def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     (key,) = list(found.further)
     entry = found.further[key]
     assert key == (there, f"gpu-1 of project {there}") and list(found.hosts) == ["gpu-1"]
-    assert entry["provision_resource_name"] == {"default": "gpu-1"}.get(there, f"{there}-gpu-1")
+    assert entry.name == {"default": "gpu-1"}.get(there, f"{there}-gpu-1")
     (stray,) = list(found.strays)
     assert stray.startswith("gpu-1 (stray ")
-    claims = [noted_claim(name, read_entry(variables)) for name, variables in {**found.hosts, key[1]: entry}.items()]
+    claims = [noted_claim(name, item) for name, item in {**found.hosts, key[1]: entry}.items()]
     account = Account.of(claims, None)
     assert account.holder_of(SECOND_RESOURCE_ID, "gpu-1") == key[1] and not account.holder_of(RESOURCE_ID, "gpu-1")
 
