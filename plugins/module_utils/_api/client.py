@@ -287,18 +287,14 @@ def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:
 
 
 def _is_fact(answer: Answer) -> bool:
-    """Whether one of `_FACTS` comes from the API itself. How it words a 409 and a 410 no page of it says."""
-    return is_worded_by_the_api(answer) if answer.status == 404 else not answer.is_html
+    """Whether one of `_FACTS` comes from the API itself: what comes from a gateway says nothing of what the API knows.
 
-
-def is_worded_by_the_api(answer: Answer) -> bool:
-    """Whether an error is the API's own JSON, ``{"detail": ...}`` (FastAPI's form, which its pages imply).
-
-    What comes from a gateway says nothing of what the API knows: a page, JSON of another form, or a problem document
-    (RFC 9457), which has a ``detail`` beside its ``title`` and ``type``.
+    A 404 of the API is JSON, ``{"detail": ...}`` (FastAPI's form, which its pages imply). A problem document (RFC 9457)
+    has a ``detail`` beside its ``title`` and ``type``. How the API words a 409 and a 410 no page of it says.
     """
     body = answer.data if isinstance(answer.data, dict) else {}
-    return bool(body.get("detail")) and not answer.is_html and not body.keys() & _PROBLEM
+    is_own_form = bool(body.get("detail")) and not body.keys() & _PROBLEM
+    return not answer.is_html and (answer.status != 404 or is_own_form)
 
 
 def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:

@@ -34,10 +34,9 @@ try:
     import requests
     import urllib3
     from requests.adapters import HTTPAdapter
-    from requests.auth import AuthBase
 except ImportError:
     REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
-    AuthBase = HTTPAdapter = object  # type: ignore[assignment, misc]
+    HTTPAdapter = object  # type: ignore[assignment, misc]
 else:
     REQUESTS_IMPORT_ERROR = None
 
@@ -94,18 +93,6 @@ Observer = t.Callable[[str, str, "t.Mapping[str, str] | None", float, "Answer | 
 def is_busy(status: int | None, retry_after: float | None) -> bool:
     """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
     return status == 429 or (status == 503 and retry_after is not None)
-
-
-class _BearerAuth(AuthBase):
-    """The token as an auth object: requests lets an entry of ~/.netrc replace a plain header. None of an empty one."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: t.Any) -> t.Any:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 class _WatchedBody(io.BytesIO):
@@ -194,7 +181,7 @@ class HttpClient:
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = check_base_url(base_url)
-        self._auth = _BearerAuth(token)
+        self._token = token
         # Tells two accounts apart, and nothing of the token.
         self.account = hashlib.sha256(f"{self.base_url} {token}".encode()).hexdigest()[:16]
         self._timeout = timeout
@@ -269,6 +256,12 @@ class HttpClient:
             raise outcome
         return outcome
 
+    def _authorized(self, request: t.Any) -> t.Any:
+        """The request with the token, if there is one: requests lets an entry of ~/.netrc replace a plain header."""
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
     @staticmethod
     def _pause(attempt: int, retry_after: float | None) -> float:
         """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
@@ -319,7 +312,7 @@ class HttpClient:
                 params=query,
                 data=watched,
                 headers={"Content-Type": content_type} if content_type else None,
-                auth=self._auth,
+                auth=self._authorized,
                 timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),
                 allow_redirects=False,
                 stream=True,
