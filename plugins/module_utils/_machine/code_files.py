@@ -147,7 +147,6 @@ class _Digesting:
         self._file, self.digest = file, hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """As a file does."""
         block = self._file.read(size)
         self.digest.update(block)
         return block

@@ -250,10 +250,9 @@ def is_readable(path: str) -> bool:
     return bool(path) and not any(mark in path for mark in UNREADABLE)
 
 
-def render(hosts: t.Iterable[tuple[str, t.Sequence[Machine]]]) -> str | None:
-    """The text of the file for these hosts and their machines; None if there are none."""
-    parts = ["\n".join(map(_block, machines)) for _host, machines in hosts if machines]
-    return _file(parts)
+def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
+    """The text of the file for the machines of each host; None if there are none."""
+    return _file(["\n".join(map(_block, machines)) for machines in hosts if machines])
 
 
 def without(text: str | None, hosts: t.Iterable[str]) -> str | None:

@@ -46,7 +46,7 @@ def watch(folder: str, how: str) -> None:
 def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dict[str, t.Any]:
     """Run the setup and the command, and return how the last of them ended."""
     limit = time.monotonic() + (job["time"] or float("inf"))
-    with open(os.path.join(folder, "log.txt"), "ab", buffering=0, opener=_private) as log:
+    with open(os.path.join(folder, "log.txt"), "ab", buffering=0, opener=private) as log:
         if job["setup"] and not job["is_set_up"]:
             end = _command("setup", job["setup"], folder, environment, log, limit)
             if end["exit_code"] != 0 or not end["in_time"]:
@@ -179,7 +179,7 @@ def read(path: str) -> dict[str, t.Any] | None:
 
 def note(path: str, content: dict[str, t.Any]) -> None:
     """Write a small file of the state by a rename, so that readers find the old one or the new one."""
-    with open(f"{path}.new", "w", encoding="utf-8", opener=_private) as file:
+    with open(f"{path}.new", "w", encoding="utf-8", opener=private) as file:
         file.write(json.dumps(content))  # `dump` takes five times as long
     os.replace(f"{path}.new", path)
 
@@ -241,8 +241,9 @@ def _take(path: str) -> dict[str, str]:
         return content
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def private(path: str, flags: int) -> int:
+    """Opens a file for its owner only, and no link, for `open`."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _handed_over(folder: str, place: str, into: str, name: str) -> dict[str, t.A
         _forget(folder, but=place)
         copy = os.path.join(into, name)
         job_watcher.note(os.path.join(folder, "parts", NOTE), {"copy": copy})
-        with open(place, "rb") as source, open(copy, "wb", opener=_private) as target:
+        with open(place, "rb") as source, open(copy, "wb", opener=job_watcher.private) as target:
             shutil.copyfileobj(source, target, _BLOCK)
             os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
         place = copy
@@ -114,10 +114,6 @@ def _forget(folder: str, but: str = "") -> None:
     for place in {os.path.join(folder, "parts", PART), copied.get("copy") or ""} - {but, ""}:
         with contextlib.suppress(OSError):
             os.unlink(place)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 # Which files there are

@@ -360,9 +360,11 @@ def bring_ssh_up_to_date(
 
 def _ssh_config_of(registries: Registries, place: Place, snapshot: RegistrySnapshot) -> str | None:
     """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
-    store, known = registries.at(place), snapshot.entries(place)
-    files = {host: store.known_hosts(host, entry.offer_id) for host, entry in known.items()}
-    return connection.render((host, registration.ssh_machines(host, known[host], files[host])) for host in known)
+    store = registries.at(place)
+    return connection.render(
+        registration.ssh_machines(host, entry, store.known_hosts(host, entry.offer_id))
+        for host, entry in snapshot.entries(place).items()
+    )
 
 
 def leave_out_of_ssh(hosts: t.Collection[str], place: Place) -> list[str]:

@@ -42,7 +42,7 @@ def machine(name: str = "gpu-1", **fields: Any) -> Machine:
 
 def rendered(*machines: Machine) -> str:
     """The file of hosts that have a machine each."""
-    text = render([(each.name, [each]) for each in machines])
+    text = render([[each] for each in machines])
     assert text is not None
     return text
 
@@ -78,7 +78,7 @@ def test_the_file() -> None:
         "  StrictHostKeyChecking no",
         '  UserKnownHostsFile "/dev/null"',
     ]
-    assert render([]) is None and render([("gpu-1", [])]) is None
+    assert render([]) is None and render([[]]) is None
 
 
 PATHS = ["/a b/k", "/a\tb/k", "/it's/k", "/100%/k", "/%h/%%/k", "/$HOME/k", "/a\\b/k", "/# a/k", "/~/k", "/ümläut/k"]
@@ -141,10 +141,10 @@ def test_no_value_adds_a_line(values: list[str], name: str) -> None:
 
 @pytest.mark.parametrize("host", ["gpu-1", "gpu", "a b", "*"])
 def test_a_host_that_has_ended_goes_with_all_its_machines(host: str) -> None:
-    others = [(each, [machine(each)]) for each in ("gpu-10", "gpu-1-2", "a  b", "x*", "z")]
-    text = render([*others[:2], (host, [machine(host), machine(f"{host}-1")]), *others[2:]])
+    others = [[machine(each)] for each in ("gpu-10", "gpu-1-2", "a  b", "x*", "z")]
+    text = render([*others[:2], [machine(host), machine(f"{host}-1")], *others[2:]])
     assert without(text, [host]) == render(others) == without(render(others), [host])
-    assert without(render([(host, [machine(host)])]), [host]) is None
+    assert without(render([[machine(host)]]), [host]) is None
     assert without(None, [host]) is None
 
 
