@@ -9,6 +9,7 @@ there; so whoever has just come is only seen here. Whatever cannot be told is ``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -235,15 +236,12 @@ def _ancestors(root: str, pid: int) -> set[int]:
 
 def _read(root: str, name: str) -> str | None:
     """The beginning of a plain file."""
-    try:
-        file = os.open(os.path.join(root, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return None
-        return os.read(file, _MOST_BYTES).decode(errors="replace")
-    except OSError:
-        return None
-    finally:
-        os.close(file)
+    path = os.path.join(root, name)
+    with contextlib.suppress(OSError, ValueError), open(path, "rb", buffering=0, opener=_at_once) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read(_MOST_BYTES).decode(errors="replace")
+    return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

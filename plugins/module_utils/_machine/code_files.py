@@ -127,11 +127,9 @@ def _is_of_registry(folder: str) -> bool:
 
 
 def _lines_of(place: str) -> list[str]:
-    try:
-        with open(place, **_ENCODING) as file:
-            return list(file)
-    except (FileNotFoundError, IsADirectoryError):
-        return []
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), open(place, **_ENCODING) as file:
+        return list(file)
+    return []
 
 
 def _digest_of(item: _Item) -> str:

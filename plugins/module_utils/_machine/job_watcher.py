@@ -169,12 +169,10 @@ def free(folder: str) -> int:
 
 def read(path: str) -> dict[str, t.Any] | None:
     """A small file of the state; None if there is none, or it is no JSON."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content: dict[str, t.Any] = json.load(file)
-            return content
-    except (OSError, ValueError):
-        return None
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        content: dict[str, t.Any] = json.load(file)
+        return content
+    return None
 
 
 def note(path: str, content: dict[str, t.Any]) -> None:
@@ -200,11 +198,9 @@ def lives(identity: dict[str, t.Any] | None) -> bool:
 
 def boot() -> str:
     """The id of this boot; empty if the system does not tell."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+    return ""
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -225,12 +221,10 @@ def processes() -> dict[int, tuple[str, list[str]]]:
 
 def _stat(pid: int) -> tuple[str, list[str]] | None:
     """A process's name, and the fields of proc(5) from its state on; None if it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            head, _bracket, tail = file.read().rpartition(")")
-    except OSError:
-        return None
-    return head.partition("(")[2], tail.split()
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        head, _bracket, tail = file.read().rpartition(")")
+        return head.partition("(")[2], tail.split()
+    return None
 
 
 def _take(path: str) -> dict[str, str]:

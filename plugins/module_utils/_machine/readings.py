@@ -10,6 +10,7 @@ lines in the kernel log ("Xid Errors", https://docs.nvidia.com/deploy/xid-errors
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -353,11 +354,9 @@ def _disk(root: str) -> float | None:
 
 def read(path: str) -> str:
     """The text of a file, empty if it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return ""
 
 
 @dataclass(frozen=True)

@@ -467,11 +467,9 @@ def _write(path: str, variables: Variables) -> Variables:
 
 def read_text(path: str) -> str | None:
     """The file's text, None if there is no such file. Raises OSError or UnicodeError if it cannot be read."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(path, encoding="utf-8") as file:
+        return file.read()
+    return None
 
 
 def text_in(path: str) -> str:

@@ -153,14 +153,12 @@ _SOMEBODY = "another process"
 
 def held_by(folder: str) -> str:
     """Who holds the folder for a purchase at this moment; empty if nobody does, or nobody can tell."""
-    try:
-        with open(os.path.join(folder, _BUYING), "r+", encoding="utf-8", errors="replace") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read() or _SOMEBODY
-    except OSError:
-        pass
+    path = os.path.join(folder, _BUYING)
+    with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8", errors="replace") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read() or _SOMEBODY
     return ""
 
 
