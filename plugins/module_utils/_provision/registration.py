@@ -10,6 +10,7 @@ import shlex
 import typing as t
 
 from .._machine.connection import Machine, is_readable, quoted
+from .._text import number_of
 from . import lease, prices
 from .entry import BOOT_MARK, CONNECTION, Entry
 from .messages import some
@@ -31,7 +32,8 @@ def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> st
     """
     pinned = shlex.quote(quoted(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
     offered = f" -o IdentityFile={shlex.quote(quoted(identity))}" if is_readable(identity) else ""
-    kept = f"-o StrictHostKeyChecking={_TRUST[trust]} -o UserKnownHostsFile={pinned}"
+    word = _TRUST.get(trust, _TRUST["first_use"])  # a later version may have noted another one
+    kept = f"-o StrictHostKeyChecking={word} -o UserKnownHostsFile={pinned}"
     return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"
 
 
@@ -110,7 +112,7 @@ def facts_of_machine(
         "provision_price_per_hour": price,
         "provision_resource_ids": list(resource_ids),
         "provision_instances": [dict(connection) for connection in connections],
-        **{name: first[name] for name in ADDRESS},
+        **{name: first.get(name) for name in ADDRESS},  # a person may have written it
         **dict.fromkeys(SSH_ARGUMENTS, arguments),
     }
 
@@ -126,7 +128,7 @@ def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variabl
     if not entry.instances:
         return {}
     every = facts_of_machine(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
-    return {name: every[name] for name in CONNECTION}
+    return {name: every[name] for name in CONNECTION if every[name] is not None}
 
 
 def facts_of_first_boot(entry: Entry) -> Variables:
@@ -194,7 +196,8 @@ def owned_row(host: str, entry: Entry) -> Variables:
     both are None for what lives until somebody ends it.
     """
     first = entry.instances[0]
-    address, port, user = first["ansible_host"], int(first["ansible_port"]), first["ansible_user"]
+    address, user = first.get("ansible_host"), first.get("ansible_user")
+    port = int(number_of(first.get("ansible_port")) or 22)
     return {
         "host": host,
         "offer_id": entry.offer_id,
