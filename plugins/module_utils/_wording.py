@@ -15,6 +15,8 @@ import typing as t
 
 from ._text import printable
 
+Value = t.TypeVar("Value")
+Default = t.TypeVar("Default")
 COLUMNS = 80  # of a screen
 LINE = 69  # characters of these, where Ansible prints a list: with blanks, quotes and a comma around
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
@@ -29,6 +31,20 @@ def duration(text: str) -> float:
     if not found:
         raise ValueError(f"must be a number of seconds, or a duration such as 90s or 30m, not '{printable(text, 60)}'")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def read(
+    name: str, value: t.Any, reader: t.Callable[[t.Any], Value], otherwise: Default, wrong: list[str]
+) -> Value | Default:
+    """What the ``reader`` makes of a variable's value; ``otherwise``, if that is wrong, which is added to ``wrong``.
+
+    ``reader``: raises ValueError with a reason for a person, which stands behind the variable's name.
+    """
+    try:
+        return reader(value)
+    except ValueError as error:
+        wrong.append(f"{name} {error}.")
+        return otherwise
 
 
 def lasting(seconds: float) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from .._moments import formatted, seconds_of
 from .._text import grouped, number_of, one_line, printable, text_of
-from .._wording import duration, plural, usd, usd_short
+from .._wording import duration, plural, read, usd, usd_short
 from . import lease
 from .acceptance import UNSOUND
 from .lease import Clock, clock_of
@@ -168,14 +168,10 @@ def _places_shown(places: t.Sequence[str]) -> str:
 # Not where a machine did not pass its test
 
 
-def read_avoid(value: object, wrong: list[str]) -> float:
-    """The seconds of ``provision_avoid``; what is wrong with it is added to ``wrong``."""
+def read_avoid(value: object) -> float:
+    """The seconds of ``provision_avoid``. Raises ValueError with a reason for a person."""
     text = text_of(value).lower()
-    try:
-        return 0.0 if text in _NEVER else duration(text)
-    except ValueError as error:
-        wrong.append(f"provision_avoid {error}.")
-        return 0.0
+    return 0.0 if text in _NEVER else duration(text)
 
 
 def evidence_since(seconds: t.Iterable[float], now: float) -> float:
@@ -389,21 +385,20 @@ class Patience:
 
 def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> Patience:
     """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``wrong``."""
-    try:
-        wanted = lease.read_lease(wait)
-    except ValueError as error:
-        wrong.append(f"provision_wait {error}.")
-        return Patience()
-    try:
-        pause = 0.0 if str(delay).strip() == "0" else lease.read_duration(delay) or 0.0
-    except ValueError as error:
-        wrong.append(f"provision_wait_delay {error}.")
+    wanted = read("provision_wait", wait, lease.read_lease, None, wrong)
+    pause = read("provision_wait_delay", delay, _read_delay, None, wrong)
+    if wanted is None or pause is None:
         return Patience()
     if wanted.seconds is not None and not pause:
         wrong.append(
             "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
         )
     return Patience(wanted.end(begin), pause)
+
+
+def _read_delay(value: t.Any) -> float:
+    """The seconds between two looks. Raises ValueError."""
+    return 0.0 if text_of(value) == "0" else lease.read_duration(value) or 0.0
 
 
 def may_wait(call: t.Mapping[str, t.Any], looks: int) -> bool:

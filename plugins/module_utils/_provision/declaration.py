@@ -16,11 +16,12 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from .._machine.connection import UNREADABLE
 from .._moments import formatted
-from .._text import TRUE, number_of, printable, text_of
-from .._wording import amount, duration, usd
+from .._text import FALSE, TRUE, number_of, printable, text_of
+from .._wording import amount, duration, read, usd
 from . import lease as leases
 from . import prices
 from .acceptance import read_expected, read_level
@@ -54,7 +55,6 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 # What it calls a connection by the program ssh; empty: its default.
 _BY_SSH = frozenset({"", "ssh", "smart"})
 PROTECT = "provision_protect"
-_SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 # The last ones Ansible takes for a template.
 _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 
@@ -188,11 +188,15 @@ def read_declaration(
     """
     wrong: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
-    ceiling = _ceiling("provision_max_price_per_hour", raw["max_price_per_hour"], wrong)
+    ceiling = read("provision_max_price_per_hour", raw["max_price_per_hour"], _read_usd, 0.0, wrong)
     total = read_limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
     account = read_limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
     budget = read_limit("provision_budget", raw["budget"], wrong, "USD a month")
-    lease, max_bill, bill_max_price_per_hour = _lease(raw, wrong, now)
+    bill = read("provision_max_bill", raw["max_bill"], read_bill, 0.0, wrong)
+    lease, lease_max = (
+        read(f"provision_{name}", raw[name], leases.read_lease, Lease(), wrong) for name in ("lease", "lease_max")
+    )
+    wrong += _of_lease(raw, lease, lease_max, bill, now)
     choices = _choices(raw["spec"], wrong)
     declaration = Declaration(
         host=host,
@@ -205,25 +209,25 @@ def read_declaration(
         max_total_price_per_hour=total,
         max_account_price_per_hour=account,
         budget=budget,
-        max_attempts=_count("provision_max_attempts", raw["max_attempts"], wrong, least=1),
+        max_attempts=read("provision_max_attempts", raw["max_attempts"], partial(_count, least=1), 1, wrong),
         cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
         reach=truth(raw["reach"]),
         verify=read_level(raw["verify"], wrong),
         expected=read_expected(raw["verify_expect"], wrong),
-        avoid=read_avoid(raw["avoid"], wrong),
+        avoid=read("provision_avoid", raw["avoid"], read_avoid, 0.0, wrong),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),
         ends_storage=str(raw["storage_on_end"]) == "end",
-        poll_delay=_pause("provision_poll_delay", raw["poll_delay"], wrong),
-        poll_retries=_count("provision_poll_retries", raw["poll_retries"], wrong),
+        poll_delay=read("provision_poll_delay", raw["poll_delay"], _read_pause, 0, wrong),
+        poll_retries=read("provision_poll_retries", raw["poll_retries"], _count, 0, wrong),
         registry=registry,
         groups=tuple(raw["groups"]),
         lease=lease,
-        max_bill=max_bill,
-        bill_max_price_per_hour=bill_max_price_per_hour,
+        max_bill=bill,
+        bill_max_price_per_hour=prices.max_price_for_bill(None if bill == UNLIMITED else bill, lease.lasts(now)),
         unswept=str(raw["lease_unswept"]),
         patience=read_patience(raw["wait"], raw["wait_delay"], number_of(raw["declared_at"]) or now, wrong),
         idle_after=_text(raw["idle_after"]).strip(),
@@ -237,11 +241,14 @@ def read_declaration(
         )
     wrong += raw["slips"]
     wrong += _of_order(declaration, raw)
-    _pause("provision_boot_timeout", raw["boot_timeout"], wrong)
-    wrong += _of_idleness(raw)
-    wrong += _of_host(declaration, raw, no_login)
+    read("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
+    read("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
+    read("provision_idle_gpu_percent", raw["idle_gpu_percent"], _check_percent, None, wrong)
+    wrong += _of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
+    wrong += _of_registry(declaration)
+    wrong += _of_name(declaration)
     wrong += _of_first_boot(raw)
-    wrong += _of_folder(raw["registry_dir"])
+    read("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
     # Where both checks object to a variable, the sentence of this file is the one for people.
     named = set(_VARIABLE.findall(" ".join(wrong)))
     wrong += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
@@ -269,22 +276,15 @@ def mistyped(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     for name in DESCRIBED:
         if name in _TEXTS and isinstance(value := values.get(name), (bool, list, t.Mapping)):
             yield name, f"must be a text, not '{_shown(name, value)}'"
-    for name, read in _READERS.items():
+    for name, reader in _READERS.items():
         try:
-            read(values.get(name))
+            reader(values.get(name))
         except ValueError as error:
             yield name, str(error)
 
 
 def _shown(name: str, value: t.Any) -> str:
     return "..." if name == "provision_registry_url" else printable(str(value), 60)
-
-
-def _check_bill(value: t.Any) -> None:
-    wrong: list[str] = []
-    read_bill(value, wrong)
-    if wrong:
-        raise ValueError(wrong[0].partition(" ")[2].rstrip("."))
 
 
 def _check_folder(value: t.Any) -> None:
@@ -295,12 +295,31 @@ def _check_folder(value: t.Any) -> None:
         )
 
 
-def _of_folder(value: t.Any) -> t.Iterator[str]:
-    """What is wrong with the folder of a registry."""
-    try:
-        _check_folder(value)
-    except ValueError as error:
-        yield f"provision_registry_dir {error}."
+def _read_usd(value: t.Any, unit: str = "USD per hour") -> float | None:
+    """USD; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips.
+
+    Raises ValueError, by which nothing may be bought.
+    """
+    text = text_of(value)
+    if not text:
+        return None
+    if text == "unlimited":
+        return UNLIMITED
+    # A float of more digits than there are would be infinite, and limit nothing.
+    if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
+        raise ValueError(f"must be a number ({unit}) or \"unlimited\", not '{text[:60]}'")
+    return float(text)
+
+
+def read_bill(value: t.Any) -> float | None:
+    """What a machine may cost in its whole life, in USD; None where nothing was given. Raises ValueError."""
+    return _read_usd(value, "USD, for the whole lease")
+
+
+def read_limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
+    """A limit of USD per hour, none if nothing was given. What is wrong with it is added to ``wrong``."""
+    limit = read(name, value, partial(_read_usd, unit=unit), 0.0, wrong)
+    return UNLIMITED if limit is None else limit
 
 
 def read_protection(value: t.Any) -> bool | None:
@@ -309,11 +328,9 @@ def read_protection(value: t.Any) -> bool | None:
     A text that is neither true nor false is no answer: a slip must not end a machine.
     """
     text = text_of(value).lower()
-    if not text:
-        return None
-    if text not in _SWITCH:
+    if text not in ("", *TRUE, *FALSE):
         raise ValueError(f"must be true or false, not '{printable(str(value), 60)}'")
-    return _SWITCH[text]
+    return text in TRUE if text else None
 
 
 def why_protected(host: str, value: t.Any, entry: Entry) -> str:
@@ -344,7 +361,7 @@ _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_lease": leases.read_lease,
     "provision_idle_after": leases.read_duration,
     "provision_lease_max": leases.read_duration,
-    "provision_max_bill": _check_bill,
+    "provision_max_bill": read_bill,
     PROTECT: read_protection,
 }
 DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
@@ -355,87 +372,39 @@ def truth(value: t.Any) -> bool:
     return value.strip().lower() in TRUE if isinstance(value, str) else bool(value)
 
 
-def _count(name: str, value: t.Any, wrong: list[str], least: int = 0) -> int:
+def _count(value: t.Any, least: int = 0) -> int:
     text = str(value).strip()
     if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
-        wrong.append(f"{name} must be a whole number, at least {least}, not '{value}'.")
-        return least
+        raise ValueError(f"must be a whole number, at least {least}, not '{value}'")
     return int(text)
 
 
-def _pause(name: str, value: t.Any, wrong: list[str]) -> int:
-    """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit."""
-    try:
-        return math.ceil(duration(str(value)))
-    except ValueError as error:
-        wrong.append(f"{name} {error}.")
-        return 0
+def _read_pause(value: t.Any) -> int:
+    """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit. Raises ValueError."""
+    return math.ceil(duration(str(value)))
 
 
-def _lease(raw: t.Mapping[str, t.Any], wrong: list[str], now: float) -> tuple[Lease, float | None, float]:
-    """The lease, what the machine may cost in all that time (USD), and so at most per hour (USD)."""
-    bill = read_bill(raw["max_bill"], wrong)
-    lease, longest = (_read_lease(f"provision_{name}", raw[name], wrong) for name in ("lease", "lease_max"))
+def _check_percent(value: t.Any) -> None:
+    percent = str(value).strip()
+    if not re.fullmatch("[0-9]{1,2}", percent):
+        raise ValueError(f"must be a whole number from 0 to 99, not '{percent[:60]}'")
+
+
+def _of_lease(
+    raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float
+) -> t.Iterator[str]:
+    """What is wrong with a lease beside the ``longest`` that is allowed, and with a ``bill`` (USD) for all of it."""
     if lease.moment is not None and lease.moment <= now:
-        wrong.append(f"provision_lease {lease.text} is over: it is {formatted(now)} now.")
+        yield f"provision_lease {lease.text} is over: it is {formatted(now)} now."
     is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
-    wrong += _of_longest(lease, longest, now, is_missing)
-    if bill is not None and bill != UNLIMITED and is_missing:
-        wrong.append("provision_max_bill is for the whole life of a machine, so it needs a provision_lease.")
-    return lease, bill, prices.max_price_for_bill(None if bill == UNLIMITED else bill, lease.lasts(now))
-
-
-def _of_longest(lease: Lease, longest: Lease, now: float, is_missing: bool) -> t.Iterator[str]:
-    """What is wrong with the longest lease that is allowed, or with a lease that exceeds it."""
     if longest.moment is not None:
         yield f"provision_lease_max must be a duration such as 3d, not a time ({longest.text})."
     elif longest and is_missing:
         yield f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}."
     elif longest and lease and lease.lasts(now) > longest.lasts(now):
         yield f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}."
-
-
-def read_bill(value: t.Any, wrong: list[str]) -> float | None:
-    """What the machine may cost in its whole life, in USD; what is wrong with that is added to ``wrong``."""
-    return _ceiling("provision_max_bill", value, wrong, "USD, for the whole lease")
-
-
-def _of_idleness(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
-    try:
-        leases.read_duration(raw["idle_after"])
-    except ValueError as error:
-        yield f"provision_idle_after {error}."
-    percent = str(raw["idle_gpu_percent"]).strip()
-    if not re.fullmatch("[0-9]{1,2}", percent):
-        yield f"provision_idle_gpu_percent must be a whole number from 0 to 99, not '{percent[:60]}'."
-
-
-def _read_lease(name: str, value: t.Any, wrong: list[str]) -> Lease:
-    try:
-        return leases.read_lease(value)
-    except ValueError as error:
-        wrong.append(f"{name} {error}.")
-        return Lease()
-
-
-def _ceiling(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float | None:
-    """USD per hour; None where nothing was given. Only plain decimal numbers: ``3,5`` or ``1e3`` may be slips."""
-    text = text_of(value)
-    if not text:
-        return None
-    if text == "unlimited":
-        return UNLIMITED
-    # A float of more digits than there are would be infinite, and limit nothing.
-    if not re.fullmatch(r"[0-9]{1,15}([.][0-9]{1,20})?", text):
-        wrong.append(f"{name} must be a number ({unit}) or \"unlimited\", not '{text[:60]}'.")
-        return 0.0
-    return float(text)
-
-
-def read_limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
-    """A limit of USD per hour, none if nothing was given. What is wrong with it is added to ``wrong``."""
-    ceiling = _ceiling(name, value, wrong, unit)
-    return UNLIMITED if ceiling is None else ceiling
+    if bill is not None and bill != UNLIMITED and is_missing:
+        yield "provision_max_bill is for the whole life of a machine, so it needs a provision_lease."
 
 
 def _text(value: t.Any) -> str:
@@ -464,13 +433,6 @@ def _is_priced(declaration: Declaration) -> bool:
     if declaration.offer_id or declaration.declared_max_price_per_hour is not None:
         return True
     return bool(declaration.choices) and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
-
-
-def _of_host(declaration: Declaration, raw: t.Mapping[str, t.Any], no_login: str) -> t.Iterator[str]:
-    connection = str(raw["connection"]).strip().rpartition(".")[2]
-    yield from _of_connection(declaration, connection, no_login)
-    yield from _of_registry(declaration)
-    yield from _of_name(declaration)
 
 
 def _of_connection(declaration: Declaration, connection: str, no_login: str) -> t.Iterator[str]:

@@ -71,10 +71,7 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
 
 def limited(wish: TimeRequest, lease_max: t.Any, max_bill: t.Any) -> TimeRequest:
     """The wish within what a host declares: its longest lease, and its largest bill. Raises ValueError."""
-    wrong: list[str] = []
-    bill = read_bill(max_bill, wrong)
-    if wrong:
-        raise ValueError(" ".join(wrong))
+    bill = read_bill(max_bill)
     return replace(wish, longest=lease.read_lease(lease_max), max_bill=None if bill == UNLIMITED else bill)
 
 

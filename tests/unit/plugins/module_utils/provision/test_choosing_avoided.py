@@ -32,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import SPEC, entry, host, machine_id, offer, offer_id
+from provision_samples import SPEC, declared, entry, host, machine_id, offer, offer_id
 
 NOW, DAY = 1_769_860_800.0, 86_400.0  # 2026-01-31 12:00 UTC
 REASON = "GPU 3: xid: Xid 79 (fell off the bus)"
@@ -53,15 +53,14 @@ OFFERS = [
     [("7d", AVOIDED_FOR), ("12h", DAY / 2), (0, 0.0), ("", 0.0), (None, 0.0), ("None", 0.0), (90, 90.0)],
 )
 def test_how_long(value: Any, seconds: float) -> None:
-    wrong: list[str] = []
-    assert (read_avoid(value, wrong), wrong) == (seconds, [])
+    assert read_avoid(value) == seconds
 
 
 @pytest.mark.parametrize("value", [True, "a week", "-1", ["7d"], "2026-01-31"])
 def test_no_time(value: Any) -> None:
-    wrong: list[str] = []
-    assert read_avoid(value, wrong) == 0.0
-    assert len(wrong) == 1 and wrong[0].startswith("provision_avoid must be")
+    with pytest.raises(ValueError, match="^must be a number of seconds, or a duration"):
+        read_avoid(value)
+    assert (declared(avoid=value).avoid, len(declared(avoid=value).objections)) == (0.0, 1)
 
 
 def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def test_places_without_offers_are_not_worth_a_word() -> None:
 
 def test_where_all_offers_are_the_refusal_says_how_to_look_there() -> None:
     first, second = planned(case(host(), UNTIL), case(host("gpu-2"), UNTIL), offers=OFFERS[:1])
-    assert (first.action, first.lacks, second.action) == (STOP, True, STOP)
+    assert (first.action, first.error_class, second.action) == (STOP, "capacity", STOP)
     assert f"{SENTENCE} To look there all the same, add -e provision_avoid=0." in first.refusal
     (again,) = planned(case(host(), attempts=[TRIED]), offers=OFFERS[:1])
     assert "avoided for the rest of this run" in again.refusal and "provision_avoid" not in again.refusal

@@ -29,8 +29,8 @@ FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
     ("value", "declared"),
     [
         *((value, None) for value in (None, "", "  ")),
-        *((value, True) for value in (True, "true", " True ", "yes", "on", 1, "1")),
-        *((value, False) for value in (False, "false", "No", "off", 0, "0")),
+        *((value, True) for value in (True, "true", " True ", "yes", "on", 1, "1", "y", "T")),
+        *((value, False) for value in (False, "false", "No", "off", 0, "0", "n", "F")),
     ],
 )
 def test_what_the_variable_says(value: Any, declared: bool | None) -> None:
