@@ -35,6 +35,7 @@ from .search import Offer
 from .spending import Bill, Ledger
 from .standing import HostState
 
+_NO_OFFER = "capacity"  # the error class
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
 
 
@@ -43,11 +44,11 @@ class Plan:
     """What happens to a host. Prices are in USD per hour, for the whole offer.
 
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
-    what all of the account may cost, of which a shared registry counts only its own; None for no limit. ``missed``:
-    why it gets no better choice than this, and where alone it looks. ``lacks``: it stops since there is no offer for
-    it; ``above``: it stops at a ceiling of several hosts; ``beyond_quota``: it stops after a quota was used up.
-    ``market``: the prices of all that its searches have found. ``ends_storage``: what the offer brings along of it ends
-    with the machine. ``hides_storage``: nothing has said whether it brings any.
+    what all of the account may cost, of which a shared registry counts only its own. ``missed``: why it gets no better
+    choice than this, and where alone it looks. ``error_class``: why it stops, if that is a matter of offers (capacity),
+    of a ceiling of several hosts (price) or of a quota. ``market``: the prices of all that its searches have found.
+    ``ends_storage``: what the offer brings along of it ends with the machine. ``hides_storage``: nothing has said
+    whether it brings any.
     """
 
     host: str
@@ -56,16 +57,14 @@ class Plan:
     offer: Offer = field(default_factory=dict)
     alternatives: t.Sequence[Offer] = ()
     price_per_hour: float | None = None
-    max_price_per_hour: float | None = None
+    max_price_per_hour: float = UNLIMITED
     resource_ids: tuple[str, ...] = ()
     label: str = ""
     refusal: str = ""
     facts: t.Mapping[str, t.Any] = field(default_factory=dict)
-    max_account_price_per_hour: float | None = None
+    max_account_price_per_hour: float = UNLIMITED
     missed: str = ""
-    lacks: bool = False
-    above: bool = False
-    beyond_quota: bool = False
+    error_class: str = ""
     market: tuple[float | None, ...] = ()
     ends_storage: bool = False
     hides_storage: bool = False
@@ -80,18 +79,9 @@ class Plan:
         """Whether the host has what it needs, or that is under way."""
         return self.action in (KEEP, WAIT)
 
-    @property
-    def error_class(self) -> str:
-        """Why the host stops, if that is a matter of offers or of ceilings; empty otherwise."""
-        if self.action != STOP:
-            return ""
-        classes = {"capacity": self.lacks, "price": self.above, QUOTA: self.beyond_quota}
-        return next((name for name, is_so in classes.items() if is_so), "")
-
     def after_waiting(self, text: str) -> Plan:
         """The same; if the host has waited in vain, its refusal says what was seen."""
-        is_vain = self.lacks and bool(self.refusal)
-        return replace(self, refusal=joined(self.refusal, text)) if is_vain else self
+        return replace(self, refusal=joined(self.refusal, text)) if self.error_class == _NO_OFFER else self
 
 
 def plan(
@@ -121,8 +111,9 @@ def plan(
         OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
         for case, item in _searching(first)
     ]
-    offers = choosing.allocate(wishes, _unavailable(first, taken))
-    lack = _shortages(first, taken, offers)
+    unavailable = _unavailable(first, taken)
+    offers = choosing.allocate(wishes, unavailable)
+    lack = _shortages(first, unavailable, offers)
     drafts = [_draft(case, item, reason, offers.get(case.host.host), now, lack) for case, item, reason in first]
     count = Count((*_parts(cases, drafts), *others))
     drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
@@ -198,8 +189,8 @@ def _honest(case: Case, draft: Plan) -> Plan:
     """No refusal may hide that an earlier purchase may be billed."""
     if draft.action != STOP or not case.is_open:
         return draft
-    found = case.standing
-    text = still_open(case.host.host, found.offer_id, found.price_per_hour, found.resource_ids)
+    stands = case.standing
+    text = still_open(case.host.host, stands.offer_id, stands.price_per_hour, stands.resource_ids)
     return replace(draft, refusal=joined(draft.refusal, text))
 
 
@@ -258,9 +249,8 @@ def _unavailable(first: t.Sequence[_First], taken: t.Collection[str]) -> set[str
     return {*taken, *wanted, *tried}
 
 
-def _shortages(first: t.Sequence[_First], taken: t.Collection[str], allocated: t.Container[str]) -> dict[str, str]:
+def _shortages(first: t.Sequence[_First], unavailable: t.Container[str], allocated: t.Container[str]) -> dict[str, str]:
     """By host: that there are fewer offers than hosts that share its search and its limits; not if there are enough."""
-    unavailable = _unavailable(first, taken)
     alike = grouped(
         (
             (id(item), case.host.max_price_per_hour, case.without_quota, tuple(case.avoided(item.offers))),
@@ -312,8 +302,7 @@ def _draft(
         case.wanted,
         offer or {},
         refusal=_after(case, reason or joined(shortages.get(case.host.host, ""), why_none(case, search_result))),
-        lacks=(search_result.is_passing or not reason) and not case.without_quota,
-        beyond_quota=bool(case.without_quota),
+        error_class=QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else "",
         market=search_result.market,
     )
 
@@ -413,14 +402,18 @@ def _within_ceilings(
         ceilings.of_account(max_account, account, [_ordered(draft) for _case, draft in buyers]),
     )
     ends = {case.host.host for case in cases if case.host.ends_storage}
-    budgets = _budgets(buyers, spent, now, ends)
+    budgets = {
+        project: _budget(project, pairs, spent[project], now, ends)
+        for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
+        if any(case.has_budget for case, _draft in pairs)
+    }
     registered = ceilings.among_registered(max_account, account)
     return [
         _limited(
             case,
             draft,
             (*of_all, budgets.get(case.host.project, Allowance())),
-            registered if case.host.registry.keeps_sums else _or_none(max_account),
+            registered if case.host.registry.keeps_sums else max_account,
         )
         for case, draft in zip(cases, drafts)
     ]
@@ -431,28 +424,18 @@ def stopped(draft: Plan, refusal: str) -> Plan:
     return replace(draft, action=STOP, refusal=refusal) if refusal else draft
 
 
-def _limited(
-    case: Case, draft: Plan, allowances: t.Iterable[Allowance], max_account_price_per_hour: float | None
-) -> Plan:
+def _limited(case: Case, draft: Plan, allowances: t.Iterable[Allowance], max_account_price_per_hour: float) -> Plan:
     """The plan with what the ceilings of all hosts let it pay, or why they let it buy nothing."""
     if draft.action != BUY:
         return draft
-    max_price_per_hour = UNLIMITED if draft.max_price_per_hour is None else draft.max_price_per_hour
+    max_price_per_hour = draft.max_price_per_hour
     for allowance in allowances:
         if allowance.refusal:
-            return replace(draft, action=STOP, refusal=_after(case, allowance.refusal), above=True)
+            return replace(draft, action=STOP, refusal=_after(case, allowance.refusal), error_class="price")
         max_price_per_hour = max_price_of_one(
             draft.price_per_hour, max_price_per_hour, allowance.max_further_price_per_hour, allowance.buyers
         )
-    return replace(
-        draft,
-        max_price_per_hour=_or_none(max_price_per_hour),
-        max_account_price_per_hour=max_account_price_per_hour,
-    )
-
-
-def _or_none(max_price_per_hour: float) -> float | None:
-    return None if max_price_per_hour == UNLIMITED else max_price_per_hour
+    return replace(draft, max_price_per_hour=max_price_per_hour, max_account_price_per_hour=max_account_price_per_hour)
 
 
 def account_prices(account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]]) -> AccountPrices:
@@ -486,20 +469,6 @@ def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Seq
     return replace(account, registered=(*account.registered, *stopped))
 
 
-def _budgets(
-    buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float, ends_storage: t.Container[str]
-) -> dict[str, Allowance]:
-    """What the budget of each project says, the lowest that any of its buyers has declared.
-
-    ``ends_storage``: the hosts that declare that.
-    """
-    return {
-        project: _budget(project, pairs, spent[project], now, ends_storage)
-        for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
-        if any(case.has_budget for case, _draft in pairs)
-    }
-
-
 def _budget(
     project: str,
     buyers: t.Sequence[tuple[Case, Plan]],
@@ -507,7 +476,7 @@ def _budget(
     now: float,
     ends_storage: t.Container[str],
 ) -> Allowance:
-    """What the budget of a project says to its buyers."""
+    """What the budget of a project, the lowest that a buyer has declared, says. ``ends_storage``: hosts that do so."""
     if ledger.unreadable:
         return Allowance(
             "What was spent cannot be read, so whether provision_budget holds is not known:"
@@ -538,9 +507,9 @@ def _budget(
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:
     """A host for which there is no offer is looked for again by a later run, if that was asked for."""
-    if not (draft.lacks and case.host.patience.comes_back(now)) or case.attempts:
+    if draft.error_class != _NO_OFFER or not case.host.patience.comes_back(now) or case.attempts:
         return draft
-    return replace(draft, action=LATER, refusal="", label=_label_later(case), missed=case.way_out)
+    return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case), missed=case.way_out)
 
 
 def _label_later(case: Case) -> str:
@@ -561,7 +530,7 @@ def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, troubl
     return [
         (case, draft)
         for case, draft in zip(cases, plans)
-        if (draft.lacks or (trouble and not case.standing.owns)) and case.host.patience.has_time(now)
+        if case.host.patience.has_time(now) and (draft.error_class == _NO_OFFER or (trouble and not case.standing.owns))
     ]
 
 

@@ -197,7 +197,11 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
     would give them. A file knows nothing of other controllers, so there the plan alone checks the sum of the project.
     """
     host = case.host
-    has_total = host.registry.keeps_sums and host.max_total_price_per_hour != UNLIMITED
+    limits = {
+        "max_price_per_hour": draft.max_price_per_hour,
+        "max_total_price_per_hour": host.max_total_price_per_hour if host.registry.keeps_sums else UNLIMITED,
+        "max_account_price_per_hour": draft.max_account_price_per_hour,
+    }
     return {
         **{name: row[name] for name in ("label", "cluster", "poll")},
         "options": {
@@ -205,9 +209,7 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
             "resource_name": host.name,
             "cluster_name": host.cluster_name or None,
             "price_per_hour": draft.price_per_hour,
-            "max_price_per_hour": draft.max_price_per_hour,
-            "max_total_price_per_hour": host.max_total_price_per_hour if has_total else None,
-            "max_account_price_per_hour": draft.max_account_price_per_hour,
+            **{name: None if limit == UNLIMITED else limit for name, limit in limits.items()},
             "registry_file": host.registry_file or None,
             "project": host.project,
             "host": host.host,

@@ -114,12 +114,12 @@ def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None],
 @pytest.mark.parametrize(
     ("ceiling", "live", "limit"),
     [
-        (UNLIMITED, Prices((), billed(3.0)), None),
+        (UNLIMITED, Prices((), billed(3.0)), UNLIMITED),
         (10.0, Prices(billed(9.0), billed(3.1)), 6.9),
         (1.0, Prices((), billed(3.0)), 0.0),
     ],
 )
-def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Prices, limit: float | None) -> None:
+def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Prices, limit: float) -> None:
     assert among_registered(ceiling, live) == limit
 
 

@@ -162,7 +162,7 @@ def test_refusals(one: Case, offers: Sequence[Mapping[str, Any]], said: str, ref
 
 def test_an_unknown_price_only_where_unlimited_was_said() -> None:
     (found,) = planned(free(max_price_per_hour="unlimited"), offers=[offer(1, None)])
-    assert (found.action, found.price_per_hour, found.max_price_per_hour) == (BUY, None, None)
+    assert (found.action, found.price_per_hour, found.max_price_per_hour) == (BUY, None, math.inf)
 
 
 def test_what_runs_stays_whatever_is_declared_now() -> None:
@@ -287,7 +287,7 @@ def test_an_offer_that_was_quoted_or_ordered_is_still_meant_as_it_was_then() -> 
 
 def test_wanted_by_its_id_without_a_ceiling() -> None:
     (found,) = planned(free(offer_id=Y, max_price_per_hour=""))
-    assert (found.action, found.offer_id, found.max_price_per_hour, list(found.alternatives)) == (BUY, Y, None, [])
+    assert (found.action, found.offer_id, found.max_price_per_hour, list(found.alternatives)) == (BUY, Y, math.inf, [])
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[st
         {X: SearchResult([BARE])},
         **{**night, **more},
     )
-    assert [each.action for each in found] == [STOP, STOP] and said in found[0].refusal
+    assert [(each.action, each.error_class) for each in found] == [(STOP, "price")] * 2 and said in found[0].refusal
 
 
 def test_an_id_buys_nothing_that_a_search_refuses() -> None:
@@ -425,7 +425,7 @@ def test_choices_see_that_price_too() -> None:
         assert (found.offer_id, found.price_per_hour) == (Y, 4.5), "cheapest first, at the prices that count"
     cheap, dear = offer(8, 2.4), offer(8, 2.6)
     (above,) = chosen(other, seen=[Offers([cheap], wider=[dear])])
-    assert (above.action, above.lacks) == (STOP, True), "above the ceiling of the choice"
+    assert (above.action, above.error_class) == (STOP, "capacity"), "above the ceiling of the choice"
 
 
 def test_hosts_that_share_a_search_still_share_it() -> None:
@@ -526,7 +526,7 @@ def test_after_a_quota_only_other_vendors_are_tried(vendor: str, vendors: list[s
     if bought is not None:
         assert (first.action, first.offer_id) == (BUY, market[bought]["offer_id"])
         return
-    assert (first.action, first.lacks, first.error_class) == (STOP, False, "quota")
+    assert (first.action, first.error_class) == (STOP, "quota")
     assert "The quota is used up." in first.refusal and "Offers of nebius were left out" in first.refusal
 
 
@@ -596,7 +596,7 @@ def test_the_lowest_ceiling_of_those_that_buy_holds_for_all() -> None:
     )
     assert [each.action for each in found] == [STOP, STOP, WAIT]
     found = planned(free("a", max_total_price_per_hour=10), free("b", max_total_price_per_hour=4))
-    assert sum(each.max_price_per_hour or math.inf for each in found) <= 4
+    assert sum(each.max_price_per_hour for each in found) <= 4
 
 
 def test_hosts_of_other_batches_that_cannot_be_read() -> None:
@@ -658,14 +658,14 @@ def test_no_plan_exceeds_a_ceiling(
         ),
     ]
     for one, its in buyers:
-        limit = math.inf if its.max_price_per_hour is None else its.max_price_per_hour
+        limit = its.max_price_per_hour
         assert its.price_per_hour is None or its.price_per_hour <= limit
         assert one.host.max_price_per_hour == math.inf or (
             its.price_per_hour is not None and limit <= one.host.max_price_per_hour
         )
         if one.host.max_total_price_per_hour != math.inf:
             assert None not in fixed
-            paid = [math.inf if each.max_price_per_hour is None else each.max_price_per_hour for _one, each in buyers]
+            paid = [each.max_price_per_hour for _one, each in buyers]
             assert sum(price or 0.0 for price in fixed) + sum(paid) <= one.host.max_total_price_per_hour + 1e-5
         # All or nothing: nobody who needs a machine goes without.
         if one.host.all_or_nothing:
@@ -806,7 +806,7 @@ def test_a_refusal_names_all_that_was_counted() -> None:
 
 def test_hosts_that_own_a_machine_do_not_mind_a_full_account() -> None:
     plans = planned(owner("gpu-1", max_account_price_per_hour=1), account=AccountPrices(billed(50.0), billed(None)))
-    assert [(each.action, each.max_account_price_per_hour) for each in plans] == [(WAIT, None)]
+    assert [(each.action, each.max_account_price_per_hour) for each in plans] == [(WAIT, math.inf)]
 
 
 def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
@@ -922,17 +922,17 @@ def test_what_was_not_sent_is_no_attempt() -> None:
 def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": 0, "max_price_per_hour": "0.5"}
     (found,) = planned(free(**asks))
-    assert (found.action, found.refusal, found.lacks) == (LATER, "", True)
+    assert (found.action, found.refusal, found.error_class) == (LATER, "", "")
     assert found.label == "gpu-1: no offer yet; runs look until 1970-01-02 00:00 UTC"
     (over,) = planned(free(**asks), now=24 * 3600.0)
-    assert (over.action, over.lacks) == (STOP, True)
+    assert (over.action, over.error_class) == (STOP, "capacity")
     (wrong,) = planned(case(declared(**{**asks, "max_price_per_hour": "3,5"})))
-    assert (wrong.action, wrong.lacks) == (STOP, False)
+    assert (wrong.action, wrong.error_class) == (STOP, "")
 
 
 def test_what_is_waited_for_is_one_line() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": "10m"}
-    lacking = [(free(name, **asks), Plan(name, STOP, lacks=True)) for name in ("a", "b")]
+    lacking = [(free(name, **asks), Plan(name, STOP, error_class="capacity")) for name in ("a", "b")]
     line = line_of_waiting(lacking, 0.0, 60.0, "none")
     assert line == (
         "Since 1970-01-01 00:00 UTC waiting for 2 (a, b): none. Next look 1970-01-01 00:11 UTC, until 1970-01-02 00:00"

@@ -71,19 +71,6 @@ def test_what_comes_before_a_purchase(draft: Plan, fields: Any, first: str) -> N
     assert (found["first"], found["next"]) == (first, "")
 
 
-@pytest.mark.parametrize(
-    ("draft", "said"),
-    [
-        (Plan("gpu-1", STOP, lacks=True), "capacity"),
-        (Plan("gpu-1", STOP, above=True), "price"),
-        (Plan("gpu-1", STOP), ""),
-        (Plan("gpu-1", LATER, label="later", lacks=True), ""),
-    ],
-)
-def test_why_a_host_stops(draft: Plan, said: str) -> None:
-    assert row(draft, case())["error_class"] == said
-
-
 def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
     waits, status = Plan("gpu-1", WAIT, X, price_per_hour=2.0), {"connections": [HERE]}
     kept = rows.keep_if_as_registered(owner(), waits, status, PINS)
