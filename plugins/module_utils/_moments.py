@@ -59,6 +59,11 @@ def _hour(text: str) -> float | None:
     return seconds_of(f"{text}:00:00Z")
 
 
+def moments(told: t.Iterable[object]) -> list[float]:
+    """Those of these that are moments, in seconds since the epoch."""
+    return [moment for moment in map(seconds_of, filter(None, told)) if moment is not None]
+
+
 def first_of(told: t.Iterable[object]) -> float | None:
     """The first of these that is a moment, in seconds since the epoch; None if none is."""
-    return next((moment for moment in map(seconds_of, filter(None, told)) if moment is not None), None)
+    return next(iter(moments(told)), None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._moments import formatted, seconds_of
+from .._moments import formatted, moments
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table, shortened, usd
 from . import choosing, order, prices
@@ -167,11 +167,11 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
         for title, group in grouped((_title(offer), offer) for offer in shown).items()
         for line in (title, *narrow_table(group, _OFFER, LINE, ("vendor", "region")), "")
     ]
-    moments = [moment for offer in shown if (moment := seconds_of(offer.get("expires_at"))) is not None]
+    ends = moments(offer.get("expires_at") for offer in shown)
     return [
         *tables,
         *([f"And {len(rest)} more, from {usd(rest[0]['price_per_hour'])}."] if rest else []),
-        *([f"These offers can be bought until {formatted(min(moments))}."] if moments else []),
+        *([f"These offers can be bought until {formatted(min(ends))}."] if ends else []),
         "To buy the first one: compute_index.supply.provision",
         f"  -e provision_offer_id={offers[0]['offer_id']}",
         "  -e provision_hosts=<host>",

@@ -115,7 +115,7 @@ def narrowed_to_storage(host: str, choices: tuple[Choice, ...], kept: t.Sequence
 
     They stay as they are if that is at several places, or at a vendor that is not known.
     """
-    if not _is_at_one_place(kept):
+    if len({(item.vendor.lower(), item.region.lower()) for item in kept}) != 1 or not kept[0].vendor:
         return Narrowing(choices)
     at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
     pairs = list(zip(choices, at_storage))
@@ -130,12 +130,6 @@ def narrowed_to_storage(host: str, choices: tuple[Choice, ...], kept: t.Sequence
         note,
         f"The search was narrowed: {note} To look elsewhere, set {key} in provision_spec ({key}: any for every {key}).",
     )
-
-
-def _is_at_one_place(kept: t.Sequence[Storage]) -> bool:
-    """Whether all of it is at one vendor and region, and the vendor is known."""
-    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
-    return len(places) == 1 and bool(kept[0].vendor)
 
 
 def _at_storage(choice: Choice, storage: Storage) -> Choice:
@@ -181,17 +175,14 @@ def evidence_since(seconds: t.Iterable[float], now: float) -> float:
 
 @dataclass(frozen=True)
 class Avoided:
-    """A vendor's region. ``until``: seconds since the epoch; None for the rest of this run. ``reason``: for people."""
+    """A vendor's region: see `place_of`. ``until``: seconds since the epoch; None for the rest of this run.
 
-    vendor: str
-    region: str
+    ``reason``: for people.
+    """
+
+    place: tuple[str, str]
     reason: str = ""
     until: float | None = None
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """As `place_of` has it of an offer."""
-        return self.vendor, self.region
 
     @property
     def words(self) -> str:
@@ -213,12 +204,12 @@ def _avoided_by_test(bundle: Row | None, seconds: float, clock: Clock) -> Avoide
     tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
     if tested is None or min(tested, now) + seconds <= now:
         return None
-    return Avoided(*place_of(bundle), one_line(text_of(bundle.get("reason"))), min(tested, now) + seconds)
+    return Avoided(place_of(bundle), one_line(text_of(bundle.get("reason"))), min(tested, now) + seconds)
 
 
 def avoided_by_attempts(attempts: t.Iterable[Row]) -> tuple[Avoided, ...]:
     """The places where a machine that this run has bought did not pass its test."""
-    return tuple(Avoided(*place_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
+    return tuple(Avoided(place_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
 
 
 def avoided_places(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> list[Avoided]:
@@ -339,12 +330,13 @@ def why_nothing(choice: Choice, offers: Offers, max_price_per_hour: float) -> st
     """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
     max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
     if offers.offers:
-        known = [
-            price for price in (number_of(offer["price_per_hour"]) for offer in offers.offers) if price is not None
-        ]
-        if known and min(known) <= max_price_per_hour:
+        prices = (number_of(offer["price_per_hour"]) for offer in offers.offers)
+        cheapest = min((price for price in prices if price is not None), default=None)
+        if cheapest is None:
+            return "only at an unknown price"
+        if cheapest <= max_price_per_hour:
             return "given to other hosts, or tried before"
-        return f"dearer than your ceiling (cheapest: {usd(min(known))})" if known else "only at an unknown price"
+        return f"dearer than your ceiling (cheapest: {usd(cheapest)})"
     if elsewhere := _others_than(offers.wider, "region", choice.spec.get("region")):
         return f"only elsewhere ({', '.join(elsewhere)})"
     others = _others_than(offers.wider, "contract_type", contract_of(choice.spec))
@@ -439,19 +431,10 @@ class MarketLook:
 
 def waited(history: t.Sequence[MarketLook]) -> str:
     """What was seen while offers were waited for, by one look at least."""
-    return f"They were waited for since {formatted(history[0].moment)}. Seen: {_by_hour(history)}."
-
-
-def _by_hour(history: t.Sequence[MarketLook]) -> str:
-    """What was seen in each hour: the look with the lowest price of it, the newest hours only."""
-    hours: dict[str, MarketLook] = {}
-    for item in history:
-        hour = formatted(item.moment - item.moment % 3600)
-        before = hours.get(hour)
-        if before is None or _by_price(item) < _by_price(before):
-            hours[hour] = item
-    told = list(hours.items())[-_HOURS_TOLD:]
-    return "; ".join(f"{hour} {item.said}" for hour, item in told)
+    hours = grouped((formatted(look.moment - look.moment % 3600), look) for look in history)
+    # Of each hour the look with the lowest price, and of these the newest
+    best = [f"{hour} {min(looks, key=_by_price).said}" for hour, looks in hours.items()]
+    return f"They were waited for since {formatted(history[0].moment)}. Seen: {'; '.join(best[-_HOURS_TOLD:])}."
 
 
 def _by_price(market_look: MarketLook) -> tuple[bool, float]:

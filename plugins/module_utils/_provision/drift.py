@@ -25,7 +25,7 @@ from .candidates import Case
 from .declaration import Declaration
 from .entry import BOOT_MARK, ORDERED, Entry
 from .messages import joined
-from .search import Offer
+from .search import Offer, product_of
 
 _TOKEN = "token"  # the part by which digests of another token are recognised
 _USER_DATA = "cloud_init"
@@ -40,13 +40,9 @@ def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t
     User data that contain a host key, which each run makes anew, differ whatever the user gave, so they have no digest.
     """
     left_out = {_OFFER, _USER_DATA} if _HOST_KEY in note else {_OFFER}
-    parts = {name: value for name, value in order.items() if name not in left_out}
-    return {name: _keyed(token, name, value) for name, value in {_TOKEN: "", **parts}.items()}
-
-
-def _keyed(token: str, name: str, value: str) -> str:
-    """HMAC-SHA256 of a part and its name."""
-    return hmac.new(token.encode(), f"{name}={value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+    parts = {_TOKEN: "", **{name: value for name, value in order.items() if name not in left_out}}
+    texts = {name: f"{name}={value}".encode("utf-8", "surrogatepass") for name, value in parts.items()}
+    return {name: hmac.new(token.encode(), text, hashlib.sha256).hexdigest() for name, text in texts.items()}
 
 
 def differing_parts(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
@@ -100,23 +96,12 @@ class OrderDigests:
     def warnings(self, entry: Entry) -> list[str]:
         """What people must know if the purchase of an entry was ordered otherwise."""
         parts = differing_parts(entry.first_ordered, self.digests)
-        if not parts:
-            return []
-        return [
+        warning = (
             f"Offer {entry.offer_id} was first ordered with another {' and another '.join(parts)}. Its machine was or"
             " will be bought as first ordered. If you need it as ordered now, end it with"
             " compute_index.supply.decommission, then run again."
-        ]
-
-
-def taken_as_ordered(host: Declaration, entry: Entry) -> str:
-    """That an open purchase has a machine, for which no user data are rendered any more; so nothing is compared."""
-    if not (entry.is_open and entry.ordered):
-        return ""
-    return (
-        f"{host.host} takes the machine of offer {entry.offer_id} as an earlier run has ordered it, also if its key or"
-        " user data have changed since."
-    )
+        )
+        return [warning] if parts else []
 
 
 def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
@@ -127,21 +112,8 @@ def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
 def ordered_otherwise(host: Declaration, entry: Entry) -> str:
     """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
     odd = mismatch_of_noted(host, entry)
-    if not odd:
-        return ""
-    return f"{host.host} declares something else than its open purchase was ordered as: {odd}. It is bought as ordered."
-
-
-_OFFER_KEPT = (
-    "gpu_count",
-    "gpu_type",
-    "gpu_family",
-    "contract_type",
-    "vendor",
-    "vendor_region",
-    "region",
-    "node_count",
-)
+    declares = f"{host.host} declares something else than its open purchase was ordered as"
+    return f"{declares}: {odd}. It is bought as ordered." if odd else ""
 
 
 def noted_offer(offer: Offer) -> dict[str, t.Any]:
@@ -153,16 +125,17 @@ def noted_offer(offer: Offer) -> dict[str, t.Any]:
     return {**product_of(offer), **{name: value for name, value in further.items() if value is not None}}
 
 
-def product_of(offer: Offer) -> dict[str, t.Any]:
-    """What an offer sells, as far as it says so."""
-    return {name: offer[name] for name in _OFFER_KEPT if offer.get(name) is not None}
-
-
 def differs_from_declared(case: Case) -> str:
     """In what a host owns or has ordered something else than it declares now; empty where it has not."""
-    if case.standing.owns:
-        return joined(drift_of(case.host, case.entry), taken_as_ordered(case.host, case.entry))
-    return ordered_otherwise(case.host, case.entry) if case.is_open else ""
+    host, entry = case.host, case.entry
+    if not case.standing.owns:
+        return ordered_otherwise(host, entry) if case.is_open else ""
+    # The machine of an open purchase: no user data are rendered for it any more, so nothing is compared.
+    taken = (
+        f"{host.host} takes the machine of offer {entry.offer_id} as an earlier run has ordered it, also if its key or"
+        " user data have changed since."
+    )
+    return joined(drift_of(host, entry), taken if entry.is_open and entry.ordered else "")
 
 
 def drift_of(host: Declaration, entry: Entry) -> str:
@@ -170,21 +143,18 @@ def drift_of(host: Declaration, entry: Entry) -> str:
 
     That is reported, and never repaired by a replacement.
     """
-    found = [mismatch_of_noted(host, entry)]
-    if (
-        host.declared_max_price_per_hour is not None
-        and entry.price_per_hour is not None
-        and entry.price_per_hour > host.max_price_per_hour
-    ):
-        found.append(
-            f"it costs {usd(entry.price_per_hour)}, and provision_max_price_per_hour is {usd(host.max_price_per_hour)}"
-        )
-    if entry.name not in ("", host.name):
-        found.append(f"it was bought as {entry.name}, and provision_resource_name is {host.name}")
-    if host.offer_id and entry.offer_id not in ("", host.offer_id):
-        found.append(f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}")
-    found.append(_other_lease(host, entry))
-    message = "; ".join(filter(None, found))
+    price, limit = entry.price_per_hour, host.max_price_per_hour
+    is_dearer = host.declared_max_price_per_hour is not None and price is not None and price > limit
+    is_another = host.offer_id and entry.offer_id not in ("", host.offer_id)
+    is_renamed = entry.name not in ("", host.name)
+    differences = (
+        mismatch_of_noted(host, entry),
+        f"it costs {usd(price)}, and provision_max_price_per_hour is {usd(limit)}" if is_dearer else "",
+        f"it was bought as {entry.name}, and provision_resource_name is {host.name}" if is_renamed else "",
+        f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}" if is_another else "",
+        _other_lease(host, entry),
+    )
+    message = "; ".join(filter(None, differences))
     return f"{host.host} owns something other than it declares: {message}. It stays as it is." if message else ""
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
-from .._moments import seconds_of
+from .._moments import moments, seconds_of
 from .._text import grouped
 from .entry import MADE, Entry
 
@@ -123,8 +123,7 @@ def left_of(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
 
 def last_created_at(machines: t.Iterable[Machine]) -> float | None:
     """When the last of them was made, by the API (seconds since the epoch); None where that does not tell."""
-    moments = [seconds_of(machine["created_at"]) for machine in machines if machine.get("created_at")]
-    return max((moment for moment in moments if moment is not None), default=None)
+    return max(moments(machine.get("created_at") for machine in machines), default=None)
 
 
 def price_of(machines: t.Iterable[Machine]) -> float | None:

@@ -16,7 +16,6 @@ from .candidates import Case, SearchResult, about_bad_places, why_none, why_not_
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
 from .choosing import OfferRequest
 from .declaration import Declaration
-from .drift import product_of
 from .entry import Entry
 from .messages import (
     NOTHING_BOUGHT,
@@ -31,7 +30,7 @@ from .messages import (
 )
 from .ownership import Account, Machine
 from .prices import UNLIMITED, bill_of, count_within, highest_prices, max_price_of_one, within
-from .search import Offer
+from .search import Offer, product_of
 from .spending import Bill, Ledger
 from .standing import HostState
 

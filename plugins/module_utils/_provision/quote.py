@@ -13,7 +13,7 @@ import itertools
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._moments import first_of, formatted, seconds_of
+from .._moments import first_of, formatted, moments, seconds_of
 from .._text import grouped, number_of
 from .._wording import LINE, amount, narrow_table
 from . import lease, planning, prices, storage
@@ -194,17 +194,18 @@ def quoted(
     empty if it is only published, None if none is made.
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
+    spot = [host for host, offer in hosts.items() if is_spot(offer)]
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
         *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
-        *_taken_away(hosts),
+        f"{VANISHES} ({some(spot)})." if spot else "",
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
         *dict.fromkeys(draft.missed for draft in plans if draft.missed),
         kept_in[:1].upper() + kept_in[1:],
-        *([] if refusals else _how_to_buy(hosts.values(), plan_file or "")),
+        *([] if refusals else _how_to_buy(new_hosts(hosts).values(), plan_file or "")),
     ]
     text = summary(hosts)
     return {
@@ -280,7 +281,9 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
     bill = add_up([item["at_most"] for item in new.values()])
     most = "no cap on the bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
-    times = f"{_last_end(new.values())}{_offers_hold(new.values())}"
+    ends, expires = (moments(item.get(name) for item in new.values()) for name in ("ends_at", "expires_at"))
+    times = f" until {formatted(max(ends))}" if ends else ""
+    times += f"; offers hold until {formatted(min(expires))}" if expires else ""
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
     stays = storage.goes_on_at(
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
@@ -293,37 +296,18 @@ def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
     return {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
 
 
-def _last_end(rows: t.Iterable[Row]) -> str:
-    """When the last of the leases ends; empty without leases."""
-    ends = [moment for item in rows if (moment := seconds_of(item["ends_at"])) is not None]
-    return f" until {formatted(max(ends))}" if ends else ""
-
-
-def _offers_hold(rows: t.Iterable[Row]) -> str:
-    """Until when all offers hold; empty if none says so."""
-    expires = [moment for item in rows if (moment := seconds_of(item.get("expires_at"))) is not None]
-    return f"; offers hold until {formatted(min(expires))}" if expires else ""
-
-
 def is_spot(offer: Offer) -> bool:
     """Whether its vendor may take the machine away at any time."""
     return offer.get("contract_type") == SPOT
 
 
-def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
-    """Which hosts would get a machine that may vanish."""
-    if spot := [host for host, offer in hosts.items() if is_spot(offer)]:
-        yield f"{VANISHES} ({some(spot)})."
-
-
-def _how_to_buy(hosts: t.Iterable[Row], plan_file: str) -> t.Iterator[str]:
-    """What buys this, and how long there is to think for the person who approves it; empty for nothing to buy."""
-    expires = [seconds_of(host.get("expires_at")) for host in hosts if host.get("offer_id") and not host["owned"]]
-    ends = [moment for moment in expires if moment is not None]
-    until = f" until {formatted(min(ends))}" if ends else ""
-    if expires:
+def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
+    """What buys the ``new`` hosts' machines, and how long there is to think for the person who approves it."""
+    if new:
+        expires = moments(item.get("expires_at") for item in new)
+        until = f" until {formatted(min(expires))}" if expires else ""
         by_plan = f" -e plan={plan_file}" if plan_file else ""
-        yield f"Buy {'them' if len(expires) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
+        yield f"Buy {'them' if len(new) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
 
 
 def _total_and_ends(costs: Sum, lifetimes: t.Mapping[str, Lifetime]) -> t.Iterator[str]:

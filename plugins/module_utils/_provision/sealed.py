@@ -17,7 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._moments import first_of, formatted, seconds_of
+from .._moments import first_of, formatted, moments
 from .._text import number_of
 from .._wording import usd
 from . import lease
@@ -82,14 +82,14 @@ def draft(hosts: t.Mapping[str, Row], declared: t.Iterable[Declaration], account
     """
     terms = {host.host: terms_of(host) for host in declared}
     new = new_hosts(hosts)
-    moments = [moment for item in new.values() if (moment := seconds_of(item.get("expires_at"))) is not None]
+    expires = moments(item.get("expires_at") for item in new.values())
     bill = add_up([item["at_most"] for item in new.values()])
     return {
         "number": number,
         "summary": summary(hosts),
         "account": account,
         "quoted_at": lease.utc(now),
-        "expires_at": lease.utc(min(moments, default=now + _OFFER_LIVES)),
+        "expires_at": lease.utc(min(expires, default=now + _OFFER_LIVES)),
         "price_per_hour": add_up([number_of(item.get("price_per_hour")) for item in hosts.values()]).total,
         "at_most": None if bill.unknown else bill.total,
         "hosts": {host: {**item, "terms": terms.get(host, {})} for host, item in hosts.items()},

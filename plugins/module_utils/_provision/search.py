@@ -22,6 +22,7 @@ _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _SHOWN = 12  # names of GPUs in a sentence
 _LIMITS = "max_"  # what the names of limits begin with
 _OF_PRODUCT = ("vendor", "vendor_region", "region", "gpu_type", "gpu_count", "contract_type", "node_count")
+_COMPARED = (*_OF_PRODUCT, "gpu_family")
 _OF_GPU = ("gpu_type", "gpu_family")
 # Contracts that a user may ask for. The last one is ours: the API then gets none.
 ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
@@ -391,7 +392,7 @@ def other_than_planned(planned: Offer, page: Offer) -> str:
     counted for each machine or for all is inferred only, and the page has no number of machines: either count counts.
     """
     parts = []
-    for name in (*_OF_PRODUCT, "gpu_family"):
+    for name in _COMPARED:
         was, now = (_plain(offer.get(name)) for offer in (planned, page))
         if was and now and _is_other(name, was, now, planned, page):
             # As they came: in small letters, a secret that a server echoes would not be found any more.
@@ -420,6 +421,11 @@ def _plain(value: t.Any) -> str:
     if number is not None:
         return f"{number:g}" if number else ""
     return value.strip().lower() if isinstance(value, str) else ""
+
+
+def product_of(offer: Offer) -> dict[str, t.Any]:
+    """What an offer sells, as far as it says so, to be compared later."""
+    return {name: offer[name] for name in _COMPARED if offer.get(name) is not None}
 
 
 def product(offer: Offer, price_per_hour: float | None) -> str:

@@ -36,7 +36,7 @@ from provision_samples import SPEC, declared, entry, host, machine_id, offer, of
 
 NOW, DAY = 1_769_860_800.0, 86_400.0  # 2026-01-31 12:00 UTC
 REASON = "GPU 3: xid: Xid 79 (fell off the bus)"
-UNTIL = Avoided("nebius", "EU", REASON, NOW + 7 * DAY)
+UNTIL = Avoided(("nebius", "EU"), REASON, NOW + 7 * DAY)
 SENTENCE = f"nebius EU is avoided until 2026-02-07 12:00 UTC, after a failed test: {REASON}."
 TRIED = {"offer_id": offer_id(9), "vendor": "nebius", "region": "EU", "error_class": "unsound"}
 OFFERS = [
@@ -58,7 +58,7 @@ def test_how_long(value: Any, seconds: float) -> None:
 
 @pytest.mark.parametrize("value", [True, "a week", "-1", ["7d"], "2026-01-31"])
 def test_no_time(value: Any) -> None:
-    with pytest.raises(ValueError, match="^must be a number of seconds, or a duration"):
+    with pytest.raises(ValueError, match=r"^must be a number of seconds, or a duration"):
         read_avoid(value)
     assert (declared(avoid=value).avoid, len(declared(avoid=value).objections)) == (0.0, 1)
 
@@ -107,13 +107,13 @@ def test_nothing_is_avoided_for_no_time() -> None:
 
 
 def test_each_place_is_avoided_once_by_the_longest_time() -> None:
-    earlier = Avoided("nebius", "EU", "another", NOW + DAY)
-    other = Avoided("crusoe", "", "it does not answer", NOW)
+    earlier = Avoided(("nebius", "EU"), "another", NOW + DAY)
+    other = Avoided(("crusoe", ""), "it does not answer", NOW)
     assert avoided_places(avoided_by_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
     assert avoided_places(avoided_by_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
         "nebius EU is avoided for the rest of this run, after a failed test"
     )
-    assert Avoided("", "").words.startswith("a vendor without a name is avoided")
+    assert Avoided(("", "")).words.startswith("a vendor without a name is avoided")
 
 
 def case(one: Declaration, *before: Avoided, attempts: Any = ()) -> Case:
@@ -201,7 +201,7 @@ def test_a_host_that_names_the_offer_is_warned() -> None:
 )
 def test_no_offer_of_a_bad_place_is_bought(places: list[tuple[str, str]], at: list[Any]) -> None:
     offers = [offer(number, 1.0, vendor=vendor, region=region) for number, (vendor, region) in enumerate(at)]
-    one = case(host(), *(Avoided(*place, REASON, NOW) for place in places))
+    one = case(host(), *(Avoided(place, REASON, NOW) for place in places))
     (draft,) = planned(one, offers=offers)
     if draft.action == BUY:
         assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in places
