@@ -25,8 +25,8 @@ from .._provision.naming import (
     playable,
     unmatched_names,
     with_names,
-    within,
 )
+from .._provision.order import within
 from .._wording import as_pattern
 
 BLANK: Result = {"changed": False, "hosts": [], "patterns": [], "add": [], "trouble": ""}

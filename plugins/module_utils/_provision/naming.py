@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._wording import plural
 from .messages import some
-from .order import GROUP_OF_RUNS
+from .order import GROUP_OF_RUNS, within
 from .ownership import Machine, is_named, machines_among
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
@@ -83,11 +83,6 @@ def left_out(parts: t.Iterable[PatternPart], ungrouped: t.Sequence[str]) -> t.Se
     Nothing else says of which groups they are. Of a host that is named by its name nothing is left out.
     """
     return ungrouped if any(part.hosts != (part.text,) and not part.narrows for part in parts) else ()
-
-
-def within(hosts: t.Iterable[str], limited: t.Collection[str] | None) -> list[str]:
-    """The hosts that ``--limit`` leaves, all of them without it."""
-    return [host for host in hosts if limited is None or host in limited]
 
 
 def playable(
@@ -207,23 +202,16 @@ def _are_names(parts: t.Sequence[PatternPart]) -> bool:
 
 def _outside(parts: t.Iterable[PatternPart], limited: t.Collection[str] | None) -> list[str]:
     """The parts whose hosts ``--limit`` leaves out, none without it."""
-    if limited is None:
-        return []
-    return [part.text for part in parts if not part.narrows and not set(part.hosts) & set(limited)]
-
-
-def _needs_count(parts: t.Sequence[PatternPart], by_job: bool) -> bool:
-    """Whether the person must say how many hosts the parts mean: see `objection`."""
-    several = any(part.hosts != (part.text,) for part in parts)
-    sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
-    return sweeping or (by_job and several)
+    return [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
 
 
 def _unexpected(
     parts: t.Sequence[PatternPart], hosts: t.Collection[str], asked: str, count: str, by_job: bool, deed: NamedAction
 ) -> str:
     """Why a number must be given, or is not the right one."""
-    if count == str(len(hosts)) or not (count or _needs_count(parts, by_job)):
+    several = any(part.hosts != (part.text,) for part in parts)
+    sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
+    if count == str(len(hosts)) or not (count or sweeping or (by_job and several)):
         return ""
     shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
     message = f"{deed.name}_count says {count}" if count else f"{deed.name}_count does not confirm that"

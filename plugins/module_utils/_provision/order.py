@@ -292,28 +292,25 @@ def order_of(
     """
     variable, asked = asked_hosts(variables)
     ordered_names = asked_names(asked, group, variable)
-    if ordered_names and not isinstance(asked, t.Mapping):
-        _check_no_slice(slice_of(variables))
-    if not (sizes.get(group) or ordered_names):
-        raise ValueError(f"{why_no_hosts(group, sizes)} {NOTHING_SENT}")
-    _check_not_alike(variable, asked, ordered_names, members)
-    inside = _within(ordered_names, limited)
-    reached = published_hosts(variables.get("provision_hosts"))
-    return OrderedHosts(
-        inside,
-        tuple({"name": name, **reached[name]} for name in inside if name in reached),
-        tuple(name for name in ordered_names if name not in inside),
-    )
-
-
-def _check_no_slice(template: str) -> None:
-    """Raise ValueError in a slice of a job of this template, if it is one: hosts that a person names are no slice's."""
-    if template:
+    template = slice_of(variables)
+    if template and ordered_names and not isinstance(asked, t.Mapping):
         raise ValueError(
             f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
             " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
             f" divides. {NOTHING_SENT}"
         )
+    if not (sizes.get(group) or ordered_names):
+        raise ValueError(f"{why_no_hosts(group, sizes)} {NOTHING_SENT}")
+    _check_not_alike(variable, asked, ordered_names, members)
+    inside = within(ordered_names, limited)
+    if ordered_names and not inside:
+        raise ValueError(f"{excluded_by_limit(ordered_names)} {NOTHING_SENT}")
+    reached = published_hosts(variables.get("provision_hosts"))
+    return OrderedHosts(
+        tuple(inside),
+        tuple({"name": name, **reached[name]} for name in inside if name in reached),
+        tuple(name for name in ordered_names if name not in inside),
+    )
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
@@ -430,12 +427,9 @@ def _plain(name: str) -> str:
     return re.sub("(?<![0-9])0+(?=[0-9])", "", text)
 
 
-def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple[str, ...]:
-    """The names that ``--limit`` leaves, all without it. Raises ValueError if it leaves none of them."""
-    inside = tuple(name for name in ordered_names if limited is None or name in limited)
-    if ordered_names and not inside:
-        raise ValueError(f"{excluded_by_limit(ordered_names)} {NOTHING_SENT}")
-    return inside
+def within(hosts: t.Iterable[str], limited: t.Container[str] | None) -> list[str]:
+    """The hosts that ``--limit`` leaves, all of them without it."""
+    return [host for host in hosts if limited is None or host in limited]
 
 
 def excluded_by_limit(hosts: t.Sequence[str]) -> str:
@@ -471,19 +465,14 @@ def why_no_hosts(group: str, sizes: Sizes) -> str:
     ``sizes``: of the inventory's groups.
     """
     none = f"There is no host in the group '{group}'."
-    if others := _groups_with_hosts(group, sizes):
+    others = [name for name in lasting_groups(sizes) if sizes[name] and name not in _RESERVED]
+    similar = nearest(group, others)
+    if others := sorted(others, key=lambda name: (name != similar, -sizes[name], name)):
         shown = ", ".join(others[:_GROUPS_SHOWN])
         return f"{none} The inventory has hosts in {shown}: add -e provision_group={others[0]}."
     if sizes.get("ungrouped"):
         return f"{none} The inventory's hosts are in no group: put them in '{group}'."
     return f"{none} Add some to the inventory, or give provision_hosts (names, or how many)."
-
-
-def _groups_with_hosts(group: str, sizes: Sizes) -> list[str]:
-    """The user's groups that have hosts: first one that is spelled nearly like this one, then the largest."""
-    others = [name for name in lasting_groups(sizes) if sizes[name] and name not in _RESERVED]
-    similar = nearest(group, others)
-    return sorted(others, key=lambda name: (name != similar, -sizes[name], name))
 
 
 def group_sizes(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
@@ -515,7 +504,13 @@ def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
     """
     is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting_groups(groups) != list(groups)
     asked = [] if is_over else sorted(name for name, value in extra.items() if _is_unheard(name, value, host))
-    return _for_playbooks(asked) if asked else ""
+    are, them = ("is", "it") if len(asked) == 1 else ("are", "them")
+    unheard = (
+        f"{', '.join(asked)} {are} for the collection's playbooks. This play is your own: it buys for each of its"
+        f" hosts, as the inventory says. Leave {them} out, and choose hosts with --limit; or give {them} to"
+        " ansible-playbook compute_index.supply.provision."
+    )
+    return unheard if asked else ""
 
 
 def _is_unheard(name: str, value: t.Any, host: str) -> bool:
@@ -527,16 +522,6 @@ def _is_unheard(name: str, value: t.Any, host: str) -> bool:
     return _given(str(value).strip())
 
 
-def _for_playbooks(asked: t.Sequence[str]) -> str:
-    """These variables were given to a play that does not read them."""
-    are, them = ("is", "it") if len(asked) == 1 else ("are", "them")
-    return (
-        f"{', '.join(asked)} {are} for the collection's playbooks. This play is your own: it buys for each of its"
-        f" hosts, as the inventory says. Leave {them} out, and choose hosts with --limit; or give {them} to"
-        " ansible-playbook compute_index.supply.provision."
-    )
-
-
 # What an order asks for its hosts
 
 
@@ -546,22 +531,16 @@ def asked_for(extra: Answers) -> Variables:
     Without a GPU type each host's own search stays, so an order may not describe the machine otherwise.
     """
     variables = role_variables(extra)
-    unused = [] if "refused" in variables else _without_gpu_type(extra)
-    if not unused:
+    given = _texts({name: extra[name] for name in (*_COMPUTE, "order_region") if name in extra})
+    # Other than a survey's defaults
+    unused = [name for name, text in given.items() if text != _BY_DEFAULT.get(name)]
+    if "refused" in variables or "order_gpu_type" in given or not unused:
         return variables
     have, them = ("has", "it") if len(unused) == 1 else ("have", "them")
     return {
         "refused": f"{', '.join(unused)} {have} no effect without order_gpu_type: each host keeps its own search. Add"
         f" -e order_gpu_type=..., or leave {them} out and change provision_spec. {NOTHING_SENT}"
     }
-
-
-def _without_gpu_type(extra: Answers) -> list[str]:
-    """The answers that describe a machine, other than a survey's defaults; none if a GPU type is among them."""
-    given = _texts({name: extra[name] for name in (*_COMPUTE, "order_region") if name in extra})
-    if "order_gpu_type" in given:
-        return []
-    return [name for name, text in given.items() if text != _BY_DEFAULT.get(name)]
 
 
 def role_variables(extra: Answers) -> Variables:
@@ -596,8 +575,8 @@ def search_of(answers: Answers) -> Variables:
     """The search that the answers give, with no more than they say."""
     given = _texts(answers)
     compute: Variables = {key: given[name] for name, key in _COMPUTE.items() if name in given}
-    if "gpu_count" in compute:
-        compute["gpu_count"] = _count(compute["gpu_count"])
+    if re.fullmatch(r"[0-9]{1,3}", compute.get("gpu_count", "")):
+        compute["gpu_count"] = int(compute["gpu_count"])
     region = {"region": given["order_region"]} if "order_region" in given else {}
     return {**region, **({"compute": compute} if compute else {})}
 
@@ -610,10 +589,6 @@ def _texts(answers: Answers) -> dict[str, str]:
 
 def _given(text: str) -> bool:
     return text.lower() not in _NOT_GIVEN
-
-
-def _count(text: str) -> t.Any:
-    return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else text
 
 
 def answers_by_variable(extra: Answers) -> dict[str, str]:

@@ -17,8 +17,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
     of_runs,
     unmatched_names,
     with_names,
-    within,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import within
 
 from provision_samples import machine
 
