@@ -134,10 +134,8 @@ def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
 
 def _since_shown(alike: t.Sequence[CeilingPart]) -> str:
     moments = {part.since for part in alike if part.since is not None}
-    if not moments:
-        return ""
-    oldest = formatted(min(moments))
-    return f", the oldest since {oldest}" if len(moments) > 1 else f" since {oldest}"
+    since = ", the oldest since" if len(moments) > 1 else " since"
+    return f"{since} {formatted(min(moments))}" if moments else ""
 
 
 @dataclass(frozen=True)
@@ -363,14 +361,12 @@ class Month:
     @property
     def count(self) -> Count:
         """The same by hosts in USD, rounded up to cents for the eye, as a report of spending shows them."""
-        shares = grouped(((state, host), (millionths, since)) for state, host, millionths, since in self.shares)
-        return Count(tuple(_share(*key, parts) for key, parts in shares.items() if any(cost for cost, _since in parts)))
-
-
-def _share(state: State, host: str, parts: t.Sequence[tuple[int, float | None]]) -> CeilingPart:
-    """What a host costs in a month, of one state."""
-    begun = [since for _millionths, since in parts if since is not None]
-    return CeilingPart(host, cents(sum(millionths for millionths, _since in parts)), state, min(begun, default=None))
+        parts = []
+        for (state, host), shares in grouped((share[:2], share[2:]) for share in self.shares).items():
+            total = sum(millionths for millionths, _since in shares)
+            begun = [since for _millionths, since in shares if since is not None]
+            parts += [CeilingPart(host, cents(total), state, min(begun, default=None))] if total else []
+        return Count(tuple(parts))
 
 
 def month_of(now: float) -> tuple[str, float, float]:
