@@ -383,7 +383,7 @@ class _Planning:
             return {**answer, **rows.published_stats(plans, cases)}
         result = quote.quoted(plans, kept_in, lasting, params["plan_file"])
         about = self._quoted, self._api.account, round_id[:12], clock.now(API_CLOCK)
-        return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"]["hosts"], *about)}
+        return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"], *about)}
 
     def _row(self, draft: Plan, case: Case, round_id: str, declaration: str, clock: Clock) -> Result:
         known_hosts = self._known_hosts(case, draft.offer_id)

@@ -87,7 +87,8 @@ def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer])
     kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=_by_price)
     missing = [family for family in families if not any(_is_of(family, offer) for offer in affordable)]
     look = [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
-    return {"kinds": kinds, "lines": [*_table(kinds), *_missing(missing), *look]}
+    without = [f"No offer now: {', '.join(missing)}"] if missing else []
+    return {"kinds": kinds, "lines": [*_table(kinds), *without, *look]}
 
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
@@ -147,11 +148,6 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
         "USD/h: what the cheapest on-demand offer costs as a whole.",
         *([f"{VANISHES}."] if any(kind["spot_offers"] for kind in kinds) else []),
     ]
-
-
-def _missing(families: t.Sequence[str]) -> list[str]:
-    """The families of GPUs without an offer."""
-    return [f"No offer now: {', '.join(families)}"] if families else []
 
 
 def _spot(count: int, price: float | None) -> str:

@@ -115,11 +115,18 @@ def narrowed_to_storage(host: str, choices: tuple[Choice, ...], kept: t.Sequence
 
     They stay as they are if that is at several places, or at a vendor that is not known.
     """
-    if len({(item.vendor.lower(), item.region.lower()) for item in kept}) != 1 or not kept[0].vendor:
+    if not _is_at_one_place(kept):
         return Narrowing(choices)
     at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
     pairs = list(zip(choices, at_storage))
-    shown = _places_shown([_place_searched(after) if before != after else "" for before, after in pairs])
+    shown = _places_shown(
+        [
+            printable(f"{after.spec['vendor']} {after.vendor_region}".strip(), _LONGEST_PLACE)
+            if before != after
+            else ""
+            for before, after in pairs
+        ]
+    )
     if not shown:
         return Narrowing(choices)
     key = "vendor" if any(_names_none(choice, "vendor") for choice in choices) else "region"
@@ -130,6 +137,12 @@ def narrowed_to_storage(host: str, choices: tuple[Choice, ...], kept: t.Sequence
         note,
         f"The search was narrowed: {note} To look elsewhere, set {key} in provision_spec ({key}: any for every {key}).",
     )
+
+
+def _is_at_one_place(kept: t.Sequence[Storage]) -> bool:
+    """Whether all of it is at one vendor and region, and the vendor is known."""
+    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
+    return len(places) == 1 and bool(kept[0].vendor)
 
 
 def _at_storage(choice: Choice, storage: Storage) -> Choice:
@@ -144,11 +157,6 @@ def _at_storage(choice: Choice, storage: Storage) -> Choice:
 def _names_none(choice: Choice, key: str) -> bool:
     """Whether a search leaves open where to look."""
     return key not in choice.anywhere and not text_of(choice.spec.get(key))
-
-
-def _place_searched(choice: Choice) -> str:
-    """Where a search looks, as the API calls it."""
-    return printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_PLACE)
 
 
 def _places_shown(places: t.Sequence[str]) -> str:

@@ -397,14 +397,19 @@ def _of_lease(
     if lease.moment is not None and lease.moment <= now:
         yield f"provision_lease {lease.text} is over: it is {formatted(now)} now."
     is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
+    yield from _of_longest(lease, longest, now, is_missing)
+    if bill is not None and bill != UNLIMITED and is_missing:
+        yield "provision_max_bill is for the whole life of a machine, so it needs a provision_lease."
+
+
+def _of_longest(lease: Lease, longest: Lease, now: float, is_missing: bool) -> t.Iterator[str]:
+    """What is wrong with the longest lease that is allowed, or with a lease that exceeds it."""
     if longest.moment is not None:
         yield f"provision_lease_max must be a duration such as 3d, not a time ({longest.text})."
     elif longest and is_missing:
         yield f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}."
     elif longest and lease and lease.lasts(now) > longest.lasts(now):
         yield f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}."
-    if bill is not None and bill != UNLIMITED and is_missing:
-        yield "provision_max_bill is for the whole life of a machine, so it needs a provision_lease."
 
 
 def _text(value: t.Any) -> str:

@@ -1,14 +1,12 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far an offer is: its phase, why a ready one cannot be used yet, whether waiting helps, and all that in words.
-
-Pure.
-"""
+"""How far an offer is: its phase, why a ready one cannot be used yet, whether waiting helps, and all that in words."""
 
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from dataclasses import dataclass
 
 from .. import _states
@@ -77,12 +75,12 @@ def as_read(status: Json, resources: t.Iterable[Json], read: t.Mapping[str, Json
     is_over = bool(words) and all(map(_states.is_ending, words))
     word = next((word for word in words if not _states.is_gone(word)), "deleted")
     denied = {item for item, resource in read.items() if resource is None} if is_over else set()
-    return refreshed([{**item, "status": word} if _is_denied(item, denied) else item for item in resources], read)
-
-
-def _is_denied(resource: Json, denied: t.Container[str]) -> bool:
-    """Whether this is a machine whose instance knows best; no instance speaks for storage."""
-    return resource["resource_id"] in denied and _states.is_machine(resource)
+    # No instance speaks for storage.
+    known_best = [
+        {**item, "status": word} if item["resource_id"] in denied and _states.is_machine(item) else item
+        for item in resources
+    ]
+    return refreshed(known_best, read)
 
 
 def _words(status: Json) -> list[str | None]:
@@ -186,16 +184,12 @@ def together(results: t.Collection[Json]) -> Json:
 
 def summary(results: t.Collection[Json]) -> str:
     """Many offers in one line."""
-    words = [_word(result) for result in results]
-    ready = words.count("ready")
-    others = sorted(dict.fromkeys(words), key=words.count, reverse=True)
-    counted = "".join(f"; {words.count(word)} {word}" for word in others if word != "ready")
-    message = f"{ready} of {len(words)} {'is' if ready == 1 else 'are'} ready{counted}."
-    return message if words else "There is no offer to look at."
-
-
-def _word(result: Json) -> str:
-    """What an offer is in the line of many."""
-    if result["ready"]:
-        return "ready"
-    return "cannot be looked at" if result.get("failed") else _WORDS.get(result["phase"], "under way")
+    if not results:
+        return "There is no offer to look at."
+    waits = [result for result in results if not result["ready"]]
+    ready = len(results) - len(waits)
+    words = Counter(
+        "cannot be looked at" if result.get("failed") else _WORDS.get(result["phase"], "under way") for result in waits
+    )
+    counted = "".join(f"; {count} {word}" for word, count in words.most_common())
+    return f"{ready} of {len(results)} {'is' if ready == 1 else 'are'} ready{counted}."

@@ -158,7 +158,8 @@ class RoleNames:
             return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
         if len(_PREFIX_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
             return False
-        return bool(self._meant(name)) or _begins_as_ceiling(name)
+        is_ceiling = "price" in name or _begins_near(name, _CEILINGS)
+        return bool(self._meant(name)) or (is_ceiling and not name.startswith(_OTHER_WORDS))
 
     def unknown(self, names: t.Iterable[t.Any]) -> set[str]:
         """Those that concern the role, and are none of its variables. In a file of variables a name may be a number."""
@@ -197,11 +198,6 @@ class RoleNames:
 def _instead_of(result: str) -> str:
     """What to give instead of a variable that the role sets."""
     return f"Did you mean {_MEANT_BY[result]}?" if result in _MEANT_BY else "Leave it out."
-
-
-def _begins_as_ceiling(name: str) -> bool:
-    """Whether a name that begins near the role's may be a slip of one that is a ceiling."""
-    return ("price" in name or _begins_near(name, _CEILINGS)) and not name.startswith(_OTHER_WORDS)
 
 
 def _begins_near(name: str, beginning: str) -> bool:
@@ -549,17 +545,13 @@ def role_variables(extra: Answers) -> Variables:
     An extra variable of the role's own name beats them.
     """
     answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
-    if misfits := sorted(name for name, value in answers.items() if not _is_text_or_number(name, value)):
+    switches = [name for name, value in answers.items() if isinstance(value, bool) and name != "order_adopt"]
+    wholes = [name for name, value in answers.items() if isinstance(value, (list, tuple, t.Mapping))]
+    if misfits := sorted([*switches, *wholes]):
         return {"refused": f"{', '.join(misfits)} must be a text or a number. {NOTHING_SENT}"}
     if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
         return {"refused": f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}"}
     return {name: value for name, value in ordered_variables(answers).items() if name not in extra}
-
-
-def _is_text_or_number(name: str, value: t.Any) -> bool:
-    """Whether an answer is a text or a number; that of order_adopt may be true or false as well."""
-    is_switch = isinstance(value, bool) and name != "order_adopt"
-    return not (is_switch or isinstance(value, (list, tuple, t.Mapping)))
 
 
 def ordered_variables(answers: Answers) -> Variables:

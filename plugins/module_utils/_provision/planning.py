@@ -401,11 +401,7 @@ def _within_ceilings(
         ceilings.of_account(max_account, account, [_ordered(draft) for _case, draft in buyers]),
     )
     ends = {case.host.host for case in cases if case.host.ends_storage}
-    budgets = {
-        project: _budget(project, pairs, spent[project], now, ends)
-        for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
-        if any(case.has_budget for case, _draft in pairs)
-    }
+    budgets = _budgets(buyers, spent, now, ends)
     registered = ceilings.among_registered(max_account, account)
     return [
         _limited(
@@ -468,6 +464,20 @@ def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Seq
     return replace(account, registered=(*account.registered, *stopped))
 
 
+def _budgets(
+    buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float, ends_storage: t.Container[str]
+) -> dict[str, Allowance]:
+    """What the budget of each project says, the lowest that any of its buyers has declared.
+
+    ``ends_storage``: the hosts that declare that.
+    """
+    return {
+        project: _budget(project, pairs, spent[project], now, ends_storage)
+        for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
+        if any(case.has_budget for case, _draft in pairs)
+    }
+
+
 def _budget(
     project: str,
     buyers: t.Sequence[tuple[Case, Plan]],
@@ -475,7 +485,7 @@ def _budget(
     now: float,
     ends_storage: t.Container[str],
 ) -> Allowance:
-    """What the budget of a project, the lowest that a buyer has declared, says. ``ends_storage``: hosts that do so."""
+    """What the budget of a project says to its buyers."""
     if ledger.unreadable:
         return Allowance(
             "What was spent cannot be read, so whether provision_budget holds is not known:"

@@ -110,6 +110,6 @@ def max_price_for_bill(bill: float | None, seconds: float) -> float:
 
     A float of a quotient may be off by some 1e-16, which must not matter: 57.6 / 8 passes 7.2.
     """
-    if bill is None or seconds == math.inf:
+    if bill is None or not 0 < seconds < math.inf:
         return UNLIMITED
-    return UNLIMITED if seconds <= 0 else bill / (seconds / _HOUR) * (1 + 1e-12)
+    return bill / (seconds / _HOUR) * (1 + 1e-12)

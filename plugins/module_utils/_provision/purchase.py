@@ -372,13 +372,9 @@ def _is_ours(past: Past, offer_look: OfferLook) -> bool:
     may_show_later = offer_look.phase != _states.READY or offer_look.left is None
     is_shown = bool(offer_look.left) if past.was_sent else offer_look.shown or may_show_later
     called = offer_look.whose == OURS if past.named else is_shown
-    is_identity = past.by_name and not _is_anybodys(past)
+    # Without a name either, what a purchase of ours was refused for may be anybody's.
+    is_identity = past.by_name and (past.named or past.refused is None)
     return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
-
-
-def _is_anybodys(past: Past) -> bool:
-    """Whether neither a registry nor a name tells who has bought what a purchase of ours was refused for."""
-    return past.by_name and not past.named and past.refused is not None
 
 
 def _whose(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:

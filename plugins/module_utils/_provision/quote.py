@@ -194,12 +194,11 @@ def quoted(
     empty if it is only published, None if none is made.
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
-    spot = [host for host, offer in hosts.items() if is_spot(offer)]
     costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
         *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
-        f"{VANISHES} ({some(spot)})." if spot else "",
+        *_taken_away(hosts),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
@@ -253,19 +252,14 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
 def _table(plans: t.Sequence[Plan]) -> list[str]:
     """The offers of the hosts, and some that none of them would get; empty if there are no prices to show."""
     rows = [_table_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
+    taken = {draft.offer_id for draft in plans}
+    spare = (item for draft in plans for item in draft.alternatives if item["offer_id"] not in taken)
     # Several offers of one kind at one price are one way out.
-    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_table_row("or", item) for item in _spare(plans))}
+    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_table_row("or", item) for item in spare)}
     rows += list(others.values())[:_ALTERNATIVES]
     if not _has_prices(rows):
         return []
     return [*narrow_table(rows, _COLUMNS, LINE, ("vendor", "region", "GPUs", "host")), ""]
-
-
-def _spare(plans: t.Sequence[Plan]) -> t.Collection[t.Mapping[str, t.Any]]:
-    """The alternatives of the hosts that none of them would get, each offer once."""
-    taken = {draft.offer_id for draft in plans}
-    alternatives = [alternative for draft in plans for alternative in draft.alternatives]
-    return {item["offer_id"]: item for item in alternatives if item["offer_id"] not in taken}.values()
 
 
 def _table_row(host: str, offer: Offer) -> Row:
@@ -281,14 +275,11 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
     bill = add_up([item["at_most"] for item in new.values()])
     most = "no cap on the bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
-    ends, expires = (moments(item.get(name) for item in new.values()) for name in ("ends_at", "expires_at"))
-    times = f" until {formatted(max(ends))}" if ends else ""
-    times += f"; offers hold until {formatted(min(expires))}" if expires else ""
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
     stays = storage.goes_on_at(
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
     )
-    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{times}{spot}{stays}"
+    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{_times(new.values())}{spot}{stays}"
 
 
 def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
@@ -296,9 +287,22 @@ def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
     return {host: item for host, item in hosts.items() if item.get("offer_id") and not item["owned"]}
 
 
+def _times(new: t.Collection[Row]) -> str:
+    """When the last of the leases ends, and until when all offers hold, as far as they say so."""
+    ends, expires = (moments(item.get(name) for item in new) for name in ("ends_at", "expires_at"))
+    until = f" until {formatted(max(ends))}" if ends else ""
+    return f"{until}; offers hold until {formatted(min(expires))}" if expires else until
+
+
 def is_spot(offer: Offer) -> bool:
     """Whether its vendor may take the machine away at any time."""
     return offer.get("contract_type") == SPOT
+
+
+def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
+    """Which hosts would get a machine that may vanish."""
+    if spot := [host for host, offer in hosts.items() if is_spot(offer)]:
+        yield f"{VANISHES} ({some(spot)})."
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

@@ -338,20 +338,15 @@ class EndRound(_HostRound):
         return next(own, None)
 
     def _unnoted(self) -> Variables:
-        plan = self.plan
+        plan, declaration = self.plan, self.declaration
         if not plan:
-            return {"next": self._undecided(), "stop": ""}
+            is_decided = declaration.get("id") in self.ends.decided
+            return {"next": "alone" if not declaration else "" if is_decided else "round", "stop": ""}
         stop = (
             f"What became of the machines of {self.host} was not noted ({ids_of(plan['ids'])}): a condition of the role"
             " has left tasks out. They may have ended, or be billed. Run again: it asks the API first."
         )
         return {"next": STOP if plan["next"] else "", "stop": stop}
-
-    def _undecided(self) -> str:
-        """The file of tasks for a host about which nothing was decided in its last call of the role."""
-        if not self.declaration:
-            return "alone"
-        return "" if self.declaration["id"] in self.ends.decided else "round"
 
 
 def published(data: Variables) -> dict[str, t.Any]:

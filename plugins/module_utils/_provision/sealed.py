@@ -27,7 +27,7 @@ from .messages import NOTHING_SENT, joined, some
 from .ownership import is_named
 from .place import Place
 from .prices import UNLIMITED, add_up
-from .quote import new_hosts, summary
+from .quote import new_hosts
 from .spending import Ledger
 from .standing import HostState, stopped
 from .storage import DETAILS, brought_by
@@ -75,24 +75,24 @@ def terms_of(host: Declaration) -> Row:
 # Sealing
 
 
-def draft(hosts: t.Mapping[str, Row], declared: t.Iterable[Declaration], account: str, number: str, now: float) -> Row:
+def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: str, now: float) -> Row:
     """The plan of a quote without its orders and its seal.
 
-    ``hosts``: the quote's artifact. ``account``: as `SupplyApi.account` calls it. ``now``: by the API's clock.
+    ``quote``: its artifact. ``account``: as `SupplyApi.account` calls it. ``now``: by the API's clock.
     """
     terms = {host.host: terms_of(host) for host in declared}
-    new = new_hosts(hosts)
+    new = new_hosts(quote["hosts"])
     expires = moments(item.get("expires_at") for item in new.values())
     bill = add_up([item["at_most"] for item in new.values()])
     return {
         "number": number,
-        "summary": summary(hosts),
+        "summary": quote["summary"],
         "account": account,
         "quoted_at": lease.utc(now),
         "expires_at": lease.utc(min(expires, default=now + _OFFER_LIVES)),
-        "price_per_hour": add_up([number_of(item.get("price_per_hour")) for item in hosts.values()]).total,
+        "price_per_hour": quote["price_per_hour"],
         "at_most": None if bill.unknown else bill.total,
-        "hosts": {host: {**item, "terms": terms.get(host, {})} for host, item in hosts.items()},
+        "hosts": {host: {**item, "terms": terms.get(host, {})} for host, item in quote["hosts"].items()},
     }
 
 

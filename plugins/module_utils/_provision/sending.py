@@ -29,10 +29,6 @@ from .purchase import THEIRS, Do, NextStep, Past, Why, is_put_off
 Json = t.Mapping[str, t.Any]
 
 
-_TWO_REGISTRIES = (
-    "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
-    " COMPUTE_INDEX_REGISTRY_URL sets, too."
-)
 ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
 
 
@@ -95,7 +91,9 @@ class Terms:
         limit = self.max_price_per_hour
         if limit is None or (price is not None and price <= limit):
             return ""
-        return _above(offer_id, price, limit)
+        if price is None:
+            return f"The API names no price for offer {offer_id}, so it cannot be compared with max_price_per_hour."
+        return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(limit)})."
 
     def other_refusal(self, offer_id: str, page: Json) -> str:
         """Why the offer may not be bought as its own page describes it now; empty if it may."""
@@ -111,28 +109,21 @@ class Terms:
             if not _states.is_gone(resource["status"])
         ]
         count = Count((CeilingPart(self.host or offer_id, price, State.ORDERED), *billed))
-        return "" if limit is None or not count.sum.exceeds(limit) else _above_account(offer_id, count, limit)
-
-
-def _above(offer_id: str, price: float | None, ceiling: float) -> str:
-    """The offer alone costs more than was agreed to (USD per hour), or has no known price."""
-    if price is None:
-        return f"The API names no price for offer {offer_id}, so it cannot be compared with max_price_per_hour."
-    return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(ceiling)})."
-
-
-def _above_account(offer_id: str, count: Count, ceiling: float) -> str:
-    """All machines of the account would cost more than was agreed to, with this one."""
-    return (
-        f"With offer {offer_id} all machines of the account would cost {count.told}, and max_account_price_per_hour is"
-        f" {usd(ceiling)}. {count.names}"
-    )
+        if limit is None or not count.sum.exceeds(limit):
+            return ""
+        return (
+            f"With offer {offer_id} all machines of the account would cost {count.told}, and max_account_price_per_hour"
+            f" is {usd(limit)}. {count.names}"
+        )
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
     """Why the options that name the registry do not fit together; empty if they do."""
     if url and file:
-        return _TWO_REGISTRIES
+        return (
+            "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
+            " COMPUTE_INDEX_REGISTRY_URL sets, too."
+        )
     if url and not host:
         return "registry_url needs the name of the host: set host or resource_name."
     return "" if url or not has_total else "max_total_price_per_hour needs registry_url, which knows what is bought."

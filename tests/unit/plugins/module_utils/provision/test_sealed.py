@@ -55,8 +55,8 @@ def draft(*plans: Plan, declared: list[Declaration] | None = None) -> dict[str, 
         Plan("gpu-1", BUY, X, buys, price_per_hour=2.0),
         Plan("gpu-2", KEEP, Y, price_per_hour=3),
     )
-    rows = quoted(its, "", {}, "plan.json")["ansible_stats"]["data"]["quote"]["hosts"]
-    return sealed.draft(rows, declared or hosts(), ACCOUNT, "7f3a", NOW)
+    quote = quoted(its, "", {}, "plan.json")["ansible_stats"]["data"]["quote"]
+    return sealed.draft(quote, declared or hosts(), ACCOUNT, "7f3a", NOW)
 
 
 def written(**fields: Any) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def test_a_sealed_plan_keeps_the_storage_of_its_quote(shown: dict[str, Any], cos
     """A quote publishes it, and the purchase reads the offer's own page, which may leave it out."""
     sold = {**offer(1), "storage_details": [disk(0.05), disk(9.0, persistent=False)]}
     quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "", {})["ansible_stats"]["data"]["quote"]
-    plan = sealed.draft(quote["hosts"], [host()], "", "1", 0.0)
+    plan = sealed.draft(quote, [host()], "", "1", 0.0)
     its = SealedPlan.of(sealed.seal(plan, {"gpu-1": {"token": "t"}}, "t"), "t").bound(host())
     found = {OFFER: candidates.SearchResult([{**offer(1), **shown}])}
     case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
