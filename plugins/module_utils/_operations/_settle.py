@@ -92,7 +92,7 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
     except Contested as error:  # the machines are on record, with another claim or beside another purchase
         return claims.STRAY, str(error)
     except RegistryError as error:
-        return claims.BUYING, _still(host, entry, str(error))
+        return claims.BUYING, claims.still_counts(host, entry, str(error))
     finally:
         if registry:
             registry.close()
@@ -120,17 +120,14 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     state = claims.state_after_look(step, offer_look)
     if state == claims.LIVE:
         journal.make(ids, entry.price_per_hour)
-        return state, claims.settled_as_made(
-            claims.host_of(host, entry.project), entry.offer_id, entry.price_per_hour, ids
-        )
+        return state, claims.settled_as_made(host, entry, ids)
     if state == claims.VOID:
         note = note_of(step, past, ids)
         is_ours = leaves_storage(note, past, offer_look.whose)
         kept = storage_bought(entry, replace(look, holders=holders_of(noted(), host))) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)
-        named = claims.host_of(host, entry.project)
-        return state, claims.settled_as_not_made(named, entry.offer_id, storage.stays(host, kept))
-    return state, _still(host, entry, words)
+        return state, claims.settled_as_not_made(host, entry, storage.stays(host, kept))
+    return state, claims.still_counts(host, entry, words)
 
 
 def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str, Look]:
@@ -156,8 +153,3 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held.may_be_billed)
     offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
     return offer_look, list(left), phase_in_words(status), look
-
-
-def _still(host: str, entry: Entry, words: str) -> str:
-    named = claims.host_of(host, entry.project)
-    return claims.still_counts(named, entry.offer_id, entry.price_per_hour, entry.journaled_at, entry.bought_by, words)

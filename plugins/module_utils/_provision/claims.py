@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._wording import usd
+from .entry import Entry
 from .messages import described
 from .ownership import Machine, is_named, offer_of
 from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
@@ -86,28 +87,32 @@ def host_of(host: str, project: str) -> str:
     return host if project in ("", "default") else f"{host} of project {project}"
 
 
-def settled_as_made(host: str, offer_id: str, price: float | None, ids: list[str]) -> str:
+def settled_as_made(host: str, entry: Entry, ids: list[str]) -> str:
     """A purchase whose run has died was made."""
+    named = host_of(host, entry.project)
     return (
-        f"The run that bought offer {offer_id} for {host} has ended without noting it. It is BOUGHT and billed at"
-        f" {usd(price)}, resources: {', '.join(ids) or 'not known yet'}; that is noted now. Run"
-        f" compute_index.supply.provision for {host} to use it, or compute_index.supply.decommission to end it."
+        f"The run that bought offer {entry.offer_id} for {named} has ended without noting it. It is BOUGHT and billed"
+        f" at {usd(entry.price_per_hour)}, resources: {', '.join(ids) or 'not known yet'}; that is noted now. Run"
+        f" compute_index.supply.provision for {named} to use it, or compute_index.supply.decommission to end it."
     )
 
 
-def settled_as_not_made(host: str, offer_id: str, stays: str = "") -> str:
+def settled_as_not_made(host: str, entry: Entry, stays: str) -> str:
     """A purchase whose run has died was not made, or has failed; ``stays``: what that has left of storage."""
+    named = host_of(host, entry.project)
     if stays:
-        return f"Offer {offer_id} was bought for {host} by a run that has ended, and has failed. {stays}"
-    return f"The purchase of offer {offer_id} for {host}, whose run has ended, was not made. It counts no more."
+        return f"Offer {entry.offer_id} was bought for {named} by a run that has ended, and has failed. {stays}"
+    return f"The purchase of offer {entry.offer_id} for {named}, whose run has ended, was not made. It counts no more."
 
 
-def still_counts(host: str, offer_id: str, price: float | None, since: str, run: str, words: str) -> str:
-    """A purchase whose run has died, and whose outcome is not known."""
+def still_counts(host: str, entry: Entry, words: str) -> str:
+    """A purchase whose run has died, and whose outcome is not known, for the reason in ``words``."""
+    named = host_of(host, entry.project)
     return (
-        f"Offer {offer_id} for {host} counts with {usd(price)}: it was sent at {since}, in a run of"
-        f" {run or 'an unknown user'}, and its outcome is not known ({words.rstrip('.')}). It MAY BE BILLED. Run"
-        f" compute_index.supply.provision for {host}: only that may send it again."
+        f"Offer {entry.offer_id} for {named} counts with {usd(entry.price_per_hour)}: it was sent at"
+        f" {entry.journaled_at}, in a run of {entry.bought_by or 'an unknown user'}, and its outcome is not known"
+        f" ({words.rstrip('.')}). It MAY BE BILLED. Run compute_index.supply.provision for {named}: only that may send"
+        " it again."
     )
 
 

@@ -96,13 +96,10 @@ def _runs(attempt: Attempt) -> bool:
 
 def _gives_back(attempt: Attempt) -> bool:
     """Whether what was bought ends again. Of two machines of one name the later one does, by the run that bought it."""
-    may_end = attempt.later if _runs(attempt) else _can_end(attempt)
+    # Bought for certain, and the last look showed it: one that was refused shows no failed machine.
+    is_certain = attempt.outcome == "rejected" or (attempt.outcome in _BOUGHT and attempt.phase != "")
+    may_end = attempt.later if _runs(attempt) else is_certain
     return attempt.billed and attempt.release and attempt.unused and may_end
-
-
-def _can_end(attempt: Attempt) -> bool:
-    """Whether it is bought for certain, and the last look showed it: one that was refused shows no failed machine."""
-    return attempt.outcome == "rejected" or (attempt.outcome in _BOUGHT and attempt.phase != "")
 
 
 def _was_the_offers_fault(attempt: Attempt) -> bool:

@@ -213,13 +213,11 @@ def _unexpected(
     sweeping = any(part.text in _ALL or part.text.startswith("!") for part in parts)
     if count == str(len(hosts)) or not (count or sweeping or (by_job and several)):
         return ""
-    shown = ", ".join(list(hosts)[:_SHOWN]) + (" and others" if len(hosts) > _SHOWN else "")
     message = f"{deed.name}_count says {count}" if count else f"{deed.name}_count does not confirm that"
     return (
-        f"{deed.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({shown}), and {message}. If you want all of"
-        f" them to {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
+        f"{deed.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({some(hosts)}), and {message}. If you want"
+        f" all of them to {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
     )
 
 
 _ALL = frozenset({"all", "*"})
-_SHOWN = 5  # names in a sentence

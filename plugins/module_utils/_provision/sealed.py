@@ -102,17 +102,16 @@ def seal(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
     Raises ValueError for a plan with a host that has neither a machine nor an offer with a price and an order.
     """
     lacking = [
-        host for host, item in plan["hosts"].items() if not (item["owned"] or _can_be_bought(item, orders, host))
+        host
+        for host, item in plan["hosts"].items()
+        if not item["owned"]
+        and not (item.get("offer_id") and number_of(item.get("price_per_hour")) is not None and orders.get(host))
     ]
     if lacking:
         raise ValueError(f"There is no offer with a price for {some(lacking)}, so no plan was written.")
     hosts = {host: {**item, "order": dict(orders.get(host, {}))} for host, item in plan["hosts"].items()}
     whole = {**plan, "hosts": hosts}
     return {**whole, _DIGEST: _digest(whole, token)}
-
-
-def _can_be_bought(item: Plain, orders: t.Mapping[str, Plain], host: str) -> bool:
-    return bool(item.get("offer_id")) and number_of(item.get("price_per_hour")) is not None and bool(orders.get(host))
 
 
 def _digest(plan: Plain, token: str) -> str:
