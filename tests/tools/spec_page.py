@@ -1,25 +1,19 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/spec.md, the reference of all keys of a search, from the table that also finds misspelled ones."""
+"""Writes docs/spec.md, the reference of all keys of a search, which a test compares with those that the rules know."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
-    CEILING_KEY,
-    KEYS,
-    SECTIONS,
-    Key,
-)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec.md"
 BEGIN = """\
-<!-- Made by tests/tools/spec_page.py from plugins/module_utils/_provision/search.py. -->
+<!-- Made by tests/tools/spec_page.py. -->
 
 # Keys of a search
 
@@ -38,9 +32,131 @@ END = """\
 HEAD = ("key", "type, unit", "example", "meaning", "without it", "vendors")
 
 
+SECTIONS = {
+    "": "Where, and how soon",
+    "compute": "The machine",
+    "storage": "Storage, a list of volumes",
+    "network": "The network",
+}
+
+
+class Key(NamedTuple):
+    """A key of a search. ``kind``: its type, with its unit if it has one. ``default``: what counts without it."""
+
+    section: str
+    name: str
+    kind: str
+    example: Any
+    meaning: str
+    default: str = ""
+    vendors: str = "all"
+
+
+KEYS = (
+    Key("", "region", "text", "EU", "a group of regions: `US`, `EU`, `APAC` or `Other`", "all regions"),
+    Key("", "vendor", "text", "nebius", "one vendor, by the name that `catalog_info` lists", "all vendors"),
+    Key(
+        "",
+        "max_procure_time_seconds",
+        "whole number, seconds",
+        300,
+        "the longest time that the vendor may need to provide the machine",
+        "no limit",
+    ),
+    Key(
+        "compute",
+        "gpu_type",
+        "text",
+        "H100",
+        'a family such as `H100`, or a full name such as `nvidia-h100-sxm5-80gb`; several with bars: `"H100 | A100"`.'
+        " Needed",
+    ),
+    Key("compute", "gpu_count", "whole number", 1, "GPUs of the machine: 1, 2, 4 or 8", "1"),
+    Key(
+        "compute",
+        "type",
+        "text",
+        "vm",
+        "`vm`, a whole machine, or `container`, a share of one",
+        "`vm`",
+        "`container`: vendors with shared machines, such as Vast.ai",
+    ),
+    Key(
+        "compute",
+        "contract_type",
+        "text",
+        "ondemand",
+        "`ondemand`; `spot`, which the vendor may take away at any time; or `any`",
+        "`ondemand`, by the collection",
+    ),
+    Key(
+        "compute",
+        "max_price_per_gpu_hour",
+        "number, USD per hour and GPU",
+        2.5,
+        "offers above this price are left out; it does not count storage",
+        "no limit",
+    ),
+    Key(
+        "compute",
+        "min_boot_disk_gb",
+        "whole number, GB",
+        200,
+        "offers with a smaller boot disk are left out",
+        "no limit",
+        "those that report their boot disks",
+    ),
+    Key(
+        "storage",
+        "type",
+        "text",
+        "block_disk",
+        "`block_disk`, for one machine, or `filesystem`, for several. Needed",
+        "",
+        "varies; `catalog_info` lists it",
+    ),
+    Key(
+        "storage",
+        "class",
+        "text",
+        "standard",
+        "`economy`, `standard`, `performance` or `premium` (a parallel file system)",
+        "`standard`",
+        "varies; `catalog_info` lists it",
+    ),
+    Key("storage", "size", "text, a number with `GB` or `TB`", "500GB", "the size of the volume. Needed"),
+    Key(
+        "storage",
+        "persistent",
+        "true or false",
+        False,
+        "whether the volume stays, and is billed, when its machine ends",
+        "`false`",
+    ),
+    Key(
+        "network",
+        "supports_cilium",
+        "true or false",
+        True,
+        "only offers of vendors whose network can run Cilium",
+        "`false`",
+        "those with Cilium",
+    ),
+    # What the role itself reads
+    Key(
+        "",
+        "max_price_per_hour",
+        "number, USD per hour",
+        4,
+        "the most that the whole offer may cost, beside the host's `provision_max_price_per_hour`",
+        "no limit",
+    ),
+)
+
+
 def keys_of(section: str) -> Iterator[Key]:
-    """The keys of a section, and at the top what the role reads itself."""
-    yield from (key for key in (*KEYS, CEILING_KEY) if key.section == section)
+    """The keys of a section."""
+    yield from (key for key in KEYS if key.section == section)
 
 
 def example() -> dict[str, Any]:

@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A search: its keys and typos of them, its contract, what the API has made of it, and whether an offer matches it.
 
-The keys are those of the API pages "yaml spec", "get offers" and "storage"; docs/spec.md is made of them.
+The keys are those of the API pages "yaml spec", "get offers" and "storage".
 """
 
 from __future__ import annotations
 
 import difflib
-import functools
 import re
 import typing as t
 
@@ -26,133 +25,14 @@ _COMPARED = (*_OF_PRODUCT, "gpu_family")
 _OF_GPU = ("gpu_type", "gpu_family")
 # Contracts that a user may ask for. The last one is ours: the API then gets none.
 ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
-SECTIONS = {
-    "": "Where, and how soon",
-    "compute": "The machine",
-    "storage": "Storage, a list of volumes",
-    "network": "The network",
+# The keys of each section that the API documents; tests/tools/spec_page.py explains them in docs/spec.md.
+DOCUMENTED: t.Mapping[str, tuple[str, ...]] = {
+    "": ("region", "vendor", "max_procure_time_seconds", "compute", "storage", "network"),
+    "compute": ("gpu_type", "gpu_count", "type", "contract_type", "max_price_per_gpu_hour", "min_boot_disk_gb"),
+    "storage": ("type", "class", "size", "persistent"),
+    "network": ("supports_cilium",),
 }
-
-
-class Key(t.NamedTuple):
-    """A key of a search. ``kind``: its type, with its unit if it has one. ``default``: what counts without it."""
-
-    section: str
-    name: str
-    kind: str
-    example: t.Any
-    meaning: str
-    default: str = ""
-    vendors: str = "all"
-
-    @property
-    def path(self) -> str:
-        """The key as messages name it."""
-        return path_of(self.section, self.name)
-
-
-KEYS = (
-    Key("", "region", "text", "EU", "a group of regions: `US`, `EU`, `APAC` or `Other`", "all regions"),
-    Key("", "vendor", "text", "nebius", "one vendor, by the name that `catalog_info` lists", "all vendors"),
-    Key(
-        "",
-        "max_procure_time_seconds",
-        "whole number, seconds",
-        300,
-        "the longest time that the vendor may need to provide the machine",
-        "no limit",
-    ),
-    Key(
-        "compute",
-        "gpu_type",
-        "text",
-        "H100",
-        'a family such as `H100`, or a full name such as `nvidia-h100-sxm5-80gb`; several with bars: `"H100 | A100"`.'
-        " Needed",
-    ),
-    Key("compute", "gpu_count", "whole number", 1, "GPUs of the machine: 1, 2, 4 or 8", "1"),
-    Key(
-        "compute",
-        "type",
-        "text",
-        "vm",
-        "`vm`, a whole machine, or `container`, a share of one",
-        "`vm`",
-        "`container`: vendors with shared machines, such as Vast.ai",
-    ),
-    Key(
-        "compute",
-        "contract_type",
-        "text",
-        "ondemand",
-        "`ondemand`; `spot`, which the vendor may take away at any time; or `any`",
-        "`ondemand`, by the collection",
-    ),
-    Key(
-        "compute",
-        "max_price_per_gpu_hour",
-        "number, USD per hour and GPU",
-        2.5,
-        "offers above this price are left out; it does not count storage",
-        "no limit",
-    ),
-    Key(
-        "compute",
-        "min_boot_disk_gb",
-        "whole number, GB",
-        200,
-        "offers with a smaller boot disk are left out",
-        "no limit",
-        "those that report their boot disks",
-    ),
-    Key(
-        "storage",
-        "type",
-        "text",
-        "block_disk",
-        "`block_disk`, for one machine, or `filesystem`, for several. Needed",
-        "",
-        "varies; `catalog_info` lists it",
-    ),
-    Key(
-        "storage",
-        "class",
-        "text",
-        "standard",
-        "`economy`, `standard`, `performance` or `premium` (a parallel file system)",
-        "`standard`",
-        "varies; `catalog_info` lists it",
-    ),
-    Key("storage", "size", "text, a number with `GB` or `TB`", "500GB", "the size of the volume. Needed"),
-    Key(
-        "storage",
-        "persistent",
-        "true or false",
-        False,
-        "whether the volume stays, and is billed, when its machine ends",
-        "`false`",
-    ),
-    Key(
-        "network",
-        "supports_cilium",
-        "true or false",
-        True,
-        "only offers of vendors whose network can run Cilium",
-        "`false`",
-        "those with Cilium",
-    ),
-)
-
-# What the role itself reads of each search, and the API never gets.
-CEILING_KEY = Key(
-    "",
-    "max_price_per_hour",
-    "number, USD per hour",
-    4,
-    "the most that the whole offer may cost, beside the host's `provision_max_price_per_hour`",
-    "no limit",
-)
-CEILING = CEILING_KEY.name  # of one choice, beside what the API knows of a search
+CEILING = "max_price_per_hour"  # of one choice: what the role itself reads of each search, and the API never gets
 
 
 # The keys of a search
@@ -175,43 +55,37 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def undocumented_keys(spec: Spec) -> list[str]:
     """A warning about keys that no page documents: whether the API refuses or ignores them is unknown."""
-    paths = (path_of(section, name) for section, name in _keys_of(spec) if name not in documented_keys(section))
+    paths = (path_of(section, name) for section, name in _keys_of(spec) if name not in DOCUMENTED[section])
     unknown = ", ".join(dict.fromkeys(paths))
     return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
 
 
 def misspelled_in(variable: str, spec: Spec) -> list[str]:
     """A sentence for each misspelled key of a search that this variable gives."""
-    return [f"{variable} {slip}" for slip in misspelled_keys(spec, (CEILING_KEY,))]
+    return [f"{variable} {slip}" for slip in misspelled_keys(spec, (CEILING,))]
 
 
-def misspelled_keys(spec: Spec, further: t.Sequence[Key] = ()) -> list[str]:
+def misspelled_keys(spec: Spec, further: t.Sequence[str] = ()) -> list[str]:
     """A sentence for each key that is a slip of a documented one, or a limit in the wrong section: neither would count.
 
-    ``further``: what the search may have beside what the API documents.
+    ``further``: what the search may have at the top beside what the API documents.
     """
-    known = (*KEYS, *further)
+    known = {**DOCUMENTED, "": (*DOCUMENTED[""], *further)}
     meant = {path_of(section, name): _meant(section, name, known) for section, name in _keys_of(spec)}
     return [
         f"has '{path}', which the API does not document: did you mean '{key}'?" for path, key in meant.items() if key
     ]
 
 
-def _meant(section: str, name: str, known: t.Sequence[Key]) -> str:
-    """The key that an unknown one means; empty if it is known, or means none."""
-    names = {*documented_keys(section), *(key.name for key in known if key.section == section)}
-    if name in names:
+def _meant(section: str, name: str, known: t.Mapping[str, t.Collection[str]]) -> str:
+    """The key that an unknown one means; empty if it is known, or means none. ``known``: the keys of each section."""
+    if name in known[section]:
         return ""
-    if near := nearest(name, sorted(names)):
+    if near := nearest(name, sorted(known[section])):
         return path_of(section, near)
-    return next((key.path for key in known if key.name == name and name.startswith(_LIMITS)), "")
-
-
-@functools.lru_cache
-def documented_keys(section: str) -> tuple[str, ...]:
-    """What the API documents in a section; at the top the sections, too."""
-    names = tuple(key.name for key in KEYS if key.section == section)
-    return names if section else (*names, *filter(None, SECTIONS))
+    # A limit of another section
+    others = (path_of(other, name) for other, names in known.items() if name in names)
+    return next(others, "") if name.startswith(_LIMITS) else ""
 
 
 def _keys_of(spec: Spec) -> t.Iterator[tuple[str, str]]:
