@@ -39,11 +39,6 @@ class View:
     hindrance: str = ""
     left: tuple[str, ...] | None = None
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether its machines can be used."""
-        return self.phase == _states.READY and not self.hindrance
-
 
 def seen_alone(status: Json) -> View:
     """What the status of an offer shows by itself."""
@@ -121,7 +116,7 @@ def _without_life(status: Json, resources: list[Json]) -> View:
 
 def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
     """The fields of the result of a look. In check mode nothing is bought, so an unbought offer need not be awaited."""
-    machines, ready = view.machines, view.is_ready
+    machines, ready = view.machines, view.phase == _states.READY and not view.hindrance
     if view.left is not None:
         reason = status["failure_reason"] or "its machines have failed"
         status = {**status, "resource_ids": list(view.left), "failure_reason": reason}

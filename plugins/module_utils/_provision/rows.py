@@ -146,7 +146,6 @@ def plan_row(
         # What the role says if it would else give the machine back.
         "spared": f"It was not released. {spared}" if releases and spared else "",
         "registry": host.registry.text,
-        "registry_file": host.registry_file,
         "known_hosts_file": known_hosts,
         "trust": host.trust,
         "identity_file": host.identity_file,

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import FALSE, TRUE, items_of, printable, text_of
-from .._wording import amount, folded_lines, plural, usd, usd_short
+from .._wording import amount, folded_lines, plural, read, usd, usd_short
 from . import lease
 from .declaration import read_limit
 from .messages import NOTHING_BOUGHT
@@ -215,11 +215,7 @@ def _time(given: Row, wrong: list[str]) -> float | None:
 
 
 def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
-    try:
-        seconds = lease.read_duration(given.get(name))
-    except ValueError as error:
-        wrong.append(f"{name} {error}.")
-        return default
+    seconds = read(name, given.get(name), lease.read_duration, None, wrong)
     return default if seconds is None else seconds
 
 

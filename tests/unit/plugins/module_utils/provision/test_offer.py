@@ -46,7 +46,6 @@ def test_a_ready_offer_with_its_resources(ids: Any, states: Any, phase: str, hin
     view = offer.seen_with(status("ready", resource_ids=ids), resources(*states))
     assert (view.phase, view.left) == (phase, left)
     assert hindrance in view.hindrance and bool(hindrance) is bool(view.hindrance)
-    assert view.is_ready is (phase == _states.READY and not hindrance)
 
 
 @pytest.mark.parametrize(
