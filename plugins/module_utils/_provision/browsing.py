@@ -84,7 +84,7 @@ def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer])
     """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
     affordable = _affordable(choice, offers)
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
-    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=_by_price)
+    kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=prices.by_price)
     missing = [family for family in families if not any(_is_of(family, offer) for offer in affordable)]
     look = [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
     without = [f"No offer now: {', '.join(missing)}"] if missing else []
@@ -101,12 +101,7 @@ def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers that can be bought and may be, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
-    return sorted((offer for offer in named if prices.within(offer, choice.max_price_per_hour)), key=_by_price)
-
-
-def _by_price(row: t.Mapping[str, t.Any]) -> tuple[bool, float]:
-    """The order of prices; what is unknown comes last."""
-    return row["price_per_hour"] is None, row["price_per_hour"] or 0.0
+    return sorted((offer for offer in named if prices.within(offer, choice.max_price_per_hour)), key=prices.by_price)
 
 
 def _gpu(offer: Offer) -> str:

@@ -33,6 +33,7 @@ from .. import _states
 from .._moments import moments, seconds_of
 from .._text import grouped
 from .entry import MADE, Entry
+from .prices import total_of
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 Key = tuple[str, str]  # as ("offer", its id): what a machine and a claim may have in common
@@ -128,8 +129,7 @@ def last_created_at(machines: t.Iterable[Machine]) -> float | None:
 
 def price_of(machines: t.Iterable[Machine]) -> float | None:
     """What they cost together, in USD per hour; None if the price of one is not known."""
-    prices = [machine["price_per_hour"] for machine in machines]
-    return None if None in prices else round(sum(prices), 6)
+    return total_of(machine["price_per_hour"] for machine in machines)
 
 
 def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> list[Kind]:

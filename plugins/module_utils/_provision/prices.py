@@ -42,12 +42,20 @@ def highest_prices(looks: t.Iterable[Offer]) -> dict[str, float | None]:
     return prices
 
 
+def by_price(offer: Offer) -> tuple[bool, float]:
+    """The order of prices; what is unknown comes last."""
+    return offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0
+
+
 def at_prices(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
     """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
-    known = [offer for offer in offers if offer["price_per_hour"] is not None]
-    priced = [{**offer, "price_per_hour": prices[offer["offer_id"]]} for offer in known]
-    unknown = [offer for offer in offers if offer["price_per_hour"] is None]
-    return [*sorted(priced, key=lambda offer: t.cast(float, offer["price_per_hour"])), *unknown]
+    return sorted(
+        (
+            offer if offer["price_per_hour"] is None else {**offer, "price_per_hour": prices[offer["offer_id"]]}
+            for offer in offers
+        ),
+        key=by_price,
+    )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
 from .messages import some, unreadable_lease
 from .place import Place
 from .planning import BUY, LATER, STOP, Plan
-from .prices import UNLIMITED, Sum, add_up
+from .prices import UNLIMITED, Sum, add_up, total_of
 from .rounds import published
 from .search import SPOT, Offer
 from .standing import Status
@@ -109,8 +109,7 @@ def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
     """A line for each end, with the hosts that it is of."""
     hosts = grouped(("" if item.end is None else formatted(item.end), host) for host, item in found.items())
     for same in hosts.values():
-        bills = [found[host].bill for host in same]
-        total = None if None in bills else sum(filter(None, bills))
+        total = total_of(found[host].bill for host in same)
         line = lease.until(found[same[0]].end, total)
         yield f"{some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
 

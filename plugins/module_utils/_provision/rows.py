@@ -26,7 +26,7 @@ from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT, ids_of, in_short, joined
 from .place import place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
-from .prices import UNLIMITED
+from .prices import UNLIMITED, add_up, total_of
 from .rounds import Common, HostVerdict, Released, published
 from .standing import HostState, Status
 
@@ -404,9 +404,8 @@ def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
 
 def configured_lines(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Common) -> list[str]:
     """The lines for ``hosts`` that were configured; ``rows`` and ``common`` as far as this play knows them."""
-    prices = [number_of(row["price_per_hour"]) for row in rows]
-    is_known = len(rows) == len(hosts) and None not in prices
-    costs = f", {usd(sum(filter(None, prices)))}{' in total' if len(rows) > 1 else ''}" if is_known else ""
+    total = total_of(number_of(row["price_per_hour"]) for row in rows) if len(rows) == len(hosts) else None
+    costs = "" if total is None else f", {usd(total)}{' in total' if len(rows) > 1 else ''}"
     logins = [f"{login} {row['host']}" for login in common.logins for row in rows[:1]]
     return [
         *wrapped(f"Configured: {', '.join(ranges(hosts))}{costs}", indent="  "),
@@ -420,15 +419,10 @@ def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     if alone and len(alone) <= LINE:
         return [alone]
     shorten = [title for title in ("host", "address") if title in columns]
-    return narrow_table([*rows, *_sum_row(rows)], columns, LINE, shorten)
-
-
-def _sum_row(rows: t.Sequence[Row]) -> list[Row]:
-    """The row below several hosts. What is unknown is in no sum."""
-    prices = [number_of(row["price_per_hour"]) for row in rows]
-    bills = [number_of(row["at_most"]) for row in rows]
-    most = None if None in bills else sum(filter(None, bills))
-    return [{"host": "in total", "price_per_hour": sum(filter(None, prices)), "at_most": most}] if len(rows) > 1 else []
+    prices, bills = ([number_of(row[name]) for row in rows] for name in ("price_per_hour", "at_most"))
+    # What is unknown is in no sum.
+    total = {"host": "in total", "price_per_hour": add_up(prices).total, "at_most": total_of(bills)}
+    return narrow_table([*rows, *([total] if len(rows) > 1 else ())], columns, LINE, shorten)
 
 
 def _end_lines(hosts: t.Sequence[str]) -> list[str]:
