@@ -467,7 +467,7 @@ def in_full(variable: str, asked: t.Any) -> t.Any:
     """
     if not (isinstance(asked, str) and "[" in asked):
         return asked
-    return ",".join(name for part in split_names(asked) for name in _of_range(variable, part.strip()))
+    return ",".join(name for part in split_names(asked) for name in _of_range(variable, part))
 
 
 def _of_range(variable: str, part: str) -> list[str]:

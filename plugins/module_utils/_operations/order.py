@@ -11,6 +11,7 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._provision import order
+from .._provision.messages import NOTHING_SENT
 from ._registries import Registries, registered_machines
 
 
@@ -21,7 +22,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     hosts of their group have no part in the order. Raises Failure (invalid) for an order that cannot be carried out.
     """
     group = params["group"]
-    with refusing(ValueError):
+    with refusing(ValueError, NOTHING_SENT):
         found = order.order_of(params["variables"], group, params["sizes"], params["limited"], params["members"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
     registered = _registered(params, found.hosts)

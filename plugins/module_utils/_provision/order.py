@@ -288,25 +288,28 @@ def order_of(
     """
     variable, asked = asked_hosts(variables)
     ordered_names = asked_names(asked, group, variable)
-    template = slice_of(variables)
-    if template and ordered_names and not isinstance(asked, t.Mapping):
-        raise ValueError(
-            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
-            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
-            f" divides. {NOTHING_SENT}"
-        )
+    if ordered_names and not isinstance(asked, t.Mapping):
+        _check_no_slice(slice_of(variables))
     if not (sizes.get(group) or ordered_names):
-        raise ValueError(f"{why_no_hosts(group, sizes)} {NOTHING_SENT}")
+        raise ValueError(why_no_hosts(group, sizes))
     _check_not_alike(variable, asked, ordered_names, members)
-    inside = within(ordered_names, limited)
-    if ordered_names and not inside:
-        raise ValueError(f"{excluded_by_limit(ordered_names)} {NOTHING_SENT}")
+    inside = _within(ordered_names, limited)
     reached = published_hosts(variables.get("provision_hosts"))
     return OrderedHosts(
-        tuple(inside),
+        inside,
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
         tuple(name for name in ordered_names if name not in inside),
     )
+
+
+def _check_no_slice(template: str) -> None:
+    """Raise ValueError in a slice of a job of this template, if it is one: hosts that a person names are no slice's."""
+    if template:
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
+            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
+            " divides."
+        )
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
@@ -332,13 +335,13 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
     count = _number(asked)
     if count:
         return [f"{group}-{item}" for item in range(1, count + 1)]
-    given = [] if count == 0 else _given_names(asked, variable)
-    if not given and asked not in _NOTHING:
+    given = _given_names(asked, variable)
+    if count == 0 or (not given and asked not in _NOTHING):
         shown = "0" if count == 0 else printable(repr(asked), 60)
-        raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out. {NOTHING_SENT}")
+        raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out.")
     if not all(_HOST.fullmatch(name) for name in given):
         shown = printable(str(asked), 60)
-        raise ValueError(f"{variable} must be host names or a number, not '{shown}'. {NOTHING_SENT}")
+        raise ValueError(f"{variable} must be host names or a number, not '{shown}'.")
     _check_not_reserved(given, group)
     return list(dict.fromkeys(given))
 
@@ -351,12 +354,9 @@ def _number(asked: t.Any) -> int | None:
 
 def _given_names(asked: t.Any, variable: str) -> list[str]:
     """The texts of a list, a mapping's keys, or a text with commas. Raises ValueError that names the variable."""
-    try:
-        given = texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
-    except ValueError as error:
-        raise ValueError(f"{error} {NOTHING_SENT}") from None
-    texts = filter(str.strip, split_names(asked)) if isinstance(asked, str) else given
-    return [text.strip() for text in texts]
+    if isinstance(asked, str):
+        return split_names(asked)
+    return [text.strip() for text in texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)]
 
 
 def texts_of(variable: str, value: t.Any) -> list[str]:
@@ -372,8 +372,8 @@ def texts_of(variable: str, value: t.Any) -> list[str]:
 
 
 def split_names(asked: t.Any) -> list[str]:
-    """The parts of a text, with commas between them or in lines."""
-    return re.split(r"[,\r\n]", str(asked or ""))
+    """The parts of a text, with commas between them or in lines, but for blank ones."""
+    return [part.strip() for part in re.split(r"[,\r\n]", str(asked or "")) if part.strip()]
 
 
 def range_size(part: str) -> int:
@@ -396,7 +396,6 @@ def _check_not_reserved(given: t.Sequence[str], group: str) -> None:
     if reserved:
         raise ValueError(
             f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
-            f" {NOTHING_SENT}"
         )
 
 
@@ -412,7 +411,7 @@ def _check_not_alike(variable: str, asked: t.Any, given: t.Sequence[str], member
         if name not in members and (other := known.get(_plain(name))):
             raise ValueError(
                 f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
-                f" Did you mean {other}? {NOTHING_SENT}"
+                f" Did you mean {other}?"
             )
 
 
@@ -426,6 +425,14 @@ def _plain(name: str) -> str:
 def within(hosts: t.Iterable[str], limited: t.Container[str] | None) -> list[str]:
     """The hosts that ``--limit`` leaves, all of them without it."""
     return [host for host in hosts if limited is None or host in limited]
+
+
+def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple[str, ...]:
+    """Those of an order. Raises ValueError if the limit leaves none of them."""
+    inside = tuple(within(ordered_names, limited))
+    if ordered_names and not inside:
+        raise ValueError(excluded_by_limit(ordered_names))
+    return inside
 
 
 def excluded_by_limit(hosts: t.Sequence[str]) -> str:
@@ -514,7 +521,7 @@ def _is_unheard(name: str, value: t.Any, host: str) -> bool:
     if value in _NOTHING or name not in OF_ORDERS:
         return False
     if name in _ASKED:
-        return host not in (value if isinstance(value, list) else [part.strip() for part in split_names(value)])
+        return host not in (value if isinstance(value, list) else split_names(value))
     return _given(str(value).strip())
 
 
@@ -545,13 +552,17 @@ def role_variables(extra: Answers) -> Variables:
     An extra variable of the role's own name beats them.
     """
     answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
-    switches = [name for name, value in answers.items() if isinstance(value, bool) and name != "order_adopt"]
-    wholes = [name for name, value in answers.items() if isinstance(value, (list, tuple, t.Mapping))]
-    if misfits := sorted([*switches, *wholes]):
+    if misfits := sorted(name for name, value in answers.items() if not _is_text_or_number(name, value)):
         return {"refused": f"{', '.join(misfits)} must be a text or a number. {NOTHING_SENT}"}
     if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
         return {"refused": f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}"}
     return {name: value for name, value in ordered_variables(answers).items() if name not in extra}
+
+
+def _is_text_or_number(name: str, value: t.Any) -> bool:
+    """Whether an answer is a text or a number; that of order_adopt may be true or false as well."""
+    is_switch = isinstance(value, bool) and name != "order_adopt"
+    return not (is_switch or isinstance(value, (list, tuple, t.Mapping)))
 
 
 def ordered_variables(answers: Answers) -> Variables:

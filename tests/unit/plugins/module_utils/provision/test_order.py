@@ -58,7 +58,7 @@ def test_names(asked: Any, found: list[str]) -> None:
     "asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", " ", ",", "\n"]
 )
 def test_what_is_no_name(asked: Any) -> None:
-    with pytest.raises(ValueError, match="Nothing was sent"):
+    with pytest.raises(ValueError, match=r"^provision_hosts(=| must be )"):
         asked_names(asked, "gpu")
 
 
@@ -248,7 +248,7 @@ def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variab
 
 @pytest.mark.parametrize("asked", [True, 1.5, [True], [1.5], [["gpu-1"]], [None], "true", "None", {1.5: {}}], ids=str)
 def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
-    with pytest.raises(ValueError, match=r"Nothing was sent\."):
+    with pytest.raises(ValueError, match=r"^provision_hosts must be |cannot name a machine"):
         order_of({"provision_hosts": asked}, "gpu", {"gpu": 1})
 
 
@@ -285,7 +285,7 @@ def test_a_name_that_is_nearly_that_of_a_host_buys_no_second_machine(asked: Any,
     if not meant:
         assert order_of(wanted, "gpu", {"gpu": 3}, members=MEMBERS).hosts
         return
-    with pytest.raises(ValueError, match=f"the inventory has {meant}.*Nothing was sent"):
+    with pytest.raises(ValueError, match=f"the inventory has {meant}"):
         order_of(wanted, "gpu", {"gpu": 3}, members=MEMBERS)
 
 
