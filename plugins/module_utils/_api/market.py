@@ -125,7 +125,7 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     if per_gpu is None or total == 0:
         return total if per_gpu is None else None
     own, nodes, each = (number_of(offer.get(name)) or 0 for name in ("gpu_count", "node_count", "gpus_per_node"))
-    count = max(own, nodes * each)
+    count = max(own, nodes * each if nodes > 1 else 0)
     if total is not None:
         return number_of(max(total, round(per_gpu * max(count, 1), 6)))
     storage = _price(offer.get("storage_price_per_hour")) or 0

@@ -720,6 +720,7 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"gpu_price_per_hour": 2, "gpu_count": 8, "node_count": "2", "gpus_per_node": "8"}, 32.0),
         ({"gpu_price_per_hour": 2, "node_count": 2, "gpus_per_node": 8, "total_price_per_hour": 16}, 32.0),
         ({"gpu_price_per_hour": 2, "gpu_count": 16, "node_count": 2}, 32.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "node_count": 1, "gpus_per_node": 8}, 2.0),
         ({"gpu_price_per_hour": "1.25", "gpu_count": "8"}, 10.0),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "total_price_per_hour": None}, 10.0),
         ({"gpu_price_per_hour": 1.25, "gpu_count": 8, "storage_price_per_hour": 0.5}, 10.5),
