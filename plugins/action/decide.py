@@ -389,7 +389,7 @@ class ActionModule(InProcessAction):
             "sizes": group_sizes(groups),
             "members": list(groups.get(group) or ()) if buys else [],
             "limited": patterns.limited(str(limit)) if patterns else None,
-            **(self._machines_of(named, task_vars) if self._task.args.get("find") else {}),
+            **(self._machines_of(named, task_vars) if not buys else {}),
         }
 
     def _machines_of(self, hosts: list[str], task_vars: Variables) -> dict[str, t.Any]:
@@ -400,7 +400,7 @@ class ActionModule(InProcessAction):
         numbered = self._numbered(hosts, task_vars).items()
         return {
             "further": [host for host, machines in numbered if machines and ids.issuperset(machines)],
-            "lacking": {host: row["project"] for host, row in self._rows_of(lacking, task_vars).items()},
+            "lacking": [{**row, "host": host} for host, row in self._rows_of(lacking, task_vars).items()],
         }
 
     # What each step of an end needs

@@ -282,11 +282,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             Registries,
             registered_machines,
         )
+        from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 
         api_url = self._templated(self.get_option("api_url"))
         name = self._templated(self.get_option("account_name"))
         registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"), name, read_only=True)
-        return registered_machines(registries, self._templated(self.get_option("project")))
+        project = self._templated(self.get_option("project"))
+        return registered_machines(registries, SharedProject(project or "default"))
 
     def _templated(self, value: t.Any) -> t.Any:
         return self.templar.template(value) if isinstance(value, str) else value

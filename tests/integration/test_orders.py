@@ -118,6 +118,17 @@ def test_configure_finds_the_machines_of_an_order_in_the_registry(make_project: 
         assert_names_no_stranger(run)
 
 
+def test_configure_finds_the_machines_of_an_order_without_an_inventory(make_project: MakeProject) -> None:
+    """Beside which Ansible would read the registry's files by itself."""
+    project = make_project()
+    project.inventory.unlink()
+    ordered = ("-e", "provision_hosts=2", *extra({"order_gpu_type": "H100", "order_max_price_per_hour": 4}))
+    bought = project.run("ansible-playbook", "compute_index.supply.provision", *ordered)
+    assert bought.returncode == 0, bought.output
+    run = project.run("ansible-playbook", "compute_index.supply.configure", "-e", "provision_hosts=gpu-2")
+    assert (run.returncode, names(run), run.recap("gpu-2", "changed")) == (0, {"localhost", "gpu-2"}, 1), run.output
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_whatever_is_ordered_nobody_else_has_a_part_in_it(make_project: MakeProject, registry: str, seed: int) -> None:
     """Random inventories, registries and orders. Names are of hosts, of other groups' hosts, or new."""

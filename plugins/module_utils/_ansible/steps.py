@@ -137,7 +137,7 @@ ORDER: Spec = {
     "sizes": _MAPPING,  # how many hosts each group has
     "members": _TEXTS,  # the hosts of the group
     "limited": {"type": "list", "elements": "str"},
-    "lacking": _MAPPING,
+    "lacking": _ROWS,  # where hosts are remembered whose machines the inventory does not know
     "further": _TEXTS,
     "api_url": API["api_url"],
 }

@@ -444,12 +444,11 @@ class RegisteredMachine:
     address: Variables
 
 
-def registered_machines(registries: Registries, project: str) -> dict[str, RegisteredMachine]:
-    """The machines of the project's hosts, by their ids. Raises Failure.
+def registered_machines(registries: Registries, place: Place) -> dict[str, RegisteredMachine]:
+    """The machines of the place's hosts, by their ids. Raises Failure.
 
     What each needs to be reached is brought to this controller: host keys that others have seen first are pinned here.
     """
-    place = SharedProject(project or "default")
     store = registries.at(place)
     with refusing(RegistryError), registries:
         entries = store.entries().hosts
@@ -470,7 +469,8 @@ def _machines_of_host(host: str, entry: Entry, known_hosts: str) -> t.Iterator[t
         own: Variables = dict(kept) if number == 0 else {IDS: [resource_id]}
         machine = reached.get(resource_id)
         if machine is not None:
-            arguments = registration.ssh_args(machine.alias, registration.trust_of(machine.trust), known_hosts)
+            trust = registration.trust_of(machine.trust)
+            arguments = registration.ssh_args(machine.alias, trust, known_hosts, machine.identity)
             own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
         address = {name: machine.connection.get(name) for name in registration.ADDRESS} if machine else {}
         yield (

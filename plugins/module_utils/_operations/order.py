@@ -37,21 +37,17 @@ def order_of(params: Params, check_mode: bool) -> Result:
 
 
 def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any]]:
-    """How the machines of these hosts are reached that the inventory does not know (``lacking``, with their projects).
+    """How the machines of these hosts are reached that the inventory does not know (``lacking``: their rows).
 
-    By the shared registry; files beside the inventory Ansible reads by itself. Raises Failure.
+    Files beside an inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
     """
-    lacking = {host: project for host, project in params["lacking"].items() if host in hosts}
-    projects = dict.fromkeys(lacking.values()) if params["registry_url"] else {}
-    machines = [
-        item
-        for project in projects
-        for item in registered_machines(Registries.of(params, read_only=True), project).values()
-    ]
+    registries = Registries.of(params, read_only=True)
+    places = registries.places({**params, "hosts": [row for row in params["lacking"] if row["host"] in hosts]})
     return [
         {"name": machine.host, **machine.address, **machine.variables}
-        for machine in machines
-        if machine.owner in lacking and machine.address
+        for place in dict.fromkeys(filter(None, places.values()))
+        for machine in registered_machines(registries, place).values()
+        if places.get(machine.owner) == place and machine.address
     ]
 
 
