@@ -312,6 +312,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning("The Supply API lists no live machine that the inventory is to have.")
         groups = self._add_groups(machines)
         hosts = self._host_names(machines)
+        self._check_hosts(hosts, machines)
         for host, machine, names in zip(hosts, machines, groups):
             self._add(host, machine.variables, names)
         for host, machine in zip(hosts, machines):
@@ -319,6 +320,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         both = set(hosts).intersection(self.inventory.groups)
         if both:
             raise AnsibleError(f"keyed_groups makes groups that are called like machines: {', '.join(sorted(both))}.")
+
+    def _check_hosts(self, hosts: list[str], machines: list[_Machine]) -> None:
+        """Raise AnsibleError for hosts that are other machines in an inventory that was read before this one."""
+        name, before = f"{self.get_option('hostvars_prefix')}resource_id", self.inventory.hosts
+        ids = {host: machine.variables[name] for host, machine in zip(hosts, machines) if host in before}
+        others = [host for host in ids if before[host].vars.get(name) not in (None, ids[host])]
+        if others:
+            raise AnsibleError(
+                f"another inventory, which was read before, has other machines under these names: {', '.join(others)}."
+                " Give them names of their own with hostname, or read one inventory at a time."
+            )
 
     def _reached(self, resources: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         """Those that may be logged in to. Warns of the others, in the API's words for what they are."""

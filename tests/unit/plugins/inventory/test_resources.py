@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable
@@ -266,6 +267,19 @@ def test_variables_and_groups_can_be_made_of_variables(queue: RequestQueue, load
     assert (members(inventory, "first"), members(inventory, "every")) == (["trainer"], ["trainer", "other-1"])
     assert (members(inventory, "project_trainer"), members(inventory, "project_other")) == (["trainer"], ["other-1"])
     assert "none" not in inventory.groups
+
+
+@pytest.mark.parametrize(("later", "is_taken"), [(SECOND_RESOURCE_ID, True), (RESOURCE_ID, False)])
+def test_machines_of_two_accounts_do_not_become_one_host(
+    queue: RequestQueue, config: Callable[..., str], capsys: pytest.CaptureFixture[str], later: str, is_taken: bool
+) -> None:
+    """Ansible would make one host of both, in the groups of both, and that of the first would be in no inventory."""
+    sources = [config("a.supply.yml"), config("b.supply.yml")]
+    queue.expect(*LIST, [resource()])
+    queue.expect(*LIST, [resource(later, vendor="hyperstack")])
+    with pytest.raises(SystemExit) if is_taken else contextlib.nullcontext():
+        assert list(InventoryManager(DataLoader(), sources=sources).hosts) == ["trainer"]
+    assert (packed("has other machines under these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
 
 
 def test_a_machine_does_not_become_a_group_that_was_asked_for(queue: RequestQueue, load: Load) -> None:
