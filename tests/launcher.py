@@ -21,6 +21,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -58,10 +59,10 @@ MODULE_IMPORTS = ("ansible.module_utils.basic", "ansible.module_utils.urls")
 # Each play loads all of them, or the first ones.
 PLUGINS = ("become", "callback", "connection", "filter", "inventory", "shell", "strategy", "test", "vars")
 COLLECTION = "ansible_collections.compute_index.supply"
-# Variables that none of the first imports looks at, and those that ansible-core's do not look at, either: ours, and
-# those of AWX's address, of ansible-runner, of an SSH agent, and of a shell in between.
+# Variables that none of the first imports looks at, and those that ansible-core's do not look at, either: ours, those
+# of AWX's address, of ansible-runner, of an SSH agent, and of a shell in between, and one that a fork heeds by itself.
 OTHERS = ("AWX_", "CLUSTER_", "COMPUTE_INDEX_", "CONTROLLER_", "ORIGINAL_STDOUT_CALLBACK", "PYTEST_", "RUNNER_", "SSH_")
-OTHERS += ("OLDPWD", "PWD", "SHLVL", "SUPPLY_", "_")
+OTHERS += ("OLDPWD", "PWD", "PYTHONUNBUFFERED", "SHLVL", "SUPPLY_", "_")
 HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
 # Variables that only matter in settings, which each command reads anew.
 CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"
@@ -414,6 +415,8 @@ def become(connection: socket.socket, files: list[int], request: Request, import
         os.execvpe(request.words[0], request.words, request.env)
     os.environ.clear()
     os.environ.update(request.env)
+    if "PYTHONUNBUFFERED" in request.env and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     if request.path != request.env.get("PYTHONPATH"):
         runpy.run_path(str(CLOCK / "sitecustomize.py"))
     os.open(".", os.O_RDONLY)  # tells of each fork whose it is, wherever that goes

@@ -97,6 +97,26 @@ def test_a_command_whose_clock_is_ahead_is_a_fork_too(tmp_path: Path) -> None:
         assert code == 0 and f"hours: {hours}" in printed, printed
 
 
+def test_a_command_that_shall_not_keep_what_it_prints_is_a_fork_too(tmp_path: Path) -> None:
+    (tmp_path / "callback_plugins").mkdir()
+    (tmp_path / "callback_plugins" / "waits.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom ansible.plugins.callback import CallbackBase\n"
+        "class CallbackModule(CallbackBase):\n"
+        "    CALLBACK_VERSION, CALLBACK_TYPE, CALLBACK_NAME = 2.0, 'notification', 'waits'\n"
+        "    def v2_playbook_on_start(self, playbook):\n"
+        "        print('it waits')\n"
+        "        while not Path('seen').exists():\n"
+        "            time.sleep(0.02)\n"
+    )
+    (tmp_path / "play.yml").write_text("[{hosts: localhost, gather_facts: false, tasks: []}]")
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "ANSIBLE_CALLBACKS_ENABLED": "waits"}
+    assert Request([ANSIBLE], str(tmp_path), env).for_fork
+    with Program([ANSIBLE, "play.yml"], tmp_path, env) as program:
+        until(lambda: "it waits" in program.read() or program.poll() is not None)
+        (tmp_path / "seen").touch()
+        assert program.wait(HANGS) == 0 and "it waits" in program.read(), program.read()
+
+
 def test_what_stands_for_a_command_on_path_hands_it_over(tmp_path: Path) -> None:
     stand_ins(tmp_path, [Path(ANSIBLE)])
     env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "ANSIBLE_HOME": str(tmp_path)}
