@@ -30,7 +30,6 @@ LONG = (
     "test_both_ways_give_the_same_results",
     "test_both_ways_give_the_same_errors",
     "test_a_play_killed_at_any_moment_buys_once",
-    "test_ten_thousand_machines",
 )
 # An id that nothing has.
 NOBODY = "00000000-0000-4000-8000-000000000000"

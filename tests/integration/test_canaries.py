@@ -211,7 +211,7 @@ def test_each_secret_input_has_a_canary() -> None:
     assert user_data_variables() == USER_DATA.keys() | PLAIN_USER_DATA
 
 
-# Of the scenarios, those that each module with a secret runs by itself: in their order, since one names another's result.
+# Of the scenarios, some of each module with a secret; in their order, since one names another's result.
 BY_MODULE = (
     *("search", "search with a date", "an offer", "numbers as text", "catalogue", "planned", "too dear", "bought"),
     *("ready", "resources", "deleted", "entry"),

@@ -135,7 +135,7 @@ def test_a_frozen_machine_holds_up_no_other(project: Project, frozen: list[Froze
     assert all(told[0][1] < each.seen[0] for each in frozen)
     # The leases are kept.
     assert (project.folder / "host_vars" / ".compute_index_supply.swept").exists()
-    until(lambda: not project.processes())
+    until(lambda: not project.processes(), 0.5)
 
 
 @pytest.mark.parametrize("where", ["idle", "last command"])
@@ -154,5 +154,5 @@ def test_of_a_sweep_that_is_killed_nothing_is_left(project: Project, frozen: lis
         until(lambda: all(each.seen for each in frozen))
         os.kill(sweep.pid, signal.SIGKILL)
         sweep.wait(10)
-        until(lambda: not project.processes())
+        until(lambda: not project.processes(), 0.5)
     assert len(project.simulator.billed) == 3

@@ -145,26 +145,21 @@ def test_more_time(project: Project) -> None:
 
 
 def test_the_last_command_on_a_machine(project: Project) -> None:
+    """It may take too long, save something, or fail until the grace is over."""
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
     assert project.provision().returncode == 0
-    failing = "test -e /nowhere || { echo saving $(hostname) >&2; exit 3; }"
-    delayed = reap(project, 8.2, reap_before_end=failing, reap_grace=30)
-    assert delayed.returncode == 2, delayed.output
-    assert len(re.findall("Its time is over, but reap_before_end failed on it. When it has", delayed.text)) >= 2
-    assert len(project.simulator.billed) == 2
-    anyway = reap(project, 8.6, reap_before_end=failing, reap_grace=30)
-    assert anyway.returncode == 0, anyway.output
-    assert project.simulator.billed == []
-
-
-def test_the_last_command_takes_too_long_and_its_output_is_shown(project: Project) -> None:
-    project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
-    assert project.provision().returncode == 0
+    bought = {each.name: each.resource_id for each in project.simulator.resources.values()}
     slow = reap(project, 8.2, reap_before_end="sleep 30", reap_before_end_timeout=1)
     assert slow.returncode == 2 and len(project.simulator.billed) == 2, slow.output
+    (project.simulator.home(bought["gpu-1"]) / "saves").touch()
     # Not all that programs print is UTF-8.
-    saved = reap(project, 8.2, reap_before_end=r"printf 'checkpoint kept \377\n'")
-    assert saved.returncode == 0 and "checkpoint kept" in saved.output, saved.output
+    command = r"test -e saves && printf 'checkpoint kept \377\n' || { echo saving >&2; exit 3; }"
+    saved = reap(project, 8.2, reap_before_end=command, reap_grace=30)
+    assert saved.returncode == 2 and "checkpoint kept" in saved.output, saved.output
+    assert "Its time is over, but reap_before_end failed on it. When it has" in saved.text
+    assert project.simulator.billed == [bought["gpu-2"]]
+    anyway = reap(project, 8.6, reap_before_end=command, reap_grace=30)
+    assert anyway.returncode == 0, anyway.output
     assert project.simulator.billed == []
 
 
