@@ -32,7 +32,7 @@ _BODY = templates(
 def order_of(row: Variables, variables: Variables, templar: t.Any) -> dict[str, t.Any]:
     """What a host would order by the ``row`` of its plan, with its ``variables``.
 
-    User data with a host key, which each run makes anew, are left out, as `drift.order_digests` does. Raises
+    User data with a host key, which each run makes anew, are left out, as `sending.order_digests` does. Raises
     AnsibleActionFail that names the host.
     """
     options, role = row["purchases"][0]["options"], str(ROLES / "provision")

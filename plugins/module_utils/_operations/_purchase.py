@@ -20,7 +20,6 @@ from dataclasses import replace
 from .._api.client import ApiError, Json, SupplyApi
 from .._moments import seconds_of, utc
 from .._provision import claims, ownership
-from .._provision.drift import OrderDigests
 from .._provision.entry import (
     EXPIRED,
     JOURNALED,
@@ -42,6 +41,7 @@ from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
 from .._provision.ownership import OwnershipClaim
 from .._provision.purchase import UNSEEN, OfferLook, Past, ids_of, is_left, lists_machines, told_apart, whose_by_name
+from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
 from ._by_id import read_by_id

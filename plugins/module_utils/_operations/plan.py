@@ -22,7 +22,6 @@ from .._provision import (
     candidates,
     ceilings,
     choosing,
-    drift,
     keys,
     messages,
     ownership,
@@ -335,7 +334,7 @@ class _Planning:
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
         yield from () if is_quote else self._key_warnings(plans, hosts)
-        yield from map(drift.differs_from_declared, cases)
+        yield from map(candidates.differs_from_declared, cases)
         if not is_quote:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
             yield planning.sentences_of_storage(plans, would=self._check_mode)

@@ -27,7 +27,6 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._provision import holdings, keys, sending
-from .._provision.drift import OrderDigests
 from .._provision.entry import Entry, facts_of_order, read_entry
 from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
@@ -47,7 +46,7 @@ from .._provision.purchase import (
     phase_in_words,
     unless_overtaken,
 )
-from .._provision.sending import AnswerMeaning, Note, Repeats, Terms
+from .._provision.sending import AnswerMeaning, Note, OrderDigests, Repeats, Terms
 from .._provision.standing import storage_bought
 from .._provision.storage import Storage
 from .._registry._files import HostFile

@@ -11,7 +11,7 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.market import Market
-from .._provision import drift, sealed
+from .._provision import sealed, sending
 from .._provision.rounds import published
 from .._registry._files import write_durably
 from .procure_offer import checked_body
@@ -23,7 +23,7 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
     Raises Failure for an order that no purchase would take, and if there is nothing to buy for a host.
     """
     token = params["api_token"]
-    orders = {host: drift.order_digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
+    orders = {host: sending.order_digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
     with refusing(ValueError, error_class="capacity"):
         plan = sealed.seal(params["plan"], orders, token)
     if params["quote_file"]:

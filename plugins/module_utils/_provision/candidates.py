@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host wants, what its searches have found, which of that it may buy, and why there is nothing for it.
 
-A case is one host, with all that is known of it before offers are given to hosts (`planning`).
+A case is one host, with all that is known of it before offers are given to hosts (`planning`). In what it has or has
+ordered something else than it declares now is told of a case, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,7 @@ from . import choosing, search
 from .choosing import Avoided, Offers, place_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock
+from .lease import Clock, read_lease
 from .messages import NOTHING_BOUGHT, does_not_fit, joined
 from .place import Place
 from .prices import UNLIMITED, at_prices, count_within, highest_known_price, within
@@ -382,3 +384,64 @@ def why_too_dear(host: Declaration, offer: Offer) -> str:
         return ""
     costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
     return joined(f"{costs}, which is not within {host.ceiling}. {NOTHING_BOUGHT}", host.advice)
+
+
+# What a host has or has ordered otherwise than it declares now
+
+
+def differs_from_declared(case: Case) -> str:
+    """In what a host owns or has ordered something else than it declares now; empty where it has not."""
+    host, entry = case.host, case.entry
+    if not case.standing.owns:
+        return ordered_otherwise(host, entry) if case.is_open else ""
+    # The machine of an open purchase: no user data are rendered for it any more, so nothing is compared.
+    taken = (
+        f"{host.host} takes the machine of offer {entry.offer_id} as an earlier run has ordered it, also if its key or"
+        " user data have changed since."
+    )
+    return joined(drift_of(host, entry), taken if entry.is_open and entry.ordered else "")
+
+
+def drift_of(host: Declaration, entry: Entry) -> str:
+    """In what a host owns something else than it declares now; empty where it does not.
+
+    That is reported, and never repaired by a replacement.
+    """
+    price, limit = entry.price_per_hour, host.max_price_per_hour
+    is_dearer = host.declared_max_price_per_hour is not None and price is not None and price > limit
+    is_another = host.offer_id and entry.offer_id not in ("", host.offer_id)
+    is_renamed = entry.name not in ("", host.name)
+    differences = (
+        mismatch_of_noted(host, entry),
+        f"it costs {usd(price)}, and provision_max_price_per_hour is {usd(limit)}" if is_dearer else "",
+        f"it was bought as {entry.name}, and provision_resource_name is {host.name}" if is_renamed else "",
+        f"its offer is {entry.offer_id}, and provision_offer_id is {host.offer_id}" if is_another else "",
+        _other_lease(host, entry),
+    )
+    message = "; ".join(filter(None, differences))
+    return f"{host.host} owns something other than it declares: {message}. It stays as it is." if message else ""
+
+
+def _other_lease(host: Declaration, entry: Entry) -> str:
+    """That another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
+    with contextlib.suppress(ValueError):
+        noted = read_lease(entry.leased)
+        if (noted.seconds, noted.moment) == (host.lease.seconds, host.lease.moment):
+            return ""
+    if host.by_name or entry.is_empty:
+        return ""
+    way_out = " (compute_index.supply.extend changes that)" if host.lease else ""
+    has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
+    return f"{has}, and provision_lease is {host.lease.text or 'empty'}{way_out}"
+
+
+def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
+    """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
+    return choosing.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+
+
+def ordered_otherwise(host: Declaration, entry: Entry) -> str:
+    """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
+    odd = mismatch_of_noted(host, entry)
+    declares = f"{host.host} declares something else than its open purchase was ordered as"
+    return f"{declares}: {odd}. It is bought as ordered." if odd else ""

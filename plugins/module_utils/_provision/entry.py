@@ -37,7 +37,7 @@ LISTED_BEFORE = "provision_listed_before"
 # What its answer has named, and what was bought with another offer: see `holdings`. It is neither held nor ended
 AFFECTED = "provision_affected_ids"
 
-# Digests of what was ordered: see `drift`
+# Digests of what was ordered: see `sending.OrderDigests`
 ORDERED = "provision_ordered"
 # Whether the user data that were ordered leave a mark at their end: see `boot`
 BOOT_MARK = "provision_boot_mark"

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .._text import number_of
 from .._wording import LINE, end_option, line, narrow_table, ranges, usd, usd_short, wrapped
-from . import acceptance, drift, lease, registration, storage
+from . import acceptance, lease, registration, storage
 from .acceptance import UNSOUND
 from .candidates import Case
 from .declaration import why_protected
@@ -216,7 +216,7 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
             "sealed": dict(host.sealed_order),
         },
         "note": {
-            "provision_offer": drift.noted_offer(draft.offer),
+            "provision_offer": storage.noted_offer(draft.offer),
             "provision_groups": list(host.groups),
             **({PLAN: host.plan_number} if host.plan_number else {}),
             **note,

@@ -11,6 +11,8 @@ what is billed, and what to do next. Pure, like it.
 from __future__ import annotations
 
 import enum
+import hashlib
+import hmac
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -18,8 +20,9 @@ from .. import _states
 from .._text import QUOTA
 from .._wording import usd
 from . import search
+from .boot import NO_MARK
 from .ceilings import CeilingPart, Count, State
-from .entry import Entry
+from .entry import BOOT_MARK, ORDERED, Entry
 from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
 from .ownership import Machine
@@ -55,7 +58,7 @@ class Terms:
 
     price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
     max_price_per_hour: the limit of the offer (USD per hour), None for none.
-    offer: what the offer sells, as far as the purchase was planned with that (`drift.noted_offer`).
+    offer: what the offer sells, as far as the purchase was planned with that (`storage.noted_offer`).
     max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
         registry compares it.
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
@@ -516,3 +519,85 @@ def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mappi
         "msg": f"Offer {body['offer_id']} {verb} at {usd(facts['price_per_hour'])}.",
         "diff": {**headers, "before": {}, "after": after},
     }
+
+
+# What is remembered of an order, to tell later whether it was ordered otherwise. The registry keeps a digest of each
+# part, and nothing of the order itself. User data may contain a password that is short enough to be guessed, so a
+# digest is keyed with the API's token: who reads only the registry cannot try guesses. Digests of another token say
+# nothing.
+
+_TOKEN = "token"  # the part by which digests of another token are recognised
+_USER_DATA = "cloud_init"
+_OTHER = {_USER_DATA: "other user data (cloud_init)"}  # where the name alone says nothing to a person
+_HOST_KEY = "provision_bootstrap_host_key"
+_OFFER = "offer_id"  # which the digests are noted for
+
+
+def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The digest of each part of an order, the body of POST /procure_offer. ``note``: what is kept with its purchase.
+
+    User data that contain a host key, which each run makes anew, differ whatever the user gave, so they have no digest.
+    """
+    left_out = {_OFFER, _USER_DATA} if _HOST_KEY in note else {_OFFER}
+    parts = {_TOKEN: "", **{name: value for name, value in order.items() if name not in left_out}}
+    texts = {name: f"{name}={value}".encode("utf-8", "surrogatepass") for name, value in parts.items()}
+    return {name: hmac.new(token.encode(), text, hashlib.sha256).hexdigest() for name, text in texts.items()}
+
+
+def differing_parts(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
+    """The parts in which two orders differ, by their digests; none if nothing was noted, or with another token."""
+    return [] if noted.get(_TOKEN) != now.get(_TOKEN) else _unlike(noted, now)
+
+
+def _unlike(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*noted, *now} if noted.get(name) != now.get(name))
+
+
+def leaves_mark(user_data: str | None) -> bool:
+    """Whether user data leave the mark at their end: all do, but for those that say that they leave none."""
+    return bool(user_data) and NO_MARK not in str(user_data)
+
+
+@dataclass(frozen=True)
+class OrderDigests:
+    """What is remembered of an order: its ``digests``, and whether its user data leave a mark at their end (`boot`).
+
+    ``sealed``: the digests that it has in a plan (`sealed`); empty without a plan.
+    """
+
+    digests: t.Mapping[str, str] = field(default_factory=dict)
+    leaves_mark: bool = False
+    sealed: t.Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        body: t.Mapping[str, str],
+        token: str,
+        note: t.Mapping[str, t.Any],
+        sealed: t.Mapping[str, str] | None = None,
+    ) -> OrderDigests:
+        """That of the body of POST /procure_offer. ``note``: what is kept with its purchase."""
+        return cls(order_digests(body, token, note), leaves_mark(body.get(_USER_DATA)), sealed or {})
+
+    def check(self) -> None:
+        """Raise ValueError if it is not as its plan has it. Another token is a difference, too."""
+        if parts := _unlike(self.sealed, self.digests) if self.sealed else []:
+            others = [_OTHER.get(part, f"another {part}") for part in parts]
+            raise ValueError(f"The plan was quoted with {' and '.join(others)}.")  # the caller says what to do
+
+    def kept(self, entry: Entry) -> dict[str, t.Any]:
+        """What the registry keeps while the order is sent (again): what was ordered first may still arrive."""
+        first = entry.first_ordered
+        mark = entry.boot_mark if first else self.leaves_mark
+        return {ORDERED: dict(first or self.digests), BOOT_MARK: mark or None}
+
+    def warnings(self, entry: Entry) -> list[str]:
+        """What people must know if the purchase of an entry was ordered otherwise."""
+        parts = differing_parts(entry.first_ordered, self.digests)
+        warning = (
+            f"Offer {entry.offer_id} was first ordered with another {' and another '.join(parts)}. Its machine was or"
+            " will be bought as first ordered. If you need it as ordered now, end it with"
+            " compute_index.supply.decommission, then run again."
+        )
+        return [warning] if parts else []

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._text import grouped, items_of, number_of, printable, text_of, texts_of
 from .._wording import end_option, plural, ranges, usd, usd_short
-from .lease import LOCAL_CLOCK, NOTED_BY, clock_of
+from .lease import LOCAL_CLOCK, NOTED_BY, VALID_TO, clock_of, end_of_offer
 from .prices import price_in, total_of
+from .search import product_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -126,6 +127,15 @@ def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
 def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
     """USD per hour of each that an offer brings along; None if its price is unknown."""
     return [price_in(item.get("hourly_cost")) for item in items]
+
+
+def noted_offer(offer: Variables) -> dict[str, t.Any]:
+    """What the registry remembers of an offer, to tell later whether what is declared differs."""
+    further: dict[str, t.Any] = {
+        VALID_TO: None if end_of_offer(offer) is None else offer[VALID_TO],
+        DETAILS: brought_by(offer) or None,
+    }
+    return {**product_of(offer), **{name: value for name, value in further.items() if value is not None}}
 
 
 def with_noted(offer: Variables, noted: Variables) -> Variables:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot, drift
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot, sending
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import (
     BootStep,
     BootTimeouts,
@@ -521,14 +521,14 @@ def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) 
     ],
 )
 def test_user_data_leave_a_mark_unless_they_say_otherwise(user_data: str | None, leaves: bool) -> None:
-    assert drift.leaves_mark(user_data) is leaves
+    assert sending.leaves_mark(user_data) is leaves
 
 
 @pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
 def test_the_templates_leave_the_mark(template: str) -> None:
     text = (ROOT / "roles" / "provision" / "templates" / template).read_text()
     assert text.count(f"touch /var/lib/{boot.MARK} || touch ~/.{boot.MARK}") == 1
-    assert drift.leaves_mark(text)
+    assert sending.leaves_mark(text)
 
 
 def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:

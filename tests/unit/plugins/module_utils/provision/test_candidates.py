@@ -14,8 +14,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     rounds,
     standing,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
+    Case,
+    differs_from_declared,
+    ordered_otherwise,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
-from provision_samples import offer
+from provision_samples import entry, host, machine_id, offer, offer_id
+
+X = offer_id(1)
 
 
 @pytest.mark.parametrize(("own", "first", "differs"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
@@ -81,3 +90,19 @@ def test_a_contract_that_is_not_the_usual_one_is_shown(contract: str, shown: boo
 @pytest.mark.parametrize("fields", [{"gpu_type": None, "gpu_family": None}, {"price_per_hour": None}])
 def test_an_offer_that_says_little_has_a_line_too(fields: dict[str, Any]) -> None:
     assert planning.offer_in_one_line("gpu-1", {**offer(1), **fields}, "in 8h", 16.0)
+
+
+def test_an_open_purchase_of_another_spec_is_told() -> None:
+    first = {"provision_ordered": {"token": "0f"}}
+    declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
+    ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
+    assert "gpu-1 declares something else than its open purchase was ordered as" in ordered_otherwise(declared, ordered)
+    for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
+        assert bool(differs_from_declared(Case(declared, ordered, Standing(kind)))) is is_told
+    taken = "gpu-1 takes the machine of offer"
+    assert taken in differs_from_declared(
+        Case(declared, entry(X, purchase="sent", **first), Standing(HostState.UNDER_WAY))
+    )
+    for known in (entry(X, purchase="sent"), entry(X, [machine_id(1)], **first), entry(X, purchase="made", **first)):
+        assert taken not in differs_from_declared(Case(declared, known, Standing(HostState.UNDER_WAY)))
+    assert ordered_otherwise(declared, entry(X, purchase="sent")) == "" == ordered_otherwise(declared, Entry())

@@ -14,7 +14,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Clock,
     end_of_machine,
@@ -34,6 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.qu
     quoted,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import noted_offer
 
 from provision_samples import entry, host, machine, machine_id, offer, offer_id
 

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     Case,
     SearchResult,
+    drift_of,
     is_short,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
@@ -25,7 +26,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import drift_of, noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
@@ -42,6 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import noted_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import usd_short
 from hypothesis import given
 from hypothesis import strategies as st

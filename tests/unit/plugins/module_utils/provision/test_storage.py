@@ -13,7 +13,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._moments impo
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     candidates,
     ceilings,
-    drift,
     planning,
     rows,
     sealed,
@@ -99,13 +98,13 @@ def test_storage_without_a_price_has_the_highest_of_its_offer(own: Any, details:
     bought = {**offer(1), "storage_details": details}
     assert storage_of(resource, OFFER, bought).price_per_hour == price
     # The registry keeps of the offer what that needs.
-    assert storage_of(resource, OFFER, drift.noted_offer(bought)).price_per_hour == price
+    assert storage_of(resource, OFFER, storage.noted_offer(bought)).price_per_hour == price
 
 
 def test_the_registry_keeps_of_an_offer_only_storage_that_survives() -> None:
-    brought = drift.noted_offer({**offer(1), "storage_details": [disk(), disk(persistent=False)]})["storage_details"]
+    brought = storage.noted_offer({**offer(1), "storage_details": [disk(), disk(persistent=False)]})["storage_details"]
     assert brought == [{key: item for key, item in disk().items() if key != "monthly_cost"}]
-    assert "storage_details" not in drift.noted_offer({**offer(1), "storage_details": [disk(persistent=False)]})
+    assert "storage_details" not in storage.noted_offer({**offer(1), "storage_details": [disk(persistent=False)]})
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import NO_MARK
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.drift import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     OrderDigests,
     differing_parts,
-    differs_from_declared,
     order_digests,
-    ordered_otherwise,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import entry, host, machine_id, offer_id
+from provision_samples import entry, offer_id
 
 X = offer_id(1)
 TOKEN = "t0ken"
@@ -84,19 +80,3 @@ def test_of_what_an_earlier_version_has_ordered_the_next_order_is_kept() -> None
 @pytest.mark.parametrize("value", [None, "", 7, [], {"token": 1}, {"token": None}])
 def test_what_a_person_has_written_says_nothing(value: Any) -> None:
     assert OrderDigests.of(ORDER, TOKEN, {}).warnings(entry(X, purchase="sent", provision_ordered=value)) == []
-
-
-def test_an_open_purchase_of_another_spec_is_told() -> None:
-    first = OrderDigests.of(ORDER, TOKEN, {}).kept(Entry())
-    declared = host("gpu-1", spec={"compute": {"gpu_type": "A100"}})
-    ordered = entry(X, purchase="sent", provision_offer={"gpu_type": "nvidia-h100-sxm5-80gb", "gpu_family": "H100"})
-    assert "gpu-1 declares something else than its open purchase was ordered as" in ordered_otherwise(declared, ordered)
-    for kind, is_told in ((HostState.OPEN, True), (HostState.FREE, False), (HostState.STOP, False)):
-        assert bool(differs_from_declared(Case(declared, ordered, Standing(kind)))) is is_told
-    taken = "gpu-1 takes the machine of offer"
-    assert taken in differs_from_declared(
-        Case(declared, entry(X, purchase="sent", **first), Standing(HostState.UNDER_WAY))
-    )
-    for known in (entry(X, purchase="sent"), entry(X, [machine_id(1)], **first), entry(X, purchase="made", **first)):
-        assert taken not in differs_from_declared(Case(declared, known, Standing(HostState.UNDER_WAY)))
-    assert ordered_otherwise(declared, entry(X, purchase="sent")) == "" == ordered_otherwise(declared, Entry())
