@@ -36,7 +36,6 @@ from .._provision.ceilings import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
-from .._provision.keys import has_passphrase, public_half
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_SENT
 from .._provision.missing import Looked
@@ -351,7 +350,10 @@ class _Planning:
     def _key_warnings(self, plans: t.Sequence[Plan], hosts: t.Sequence[Declaration]) -> t.Iterator[str]:
         """What people must know of their keys before hosts buy."""
         if any(draft.action == BUY for draft in plans):
-            yield from (*_other_halves(self._params["hosts"], hosts), *_unusable_keys(hosts))
+            raws = self._params["hosts"]
+            yield from keys.halves_that_differ(raws, hosts, lambda file: text_in(os.path.expanduser(file)))
+            if not os.environ.get("SSH_AUTH_SOCK"):  # an agent may know what others cannot use
+                yield from keys.ignored_by_ssh(hosts, _own_mode, text_in)
 
     # What is answered
 
@@ -545,22 +547,12 @@ def _private_half(public: str) -> str:
     return private if ending == ".pub" and os.path.isfile(private) else ""
 
 
-def _other_halves(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
-    """What is odd about pairs of keys, as far as both files can be read; an inline key is not looked at."""
-    for file, private in keys.key_pairs(raws, hosts):
-        public = os.path.expanduser(file)
-        yield keys.halves_differ(public, private, text_in(public), public_half(text_in(private)))
-
-
-def _unusable_keys(hosts: t.Iterable[Declaration]) -> t.Iterator[str]:
-    """Private keys that ssh cannot use: others may read them, or nobody is there to say their passphrase."""
-    if os.environ.get("SSH_AUTH_SOCK"):
-        return  # the agent may know them
-    for private in keys.private_keys(hosts):
-        with contextlib.suppress(OSError):
-            file = os.stat(private)
-            is_open = keys.others_can_read(file.st_mode, is_own=file.st_uid == os.getuid())
-            yield keys.why_ssh_ignores_key(private, is_open=is_open, is_locked=has_passphrase(text_in(private)))
+def _own_mode(path: str) -> int:
+    """The mode of a file of this user's own; 0 of any other, or without one."""
+    with contextlib.suppress(OSError):
+        file = os.stat(path)
+        return file.st_mode if file.st_uid == os.getuid() else 0
+    return 0
 
 
 PLAN = on_api(Market, plan, steps.PLAN, BLANK)

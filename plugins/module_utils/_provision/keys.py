@@ -68,52 +68,45 @@ def why_locked_out(host: Declaration, declared: str, public_key: str, job_keys: 
     )
 
 
-def halves_differ(public: str, private: str, in_public: str, in_private: str) -> str:
-    """What is odd about two files of keys. ``in_public``, ``in_private``: the public key of each; empty: unknown."""
-    if not (in_public and in_private) or in_private.split() == in_public.split()[:2]:
-        return ""
-    return (
-        f"{public}, which the machines will let in, is not the public half of {private}, with which SSH will try to log"
-        " in. They belong together unless the user data lets another key in."
-    )
+def halves_that_differ(
+    raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration], read: t.Callable[[str], str]
+) -> t.Iterator[str]:
+    """What is odd about files of public keys and the private keys that ssh is given; an inline key has no file.
 
-
-def key_pairs(raws: t.Iterable[t.Mapping[str, t.Any]], hosts: t.Iterable[Declaration]) -> list[tuple[str, str]]:
-    """The files of public keys, each with the private key that ssh is given for its host; an inline key has none.
-
-    ``raws``: the hosts' declared values.
+    ``raws``: the hosts' declared values. ``read``: the text of a file, empty where it cannot be read, and then unknown.
     """
     files = {
         (str(raw["ssh_public_key_file"]), host.identity_file)
         for raw, host in zip(raws, hosts)
         if host.identity_file and not raw["has_ssh_public_key"]
     }
-    return sorted(files)
+    for public, private in sorted(files):
+        in_public, in_private = read(public).split()[:2], public_half(read(private)).split()
+        if in_public and in_private and in_public != in_private:
+            yield (
+                f"{public}, which the machines will let in, is not the public half of {private}, with which SSH will"
+                " try to log in. They belong together unless the user data lets another key in."
+            )
 
 
-def private_keys(hosts: t.Iterable[Declaration]) -> list[str]:
-    """The private keys with which ssh reaches hosts, each once."""
-    return sorted({host.identity_file for host in hosts if host.identity_file and host.reach})
+def ignored_by_ssh(
+    hosts: t.Iterable[Declaration], own_mode: t.Callable[[str], int], read: t.Callable[[str], str]
+) -> t.Iterator[str]:
+    """Which private keys ssh will not use: others may read them, or they have a passphrase that no agent knows.
 
-
-def others_can_read(mode: int, *, is_own: bool) -> bool:
-    """Whether ssh ignores a private key for its ``mode``, as sshkey_perm_ok does: others read the user's own."""
-    return is_own and bool(mode & 0o077)
-
-
-def why_ssh_ignores_key(private: str, *, is_open: bool, is_locked: bool) -> str:
-    """Why ssh will not use a private key: others may read it, or it has a passphrase that no agent knows."""
-    if is_open:
-        return (
-            f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed"
-            f" nevertheless. chmod 600 {private}"
-        )
-    if not is_locked:
-        return ""
-    return (
-        f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will not get"
-        " into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
-    )
+    ``own_mode``: of a file of the user's own; 0 of any other, which ssh does not ask (sshkey_perm_ok).
+    """
+    for private in sorted({host.identity_file for host in hosts if host.identity_file and host.reach}):
+        if own_mode(private) & 0o077:
+            yield (
+                f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed"
+                f" nevertheless. chmod 600 {private}"
+            )
+        elif has_passphrase(read(private)):
+            yield (
+                f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will"
+                " not get into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
+            )
 
 
 def no_ssh(program: str) -> str:

@@ -5,21 +5,32 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
-    halves_differ,
-    key_pairs,
-    others_can_read,
-    private_keys,
+    halves_that_differ,
+    ignored_by_ssh,
     why_key_unsuited,
     why_locked_out,
-    why_ssh_ignores_key,
 )
 
 from provision_samples import declared, raw
 from samples import KEY, PRIVATE_KEY
+
+
+def private_key(cipher: str = "none") -> str:
+    """The beginning of the private key of KEY in OpenSSH's format."""
+    fields = (cipher.encode(), b"none", b"")
+    words = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    blob = base64.b64decode(KEY.split()[1])
+    data = b"openssh-key-v1\0" + words + (1).to_bytes(4, "big") + len(blob).to_bytes(4, "big") + blob
+    body = base64.b64encode(data).decode()
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+OPEN, LOCKED = private_key(), private_key("aes256-ctr")
 
 
 @pytest.mark.parametrize(
@@ -71,42 +82,39 @@ def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is
 
 
 @pytest.mark.parametrize(
-    ("in_public", "in_private", "is_odd"),
+    ("public", "private", "fields", "is_odd"),
     [
-        ("ssh-ed25519 AAAA me@home", "ssh-ed25519 AAAA", False),
-        ("ssh-ed25519 BBBB me@home", "ssh-ed25519 AAAA", True),
-        ("", "ssh-ed25519 AAAA", False),
-        ("ssh-ed25519 AAAA", "", False),
+        (f"{KEY} me@home", OPEN, {}, False),
+        (f"{KEY} me@home", LOCKED, {}, False),
+        ("ssh-ed25519 AAAA me@home", OPEN, {}, True),
+        ("ssh-ed25519 AAAA", LOCKED, {"reach": False}, True),
+        ("ssh-ed25519 AAAA", OPEN, {"identity_file": ""}, False),
+        ("ssh-ed25519 AAAA", OPEN, {"has_ssh_public_key": True}, False),  # an inline key has no file
+        ("", OPEN, {}, False),
+        ("ssh-ed25519 AAAA", "", {}, False),
     ],
 )
-def test_two_halves_of_different_pairs(in_public: str, in_private: str, is_odd: bool) -> None:
-    assert bool(halves_differ("key.pub", "key", in_public, in_private)) is is_odd
-
-
-def test_what_ssh_will_not_use() -> None:
-    assert "chmod 600 key" in why_ssh_ignores_key("key", is_open=True, is_locked=True)
-    assert "has a passphrase" in why_ssh_ignores_key("key", is_open=False, is_locked=True)
-    assert why_ssh_ignores_key("key", is_open=False, is_locked=False) == ""
+def test_two_halves_of_different_pairs(public: str, private: str, fields: dict[str, Any], is_odd: bool) -> None:
+    given = {"ssh_public_key_file": "/k.pub", "has_ssh_public_key": False, "identity_file": "/key", **fields}
+    files = {"/k.pub": public, "/key": private}
+    told = list(halves_that_differ([raw(**given)] * 2, [declared(**given)] * 2, files.__getitem__))
+    assert [text.partition(",")[0] for text in told] == (["/k.pub"] if is_odd else [])
 
 
 @pytest.mark.parametrize(
-    ("fields", "pair", "key"),
+    ("mode", "text", "fields", "said"),
     [
-        ({"identity_file": "/key"}, [("/k.pub", "/key")], ["/key"]),
-        ({"identity_file": ""}, [], []),
-        ({"identity_file": "/key", "has_ssh_public_key": True}, [], ["/key"]),  # an inline key has no file
-        ({"identity_file": "/key", "reach": False}, [("/k.pub", "/key")], []),
+        (0o600, OPEN, {}, ""),
+        (0o400, OPEN, {}, ""),
+        (0o640, OPEN, {}, "Others can read /key, so ssh will not use it"),
+        (0o604, LOCKED, {}, "Others can read /key, so ssh will not use it"),
+        (0, OPEN, {}, ""),  # another user's, which ssh does not ask
+        (0o600, LOCKED, {}, "/key has a passphrase, and no ssh-agent knows it"),
+        (0o640, LOCKED, {"reach": False}, ""),
+        (0o640, LOCKED, {"identity_file": ""}, ""),
     ],
 )
-def test_which_files_of_keys_are_looked_at(fields: dict[str, Any], pair: list[Any], key: list[str]) -> None:
-    values = raw(ssh_public_key_file="/k.pub", **{"has_ssh_public_key": False, **fields})
-    host = declared(**{"ssh_public_key_file": "/k.pub", "has_ssh_public_key": False, **fields})
-    assert (key_pairs([values, values], [host, host]), private_keys([host, host])) == (pair, key)
-
-
-@pytest.mark.parametrize(
-    ("mode", "is_own", "ignored"),
-    [(0o600, True, False), (0o400, True, False), (0o640, True, True), (0o604, True, True), (0o644, False, False)],
-)
-def test_ssh_ignores_a_key_that_others_can_read(mode: int, is_own: bool, ignored: bool) -> None:
-    assert others_can_read(0o100000 | mode, is_own=is_own) is ignored
+def test_what_ssh_will_not_use(mode: int, text: str, fields: dict[str, Any], said: str) -> None:
+    host = declared(**{"identity_file": "/key", **fields})
+    told = list(ignored_by_ssh([host, host], {"/key": 0o100000 | mode if mode else 0}.__getitem__, lambda file: text))
+    assert len(told) == bool(said) and all(sentence.startswith(said) for sentence in told)
