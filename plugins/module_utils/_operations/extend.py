@@ -34,7 +34,6 @@ def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mod
     for raw in params["hosts"]:
         host = raw["host"]
         try:
-            extending.check_limits(raw.get("trouble") or {})
             registry = registries.at(places[host]).host(host)
             found, before = _extended(registry, raw, wish, check_mode)
         except (ValueError, RegistryError) as error:
@@ -58,7 +57,7 @@ def _extended(
 
     Raises ValueError and RegistryError.
     """
-    wish = extending.limited(wish, raw["lease_max"], raw["max_bill"])
+    wish = extending.limited(wish, raw)
     if registry is None:
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 

@@ -58,7 +58,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     if not check_mode:
         for item, _limits in (*due, *watched):  # commands may be run on their machines
             registries.pin(item.place, item.host, item.entry)
-    runs = sweep_findings.late_runs(params["unreadable"], LastSweeps(registries).since)
+    sweeps = LastSweeps(registries)
+    runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), [*left, *odd])
     trouble = [
         *(
@@ -66,7 +67,11 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             *snapshot.warnings(),
             *noted.problems,
             *sweep_findings.trouble,
-            *_unswept(registries, snapshot),
+            *reaping.unswept_projects(
+                snapshot.elsewhere(),
+                registries.clock(),
+                lambda project: sweeps.trouble(SharedProject(project), refused=False),
+            ),
         ),
         *(why for _host, why in (*left, *odd, *others)),
     ]
@@ -109,14 +114,6 @@ def _found(
     known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in snapshot.all()))
     named = (reaping.of_name(item, account, clock) for item in by_name)
     return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
-
-
-def _unswept(registries: Registries, snapshot: RegistrySnapshot) -> t.Iterator[str]:
-    """The projects beside these, of the shared registry, in which leases are over that no sweep enforces."""
-    over = reaping.projects_over(snapshot.elsewhere(), registries.clock())
-    for project in over:
-        if LastSweeps(registries).trouble(SharedProject(project), refused=False):
-            yield reaping.project_unswept(project)
 
 
 def reap_asked(params: Params, check_mode: bool) -> Result:

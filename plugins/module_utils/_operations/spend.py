@@ -43,7 +43,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         "csv": costs.csv,
         "lines": spending.lines(costs),
         "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": [*spending.warnings(costs, uncounted), *map(spending.project_not_counted, beside)],
+        "warnings": list(spending.warnings(costs, uncounted, beside)),
     }
 
 

@@ -69,16 +69,16 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
     return TimeRequest(until=moment)
 
 
-def limited(wish: TimeRequest, lease_max: t.Any, max_bill: t.Any) -> TimeRequest:
-    """The wish within what a host declares: its longest lease, and its largest bill. Raises ValueError."""
-    bill = read_bill(max_bill)
-    return replace(wish, longest=lease.read_lease(lease_max), max_bill=None if bill == UNLIMITED else bill)
+def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any]) -> TimeRequest:
+    """The wish within what a host declares: its longest lease, and its largest bill. Raises ValueError.
 
-
-def check_limits(trouble: t.Mapping[str, str]) -> None:
-    """Raise ValueError where a host's limits cannot be read. ``trouble``: sentences by the names of variables."""
+    ``raw``: with ``trouble``, sentences by the names of variables that cannot be read.
+    """
+    trouble = raw.get("trouble") or {}
     if wrong := [trouble[name] for name in ("provision_lease_max", "provision_max_bill") if name in trouble]:
         raise ValueError(" ".join(wrong))
+    bill = read_bill(raw["max_bill"])
+    return replace(wish, longest=lease.read_lease(raw["lease_max"]), max_bill=None if bill == UNLIMITED else bill)
 
 
 def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:

@@ -372,9 +372,20 @@ def playable(
     return list(first.values()), list({item.host: item for item in others}.values()), left
 
 
-def projects_over(entries: t.Iterable[tuple[str, Entry]], clock: Clock) -> list[str]:
-    """The projects in which a lease is over. ``entries``: what a shared registry has beside a sweep's, by projects."""
-    return sorted({project for project, entry in entries if life(entry, None, clock).is_over()})
+def unswept_projects(
+    entries: t.Iterable[tuple[str, Entry]], clock: Clock, why_unswept: t.Callable[[str], str]
+) -> list[str]:
+    """A sentence for each project of the shared registry in which leases are over that no sweep enforces.
+
+    ``entries``: what the registry has beside a sweep's, by projects. ``why_unswept``: empty for one that is swept.
+    """
+    over = sorted({project for project, entry in entries if life(entry, None, clock).is_over()})
+    return [
+        f"The shared registry has leases of the project {project} that are over, and no sweep enforces them. Sweep it"
+        f" as well: -e provision_project={project}."
+        for project in over
+        if why_unswept(project)
+    ]
 
 
 @dataclass(frozen=True)
@@ -547,11 +558,3 @@ def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> li
     """The registries in which a sweep has kept all leases: of those that it could read, where no end has failed."""
     broken = {row["place"] for row in rows if not number_of(row["idle"]) and outcome(row)}
     return [place for place in places if place not in broken]
-
-
-def project_unswept(project: str) -> str:
-    """A project of the shared registry that this sweep is not about, and no other enforces."""
-    return (
-        f"The shared registry has leases of the project {project} that are over, and no sweep enforces them. Sweep it"
-        f" as well: -e provision_project={project}."
-    )

@@ -337,8 +337,11 @@ SPEND_NEEDS_REGISTRY = (
 )
 
 
-def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
-    """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows."""
+def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterable[str]) -> t.Iterator[str]:
+    """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows.
+
+    ``projects``: others of the shared registry, which own machines.
+    """
     for bill in spending.bills:
         if not bill.registered:
             yield (
@@ -351,6 +354,8 @@ def warnings(spending: Spending, uncounted: t.Sequence[str]) -> t.Iterator[str]:
         yield f"In no sum, since price or beginning is unknown: {some(hosts)}."
     if uncounted:
         yield f"Not counted, since they keep no registry: {some(uncounted)}."
+    for project in projects:
+        yield f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."
 
 
 def lines(spending: Spending) -> list[str]:
@@ -382,8 +387,3 @@ def lines(spending: Spending) -> list[str]:
 
 def _per_hour(runs: Sum) -> str:
     return f"{amount(runs.total)} + unknown" if runs.unknown else amount(runs.total)
-
-
-def project_not_counted(project: str) -> str:
-    """Another project of the shared registry, which owns machines."""
-    return f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."

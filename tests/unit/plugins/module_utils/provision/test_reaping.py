@@ -383,8 +383,9 @@ def test_what_a_sweep_has_not_done(raw: dict[str, Any], words: str) -> None:
 
 def test_other_projects_whose_leases_are_over_are_named() -> None:
     over, lives = entry(X, [M], "made", **LIMITS), entry(X, [M], "made")
-    assert reaping.projects_over([("red", over), ("blue", lives), ("red", over)], CLOCK) == ["red"]
-    assert "-e provision_project=red." in reaping.project_unswept("red")
+    beside = [("red", over), ("blue", lives), ("red", over), ("green", over)]
+    (told,) = reaping.unswept_projects(beside, CLOCK, {"red": "It has never run here.", "green": ""}.__getitem__)
+    assert "the project red that are over" in told and "-e provision_project=red." in told
 
 
 def test_lines_fit_and_name_what_goes_on() -> None:

@@ -21,7 +21,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     cost,
     dollars,
     lines,
-    project_not_counted,
     since_of,
     spent,
     warnings,
@@ -264,9 +263,10 @@ def test_of_many_days_the_last_ones_are_shown() -> None:
     ],
 )
 def test_what_is_in_no_sum_is_said(bill: Bill, uncounted: list[str], words: str) -> None:
-    found = list(warnings(spent([bill], REPORTED_AT, 0.0), uncounted))
+    found = list(warnings(spent([bill], REPORTED_AT, 0.0), uncounted, ()))
     assert len(found) == bool(words) and words in "".join(found)
 
 
 def test_another_project_says_how_to_count_it() -> None:
-    assert "-e provision_project=red counts it." in project_not_counted("red")
+    (told,) = warnings(spent([REPORTED], REPORTED_AT, 0.0), (), ["red"])
+    assert "-e provision_project=red counts it." in told
