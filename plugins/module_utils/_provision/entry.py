@@ -208,12 +208,13 @@ def read_entry(variables: Variables | None) -> Entry:
     offer = known.get("provision_offer")
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
     ids, affected = ids_of(known.get("provision_resource_ids")), ids_of(known.get(AFFECTED))
+    beside = {*affected, *(item.resource_id for item in storage)}
     ordered, tested = known.get(ORDERED), known.get(TESTED)
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get(OFFER)).lower(),
         # What is noted as storage is no machine, wherever else it is named.
-        resource_ids=ids if storage_of else _without(ids, storage, affected),
+        resource_ids=ids if storage_of else tuple(item for item in ids if item not in beside),
         purchase=text_of(known.get(PURCHASE)).lower(),
         price_per_hour=price_in(known.get("provision_price_per_hour")),
         instances=tuple(item for item in items_of(known.get("provision_instances")) if isinstance(item, t.Mapping)),
@@ -249,11 +250,6 @@ def read_entry(variables: Variables | None) -> Entry:
         affected=affected,
         tested=tested if isinstance(tested, t.Mapping) else {},
     )
-
-
-def _without(ids: tuple[str, ...], storage: t.Sequence[Storage], affected: t.Iterable[str]) -> tuple[str, ...]:
-    noted = {*affected, *(item.resource_id for item in storage)}
-    return tuple(item for item in ids if item not in noted)
 
 
 def all_storage(entries: t.Iterable[tuple[str, Entry]]) -> list[Storage]:

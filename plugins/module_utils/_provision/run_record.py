@@ -20,13 +20,13 @@ from types import MappingProxyType
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
 from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
-from .._wording import LINE, age, amount, end_option, folded_lines, narrow_table, plural, usd, wrapped
+from .._wording import LINE, age, amount, end_option, narrow_table, plural, usd, wrapped
 from . import lease, registration, spending
 from .entry import Entry
 from .messages import joined, sentence, some
 from .order import GROUP_OF_RUNS
 from .place import Place
-from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
+from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of, shown
 
 Row = t.Mapping[str, t.Any]
 
@@ -320,7 +320,7 @@ def last_word(record: Row, folder: str) -> list[str]:
         lines.append(f"{incomplete(record)} What came home before is in {folder}.")
     if record.get("last_lines") and record.get("state") != SUCCEEDED:
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    return folded_lines(filter(str.strip, lines))
+    return shown(*lines)
 
 
 def incomplete(record: Row) -> str:
@@ -332,7 +332,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
     left = list(map(_not_home, record.get("incomplete") or []))
     missing = record.get("missing") or []
-    lines = (
+    return shown(
         ended(record),
         joined("Its results are NOT complete.", because(why), f"See {folder}."),
         f"Not home: {some(left)}." if left else "",
@@ -340,7 +340,6 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
         f"Its machine stays. {billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record.get('host'))}",
     )
-    return folded_lines(filter(str.strip, lines))
 
 
 def because(why: str) -> str:
@@ -355,23 +354,21 @@ def _not_home(item: Row) -> str:
 
 def kept(record: Row, folder: str, price: float | None) -> list[str]:
     """A job that has failed, whose machine stays for a while (run_keep)."""
-    lines = (
+    return shown(
         ended(record),
         f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
         f"To end it earlier: {end_of(record.get('host'))}",
     )
-    return folded_lines(filter(str.strip, lines))
 
 
 def goes_on(record: Row, until: str) -> list[str]:
     """A job that was left to run, or that the follower has lost sight of."""
-    lines = (
+    return shown(
         f"{record.get('name')} runs. The same command follows it, and brings its results home.",
         billed_until(until),
         f"To end it now: {end_of(record.get('host'))}",
     )
-    return folded_lines(filter(str.strip, lines))
 
 
 def why_not_home(results: Row) -> str:

@@ -282,13 +282,17 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
     """
     kind = f"{host.get('gpu_count') or ''} x {host.get('gpu_type')}, {host.get('contract_type') or 'on demand'}"
     where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
-    lines = (
+    return shown(
         f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
         f"{kind}{f' ({where})' if where else ''}",
         f"the job may take {in_minutes(seconds)}, and bringing the results home an hour",
         "if a machine fails before the job, it ends; its cost comes on top",
         registry,
     )
+
+
+def shown(*lines: str) -> list[str]:
+    """Those of the lines that say something, folded for a terminal."""
     return folded_lines(filter(str.strip, lines))
 
 
