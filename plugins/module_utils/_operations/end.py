@@ -218,7 +218,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
             noted[plan["host"]] = note(plan, params["answers"], registries, check_mode)
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
-    outcomes = endings.outcomes(plans, noted, of_storage=of_storage, said=params["said"])
+    outcomes = endings.outcomes(plans, noted, params["said"], of_storage=of_storage)
     over, lines = endings.over(plans, outcomes), endings.lines(plans, outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     return {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from .. import _states
 from .._moments import formatted, seconds_of
@@ -394,9 +393,9 @@ def row(
 def outcomes(
     plans: t.Iterable[Row],
     noted: t.Mapping[str, Row],
+    said: t.Mapping[str, t.Sequence[str]],
     *,
     of_storage: bool = False,
-    said: t.Mapping[str, t.Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, Row]:
     """What became of each host, by its name, with the file of tasks that follows (``next``), and why it stops there.
 

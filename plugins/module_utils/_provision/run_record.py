@@ -15,7 +15,6 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
 from .._moments import formatted, seconds_of
@@ -33,7 +32,6 @@ Row = t.Mapping[str, t.Any]
 # How far a run is, in its record. It is noted before what it says begins.
 ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
-_NOTHING: Row = MappingProxyType({})
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
 _SINCE = ("ordered_at", "earlier_offers")
 _OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
@@ -93,7 +91,7 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
     }
 
 
-def started(record: Row, entry: Entry, job: Row = _NOTHING) -> dict[str, t.Any]:
+def started(record: Row, entry: Entry, job: Row) -> dict[str, t.Any]:
     """The record once its job may have begun, as it was if that is noted already.
 
     ``entry``: of its host; ``job``: what the machine says, which knows when it has begun for certain.
@@ -145,7 +143,7 @@ def lacks_results(results: Row) -> bool:
     return any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
 
 
-def over(record: Row, found: Outcome, job: Row = _NOTHING, results: Row = _NOTHING) -> dict[str, t.Any]:
+def over(record: Row, found: Outcome, job: Row, results: Row) -> dict[str, t.Any]:
     """The record of a job that is over, with its results as far as they are home."""
     return {
         **record,

@@ -239,7 +239,7 @@ IDLE: Json = {**ENDS, "action": "nothing", "next": "", "ids": []}
     ],
 )
 def test_what_follows(plan: Json, noted: Json, of_storage: bool, follows: str, stop: str, over: bool) -> None:
-    one = ended.outcomes([plan], {"gpu-1": noted}, of_storage=of_storage)["gpu-1"]
+    one = ended.outcomes([plan], {"gpu-1": noted}, {}, of_storage=of_storage)["gpu-1"]
     assert (one["next"], one["stop"], one["over"]) == (follows, stop, over)
 
 
@@ -259,7 +259,7 @@ def test_what_follows(plan: Json, noted: Json, of_storage: bool, follows: str, s
     ],
 )
 def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines: list[str]) -> None:
-    found = ended.outcomes([plan], {"gpu-1": noted})
+    found = ended.outcomes([plan], {"gpu-1": noted}, {})
     assert ended.over([plan], found) == [{"host": "gpu-1", "label": label} for label in over]
     assert ended.lines([plan], found) == lines
     # As Ansible prints the item of a loop, for hosts whose names have six letters, and the item of a list.
@@ -280,29 +280,29 @@ def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines:
 )
 def test_a_sum_of_several_ends_has_only_what_has_ended(second: Json, noted: Json, total: list[str]) -> None:
     plans = [ENDS, {**second, "host": "gpu-2"}]
-    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": noted})
+    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": noted}, {})
     assert [row["label"] for row in ended.over(plans, found) if "in total" in row["label"]] == total
 
 
 def test_the_sum_of_check_mode_is_what_would_be_saved() -> None:
     plans = [CHECKED, {**CHECKED, "host": "gpu-2"}]
-    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER})
+    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER}, {})
     assert ended.lines(plans, found)[-1] == "in total: would save USD 5.00/h"
 
 
 def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
     """Else each host would need a worker to see that there is nothing."""
     plans = [ENDS, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
-    found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans})
+    found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
     assert [one["next"] for one in found.values()] == ["say", "say", "stop"]
 
 
 def test_what_is_to_be_said_of_a_machine_is_said_once_its_storage_has_ended() -> None:
     plans = [{**STORES, "more": "its lease"}, {**IDLE, "host": "gpu-2"}]
-    first = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER})
+    first = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER}, {})
     assert ended.lines(plans, first) == ["a sentence"], "of the other host"
     said = {host: one["lines"] for host, one in first.items()}
-    then = ended.outcomes(plans[:1], {"gpu-1": {**OVER, "cost": "storage"}}, of_storage=True, said=said)
+    then = ended.outcomes(plans[:1], {"gpu-1": {**OVER, "cost": "storage"}}, said, of_storage=True)
     assert ended.lines(plans[:1], then) == ["gpu-1: its lease", "sentence", "storage"]
 
 

@@ -50,7 +50,7 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     request, _wrong = read_asked(run_results="out", run_keep="90m")
     record = run_record.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
     assert run_record.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
-    begun = run_record.started(record, read_entry({}))
+    begun = run_record.started(record, read_entry({}), {})
     completed = run_record.completed({"run_name": "train", "run_follow": "false"}, begun)
     again = run_request.read_request(completed, [])
     assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)

@@ -196,7 +196,7 @@ class World:
         self.step()
         run = running.RunView(request, "digest", self.record)
         found = running.next_of(run, {"state": self.job, "digest": "digest"})
-        self.record = run_record.started(self.record, read_entry({}))
+        self.record = run_record.started(self.record, read_entry({}), {})
         self.step()
         if found["starts"]:
             self.job = "running"
