@@ -23,7 +23,7 @@ from .messages import joined, missing_lines
 from .missing import MissingLook
 from .missing import rows as missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
-from .spending import HOUR, MILLION, cents, cost, dollars
+from .spending import HOUR, cost, dollars, up_to_cents
 
 Row = dict[str, t.Any]
 
@@ -357,7 +357,7 @@ def _of_machines(audit: Audit) -> list[str]:
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
     names = ["claimed", *(name for name, rows in also.items() if rows)]
-    so_far = {name: _shown_usd(usd) for name, usd in published["usd"].items()}
+    so_far = {name: up_to_cents(usd) for name, usd in published["usd"].items()}
     lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
 
@@ -397,13 +397,8 @@ def _shown(row: Row) -> Row:
         **row,
         "who": row["hosts"] or row["name"],
         "age": None if hours is None else age(hours * HOUR),
-        "so_far": None if usd is None else _shown_usd(usd),
+        "so_far": None if usd is None else up_to_cents(usd),
     }
-
-
-def _shown_usd(usd: float) -> float:
-    """A sum of whole millionths, rounded up to cents."""
-    return cents(round(usd * MILLION))
 
 
 _END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")

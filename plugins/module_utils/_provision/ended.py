@@ -23,7 +23,7 @@ from .ownership import Machine, price_of
 from .place import Place, twin_of
 from .prices import Sum, add_up
 from .reaping import LastLook, Turn
-from .spending import HOUR, Bill, cents, dollars
+from .spending import HOUR, Bill, cents, dollars, up_to_cents
 from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
@@ -460,18 +460,14 @@ def over(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, s
 def _cost(plan: Row, outcome: Row) -> str:
     """What ended and what it cost at most, which fits into a line of a terminal if the host's name is short."""
     what = ", ".join(plan["ids"][:1]) if len(plan["ids"]) < 2 else f"{len(plan['ids'])} machines"
-    cost = "unknown" if outcome["usd"] is None else _paid(outcome["usd"])
+    cost = "unknown" if outcome["usd"] is None else f"USD {amount(up_to_cents(outcome['usd']))}"
     return ", ".join(filter(None, (what, cost if outcome["cost"] else ""))) or "has ended"
-
-
-def _paid(dollars: float) -> str:
-    return f"USD {amount(cents(round(dollars * 1e6)))}"
 
 
 def _total(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> str:
     costs = add_up(found[plan["host"]]["usd"] for plan in plans)
     unknown = f", and {costs.unknown} of unknown cost" if costs.unknown else ""
-    return f"in total at most {_paid(costs.total)}{unknown}; saves {_saved(plans)}"
+    return f"in total at most USD {amount(up_to_cents(costs.total))}{unknown}; saves {_saved(plans)}"
 
 
 def _saved(plans: t.Iterable[Row]) -> str:

@@ -250,6 +250,11 @@ def cents(millionths: int) -> float:
     return -(-millionths // 10_000) / 100
 
 
+def up_to_cents(usd: float) -> float:
+    """The same of what `dollars` has made of whole millionths."""
+    return cents(round(usd * MILLION))
+
+
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     """The costs of purchases from one moment to another, both in seconds since the epoch."""
     known = [bill for bill in bills if bill.until(math.inf) > since]
