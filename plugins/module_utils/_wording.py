@@ -179,8 +179,39 @@ def folded_lines(lines: t.Iterable[str]) -> list[str]:
 
 
 def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[str]:
-    """The lines of a table with a column for each key."""
-    return _laid_out(_cells(rows, columns), rows, columns)
+    """The lines of a table with a column for each key, by the titles of the columns."""
+    return narrow_table(rows, columns, ())
+
+
+def narrow_table(
+    rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], shorten: t.Sequence[str]
+) -> list[str]:
+    """The same, with texts of some columns, by their titles, shortened in turn where lines would be longer than `LINE`.
+
+    What was shortened stands below the table as a whole.
+    """
+    if not rows:
+        return []
+    cells, whole = [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)], []
+    for title in shorten:
+        number, widths = list(columns).index(title), _widths(cells)
+        room = widths[number] - max(0, sum(widths) + 2 * (len(widths) - 1) - LINE)
+        for line in cells[1:]:
+            text, line[number] = line[number], shortened(line[number], max(room, _LEAST))
+            whole += [f"~ {text}"] if line[number] != text else []
+    right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
+    lines = [
+        "  ".join(
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(line, _widths(cells), right)
+        ).rstrip()
+        for line in cells
+    ]
+    return [*lines, *dict.fromkeys(whole)]
+
+
+def _widths(cells: t.Iterable[t.Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells)]
 
 
 def line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
@@ -189,43 +220,6 @@ def line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
         f"{_cell(value)} {title}" if _is_number(value) else _cell(value) if title == key else f"{title} {_cell(value)}"
         for title, key, value in ((title, key, row.get(key)) for title, key in columns.items())
     )
-
-
-def narrow_table(
-    rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], most: int, shorten: t.Sequence[str]
-) -> list[str]:
-    """The same, with texts of some columns, by their titles, shortened in turn where lines would be longer.
-
-    What was shortened stands below the table as a whole.
-    """
-    cells, whole = _cells(rows, columns), []
-    for title in shorten if rows else ():
-        number = list(columns).index(title)
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        room = widths[number] - max(0, sum(widths) + 2 * (len(widths) - 1) - most)
-        for line in cells[1:]:
-            text, line[number] = line[number], shortened(line[number], max(room, _LEAST))
-            whole += [f"~ {text}"] if line[number] != text else []
-    return [*_laid_out(cells, rows, columns), *dict.fromkeys(whole)]
-
-
-def _cells(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]) -> list[list[str]]:
-    return [list(columns), *([_cell(row.get(key)) for key in columns.values()] for row in rows)]
-
-
-def _laid_out(
-    cells: list[list[str]], rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str]
-) -> list[str]:
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
-    return [
-        "  ".join(
-            text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in zip(line, widths, right)
-        ).rstrip()
-        for line in cells
-    ]
 
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # as `_moments.utc` writes it

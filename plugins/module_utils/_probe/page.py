@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._wording import LINE, narrow_table, wrapped
+from .._wording import narrow_table, wrapped
 from .assumptions import ASSUMPTIONS
 from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding
 
@@ -119,7 +119,7 @@ def lines_of(
     ]
     slowest = max(exchange.seconds for exchange in exchanges)
     return [
-        *narrow_table(rows, _COLUMNS, LINE, ("evidence",)),
+        *narrow_table(rows, _COLUMNS, ("evidence",)),
         "",
         f"{len(exchanges) + hosts} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
         *([f"Before these {lived} requests of a machine that was bought and ended."] if lived else []),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from .. import _states
 from .._moments import UNKNOWN, formatted, seconds_of
 from .._text import grouped, one_line, text_of
-from .._wording import LINE, age, amount, folded_lines, narrow_table, usd
+from .._wording import age, amount, folded_lines, narrow_table, usd
 from . import ending, lease, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
@@ -346,7 +346,7 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
     if audit.buying:
-        lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, LINE, ["last run", "host"]), ""]
+        lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""]
     if audit.tested:  # what was noted may be a person's
         lines += ["TESTED by the playbook verify", *folded_lines(map(_tested, audit.tested)), ""]
     published = audit.published
@@ -378,14 +378,14 @@ def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) ->
     shorten = [head for head in columns if head in ("host", "name")]
     lines = []
     for state, group in grouped((row["status"], _shown(row)) for row in rows).items():
-        lines += [f"{title} ({state})" if state else title, *narrow_table(group, columns, LINE, shorten), ""]
+        lines += [f"{title} ({state})" if state else title, *narrow_table(group, columns, shorten), ""]
     return lines
 
 
 def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
     """The machines that have a last day, those that end first."""
     shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
-    table = narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, LINE, ["host"])
+    table = narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, ["host"])
     more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
     return ["LEASES, what ends first", *table, *more, ""] if leases else []
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._moments import formatted, moments
 from .._text import grouped, number_of
-from .._wording import LINE, amount, narrow_table, shortened, usd
+from .._wording import amount, narrow_table, shortened, usd
 from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit
@@ -138,7 +138,7 @@ def _table(kinds: t.Sequence[Row]) -> list[str]:
         return ["There is no offer of any GPU that the API lists."]
     rows = [{**kind, "spot": _spot(kind["spot_offers"], kind["spot_price_per_hour"])} for kind in kinds]
     return [
-        *narrow_table(rows, _KIND, LINE, ("GPUs", "GPU")),
+        *narrow_table(rows, _KIND, ("GPUs", "GPU")),
         "",
         "USD/h: what the cheapest on-demand offer costs as a whole.",
         *([f"{VANISHES}."] if any(kind["spot_offers"] for kind in kinds) else []),
@@ -156,7 +156,7 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
     tables = [
         line
         for title, group in grouped((_title(offer), offer) for offer in shown).items()
-        for line in (title, *narrow_table(group, _OFFER, LINE, ("vendor", "region")), "")
+        for line in (title, *narrow_table(group, _OFFER, ("vendor", "region")), "")
     ]
     ends = moments(offer.get("expires_at") for offer in shown)
     return [

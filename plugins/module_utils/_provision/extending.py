@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._moments import formatted, seconds_of
 from .._text import printable
-from .._wording import LINE, amount, narrow_table
+from .._wording import amount, narrow_table
 from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry
@@ -174,7 +174,7 @@ def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     if not rows:
         return ["No end was moved."]
     shown = [{**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in _MOMENTS}} for item in rows]
-    return [*narrow_table(shown, _COLUMNS, LINE, ["host"]), "", f"USD more in total: {amount(sum(more))}"]
+    return [*narrow_table(shown, _COLUMNS, ["host"]), "", f"USD more in total: {amount(sum(more))}"]
 
 
 _COLUMNS = {"host": "host", "until (UTC)": "before", "extended to": "until", "USD more": "more", "at most": "at_most"}

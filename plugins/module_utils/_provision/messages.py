@@ -10,7 +10,7 @@ import textwrap
 import typing as t
 
 from .._moments import formatted, seconds_of
-from .._wording import LINE, end_option, narrow_table, usd
+from .._wording import end_option, narrow_table, usd
 from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
@@ -154,5 +154,5 @@ def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
             for row in alike
             for number, resource_id in enumerate(row["resource_ids"])
         ]
-        lines += [title, *narrow_table(shown, _OF_MISSING, LINE, ["host"])] if alike else []
+        lines += [title, *narrow_table(shown, _OF_MISSING, ["host"])] if alike else []
     return [*lines, *ADVICE_ON_MISSING, ""] if lines else []

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .._moments import first_of, formatted, moments, seconds_of
 from .._text import grouped, number_of
-from .._wording import LINE, amount, narrow_table
+from .._wording import amount, narrow_table
 from . import lease, planning, prices, storage
 from .candidates import Case
 from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
@@ -258,7 +258,7 @@ def _table(plans: t.Sequence[Plan]) -> list[str]:
     rows += list(others.values())[:_ALTERNATIVES]
     if not _has_prices(rows):
         return []
-    return [*narrow_table(rows, _COLUMNS, LINE, ("vendor", "region", "GPUs", "host")), ""]
+    return [*narrow_table(rows, _COLUMNS, ("vendor", "region", "GPUs", "host")), ""]
 
 
 def _table_row(host: str, offer: Offer) -> Row:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .. import _states
 from .._moments import formatted
 from .._text import grouped, number_of, one_line, printable, text_of
-from .._wording import LINE, duration, narrow_table, ranges, usd, wrapped
+from .._wording import duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
 from .entry import Entry
 from .lease import API_CLOCK, Clock
@@ -482,7 +482,7 @@ class SweepFindings:
         """For people, shortest if there is nothing to do."""
         due = self.due
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
-        over = narrow_table(rows, _OVER, LINE, ["host"]) if due else ["No lease is over."]
+        over = narrow_table(rows, _OVER, ["host"]) if due else ["No lease is over."]
         sentences = self._sentences()
         if self.unclaimed:
             cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))

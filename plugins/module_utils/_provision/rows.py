@@ -422,7 +422,7 @@ def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     prices, bills = ([number_of(row[name]) for row in rows] for name in ("price_per_hour", "at_most"))
     # What is unknown is in no sum.
     total = {"host": "in total", "price_per_hour": add_up(prices).total, "at_most": total_of(bills)}
-    return narrow_table([*rows, *([total] if len(rows) > 1 else ())], columns, LINE, shorten)
+    return narrow_table([*rows, *([total] if len(rows) > 1 else ())], columns, shorten)
 
 
 def _end_lines(hosts: t.Sequence[str]) -> list[str]:

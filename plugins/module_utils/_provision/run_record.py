@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
 from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
-from .._wording import LINE, age, amount, end_option, narrow_table, plural, usd, wrapped
+from .._wording import age, amount, end_option, narrow_table, plural, usd, wrapped
 from . import lease, registration, spending
 from .entry import Entry
 from .messages import joined, sentence, some
@@ -390,7 +390,7 @@ def table(runs: t.Sequence[Row], now: float) -> list[str]:
         moment = seconds_of(run.get("ended_at") or run.get("began_at") or run.get("ordered_at") or "")
         is_since = "-" if moment is None else age(now - moment)
         rows.append({**run, "since": is_since, "runs": "billed" if run["machine"] else "gone"})
-    return narrow_table(rows, _COLUMNS, LINE, ("last line", "run")) if rows else ["There are no runs."]
+    return narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
 
 
 def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str, t.Any]:

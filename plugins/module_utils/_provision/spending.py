@@ -24,7 +24,7 @@ from functools import cached_property
 
 from .._moments import formatted, seconds_of, utc
 from .._text import number_of, printable, text_of
-from .._wording import LINE, amount, duration, narrow_table, table
+from .._wording import amount, duration, narrow_table, table
 from .messages import ids_of, missing_lines, missing_row, some
 from .prices import Sum, add_up
 
@@ -379,7 +379,7 @@ def lines(spending: Spending) -> list[str]:
             }
             for name, row in rows.items()
         ]
-        report += [*narrow_table(shown, columns, LINE, [title]), ""] if shown else []
+        report += [*narrow_table(shown, columns, [title]), ""] if shown else []
     for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
         report += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []

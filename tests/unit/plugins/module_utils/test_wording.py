@@ -156,14 +156,17 @@ def test_a_variable_of_a_command_stays_whole() -> None:
     assert _wording.wrapped("the-e x", 6) == ["the-e", "x"]
 
 
-def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be() -> None:
+def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
     columns = {"A": "a", "B": "b", "C": "c"}
     assert max(map(len, _wording.table(rows, columns))) == 78
-    lines = _wording.narrow_table(rows, columns, 60, ("A", "B"))
+    monkeypatch.setattr(_wording, "LINE", 60)
+    lines = _wording.narrow_table(rows, columns, ("A", "B"))
     assert max(map(len, lines)) == 60 and lines[1].startswith("xxxxxxx~xxxx-1  provisioning  whole")
     assert lines[3:] == [f"~ {'x' * 30}-1"]
-    lines = _wording.narrow_table(rows, columns, 48, ("A", "B"))
+    monkeypatch.setattr(_wording, "LINE", 48)
+    lines = _wording.narrow_table(rows, columns, ("A", "B"))
     assert max(map(len, lines)) == 48 and lines[1].startswith("xxx~-1  prov~ing  whole")
     assert lines[3:] == [f"~ {'x' * 30}-1", "~ provisioning"]
-    assert _wording.narrow_table(rows, columns, 100, ("A",)) == _wording.table(rows, columns)
+    monkeypatch.setattr(_wording, "LINE", 100)
+    assert _wording.narrow_table(rows, columns, ("A",)) == _wording.table(rows, columns)
