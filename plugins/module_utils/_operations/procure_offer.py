@@ -79,17 +79,17 @@ BLANK: Result = {
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     body, warnings = checked_body(params)
-    account = params.get("account")
+    project, account = params.get("project") or "default", params.get("account")
+    params = {**params, "project": project, "host": str(params.get("host") or body.get("resource_name", ""))}
     if differs := sending.another_account(body["offer_id"], account, api.account):
         raise Failure(differs, "invalid", **BLANK)
-    project = params.get("project") or "default"
-    registry = _registry_of(api, params, body, project, read_only=check_mode)
+    registry = _registry_of(api, params, read_only=check_mode)
     entry = _entry_of(registry, planned=bool(account))
     if entry.is_of_another_project(project):
-        whose = another_project(_host_of(params, body), str(params["registry_file"]), entry.project, project)
+        whose = another_project(params["host"], str(params["registry_file"]), entry.project, project)
         raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
-    body["offer_id"], terms, warned = sending.precedence(entry, body["offer_id"], _terms(params, body))
-    journal = _journal_of(registry, params, body, project)
+    body["offer_id"], terms, warned = sending.precedence(entry, body["offer_id"], _terms(params))
+    journal = _journal_of(registry, params, body)
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": body["offer_id"],
@@ -124,7 +124,7 @@ def _price(params: Params, name: str) -> float | None:
     return given(name, params.get(name), _spec.check_price)
 
 
-def _terms(params: Params, body: Json) -> Terms:
+def _terms(params: Params) -> Terms:
     """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
     # A module's process does not see that Ansible was killed, so it sends nothing again.
@@ -138,13 +138,9 @@ def _terms(params: Params, body: Json) -> Terms:
         settle_timeout=given("settle_timeout", params["settle_timeout"], _spec.check_seconds),
         is_planned=bool(params.get("account")),
         repeats=Repeats(returns, resends, http.FIRST_PAUSE, http.LONGEST_PAUSE),
-        host=_host_of(params, body),
+        host=params["host"],
         listed_before=frozenset(params.get("listed_before") or ()),
     )
-
-
-def _host_of(params: Params, body: Json) -> str:
-    return str(params.get("host") or body.get("resource_name", ""))
 
 
 def _sha256(text: str | None) -> str | None:
@@ -158,24 +154,24 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
     return read_entry(None)
 
 
-def _journal_of(registry: Registry | None, params: Params, body: Json, project: str) -> Journal:
+def _journal_of(registry: Registry | None, params: Params, body: Json) -> Journal:
     """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    facts = facts_of_order(body, project, params.get("note") or {})
+    facts = facts_of_order(body, params["project"], params.get("note") or {})
     order = OrderDigests.of(body, params["api_token"], facts, params.get("sealed"))
     return Journal(registry, body["offer_id"], facts, order)
 
 
-def _registry_of(api: Market, params: Params, body: Json, project: str, *, read_only: bool) -> Registry | None:
+def _registry_of(api: Market, params: Params, *, read_only: bool) -> Registry | None:
     """The memory of the host, None if the user keeps none. Raises Failure."""
     limits = Ceilings(_price(params, "max_total_price_per_hour"), _price(params, "max_account_price_per_hour"))
-    file, url, host = params.get("registry_file"), params.get("registry_url"), _host_of(params, body)
+    file, url, host = params.get("registry_file"), params.get("registry_url"), params["host"]
     has_total = limits.max_total_price_per_hour is not None
     if refusal := sending.registry_refusal(file=bool(file), url=bool(url), host=host, has_total=has_total):
         raise Failure(f"{refusal} {NOTHING_SENT}", "invalid", **BLANK)
     if not url:
         return HostFile(file, this_run(), lambda: api.ahead, read_only=read_only) if file else None
     with refusing(RegistryError, NOTHING_SENT, **BLANK):
-        return Registries.of(params, read_only=read_only).at(SharedProject(project)).host(host, limits)
+        return Registries.of(params, read_only=read_only).at(SharedProject(params["project"])).host(host, limits)
 
 
 class _Purchase:
