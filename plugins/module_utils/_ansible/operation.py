@@ -32,7 +32,7 @@ _MARK = "[WARNING]: "  # what Ansible puts before a warning
 class Failure(Exception):
     """A failure as the user sees it; ``facts`` are further fields of the result, above all ids that may be billing."""
 
-    def __init__(self, msg: str, error_class: str, **facts: t.Any) -> None:
+    def __init__(self, msg: str, error_class: str, /, **facts: t.Any) -> None:
         super().__init__(msg)
         self.result: Result = {
             "changed": False,

@@ -56,7 +56,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         self._api_url = api_url
         self._account_name = account_name
         self.home = home
-        self.run = str(uuid.uuid4())
+        self.who, self.run = this_run(), str(uuid.uuid4())
         self._database: Database | None = None
         self.ahead = ahead
 
@@ -82,11 +82,6 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         with contextlib.suppress(RegistryError):  # which its hosts fail for
             return self.database(keep=True).now() if self._url else None
         return None
-
-    @property
-    def who(self) -> str:
-        """This run, as others name it."""
-        return this_run()
 
     @property
     def account(self) -> str:
@@ -254,11 +249,6 @@ class RegistrySnapshot:
         further = {key: entry for found in self._read.values() for key, entry in found.further.items()}
         # Of projects beside these places.
         self._further = {key: entry for key, entry in further.items() if SharedProject(key[0]) not in self._read}
-
-    @property
-    def keeps(self) -> bool:
-        """Whether there is any registry that can be read."""
-        return bool(self._read)
 
     def entry(self, place: Place, host: str) -> Entry:
         """The host's entry in the place, an empty one if there is none."""

@@ -74,22 +74,11 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
     offers = dict(side_by_side(look, texts))
     for result in offers.values():
         result.pop("offers")
-    refused = _offer.refused_token(offers.values())
-    if refused is not None:
-        raise _refused(refused, offers)
-    return _gathered(offers)
-
-
-def _refused(result: Result, offers: t.Mapping[str, Result]) -> Failure:
-    """The failure of a token that is refused."""
-    facts = {**_gathered(offers), "ready": False, "terminal": True, "transient_error": False}
-    del facts["msg"], facts["changed"]
-    return Failure(result["msg"], "auth", **{**facts, "status_code": result["status_code"]})
-
-
-def _gathered(offers: t.Mapping[str, Result]) -> Result:
-    """All of them in one result."""
-    return {**copy.deepcopy(BLANK), **_offer.together(offers.values()), "offers": dict(offers)}
+    together = {**copy.deepcopy(BLANK), **_offer.together(offers.values()), "offers": offers}
+    if refused := _offer.refused_token(offers.values()):
+        together.update(ready=False, terminal=True, transient_error=False, status_code=refused["status_code"])
+        raise Failure(refused["msg"], "auth", **together)
+    return together
 
 
 # One

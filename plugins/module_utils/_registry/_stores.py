@@ -33,13 +33,10 @@ class Session(t.Protocol):
     """
 
     run: str
+    who: str
     home: str
     read_only: bool
     ahead: t.Callable[[], float | None]
-
-    @property
-    def who(self) -> str:
-        """This run, as others name it."""
 
     @property
     def account(self) -> str:
