@@ -465,9 +465,6 @@ class ActionModule(InProcessAction):
             "trouble": "" if row else self._hosts.trouble_of(host),
         }
 
-    def _nothing(self, task_vars: Variables) -> dict[str, t.Any]:
-        return {}
-
     def _deletions(self, task_vars: Variables) -> dict[str, t.Any]:
         """What ends now: machines, or storage once they have ended."""
         of_storage, this_round = self._of_storage(), _hosts.end_round_of(task_vars)
@@ -778,7 +775,7 @@ STEPS = {
     "delete": Step(ActionModule._deletions, "delete_resource.DELETE", has_registry=False),
     "gone": Step(ActionModule._gone, "delete_resource.GONE", has_registry=False),
     "ended": Step(ActionModule._ended, "end.ENDED", ActionModule._if_it_ended, of_batch=True),
-    "storage_ended": Step(ActionModule._nothing, "end.STORAGE_ENDED", ActionModule._if_it_ended),
+    "storage_ended": Step(lambda _action, _task_vars: {}, "end.STORAGE_ENDED", ActionModule._if_it_ended),
     "audit": Step(ActionModule._audit, "audit.AUDIT", of_all=True, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
     "spend": Step(ActionModule._audit, "spend.SPEND", of_all=True, prefix="spend_"),

@@ -145,11 +145,9 @@ ORDER: Spec = {
 END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
 # Which resources end, and what the steps of an end have been answered about them, by their ids
-_DELETIONS: Spec = {**_STEP, **_options("storage"), "round": _TEXT, "jobs": _ROWS}
+DELETE: Spec = {**_STEP, **_options("storage"), "round": _TEXT, "jobs": _ROWS}
 
-DELETE: Spec = _DELETIONS
-
-GONE: Spec = {**_DELETIONS, "answers": _MAPPING, "began": {"type": "float", "default": 0.0}}
+GONE: Spec = {**DELETE, "answers": _MAPPING, "began": {"type": "float", "default": 0.0}}
 
 ENDED: Spec = {
     **_STEP,

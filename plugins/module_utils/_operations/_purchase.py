@@ -254,10 +254,6 @@ class OfferMachines:
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
         return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted, *look.unlisted}))
 
-    def are_anothers(self, ids: t.Iterable[str], sent_at: float | None) -> bool:
-        """Whether one of these, which the answer to a purchase names, says that another offer has bought it."""
-        return bool(self.bought(ids, sent_at).concluded[1])
-
     def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = ownership.ids_in(status)

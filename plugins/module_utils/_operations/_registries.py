@@ -264,7 +264,7 @@ class RegistrySnapshot:
 
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
-        return _each_of({place: found.hosts for place, found in self._read.items()})
+        return ((place, host, entry) for place, found in self._read.items() for host, entry in found.hosts.items())
 
     def known(self) -> list[tuple[str, Entry]]:
         """Each entry of this account, also of projects beside these places, by names for people."""
@@ -291,7 +291,7 @@ class RegistrySnapshot:
 
     def strays(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """The same with the places that know it."""
-        return _each_of({place: found.strays for place, found in self._read.items()})
+        return ((place, name, entry) for place, found in self._read.items() for name, entry in found.strays.items())
 
     def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
         """The storage that the host keeps, which has survived its machines."""
@@ -320,10 +320,6 @@ class RegistrySnapshot:
         """What cannot be read, but for these hosts, which fail for it."""
         broken = [(host, text) for found in self._read.values() for host, text in found.broken.items()]
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
-
-
-def _each_of(entries: t.Mapping[Place, t.Mapping[str, Entry]]) -> t.Iterator[tuple[Place, str, Entry]]:
-    return ((place, name, entry) for place, named in entries.items() for name, entry in named.items())
 
 
 def bring_ssh_up_to_date(

@@ -530,7 +530,8 @@ class _Purchase:
         facts = self._facts
         self._note_made("created")
         ids, sent_at = facts["resource_ids"], self._journal.sent_at
-        if self._terms.doubts(ids, lambda: self._machines.are_anothers(ids, sent_at)):
+        # One of them may say that another offer has bought it.
+        if self._terms.doubts(ids, lambda: bool(self._machines.bought(ids, sent_at).concluded[1])):
             self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
             self._note_held("created")
         if odd_ids:
