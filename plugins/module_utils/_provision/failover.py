@@ -17,8 +17,8 @@ from .._text import QUOTA, is_quota
 # Failures that are the offer's: another one may fare better. All others would be the next offer's, too. A quota may be
 # the account's or the vendor's, so after one only the offers of other vendors are tried.
 OF_THE_OFFER = frozenset({"not_found", "conflict", "expired", QUOTA})
-# Outcomes of a purchase that was made; empty where it was made before.
-_BOUGHT = ("created", "existing", "")
+# Outcomes of a purchase that was answered with yes; empty where it was made before this run.
+BOUGHT = ("created", "existing", "")
 
 
 def class_of(reason: str | None) -> str:
@@ -91,13 +91,13 @@ def what_follows(attempt: Attempt) -> Verdict:
 
 def _runs(attempt: Attempt) -> bool:
     """Whether the machine is the host's and can be used; one of a refused purchase would be somebody else's."""
-    return attempt.ready and attempt.outcome in _BOUGHT and not attempt.released
+    return attempt.ready and attempt.outcome in BOUGHT and not attempt.released
 
 
 def _gives_back(attempt: Attempt) -> bool:
     """Whether what was bought ends again. Of two machines of one name the later one does, by the run that bought it."""
     # Bought for certain, and the last look showed it: one that was refused shows no failed machine.
-    is_certain = attempt.outcome == "rejected" or (attempt.outcome in _BOUGHT and attempt.phase != "")
+    is_certain = attempt.outcome == "rejected" or (attempt.outcome in BOUGHT and attempt.phase != "")
     may_end = attempt.later if _runs(attempt) else is_certain
     return attempt.billed and attempt.release and attempt.unused and may_end
 

@@ -18,7 +18,7 @@ from .._text import QUOTA, number_of
 from .._wording import end_option, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
-from .failover import Attempt, Verdict
+from .failover import BOUGHT, Attempt, Verdict
 from .holdings import Contradiction, Holdings, Look, disowned, strangers
 from .messages import (
     NO_REASON,
@@ -40,8 +40,6 @@ from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
 Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 
-# Outcomes of purchases that were answered with yes; empty where one was made before this run
-_MADE = ("created", "existing", "")
 _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 
 
@@ -130,7 +128,7 @@ class JudgedHost:
     @property
     def _is_dropped(self) -> bool:
         """Whether the registry says that somebody has ended this purchase, or has begun to."""
-        if not self.plan["registry"] or self.trouble or self.outcome not in _MADE:
+        if not self.plan["registry"] or self.trouble or self.outcome not in BOUGHT:
             return False
         return bool(self.entry.reaped_at) if self._is_noted else not self.entry.offer_id
 
@@ -146,7 +144,7 @@ class JudgedHost:
     @cached_property
     def look(self) -> Look:
         """All that was named as bought by a purchase that was answered with yes."""
-        is_made, entry = self.outcome in _MADE, self.entry if self._is_noted else Entry()
+        is_made, entry = self.outcome in BOUGHT, self.entry if self._is_noted else Entry()
         noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
         listed = self.listed or {}
@@ -270,7 +268,7 @@ class JudgedHost:
 
     def attempt(self, *, released: bool = False, unsound: bool = False) -> Attempt:
         """How it has gone, for the rule of what follows."""
-        made = self.outcome in _MADE or (self.outcome == "rejected" and bool(self.ids))
+        made = self.outcome in BOUGHT or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
             outcome=self.outcome,
             error_class=self.error_class,
@@ -357,7 +355,7 @@ class JudgedHost:
                 **self._affected,
                 **self.noted_storage,
             }
-        if not self.has_entry or self.outcome not in (*_MADE, "rejected"):
+        if not self.has_entry or self.outcome not in (*BOUGHT, "rejected"):
             return {}
         before = strangers(self.contradictions)
         return {

@@ -230,7 +230,7 @@ def mismatch(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
         ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
     ]
     differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if differ(asked, has)]
-    return ", ".join(filter(None, [_other_gpu(wanted, offer), *differences]))
+    return ", ".join(filter(None, [_other_gpu(spec, offer), *differences]))
 
 
 def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
@@ -239,18 +239,14 @@ def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
     return compute if isinstance(compute, t.Mapping) else {}
 
 
-def _other_gpu(wanted: t.Mapping[str, t.Any], offer: Offer) -> str:
-    kinds = list(filter(None, map(str.strip, str(wanted.get("gpu_type") or "").lower().split("|"))))
-    names = [str(offer.get(key) or "").lower() for key in ("gpu_type", "gpu_family")]
-    if not kinds or not any(names) or any(kind in names or _is_family(kind, names[0]) for kind in kinds):
+def _other_gpu(spec: Spec, offer: Offer) -> str:
+    kinds = [kind.lower() for kind in _gpu_types(spec)]
+    names = [str(offer.get(key) or "").lower() for key in _OF_GPU]
+    # h100 is the family of nvidia-h100-sxm5-80gb, or a part of its name (C8, C15).
+    is_one = any(kind in names or f"-{'-'.join(kind.split())}-" in f"-{names[0]}-" for kind in kinds)
+    if not kinds or not any(names) or is_one:
         return ""
-    return f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {wanted['gpu_type']}"
-
-
-def _is_family(kind: str, canonical: str) -> bool:
-    """Whether ``h100`` is the family of ``nvidia-h100-sxm5-80gb``, or a part of its name (C8, C15)."""
-    word = "-".join(kind.split())
-    return f"-{word}-" in f"-{canonical}-"
+    return f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {compute_of(spec)['gpu_type']}"
 
 
 def differ(asked: t.Any, has: t.Any) -> bool:
