@@ -365,7 +365,7 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        lasting = quote.lifetimes_of(plans, {case.host.host: case for case in cases}, observed.statuses, clock)
+        lasting = quote.lifetimes_of(cases, plans, observed.statuses, clock)
         common = rows.common_part(
             plans,
             cases,

@@ -64,12 +64,13 @@ class Lifetime:
 
 
 def lifetimes_of(
-    plans: t.Sequence[Plan], cases: t.Mapping[str, Case], statuses: t.Mapping[str, Status], clock: Clock
+    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
 ) -> dict[str, Lifetime]:
     """Those of the hosts that own or would buy something."""
-    known = [draft for draft in plans if draft.host in cases and draft.action != STOP]
     return {
-        draft.host: _lifetime(cases[draft.host], draft, statuses.get(draft.offer_id) or {}, clock) for draft in known
+        draft.host: _lifetime(case, draft, statuses.get(draft.offer_id) or {}, clock)
+        for case, draft in zip(cases, plans)
+        if draft.action != STOP
     }
 
 

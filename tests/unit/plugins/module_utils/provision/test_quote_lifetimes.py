@@ -105,10 +105,8 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
 )
 def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> None:
     draft = Plan(case.host.host, WAIT, offer_id(1), price_per_hour=2.0)
-    assert quote.lifetimes_of([draft], {case.host.host: case}, {offer_id(1): status}, Clock(NOON)) == {
-        case.host.host: found
-    }
-    assert quote.lifetimes_of([Plan("gpu-1", STOP)], {"gpu-1": case}, {}, Clock(NOON)) == {}
+    assert quote.lifetimes_of([case], [draft], {offer_id(1): status}, Clock(NOON)) == {case.host.host: found}
+    assert quote.lifetimes_of([case], [Plan("gpu-1", STOP)], {}, Clock(NOON)) == {}
 
 
 @pytest.mark.parametrize("place", ["/registry", ""])
@@ -119,7 +117,7 @@ def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) 
     draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
     # Without a registry nothing is noted: the lease has begun with the machine.
     found = Lifetime(NOON + 8 * HOUR, 18.0) if place else Lifetime(NOON + 7 * HOUR, 16.0)
-    assert quote.lifetimes_of([draft], {one.host.host: one}, {}, Clock(NOON)) == {one.host.host: found}
+    assert quote.lifetimes_of([one], [draft], {}, Clock(NOON)) == {one.host.host: found}
     assert quote.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
 
 
