@@ -122,7 +122,7 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
         journal.make(ids, entry.price_per_hour)
         return state, claims.settled_as_made(host, entry, ids)
     if state == claims.VOID:
-        note = note_of(step, past, ids)
+        note = note_of(step, past, ids, offer_look.whose)
         is_ours = leaves_storage(note, past, offer_look.whose)
         kept = storage_bought(entry, replace(look, holders=holders_of(noted(), host))) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)

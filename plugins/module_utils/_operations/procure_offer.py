@@ -478,7 +478,7 @@ class _Purchase:
             self._warn(f"{story.said} {sending.SETTLED}")
             self._note_held("created")
             return self._bought("created", self._facts)
-        note = sending.note_of(step, self._past, self._machines.billed)
+        note = sending.note_of(step, self._past, self._machines.billed, self._machines.whose)
         kept = self._kept(note)
         left = [*story.ids, *(item.resource_id for item in kept)]
         ending = sending.ending_of(step, dataclasses.replace(story, ids=left))

@@ -27,7 +27,7 @@ from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
 from .ownership import Machine
 from .prices import highest_known_price
-from .purchase import THEIRS, Do, NextStep, Past, Why, is_put_off
+from .purchase import OURS, THEIRS, UNSEEN, Do, NextStep, Past, Why, is_put_off
 
 Json = t.Mapping[str, t.Any]
 
@@ -239,12 +239,16 @@ def needs_claim(step: NextStep, past: Past, left: t.Collection[str]) -> bool:
     return step.do is Do.REJECTED and past.sends > 0 and not (step.why is Why.FAILED and left)
 
 
-def note_of(step: NextStep, past: Past, left: t.Collection[str]) -> Note:
-    """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed."""
+def note_of(step: NextStep, past: Past, left: t.Collection[str], whose: str = UNSEEN) -> Note:
+    """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed.
+
+    ``whose``: its machines are, by their names. One with our name was billed to us, whatever a gateway has answered.
+    """
     if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:
         return Note.NOTHING
     if step.why is Why.ENDED:
-        return Note.FREE_MADE if past.unanswered or past.put_off else Note.FREE
+        may_be_ours = past.unanswered or past.put_off or (past.was_refused and whose == OURS)
+        return Note.FREE_MADE if may_be_ours else Note.FREE
     if step.why is not Why.FAILED:
         return Note.FREE
     if not left:

@@ -18,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
@@ -474,6 +475,18 @@ def test_a_refused_purchase_that_was_made_is_nobodys_until_a_person_says_so(
     assert outcome(buy()) == ("unknown", "unknown_outcome", [RESOURCE_ID])
     assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
     assert queue.count(*POST) == 1
+
+
+def test_a_refused_purchase_whose_machine_has_our_name_was_billed_until_it_ended(
+    queue: RequestQueue, buy: Any, path: Path
+) -> None:
+    """A gateway said no, the run was killed, and somebody has ended the machine since."""
+    write(path, {**SENT, "provision_refused_status": 410})
+    bought(queue.show(resource(status="deleted")), resource(status="deleted"))
+    assert outcome(buy()) == ("not_sent", "conflict", [])
+    assert kept(path)["provision_purchase"] == "refused"
+    (bill,) = _files.ledger(str(path.parent.parent)).bills
+    assert not bill.runs and (bill.offer_id, bill.price_per_hour) == (OFFER_ID, 2.0)
 
 
 def test_a_refused_purchase_whose_machines_cannot_be_listed_is_not_replaced(

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, NextStep, Past, Why
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
+    OURS,
+    THEIRS,
+    UNSEEN,
+    Do,
+    NextStep,
+    Past,
+    Why,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     AnswerMeaning,
     Note,
@@ -247,3 +255,13 @@ def test_who_makes_room_for_another_offer_must_hold_the_purchase(
 )
 def test_what_the_registry_notes_of_an_end(step: NextStep, past: Past, left: list[str], note: Note) -> None:
     assert note_of(step, past, left) is note
+
+
+@pytest.mark.parametrize("whose", [OURS, THEIRS, UNSEEN])
+@pytest.mark.parametrize(
+    "past", [Past(sends=1, refused=410), Past(by_name=False, refused_before=True), Past()], ids=str
+)
+def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(past: Past, whose: str) -> None:
+    is_ours = whose == OURS and past.was_refused
+    note = Note.FREE_MADE if is_ours else Note.FREE
+    assert note_of(NextStep(Do.REJECTED, Why.ENDED), past, [], whose) is note
