@@ -6,14 +6,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
-
-import pytest
-import yaml
 
 import postgresql
-from conftest import MakeProject, Project, Run
+from conftest import MakeProject, Run
 from project import extra
 from simulator import Offer
 
@@ -24,14 +19,9 @@ WHERE note ? 'provision_missing_since'
 """
 
 
-def age(project: Project, url: str) -> None:
+def age(url: str) -> None:
     """Let the first look have been long ago."""
-    if url:
-        postgresql.execute(url, _AGE)
-    for path in Path(project.folder).rglob("compute_index_supply.yml"):
-        known: dict[str, Any] = yaml.safe_load(path.read_text())
-        if "provision_missing_since" in known:
-            path.write_text(yaml.safe_dump({**known, "provision_missing_since": "2026-01-01T00:00:00Z"}))
+    postgresql.execute(url, _AGE)
 
 
 def own_lines(run: Run) -> list[str]:
@@ -39,14 +29,11 @@ def own_lines(run: Run) -> list[str]:
     return re.findall(r'^ {8}".*$', run.output, re.MULTILINE)
 
 
-@pytest.mark.parametrize("store", ["files", "shared"])
-def test_a_missing_machine_locks_no_ceiling(
-    make_project: MakeProject, request: pytest.FixtureRequest, store: str
-) -> None:
-    url = request.getfixturevalue("registry") if store == "shared" else ""
+def test_a_missing_machine_locks_no_ceiling(make_project: MakeProject, registry: str) -> None:
+    """With files the rules are the same: module_utils/test_operations_missing.py has both."""
     project = make_project([Offer(gpu_price_per_hour=2.0) for _number in range(6)], provision_seconds=0)
     ceiling = {"provision_max_account_price_per_hour": 6}
-    project.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=url, **ceiling)
+    project.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry, **ceiling)
     play = project.play
     assert play(f"{PLAYS}.provision").returncode == 0
     lost = next(each.resource_id for each in project.simulator.resources.values() if "gpu-2" in str(each.name))
@@ -54,7 +41,7 @@ def test_a_missing_machine_locks_no_ceiling(
     for _look in range(2):
         swept = play(f"{PLAYS}.reap")
         assert swept.returncode == 0 and "gpu-2: MISSING" in swept.output, swept.output
-        age(project, url)
+        age(registry)
     audit, spend = play(f"{PLAYS}.audit"), play(f"{PLAYS}.spend")
     for run in (audit, spend):
         assert "MISSING after two looks" in run.output and lost in run.output, run.output

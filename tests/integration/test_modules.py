@@ -46,14 +46,15 @@ def each_way(shop: Project, request: pytest.FixtureRequest) -> Project:
     return shop
 
 
+@pytest.mark.first
 @core
-def test_a_purchase_is_planned_made_and_found(each_way: Project) -> None:
-    (offer_id,) = each_way.simulator.offers
-    (planned, early, created, existing, ready), run = each_way.tasks(
-        {**procure(each_way, resource_name="trainer", max_price_per_hour=2.5), "check_mode": True, "diff": True},
+def test_a_purchase_is_planned_made_and_found(shop: Project) -> None:
+    (offer_id,) = shop.simulator.offers
+    (planned, early, created, existing, ready), run = shop.tasks(
+        {**procure(shop, resource_name="trainer", max_price_per_hour=2.5), "check_mode": True, "diff": True},
         status(offer_id, check_mode=True, until="result_1.terminal", retries=50, delay=5),
-        procure(each_way, resource_name="trainer", max_price_per_hour=2.5),
-        procure(each_way, resource_name="trainer"),
+        procure(shop, resource_name="trainer", max_price_per_hour=2.5),
+        procure(shop, resource_name="trainer"),
         status(offer_id),
     )
 
@@ -62,11 +63,11 @@ def test_a_purchase_is_planned_made_and_found(each_way: Project) -> None:
     assert (early["terminal"], early["ready"], early["phase"]) == (True, False, "unbought")
     assert (created["changed"], created["outcome"]) == (True, "created")
     assert (existing["changed"], existing["outcome"]) == (False, "existing")
-    (purchase,) = each_way.simulator.purchases
+    (purchase,) = shop.simulator.purchases
     assert created["resource_ids"] == existing["resource_ids"] == ready["resource_ids"] == purchase.resource_ids
     assert ready["ready"] is True
     assert ready["instances"][0]["name"] == "trainer"
-    assert each_way.requests(*PROCURE) == 1
+    assert shop.requests(*PROCURE) == 1
     assert "trainer" in run.output
 
 
