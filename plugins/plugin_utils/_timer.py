@@ -17,7 +17,6 @@ import typing as t
 from ansible import context
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import timer as rules
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Timer
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
 
 _SECONDS = 10  # for a question to systemd or cron, which answer at once or never
@@ -32,7 +31,7 @@ def gathered(sources: t.Iterable[str], here: str) -> dict[str, t.Any]:
     home = os.path.expanduser("~")
     return {
         "timer": {"sources": inventory, "here": here, "home": home, "command": command},
-        "observed": _observed(Timer(tuple(inventory), here, home)),
+        "observed": _observed(rules.Timer(tuple(inventory), here, home)),
         "missing": [source for source in inventory if "," not in source and not os.path.exists(source)],
         "variables": rules.handed_on(name for name, value in os.environ.items() if value),
         "asks": bool(context.CLIARGS.get("ask_vault_pass")),
@@ -56,7 +55,7 @@ def _options() -> list[str]:
     return [word for pair in named for word in pair]
 
 
-def _observed(timer: Timer) -> dict[str, t.Any]:
+def _observed(timer: rules.Timer) -> dict[str, t.Any]:
     user = _user()
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     states = _output("systemctl", "--user", "is-active", f"{timer.name}.timer", f"{timer.name}.service", at=runtime)

@@ -39,7 +39,6 @@ from .._provision.entry import (
 )
 from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
-from .._provision.ownership import OwnershipClaim
 from .._provision.purchase import UNSEEN, OfferLook, Past, ids_of, is_left, lists_machines, told_apart, whose_by_name
 from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
@@ -205,7 +204,7 @@ def asked_apart(
     past: Past,
     offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
-    noted: t.Iterable[OwnershipClaim],
+    noted: t.Iterable[ownership.OwnershipClaim],
 ) -> OfferLook:
     """`told_apart` by the account's list; the same if that cannot be read."""
     with contextlib.suppress(ApiError):

@@ -21,7 +21,6 @@ from .._api.client import SupplyApi
 from .._machine import connection
 from .._provision import lease, registration
 from .._provision.entry import IDS, OFFER, PRICE, Entry, read_entry, storage_kept_by
-from .._provision.lease import Clock
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger
@@ -66,9 +65,9 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         url, *names = (params.get(name) or "" for name in ("registry_url", "api_url", "home", "account_name"))
         return cls(url, *names, ahead=ahead, read_only=read_only)
 
-    def clock(self) -> Clock:
+    def clock(self) -> lease.Clock:
         """What time it is now, by each clock that can be read."""
-        return Clock.of(time.time(), self.ahead(), self._database_time())
+        return lease.Clock.of(time.time(), self.ahead(), self._database_time())
 
     def recall(self, ahead: float | None) -> None:
         """Measure by what an earlier step has learnt of the API's clock, as long as this one has asked the API nothing.

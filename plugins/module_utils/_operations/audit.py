@@ -14,8 +14,6 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import auditing, ending_by_id, messages
-from .._provision.auditing import audit as compare
-from .._provision.auditing import expected, under_deletion
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
@@ -42,10 +40,10 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         noted = note(api, params, all_projects(registries, places.values(), snapshot), look)
         snapshot = RegistrySnapshot(registries, places.values())
     registered = set(filter(places.get, places))
-    names = expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
+    names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
     claims = _claims(snapshot, nameable(params, places), names.claims)
     billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
-    found = compare(billed, claims, {*places, *names.hosts}, time.time())
+    found = auditing.audit(billed, claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())
@@ -74,7 +72,7 @@ def _leases(snapshot: RegistrySnapshot) -> list[tuple[str, str, float | None]]:
 def _machines(api: SupplyApi) -> list[Json]:
     """The machines of the account; those that are ending as their own pages say, since a list may lag."""
     listed = api.resources()
-    return refreshed(listed, read_by_id(api, under_deletion(listed), retries=None))
+    return refreshed(listed, read_by_id(api, auditing.under_deletion(listed), retries=None))
 
 
 @reading_registries

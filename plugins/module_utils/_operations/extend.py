@@ -11,7 +11,6 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result
 from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
-from .._provision.extending import Extension, TimeRequest
 from .._registry._protocol import Registry, RegistryError, anew
 from ._registries import LastSweeps, Registries
 
@@ -28,7 +27,7 @@ def extend(params: Params, check_mode: bool) -> Result:
         return _extend(registries, params, wish, check_mode)
 
 
-def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mode: bool) -> Result:
+def _extend(registries: Registries, params: Params, wish: extending.TimeRequest, check_mode: bool) -> Result:
     rows, trouble, changed = [], list(params["troubles"]), False
     places = registries.places(params)
     for raw in params["hosts"]:
@@ -51,8 +50,8 @@ def _extend(registries: Registries, params: Params, wish: TimeRequest, check_mod
 
 
 def _extended(
-    registry: Registry | None, raw: t.Mapping[str, t.Any], wish: TimeRequest, check_mode: bool
-) -> tuple[Extension, float | None]:
+    registry: Registry | None, raw: t.Mapping[str, t.Any], wish: extending.TimeRequest, check_mode: bool
+) -> tuple[extending.Extension, float | None]:
     """The extension, noted, and the end before; decided anew if another run changes the entry meanwhile.
 
     Raises ValueError and RegistryError.
@@ -61,7 +60,7 @@ def _extended(
     if registry is None:
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 
-    def step() -> tuple[Extension, float | None]:
+    def step() -> tuple[extending.Extension, float | None]:
         entry = read_entry(registry.read())
         found = extending.extend(entry, wish, registry.clock())
         if not check_mode:

@@ -13,7 +13,6 @@ from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, given
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
-from .._provision.offer import View
 from .._provision.ownership import bought_with, ids_for_match, ids_in
 from ._by_id import List, Listing, ask_by_id, side_by_side
 
@@ -99,7 +98,7 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
     return {**copy.deepcopy(BLANK), **_offer.result_of(status, view, check_mode=check_mode)}
 
 
-def _view(api: SupplyApi, status: Json, listing: List) -> View:
+def _view(api: SupplyApi, status: Json, listing: List) -> _offer.View:
     """What the status shows, with the resources of an offer that is ready: ports, missing addresses and the news that a
     machine was deleted stand with these. Raises ApiError.
     """

@@ -28,7 +28,6 @@ from .._api.market import Market
 from .._cloud_init import user_data
 from .._provision import holdings, keys, sending
 from .._provision.entry import Entry, facts_of_order, read_entry
-from .._provision.holdings import strangers
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import holders_of
 from .._provision.place import SharedProject, another_project
@@ -561,7 +560,7 @@ class _Purchase:
         look = self._machines.bought(noted, journal.sent_at, doubted, journal.entry.listed_before)
         held, contradictions = look.concluded
         facts["resource_ids"] = list(held.ids)
-        self._note_made(outcome, strangers(contradictions), holdings.disowned(held, contradictions))
+        self._note_made(outcome, holdings.strangers(contradictions), holdings.disowned(held, contradictions))
         if held.pending:
             self._warn(holdings.not_shown_yet(held.pending))
         if contradictions:

@@ -19,7 +19,6 @@ from .._provision import messages, reaping, registration
 from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
-from .._provision.reaping import Host, SweepFindings, SweepLimits
 from .._registry._protocol import RegistryError
 from .._wording import as_pattern
 from ._missing import looked, note
@@ -105,7 +104,7 @@ def _found(
     places: t.Mapping[str, Place],
     snapshot: RegistrySnapshot,
     machines: t.Sequence[Json],
-) -> SweepFindings:
+) -> reaping.SweepFindings:
     by_name = nameable(params, places)
     account = Account.of([*snapshot.claims(), *map(named_claim, by_name)], machines)
     clock = registries.clock()  # once the API has answered, which tells its time
@@ -113,7 +112,7 @@ def _found(
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
     known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in snapshot.all()))
     named = (reaping.of_name(item, account, clock) for item in by_name)
-    return SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
+    return reaping.SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
 
 def reap_asked(params: Params, check_mode: bool) -> Result:
@@ -141,7 +140,7 @@ def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
                 yield str(error)
 
 
-def _due(host: Host, registries: Registries, limits: SweepLimits, idle: float) -> Result:
+def _due(host: reaping.Host, registries: Registries, limits: reaping.SweepLimits, idle: float) -> Result:
     """A host as the play takes it, with how its machine is reached.
 
     ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.

@@ -12,7 +12,6 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, given
 from .._provision import messages, spending
 from .._provision.place import Place
-from .._provision.spending import Ledger, since_of, spent
 from .._registry._protocol import RegistryError
 from ._registries import Registries, RegistrySnapshot, nameable, together
 
@@ -26,7 +25,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     """
     if params["limited"]:
         raise Failure(spending.NEEDS_ALL_HOSTS, "invalid", **BLANK)
-    since = given("spend_since", params["since"], lambda value: since_of(value, time.time()))
+    since = given("spend_since", params["since"], lambda value: spending.since_of(value, time.time()))
     with Registries.of(params, read_only=True) as registries:
         places = registries.places(params)
         if not any(places.values()):
@@ -35,7 +34,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
         beside = sorted({project for project, _entry in snapshot.elsewhere()})
-    costs = spent(ledger.bills, ledger.now, since)
+    costs = spending.spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]
     return {
         **BLANK,
@@ -47,7 +46,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     }
 
 
-def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> tuple[Ledger, list[str]]:
+def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> tuple[spending.Ledger, list[str]]:
     """What these places know together, and why some cannot be read. Raises Failure if none can."""
     found, unread = [], []
     for place in places:

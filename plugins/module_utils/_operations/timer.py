@@ -8,7 +8,6 @@ from __future__ import annotations
 from .._ansible import steps
 from .._ansible.operation import Params, Result, refusing
 from .._provision import timer as rules
-from .._provision.timer import Observed, Timer
 
 BLANK: Result = {
     **{"changed": False, "name": "", "runtime": "", "lines": [], "trouble": ""},
@@ -33,12 +32,12 @@ def timer_due(params: Params, check_mode: bool) -> Result:
         return {**BLANK, **rules.due(params["state"], *_read(params), check_mode=check_mode)}
 
 
-def _read(params: Params, minutes: int = 0) -> tuple[Timer, Observed]:
+def _read(params: Params, minutes: int = 0) -> tuple[rules.Timer, rules.Observed]:
     """The timer and what there is of it. Raises ValueError for a run that no timer can be made of."""
     run = {name: params[name] for name in ("missing", "limited", "asks", "by_job")}
     rules.check(params["state"], params["variables"], params["timer"]["command"], **run)
     given = {**params["timer"], **{name: tuple(params["timer"][name]) for name in ("sources", "command")}}
-    return Timer(**given, minutes=minutes), Observed(
+    return rules.Timer(**given, minutes=minutes), rules.Observed(
         **{**params["observed"], "files": tuple(params["observed"]["files"])}
     )
 
