@@ -145,10 +145,13 @@ def test_more_time(project: Project) -> None:
 
 
 def test_the_last_command_on_a_machine(project: Project) -> None:
-    """It may take too long, save something, or fail until the grace is over."""
+    """It may take too long, save something, or fail until the grace is over, as if it cannot be evaluated."""
     project.declare(["gpu-1", "gpu-2"], provision_lease="8h")
     assert project.provision().returncode == 0
     bought = {each.name: each.resource_id for each in project.simulator.resources.values()}
+    unknown = reap(project, 8.2, reap_before_end="{{ nowhere }}/save.sh")
+    assert unknown.returncode == 2 and len(project.simulator.billed) == 2, unknown.output
+    assert "'nowhere' is undefined" in unknown.text and "reap_before_end failed on it" in unknown.text
     slow = reap(project, 8.2, reap_before_end="sleep 30", reap_before_end_timeout=1)
     assert slow.returncode == 2 and len(project.simulator.billed) == 2, slow.output
     (project.simulator.home(bought["gpu-1"]) / "saves").touch()
