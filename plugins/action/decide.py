@@ -621,7 +621,7 @@ class ActionModule(InProcessAction):
         rows = [
             {
                 **row,
-                "tested": {**(told[row["host"]].get("verify__tested") or {}), "item": row["host"]},
+                "tested": {**_test_of(told[row["host"]]), "item": row["host"]},
                 "machines": told[row["host"]].get("provision_resource_ids"),
             }
             for row in hosts
@@ -881,6 +881,11 @@ def _undecided(
     if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in decided:
         raise AnsibleActionFail(not_declared(host))
     return hosts
+
+
+def _test_of(variables: Variables) -> Variables:
+    """What became of the test of a host's machine: in check mode it is not waited for apart."""
+    return reaping.newest(variables.get("verify__tested"), variables.get("verify__waited")) or {}
 
 
 def _of_sweep(variables: Variables) -> dict[str, t.Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from conftest import MakeProject
 from gpu_records import H100, Machine
+from limits import HANGS, until
 from plays import kill, write_impatient
 from simulator import Offer, Settings
 from simulator.instances import NO_PROGRAMS, Programs, SshBackend
@@ -112,6 +114,26 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
         assert unheard.returncode == 2 and why in unheard.text and "gpu-1: " not in unheard.output, unheard.output
     audited = project.play("compute_index.supply.audit")
     assert "TESTED by the playbook verify" in audited.output and "bad: driver: nvidia-smi exits with 15" in audited.text
+
+
+def test_a_machine_that_ends_while_it_is_tested_is_not_waited_for(make_project: MakeProject) -> None:
+    """Ansible's own wait for a test goes on for as long as the test may take, and longer; the others are judged."""
+    offers = [Offer(gpu_price_per_hour=price, **BIG) for price in (2.0, 2.1)]
+    project = make_project(offers, backend=Equipped(0, PROGRAMS), provision_seconds=0)
+    project.declare(["gpu-1", "gpu-2"])
+    bought = project.provision()
+    assert bought.returncode == 0, bought.output
+    (ends,) = (project.registry("gpu-1") or {})["provision_resource_ids"]
+    begun = project.simulator.home(ends) / "begun"
+    (project.simulator.home(ends) / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\ntouch {begun}\nsleep {HANGS}\n")
+    with ThreadPoolExecutor(1) as pool:
+        testing = pool.submit(project.play, "compute_index.supply.verify", "-e", "verify_level=specs")
+        until(begun.exists)
+        ended = project.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
+        tested = testing.result()
+    assert ended.returncode == 0 and project.registry("gpu-1") is None, ended.output
+    assert tested.returncode == 0, tested.output
+    assert "gpu-1: no machine" in tested.output and "gpu-2: ok" in tested.output
 
 
 def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_otherwise(make_project: MakeProject) -> None:

@@ -119,15 +119,16 @@ class Report:
         return bool(entry.resource_ids) and not others
 
     def beside(self, entry: Entry, now: float) -> Report:
-        """The same by what the registry says of the host: what did not answer has ended, perhaps, and is not bad then.
+        """The same by what the registry says of the host: a machine that ends, or has ended, is not bad.
 
-        Nor is a machine that came in its place. ``now``: by the clock that noted the entry.
+        Nor is one that came in its place. ``now``: by the clock that noted the entry.
         """
         if entry.resource_ids and not self.is_about(entry):
             return replace(self, tests=(Tested(self.host, "unknown", (_REPLACED,), {}),))
+        is_over = self.resource_ids if entry.is_empty else lease.end_begun(entry.reaped_at, now) is not None
         answered = any(test.result.get("verdict") for test in self.tests)
-        runs = bool(entry.resource_ids) and lease.end_begun(entry.reaped_at, now) is None
-        return self if runs or answered else Report(self.host, (), has_machine=False)
+        runs = not is_over and (entry.resource_ids or answered)
+        return self if runs else Report(self.host, (), has_machine=False)
 
     @property
     def verdict(self) -> str:
