@@ -99,7 +99,6 @@ class HostFile:
         self._run = uuid.uuid4().hex[:12]
 
     def read(self) -> Variables | None:
-        """The entry, None if there is no file. Raises RegistryError if it is none that can be understood."""
         self._known = _load(self._path)
         return None if self._known is None else _with_holder(self._known, self._hold.other)
 
@@ -108,7 +107,6 @@ class HostFile:
         return Clock.of(time.time(), self._ahead())
 
     def now(self) -> float:
-        """The time by the clock that the entry names."""
         return self._time_of(self._known or {})
 
     def _time_of(self, entry: Variables) -> float:
@@ -124,11 +122,9 @@ class HostFile:
                 self._check_free("another run, which has just ended")
 
     def close(self) -> None:
-        """Let other runs at the purchase."""
         self._hold.release()
 
     def claim(self, variables: Variables) -> Variables:
-        """Replace the file before a purchase is sent. Raises Claimed; see `Registry`."""
         with self._changing():
             self._check_free(self._hold.take())
             found = _load(self._path)
@@ -148,12 +144,10 @@ class HostFile:
             return dict(claimed)
 
     def holds(self) -> bool:
-        """Whether the file still says that the purchase is open that this run has claimed; see `Registry`."""
         found, own = read_entry(_load(self._path)), self._claimed_as
         return own is not None and found.is_open and found.is_purchase(own)
 
     def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
-        """Merge changes into the file, and return the whole. Raises Claimed; see `Registry`."""
         with self._changing():
             before = _load(self._path) or {}
             changes = {**_without(before, disowned), **changes}
@@ -180,7 +174,6 @@ class HostFile:
             return dict(written)
 
     def alter(self, changes: Variables) -> Variables:
-        """Merge changes into the file as this run has read it. Raises Claimed; see `Registry`."""
         with self._changing():
             entry = _load(self._path)
             if entry is None or entry != self._known:
@@ -212,7 +205,6 @@ class HostFile:
         return self._bill(entry)
 
     def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
-        """Note the end of storage that is kept; None if the file does not have it. See `Registry`."""
         with self._changing(make=False):
             variables = _load(self._path) or {}
             entry, host = read_entry(variables), host_of_entry(self._path)

@@ -283,7 +283,9 @@ class Database(Connected):
             before = self._row(connection, row.claim)
             for moment in self._column(connection, sql.END, values):
                 self._execute(connection, sql.GONE, values)
-                self._keep_storage(connection, before, moment)
+                for item in kept({**before.variables(), "provision_project": before.project}, utc(moment)):
+                    fact = _purchase_of(item, before.project, before.host, before.account)
+                    self._note_storage(connection, replace(fact, begun=moment))
             return self._bill(connection, row.claim)
 
         return self._at_once(step, self._facts_patience)
@@ -347,13 +349,6 @@ class Database(Connected):
         if not bill.runs:
             self._execute(connection, sql.GONE, {"claim": claim})
         return True
-
-    def _keep_storage(self, connection: Connection, row: Row, moment: float) -> None:
-        """Make claims of the storage that a claim leaves at its end, at this moment (seconds since the epoch)."""
-        entry = {**row.variables(), "provision_project": row.project}
-        for item in kept(entry, utc(moment)):
-            fact = _purchase_of(item, row.project, row.host, row.account)
-            self._note_storage(connection, replace(fact, begun=moment))
 
     def _note_storage(self, connection: Connection, fact: Purchase) -> None:
         """Note storage, unless it is known, or was told gone after it ``begun``."""

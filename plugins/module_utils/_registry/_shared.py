@@ -104,7 +104,6 @@ class SharedHost:
         return self._seen(t.cast(Row, self._held))
 
     def holds(self) -> bool:
-        """Whether no other run has taken over, freed or ended the claim that this one holds; see `Registry`."""
         held = self._held
         row = self._database.claim_by_id(held.claim) if held else None
         return row is not None and held is not None and claims.is_held(row.state, same_epoch=row.epoch == held.epoch)
@@ -124,7 +123,6 @@ class SharedHost:
             raise self._claimed() from None
 
     def alter(self, changes: Variables) -> Variables:
-        """Change the note of the claim as this run has seen it. Raises Claimed; see `Registry`."""
         if self._row is None:
             raise self._claimed()
         try:
@@ -145,7 +143,6 @@ class SharedHost:
         return bill
 
     def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
-        """Note that storage which the host has kept is gone; see `Registry`."""
         return self._database.end_stray(resource_id, [resource_id], why)
 
     def close(self) -> None:

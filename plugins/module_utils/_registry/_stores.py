@@ -122,8 +122,6 @@ class Store:
 
 
 class _FolderStore(Store):
-    """The files of a folder."""
-
     def __init__(self, place: Folder, session: Session) -> None:
         self._place, self._path, self._session = place, place.path, session
 
@@ -187,8 +185,6 @@ def _is_since(file: os.DirEntry[str], moment: float) -> bool:
 
 
 class _SharedStore(Store):
-    """A project of the database."""
-
     def __init__(self, place: SharedProject, session: Session) -> None:
         self._project, self._session = place.project, session
 
