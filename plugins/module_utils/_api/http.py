@@ -236,8 +236,7 @@ class HttpClient:
         other only if it was not sent for certain or, with ``repeat_if_busy``, if the server asks to come back.
         """
         retries = self._retries if retries is None else retries
-        attempt = 0
-        while True:
+        for attempt in range(retries + 1):
             outcome: Answer | TransportError
             began = time.time()
             try:
@@ -248,9 +247,8 @@ class HttpClient:
                 self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
             pause = self._pause(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
             again = _may_repeat(outcome, repeatable, repeat_if_busy)
-            if not again or attempt >= retries or pause > LONGEST_PAUSE:
+            if not again or attempt == retries or pause > LONGEST_PAUSE:
                 break
-            attempt += 1
             self._sleep(pause)
         if isinstance(outcome, TransportError):
             raise outcome

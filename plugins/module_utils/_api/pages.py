@@ -128,25 +128,17 @@ class Page:
         count = self._number("total", "count")
         if count > self.read:
             raise Incomplete(f"the API counts {count:.0f} resources, but lists only {self.read}.")
-        if self._is_part:
+        whole = [item for item in self._all("whole") if isinstance(item, bool)]  # ``last`` may be a link as well
+        if any(map(_is_yes, self._all("more"))) or not all(whole):
             raise Incomplete(_PARTLY)
-        if any(item is True for item in self._all("whole")):
+        if whole:
             return
         if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
-        if self._has_lone_cursor:
+        # A cursor may be the next page's. Beside a mark of that one it is this page's.
+        is_alone = not (self._is_told or "next cursor" in self.marks)
+        if is_alone and self._has("cursor") and any(self._all("cursor")):
             raise Incomplete(_PARTLY)
-
-    @property
-    def _is_part(self) -> bool:
-        """Whether a mark says that there is more. ``last`` may be a link as well."""
-        return any(map(_is_yes, self._all("more"))) or any(item is False for item in self._all("whole"))
-
-    @property
-    def _has_lone_cursor(self) -> bool:
-        """Whether a cursor may be the next page's. Beside a mark of that one it is this page's."""
-        is_cursor = self._has("cursor") and any(self._all("cursor"))
-        return is_cursor and not (self._is_told or "next cursor" in self.marks)
 
     def _has(self, *kinds: str) -> bool:
         """Whether one of these marks says anything in a word or a number."""
