@@ -121,7 +121,9 @@ def _check_yaml(text: str) -> list[str]:
     if yaml is None:
         return []
     root, keys, document = _parsed(text)
-    _check_form(text, document)
+    wanted = list if text.startswith("#cloud-config-archive") else dict
+    if document is not None and not isinstance(document, wanted):
+        raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
     again = [f"cloud_init holds {key}, a second time; only the last one counts." for key in keys if key.again]
     if not isinstance(document, dict):
         return again
@@ -132,13 +134,6 @@ def _check_yaml(text: str) -> list[str]:
     ]
     doubts = [f"cloud_init may not do what it is meant to: {misfit}." for misfit in _doubts(document)]
     return [*unknown, *doubts, *again]
-
-
-def _check_form(text: str, document: t.Any) -> None:
-    """Raise ValueError if the document is none of the kind that the text's first line says."""
-    wanted = list if text.startswith("#cloud-config-archive") else dict
-    if document is not None and not isinstance(document, wanted):
-        raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
 
 
 def _parsed(text: str) -> tuple[t.Any, list[_Key], t.Any]:
@@ -279,11 +274,7 @@ def _secrets_in(line: str, section: str) -> list[str]:
     kinds = [kind for kind, pattern in _SECRETS.items() if pattern.search(line)]
     if "a private key" in kinds and re.search(r"""\bssh_keys["']?\s*:""", section):
         kinds.remove("a private key")  # the machine's own host keys cannot come otherwise
-    if not line.lstrip().startswith("#") and _has_password(line, section):
+    is_chpasswd = re.search(r"""\bchpasswd["']?\s*:""", section) and _CHPASSWD.search(line)
+    if not line.lstrip().startswith("#") and (is_chpasswd or _PASSWORD.search(line)):
         kinds.append("a password in plain text")
     return kinds
-
-
-def _has_password(line: str, section: str) -> bool:
-    is_chpasswd = re.search(r"""\bchpasswd["']?\s*:""", section) and _CHPASSWD.search(line)
-    return bool(_PASSWORD.search(line) or is_chpasswd)

@@ -56,7 +56,6 @@ class Answer:
 
     @property
     def hangs(self) -> bool:
-        """Whether it does not answer."""
         return self.code is None and not self.too_long
 
     @property

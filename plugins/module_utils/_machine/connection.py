@@ -159,14 +159,11 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         left = [resource for resource in left if resource is not matches[-1]]
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
-        if match is None and not _has_id(instance) and any(neighbour is resource for resource in left):
+        # What names itself, if only by an id that is not one of ours, is never taken for its neighbour.
+        names_itself = _texts_of(instance, ("resource_id", "instance_id", "odd_id"))
+        if match is None and not names_itself and any(neighbour is resource for resource in left):
             match = neighbour
         yield instance, match or {}
-
-
-def _has_id(instance: Json) -> bool:
-    """Whether an instance names itself, if only by an id that is not one of ours."""
-    return bool(_texts_of(instance, ("resource_id", "instance_id", "odd_id")))
 
 
 def _texts_of(instance: Json, names: t.Iterable[str]) -> list[str]:

@@ -83,7 +83,6 @@ def held(folder: str) -> t.Iterator[None]:
 
 
 def state_of(folder: str) -> State:
-    """The state of the run's job."""
     return judge(_notes(folder))
 
 

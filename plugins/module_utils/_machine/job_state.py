@@ -49,7 +49,6 @@ class State:
 
 
 def judge(notes: Notes) -> State:
-    """The state of a job."""
     if notes.job is None:
         return State(NONE, msg="There is no such run on the machine.")
     if notes.end is not None:

@@ -138,8 +138,8 @@ def _room_for_end(state: str, reserve: str) -> t.Iterator[dict[str, t.Any]]:
     with open(place, "wb", buffering=0) as file:
         file.write(b" " * _END_SIZE)
         os.fsync(file.fileno())
-    with contextlib.suppress(OSError):
-        _allocate(reserve)
+    with contextlib.suppress(OSError), open(reserve, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, min(RESERVE, free(os.path.dirname(reserve)) // 10))
     try:
         yield end
     finally:
@@ -150,12 +150,6 @@ def _room_for_end(state: str, reserve: str) -> t.Iterator[dict[str, t.Any]]:
             file.write(json.dumps(end).encode()[:_END_SIZE])
             os.fsync(file.fileno())
         os.replace(place, os.path.join(state, "end.json"))
-
-
-def _allocate(reserve: str) -> None:
-    size = min(RESERVE, free(os.path.dirname(reserve)) // 10)
-    with open(reserve, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
 
 
 # Also used by those who read the state

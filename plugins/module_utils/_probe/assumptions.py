@@ -471,17 +471,11 @@ def _list_complete(exchanges: Exchanges) -> RuleResult:
         return stands(True, f"{len(answer.data)} at once")
     size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
     if not is_whole(answer.data, size):
-        return _in_pages(answer.data, size)
+        count, link = answer.data.get("total_count"), "a" if "next" in answer.data else "no"
+        return stands(False, f"{size} of {'more' if count is None else count}, {link} link to the next page")
     if "next" in answer.data or "total_count" in answer.data:
         return RuleResult(NOT_SEEN, f"{size} on one page, which may be one of several")
     return stands(True, f"{size} at once")
-
-
-def _in_pages(page: dict[str, t.Any], size: int) -> RuleResult:
-    """The result for a page with ``size`` machines which is not the only one."""
-    count, links = page.get("total_count"), "next" in page
-    evidence = f"{size} of {count if count is not None else 'more'}, {'a' if links else 'no'} link to the next page"
-    return stands(False, evidence)
 
 
 def _list_filter(exchanges: Exchanges) -> RuleResult:
@@ -498,19 +492,14 @@ def _names(exchanges: Exchanges) -> RuleResult:
     """A machine gets the requested name. Source: procure-offer, prose only. If not: a warning; with a registry ids are
     the identity, without one the machine is not found again.
     """
-    names = _names_by_id(exchanges)
+    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
+    listed = [value for item in (*lists, exchanges.resources) for value in item]
+    names = {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
     pairs = needed([(wish, names[key]) for key, wish in exchanges.wished.items() if key in names])
     # With a number behind it or without
     kept = sum(name == wish or str(name).startswith(f"{wish}-") for wish, name in pairs)
     evidence = f"{kept} of {plural(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
-
-
-def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
-    """The names of all machines that were listed."""
-    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
-    listed = [value for item in (*lists, exchanges.resources) for value in item]
-    return {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
 
 
 def _history(exchanges: Exchanges) -> RuleResult:

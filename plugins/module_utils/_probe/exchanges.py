@@ -158,8 +158,6 @@ class Finding:
 
 
 class RuleResult(t.NamedTuple):
-    """What a rule says."""
-
     verdict: str
     evidence: str
 
