@@ -60,10 +60,11 @@ MODULE_IMPORTS = ("ansible.module_utils.basic", "ansible.module_utils.urls")
 PLUGINS = ("become", "callback", "connection", "filter", "inventory", "shell", "strategy", "test", "vars")
 COLLECTION = "ansible_collections.compute_index.supply"
 # Variables that none of the first imports looks at, and those that ansible-core's do not look at, either: ours, those
-# of AWX's address, of ansible-runner, of an SSH agent, and of a shell in between, and one that a fork heeds by itself.
+# of AWX's address, of ansible-runner, of an SSH agent, and of a shell in between, where programs are, and one that a
+# fork heeds by itself.
 OTHERS = ("AWX_", "CLUSTER_", "COMPUTE_INDEX_", "CONTROLLER_", "ORIGINAL_STDOUT_CALLBACK", "PYTEST_", "RUNNER_", "SSH_")
-OTHERS += ("OLDPWD", "PWD", "PYTHONUNBUFFERED", "SHLVL", "SUPPLY_", "_")
-HARMLESS = ("ANSIBLE_", "HOME", "PATH", *OTHERS)
+OTHERS += ("OLDPWD", "PATH", "PWD", "PYTHONUNBUFFERED", "SHLVL", "SUPPLY_", "_")
+HARMLESS = ("ANSIBLE_", "HOME", *OTHERS)
 # Variables that only matter in settings, which each command reads anew.
 CALLBACKS = "ANSIBLE_CALLBACK_PLUGINS"
 RENEWED = ("ANSIBLE_CACHE_PLUGIN_CONNECTION", "ANSIBLE_HOME", "ANSIBLE_SHOW_CUSTOM_STATS", CALLBACKS, "HOME")
