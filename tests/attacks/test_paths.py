@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,10 @@ def test_with_a_list_of_hosts_and_a_stale_folder(account: StandIn, project: Atta
         "provision_poll_delay": 1,
     }
     # Variables that the role gives to a host, and that somebody gives to all: no registry may hold them.
-    wanted |= {"provision_resource_ids": [str(uuid4())], "ansible_host": "192.0.2.7"}
+    wanted |= {"ansible_host": "192.0.2.7"}
+    group_vars = project.folder / "group_vars"
+    group_vars.mkdir()
+    (group_vars / "all.yml").write_text(json.dumps({"provision_resource_ids": [str(uuid4())]}))
     play = project.play_of("provision", "all")
     runs = [
         project.run("ansible-playbook", "-i", "gpu-1,", play, *extra(wanted), PWD=str(where))
