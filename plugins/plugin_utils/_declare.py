@@ -147,6 +147,8 @@ def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any])
     # What has no value after its colon in YAML is not given.
     by_default = {name for name in _NAMES if task_vars.get(name) in (None, DEFAULTS[name])}
     given = {name: value(name) for name in _ARGUMENTS if name not in by_default}
+    if task_vars.get("run__is_of_a_run") and given["provision_max_price_per_hour"] in (None, ""):
+        given["provision_max_price_per_hour"] = "unlimited"  # the bill limits it
     if given["provision_project"] in (None, ""):  # as for whoever looks for what was bought
         given["provision_project"] = DEFAULTS["provision_project"]
     if "provision_resource_name" in by_default:

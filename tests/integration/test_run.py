@@ -94,6 +94,11 @@ def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> No
     assert "Nothing was sent." in wrong.text and wrong.returncode == 2
     lost = run(project, "-e", "run_command=python train.py --lr=0.1")  # as the shell leaves it
     assert "outside quotes (--lr)" in lost.failure("localhost") and lost.returncode == 2
+    ceilings = {0: "provision_max_price_per_hour (USD 0.00 per hour)", "{{ ours }}": "'ours' is undefined"}
+    for ceiling, said in ceilings.items():
+        project.declare(["gpu-1"], provision_max_price_per_hour=ceiling)
+        above = run(project, "--check")
+        assert above.returncode == 2 and said in above.text, above.output
     assert not project.simulator.purchases and not (project.folder / "runs").exists()
 
 
