@@ -47,7 +47,7 @@ from .._provision.spending import Ledger
 from .._provision.standing import Observed, doubtful, standing_of, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
-from .._registry._protocol import Claimed, Registry, RegistryError, end_with
+from .._registry._protocol import Claimed, RegistryError, end_with
 from ._by_id import read_by_id
 from ._missing import all_projects, looked, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
@@ -161,9 +161,7 @@ class _Planning:
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
         locked_out = keys.why_locked_out(host, raw["ssh_fingerprint"], public_key, params["job_keys"])
-        objections = filter(
-            None, [*self._objections(host), *self._bought_elsewhere(host, raw["registry_dir"]), locked_out]
-        )
+        objections = filter(None, [*self._objections(host, raw["registry_dir"]), locked_out])
         return replace(host, objections=(*host.objections, *objections), locked_out=locked_out)
 
     def _identity_file(self, raw: t.Mapping[str, t.Any], public: str) -> str:
@@ -172,22 +170,16 @@ class _Planning:
             return os.path.join(self._params["here"], os.path.expanduser(named))
         return "" if raw["has_ssh_public_key"] else _private_half(public)
 
-    def _objections(self, host: Declaration) -> t.Iterator[str]:
-        """What is wrong with a declaration, by what lies around it."""
+    def _objections(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
+        """What is wrong with a declaration, by what lies around it. ``wanted``: provision_registry_dir as given."""
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
         yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
-
-    def _bought_elsewhere(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
-        """What a host without an entry has in another registry."""
-        others = standing.other_registries(host, wanted, self._params["here"])
-        for place in [] if os.path.exists(host.registry_file) else others:
-            try:
-                registry = t.cast(Registry, self._registries.at(place).host(host.host))
-                yield standing.bought_elsewhere(host, place, read_entry(registry.read()))
-            except RegistryError as error:
-                yield standing.unread_elsewhere(host, str(error))
+        if not os.path.exists(host.registry_file):
+            yield from standing.bought_elsewhere(
+                host, wanted, self._params["here"], lambda place: self._registries.at(place).entry(host.host)[0]
+            )
 
     def _refused(self, hosts: t.Sequence[Declaration], reason: str) -> Result:
         """Nothing can be decided for the hosts of this play."""

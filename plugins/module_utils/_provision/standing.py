@@ -171,34 +171,33 @@ def shadowed_files(host: Declaration, is_there: t.Callable[[str], bool]) -> str:
     )
 
 
-def other_registries(host: Declaration, wanted: t.Any, here: str) -> list[Place]:
-    """The other usual places of registries, if the host's is one of these because nothing was said of it.
+def bought_elsewhere(
+    host: Declaration, wanted: t.Any, here: str, entry_in: t.Callable[[Place], Entry]
+) -> t.Iterator[str]:
+    """What a host without an entry has, or may have, by the usual registries, if nothing was said of its own.
 
     One is for plays without an inventory, which remember hosts in the folder ``here`` where Ansible was started; the
     other for an inventory in its usual folder there. ``wanted``: provision_registry_dir, None if it was not given.
+    ``entry_in``: reads the host's entry in a place; raises ValueError.
     """
-    usual = [Folder(f"{here}/host_vars"), Folder(f"{here}/inventory/host_vars")]
-    return [place for place in usual if place != host.registry] if wanted is None and host.registry_file else []
-
-
-def bought_elsewhere(host: Declaration, place: Place, entry: Entry) -> str:
-    """The host has bought something by another registry, where it has this entry; its own has nothing of it."""
-    if not entry.names_purchase or entry.is_of_another_project(host.project):
-        return ""
-    return (
-        f"{place.entry_place(host.host)} says that {host.host} has offer {entry.offer_id or 'unknown'} at"
-        f" {usd(entry.price_per_hour)}, and this play would remember it in {host.registry.text}. For that machine, add"
-        f" -e provision_registry_dir={place.text}. For one more, add -e provision_project=<name>. If that entry is of"
-        f" another account, add -e provision_registry_dir={host.registry.text}."
-    )
-
-
-def unread_elsewhere(host: Declaration, error: str) -> str:
-    """The host's entry in another registry cannot be read, so it may have bought something by that."""
-    return (
-        f"{error} That is another registry than this play's, and {host.host} may have a machine by it. Correct it."
-        f" If it is of another account, add -e provision_registry_dir={host.registry.text}."
-    )
+    usual = (Folder(f"{here}/host_vars"), Folder(f"{here}/inventory/host_vars"))
+    of_another_account = f"of another account, add -e provision_registry_dir={host.registry.text}."
+    for place in (item for item in usual if wanted is None and host.registry_file and item != host.registry):
+        try:
+            entry = entry_in(place)
+        except ValueError as error:
+            yield (
+                f"{error} That is another registry than this play's, and {host.host} may have a machine by it. Correct"
+                f" it. If it is {of_another_account}"
+            )
+            continue
+        if entry.names_purchase and not entry.is_of_another_project(host.project):
+            yield (
+                f"{place.entry_place(host.host)} says that {host.host} has offer {entry.offer_id or 'unknown'} at"
+                f" {usd(entry.price_per_hour)}, and this play would remember it in {host.registry.text}. For that"
+                f" machine, add -e provision_registry_dir={place.text}. For one more, add -e provision_project=<name>."
+                f" If that entry is {of_another_account}"
+            )
 
 
 # What both say

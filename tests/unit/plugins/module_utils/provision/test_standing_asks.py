@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     Observed,
     asks_for_the_list,
@@ -18,7 +17,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     ids_to_read,
     is_as_read,
     offers_of,
-    other_registries,
     shadowed_files,
     without_ended,
 )
@@ -63,7 +61,15 @@ def test_a_host_that_cannot_buy_needs_no_list() -> None:
     ],
 )
 def test_which_other_registries_may_have_a_host(own: str, wanted: Any, others: list[str]) -> None:
-    assert [place.text for place in other_registries(declared(own), wanted, "/p")] == others
+    asked = []
+
+    def unreadable(place: Any) -> Entry:
+        asked.append(place.text)
+        raise ValueError(f"{place.text} cannot be read.")
+
+    told = list(bought_elsewhere(declared(own), wanted, "/p", unreadable))
+    assert asked == others and [text.partition(" ")[0] for text in told] == others
+    assert all(f"-e provision_registry_dir={own}." in text for text in told)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +84,10 @@ def test_which_other_registries_may_have_a_host(own: str, wanted: Any, others: l
     ],
 )
 def test_what_a_host_has_in_another_registry_is_not_bought_again(elsewhere: Entry, refused: bool) -> None:
-    reason = bought_elsewhere(declared("/p/inventory/host_vars"), Folder("/p/host_vars"), elsewhere)
-    assert bool(reason) is refused
-    for part in ("/p/host_vars/gpu-1/", "provision_registry_dir=/p/host_vars.", "provision_project") if refused else ():
-        assert part in reason
+    reasons = list(bought_elsewhere(declared("/p/inventory/host_vars"), None, "/p", lambda place: elsewhere))
+    assert bool(reasons) is refused
+    for part in ("/p/host_vars/gpu-1/", "provision_registry_dir=/p/host_vars.", "provision_project"):
+        assert all(part in reason for reason in reasons)
 
 
 def test_which_offers_are_asked_for() -> None:
