@@ -93,8 +93,8 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     if objection := ending_by_id.objection(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
     found = ending_by_id.ended(machine, reason, params["by"] or registries.who)
-    message = ending_by_id.known_as(resource_id, claims, strays) + ending_by_id.ends_for(found, check_mode)
-    return {**BLANK_ORPHAN, "ended": found, "lines": [messages.described([machine]), message]}
+    lines = ending_by_id.lines(machine, found, claims, strays, would=check_mode)
+    return {**BLANK_ORPHAN, "ended": found, "lines": lines}
 
 
 def _claims(

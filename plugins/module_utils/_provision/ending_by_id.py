@@ -198,26 +198,26 @@ def check_reason(text: str) -> str:
     return reason
 
 
-def ends_for(found: t.Mapping[str, t.Any], check_mode: bool) -> str:
-    """For whom a machine that no host owns ends, and why. ``found``: the artifact of its end."""
-    return f"No host owns it. It {'would end' if check_mode else 'ends'} for {found['by']}: {found['why']}"
-
-
-def known_as(resource_id: str, claims: t.Iterable[OwnershipClaim], strays: t.Container[str]) -> str:
-    """What the registry calls the machine if it was bought beside a host's own; empty if it does not know it."""
-    known = [claim for claim in claims if claim.host in strays and resource_id in claim.all_ids]
-    names = ", ".join(claim.host for claim in known)
-    why = (
-        "storage that a machine has left"
-        if any(claim.storage_of for claim in known)
-        else "bought beside the host's own machine"
-    )
-    return f"The registry has it as {names}: {why}. " if known else ""
-
-
 def ended(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
     """What a workflow gets of a machine that ends without an owner."""
     return {**{name: machine.get(name) for name in _PUBLISHED}, "by": by, "why": reason}
+
+
+def lines(
+    machine: Machine, end: Row, claims: t.Iterable[OwnershipClaim], strays: t.Container[str], *, would: bool
+) -> list[str]:
+    """What people read of the ``end`` of a machine that no host owns; ``would``: nothing ends in this run.
+
+    And what the registry calls it if it was bought beside a host's own.
+    """
+    known = [claim for claim in claims if claim.host in strays and end["resource_id"] in claim.all_ids]
+    is_stored = any(claim.storage_of for claim in known)
+    why = "storage that a machine has left" if is_stored else "bought beside the host's own machine"
+    called = f"The registry has it as {', '.join(claim.host for claim in known)}: {why}. " if known else ""
+    return [
+        described([machine]),
+        f"{called}No host owns it. It {'would end' if would else 'ends'} for {end['by']}: {end['why']}",
+    ]
 
 
 def objection(

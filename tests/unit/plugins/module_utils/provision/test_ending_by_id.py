@@ -235,8 +235,10 @@ def test_what_was_bought_beside_a_hosts_own_machine_ends_by_its_id() -> None:
     )
     machines = [machine(), machine("s", offer="p")]
     assert ending_by_id.objection("r", machines, [stray, own], {stray.host}) == ""
-    assert "h (stray 1)" in ending_by_id.known_as("r", [stray, own], {stray.host})
-    assert ending_by_id.known_as("s", [stray, own], {stray.host}) == ""
+    for resource_id, called in (("r", "The registry has it as h (stray 1): bought beside"), ("s", "No host owns it.")):
+        ends = ending_by_id.ended(machine(resource_id), "left by a test", "me")
+        (_machine, told) = ending_by_id.lines(machine(resource_id), ends, [stray, own], {stray.host}, would=True)
+        assert told.startswith(called) and told.endswith("No host owns it. It would end for me: left by a test")
     # Of another project, or of the host itself, nothing ends so.
     assert ending_by_id.objection("r", machines, [stray, own]) and ending_by_id.objection(
         "s", machines, [stray, own], {stray.host}
