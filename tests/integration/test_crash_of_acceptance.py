@@ -250,5 +250,5 @@ def test_a_machine_that_another_run_has_ended_while_it_was_tested_is_not_bad_and
         assert simulator.billed == billed and len(billed) == buys and not tests.evidence()
         with Registries(url, simulator.url, read_only=True) as registries:
             entries, ledger = registries.at(place).entries().hosts, registries.at(place).ledger()
-        assert [entry["provision_resource_ids"] for entry in entries.values()] == ([billed] if buys else [])
+        assert [list(entry.resource_ids) for entry in entries.values()] == ([billed] if buys else [])
         assert [list(bill.resource_ids) for bill in ledger.bills if bill.runs] == ([billed] if buys else [])
