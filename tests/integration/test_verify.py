@@ -97,8 +97,13 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     assert (program, path) == ("ansible-playbook", "inventory")
     tested = project.play(*words)
     assert tested.returncode == 0 and missing(expected, tested.output) is None, tested.output
-    program = project.simulator.home(project.simulator.billed[0]) / "bin" / "nvidia-smi"
-    program.write_text("#!/bin/sh\nexit 15\n")
+    programs = project.simulator.home(project.simulator.billed[0]) / "bin"
+    for name in ("dcgmi", "gpu_burn"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch {project.folder / 'loaded'}\n")
+    checked = project.play("compute_index.supply.verify", "--check", "-e", "verify_level=burnin")
+    assert checked.returncode == 0 and '"gpu-1: ' in checked.output, checked.output
+    assert not (project.folder / "loaded").exists(), "check mode put load on the machine"
+    (programs / "nvidia-smi").write_text("#!/bin/sh\nexit 15\n")
     tested = project.play("compute_index.supply.verify", "-e", "verify_level=specs", "-e", "provision_hosts=gpu-1")
     assert tested.returncode == 2 and "gpu-1: bad" in tested.output, tested.output
     assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
