@@ -63,7 +63,6 @@ class Request:
     keep: float = 0.0
     follow: bool = True
     log_delay: float = 30.0
-    fetch_timeout: float = 1800.0
     unswept: bool = False
     again: bool = False
     by_name: bool = False
@@ -140,6 +139,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         wrong.append("run_command must say what to run: -e 'run_command=\"python train.py\"'.")
     if odd := [name for name in _TEXTS if isinstance(given.get(name), _NO_TEXT)]:
         wrong.append(f"{' and '.join(odd)} must be a text, not a list, a mapping or true.")
+    read_fetch_timeout(given, wrong)  # which only sweeps take
     return Request(
         name=text_of(given.get("run_name")),
         command=command,
@@ -154,7 +154,6 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         keep=_seconds("run_keep", given, 0.0, wrong),
         follow=_switch("run_follow", given, True, wrong),
         log_delay=max(1.0, _seconds("run_log_delay", given, 30.0, wrong)),
-        fetch_timeout=read_fetch_timeout(given, wrong),
         unswept=_switch("run_unswept", given, False, wrong),
         again=_switch("run_again", given, False, wrong),
         by_name=bool(given.get("run_digest")),
