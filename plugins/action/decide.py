@@ -541,10 +541,10 @@ class ActionModule(InProcessAction):
 
     def _asked_beside(self, task_vars: Variables) -> dict[str, t.Any]:
         """What the person has said beside the names: the limit, the number of hosts, a machine's id."""
-        limit = task_vars.get("ansible_limit")
+        limit, count = task_vars.get("ansible_limit"), task_vars.get(f"{self._verb()}_count")
         return {
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
-            "count": str(task_vars.get(f"{self._verb()}_count") or "").strip(),
+            "count": "" if count is None else str(count).strip(),  # zero is one
             "by_job": bool(task_vars.get("awx_job_id")),
             "slice_of": slice_of(task_vars),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),

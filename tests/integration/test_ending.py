@@ -399,6 +399,9 @@ def test_a_group_ends_with_those_that_only_the_registry_knows(project: Project) 
     assert limited.returncode == 2 and "--limit leaves it out" in limited.text, limited.output
     nobody = project.play("compute_index.supply.decommission", "--limit", "gpu-1")
     assert nobody.returncode == 2 and "must say whose machines end" in nobody.text, nobody.output
+    counted = '{"decommission_hosts": "gpu", "decommission_count": 0}'  # zero is a number that a person expects
+    none = project.play("compute_index.supply.decommission", "-e", counted)
+    assert none.returncode == 2 and "decommission_count says 0" in none.text, none.output
     assert ended(project) == []
     one = decommission(project, "gpu", "--limit", "gpu-1", "--check")
     assert one.returncode == 0 and one.text.count("would end") == 1, one.output
