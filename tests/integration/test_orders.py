@@ -69,7 +69,10 @@ def test_an_order_covers_the_hosts_that_it_names(fleet: Project) -> None:
 
 def test_a_sealed_plan_is_bought_once_for_the_hosts_that_it_names(fleet: Project, registry: str) -> None:
     file = fleet.folder / "plan.json"
-    quote = fleet.play("compute_index.supply.quote", "-e", "provision_hosts=2", "-e", f"quote_file={file}")
+    asked = ("compute_index.supply.quote", "-e", "provision_hosts=2", "-e", f"quote_file={file}")
+    checked = fleet.play(*asked, "--check")
+    assert checked.returncode == 0 and "plan=" not in checked.text and not file.exists(), checked.output
+    quote = fleet.play(*asked)
     assert quote.returncode == 0 and f"-e plan={file}" in quote.text, quote.output
     plan = json.loads(file.read_text())
     assert (set(plan["hosts"]), fleet.requests(*PROCURE)) == ({"gpu-1", "gpu-2"}, 0)
