@@ -170,12 +170,17 @@ def audit(
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
-    for machine, owner in ownership.owners(deleting, claims):
-        hosts = owner.hosts or near.claims(machine)[0]
-        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
+    _note_ending(result, ownership.owners(deleting, claims), near, now)
     _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
     _complete(result, {claim.host: claim.run for claim in claims}, now)
     return result
+
+
+def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near: _Near, now: float) -> None:
+    """Add machines that are being deleted, and for how long they have been."""
+    for machine, owner in owned:
+        hosts = owner.hosts or near.claims(machine)[0]
+        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
 
 
 def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
@@ -191,16 +196,26 @@ def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
-    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
-    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
+    owners_of = _storage_owners(claims)
     named = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
     for item in storage:
-        owners = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners))
+        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners_of(item)))
         others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        unowned = "" if hosts else "storage, which no machine of a registry has brought along"
-        odd = f"storage that a purchase of {', '.join(others)} names and has not bought" if others else unowned
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, _odd_storage(hosts, others)))
+
+
+def _odd_storage(hosts: t.Collection[str], others: t.Collection[str]) -> str:
+    """What people should know of storage that these hosts have; ``others`` have only been named beside it."""
+    if others:
+        return f"storage that a purchase of {', '.join(others)} names and has not bought"
+    return "" if hosts else "storage, which no machine of a registry has brought along"
+
+
+def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
+    """Who has storage: by its id, else by the offer that brought it along."""
+    by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
+    by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
+    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
 
 
 def _note_machine(
@@ -224,8 +239,7 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    names = (OwnershipProof.NAME, OwnershipProof.NUMBERED)
-    by_name = grouped((item[1].hosts[0], item) for item in owned if item[1].proof in names and not item[1].is_contested)
+    by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in by_name.values():
@@ -234,6 +248,11 @@ def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Mach
         result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
         result.update({id(machine): odd for machine in mine})
     return result
+
+
+def _is_by_name(owner: Owners) -> bool:
+    """Whether a name is all that makes one host the owner."""
+    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
 
 
 class _Near:

@@ -134,21 +134,34 @@ def read(code: int, stdout: str, stderr: str) -> Report:
         return Report(RUNNING, detail=f"it did not answer within {ANSWER_SECONDS} seconds")
     answer = _from_json(stdout) or _from_text(stdout)
     if not answer:
-        last = (stdout.strip() or stderr.strip()).rpartition("\n")[2]
-        return Report(UNCLEAR, detail=one_line(last) or f"exit code {code}")
+        return _unreadable(code, stdout.strip() or stderr.strip())
     word, extended, detail = (one_line(str(answer.get(name) or "")) for name in ("status", "extended_status", "detail"))
     # If it goes on after an error, so does its own --wait.
     goes_on = word == "error" and extended.endswith(RUNNING)
-    errors = _texts(answer.get("errors")) or _texts(answer.get("recoverable_errors"))
-    # Older versions say it in the detail.
-    stage = answer.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
     return Report(
         status=RUNNING if goes_on else word,
-        errors=tuple(dict.fromkeys(map(one_line, errors[:20]))),  # each stage tells some again
+        errors=_errors_of(answer),
         detail=detail,
-        stage=one_line(str(stage), 40),
+        stage=_stage_of(answer, detail),
         degraded=extended.startswith("degraded") or code == 2,
     )
+
+
+def _unreadable(code: int, output: str) -> Report:
+    """An answer that nobody can read, with its last line, or else its exit code."""
+    return Report(UNCLEAR, detail=one_line(output.rpartition("\n")[2]) or f"exit code {code}")
+
+
+def _errors_of(answer: dict[str, t.Any]) -> tuple[str, ...]:
+    """The first errors, each once: each stage tells some again."""
+    errors = _texts(answer.get("errors")) or _texts(answer.get("recoverable_errors"))
+    return tuple(dict.fromkeys(map(one_line, errors[:20])))
+
+
+def _stage_of(answer: dict[str, t.Any], detail: str) -> str:
+    """The stage that cloud-init is in, such as modules-final; older versions say it in the detail."""
+    stage = answer.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
+    return one_line(str(stage), 40)
 
 
 def _from_json(text: str) -> dict[str, t.Any] | None:
@@ -234,9 +247,13 @@ def _judged(wait: Wait, error: str, now: float) -> tuple[str, str, bool]:
         hope = f" This goes on for {lasting(RESOLVING)} at most."
         unknown = f"This computer finds no address of the machine: {reason}. Check ansible_host, and DNS."
         return unknown, hope, late or now - wait.unresolved >= RESOLVING
+    return _silence(wait, reason, late), "", late
+
+
+def _silence(wait: Wait, reason: str, late: bool) -> str:
     before = "The machine was lost while cloud-init ran. " if wait.lost else ""
     how_long = f"within {lasting(wait.limits.connect)}" if late else "yet"
-    return f"{before}SSH does not answer {how_long}: {reason}.", "", late
+    return f"{before}SSH does not answer {how_long}: {reason}."
 
 
 def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep]:

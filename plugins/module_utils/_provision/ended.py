@@ -185,12 +185,15 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
-    clock, price = entry.clock if entry.journaled_at else API_CLOCK, price_of(end.machines)
-    # By the API, with the storage that came with the machines
+    clock, highest = entry.clock if entry.journaled_at else API_CLOCK, max(entry.price_per_hour or 0.0, _by_api(end))
+    return {"price_per_hour": highest or None, "began": entry.journaled_at or made, "clock": clock}
+
+
+def _by_api(end: End) -> float:
+    """The price of the machines by the API (USD per hour), with the storage that came with them; 0 if unknown."""
+    price = price_of(end.machines)
     came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
-    by_api = 0.0 if price is None else round(price + came_along, 6)
-    highest = max(entry.price_per_hour or 0.0, by_api) or None
-    return {"price_per_hour": highest, "began": entry.journaled_at or made, "clock": clock}
+    return 0.0 if price is None else round(price + came_along, 6)
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:

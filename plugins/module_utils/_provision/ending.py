@@ -29,6 +29,8 @@ from .storage import Storage, together
 # Seconds after its journal in which the purchase of a run that was killed may still arrive.
 FRESH = 15 * 60.0
 
+_Odd = tuple[Machine, str]  # a machine, and what is odd about it
+
 OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
 NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
 NAMESAKE = "it has the name of a host whose registry names another machine"
@@ -261,11 +263,7 @@ def _objections(
     entry, machines = asked.entry, machines_in(named)
     yield _unread(api_view, ids)
     yield _contested(asked, named)
-    # What registry and API do not say alike a person looks at before anything ends.
-    others = [item for item in machines if entry.offer_id and item["offer_id"] not in (None, entry.offer_id)]
-    odd = [(item, OTHER_OFFER.format(offer_id=item["offer_id"])) for item in others]
-    odd += [(item, NOT_NAMED) for item in further if lost or not item["resource_id"]]
-    odd += [(item, NAMESAKE) for item in _namesakes(asked, api_view.account) if lost and item not in further]
+    odd = list(_oddities(asked, machines, api_view.account, lost, further))
     shown = [f"{item} (unknown to the API)" if item in lost else item for item in ids]
     yield _differs(entry.offer_id, shown, odd) if odd else ""
     refuted = [machine for machine in machines if machine["resource_id"] in asked.forget]
@@ -276,7 +274,7 @@ def _objections(
     yield _lost(asked, api_view, lost)
 
 
-def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[tuple[Machine, str]]) -> str:
+def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[_Odd]) -> str:
     """Registry and API do not say the same; both are shown."""
     has = "; ".join(f"{described([machine])}: {trouble}" for machine, trouble in odd)
     return (
@@ -291,6 +289,22 @@ def _none_yet(offer_id: str, ids: t.Sequence[str]) -> str:
         f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
         " there is one."
     )
+
+
+def _oddities(
+    asked: EndRequest,
+    machines: t.Iterable[Machine],
+    account: Account,
+    lost: t.Collection[str],
+    further: t.Collection[Machine],
+) -> t.Iterator[_Odd]:
+    """Machines of which registry and API do not say the same: nothing is ended before a person has looked."""
+    for machine in machines:
+        if asked.entry.offer_id and machine["offer_id"] not in (None, asked.entry.offer_id):
+            yield machine, OTHER_OFFER.format(offer_id=machine["offer_id"])
+    yield from ((machine, NOT_NAMED) for machine in further if lost or not machine["resource_id"])
+    if lost:
+        yield from ((namesake, NAMESAKE) for namesake in _namesakes(asked, account) if namesake not in further)
 
 
 def _further(asked: EndRequest, ids: t.Collection[str], account: Account) -> list[Machine]:
@@ -386,17 +400,23 @@ def _bought(
     A purchase that was answered with yes holds what `holdings` proves; one without an answer holds what has its name.
     """
     entry = asked.entry
-    odd: list[tuple[Machine, str]]
-    if entry.is_made:
-        holdings, contradictions = look_at(asked.host, entry, status, account).concluded
-        odd = [(contradiction.observation.resource or {}, contradiction.why) for contradiction in contradictions]
-        # Of one without an id nobody can say more than that it was bought with this offer.
-        mine = [item for item in machines_in(billed) if (item["resource_id"] or "") in (*holdings.ids, "")]
-    else:
-        strangers = (machine for machine in unowned(billed) if not _states.is_ending(machine["status"]))
-        odd = [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
-        mine = [machine for machine, owner in billed if owner.hosts == (asked.host,)]
+    mine, odd = _proved(asked, status, account, billed) if entry.is_made else _named(asked, billed)
     return mine, _contested(asked, billed) or (_differs(entry.offer_id, (), odd) if odd else "")
+
+
+def _proved(
+    asked: EndRequest, status: Status, account: Account, billed: t.Iterable[Owned]
+) -> tuple[list[Machine], list[_Odd]]:
+    holdings, contradictions = look_at(asked.host, asked.entry, status, account).concluded
+    odd = [(contradiction.observation.resource or {}, contradiction.why) for contradiction in contradictions]
+    # Of one without an id nobody can say more than that it was bought with this offer.
+    return [item for item in machines_in(billed) if (item["resource_id"] or "") in (*holdings.ids, "")], odd
+
+
+def _named(asked: EndRequest, billed: t.Sequence[Owned]) -> tuple[list[Machine], list[_Odd]]:
+    strangers = [machine for machine in unowned(billed) if not _states.is_ending(machine["status"])]
+    odd = [(stranger, STRANGER.format(name=stranger["name"] or "nothing")) for stranger in strangers]
+    return [machine for machine, owner in billed if owner.hosts == (asked.host,)], odd
 
 
 def _not_over(asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], *, has_machines: bool) -> str:

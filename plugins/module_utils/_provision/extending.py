@@ -93,7 +93,8 @@ def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
         begin = None
     at_most = None if begin is None else prices.bill_of(entry.price_per_hour, end - begin)
     _check_later(before.end, end, now)
-    _check_agreed(wish, begin, end, at_most)
+    _check_longest(wish, begin, end)
+    _check_bill(wish, end, at_most)
     more = None if before.end is None else prices.bill_of(entry.price_per_hour, end - before.end)
     return Extension(end, more, at_most)
 
@@ -131,8 +132,8 @@ def _check_later(before: float | None, end: float, now: float) -> None:
         )
 
 
-def _check_agreed(wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> None:
-    """Raise ValueError if the new end is too late or too dear, by what was agreed to. If it is not known, it is."""
+def _check_longest(wish: TimeRequest, begin: float | None, end: float) -> None:
+    """Raise ValueError if the lease would be longer than was agreed to, or if nobody knows."""
     latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
     if wish.longest and (begin is None or end > latest):
         longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
@@ -140,6 +141,10 @@ def _check_agreed(wish: TimeRequest, begin: float | None, end: float, at_most: f
             f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
             " purchase. -e provision_lease_max=<duration> allows more."
         )
+
+
+def _check_bill(wish: TimeRequest, end: float, at_most: float | None) -> None:
+    """Raise ValueError if the machine would cost more than was agreed to, or if nobody knows."""
     if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
         costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
         raise ValueError(

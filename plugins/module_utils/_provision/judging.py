@@ -488,20 +488,19 @@ class JudgedHost:
             " shared registry, run compute_index.supply.registry again."
         )
 
+    @property
+    def _name_sent(self) -> str:
+        """The name that the purchase was sent with, whatever the host's machines are called now."""
+        return (self.entry.name if self._is_noted else "") or str(self.plan["name"])
+
     def _unnamed(self) -> str:
-        name = (self.entry.name if self._is_noted else "") or self.plan["name"]
+        name = self._name_sent
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
         if not self.plan["unused"] or name in kept or numbered:
             return ""
-        memory = (
-            "Only the registry file tells which machine this host owns; keep it."
-            if self.plan["registry"]
-            else "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another."
-        )
-        called = ", ".join(kept) or "nothing"
-        return f"The API did not keep a name: {self.host} is called {called} instead of {name}. {memory}"
+        return _name_not_kept(self.host, name, kept, by_name=not self.plan["registry"])
 
     def _only_attached(self) -> str:
         """Storage that the purchase names and has not bought; empty if there is none, or if that was told before."""
@@ -531,6 +530,16 @@ def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Ite
         f"There are two purchases of {host}'s name, and both are billed: {ids_of(ids)} ({usd(price)}), bought now, and"
         f" {described(others)}. If another run has bought that for this host, end the later one: {end}"
     )
+
+
+def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:
+    """The API called the machine otherwise than it was asked to."""
+    memory = (
+        "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another."
+        if by_name
+        else "Only the registry file tells which machine this host owns; keep it."
+    )
+    return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

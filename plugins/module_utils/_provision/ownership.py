@@ -175,10 +175,14 @@ def named_by_filter(resources: t.Collection[Machine], offer_id: str, procured_at
         for resource in resources
         if resource["resource_id"] and resource["offer_id"] is None
     ]
+    is_applied = len(resources) <= nodes and {item["offer_id"] for item in resources} <= {None, offer_id}
+    return mute if is_applied and _are_younger(resources, procured_at) else []
+
+
+def _are_younger(resources: t.Iterable[Machine], procured_at: str | None) -> bool:
+    """Whether all were surely created after a purchase, by the API's own clock."""
     moment, ages = seconds_of(procured_at), [seconds_of(item.get("created_at")) for item in resources]
-    if moment is None or len(resources) > nodes or not {item["offer_id"] for item in resources} <= {None, offer_id}:
-        return []
-    return mute if all(created is not None and created >= moment - _SLACK for created in ages) else []
+    return moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
 
 
 def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> tuple[list[Kind], bool]:
@@ -189,10 +193,15 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     """
     listed = [machine for machine in machines if machine["resource_id"] and _states.is_machine(machine)]
     own = bought_with(listed, offer_id, ids)
-    names, mine = {name, *(item["name"] for item in own)} - {"", None}, {item["resource_id"] for item in own}
-    alike = [item for item in listed if item["name"] in names and item["resource_id"] not in mine]
-    others = [item for item in alike if _states.is_live(item["status"])]
+    others = _alive_beside(own, {name, *(item["name"] for item in own)} - {"", None}, listed)
     return others, bool(others) and (not own or _first_made(own) > _first_made(others))
+
+
+def _alive_beside(own: t.Iterable[Kind], names: t.Container[str | None], listed: t.Iterable[Kind]) -> list[Kind]:
+    """Those that live and have one of these names, without our ``own``."""
+    mine = {item["resource_id"] for item in own}
+    live = [item for item in listed if _states.is_live(item["status"])]
+    return [item for item in live if item["resource_id"] not in mine and item["name"] in names]
 
 
 def _first_made(machines: t.Iterable[Machine]) -> tuple[str, str]:

@@ -490,16 +490,20 @@ class SweepFindings:
             sentences.append(f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them.")
         return [*over, *sentences]
 
+    @property
+    def _over_by_name(self) -> list[Host]:
+        """The hosts whose lease is over, and that their names alone would end, which nobody has asked for."""
+        return [] if self.by_name else [item for item in _in(LeaseState.OVER, self.named) if not item.protection]
+
     def _sentences(self) -> list[str]:
         """How many hosts do not end, and why not."""
         live = sorted(_in(LeaseState.LIVES, self.all), key=lambda item: item.life.end or 0.0)
         next_end = f"{formatted(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
-        named = [] if self.by_name else [item for item in _in(LeaseState.OVER, self.named) if not item.protection]
         kinds: dict[str, t.Sequence[t.Any]] = {
             f"{{count}} with time left; the next until {next_end}.": live,
             "{count} without a lease: {hosts}.": [item for item in _in(LeaseState.ENDLESS, self.all) if item.machines],
             "{count} asked whether they are idle: {hosts}.": self.watched,
-            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": named,
+            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name,
             "Over, but protected: {hosts}.": self.spared,
         }
         return [

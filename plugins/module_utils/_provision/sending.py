@@ -242,19 +242,23 @@ def needs_claim(step: NextStep, past: Past, left: t.Collection[str]) -> bool:
 def note_of(step: NextStep, past: Past, left: t.Collection[str], whose: str = UNSEEN) -> Note:
     """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed.
 
-    ``whose``: its machines are, by their names. One with our name was billed to us, whatever a gateway has answered.
+    ``whose``: its machines are, by their names.
     """
     if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:
         return Note.NOTHING
     if step.why is Why.ENDED:
-        may_be_ours = past.unanswered or past.put_off or (past.was_refused and whose == OURS)
-        return Note.FREE_MADE if may_be_ours else Note.FREE
+        return Note.FREE_MADE if past.unanswered or past.put_off or _is_billed(past, whose) else Note.FREE
     if step.why is not Why.FAILED:
         return Note.FREE
     if not left:
         return Note.FREE_MADE
     # Of an offer that nothing of ours can have bought, what is left is somebody else's.
     return Note.LEFT if past.was_sent or past.made else Note.NOTHING
+
+
+def _is_billed(past: Past, whose: str) -> bool:
+    """Whether a refused offer has a machine of our name: it was billed to us, whatever a gateway has answered."""
+    return past.was_refused and whose == OURS
 
 
 def leaves_storage(note: Note, past: Past, whose: str) -> bool:
