@@ -94,47 +94,41 @@ class _Planning:
         hosts = [self._declared(raw) for raw in self._params["hosts"]]
         if self._params["forbidden"]:
             return self._refused(hosts, self._params["forbidden"])
-        bought: SealedPlan | None = None
         self._quoted = hosts
-        if self._params["sealed"]:
-            bought = self._sealed(hosts)
-            hosts = [bought.bound(host) for host in hosts]
+        bought, hosts = self._sealed(hosts)
         snapshot = self._snapshot(hosts)
         observed = _observe(self._api, hosts, snapshot, self._params["attempts"])
-        late = [] if self._has_looked_again else self._late(observed.account)
+        late = self._late(observed.account)
         if late and not self._registries.read_only:  # the registry says something else now
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [quote.refused_by_clocks(self._case(host, observed, snapshot), clock) for host in hosts]
-        if bought:
-            ledger = self._ledger(bought.places(cases), bought.since, clock.now())
-            cases = bought.checked(cases, ledger, clock.now(API_CLOCK))
+        cases = self._as_sealed(bought, cases, clock)
         seen = self._looked(cases, observed.account, snapshot)
-        warnings = [*late]
-        if seen.noted:
-            warnings += seen.told({host.host for host in hosts})
-            if seen.changes_sums and not self._has_looked_again:
-                return self.again(warnings, BLANK)
+        warnings = [*late, *seen.told({host.host for host in hosts})]
+        if seen.changes_sums and not self._has_looked_again:
+            return self.again(warnings, BLANK)
         cases = self._avoiding(cases, clock, warnings)
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
-        waiting = {} if self._check_mode else waits(cases, plans, self._params, clock.here, observed.account.unreadable)
-        if waiting:
+        if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, **waiting}
         plans = told(plans, self._params)
         noted = self._noted(cases, snapshot, clock)
         if noted is None:
             return self.again((), BLANK)
         changed = noted or bool(seen.noted)
-        plans = [planning.stopped(draft, self._contested.get(draft.host, "")) for draft in plans]
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
         answer = self._answer(plans, cases, observed, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
-    def _sealed(self, hosts: t.Sequence[Declaration]) -> SealedPlan:
-        """The sealed plan that these hosts buy, or why it is refused."""
-        whole = SealedPlan.of(self._params["sealed"], self._params["api_token"])
-        return whole.compared(hosts, self._api.account, further=bool(self._params["attempts"]))
+    def _sealed(self, hosts: list[Declaration]) -> tuple[SealedPlan | None, list[Declaration]]:
+        """The sealed plan that these hosts buy, or why it is refused, and the hosts as it binds them; None if none."""
+        if self._params["sealed"]:
+            whole = SealedPlan.of(self._params["sealed"], self._params["api_token"])
+            bought = whole.compared(hosts, self._api.account, further=bool(self._params["attempts"]))
+            return bought, [bought.bound(host) for host in hosts]
+        return None, hosts
 
     def again(self, reasons: t.Iterable[str], planned: Result) -> Result:
         """The plans anew, since the registry was changed, for reasons that are told; the third time those ``planned``.
@@ -201,7 +195,9 @@ class _Planning:
         return snapshot
 
     def _late(self, account: Account) -> list[str]:
-        """Note what freed claims have bought after all; a warning for each."""
+        """Note, at the first look only, what freed claims have bought after all; a warning for each."""
+        if self._has_looked_again:
+            return []
         with refusing(RegistryError, NOTHING_SENT):
             return self._registries.take_late(account.unclaimed, functools.partial(read_by_id, self._api))
 
@@ -218,6 +214,13 @@ class _Planning:
             with contextlib.suppress(ApiError):
                 return case.fitting(self._api.offer(case.adopts_offer))
         return case
+
+    def _as_sealed(self, bought: SealedPlan | None, cases: list[Case], clock: Clock) -> list[Case]:
+        """The cases; all of them stop if one is not as the sealed plan says."""
+        if bought:
+            ledger = self._ledger(bought.places(cases), bought.since, clock.now())
+            return bought.checked(cases, ledger, clock.now(API_CLOCK))
+        return cases
 
     def _looked(self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot) -> Looked:
         """Note once what machines are missing, found again or gone, if the account was listed to buy something.
@@ -273,6 +276,10 @@ class _Planning:
         except ApiError as error:
             return SearchResult.unread(case, str(error), is_gone=error.error_class in OF_THE_OFFER)
 
+    def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
+        """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
+        return {} if self._check_mode else waits(cases, plans, self._params, clock.here, account.unreadable)
+
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
         _name, begin, _end = ceilings.month_of(now)
@@ -310,6 +317,7 @@ class _Planning:
 
     def _finished(self, case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         status = statuses.get(case.entry.offer_id) or {}
+        draft = planning.stopped(draft, self._contested.get(draft.host, ""))
         draft = rows.keep_if_as_registered(case, draft, status, self._known_hosts(case, case.standing.offer_id))
         return rows.unless_names_are_taken(draft, self._params["inventory"])
 
