@@ -200,14 +200,18 @@ def narrow_table(
             text, line[number] = line[number], shortened(line[number], max(room, _LEAST))
             whole += [f"~ {text}"] if line[number] != text else []
     right = [any(_is_number(row.get(key)) for row in rows) for key in columns.values()]
-    lines = [
+    return [*_aligned(cells, right), *dict.fromkeys(whole)]
+
+
+def _aligned(cells: t.Sequence[t.Sequence[str]], right: t.Sequence[bool]) -> list[str]:
+    """The lines of a table. ``right``: of each column, whether its texts end, rather than begin, below each other."""
+    widths = _widths(cells)
+    return [
         "  ".join(
-            text.rjust(width) if is_right else text.ljust(width)
-            for text, width, is_right in zip(line, _widths(cells), right)
+            text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in zip(line, widths, right)
         ).rstrip()
         for line in cells
     ]
-    return [*lines, *dict.fromkeys(whole)]
 
 
 def _widths(cells: t.Iterable[t.Sequence[str]]) -> list[int]:

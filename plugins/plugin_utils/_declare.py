@@ -85,8 +85,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         except AnsibleActionFail as error:
             raise AnsibleActionFail(f"{name} {error}.") from None
 
-    if slips := _ROLE_NAMES.slips(extra, extra):  # which concern hosts that have their machines, too
-        raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
+    _check_names(extra)
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")
     asked = _asked(host, group, task_vars, extra)
     given = {**_arguments(host, task_vars, value), **{k: v for k, v in asked.items() if k in _ARGUMENTS}}
@@ -107,6 +106,12 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         **_described(given),
         "known": {name: value(name) for name in _KNOWN},
     }
+
+
+def _check_names(extra: Variables) -> None:
+    """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
+    if slips := _ROLE_NAMES.slips(extra, extra):
+        raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
 
 def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables) -> Variables:

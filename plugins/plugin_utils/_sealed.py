@@ -61,17 +61,23 @@ def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
     ``buys``: for what buys without a plan whatever the inventory says. Raises AnsibleActionFail.
     """
     given = extra.get("plan")
-    meant = ", ".join(name for name in _MEANT if name in extra)
-    if buys and meant and not given:
-        raise AnsibleActionFail(f"{meant} is not read by what buys. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
-    if not given and isinstance(extra.get("quote"), t.Mapping):
-        raise AnsibleActionFail(f"quote is not sealed, so it is not bought: quote with quote_file. {NOTHING_SENT}")
+    if not given:
+        _check_none_meant(extra, buys=buys)
     if given is None or given in ("", {}):  # as in a survey that was not answered
         return {}
     plan = _read(given.strip()) if isinstance(given, str) else given
     if not isinstance(plan, t.Mapping) or not isinstance(plan.get("hosts"), t.Mapping) or not plan["hosts"]:
         raise AnsibleActionFail(f"plan must be a file that the playbook quote has written. {NOTHING_SENT}")
     return plan
+
+
+def _check_none_meant(extra: Variables, *, buys: bool) -> None:
+    """Raise AnsibleActionFail if extra variables without a plan name something else that was meant to be one."""
+    meant = ", ".join(name for name in _MEANT if name in extra)
+    if buys and meant:
+        raise AnsibleActionFail(f"{meant} is not read by what buys. To buy a plan, give -e plan=<file>. {NOTHING_SENT}")
+    if isinstance(extra.get("quote"), t.Mapping):
+        raise AnsibleActionFail(f"quote is not sealed, so it is not bought: quote with quote_file. {NOTHING_SENT}")
 
 
 def _read(given: str) -> t.Any:

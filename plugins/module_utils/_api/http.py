@@ -237,14 +237,7 @@ class HttpClient:
         """
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
-            outcome: Answer | TransportError
-            began = time.time()
-            try:
-                outcome = self._send(method, path, query, body, content_type, timeout or self._timeout)
-            except TransportError as error:
-                outcome = error
-            if self.observer is not None:
-                self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
+            outcome = self._attempt(method, path, query, body, content_type, timeout or self._timeout)
             pause = self._pause(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
             again = _may_repeat(outcome, repeatable, repeat_if_busy)
             if not again or attempt == retries or pause > LONGEST_PAUSE:
@@ -265,6 +258,18 @@ class HttpClient:
         """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
         pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
         return max(pause, retry_after or 0.0)
+
+    def _attempt(self, method: str, path: str, query: dict[str, str] | None, *rest: t.Any) -> Answer | TransportError:
+        """What comes of `_send`, told to who observes."""
+        began = time.time()
+        outcome: Answer | TransportError
+        try:
+            outcome = self._send(method, path, query, *rest)
+        except TransportError as error:
+            outcome = error
+        if self.observer is not None:
+            self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
+        return outcome
 
     def _send(
         self,

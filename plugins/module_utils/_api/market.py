@@ -118,18 +118,25 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
 
     The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there
     is no total. A price below zero is no price. No GPU is free: a total or a sum of zero beside a price per GPU is
-    unknown, and where the count of the GPUs is, the total cannot be less than the price of one. No page says whether
-    those of a cluster are counted for each machine or for all, so the higher count counts.
+    unknown, and where the count of the GPUs is, the total cannot be less than the price of one.
     """
     total, per_gpu = _price(offer.get("total_price_per_hour")), _price(offer.get("gpu_price_per_hour"))
     if per_gpu is None or total == 0:
         return total if per_gpu is None else None
-    own, nodes, each = (number_of(offer.get(name)) or 0 for name in ("gpu_count", "node_count", "gpus_per_node"))
-    count = max(own, nodes * each if nodes > 1 else 0)
+    count = _gpus_of(offer)
     if total is not None:
         return number_of(max(total, round(per_gpu * max(count, 1), 6)))
     storage = _price(offer.get("storage_price_per_hour")) or 0
     return number_of(round(per_gpu * count + storage, 6)) or None if count >= 1 else None
+
+
+def _gpus_of(offer: t.Mapping[str, t.Any]) -> float:
+    """How many GPUs the whole offer has; 0 if unknown.
+
+    No page says whether those of a cluster are counted for each machine or for all, so the higher count counts.
+    """
+    own, nodes, each = (number_of(offer.get(name)) or 0 for name in ("gpu_count", "node_count", "gpus_per_node"))
+    return max(own, nodes * each if nodes > 1 else 0)
 
 
 def _price(value: t.Any) -> float | None:

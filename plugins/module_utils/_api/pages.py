@@ -135,10 +135,14 @@ class Page:
             return
         if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
-        # A cursor may be the next page's. Beside a mark of that one it is this page's.
-        is_alone = not (self._is_told or "next cursor" in self.marks)
-        if is_alone and self._has("cursor") and any(self._all("cursor")):
+        if self._has_lone_cursor:
             raise Incomplete(_PARTLY)
+
+    @property
+    def _has_lone_cursor(self) -> bool:
+        """Whether a cursor may be the next page's. Beside a mark of that one it is this page's."""
+        is_cursor = self._has("cursor") and any(self._all("cursor"))
+        return is_cursor and not (self._is_told or "next cursor" in self.marks)
 
     def _has(self, *kinds: str) -> bool:
         """Whether one of these marks says anything in a word or a number."""

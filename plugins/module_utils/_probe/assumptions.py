@@ -492,14 +492,19 @@ def _names(exchanges: Exchanges) -> RuleResult:
     """A machine gets the requested name. Source: procure-offer, prose only. If not: a warning; with a registry ids are
     the identity, without one the machine is not found again.
     """
-    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
-    listed = [value for item in (*lists, exchanges.resources) for value in item]
-    names = {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
+    names = _names_by_id(exchanges)
     pairs = needed([(wish, names[key]) for key, wish in exchanges.wished.items() if key in names])
     # With a number behind it or without
     kept = sum(name == wish or str(name).startswith(f"{wish}-") for wish, name in pairs)
     evidence = f"{kept} of {plural(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
+
+
+def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
+    """The names of all machines that were listed."""
+    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
+    listed = [value for item in (*lists, exchanges.resources) for value in item]
+    return {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
 
 
 def _history(exchanges: Exchanges) -> RuleResult:

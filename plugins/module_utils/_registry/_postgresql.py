@@ -475,10 +475,7 @@ class Database(Connected):
         fact = self._begun_anew(connection, fact) if adopted else fact
         values = {**self._values(fact), "ids": ids}
         mine = next(iter(self._rows(connection, sql.BY_CLAIM, values)), None)
-        others, rivals = (
-            {row.claim: row for row in self._rows(connection, query, values) if row.claim != fact.claim}
-            for query in (sql.OPEN, sql.OF_OFFER)
-        )
+        others, rivals = (self._beside(connection, query, values) for query in (sql.OPEN, sql.OF_OFFER))
         rival = next(iter(rivals.values()), None)  # an offer has one claim that is not void
         owners = dict(self._execute(connection, sql.OWNERS, values).fetchall())
         verdict = claims.claim_once_made(
@@ -492,22 +489,32 @@ class Database(Connected):
         troubles = [f"{item} is noted for claim {owner}" for item, owner in owners.items() if owner != fact.claim]
         if rival and verdict.state is None:
             values["claim"] = rival.claim
-            troubles.append(f"host {rival.host} of project {rival.project} has bought the offer, too")
-            if rival.state == claims.ENDED:
-                troubles.append("it counts as ended: let that host take it over (provision_adopt), or end it by its id")
+            troubles += _bought_by(rival)
         else:
-            values.update(state=verdict.state, reason="noted without a claim")
-            if verdict.frees_rival:
-                self._execute(connection, sql.YIELD, values)
-            self._execute(connection, sql.NOTE if mine else sql.NOTE_LOST, values)
-            if verdict.state == claims.STRAY:
-                troubles.append("the host has another purchase")
+            troubles += self._note_state(connection, verdict, values, is_known=mine is not None)
         self._execute(connection, sql.MACHINES, values)
         if adopted:
             self._execute(connection, sql.NOT_GONE, {**values, "claim": fact.claim})
+        return self._row(connection, values["claim"]), self._contested(fact, ids, troubles)
+
+    def _beside(self, connection: Connection, query: str, values: dict[str, t.Any]) -> dict[str, Row]:
+        """What a query finds beside the claim of these values, by claim."""
+        return {row.claim: row for row in self._rows(connection, query, values) if row.claim != values["claim"]}
+
+    def _note_state(
+        self, connection: Connection, change: claims.ClaimChange, values: dict[str, t.Any], *, is_known: bool
+    ) -> list[str]:
+        """Note the claim in its new state, and what is wrong with that."""
+        values = {**values, "state": change.state, "reason": "noted without a claim"}
+        if change.frees_rival:
+            self._execute(connection, sql.YIELD, values)
+        self._execute(connection, sql.NOTE if is_known else sql.NOTE_LOST, values)
+        return ["the host has another purchase"] if change.state == claims.STRAY else []
+
+    def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:
+        """What is wrong with a purchase that was noted; empty if nothing is."""
         named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
-        trouble = f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
-        return self._row(connection, values["claim"]), trouble
+        return f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
 
     def _begun_anew(self, connection: Connection, fact: Purchase) -> Purchase:
         """What a person takes over, under the claim by which its host has bought it if that counts as ended.
@@ -610,6 +617,13 @@ def _dumped(value: t.Any) -> bytes:
     refused for a word of the API or of a machine.
     """
     return _NUL.sub(r"\1?", json.dumps(value, ensure_ascii=False)).encode(errors="replace")
+
+
+def _bought_by(rival: Row) -> t.Iterator[str]:
+    """What is wrong with a purchase of the offer that the rival's claim has bought."""
+    yield f"host {rival.host} of project {rival.project} has bought the offer, too"
+    if rival.state == claims.ENDED:
+        yield "it counts as ended: let that host take it over (provision_adopt), or end it by its id"
 
 
 def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Purchase:
