@@ -440,11 +440,14 @@ def registered_machines(registries: Registries, place: Place) -> dict[str, Regis
     result: dict[str, RegisteredMachine] = {}
     for host, entry in entries.items():
         registries.pin(place, host, entry)
-        result.update(_machines_of_host(host, entry, store.known_hosts(host, entry.offer_id)))
+        known_hosts = store.known_hosts(host, entry.offer_id)
+        result.update(_machines_of_host(host, entry, known_hosts, place.identity_file(entry)))
     return result
 
 
-def _machines_of_host(host: str, entry: Entry, known_hosts: str) -> t.Iterator[tuple[str, RegisteredMachine]]:
+def _machines_of_host(
+    host: str, entry: Entry, known_hosts: str, identity: str
+) -> t.Iterator[tuple[str, RegisteredMachine]]:
     """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
     noted = {OFFER: entry.offer_id, IDS: list(entry.resource_ids), PRICE: entry.price_per_hour}
     kept = {name: value for name, value in noted.items() if value is not None}
@@ -455,7 +458,7 @@ def _machines_of_host(host: str, entry: Entry, known_hosts: str) -> t.Iterator[t
         machine = reached.get(resource_id)
         if machine is not None:
             trust = registration.trust_of(machine.trust)
-            arguments = registration.ssh_args(machine.alias, trust, known_hosts, machine.identity)
+            arguments = registration.ssh_args(machine.alias, trust, known_hosts, identity)
             own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
         address = {name: machine.connection.get(name) for name in registration.ADDRESS} if machine else {}
         yield (

@@ -54,6 +54,10 @@ class Place:
         """Where the entry of a host is, in a message; empty without a registry."""
         return self.entry_file(host)
 
+    def identity_file(self, entry: Entry) -> str:
+        """The file of the private key for the machine of an entry; empty if nobody knows it here."""
+        return entry.identity_file
+
     def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """What an entry keeps of these variables of a host."""
         return dict(facts)
@@ -102,6 +106,9 @@ class SharedProject(Place):
 
     def entry_place(self, host: str) -> str:
         return "the shared registry"
+
+    def identity_file(self, entry: Entry) -> str:
+        return ""  # each controller has its own
 
     def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         return registration.without_local_paths(facts)
