@@ -507,17 +507,23 @@ class Account:
 
     def claimants(self, offers: t.Collection[str]) -> set[str]:
         """The hosts that have bought one of these offers, or may have, or would take over its machines."""
-        named = ((item, claim.host) for claim in self.claims.values() for item in (claim.offer_id, claim.adopts))
-        return {host for item, host in named if item and item in offers}
+        return {claim.host for offer_id in offers for claim in self._claims_by_offer.get(offer_id, ())}
 
     def buyers(self, offer_id: str) -> set[str]:
         """The hosts whose purchase of this offer was answered."""
-        return {claim.host for claim in self.claims.values() if claim.offer_id == offer_id and claim.is_answered}
+        claims = self._claims_by_offer.get(offer_id, ())
+        return {claim.host for claim in claims if claim.offer_id == offer_id and claim.is_answered}
 
     # Thousands of hosts look for theirs among thousands of machines.
     @cached_property
     def _owned_by_key(self) -> dict[Key, list[Owned]]:
         return grouped((key, item) for item in self.owned for key in _keys_of(item[0]))
+
+    @cached_property
+    def _claims_by_offer(self) -> dict[str, list[OwnershipClaim]]:
+        """By what was bought, or may have been, and by what a person lets a host take over."""
+        claims = self.claims.values()
+        return grouped((item, claim) for claim in claims for item in {claim.offer_id, claim.adopts} - {""})
 
     @cached_property
     def _storage_by_key(self) -> dict[Key, list[int]]:
