@@ -299,10 +299,10 @@ def why_none(case: Case, search_result: SearchResult) -> str:
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:
     host = case.host
-    reasons = "; ".join(_reasons(host, search_result))
-    if len(host.choices) > 1:
-        return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
     seen = search_result.seen
+    if len(host.choices) > 1:
+        reasons = "; ".join(_reasons(host, seen))
+        return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
     offers = search_result.offers or (seen[0].offers if seen else ())
     if not offers:
         return no_match(choosing.why_nothing(host.choices[0], seen[0], host.max_price_per_hour) if seen else "none")
@@ -352,11 +352,11 @@ def _bill_at(host: Declaration, price: float | None) -> float | None:
     return host.max_bill * price / ceiling
 
 
-def _reasons(host: Declaration, search_result: SearchResult) -> list[str]:
-    """Why each of the choices came to nothing."""
+def _reasons(host: Declaration, seen: t.Iterable[Offers]) -> list[str]:
+    """Why each of the first choices came to nothing, by what was ``seen`` of them."""
     return [
         f"{choosing.in_words(choice)}: {choosing.why_nothing(choice, item, host.max_price_per_hour)}"
-        for choice, item in zip(host.choices, search_result.seen)
+        for choice, item in zip(host.choices, seen)
     ]
 
 
@@ -364,7 +364,7 @@ def why_not_first_choice(host: Declaration, search_result: SearchResult, number:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
     if number < 2 or host.order == choosing.CHEAPEST:
         return ""
-    reasons = "; ".join(_reasons(host, search_result)[: number - 1])
+    reasons = "; ".join(_reasons(host, search_result.seen[: number - 1]))
     return f"{host.host} gets choice {number} ({choosing.in_words(host.choices[number - 1])}): {reasons}."
 
 
