@@ -511,13 +511,17 @@ def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view:
             " decommission_forget out; -e decommission_storage=end ends it with its data.",
         )
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
-    # A host's own kept storage has a claim of its own.
-    others = (claim for claim in api_view.account.claims.values() if ends and claim.storage_of != one.host)
-    held = {item: f"{holder} has it as well" for item, holder in ownership.holders_of(others, one.host).items()}
-    reasons = {**held, **_used(machines_in(api_view.account.owned), end.ids, items)}
+    machines, claims = machines_in(api_view.account.owned), api_view.account.claims.values()
+    reasons = {**_held(claims, one.host), **_used(machines, end.ids, items)} if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
     return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
+
+
+def _held(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
+    """Why storage does not end that another host has, too. A host's own kept storage has a claim of its own."""
+    holders = ownership.holders_of((claim for claim in claims if claim.storage_of != host), host)
+    return {item: f"{holder} has it as well" for item, holder in holders.items()}
 
 
 def of_released(
