@@ -49,6 +49,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     asked_names,
     group_sizes,
     in_words_of_order,
+    is_of_awx,
     misspelled_of_playbook,
     slice_of,
     texts_of,
@@ -75,7 +76,7 @@ preload()  # before Ansible forks its workers
 
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
-_ASKED = (*_NAMING, "awx_job_template_name", "awx_workflow_job_name")
+_ASKED = (*_NAMING, "awx_job_id", "awx_job_template_name", "awx_workflow_job_name")
 
 # What a host may say by itself of its end by a sweep
 _LIMITS = ("reap_grace", "reap_before_end_timeout")
@@ -300,7 +301,7 @@ class ActionModule(InProcessAction):
 
     def _quote_file(self, task_vars: Variables) -> str | None:
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
-        file = task_vars.get("quote_file", "" if task_vars.get("awx_job_id") else None)
+        file = task_vars.get("quote_file", "" if is_of_awx(task_vars) else None)
         return None if file is None else str(_hosts.evaluated("quote_file", file, lambda: self._templar) or "")
 
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -376,7 +377,8 @@ class ActionModule(InProcessAction):
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         buys = not self._task.args.get("find")
-        variables["plan"] = plan_of(self._extra if buys else {"plan": self._extra.get("plan")})
+        read = self._extra if buys else {name: self._extra.get(name) for name in ("plan", "awx_job_id")}
+        variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []
         with contextlib.suppress(ValueError):  # which the operation raises again
@@ -545,7 +547,7 @@ class ActionModule(InProcessAction):
         return {
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "count": "" if count is None else str(count).strip(),  # zero is one
-            "by_job": bool(task_vars.get("awx_job_id")),
+            "by_job": is_of_awx(task_vars),
             "slice_of": slice_of(task_vars),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
@@ -903,7 +905,7 @@ def _failed(task_vars: Variables, apart: t.Collection[str] = ()) -> list[str]:
 def _keys(task_vars: Variables, quote: bool) -> dict[str, t.Any]:
     """With what ssh would log in, and why it may not be able to, which a ``quote`` does not ask."""
     identity_file = str(context.CLIARGS.get("private_key_file") or C.DEFAULT_PRIVATE_KEY_FILE or "")
-    job_keys = _job_keys() if task_vars.get("awx_job_id") and not quote else None
+    job_keys = _job_keys() if is_of_awx(task_vars) and not quote else None
     return {"identity_file": identity_file, "job_keys": job_keys, "no_login": "" if quote else _no_login(task_vars)}
 
 

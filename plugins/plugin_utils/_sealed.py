@@ -11,6 +11,7 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import is_of_awx
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import ROLES, templates
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated, knowing
@@ -63,7 +64,7 @@ def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
     given = extra.get("plan")
     if not given:
         _check_none_meant(extra, buys=buys)
-    if given is None or given in ("", {}):  # as in a survey that was not answered
+    if given is None or (given in ("", {}) and is_of_awx(extra)):  # as in a survey that was not answered
         return {}
     plan = _read(given.strip()) if isinstance(given, str) else given
     if not isinstance(plan, t.Mapping) or not isinstance(plan.get("hosts"), t.Mapping) or not plan["hosts"]:
@@ -88,5 +89,5 @@ def _read(given: str) -> t.Any:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is no JSON"
-        text = f"The plan {printable(given, 60)} cannot be read: {reason}. Give the file that quote_file wrote."
+        text = f"plan={printable(given, 60)} cannot be read: {reason}. Give the file that quote_file wrote, or no plan."
         raise AnsibleActionFail(f"{text} {NOTHING_SENT}") from None

@@ -172,7 +172,7 @@ class Controller:
         shutil.copytree(self.source, folder / "project")
         self._update_inventory(folder)
         (folder / "env").mkdir()
-        (folder / "env" / "extravars").write_text(yaml.dump(unsafe(variables), Dumper=Dumper))
+        (folder / "env" / "extravars").write_text(yaml.dump({"awx_job_id": 7, **unsafe(variables)}, Dumper=Dumper))
         words = ["--forks", str(self.forks), *self._mode(definition)]
         runner = ansible_runner.run(
             private_data_dir=str(folder),

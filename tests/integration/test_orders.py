@@ -56,8 +56,9 @@ def test_an_order_covers_the_hosts_that_it_names(fleet: Project) -> None:
     bought = [each.request["resource_name"] for each in fleet.simulator.purchases]
     assert sorted(bought) == ["b-1", *STRANGERS]
 
-    # What means another variable would be an order for all hosts of the group.
-    for word in ("provision_host=b-2", "order_hosts=b-2", "provision_plan=plan.json", "quote_file=plan.json"):
+    # What means another variable, or is empty as $UNSET, would be an order for all hosts of the group.
+    slips = ("provision_host=b-2", "order_hosts=b-2", "provision_plan=plan.json", "quote_file=plan.json")
+    for word in (*slips, "provision_hosts=", "plan="):
         slip = fleet.provision("-e", word)
         assert slip.returncode != 0 and word.partition("=")[0] in slip.failure(STRANGERS[0]) + slip.failure("localhost")
 

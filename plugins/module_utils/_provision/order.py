@@ -4,7 +4,7 @@
 """What people give by variables: names that mean a variable and are none, and orders by extra variables or a survey.
 
 A name that is unknown would not be heard. An order says which hosts, and what for them. Its answers may be texts; empty
-ones, and "any", mean "not given".
+ones, and "any", mean "not given". But empty names of hosts do only in a survey: elsewhere somebody meant some.
 """
 
 from __future__ import annotations
@@ -317,8 +317,9 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
 
     What an earlier job has published names hosts only where nobody does: a person may order others by now.
     """
+    nothing = _NOTHING if is_of_awx(variables) else (None,)
     # A survey's answer of another name, since it would hide an artifact of the same name.
-    given = [name for name in _ASKED if variables.get(name) not in _NOTHING]
+    given = [name for name in _ASKED if variables.get(name) not in nothing]
     variable = min(given, key=lambda name: isinstance(variables[name], t.Mapping), default="")
     plan = variables.get("plan")
     if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
@@ -326,17 +327,22 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
     return variable or _ASKED[0], variables.get(variable)
 
 
+def is_of_awx(variables: Answers) -> bool:
+    """Whether a job of AWX has these variables: its survey gives an empty text for what was not answered."""
+    return bool(variables.get("awx_job_id"))
+
+
 def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> list[str]:
     """The hosts that were asked for: names (a list, or a text with commas), how many, or what an earlier job published.
 
-    Each host once. Raises ValueError that names the variable for what is neither, and for 0, a blank or a comma: no
-    names would mean the whole group.
+    Each host once; none for None. Raises ValueError that names the variable for what is neither, and for 0, an empty
+    text, a blank or a comma: no names would mean the whole group.
     """
     count = _number(asked)
     if count:
         return [f"{group}-{item}" for item in range(1, count + 1)]
     given = _given_names(asked, variable)
-    if count == 0 or (not given and asked not in _NOTHING):
+    if count == 0 or (not given and asked is not None):
         shown = "0" if count == 0 else printable(repr(asked), 60)
         raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out.")
     if not all(_HOST.fullmatch(name) for name in given):

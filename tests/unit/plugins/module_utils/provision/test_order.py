@@ -40,7 +40,6 @@ H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        ("", []),
         (None, []),
         (3, ["gpu-1", "gpu-2", "gpu-3"]),
         (" 2 ", ["gpu-1", "gpu-2"]),
@@ -55,7 +54,7 @@ def test_names(asked: Any, found: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", " ", ",", "\n"]
+    "asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", "", " ", ",", "\n", []]
 )
 def test_what_is_no_name(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"^provision_hosts(=| must be )"):
@@ -194,7 +193,9 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
         ({"provision_hosts": "a,b"}, ["a", "b"]),
         ({"order_names": "2"}, ["gpu-1", "gpu-2"]),
         ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
-        ({"provision_hosts": "", "order_names": "b"}, ["b"]),
+        ({"provision_hosts": "", "order_names": "b", "awx_job_id": 7}, ["b"]),
+        ({"provision_hosts": {}, "order_names": "", "awx_job_id": 7}, []),  # a survey without an answer
+        ({"provision_hosts": None}, []),
         ({"provision_hosts": {"a": REACHED}}, ["a"]),
         # What an earlier job of a workflow has published, beside what this one is asked for
         ({"provision_hosts": {"a": REACHED}, "order_names": "b"}, ["b"]),
@@ -212,6 +213,14 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
     is_artifact = isinstance(variables.get("provision_hosts"), dict)
     assert [each["name"] for each in order.reached] == (["a"] if is_artifact and "a" in added else [])
     assert order.left_out == ()
+
+
+@pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])
+@pytest.mark.parametrize("nothing", ["", " ", ",", [], {}], ids=str)
+def test_names_that_are_none_are_not_the_whole_group(variable: str, nothing: Any) -> None:
+    """As with -e provision_hosts=$UNSET, or a list of which a program has left nothing."""
+    with pytest.raises(ValueError, match=rf"^{variable}=.* is for no host. For all of 'gpu', leave it out."):
+        order_of({variable: nothing}, "gpu", {"gpu": 3})
 
 
 @pytest.mark.parametrize(
@@ -300,7 +309,7 @@ def test_an_order_covers_what_it_names_within_the_limit(
     try:
         order = order_of({"provision_hosts": asked}, "gpu", {"gpu": has_members}, limited)
     except ValueError as error:
-        assert not wanted and (asked or not has_members)
+        assert not wanted
         assert all(name in str(error) for name in asked)
     else:
         assert list(order.hosts) == wanted
