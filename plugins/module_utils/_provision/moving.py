@@ -9,6 +9,7 @@ import typing as t
 
 from . import acceptance, storage
 from .entry import MADE, Entry
+from .lease import AT_MOST, ENDS_AT, LEASED, moment_of
 from .place import Place
 from .spending import Bill, Ledger
 
@@ -74,9 +75,14 @@ def facts_to_note(facts: Facts, entry: Entry, known: Facts | None, noted: Entry)
     """What the shared registry is told of an entry of which it has ``known`` something; None if it knows all of it."""
     if known is None:
         return dict(facts)
-    if not entry.is_made or (noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids)):
+    if not entry.is_made:
         return None
-    new = {name: facts[name] for name in sorted(facts.keys() - known.keys())}
+    # Time that was promised is given, whichever of two registries was told of it; ends only ever move to later.
+    is_later = (moment_of(entry.ends_at) or 0.0) > (moment_of(noted.ends_at) or 0.0)
+    lease = {name: facts[name] for name in (LEASED, ENDS_AT, AT_MOST) if is_later and name in facts}
+    if noted.is_made and set(entry.resource_ids) <= set(noted.resource_ids):
+        return lease or None
+    new = {**{name: facts[name] for name in sorted(facts.keys() - known.keys())}, **lease}
     ids = {"provision_resource_ids": list(entry.resource_ids)} if entry.resource_ids else {}
     return {**new, "provision_procured_offer_id": entry.offer_id, "provision_purchase": MADE, **ids}
 

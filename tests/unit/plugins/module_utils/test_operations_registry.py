@@ -111,6 +111,18 @@ def test_a_contradiction_keeps_the_file(tmp_path: Path, registry_url: str) -> No
     assert machines(registry_url) == [(RESOURCE_ID, "gpu-2")]
 
 
+def test_more_time_that_one_clone_has_given_is_given(tmp_path: Path, registry_url: str) -> None:
+    """Bob has moved the host, and Alice has extended it in her clone."""
+    until = ["2099-01-01T06:00:00Z", "2099-01-02T06:00:00Z"]
+    for clone, end in zip(("bob", "alice", "carol"), (until[0], until[1], until[0]), strict=True):
+        write(tmp_path / clone, {**entry("made", RESOURCE_ID), "provision_ends_at": end})
+        move(registry_url, tmp_path / clone)
+    database = Database(registry_url, {"host": "bastion", "user": "alice", "run": "test"})
+    row_of = database.open_claim("default", "gpu-1")
+    assert row_of is not None and row_of.note["provision_ends_at"] == until[1]
+    assert machines(registry_url) == [(RESOURCE_ID, "gpu-1")]
+
+
 def test_check_mode_notes_no_id(tmp_path: Path, registry_url: str) -> None:
     write(tmp_path / "bob", entry("made"))
     file = write(tmp_path / "alice", entry("made", RESOURCE_ID))

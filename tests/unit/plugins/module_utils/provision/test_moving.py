@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import moving, place
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 
@@ -79,6 +79,30 @@ def test_what_may_be_under_way_is_claimed(known: Entry, facts: Any, claims: bool
 def test_what_the_registry_learns(known: Any, noted: Entry, note: Any) -> None:
     wanted = None if note is None else {name: value for name, value in note.items() if value is not None}
     assert moving.facts_to_note(FACTS, MADE, known, noted) == wanted
+
+
+EARLY, LATE = "2026-12-01T06:00:00Z", "2026-12-02T06:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "noted_end", "is_noted"),
+    [
+        pytest.param(LATE, EARLY, True, id="it was extended there"),
+        pytest.param(EARLY, LATE, False, id="it was extended here"),
+        pytest.param(EARLY, EARLY, False, id="another clone has moved it"),
+        pytest.param(EARLY, "", True, id="it has no end here"),
+        pytest.param("", EARLY, False, id="it has no end there"),
+    ],
+)
+@pytest.mark.parametrize("ids", [[M], [M, N]], ids=["known machines", "a machine is new"])
+def test_the_later_end_of_two_leases_holds(ends_at: str, noted_end: str, is_noted: bool, ids: list[str]) -> None:
+    lease = {"provision_leased": "8h", "provision_ends_at": ends_at, "provision_at_most": 16.0} if ends_at else {}
+    facts = {**FACTS, "provision_resource_ids": ids, **lease}
+    known = {**FACTS, **({"provision_leased": "8h", "provision_ends_at": noted_end} if noted_end else {})}
+    found = moving.facts_to_note(facts, read_entry(facts), known, read_entry(known)) or {}
+    assert {name: found[name] for name in lease if name in found and is_noted} == (lease if is_noted else {})
+    assert is_noted or "provision_ends_at" not in found
+    assert found.get("provision_resource_ids", []) == (ids if N in ids else []), "what was seen to be missing stays so"
 
 
 FOLDER, OTHER = place_of("/a"), place_of("/b")
