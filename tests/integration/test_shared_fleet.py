@@ -232,9 +232,9 @@ def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> N
     bought = [shop.registry(host)["provision_procured_offer_id"] for host in ("gpu-1", "gpu-2")]
     refused = shop.provision()
     assert (refused.returncode, len(shop.simulator.purchases)) == (2, 2), refused.output
-    assert f"names offer {bought[0]}, which the shared registry does not know" in refused.text
+    assert f"names offer {bought[0]}, which the shared registry does not name" in refused.text
     ends = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
-    assert (ends.returncode, len(live(shop))) == (2, 2) and "does not know" in ends.failure("gpu-1"), ends.output
+    assert (ends.returncode, len(live(shop))) == (2, 2) and "does not name" in ends.failure("gpu-1"), ends.output
     move = "compute_index.supply.registry"
     assert move in refused.text
 

@@ -132,4 +132,5 @@ def evidence_moved(folder: str, count: int) -> str:
 
 def not_moved(path: str, reason: str) -> str:
     """A file that stays, since the shared registry contradicts it, or cannot be written."""
-    return f"{path} was not moved, and stays as it is: {reason}"
+    way_out = "Remove the file if its machine has ended, or before a host takes that over."
+    return f"{path} was not moved, and stays as it is: {reason} {way_out}"

@@ -154,14 +154,15 @@ def another_project(host: str, path: str, noted: str, project: str) -> str:
 
 
 def why_not_imported(path: str, entry: Entry, offer_id: str) -> str:
-    """Why a host with a shared registry waits: its file names a purchase that the registry does not know.
+    """Why a host with a shared registry waits: its file names another purchase than the registry.
 
-    ``offer_id``: that the registry knows; empty if it knows none. The answer is empty if the host need not wait.
+    ``offer_id``: that the registry names; empty if it names none, or one that has ended. The answer is empty if the
+    host need not wait.
     """
     if not entry.may_have_bought or entry.offer_id in ("", offer_id):
         return ""
     return (
-        f"{path} names offer {entry.offer_id}, which the shared registry does not know. Nothing was sent. Run"
-        " compute_index.supply.registry with the same inventory and variables: it moves what files remember into the"
-        " registry, also of hosts that were ordered by number."
+        f"{path} names offer {entry.offer_id}, which the shared registry does not name for this host. Nothing was sent."
+        " Run compute_index.supply.registry with the same inventory and variables: it moves what files remember, also of"
+        " hosts that were ordered by number."
     )

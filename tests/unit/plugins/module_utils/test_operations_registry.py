@@ -123,6 +123,24 @@ def test_more_time_that_one_clone_has_given_is_given(tmp_path: Path, registry_ur
     assert machines(registry_url) == [(RESOURCE_ID, "gpu-1")]
 
 
+@pytest.mark.parametrize("left", [entry("made", RESOURCE_ID), entry("sent")], ids=["with its id", "without an answer"])
+def test_a_file_of_what_has_ended_since_says_how_to_go_on(
+    tmp_path: Path, registry_url: str, left: dict[str, Any]
+) -> None:
+    """As git brings it back, or an old clone still has it: whether its machine has ended is not for this to decide."""
+    database = Database(registry_url, {"host": "bastion", "user": "alice", "run": "test"})
+    write(tmp_path / "alice", entry("made", RESOURCE_ID))
+    move(registry_url, tmp_path / "alice")
+    known = database.open_claim("default", "gpu-1")
+    assert known is not None
+    database.begin_end(known)
+    database.end(known)
+    file = write(tmp_path / "bob", left)
+    trouble = moved(registry_url, row(tmp_path / "bob", "gpu-1"))["trouble"]
+    assert file.exists() and f"{file} was not moved" in trouble
+    assert "Remove the file if its machine has ended" in trouble and not database.open_claim("default", "gpu-1")
+
+
 def test_check_mode_notes_no_id(tmp_path: Path, registry_url: str) -> None:
     write(tmp_path / "bob", entry("made"))
     file = write(tmp_path / "alice", entry("made", RESOURCE_ID))
