@@ -163,6 +163,6 @@ def why_not_imported(path: str, entry: Entry, offer_id: str) -> str:
         return ""
     return (
         f"{path} names offer {entry.offer_id}, which the shared registry does not name for this host. Nothing was sent."
-        " Run compute_index.supply.registry with the same inventory and variables: it moves what files remember, also of"
-        " hosts that were ordered by number."
+        " Run compute_index.supply.registry with the same inventory and variables: it moves what files remember, also"
+        " of hosts that were ordered by number."
     )
