@@ -134,7 +134,9 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
             entries.update((entry["path"], entry) for entry in _below("" if path == "." else path, start, work))
     entries.pop("", None)  # the work folder itself, if it is empty
     incomplete = [{"path": path, "reason": entry["reason"]} for path, entry in entries.items() if "reason" in entry]
-    good = [entry for _path, entry in sorted(entries.items()) if "reason" not in entry]
+    # Of a link to a folder, which another pattern follows, comes what is in it: at home it cannot be both.
+    folders = {path[:end] for path in entries for end, letter in enumerate(path) if letter == "/"}
+    good = [entry for path, entry in sorted(entries.items()) if "reason" not in entry and path not in folders]
     log = _entry("log.txt", os.path.join(folder, "log.txt"), work)
     if log and log["kind"] == FILE:
         began = (job_watcher.read(os.path.join(folder, "state", "pid")) or {}).get("began_at")

@@ -232,6 +232,19 @@ def test_a_named_link_is_followed(site: Site, tmp_path: Path) -> None:
     assert (site.files / "out" / "deep" / "model").read_text() == "large"
 
 
+@pytest.mark.parametrize("paths", [["**"], ["out/**"], ["out", "out/*"], ["out/latest", "out"], ["out", "out/*/new/"]])
+def test_what_one_pattern_follows_and_another_keeps_as_a_link_comes_home_more_than_once(
+    site: Site, paths: list[str]
+) -> None:
+    """As when the first transfer was cut: its machine would have been billed until its lease ends."""
+    site.write("out/run-3/new/model")
+    (site.work / "out" / "latest").symlink_to("run-3")
+    for is_first in (True, False):
+        result = site.fetch(*paths)
+        assert result["complete"] and result["changed"] is is_first, result["incomplete"]
+        assert (site.files / "out" / "latest" / "new" / "model").read_text() == "content"
+
+
 @pytest.mark.parametrize(
     ("target", "good"),
     [
