@@ -43,7 +43,8 @@ def asked(params: Params, check_mode: bool) -> Result:
     given = run_record.completed(params["given"], record)
     request = run_request.read_request(given, wrong)
     files = os.path.join(params["here"], os.path.expanduser(request.files))
-    request = run_request.with_paths(request, files, base, wrong)
+    # Whatever links lead there: by its name alone a folder of results would not seem to be in that of the code.
+    request = run_request.with_paths(request, os.path.realpath(files), os.path.realpath(base), wrong)
     code = _code(request, wrong)
     wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:

@@ -221,6 +221,15 @@ def test_other_code_is_another_job(world: World) -> None:
     assert not (found["starts"] or found["copies"]) and "Repeat the whole command" in found["trouble"]
 
 
+@pytest.mark.parametrize("linked", ["run_files", "run_results_dir"])
+def test_results_in_the_code_make_no_other_job_of_it_by_whatever_link_that_is_named(world: World, linked: str) -> None:
+    (world.folder / "link").symlink_to(world.folder)
+    world.given.update(run_files=".", run_results_dir="runs")
+    world.given[linked] = os.path.join("link", world.given[linked])
+    started(world)
+    assert (world.folder / "runs" / "train" / "run.json").exists() and world.ask()["trouble"] == ""
+
+
 def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
     started(world)
     world.ask()
