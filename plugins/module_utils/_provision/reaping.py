@@ -320,8 +320,10 @@ def of_entry(
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
     if not entry.resource_ids:
         found = [machine for machine, owner in account.of_offer(entry.offer_id) if owner.hosts == (host,)]
-    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase.
-    idle, odd = _idle_after(limits.get(host, entry.idles), len(entry.instances))
+    # Who declares the host says how long it may be idle; of others the registry knows what was said at the purchase. A
+    # run is never declared, though an inventory may list its machine: what is watched brings no results home.
+    declared = {} if GROUP_OF_RUNS in entry.groups else limits
+    idle, odd = _idle_after(declared.get(host, entry.idles), len(entry.instances))
     spared = declaration.why_protected(host, protects.get(host), entry)
     lived = life(entry, last_created_at(found), clock)
     return Host(host, place, entry, tuple(found), lived, idle, odd, protection=spared)

@@ -288,6 +288,14 @@ def test_how_long_a_machine_may_be_idle(
     assert found is not None and (found.idle, bool(found.odd_idle)) == (idle, is_odd)
 
 
+def test_a_run_whose_machine_an_inventory_lists_is_not_watched_and_its_results_come_home() -> None:
+    """Its group may be watched; who is asked whether it is idle is not asked for results."""
+    own = entry(X, [M], "made", provision_groups=["gpu", "supply_run"], provision_ends_at=utc(CLOCK.here + 1800))
+    found = reaping.of_entry(PLACE, "run-train", own, Account.of([], []), CLOCK, {"run-train": "30m"}, {})
+    assert found is not None and not found.may_be_idle
+    assert reaping.SweepFindings((found,), (), CLOCK).late_runs((), lambda _place: 900.0) == [found]
+
+
 @pytest.mark.parametrize(
     ("life", "fields", "may_be"),
     [
