@@ -23,7 +23,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.ownership import Account, OwnershipClaim, last_created_at, machines_among, refreshed
 from .._provision.place import NOWHERE, Place, place_of
-from .._provision.reaping import LastLook, SweptHost, Turn
+from .._provision.reaping import LastLook, SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import doubtful
@@ -63,7 +63,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     for raw, one in zip(hosts, asked):
         place, look, is_checked = places[one.host], None, endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)
-        found = ending.stopped(one.host, trouble) if trouble else endings.spared(one, ending.end(one, seen))
+        found = ending.stopped(one.host, trouble) if trouble else ending.end(one, seen)
         sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
         if sweep is not None:
             found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
@@ -150,9 +150,9 @@ def _looked(
         if not entry.is_same(one.entry):
             if not _is_ended(one.host, one.entry.offer_id, store):
                 raise RegistryError(endings.changed_meanwhile(registry.where))
-            return LastLook(Turn.STAYS, endings.ended_meanwhile(one.host))
+            return LastLook(Action.NOTHING, endings.ended_meanwhile(one.host))
         last_look = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
-        if last_look.turn is Turn.ENDS and not check_mode:
+        if last_look.action is Action.END and not check_mode:
             _note_begun(registry, entry, clock)
         return last_look
 

@@ -22,7 +22,7 @@ from .messages import described, ids_of, joined
 from .ownership import Machine, price_of
 from .place import Place, twin_of
 from .prices import Sum, add_up
-from .reaping import LastLook, Turn
+from .reaping import LastLook
 from .spending import HOUR, Bill, cents, dollars, up_to_cents
 from .storage import Storage, read_storage
 
@@ -98,16 +98,11 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
     return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
 
 
-def spared(one: EndRequest, end: End) -> End:
-    """The same end, but of a protected host no machine ends; one that is gone is forgotten as usual."""
-    return stopped(one.host, one.protection) if one.protection and end.action is Action.END else end
-
-
 def after_look(host: str, end: End, look: LastLook) -> End:
     """What ends of a host after the last look of a sweep."""
-    if look.turn is Turn.ENDS:
+    if look.action is Action.END:
         return end
-    return stopped(host, look.said) if look.turn is Turn.WAITS else End(Action.NOTHING)
+    return stopped(host, look.said) if look.action is Action.STOP else End(Action.NOTHING)
 
 
 def being_ended(entry: Entry, end: End, now: float) -> End:

@@ -160,8 +160,10 @@ def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
 
 
 def end(asked: EndRequest, api_view: ApiView) -> End:
-    """What ends for the host, and which storage stays."""
+    """What ends for the host, and which storage stays. Of a protected host no machine ends, but one is forgotten."""
     found, entry, account = _end(asked, api_view), asked.entry, api_view.account
+    if asked.protection and found.action is Action.END:
+        return stopped(asked.host, asked.protection)
     if not found.ends:
         return found
     if entry.offer_id:

@@ -17,6 +17,7 @@ from .._moments import formatted
 from .._text import grouped, number_of, one_line, printable, text_of
 from .._wording import duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
+from .ending import Action
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import ids_of, some, unreadable_lease
@@ -174,14 +175,6 @@ def after_asking(got: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"ends": use.is_over(), "lines": wrapped(found, indent="  ")}
 
 
-class Turn(enum.Enum):
-    """What a sweep does with a host that it has sent to its end, when it looks for the last time."""
-
-    ENDS = "ends"
-    STAYS = "stays"  # it has got more time, or is in use again; or another run has ended it
-    WAITS = "waits"  # its last command has failed, and may be tried by the next sweep
-
-
 @dataclass(frozen=True)
 class SweptHost:
     """What a sweep has found of a host that it sends to its end.
@@ -224,9 +217,13 @@ def newest(first: t.Any, again: t.Any) -> t.Any:
 
 @dataclass(frozen=True)
 class LastLook:
-    """What a sweep does with a host, and a line about it."""
+    """What a sweep does with a host that it has sent to its end, when it looks for the last time, and a line about it.
 
-    turn: Turn
+    It stops if its last command has failed, and may be tried by the next sweep. Nothing happens if it has got more
+    time, or is in use again, or if another run has ended it.
+    """
+
+    action: Action
     said: str
 
 
@@ -238,16 +235,16 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     use, grace = sweep.use, sweep.grace
     is_idle = use.is_over() and lived.state is not LeaseState.UNKNOWN
     if not (lived.is_over() or is_idle):
-        return LastLook(Turn.STAYS, _why_it_stays(host, use, lived))
+        return LastLook(Action.NOTHING, _why_it_stays(host, use, lived))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
         return LastLook(
-            Turn.WAITS,
+            Action.STOP,
             f"Its time is over, but reap_before_end failed on it. When it has been over for {grace / 60:g} minutes, a"
             " sweep ends it in any case.",
         )
     if lived.is_over():
-        return LastLook(Turn.ENDS, f"its lease was over at {formatted(lived.end or 0.0)}")
-    return LastLook(Turn.ENDS, f"it was idle: {use.evidence}")
+        return LastLook(Action.END, f"its lease was over at {formatted(lived.end or 0.0)}")
+    return LastLook(Action.END, f"it was idle: {use.evidence}")
 
 
 def _why_it_stays(host: str, use: Idleness, lived: Life) -> str:
@@ -279,12 +276,6 @@ class Host:
     odd_idle: str = ""  # why that cannot be read
     leased: str = ""  # what it declares, if no registry knows its lease
     protection: str = ""  # why nothing of ours ends its machine; empty if it is not protected
-
-    @property
-    def may_be_idle(self) -> bool:
-        """Whether it is asked: its time is not over in any case, and neither oddity nor protection keeps it."""
-        is_asked = bool(self.idle) and not self.protection
-        return is_asked and self.life.state in (LeaseState.LIVES, LeaseState.ENDLESS)
 
     @property
     def price_per_hour(self) -> float | None:
@@ -425,8 +416,9 @@ class SweepFindings:
 
     @property
     def watched(self) -> list[Host]:
-        """Those that are asked whether they are idle."""
-        return [item for item in self.ending if item.may_be_idle]
+        """Those that are asked whether they are idle: their time is not over in any case, and nothing protects them."""
+        asked = (item for item in self.ending if item.idle and not item.protection)
+        return [item for item in asked if item.life.state in (LeaseState.LIVES, LeaseState.ENDLESS)]
 
     def late_runs(self, unreadable: t.Container[str], since: t.Callable[[Place], float | None]) -> list[Host]:
         """The hosts of runs that may end before the next sweep, so that their results come home now.

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import spared
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End, EndRequest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from hypothesis import given
@@ -104,21 +102,3 @@ def test_once_it_is_noted_the_variable_and_the_registry_agree(protects: bool, en
         is bool(declaration.why_protected("h", protects, after))
         is protects
     )
-
-
-MACHINE = {"resource_id": "r", "status": "running"}
-
-
-@pytest.mark.parametrize(
-    "end",
-    [End(Action.END, (MACHINE,)), End(Action.FORGET, gone=("r",)), End(Action.NOTHING), End(Action.STOP, reason="No.")],
-    ids=lambda end: end.action.value,
-)
-def test_of_a_protected_host_no_machine_ends(end: End) -> None:
-    assert spared(EndRequest("gpu-1", "gpu-1", NOTED), end) is end
-    guarded = spared(EndRequest("gpu-1", "gpu-1", NOTED, protection=FOR_LONG), end)
-    if end.action is Action.END:
-        assert (guarded.action, guarded.machines) == (Action.STOP, ())
-        assert guarded.reason == f"Nothing was ended for gpu-1. {FOR_LONG}"
-    else:
-        assert guarded is end

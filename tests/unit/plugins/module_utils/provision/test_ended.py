@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import LastLook, Turn
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import LastLook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
@@ -150,16 +150,16 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
 
 
 @pytest.mark.parametrize(
-    ("action", "turn", "after", "label"),
+    ("action", "last", "after", "label"),
     [
-        (Action.END, Turn.ENDS, Action.END, "; said"),
-        (Action.FORGET, Turn.ENDS, Action.FORGET, "; said"),
-        (Action.END, Turn.STAYS, Action.NOTHING, "said"),
-        (Action.END, Turn.WAITS, Action.STOP, "gpu-1: nothing ends, see error"),
+        (Action.END, Action.END, Action.END, "; said"),
+        (Action.FORGET, Action.END, Action.FORGET, "; said"),
+        (Action.END, Action.NOTHING, Action.NOTHING, "said"),
+        (Action.END, Action.STOP, Action.STOP, "gpu-1: nothing ends, see error"),
     ],
 )
-def test_the_last_look_of_a_sweep(action: Action, turn: Turn, after: Action, label: str) -> None:
-    look = LastLook(turn, "said")
+def test_the_last_look_of_a_sweep(action: Action, last: Action, after: Action, label: str) -> None:
+    look = LastLook(last, "said")
     found = ended.after_look("gpu-1", End(action, (machine(1),) if action is Action.END else ()), look)
     assert found.action is after
     assert ended.label("gpu-1", known(), found, look, would=False).endswith(label)

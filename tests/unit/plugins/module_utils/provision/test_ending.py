@@ -202,6 +202,10 @@ def test_what_ends(
     found = ending(one, machines, **context)
     assert (found.action, list(found.ids), list(found.gone)) == (action, ids, gone), found.reason
     assert found.reason == ""
+    # Of a protected host no machine ends; what is gone is forgotten as usual.
+    stops = End(Action.STOP, reason="Nothing was ended for h. It is protected.")
+    guarded = ending(replace(one, protection="It is protected."), machines, **context)
+    assert guarded == (stops if action is Action.END else found)
 
 
 SHARED = (owner("copy", "r", offer="x"),)

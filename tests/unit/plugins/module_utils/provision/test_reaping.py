@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import reaping
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
@@ -32,7 +33,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     SweepFindings,
     SweepLimits,
     SweptHost,
-    Turn,
     after_asking,
     is_saved,
     last_look,
@@ -149,32 +149,29 @@ def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any]
 
 # The last look
 
-ENDS_NOW, STAYS, WAITS = Turn.ENDS, Turn.STAYS, Turn.WAITS
-
-
 @pytest.mark.parametrize(
-    ("passed", "idle", "grace", "turn", "said"),
+    ("passed", "idle", "grace", "action", "said"),
     [
-        (0.0, None, 0, ENDS_NOW, "its lease was over at"),
-        (-1.0, None, 0, STAYS, "has got more time meanwhile, until"),
-        (None, None, 0, STAYS, "until you end it"),
+        (0.0, None, 0, Action.END, "its lease was over at"),
+        (-1.0, None, 0, Action.NOTHING, "has got more time meanwhile, until"),
+        (None, None, 0, Action.NOTHING, "until you end it"),
         # Its last command has failed.
-        (60.0, None, 1800, WAITS, "When it has been over for 30 minutes"),
-        (1800.0, None, 1800, ENDS_NOW, "its lease was over at"),
+        (60.0, None, 1800, Action.STOP, "When it has been over for 30 minutes"),
+        (1800.0, None, 1800, Action.END, "its lease was over at"),
         # Idle, with or without a lease.
-        (-1.0, 0.0, 0, ENDS_NOW, "it was idle"),
-        (None, 0.0, 0, ENDS_NOW, "it was idle"),
-        (None, -1.0, 0, STAYS, "is not known to be idle any more (load 0.02)"),
-        (None, 60.0, 1800, WAITS, "reap_before_end failed"),
-        (60.0, 1800.0, 1800, ENDS_NOW, "its lease was over at"),
-        ("odd", 9000.0, 0, STAYS, "nothing ends"),
+        (-1.0, 0.0, 0, Action.END, "it was idle"),
+        (None, 0.0, 0, Action.END, "it was idle"),
+        (None, -1.0, 0, Action.NOTHING, "is not known to be idle any more (load 0.02)"),
+        (None, 60.0, 1800, Action.STOP, "reap_before_end failed"),
+        (60.0, 1800.0, 1800, Action.END, "its lease was over at"),
+        ("odd", 9000.0, 0, Action.NOTHING, "nothing ends"),
     ],
 )
-def test_the_last_look(passed: Any, idle: float | None, grace: float, turn: Turn, said: str) -> None:
+def test_the_last_look(passed: Any, idle: float | None, grace: float, action: Action, said: str) -> None:
     lived = Life(reason="odd") if passed == "odd" else Life() if passed is None else Life(BOUGHT, passed)
     use = Idleness(0.0) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
     found = last_look("gpu-1", SweptHost("/registry", grace, "", use), lived)
-    assert found.turn is turn and said in found.said
+    assert found.action is action and said in found.said
 
 
 @pytest.mark.parametrize(("life", "end"), [(Life(), None), (Life(BOUGHT, -60.0), 560.0), (Life(BOUGHT, 60.0), 440.0)])
@@ -308,7 +305,7 @@ def test_a_run_whose_machine_an_inventory_lists_is_not_watched_and_its_results_c
     ],
 )
 def test_who_is_asked_whether_it_is_idle(life: Life, fields: dict[str, Any], may_be: bool) -> None:
-    assert host(life=life, **fields).may_be_idle is may_be
+    assert bool(SweepFindings((host(life=life, **fields),), (), CLOCK).watched) is may_be
 
 
 @pytest.mark.parametrize(
