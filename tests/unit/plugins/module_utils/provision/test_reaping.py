@@ -149,6 +149,7 @@ def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any]
 
 # The last look
 
+
 @pytest.mark.parametrize(
     ("passed", "idle", "grace", "action", "said"),
     [
