@@ -47,6 +47,11 @@ def read(
         return otherwise
 
 
+def applying(sentences: t.Mapping[str, object]) -> list[str]:
+    """Those of the sentences whose condition holds."""
+    return [sentence for sentence, holds in sentences.items() if holds]
+
+
 def lasting(seconds: float) -> str:
     """A duration in a sentence, in the largest unit that it is a whole number of."""
     units = ((3600, "hour"), (60, "minute"))

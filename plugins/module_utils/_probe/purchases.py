@@ -18,7 +18,7 @@ from .._moments import seconds_of
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
 from .._text import number_of
-from .._wording import amount, usd, wrapped
+from .._wording import amount, applying, usd, wrapped
 from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
 
 LONGEST_POST = 600  # seconds; the default of procure_timeout
@@ -59,7 +59,7 @@ def refusal(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str],
         f"probe_buy decides on {overruled} by itself, which extra variables would overrule.": bool(overruled),
         "probe_buy needs a registry, which remembers what was bought: provision_registry_dir is empty.": not remembers,
     }
-    return next((reason for reason, holds in reasons.items() if holds), "")
+    return next(iter(applying(reasons)), "")
 
 
 def last_ended(bills: t.Iterable[Bill]) -> str:

@@ -21,7 +21,7 @@ from functools import partial
 from .._machine.connection import UNREADABLE
 from .._moments import formatted
 from .._text import FALSE, TRUE, number_of, printable, text_of
-from .._wording import amount, duration, read, usd
+from .._wording import amount, applying, duration, read, usd
 from . import lease as leases
 from . import prices
 from .acceptance import read_expected, read_level
@@ -234,13 +234,8 @@ def read_declaration(
         identity_file=_text(raw["identity_file"]),
         known=raw["known"],
     )
-    if declaration.budget != UNLIMITED and declaration.by_name:
-        wrong.append(
-            "provision_budget needs a registry (provision_registry_dir or provision_registry_url), which knows what was"
-            " spent."
-        )
     wrong += raw["slips"]
-    wrong += _of_order(declaration, raw)
+    wrong += _of_order(declaration)
     read("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
     read("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
     read("provision_idle_gpu_percent", raw["idle_gpu_percent"], _check_percent, None, wrong)
@@ -390,47 +385,50 @@ def _check_percent(value: t.Any) -> None:
         raise ValueError(f"must be a whole number from 0 to 99, not '{percent[:60]}'")
 
 
-def _of_lease(
-    raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float
-) -> t.Iterator[str]:
+def _of_lease(raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float) -> list[str]:
     """What is wrong with a lease beside the ``longest`` that is allowed, and with a ``bill`` (USD) for all of it."""
-    if lease.moment is not None and lease.moment <= now:
-        yield f"provision_lease {lease.text} is over: it is {formatted(now)} now."
     is_missing = not _text(raw["lease"])  # one that cannot be read is wrong for that alone
-    yield from _of_longest(lease, longest, now, is_missing)
-    if bill is not None and bill != UNLIMITED and is_missing:
-        yield "provision_max_bill is for the whole life of a machine, so it needs a provision_lease."
-
-
-def _of_longest(lease: Lease, longest: Lease, now: float, is_missing: bool) -> t.Iterator[str]:
-    """What is wrong with the longest lease that is allowed, or with a lease that exceeds it."""
-    if longest.moment is not None:
-        yield f"provision_lease_max must be a duration such as 3d, not a time ({longest.text})."
-    elif longest and is_missing:
-        yield f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}."
-    elif longest and lease and lease.lasts(now) > longest.lasts(now):
-        yield f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}."
+    is_limited = bool(longest) and longest.moment is None
+    return applying(
+        {
+            f"provision_lease {lease.text} is over: it is {formatted(now)} now.": lease.lasts(now) == 0,
+            f"provision_lease_max must be a duration such as 3d, not a time ({longest.text}).": (
+                longest.moment is not None
+            ),
+            f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.": (
+                is_limited and is_missing
+            ),
+            f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}.": (
+                is_limited and lease and lease.lasts(now) > longest.lasts(now)
+            ),
+            "provision_max_bill is for the whole life of a machine, so it needs a provision_lease.": (
+                bill not in (None, UNLIMITED) and is_missing
+            ),
+        }
+    )
 
 
 def _text(value: t.Any) -> str:
     return str(value or "")
 
 
-def _of_order(declaration: Declaration, raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
-    if not (declaration.choices or declaration.offer_id):
-        yield (
+def _of_order(declaration: Declaration) -> list[str]:
+    """What is wrong with what is to be bought."""
+    choices, offer_id = declaration.choices, declaration.offer_id
+    return applying(
+        {
             "provision_spec (a search) or provision_offer_id (one offer) must say what to buy. For a playbook of this"
-            " collection, -e order_gpu_type=L4 does so as well."
-        )
-    if declaration.offer_id and not _OFFER_ID.fullmatch(declaration.offer_id):
-        yield f"provision_offer_id must be the id of an offer, not '{declaration.offer_id[:60]}'."
-    if not _is_priced(declaration):
-        yield (
+            " collection, -e order_gpu_type=L4 does so as well.": not (choices or offer_id),
+            f"provision_offer_id must be the id of an offer, not '{offer_id[:60]}'.": (
+                offer_id and not _OFFER_ID.fullmatch(offer_id)
+            ),
             'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited". For a'
-            " playbook of this collection, -e order_max_price_per_hour=4 does so as well."
-        )
-    if not all(choice.spec.get("compute") for choice in declaration.choices):
-        yield "provision_spec needs a section compute: a volume alone is no machine that one can log in to."
+            " playbook of this collection, -e order_max_price_per_hour=4 does so as well.": not _is_priced(declaration),
+            "provision_spec needs a section compute: a volume alone is no machine that one can log in to.": (
+                not all(choice.spec.get("compute") for choice in choices)
+            ),
+        }
+    )
 
 
 def _is_priced(declaration: Declaration) -> bool:
@@ -440,57 +438,66 @@ def _is_priced(declaration: Declaration) -> bool:
     return bool(declaration.choices) and all(choice.max_price_per_hour != UNLIMITED for choice in declaration.choices)
 
 
-def _of_connection(declaration: Declaration, connection: str, no_login: str) -> t.Iterator[str]:
+def _of_connection(declaration: Declaration, connection: str, no_login: str) -> list[str]:
     """Why the host could not be reached. ``no_login``: why ssh could not, empty if it could."""
-    if declaration.host in _HERE:
-        yield f"{declaration.host} is this computer, which must not be taken for a machine. Declare another host."
-    elif declaration.reach and connection == "local":
-        yield (
-            f"The connection of {declaration.host} is local, so this computer would be configured in the machine's"
-            " place. Set it for tasks, not for the host, or set provision_reach to false."
-        )
-    if declaration.reach and connection in _BY_SSH and no_login:
-        yield no_login
+    host, is_here = declaration.host, declaration.host in _HERE
+    return applying(
+        {
+            f"{host} is this computer, which must not be taken for a machine. Declare another host.": is_here,
+            f"The connection of {host} is local, so this computer would be configured in the machine's place. Set it"
+            " for tasks, not for the host, or set provision_reach to false.": (
+                declaration.reach and connection == "local" and not is_here
+            ),
+            no_login: declaration.reach and connection in _BY_SSH and no_login,
+        }
+    )
 
 
-def _of_registry(declaration: Declaration) -> t.Iterator[str]:
-    """Why the registry could not keep the host."""
-    if declaration.registry_file and (declaration.host in (".", "..") or "/" in declaration.host):
-        yield f"The registry keeps a folder for each host, and '{declaration.host}' is no name of one."
-    if any(mark in declaration.registry_file for mark in _UNREADABLE):
-        yield (
-            f"The registry's folder {declaration.registry.text}/{declaration.host} has characters that ssh or Ansible"
-            " cannot read."
-        )
+def _of_registry(declaration: Declaration) -> list[str]:
+    """Why the registry could not keep the host, or what only a registry makes possible."""
+    host, file, by_name = declaration.host, declaration.registry_file, declaration.by_name
+    return applying(
+        {
+            f"The registry keeps a folder for each host, and '{host}' is no name of one.": (
+                file and (host in (".", "..") or "/" in host)
+            ),
+            f"The registry's folder {declaration.registry.text}/{host} has characters that ssh or Ansible cannot"
+            " read.": any(mark in file for mark in _UNREADABLE),
+            "provision_budget needs a registry (provision_registry_dir or provision_registry_url), which knows what was"
+            " spent.": by_name and declaration.budget != UNLIMITED,
+            'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are'
+            " kept.": by_name and declaration.trust == "seeded",
+        }
+    )
 
 
-def _of_name(declaration: Declaration) -> t.Iterator[str]:
-    """Why the name does not tell which machine is the host's, or cannot be all that tells it."""
-    if not declaration.name.strip():
-        yield "provision_resource_name must not be empty: it tells which machine is the host's."
-    twin = twin_of(declaration.project, declaration.host, declaration.name)
-    if declaration.by_name and twin:
-        yield (
-            f"Without a registry a name tells which machine is the host's, and {declaration.name} is also that of"
-            f" {twin}. Set a registry, a provision_project without a dash, or another provision_resource_name. For a"
-            " machine that has this name already, leave provision_project out and set provision_resource_name to"
-            f" {declaration.name}."
-        )
-    if declaration.trust == "seeded" and declaration.by_name:
-        yield (
-            'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are kept.'
-        )
+def _of_name(declaration: Declaration) -> list[str]:
+    """Why the name does not tell which machine is the host's."""
+    name, twin = declaration.name, twin_of(declaration.project, declaration.host, declaration.name)
+    return applying(
+        {
+            "provision_resource_name must not be empty: it tells which machine is the host's.": not name.strip(),
+            f"Without a registry a name tells which machine is the host's, and {name} is also that of {twin}. Set a"
+            " registry, a provision_project without a dash, or another provision_resource_name. For a machine that has"
+            f" this name already, leave provision_project out and set provision_resource_name to {name}.": (
+                declaration.by_name and twin
+            ),
+        }
+    )
 
 
-def _of_first_boot(raw: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
+    """What is wrong with what the first boot does."""
     # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get the text.
-    texts = raw["texts"]
-    if texts:
-        yield f"{', '.join(texts)} must be given as lists."
-    if str(raw["cloud_init_template"]).rpartition("/")[2] != _SCRIPT:
-        return
-    if truth(raw["has_cloud_init"]):
-        yield f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use."
-    unknown = sorted({*raw["file_keys"]} - _SCRIPT_FILE) + sorted({*raw["user_keys"]} - _SCRIPT_USER)
-    if unknown and not texts:
-        yield f"The template {_SCRIPT} does not know {', '.join(unknown)} of provision_files or provision_users."
+    texts, is_script = raw["texts"], str(raw["cloud_init_template"]).rpartition("/")[2] == _SCRIPT
+    keys = ((raw["file_keys"], _SCRIPT_FILE), (raw["user_keys"], _SCRIPT_USER)) if is_script and not texts else ()
+    unknown = ", ".join(key for given, known in keys for key in sorted({*given} - known))
+    return applying(
+        {
+            f"{', '.join(texts)} must be given as lists.": texts,
+            f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use.": (
+                is_script and truth(raw["has_cloud_init"])
+            ),
+            f"The template {_SCRIPT} does not know {unknown} of provision_files or provision_users.": unknown,
+        }
+    )

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import FALSE, TRUE, items_of, printable, text_of
-from .._wording import amount, folded_lines, plural, read, usd, usd_short
+from .._wording import amount, applying, folded_lines, plural, read, usd, usd_short
 from . import lease
 from .declaration import read_limit
 from .messages import NOTHING_BOUGHT
@@ -117,16 +117,17 @@ def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[st
     names = set(extra)
     overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _LEFT_TO_PEOPLE) & names))
     unread = ", ".join(sorted(OF_ORDERS & names))
-    reasons = {
-        f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
-        f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by run_max_bill or"
-        " provision_max_price_per_hour.": bool(unread),
-        # Ansible takes any word before an equals sign for a name.
-        lost_words(names): LOOSE in names or not all(map(str.isidentifier, names)),
-        folder: bool(folder),
-        "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
-    }
-    return [reason for reason, holds in reasons.items() if holds]
+    return applying(
+        {
+            f"A run sets {overruled} itself: leave that out of -e.": bool(overruled),
+            f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by"
+            " run_max_bill or provision_max_price_per_hour.": bool(unread),
+            # Ansible takes any word before an equals sign for a name.
+            lost_words(names): LOOSE in names or not all(map(str.isidentifier, names)),
+            folder: bool(folder),
+            "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
+        }
+    )
 
 
 def read_request(given: Row, wrong: list[str]) -> Request:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from .._moments import formatted, seconds_of
 from .._text import printable
-from .._wording import duration, lasting
+from .._wording import applying, duration, lasting
 from . import lease
 
 TOKEN = "COMPUTE_INDEX_API_TOKEN"
@@ -189,9 +189,8 @@ def check(
         " as in -e @secrets.yml, or set COMPUTE_INDEX_REGISTRY_URL.": is_made and any(map(_SECRET.search, command)),
         f"There is no inventory {printable(absent, 300)}, so sweeps would be about others.": is_made and bool(absent),
     }
-    for sentence, is_wrong in refusals.items():
-        if is_wrong:
-            raise ValueError(f"{sentence} {_NOTHING}")
+    for sentence in applying(refusals):
+        raise ValueError(f"{sentence} {_NOTHING}")
 
 
 _NOTHING = "Nothing was changed."

@@ -143,6 +143,10 @@ def test_an_age_is_short(seconds: float, text: str) -> None:
     assert _wording.age(seconds) == text
 
 
+def test_the_sentences_whose_condition_holds_apply() -> None:
+    assert _wording.applying({"a": True, "b": "", "c": ["x"], "d": None}) == ["a", "c"]
+
+
 def test_lines_of_a_report_are_folded() -> None:
     report = ["host   USD/h", "", "  -e a=b", " ".join(["word"] * 20), "x" * 80]
     folded = _wording.folded_lines(report)
