@@ -46,7 +46,8 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
     of_rows = [registries.folder(row, params) for row in rows]
     folders = list(dict.fromkeys(filter(None, of_rows)))
     snapshot = RegistrySnapshot(registries, folders)
-    hosts, stay = moving.hosts_to_move(rows, of_rows, snapshot.all())
+    inventory = {str(row["host"]) for row in params["hosts"]}
+    hosts, stay = moving.hosts_to_move(rows, of_rows, snapshot.all(), inventory)
     trouble += [*snapshot.warnings(), *stay]
     readable = [host for host in hosts if not snapshot.trouble(registries.folder(host, params), str(host["host"]))]
     lines = [line for host in readable for line in _tried(_moved, trouble, host, registries, params, check_mode)]

@@ -28,14 +28,17 @@ def sharing(rows: t.Iterable[Row]) -> list[Row]:
 
 
 def hosts_to_move(
-    rows: t.Sequence[Row], folders: t.Sequence[Place], entries: t.Iterable[tuple[Place, str, Entry]]
+    rows: t.Sequence[Row],
+    folders: t.Sequence[Place],
+    entries: t.Iterable[tuple[Place, str, Entry]],
+    known: t.Container[str],
 ) -> tuple[list[Row], list[str]]:
-    """The hosts whose files are moved, and a sentence about each file that stays.
+    """The hosts whose files are moved, and a sentence about each file that stays though its registry is the shared one.
 
     ``folders``: of the rows. ``entries``: what these hold, also of hosts that plays have added: such a host is of the
-    group, or of localhost, that uses its folder, if it was bought for the same project.
+    group, or of localhost, that uses its folder, if it was bought for the same project. ``known``: all other hosts, of
+    which those without a row keep their files.
     """
-    known = {str(row["host"]) for row in rows}
     found: dict[str, Row] = {}
     stay = []
     for folder, host, entry in entries:

@@ -141,6 +141,15 @@ def test_a_file_of_what_has_ended_since_says_how_to_go_on(
     assert "Remove the file if its machine has ended" in trouble and not database.open_claim("default", "gpu-1")
 
 
+def test_a_host_that_keeps_files_keeps_its_own(tmp_path: Path, registry_url: str) -> None:
+    """In the folder of hosts that share the registry, as with an empty provision_registry_url of its own."""
+    write(tmp_path, entry("made", RESOURCE_ID))
+    file = write(tmp_path, entry("made", SECOND_RESOURCE_ID, offer_id=OTHER_ID), host="gpu-2")
+    done = moved(registry_url, row(tmp_path, "gpu-1"), row(tmp_path, "gpu-2", shared=False))
+    assert file.exists() and not done["trouble"] and "gpu-2" not in "".join(done["lines"])
+    assert machines(registry_url) == [(RESOURCE_ID, "gpu-1")]
+
+
 def test_check_mode_notes_no_id(tmp_path: Path, registry_url: str) -> None:
     write(tmp_path / "bob", entry("made"))
     file = write(tmp_path / "alice", entry("made", RESOURCE_ID))

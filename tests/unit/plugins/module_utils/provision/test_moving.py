@@ -122,8 +122,10 @@ def test_hosts_that_were_added_move_with_their_group(
 ) -> None:
     rows = [{"host": "gpu-1", "project": "default"}, {"host": "gpu", "project": "default", "group": "gpu"}]
     known = entry(X, [M], "made", provision_project=project)
-    hosts, sentences = moving.hosts_to_move(rows, [FOLDER, FOLDER], [(folder, host, known)])
-    assert ([row["host"] for row in hosts], bool(sentences)) == (moved, stays)
+    inventory = {"gpu-1", "keeps"}
+    entries = [(folder, host, known), (FOLDER, "keeps", known)]
+    hosts, sentences = moving.hosts_to_move(rows, [FOLDER, FOLDER], entries, inventory)
+    assert ([row["host"] for row in hosts], len(sentences)) == (moved, stays), "a host that keeps files keeps its own"
 
 
 RUNS = Bill("default", "gpu-1", X, (M,), begin=1.0)
