@@ -23,7 +23,7 @@ from .._provision import lease, registration
 from .._provision.entry import IDS, OFFER, PRICE, Entry, read_entry, storage_kept_by
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
-from .._provision.spending import Bill, Ledger
+from .._provision.spending import Bill, Ledger, together
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
@@ -179,15 +179,6 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
                 read_only=self.read_only,
             )
         return self._database
-
-
-def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
-    """What several registries know of the time since a moment (seconds since the epoch)."""
-    return Ledger(
-        tuple(bill for ledger in ledgers for bill in ledger.bills),
-        max((ledger.now for ledger in ledgers), default=since),
-        tuple(text for ledger in ledgers for text in ledger.warnings),
-    )
 
 
 _Function = t.Callable[[Api, Registries, Params, bool], Result]

@@ -13,7 +13,7 @@ from .._ansible.operation import Failure, Params, Result, given
 from .._provision import messages, spending
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
-from ._registries import Registries, RegistrySnapshot, nameable, together
+from ._registries import Registries, RegistrySnapshot, nameable
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 
@@ -56,7 +56,7 @@ def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> 
             unread.append(error)
     if not found:
         raise Failure(messages.joined(*map(str, unread)), unread[0].error_class, **BLANK)
-    return together(found, since), list(map(str, unread))
+    return spending.together(found, since), list(map(str, unread))
 
 
 SPEND = steps.operation(spend, steps.SPEND, BLANK)

@@ -104,6 +104,19 @@ class Ledger:
     unreadable: str = ""
 
 
+def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
+    """What several registries know of the time since a moment (seconds since the epoch).
+
+    Of a purchase that was moved from one into another both have a part, and the one that ended last has all of it.
+    """
+    bills: dict[tuple[t.Any, ...], Bill] = {}
+    for bill in (bill for ledger in ledgers for bill in ledger.bills):
+        purchase = (bill.project, bill.host, bill.offer_id or bill.resource_ids)
+        bills[purchase] = max(bills.get(purchase, bill), bill, key=lambda item: item.until(math.inf))
+    now = max((ledger.now for ledger in ledgers), default=since)
+    return Ledger(tuple(bills.values()), now, tuple(text for ledger in ledgers for text in ledger.warnings))
+
+
 @dataclass
 class Spent:
     """What the purchases of a host or a group have cost. ``prices``: USD per hour of what may be billed now."""

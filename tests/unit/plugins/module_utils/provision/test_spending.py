@@ -17,12 +17,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     MILLION,
     MOST_PUBLISHED,
     Bill,
+    Ledger,
     cents,
     cost,
     dollars,
     lines,
     since_of,
     spent,
+    together,
     warnings,
 )
 from hypothesis import given
@@ -66,6 +68,15 @@ def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
     assert dollars(found.total) == round(sum(days.values()), 6)
     is_over = bill.end is not None and bill.end <= since
     assert len(found.unknown) == (not bill.is_known(NOW)) and len(found.hosts) == (not is_over)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_was_moved_between_registries_counts_once(first: bool) -> None:
+    moved, other = ended("2026-02-27T20:00:00Z")._replace(why="moved"), BILL._replace(host="gpu-2", offer_id="p")
+    ledgers = [Ledger((moved, other), NOW - 1, ("one",)), Ledger((BILL, BILL._replace(project="team")), NOW, ("two",))]
+    found = together(ledgers if first else ledgers[::-1], 0.0)
+    assert sorted(found.bills) == sorted([BILL, BILL._replace(project="team"), other])
+    assert (found.now, sorted(found.warnings), together([], 5.0)) == (NOW, ["one", "two"], Ledger((), 5.0))
 
 
 def test_rows() -> None:
