@@ -54,10 +54,6 @@ class LineFacts(t.NamedTuple):
     groups: tuple[str, ...] = ()
     project: str = ""
     journaled_at: str = ""
-    ends_at: str = ""
-    missing_since: str = ""
-    is_missing: bool = False
-    stays_per_hour: float | None = 0.0
 
 
 class Line(t.NamedTuple):
@@ -90,7 +86,7 @@ class Line(t.NamedTuple):
 
 
 Purchase = tuple[str, str]
-_NOTHING = Line("", "", LineFacts())
+_NOTHING = Line("", "", Entry())
 
 
 def read_line(line: t.Mapping[str, t.Any], text: int = 0) -> Line:
@@ -160,7 +156,7 @@ class Book:
         """Keep no more than the bill of a purchase that has ended by these lines."""
         bill = bill_of(lines) if purchase not in self._held and purchase not in self.again else None
         if bill is not None and bill.end is not None:
-            self._purchases[purchase] = None if self.is_over(bill.end) else bill
+            self._purchases[purchase] = None if bill.end <= self._since else bill
 
     def closes(self, purchase: Purchase) -> bool:
         """Whether the book has nothing of the purchase yet, so that `close` may follow."""
@@ -168,11 +164,7 @@ class Book:
 
     def close(self, purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> None:
         """A purchase of one machine of which all lines say the same; ``end`` in seconds since the epoch."""
-        self._purchases[purchase] = None if self.is_over(end) else _bill(purchase, machine, about, claim, end, why)
-
-    def is_over(self, end: float) -> bool:
-        """Whether what has ended at a moment is left out."""
-        return end <= self._since
+        self._purchases[purchase] = None if end <= self._since else _bill(purchase, machine, about, claim, end, why)
 
     def bill(self, purchase: Purchase) -> Bill | None:
         """What one purchase has cost; None if it is not known, or nothing came of it."""
@@ -227,6 +219,7 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
     if not known:
         return None
     end, held = _end(proofs, ends) or _NOTHING, next(iter(_of(proofs, HELD)), _NOTHING)
+    current = t.cast(Entry, held.entry)
     host, entries = known[0].host, [line.entry for line in known]
     newest = entries[::-1]
     return Bill(
@@ -239,11 +232,11 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         begin=min(_noted(line.begin for line in known), default=None),
         end=end.at,
         why=end.why,
-        ends_at=seconds_of(held.entry.ends_at),
+        ends_at=seconds_of(current.ends_at),
         registered=any((end.event, held.event, host in broken)),
-        missing_since=held.entry.missing_since,
-        is_missing=held.entry.is_missing,
-        stays_per_hour=held.entry.stays_per_hour,
+        missing_since=current.missing_since,
+        is_missing=current.is_missing,
+        stays_per_hour=current.stays_per_hour,
     )
 
 

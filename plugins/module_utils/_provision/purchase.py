@@ -172,7 +172,7 @@ class OfferLook:
     whose: its machines, by their names.
     left: whether there are machines that may be billed; None if they could not be listed.
     shown: the list or their own pages show machines of it.
-    of_others: it is proved that they are not ours; see `are_of_others`.
+    of_others: it is proved that they are not ours; see `told_apart`.
     """
 
     phase: str | None
@@ -239,33 +239,19 @@ def told_apart(
 ) -> OfferLook:
     """The same with what proves that machines are another host's, where a refusal of ours alone says so.
 
-    ``of_offer``: the offer's id, and those of its machines; for the others see `are_of_others`.
-    """
-    return (
-        replace(offer_look, of_others=are_of_others(*of_offer, noted, account))
-        if doubts_refusal(past, offer_look)
-        else offer_look
-    )
-
-
-def are_of_others(
-    offer_id: str,
-    ids: t.Collection[str],
-    noted: t.Iterable[OwnershipClaim],
-    account: t.Callable[[], t.Collection[Machine]],
-) -> bool:
-    """Whether it is proved that the offer's machines, with these ids, were not bought by a refused purchase of ours.
-
     A host holds one of them, or has bought the offer, which is sold once. Or their vendor keeps names, as the machine
-    of a host shows: then they have the name that they were bought under. ``noted``: what registries note. ``account``:
-    answers all of its machines, and is asked only if they can decide.
+    of a host shows: then they have the name that they were bought under. ``of_offer``: the offer's id, and those of its
+    machines. ``noted``: what registries note. ``account``: answers all of its machines, and is asked only if they can
+    decide.
     """
-    names: dict[str, str] = {}
+    if not doubts_refusal(past, offer_look):
+        return offer_look
+    (offer_id, ids), names = of_offer, dict[str, str]()
     for claim in noted:
         if not claim.resource_ids.isdisjoint(ids) or (claim.bought and claim.offer_id == offer_id):
-            return True
+            return replace(offer_look, of_others=True)
         names.update(dict.fromkeys(claim.resource_ids, claim.name))
-    return bool(names) and _have_kept_names(account(), ids, names)
+    return replace(offer_look, of_others=bool(names) and _have_kept_names(account(), ids, names))
 
 
 def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], names: t.Mapping[str, str]) -> bool:
