@@ -161,7 +161,7 @@ def _looked(
 
 def _is_ended(host: str, offer_id: str, store: Store) -> bool:
     """Whether the end of the host's purchase was noted lately, as by another run. Raises RegistryError."""
-    return endings.is_ended(host, offer_id, store.ledger(store.now() - _RECENT).bills)
+    return store.ledger(store.now() - _RECENT).has_ended(host, offer_id)
 
 
 def _entry(raw: t.Mapping[str, t.Any], place: Place, snapshot: RegistrySnapshot) -> Entry:

@@ -198,7 +198,7 @@ def _ending(run: _Run) -> Result:
     if run.got["run__quoted"]["lost"]:
         return _lost(run)
     if run_record.is_kept(run.record, run.now, run.request.keep):
-        return running.kept_result(run.record, run.job["folder"], run.entry)
+        return run_record.kept_result(run.record, run.job["folder"], run.entry.price_per_hour)
     return {"ends": True}
 
 

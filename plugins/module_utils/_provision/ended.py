@@ -117,11 +117,6 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
     return replace(end, reason=joined(end.reason, other))
 
 
-def is_ended(host: str, offer_id: str, bills: t.Iterable[Bill]) -> bool:
-    """Whether the ledger has noted the end of the host's purchase."""
-    return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in bills)
-
-
 def ended_meanwhile(host: str) -> str:
     """A line for a host whose machine another run has ended."""
     return f"{host}: another run has ended its machine meanwhile; nothing is left to end"

@@ -350,23 +350,15 @@ def _not_home(item: Row) -> str:
     return f"{path} ({reason})" if path and reason else path or reason
 
 
-def kept(record: Row, folder: str, price: float | None) -> list[str]:
-    """A job that has failed, whose machine stays for a while (run_keep)."""
-    return shown(
+def kept_result(record: Row, folder: str, price: float | None) -> dict[str, t.Any]:
+    """The result of a step for a job that has failed, whose machine stays for a while (run_keep)."""
+    lines = shown(
         ended(record),
         f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
         f"To end it earlier: {end_of(record.get('host'))}",
     )
-
-
-def goes_on(record: Row, until: str) -> list[str]:
-    """A job that was left to run, or that the follower has lost sight of."""
-    return shown(
-        f"{record.get('name')} runs. The same command follows it, and brings its results home.",
-        billed_until(until),
-        f"To end it now: {end_of(record.get('host'))}",
-    )
+    return {"lines": lines, "trouble": ended(record)}
 
 
 def why_not_home(results: Row) -> str:

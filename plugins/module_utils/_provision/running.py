@@ -32,13 +32,12 @@ from .run_record import (
     billed_until,
     end_of,
     ended,
-    goes_on,
     incomplete,
-    kept,
+    kept_result,
     last_word,
     still_billed,
 )
-from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, lease_text, quote, shortest
+from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, lease_text, quote, shortest, shown
 
 Row = t.Mapping[str, t.Any]
 
@@ -121,8 +120,7 @@ class RunView:
             return Trace.SAME
         if self.entry.names_purchase:
             return Trace.ANOTHER
-        has_ended = any(bill.offer_id == offer_id and not bill.runs for bill in self.ledger.bills)
-        return Trace.ENDED if has_ended else Trace.FORGOTTEN
+        return Trace.ENDED if self.ledger.has_ended(self.request.host, offer_id) else Trace.FORGOTTEN
 
     @property
     def is_over(self) -> bool:
@@ -402,22 +400,19 @@ def ends_earlier(until: float) -> dict[str, t.Any]:
     return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
 
 
-def kept_result(record: Row, folder: str, entry: Entry) -> dict[str, t.Any]:
-    """The result of a step while the machine of a failed job is kept."""
-    return {"lines": kept(record, folder, entry.price_per_hour), "trouble": ended(record)}
-
-
 def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
     """The result of the step: whether the machine ends, and else what a person must know. ``why``: of the transfer."""
     if found.ends:
         return {"ends": True}
     if found.kept_until is not None:
-        return kept_result(record, folder, entry)
+        return kept_result(record, folder, entry.price_per_hour)
     if found.is_over:
         lines = still_billed(record, folder, entry.ends_at, why)
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
     if found.state in RUNS and not job.get("lost_sight"):
-        return {"lines": goes_on(record, entry.ends_at)}
+        runs = f"{record.get('name')} runs. The same command follows it, and brings its results home."
+        end = f"To end it now: {end_of(record.get('host'))}"
+        return {"lines": shown(runs, billed_until(entry.ends_at), end)}
     name = str(record.get("name"))
     if found.state == NONE:  # as after a cut of the network at the start
         not_begun = f"The machine of the run {name} has not begun its job."

@@ -103,6 +103,10 @@ class Ledger:
     warnings: tuple[str, ...] = ()
     unreadable: str = ""
 
+    def has_ended(self, host: str, offer_id: str) -> bool:
+        """Whether the end of the host's purchase was noted."""
+        return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in self.bills)
+
 
 def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
     """What several registries know of the time since a moment (seconds since the epoch).

@@ -355,8 +355,7 @@ def test_the_last_word() -> None:
         run_record.still_billed(
             {**RECORD, "incomplete": [{"path": "out/a", "reason": "changed"}]}, "runs/train", "2026-12-01T09:00:00Z"
         ),
-        run_record.kept(RECORD, "runs/train", 16.0),
-        run_record.goes_on(RECORD, "2026-12-01T09:00:00Z"),
+        run_record.kept_result(RECORD, "runs/train", 16.0)["lines"],
         run_request.quote(
             {"gpu_count": 8, "gpu_type": "nvidia-h100-sxm5-80gb", "price_per_hour": 16.0},
             7200.0,
