@@ -23,7 +23,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from .._moments import formatted, seconds_of, utc
-from .._text import number_of, printable, text_of
+from .._text import grouped, number_of, printable, text_of
 from .._wording import amount, duration, narrow_table, table
 from .messages import ids_of, missing_lines, missing_row, some
 from .prices import Sum, add_up
@@ -131,6 +131,17 @@ class Spent:
     unknown: int = 0  # purchases of which nobody knows what they cost
     prices: list[float | None] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, rows: t.Sequence[Spent]) -> Spent:
+        """What all of these have cost together."""
+        return cls(
+            sum(row.purchases for row in rows),
+            sum(row.seconds for row in rows),
+            sum(row.millionths for row in rows),
+            sum(row.unknown for row in rows),
+            [price for row in rows for price in row.prices],
+        )
+
     @property
     def runs(self) -> Sum:
         """What may be billed now."""
@@ -146,14 +157,6 @@ class Spent:
             "price_per_hour": self.runs.total,
             "unknown": self.unknown,
         }
-
-    def add(self, more: Spent) -> None:
-        """Count in what other purchases have cost."""
-        self.purchases += more.purchases
-        self.seconds += more.seconds
-        self.millionths += more.millionths
-        self.unknown += more.unknown
-        self.prices += more.prices
 
 
 @dataclass(frozen=True)
@@ -288,18 +291,16 @@ def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
         for day, part in _days(bill, since, now) if is_known else ():
             days[day] += part
             row.millionths += part
-    hosts: dict[str, Spent] = defaultdict(Spent)
-    groups: dict[str, Spent] = defaultdict(Spent)
-    for (label, names), sums in alike.items():
-        for row in (hosts[label], *(groups[name] for name in dict.fromkeys(names) or [UNGROUPED])):
-            row.add(sums)
+    rows = alike.items()
+    hosts = grouped((label, row) for (label, _names), row in rows)
+    groups = grouped((name, row) for (_label, names), row in rows for name in dict.fromkeys(names) or [UNGROUPED])
     for day, millionths in days.items():
         months[day[:7]] += millionths
     return Spending(
         since=since,
         now=now,
-        hosts=dict(sorted(hosts.items())),
-        groups=dict(sorted(groups.items())),
+        hosts={name: Spent.of(hosts[name]) for name in sorted(hosts)},
+        groups={name: Spent.of(groups[name]) for name in sorted(groups)},
         days=dict(sorted(days.items())),
         months=dict(sorted(months.items())),
         total=sum(days.values()),
