@@ -317,10 +317,10 @@ def read_limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per h
     return UNLIMITED if limit is None else limit
 
 
-def read_protection(value: t.Any) -> bool | None:
-    """What a host's variable says, None if it says nothing. Raises ValueError with a reason for a person.
+def read_switch(value: t.Any) -> bool | None:
+    """What a variable that is true or false says, None for nothing. Raises ValueError with a reason for a person.
 
-    A text that is neither true nor false is no answer: a slip must not end a machine.
+    A text that is neither is no answer: a slip must not end a machine.
     """
     text = text_of(value).lower()
     if text not in ("", *TRUE, *FALSE):
@@ -334,7 +334,7 @@ def why_protected(host: str, value: t.Any, entry: Entry) -> str:
     ``value``: the host's own ``provision_protect``, None or empty if it has none.
     """
     try:
-        declared = read_protection(value)
+        declared = read_switch(value)
     except ValueError as error:
         return f"{host} counts as protected: {PROTECT} {error}."
     is_noted = bool(entry.protected_since)
@@ -357,7 +357,7 @@ _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_idle_after": leases.read_duration,
     "provision_lease_max": leases.read_duration,
     "provision_max_bill": read_bill,
-    PROTECT: read_protection,
+    PROTECT: read_switch,
 }
 DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))
 

@@ -11,15 +11,16 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import FALSE, TRUE, items_of, printable, text_of
+from .._text import items_of, printable, text_of
 from .._wording import amount, applying, folded_lines, plural, read, usd, usd_short
 from . import lease
-from .declaration import read_limit
+from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
 from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, PLAYBOOKS, lost_words
 from .prices import UNLIMITED
 
 Row = t.Mapping[str, t.Any]
+Value = t.TypeVar("Value")
 
 VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
 FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
@@ -152,11 +153,11 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         results=_results(given, wrong),
         seconds=_time(given, wrong),
         max_bill=_bill(given, wrong),
-        keep=_seconds("run_keep", given, 0.0, wrong),
-        follow=_switch("run_follow", given, True, wrong),
-        log_delay=max(1.0, _seconds("run_log_delay", given, 30.0, wrong)),
-        unswept=_switch("run_unswept", given, False, wrong),
-        again=_switch("run_again", given, False, wrong),
+        keep=_read("run_keep", given, lease.read_duration, 0.0, wrong),
+        follow=_read("run_follow", given, read_switch, True, wrong),
+        log_delay=max(1.0, _read("run_log_delay", given, lease.read_duration, 30.0, wrong)),
+        unswept=_read("run_unswept", given, read_switch, False, wrong),
+        again=_read("run_again", given, read_switch, False, wrong),
         by_name=bool(given.get("run_digest")),
     )
 
@@ -208,20 +209,21 @@ def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 
 def _time(given: Row, wrong: list[str]) -> float | None:
-    seconds = _seconds("run_time", given, math.inf, wrong)
+    seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
     if seconds < LEAST:
         wrong.append("run_time must be at least 10m: -e run_time=8h.")
     return None if seconds == math.inf else seconds
 
 
-def _seconds(name: str, given: Row, default: float, wrong: list[str]) -> float:
-    seconds = read(name, given.get(name), lease.read_duration, None, wrong)
-    return default if seconds is None else seconds
+def _read(name: str, given: Row, reader: t.Callable[[t.Any], Value | None], default: Value, wrong: list[str]) -> Value:
+    """A variable as its reader makes it; the default if it says nothing, or makes no sense."""
+    value = read(name, given.get(name), reader, None, wrong)
+    return default if value is None else value
 
 
 def read_fetch_timeout(given: Row, wrong: list[str]) -> float:
     """The seconds that a sweep may take for the results of a run; the default for what is not a duration."""
-    return max(1.0, _seconds("run_fetch_timeout", given, 1800.0, wrong))
+    return max(1.0, _read("run_fetch_timeout", given, lease.read_duration, 1800.0, wrong))
 
 
 def _bill(given: Row, wrong: list[str]) -> float:
@@ -232,13 +234,6 @@ def _bill(given: Row, wrong: list[str]) -> float:
         most = f"a number of USD, not '{text}'" if text else "a number of USD"
         wrong.append(f"run_max_bill must be the most that the whole run may cost, {most}: -e run_max_bill=200.")
     return bill
-
-
-def _switch(name: str, given: Row, default: bool, wrong: list[str]) -> bool:
-    value = str(given.get(name, "")).strip().lower()
-    if value not in ("", *TRUE, *FALSE):
-        wrong.append(f"{name} must be true or false, not '{printable(value, 60)}'.")
-    return value in TRUE if value else default
 
 
 # Its lease

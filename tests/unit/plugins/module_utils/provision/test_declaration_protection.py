@@ -32,13 +32,13 @@ FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
     ],
 )
 def test_what_the_variable_says(value: Any, declared: bool | None) -> None:
-    assert declaration.read_protection(value) is declared
+    assert declaration.read_switch(value) is declared
 
 
 @pytest.mark.parametrize("value", ["ture", "maybe", 2, [], {}, "{{ x }}"])
 def test_a_slip_is_no_answer_and_counts_as_protected(value: Any) -> None:
     with pytest.raises(ValueError, match="must be true or false, not"):
-        declaration.read_protection(value)
+        declaration.read_switch(value)
     assert "gpu-1 counts as protected: provision_protect must be" in declaration.why_protected("gpu-1", value, OWNED)
 
 
