@@ -146,7 +146,8 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
     """The verdicts as plain mappings, with the registry brought up to date."""
     # Of hosts that are at another step meanwhile the further machines stay.
     further = dict(params["before"].get("further") or {})
-    changed, verdicts, rows, warnings = False, [], {}, []
+    warnings: list[str] = []
+    changed, verdicts, rows = False, [], {}
     for item in judged:
         case, verdict, kept = _settled(item, params["inventory"], check_mode)
         changed |= kept

@@ -41,6 +41,12 @@ Row = t.Mapping[str, t.Any]
 Variables = dict[str, t.Any]
 
 _OVER = (_states.FAILED, _states.EXPIRED, _states.ENDED)
+# What a name that was not kept means, by whether there is a registry
+_WITHOUT_NAME = {
+    True: "Only the registry file tells which machine this host owns; keep it.",
+    False: "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another.",
+}
+_DROPPED = "By its registry, somebody has ended {} meanwhile, so no other offer is tried. Run again to buy one."
 
 
 @dataclass(frozen=True)
@@ -337,9 +343,12 @@ class JudgedHost:
         """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
         if self.plan["registry"] or self.outcome != "unknown":
             return {}
-        variables: Variables = {"provision_procured_offer_id": self.offer_id, "provision_resource_ids": list(self.ids)}
         price = self.price_per_hour
-        return variables if price is None else {**variables, "provision_price_per_hour": price}
+        return {
+            "provision_procured_offer_id": self.offer_id,
+            "provision_resource_ids": list(self.ids),
+            **({} if price is None else {"provision_price_per_hour": price}),
+        }
 
     # What the registry keeps
 
@@ -416,9 +425,8 @@ class JudgedHost:
             again = self.deleted_again if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
-            if attempt.dropped:  # what was ended on purpose is not bought again
-                advice = f"By its registry, somebody has ended {self.host} meanwhile, so no other offer is tried."
-                advice += " Run again to buy one."
+            # What was ended on purpose is not bought again.
+            advice = _DROPPED.format(self.host) if attempt.dropped else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
 
@@ -432,18 +440,16 @@ class JudgedHost:
 
     def _unsettled(self) -> str:
         """The same of a purchase whose end is unknown. The task knows best, unless it has sent nothing itself."""
-        outcome = self.purchase.get("outcome")
+        outcome, reason = self.purchase.get("outcome"), self.reason()
         if not outcome:  # the task was killed, or its Python broke down
-            words = " ".join(self.reason().split()).rstrip(".")
+            words = " ".join(reason.split()).rstrip(".")
             return (
                 f"The task that was buying offer {self.offer_id} ended without a result ({words}), and its purchase"
                 f" may have been sent. {may_be_billed(self.price_per_hour, self.ids)} Do not buy another offer instead."
                 " Run again: it asks first what became of this one."
             )
-        if outcome == "not_sent":
-            open_before = still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
-            return joined(self.reason(), open_before)
-        return self.reason()
+        is_open = outcome == "not_sent"
+        return joined(reason, still_open(self.host, self.offer_id, self.price_per_hour, self.ids) if is_open else "")
 
     def tried(self, verdict: Verdict) -> list[Variables]:
         """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
@@ -472,51 +478,41 @@ class JudgedHost:
             if name in inventory and machine["resource_id"] not in inventory[name]
         ]
 
-    def warnings(self) -> list[str]:
+    def warnings(self) -> t.Iterator[str]:
         """What is odd about a machine that runs: another name, more machines than were bought, storage of others.
 
         And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
         """
-        return [item for item in (self._unnamed(), self._surplus(), self._only_attached(), self._rewritten()) if item]
+        host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
+        yield from self._other_name()
+        nodes = number_of(self.offer.get("node_count"))
+        if nodes is not None and len(held.ids) > nodes:
+            yield (
+                f"{offer} has {int(nodes)} machine(s), and the API says that it bought {len(held.ids)}:"
+                f" {ids_of(held.ids)}. All of them are billed and kept. Ask the API's support if that is wrong."
+            )
+        if attached := [item for item in held.affected if item not in self.entry.affected]:  # else told before
+            yield (
+                f"{offer} names storage that it has not bought: {ids_of(attached)}. It stays as it is: {host} neither"
+                " counts nor ends it."
+            )
+        if self.plan["registry"] and self.outcome == "created" and not self.entry.offer_id:
+            yield (
+                f"While {host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
+                " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
+                " shared registry, run compute_index.supply.registry again."
+            )
 
-    def _rewritten(self) -> str:
-        if not self.plan["registry"] or self.outcome != "created" or self.entry.offer_id:
-            return ""
-        return (
-            f"While {self.host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
-            " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
-            " shared registry, run compute_index.supply.registry again."
-        )
-
-    @property
-    def _name_sent(self) -> str:
-        """The name that the purchase was sent with, whatever the host's machines are called now."""
-        return (self.entry.name if self._is_noted else "") or str(self.plan["name"])
-
-    def _unnamed(self) -> str:
-        name = self._name_sent
+    def _other_name(self) -> t.Iterator[str]:
+        """That the API called the machine otherwise than the purchase has asked, whatever the host's are called now."""
+        name = (self.entry.name if self._is_noted else "") or str(self.plan["name"])
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
-        if not self.plan["unused"] or name in kept or numbered:
-            return ""
-        return _name_not_kept(self.host, name, kept, by_name=not self.plan["registry"])
-
-    def _only_attached(self) -> str:
-        """Storage that the purchase names and has not bought; empty if there is none, or if that was told before."""
-        ids = [item for item in self.held.affected if item not in self.entry.affected]
-        named = f"Offer {self.offer_id} of {self.host} names storage that it has not bought: {ids_of(ids)}."
-        return f"{named} It stays as it is: {self.host} neither counts nor ends it." if ids else ""
-
-    def _surplus(self) -> str:
-        nodes = number_of(self.offer.get("node_count"))
-        if nodes is None or len(self.held.ids) <= nodes:
-            return ""
-        return (
-            f"Offer {self.offer_id} of {self.host} has {int(nodes)} machine(s), and the API says that it bought"
-            f" {len(self.held.ids)}: {ids_of(self.held.ids)}. All of them are billed and kept. Ask the API's"
-            " support if that is wrong."
-        )
+        if self.plan["unused"] and not (name in kept or numbered):
+            called = ", ".join(kept) or "nothing"
+            means = _WITHOUT_NAME[bool(self.plan["registry"])]
+            yield f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
 
 
 def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:
@@ -530,16 +526,6 @@ def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Ite
         f"There are two purchases of {host}'s name, and both are billed: {ids_of(ids)} ({usd(price)}), bought now, and"
         f" {described(others)}. If another run has bought that for this host, end the later one: {end}"
     )
-
-
-def _name_not_kept(host: str, name: str, kept: t.Sequence[str], *, by_name: bool) -> str:
-    """The API called the machine otherwise than it was asked to."""
-    memory = (
-        "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another."
-        if by_name
-        else "Only the registry file tells which machine this host owns; keep it."
-    )
-    return f"The API did not keep a name: {host} is called {', '.join(kept) or 'nothing'} instead of {name}. {memory}"
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

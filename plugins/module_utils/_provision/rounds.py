@@ -321,21 +321,16 @@ class EndRound(_HostRound):
         What runs once follows the first host, which a role's ``when`` may leave out at any task: a host that has
         declared, and about which nothing was decided, decides by itself.
         """
-        is_last = self.ended.round == self.ends.round
-        part = self._last_part()
+        of_round = [part for part in (self.storage, self.ended) if part.round == self.ends.round]
+        # The last that was noted of what ends of the host, if anything was
+        part = next((part for part in of_round if self.plan and self.host in part.outcomes), None)
         return {
             "over": False,
             **(part.outcomes[self.host] if part else self._unnoted()),
             "lines": part.lines if part else [],
             "storage_stays": self.plan.get("storage_stays", []),
-            "one_for_all": is_last and self.ended.one_for_all,
+            "one_for_all": self.ended.round == self.ends.round and self.ended.one_for_all,
         }
-
-    def _last_part(self) -> Ended | None:
-        """The last that was noted of what ends of the host; None if nothing was."""
-        parts = (self.storage, self.ended) if self.plan else ()
-        own = (part for part in parts if part.round == self.ends.round and self.host in part.outcomes)
-        return next(own, None)
 
     def _unnoted(self) -> Variables:
         plan, declaration = self.plan, self.declaration

@@ -35,6 +35,8 @@ Row = dict[str, t.Any]
 Answers = t.Collection[t.Mapping[str, t.Any]]  # of deletions
 
 _LARGEST = 8  # GPUs of one machine
+# How a task calls a host that does not buy
+_LABELS = {STOP: "{0}: no machine, see error", KEEP: "runs as registered, {1}", WAIT: "is bought, {1}"}
 # What the role does before anything is bought; see `registration.tasks_that_reach` for a machine that runs.
 _FIRST = {STOP: "stop", LATER: "later"}
 # What it does after a verdict
@@ -131,7 +133,7 @@ def plan_row(
         "offer": dict(draft.offer),
         "price_per_hour": draft.price_per_hour,
         "resource_ids": list(draft.resource_ids),
-        "label": draft.label or _label(draft),
+        "label": draft.label or _LABELS[draft.action].format(draft.host, usd_short(draft.price_per_hour)),
         "error_class": draft.error_class,
         "refusal": draft.refusal,
         "owned": case.standing.owns,
@@ -162,13 +164,6 @@ def plan_row(
         "keeps": [item.variables for item in case.kept],
         "ends_storage": host.ends_storage,
     }
-
-
-def _label(draft: Plan) -> str:
-    if draft.action == STOP:
-        return f"{draft.host}: no machine, see error"
-    verb = {KEEP: "runs as registered", WAIT: "is bought"}[draft.action]
-    return f"{verb}, {usd_short(draft.price_per_hour)}"
 
 
 def _is_cluster(draft: Plan) -> bool:
@@ -268,17 +263,22 @@ def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
 
 def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
     """What the role's tasks need of a host, and a person can read at -v."""
-    attempts = [*case.plan["attempts"], *case.tried(verdict)]
-    facts, stop = {}, ""
+    plan, attempts = case.plan, [*case.plan["attempts"], *case.tried(verdict)]
+    facts, stop, then = {}, "", _NEXT.get(verdict, "prepare")
     if verdict is Verdict.READY:
         facts = case.facts()
+        if len(case.instances) == 1:
+            is_shared = place_of(plan["registry"]).keeps_host_keys
+            then = registration.tasks_that_reach(
+                plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], is_shared
+            )
     elif verdict is Verdict.STOP:
         stop = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
         facts = case.left_open()
     return HostVerdict(
         host=case.host,
-        round=case.plan["round"],
-        next=_NEXT.get(verdict) or _reached_by(case),
+        round=plan["round"],
+        next=then,
         stop=stop,
         again=_NEXT.get(verdict) == "round",
         attempts=attempts,
@@ -286,16 +286,6 @@ def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
         # What the role may end, at once or if the machine proves unusable: what this purchase holds, by exact id.
         release=case.endable if verdict in (Verdict.RELEASE, Verdict.READY) else (),
     ).mapping
-
-
-def _reached_by(case: JudgedHost) -> str:
-    """What the role does next for a machine that runs."""
-    if len(case.instances) > 1:
-        return "prepare"
-    plan = case.plan
-    return registration.tasks_that_reach(
-        plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], place_of(plan["registry"]).keeps_host_keys
-    )
 
 
 def further_machines(case: JudgedHost) -> list[Row]:
@@ -318,10 +308,14 @@ def released(
 ) -> Released:
     """What follows once machines were told to end, by what ``ended``; its storage is not decided here.
 
-    ``attempts``: the last one bought them. ``unsound``: why a machine did not pass its test, empty if it did.
+    While something of the purchase may still be billed, the host stops. ``attempts``: the last one bought them.
+    ``unsound``: why a machine did not pass its test, empty if it did.
     """
     if not is_over(case, ended):
-        return _not_over(case, attempts, ended)
+        left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
+        money = joined(left, bought_and_billed(case.price_per_hour, case.ids))
+        stop = joined(case.reason(), money)
+        return Released(round=case.plan["round"], next="stop", stop=stop, attempts=attempts, money=money)
     tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
     verdict = case.verdict(check_mode, released=True, unsound=bool(unsound))
     return Released(
@@ -332,15 +326,6 @@ def released(
         attempts=tried,
         over=True,
         money=case.given_back,
-    )
-
-
-def _not_over(case: JudgedHost, attempts: t.Sequence[Row], ended: Answers) -> Released:
-    """The host stops, since something of its purchase may still be billed."""
-    left = "; ".join(str(item.get("msg")) for item in ended if not item.get("billing_stopped"))
-    money = joined(left, bought_and_billed(case.price_per_hour, case.ids))
-    return Released(
-        round=case.plan["round"], next="stop", stop=joined(case.reason(), money), attempts=attempts, money=money
     )
 
 
@@ -393,11 +378,16 @@ def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
     """The lines for ``rows``: what the hosts of the play own that is known to run. Prices are in USD per hour."""
     hosts = [str(row["host"]) for row in rows]
     would = f"Without --check this buys {common.would}." if common.would else ""
+    option = f"  {end_option(hosts)}"
+    ends = [
+        f"To end {'them' if len(hosts) > 1 else 'it'}: compute_index.supply.decommission",
+        option if len(option) <= LINE else "  -e decommission_hosts=<host>",
+    ]
     return [
         *_table(rows, common.columns),
         *wrapped(would, indent="  "),
         *wrapped(common.registry, indent="  "),
-        *_end_lines(hosts),
+        *(ends if hosts else []),
         *(f"{login} {host}" for login in common.logins for host in hosts[:1]),
     ]
 
@@ -425,16 +415,6 @@ def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     return narrow_table([*rows, *([total] if len(rows) > 1 else ())], columns, shorten)
 
 
-def _end_lines(hosts: t.Sequence[str]) -> list[str]:
-    """How the machines are ended."""
-    if not hosts:
-        return []
-    option = f"  {end_option(hosts)}"
-    if len(option) > LINE:
-        option = "  -e decommission_hosts=<host>"
-    return [f"To end {'them' if len(hosts) > 1 else 'it'}: compute_index.supply.decommission", option]
-
-
 def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.Any]) -> str:
     """Why a host cannot use its machine, and what that costs.
 
@@ -447,19 +427,16 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
         " in between, or the address belongs to another machine. Ask the vendor; if the new key is right, remove that"
         " file and run again."
     )
+    billed = (
+        f"It is BOUGHT and billed at {usd(number_of(failure['price_per_hour']))}. Resource ids:"
+        f" {ids_of(failure['resource_ids'])}. Run again to continue, or end it: compute_index.supply.decommission"
+        f" {end_option([host])} (in AWX: GPU decommission)."
+    )
     is_given_back = plan["may_release"] and not other_key
     return joined(
         f"{host} cannot be used:",
         in_short(failure["cause"]),
         unknown if other_key else "",
         plan["spared"],
-        failure["given_back"] if is_given_back else _billed(host, failure["price_per_hour"], failure["resource_ids"]),
-    )
-
-
-def _billed(host: str, price: t.Any, ids: t.Iterable[str]) -> str:
-    """A machine that is there, and that nothing can be done with."""
-    return (
-        f"It is BOUGHT and billed at {usd(number_of(price))}. Resource ids: {ids_of(ids)}. Run again to continue, or"
-        f" end it: compute_index.supply.decommission {end_option([host])} (in AWX: GPU decommission)."
+        failure["given_back"] if is_given_back else billed,
     )
