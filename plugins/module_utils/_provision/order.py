@@ -234,13 +234,13 @@ def _misspelled(unknown: t.Iterable[str], what: str, meaning: Meaning, limits: t
 
     ``what`` has the variables, in a word.
     """
-    sentences = []
-    for name in sorted(unknown):
-        if meant := meaning(name):
-            sentences.append(f"{name} is not a variable of this {what}. Did you mean {meant}?")
-        elif limits(name):
-            sentences.append(f"{name} is not a variable of this {what}, so it would limit nothing. Is the name right?")
-    return sentences
+    pairs = [(name, meaning(name)) for name in sorted(unknown)]
+    return [
+        f"{name} is not a variable of this {what}"
+        + (f". Did you mean {meant}?" if meant else ", so it would limit nothing. Is the name right?")
+        for name, meant in pairs
+        if meant or limits(name)
+    ]
 
 
 def lost_words(extra: t.Iterable[str] = ()) -> str:
@@ -288,8 +288,13 @@ def order_of(
     """
     variable, asked = asked_hosts(variables)
     ordered_names = asked_names(asked, group, variable)
-    if ordered_names and not isinstance(asked, t.Mapping):
-        _check_no_slice(slice_of(variables))
+    # Hosts that a person names are no slice's.
+    if (template := slice_of(variables)) and ordered_names and not isinstance(asked, t.Mapping):
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
+            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
+            f" divides."
+        )
     if not (sizes.get(group) or ordered_names):
         raise ValueError(why_no_hosts(group, sizes))
     _check_not_alike(variable, asked, ordered_names, members)
@@ -300,16 +305,6 @@ def order_of(
         tuple({"name": name, **reached[name]} for name in inside if name in reached),
         tuple(name for name in ordered_names if name not in inside),
     )
-
-
-def _check_no_slice(template: str) -> None:
-    """Raise ValueError in a slice of a job of this template, if it is one: hosts that a person names are no slice's."""
-    if template:
-        raise ValueError(
-            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
-            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
-            " divides."
-        )
 
 
 def asked_hosts(variables: Answers) -> tuple[str, t.Any]:

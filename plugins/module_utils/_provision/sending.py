@@ -204,9 +204,15 @@ def after(
     pause = max(repeats.pause, retry_after)
     again = repeats.returns > 0 and pause <= repeats.longest if busy else repeats.resends > 0
     returns = busy and again
-    put_off = past.put_off or is_put_off(refused)
-    past = replace(past, sends=past.sends + 1, lost=past.lost or lost, refused=refused, busy=returns, again=again)
-    past = replace(past, put_off=put_off)
+    past = replace(
+        past,
+        sends=past.sends + 1,
+        lost=past.lost or lost,
+        refused=refused,
+        busy=returns,
+        again=again,
+        put_off=past.put_off or is_put_off(refused),
+    )
     if returns:
         return past, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
     return past, replace(repeats, resends=repeats.resends - int(lost)), 0.0
