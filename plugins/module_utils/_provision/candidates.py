@@ -89,7 +89,7 @@ class Case:
 
     ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
     ``avoided_before``: where machines did not pass their tests, as the registry knows it.
-    ``note`` and ``way_out``: see `Narrowing`.
+    ``narrowed``: that it looks only where its storage is, and how it looks elsewhere; empty if it does not.
     """
 
     host: Declaration
@@ -97,8 +97,7 @@ class Case:
     standing: Standing
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
     kept: tuple[Storage, ...] = ()
-    note: str = ""
-    way_out: str = ""
+    narrowed: str = ""
     avoided_before: tuple[Avoided, ...] = ()
 
     @property
@@ -230,8 +229,8 @@ class Case:
             return self
         tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
         kept = [item for item in self.kept if item.offer_id not in tried]
-        narrow = choosing.narrowed_to_storage(self.host.host, self.host.choices, kept)
-        return replace(self, host=replace(self.host, choices=narrow.choices), note=narrow.note, way_out=narrow.way_out)
+        choices, narrowed = choosing.narrowed_to_storage(self.host.host, self.host.choices, kept)
+        return replace(self, host=replace(self.host, choices=choices), narrowed=narrowed)
 
     def fitting(self, offer: Offer) -> Case:
         """The same, unless what it would adopt, by its offer, is not what it declares."""
@@ -294,7 +293,7 @@ def why_none(case: Case, search_result: SearchResult) -> str:
     avoided = case.avoided(search_result.offers)
     advice = "To look there all the same, add -e provision_avoid=0." if any(item.until for item in avoided) else ""
     words = [f"{item.words}." for item in avoided]
-    return joined(_no_offer(case, search_result), left_out, *words, advice, case.way_out)
+    return joined(_no_offer(case, search_result), left_out, *words, advice, case.narrowed)
 
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:

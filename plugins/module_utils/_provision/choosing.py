@@ -98,51 +98,33 @@ def without_limits(spec: Spec) -> t.Iterator[Spec]:
 # Where it keeps storage
 
 
-@dataclass(frozen=True)
-class Narrowing:
-    """The searches of a host where its storage is; what a person reads of that; and how to look elsewhere.
+def narrowed_to_storage(
+    host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]
+) -> tuple[tuple[Choice, ...], str]:
+    """The ``choices`` of a host at the one place where it keeps storage; and a sentence that says so, and how not to.
 
-    The texts are empty if the searches are as they were.
+    They stay as they are, without a word, if that is at several places, or at a vendor that is not known.
     """
-
-    choices: tuple[Choice, ...]
-    note: str = ""
-    way_out: str = ""
-
-
-def narrowed_to_storage(host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]) -> Narrowing:
-    """The ``choices`` of a host at the one place where it keeps storage.
-
-    They stay as they are if that is at several places, or at a vendor that is not known.
-    """
-    if not _is_at_one_place(kept):
-        return Narrowing(choices)
+    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
+    if len(places) != 1 or not kept[0].vendor:
+        return choices, ""
     at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
-    pairs = list(zip(choices, at_storage))
     shown = _places_shown(
-        [
-            printable(f"{after.spec['vendor']} {after.vendor_region}".strip(), _LONGEST_PLACE)
-            if before != after
-            else ""
-            for before, after in pairs
-        ]
+        ["" if before == after else _place_searched(after) for before, after in zip(choices, at_storage)]
     )
     if not shown:
-        return Narrowing(choices)
-    key = "vendor" if any(_names_none(choice, "vendor") for choice in choices) else "region"
-    ids = [item.resource_id for item in kept]
-    note = f"{host} looks only at {shown}, where its storage {', '.join(ids)} is."
-    return Narrowing(
-        at_storage,
-        note,
-        f"The search was narrowed: {note} To look elsewhere, set {key} in provision_spec ({key}: any for every {key}).",
+        return choices, ""
+    key = "vendor" if any(choice.at_storage for choice in at_storage) else "region"
+    ids = ", ".join(item.resource_id for item in kept)
+    return at_storage, (
+        f"The search was narrowed: {host} looks only at {shown}, where its storage {ids} is. To look elsewhere, set"
+        f" {key} in provision_spec ({key}: any for every {key})."
     )
 
 
-def _is_at_one_place(kept: t.Sequence[Storage]) -> bool:
-    """Whether all of it is at one vendor and region, and the vendor is known."""
-    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
-    return len(places) == 1 and bool(kept[0].vendor)
+def _place_searched(choice: Choice) -> str:
+    """Where a search looks, as the API calls it."""
+    return printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_PLACE)
 
 
 def _at_storage(choice: Choice, storage: Storage) -> Choice:
@@ -202,17 +184,13 @@ class Avoided:
 
 def avoided_by_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
     """The places that the registry's ``evidence`` is about, for so many seconds after each test."""
-    return tuple(filter(None, (_avoided_by_test(bundle, seconds, clock) for bundle in evidence)))
-
-
-def _avoided_by_test(bundle: Row | None, seconds: float, clock: Clock) -> Avoided | None:
-    """None if its time is over, or cannot be read. A test with a time in the future counts as made now."""
-    if not isinstance(bundle, t.Mapping):
-        return None
-    tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
-    if tested is None or min(tested, now) + seconds <= now:
-        return None
-    return Avoided(place_of(bundle), one_line(text_of(bundle.get("reason"))), min(tested, now) + seconds)
+    avoided = []
+    for bundle in (item for item in evidence if isinstance(item, t.Mapping)):
+        tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
+        # A test with a time in the future counts as made now; one whose time cannot be read does not count.
+        if tested is not None and (until := min(tested, now) + seconds) > now:
+            avoided.append(Avoided(place_of(bundle), one_line(text_of(bundle.get("reason"))), until))
+    return tuple(avoided)
 
 
 def avoided_by_attempts(attempts: t.Iterable[Row]) -> tuple[Avoided, ...]:

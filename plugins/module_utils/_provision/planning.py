@@ -132,11 +132,14 @@ def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]
     """Why hosts may not buy what other hosts have or want, too: the very offer, or a machine of that name."""
     offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.offers)
     names = grouped((case.host.name, case.host.host) for case in cases if case.buys or case.standing.owns)
-    return {
-        case.host.host: _rivalled(case, offers.get(case.wanted, ()), taken) or _named_twice(case, names[case.host.name])
-        for case in cases
-        if case.buys and not case.is_open
-    }
+    reasons = {}
+    for case in cases:
+        if case.buys and not case.is_open:
+            host, name = case.host.host, case.host.name
+            namesakes = [item for item in names[name] if item != host]
+            rivalled = _rivalled(case, offers.get(case.wanted, ()), taken)
+            reasons[host] = rivalled or (shared_name(name, namesakes) if namesakes else "")
+    return reasons
 
 
 def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> str:
@@ -151,12 +154,6 @@ def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> s
         f" {NOTHING_SENT}",
         case.host.advice,
     )
-
-
-def _named_twice(case: Case, hosts: t.Iterable[str]) -> str:
-    """Why the host may not buy a machine of its name, which those of ``hosts`` have."""
-    namesakes = [host for host in hosts if host != case.host.host]
-    return shared_name(case.host.name, namesakes) if namesakes else ""
 
 
 def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[CeilingPart]:
@@ -201,7 +198,7 @@ def _first(
         return case, SearchResult(), reason
     offers = wanted[case.wanted] if case.wanted else searches(case.host)
     if offers.said:
-        reason = joined(offers.said, NOTHING_BOUGHT, case.host.advice if offers.is_gone else "", case.way_out)
+        reason = joined(offers.said, NOTHING_BOUGHT, case.host.advice if offers.is_gone else "", case.narrowed)
     return case, offers, reason
 
 
@@ -277,15 +274,10 @@ def _draft(
     shortages: t.Mapping[str, str],
 ) -> Plan:
     """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
-    if not reason and case.standing.owns:
-        stands = case.standing
-        return Plan(
-            case.host.host,
-            WAIT,
-            stands.offer_id,
-            price_per_hour=stands.price_per_hour,
-            resource_ids=stands.resource_ids,
-        )
+    stands = case.standing
+    if not reason and stands.owns:
+        ids = stands.resource_ids
+        return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=stands.price_per_hour, resource_ids=ids)
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
@@ -323,7 +315,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         offer["price_per_hour"],
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
-            case.note,
+            case.narrowed,
             why_not_first_choice(host, search_result, number),
             *about_bad_places(case, search_result.offers, offer),
         ),
@@ -518,7 +510,7 @@ def _later(case: Case, draft: Plan, now: float) -> Plan:
     """A host for which there is no offer is looked for again by a later run, if that was asked for."""
     if draft.error_class != _NO_OFFER or not case.host.patience.comes_back(now) or case.attempts:
         return draft
-    return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case), missed=case.way_out)
+    return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case), missed=case.narrowed)
 
 
 def _label_later(case: Case) -> str:

@@ -64,26 +64,25 @@ def test_a_search_is_narrowed_to_where_storage_is_as_far_as_it_names_no_place(
     place: Any, storage: Sequence[Storage], vendor: str | None, region: str, shown: str, key: str
 ) -> None:
     choices = (read_choice({**COMPUTE, **place, "max_price_per_hour": 3}, 3.0),)
-    narrow = narrowed_to_storage("gpu-1", choices, storage)
-    (choice,) = narrow.choices
+    narrow, text = narrowed_to_storage("gpu-1", choices, storage)
+    (choice,) = narrow
     assert (choice.spec.get("vendor"), choice.vendor_region, choice.max_price_per_hour) == (vendor, region, 3.0)
     assert {name: choice.spec[name] for name in choice.spec if name not in ("vendor", "region")} == COMPUTE
     assert choice.spec.get("region") in (None, "EU")
     ids = ", ".join(item.resource_id for item in storage)
-    note = f"gpu-1 looks only at {shown}, where its storage {ids} is."
-    assert (narrow.note, narrow.choices == choices) == ((note, False) if shown else ("", True))
-    way_out = (
-        f"The search was narrowed: {note} To look elsewhere, set {key} in provision_spec ({key}: any for every {key})."
+    narrowed = (
+        f"The search was narrowed: gpu-1 looks only at {shown}, where its storage {ids} is. To look elsewhere, set"
+        f" {key} in provision_spec ({key}: any for every {key})."
     )
-    assert narrow.way_out == (way_out if shown else "")
+    assert (text, narrow == choices) == ((narrowed, False) if shown else ("", True))
 
 
 def test_each_of_several_searches_is_narrowed_by_itself() -> None:
     places = ({"vendor": "crusoe"}, {}, {"region": "EU"}, {})
     choices = tuple(Choice({**COMPUTE, **place}) for place in places)
-    narrow = narrowed_to_storage("gpu-1", choices, [kept()])
-    assert [item.spec.get("vendor") for item in narrow.choices] == ["crusoe", "nebius", "nebius", "nebius"]
-    assert "only at nebius eu-north1 (choice 2, 4) and nebius (choice 3), where" in narrow.note
+    narrow, text = narrowed_to_storage("gpu-1", choices, [kept()])
+    assert [item.spec.get("vendor") for item in narrow] == ["crusoe", "nebius", "nebius", "nebius"]
+    assert "only at nebius eu-north1 (choice 2, 4) and nebius (choice 3), where" in text
 
 
 def test_offers_of_another_region_of_the_vendor_do_not_count() -> None:
@@ -118,7 +117,7 @@ FAILED = {"outcome": "failed", "msg": "It failed."}
     ],
 )
 def test_a_plan_says_where_alone_it_looks(its: Case, offers: Any, said: str, action: str, is_told: bool) -> None:
-    """A refusal also says what to type; where nothing is narrowed, neither is said."""
+    """And what to type to look elsewhere; where nothing is narrowed, neither is said."""
     asked = []
 
     def search(one: Any) -> candidates.SearchResult:
@@ -128,7 +127,7 @@ def test_a_plan_says_where_alone_it_looks(its: Case, offers: Any, said: str, act
     (draft,) = planning.plan([its], search, {}, now=1000.0)
     text = draft.missed if action == BUY else draft.refusal
     assert draft.action == action and (f"where its storage {OLD} is." in text) is is_told, text
-    assert ("To look elsewhere, set vendor in provision_spec" in text) is (is_told and action == STOP)
+    assert ("To look elsewhere, set vendor in provision_spec" in text) is is_told
     assert any("nebius" in str(choices[0].spec) for choices in asked) is is_told
 
 
