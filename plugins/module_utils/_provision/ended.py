@@ -318,21 +318,15 @@ def remembered_elsewhere(place: str, declared_place: str) -> str:
     )
 
 
-def not_over(host: str, texts: t.Iterable[str], left: t.Iterable[str], registry: str) -> str:
-    """Some machines have not ended."""
-    kept = f"Its entry stays in {registry}." if registry else ""
-    return joined(*texts, f"Not known to have ended for {host}: {ids_of(left)}.", kept, "Run again.")
+def unfinished(host: str, texts: t.Iterable[str], left: t.Sequence[str], registry: str = "") -> str:
+    """Machines have not ended, or the registry could not be brought up to date. ``registry``: where the entry stays."""
+    state = f"Not known to have ended for {host}: {ids_of(left)}." if left else f"All that {host} had has ended."
+    return joined(*texts, state, f"Its entry stays in {registry}." if registry else "", "Run again.")
 
 
 def changed_meanwhile(registry: str) -> str:
     """Another run has written the entry of the host while its machines ended."""
     return f"{registry}: the entry has changed meanwhile, and stays: another run may be buying for it."
-
-
-def not_noted(host: str, why: str, texts: t.Iterable[str], left: t.Sequence[str]) -> str:
-    """The registry could not be brought up to date."""
-    state = f"not known to have ended: {ids_of(left)}" if left else "all that was registered has ended"
-    return joined(why, *texts, f"Of {host} {state}.")
 
 
 # What the tasks of an end and people read

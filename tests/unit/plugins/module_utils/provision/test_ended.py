@@ -320,3 +320,20 @@ def test_what_is_to_be_said_of_a_machine_is_said_once_its_storage_has_ended() ->
 def test_one_host_stands_for_all_if_the_same_follows_for_all(nexts: list[str], alone: bool, stands: bool) -> None:
     found = {str(number): {"next": name} for number, name in enumerate(nexts)}
     assert ended.stands_for_all(found, alone=alone) is stands
+
+
+@pytest.mark.parametrize(
+    ("texts", "left", "registry", "text"),
+    [
+        (
+            ["It runs."],
+            ["r"],
+            "/gpu-1.yml",
+            "It runs. Not known to have ended for gpu-1: r. Its entry stays in /gpu-1.yml.",
+        ),
+        (["It runs."], ["r", "s"], "", "It runs. Not known to have ended for gpu-1: r, s."),
+        (["The disk is full."], [], "", "The disk is full. All that gpu-1 had has ended."),
+    ],
+)
+def test_what_is_unfinished_may_be_run_again(texts: list[str], left: list[str], registry: str, text: str) -> None:
+    assert ended.unfinished("gpu-1", texts, left, registry) == f"{text} Run again."
