@@ -35,6 +35,12 @@ options:
       - A group of the inventory. Then the lookup returns the group that was made for the hosts of an order, or this one
         if the order names no hosts.
     type: str
+  hosts:
+    description:
+      - The hosts of a play of the collection's playbooks. Then the lookup returns them; if they are empty, this
+        computer, and with C(--limit), which leaves nothing of it, the limit's hosts. It fails if C(--tags) leaves out
+        the whole playbook.
+    type: str
   text:
     description: A text for people. Then the lookup returns it in lines that fit a screen.
     type: str
@@ -65,6 +71,7 @@ from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order, rows
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
 
@@ -87,6 +94,8 @@ class LookupModule(LookupBase):
         """The plan of the task's host, or the lines for the rows."""
         if terms:
             return [end_round_of(variables or {}).for_tasks]
+        if "hosts" in options:
+            return [_play.hosts_of_playbook(options["hosts"], variables or {})]
         if "group" in options:
             return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
         planned = round_of(variables or {})

@@ -9,10 +9,14 @@ Ansible shows a play to no plugin. `play_of` alone looks for it; what it cannot 
 from __future__ import annotations
 
 import itertools
+import os
 import typing as t
+from pathlib import Path
 
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible import context
+from ansible.errors import AnsibleActionFail, AnsibleLookupError
+from ansible.playbook.taggable import Taggable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import rounds
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
 
@@ -20,6 +24,8 @@ Variables = t.Mapping[str, t.Any]
 
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
+
+_PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 
 # What Ansible adds to the variables of a task's own host, and to those of no other: how it is reached, and all again.
 _OF_ONE_HOST = {"vars", *itertools.chain(*C.MAGIC_VARIABLE_MAPPING.values())}
@@ -46,6 +52,28 @@ def forbidden(task: t.Any) -> str:
     play = play_of(task)
     strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
     return "" if strategy in STRATEGIES else rounds.unsuited_strategy(strategy)
+
+
+def hosts_of_playbook(pattern: str, variables: Variables) -> str:
+    """The hosts of a play of the collection's playbooks; without a ``pattern`` this computer, or those of ``--limit``.
+
+    Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out: it would be green
+    and do nothing. One that a user's playbook imports may be left out.
+    """
+    run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
+    is_itself = any(map(_is_of_collection, context.CLIARGS.get("args") or ()))
+    if is_itself and not Taggable().evaluate_tags(run, skip, variables):
+        raise AnsibleLookupError(
+            "The collection's playbooks have no tags, so with those of this run nothing would be done. Leave out --tags"
+            " and --skip-tags, ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
+        )
+    return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
+
+
+def _is_of_collection(playbook: str) -> bool:
+    """Whether a playbook of the command line, by its file or the collection's name, is one of the collection's."""
+    is_file = os.path.realpath(os.path.dirname(playbook)) == os.path.realpath(_PLAYBOOKS)
+    return is_file or playbook.startswith("compute_index.supply.")
 
 
 class ForAll:

@@ -162,6 +162,20 @@ def test_a_machine_that_the_list_leaves_out_ends_by_its_id(old: Project) -> None
     assert run.returncode == 0 and old.simulator.billed == [], run.output
 
 
+def test_tags_that_leave_a_sweep_out_are_refused_unless_somebody_else_imports_it(old: Project) -> None:
+    leased(old, "gpu-1")
+    old.declare(["gpu-1"])
+    old.simulator.settings.clock_ahead = 0
+    old.simulator.requests.clear()
+    usual = old.play("compute_index.supply.reap", ANSIBLE_RUN_TAGS="deploy")
+    assert usual.returncode != 0 and "The collection's playbooks have no tags" in usual.text, usual.output
+    own = old.write({"import_playbook": "compute_index.supply.reap", "tags": "sweep"})
+    left_out = old.play(own, "--tags", "deploy")
+    assert left_out.returncode == 0 and old.simulator.requests == [], left_out.output
+    run = old.play(own, "--tags", "sweep")
+    assert run.returncode == 0 and old.simulator.billed == [], run.output
+
+
 @pytest.mark.first
 def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
     first, second = leased(old, "gpu-1", "gpu-2")

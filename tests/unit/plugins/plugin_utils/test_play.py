@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 import yaml
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleLookupError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play import Play
@@ -155,3 +156,57 @@ def test_only_strategies_that_run_a_task_once_may_buy(strategy: str | None, refu
     block = Mock(_play=None, _parent=Mock(_play=Mock(strategy=strategy, serial=[2])))
     assert bool(_play.forbidden(Mock(_parent=block))) is refused
     assert _play.keyword_of(Mock(_parent=block), "serial") == [2]
+
+
+PLAYBOOKS = Path(_play.__file__).parents[2] / "playbooks"
+
+
+REAP = ("compute_index.supply.reap",)
+
+
+@pytest.mark.parametrize(
+    ("words", "started", "hosts"),
+    [
+        ({}, REAP, "localhost"),
+        ({"limit": "gpu-1"}, REAP, "localhost,all"),
+        ({"run_tags": ("all",), "skip_tags": ("never",)}, REAP, "localhost"),
+        ({"run_tags": ("deploy", "untagged")}, REAP, "localhost"),
+        ({"run_tags": ("deploy",)}, REAP, ""),
+        ({"run_tags": ("deploy",)}, ("site.yml", str(PLAYBOOKS / "reap.yml")), ""),
+        ({"run_tags": ("tagged",)}, REAP, ""),
+        ({"run_tags": ("all",), "skip_tags": ("untagged",)}, REAP, ""),
+        ({"run_tags": ("all",), "skip_tags": ("all",)}, REAP, ""),
+        # Of a playbook of the user's own, whatever is left out of it
+        ({"run_tags": ("deploy",)}, ("reap.yml",), "localhost"),
+    ],
+    ids=str,
+)
+def test_no_playbook_of_ours_is_left_out_by_tags_unseen(
+    words: dict[str, Any], started: tuple[str, ...], hosts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_play.context, "CLIARGS", {"args": started})
+    variables = {"ansible_run_tags": ("all",), **{f"ansible_{name}": value for name, value in words.items()}}
+    if hosts:
+        assert _play.hosts_of_playbook("", variables) == hosts
+        assert _play.hosts_of_playbook("gpu", variables) == "gpu"
+        return
+    with pytest.raises(AnsibleLookupError, match="nothing would be done"):
+        _play.hosts_of_playbook("gpu", variables)
+
+
+def first_plays(name: str) -> Iterator[dict[str, Any]]:
+    """The first play of a playbook, in each of the files that its first import may mean."""
+    play = yaml.safe_load((PLAYBOOKS / name).read_text())[0]
+    if imported := play.get("ansible.builtin.import_playbook"):
+        beside = Path(name).parent / imported
+        for also in {re.sub(r"{{.*}}", part, str(beside)) for part in ("", "asked_", "bought_")}:
+            if (PLAYBOOKS / also).exists():
+                yield from first_plays(also)
+    else:
+        yield play
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in PLAYBOOKS.glob("*.yml")))
+def test_each_playbook_of_ours_asks_for_its_tags_first(name: str) -> None:
+    plays = list(first_plays(name))
+    assert plays and all("lookup('compute_index.supply.plan', hosts=" in play["hosts"] for play in plays)
