@@ -27,6 +27,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
@@ -114,11 +115,23 @@ class ActionModule(InProcessAction):
             return {**ActionBase.run(self, tmp, task_vars), "changed": False, **step.gather(self, task_vars)}
         self._refuse_slips(step.prefix)
         self.operation = operation_of(step)  # type: ignore[misc]
+        self._task.args = {**self._of_variables(step.prefix, task_vars), **self._task.args}
         if step.has_registry:
             self._add_registry(step, task_vars)
         gathered = step.gather(self, task_vars)
         self._task.args = {**self._task.args, **gathered}
         return self._completed(super().run(tmp, task_vars), task_vars)
+
+    def _of_variables(self, prefix: str, task_vars: Variables) -> dict[str, t.Any]:
+        """The options that variables of the playbook give. Empty ones, as of a survey, give none.
+
+        Raises AnsibleActionFail for what cannot be evaluated, which would limit nothing if it counted as not given.
+        """
+        beginning = prefix.format(verb=self._verb())
+        names = {name: beginning + name for name in steps.OPTIONS if name in self.operation.argument_spec}
+        options = {variable: name for name, variable in names.items() if variable in PLAYBOOKS}
+        given = self._given(options, task_vars)
+        return {options[name]: value for name, value in given.items() if value not in (None, "")}
 
     def _add_registry(self, step: Step, task_vars: Variables) -> None:
         """Add to the task's arguments where registries are."""
@@ -784,13 +797,13 @@ STEPS = {
     "reap": Step(ActionModule._reap, "reap.REAP", of_all=True, aside=_LIMITS, prefix="reap_"),
     "reap_asked": Step(ActionModule._reap_asked, "reap.REAP_ASKED", has_registry=False),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
-    "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True),
+    "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True, prefix="extend_"),
     "probe": Step(ActionModule._probe, "probe.PROBE", of_all=True, prefix="probe_"),
     "probe_purchase": Step(ActionModule._probe_purchase, "probe.PROBE_PURCHASE", of_all=True, prefix="probe_"),
     "probe_ended": Step(ActionModule._probe_ended, "probe.PROBE_ENDED"),
     "registry": Step(ActionModule._registry, "registry.REGISTRY", of_all=True),
     "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
-    "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE"),
+    "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE", prefix="reap_timer_"),
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
     "run_quoted": Step(ActionModule._run_step, "run.RUN_QUOTED"),
     "run_next": Step(ActionModule._run_step, "run.RUN_NEXT"),

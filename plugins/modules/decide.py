@@ -213,12 +213,12 @@ options:
     description:
       - For O(step=reap) how long a last command may take, such as V(5m); without a unit it is seconds.
     type: raw
-  extend_by:
+  by:
     description:
       - For O(step=extend) how much more time they get, such as V(4h).
     type: str
     default: ""
-  extend_until:
+  until:
     description:
       - For O(step=extend) until when they may live, such as V(2026-12-01T06:00Z).
     type: str

@@ -162,6 +162,13 @@ def test_a_machine_that_the_list_leaves_out_ends_by_its_id(old: Project) -> None
     assert run.returncode == 0 and old.simulator.billed == [], run.output
 
 
+def test_a_duration_that_cannot_be_evaluated_is_not_the_usual_one(old: Project) -> None:
+    leased(old, "gpu-1")
+    old.declare(["gpu-1"])
+    run = old.play("compute_index.supply.reap", "-e", '{"reap_grace": "{{ hours }}h"}')
+    assert run.returncode == 2 and "reap_grace cannot be evaluated: 'hours' is undefined" in run.text, run.output
+
+
 def test_tags_that_leave_a_sweep_out_are_refused_unless_somebody_else_imports_it(old: Project) -> None:
     leased(old, "gpu-1")
     old.declare(["gpu-1"])

@@ -114,9 +114,10 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     for wrong, why in (
         ("verify_hosts=gpu-9", "verify_hosts is not a variable"),
         ("provision_group=other", "There is no host in"),
+        ('{"provision_verify_expect": "{{ driver }}"}', "'driver' is undefined"),
     ):
         unheard = project.play("compute_index.supply.verify", "-e", wrong)
-        assert unheard.returncode == 2 and why in unheard.text and "gpu-1: " not in unheard.output, unheard.output
+        assert unheard.returncode == 2 and why in unheard.text and "gpu-1: ok" not in unheard.output, unheard.output
     audited = project.play("compute_index.supply.audit")
     assert "TESTED by the playbook verify" in audited.output and "bad: driver: nvidia-smi exits with 15" in audited.text
 

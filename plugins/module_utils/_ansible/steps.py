@@ -51,8 +51,8 @@ OPTIONS: Spec = {
     # Durations, as a person gave them
     "grace": {"type": "raw"},
     "before_end_timeout": {"type": "raw"},
-    "extend_by": _TEXT,
-    "extend_until": _TEXT,
+    "by": _TEXT,
+    "until": _TEXT,
     "recording": _TEXT,
     "wrong_token": {"type": "bool", "default": True},
     "buy": _FLAG,
@@ -202,7 +202,7 @@ REAPED: Spec = {
     "at": {"type": "float", "default": 0.0},
 }
 
-EXTEND: Spec = {**_HOSTS, **_options("extend_by", "extend_until")}
+EXTEND: Spec = {**_HOSTS, **_options("by", "until")}
 
 REGISTRY: Spec = {**_HOSTS}
 

@@ -20,7 +20,7 @@ BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
 def extend(params: Params, check_mode: bool) -> Result:
     """Move the ends of these hosts' machines, each by itself; ``trouble`` says whose could not be moved, and why."""
     try:
-        wish = extending.read_wish(params["extend_by"], params["extend_until"])
+        wish = extending.read_wish(params["by"], params["until"])
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
     with Registries.of(params, read_only=check_mode) as registries:

@@ -13,10 +13,12 @@ from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
+import ansible.template
 import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupModule
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
@@ -47,6 +49,45 @@ def test_no_step_gets_a_value_of_the_environment_of_a_job(environment: Any, give
     action = Mock(_value=lambda name, task_vars: task_vars[name], _extra={})
     action._given = partial(decide.ActionModule._given, action)
     assert decide.ActionModule._run(action, {"run_env": environment})["given"] == {"run_env": given}
+
+
+OF_PLAYBOOKS = [
+    ("audit", "audit_settle", True, {"settle": True}),
+    ("audit", "audit_fail_on_orphans", False, {"fail_on_orphans": False}),
+    ("audit", "audit_names", ["a"], {"names": ["a"]}),
+    ("spend", "spend_since", "2026-12-01", {"since": "2026-12-01"}),
+    ("orphan", "end_reason", "left", {"reason": "left"}),
+    ("reap", "reap_grace", 0, {"grace": 0}),
+    ("reap", "reap_by_name", "no", {"by_name": "no"}),
+    ("named", "decommission_hosts", "a,b", {"hosts": "a,b"}),
+    ("named", "extend_hosts", "a,b", {}),
+    ("extend", "extend_by", "4h", {"by": "4h"}),
+    ("extend", "extend_until", "later", {"until": "later"}),
+    ("offers", "offers_spec", {"region": "EU"}, {"spec": {"region": "EU"}}),
+    ("probe", "probe_wrong_token", False, {"wrong_token": False}),
+    ("timer", "reap_timer_every", "5m", {"every": "5m"}),
+    ("timer_due", "reap_timer_state", "show", {"state": "show"}),
+    ("plan", "names", "a", {}),
+]
+
+
+@pytest.mark.parametrize(("step", "variable", "value", "options"), OF_PLAYBOOKS, ids=str)
+def test_variables_of_a_playbook_are_the_options_of_its_step(
+    step: str, variable: str, value: Any, options: dict[str, Any]
+) -> None:
+    template = getattr(ansible.template, "trust_as_template", str)("{{ typo }}")
+    templar = ansible.template.Templar(DataLoader(), variables={})
+    action = decide.ActionModule(Mock(args={"step": step}), *[Mock()] * 3, templar, Mock())
+    action.operation = decide.operation_of(decide.STEPS[step])  # type: ignore[misc]
+
+    def given(variables: dict[str, Any]) -> dict[str, Any]:
+        return action._of_variables(decide.STEPS[step].prefix, variables)
+
+    assert given({variable: value, "other": 1}) == options
+    assert given({variable: ""}) == given({variable: None}) == {}, "a survey that was not answered"
+    if options:
+        with pytest.raises(AnsibleActionFail, match=f"^{variable} cannot be evaluated: 'typo' is undefined"):
+            given({variable: template})
 
 
 def test_an_unknown_step_is_told_with_all_that_there_are() -> None:

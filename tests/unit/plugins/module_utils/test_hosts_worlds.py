@@ -215,7 +215,7 @@ def test_broken_hosts_are_named_and_all_others_are_complete(own: list[Host]) -> 
         names = [host.name for host in own if not host.kept]
         if not names:
             return  # what has storage alone has no time to extend
-        asked = {**inventory.gathered("extend", hosts=names), "extend_by": "4h"}
+        asked = {**inventory.gathered("extend", hosts=names), "by": "4h"}
         extended = extend(params(steps.EXTEND, asked), False)
         placeless = ("file", "vault", "project", "folder", "url", "bill", "entry")
         leased = {h.name for h in own if h.broken not in placeless and not h.kept}

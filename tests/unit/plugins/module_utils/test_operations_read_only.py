@@ -292,7 +292,7 @@ READS: dict[str, Callable[[World], Json]] = {
     "reap_asked": lambda world: reap_asked(world.params(steps.REAP_ASKED), True),
     "reaped": lambda world: reaped(world.params(steps.REAPED), True),
     "extend": lambda world: extend(
-        world.params(steps.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), extend_by="1h"), True
+        world.params(steps.EXTEND, hosts=world.hosts(lease_max="", max_bill=""), by="1h"), True
     ),
     "probe": lambda world: probed(world, False),
     "probe in check mode": lambda world: probed(world, True),

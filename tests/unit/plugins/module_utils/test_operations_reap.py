@@ -628,9 +628,9 @@ def test_each_host_by_itself(tmp_path: Path) -> None:
     write(tmp_path, "gpu-2", "r2", None)
     before = file.read_text()
     hosts = [described("gpu-1", tmp_path), described("gpu-2", tmp_path), described("gpu-3", "")]
-    shown = extended(*hosts, extend_by="4h", check_mode=True)
+    shown = extended(*hosts, by="4h", check_mode=True)
     assert (file.read_text(), shown["changed"]) == (before, True)
-    answer = extended(*hosts, extend_by="4h")
+    answer = extended(*hosts, by="4h")
     assert (answer["changed"], [row["host"] for row in answer["extended"]]) == (True, ["gpu-1"])
     assert answer["extended"][0]["more"] == 8.0
     assert (
@@ -643,11 +643,11 @@ def test_each_host_by_itself(tmp_path: Path) -> None:
     ("given", "said"),
     [
         ({}, "extend_by (such as 4h) or extend_until"),
-        ({"extend_by": "4h", "extend_until": "2027-01-01T00:00Z"}, "one of them"),
-        ({"extend_by": "4 hours"}, "extend_by must be a duration such as 8h, 90m or 3d, not '4 hours'"),
-        ({"extend_by": "2027-01-01T00:00Z"}, "extend_by must be a duration"),
-        ({"extend_until": "4h"}, "extend_until must be a time with its zone"),
-        ({"extend_until": "2027-01-01"}, "such as 2026-12-01T06:00Z, not '2027-01-01'"),
+        ({"by": "4h", "until": "2027-01-01T00:00Z"}, "one of them"),
+        ({"by": "4 hours"}, "extend_by must be a duration such as 8h, 90m or 3d, not '4 hours'"),
+        ({"by": "2027-01-01T00:00Z"}, "extend_by must be a duration"),
+        ({"until": "4h"}, "extend_until must be a time with its zone"),
+        ({"until": "2027-01-01"}, "such as 2026-12-01T06:00Z, not '2027-01-01'"),
     ],
 )
 def test_what_is_no_time(given: Json, said: str) -> None:
@@ -659,7 +659,7 @@ def test_what_is_no_time(given: Json, said: str) -> None:
 @pytest.mark.parametrize(("field", "value"), [("lease_max", "soon"), ("max_bill", "3,5")])
 def test_a_limit_that_cannot_be_read_is_no_limit_to_pass(tmp_path: Path, field: str, value: str) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
-    answer = extended(described("gpu-1", tmp_path, **{field: value}), extend_by="1h")
+    answer = extended(described("gpu-1", tmp_path, **{field: value}), by="1h")
     assert answer["extended"] == [] and "gpu-1: " in answer["trouble"]
 
 
@@ -674,7 +674,7 @@ def test_an_entry_that_changes_meanwhile_is_read_again(tmp_path: Path, monkeypat
         return mark(self, changes)
 
     monkeypatch.setattr(HostFile, "alter", late)
-    assert extended(described("gpu-1", tmp_path), extend_by="1h")["changed"]
+    assert extended(described("gpu-1", tmp_path), by="1h")["changed"]
     entry = yaml.safe_load(file.read_text())
     assert (len(times), entry["provision_verified"]) == (2, True)
     assert extend_operation.BLANK["extended"] == []
