@@ -159,7 +159,7 @@ class ActionModule(InProcessAction):
             tell(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
         words = answers_by_variable(self._extra) if task_vars.get("provision__group") else {}
-        words = run_request.SPELLED if task_vars.get("run__is_of_a_run") else words
+        words = run_request.spelled(task_vars) if task_vars.get("run__is_of_a_run") else words
         return t.cast("dict[str, t.Any]", in_words_of_order(result, words)) if words else result
 
     def worded(self, msg: str) -> str:

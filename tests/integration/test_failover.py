@@ -172,7 +172,7 @@ def test_what_an_earlier_run_of_the_play_found_and_allowed_is_not_bought(make_pr
     project = make_project([Offer(gpu_price_per_hour=2.0, outcome="fails"), Offer(gpu_price_per_hour=3.0)])
     lower = {"provision_on_failure": "release", "provision_max_price_per_hour": 2.2}
     run = fall_back(project, {"provision_on_failure": "keep"}, lower)
-    assert "It was deleted again." in run.output and "Nothing is billed for gpu-1." in run.output
+    assert "It has ended." in run.output and "Nothing is billed for gpu-1." in run.output
     assert (len(project.simulator.purchases), project.simulator.billed) == (1, [])
 
 

@@ -98,7 +98,7 @@ def test_a_machine_that_never_gets_ready_can_be_released(make_project: MakeProje
 def test_a_machine_that_cannot_be_used_can_be_released_by_the_run_that_bought_it(make_project: MakeProject) -> None:
     project = make_project([Offer(vcpu_count=999, gpu_price_per_hour=2), Offer()])
     released = project.provision(provision_verify=True, provision_on_failure="release")
-    assert "It was deleted again." in released.failure("gpu-1"), released.output
+    assert "It has ended." in released.failure("gpu-1"), released.output
     assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
 
     assert "avoided until" in impatient(project).failure("gpu-1")

@@ -117,5 +117,5 @@ def test_a_purchase_does_not_fail_because_ssh_cannot_be_told_of_it(project: Proj
 def test_what_is_given_back_is_forgotten(make_project: MakeProject) -> None:
     project = make_project([Offer(vcpu_count=999)])
     run = project.provision(provision_verify=True, provision_on_failure="release")
-    assert "It was deleted again." in run.failure("gpu-1"), run.output
+    assert "It has ended." in run.failure("gpu-1"), run.output
     assert not (project.folder / "host_vars" / ".ssh_config").exists()

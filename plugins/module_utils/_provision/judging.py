@@ -190,15 +190,15 @@ class JudgedHost:
         )
 
     @property
-    def deleted_again(self) -> str:
-        """That its machines have ended again, and which storage with them."""
+    def has_ended(self) -> str:
+        """That its machines have ended, as they may have by themselves, and which storage with them."""
         over = f"Its storage ends, too: {ids_of(self.storage_ends)}." if self.storage_ends else ""
-        return joined("It was deleted again.", over)
+        return joined("It has ended.", over)
 
     @property
     def given_back(self) -> str:
         """The same, and what stays."""
-        return joined(self.deleted_again, self.stays)
+        return joined(self.has_ended, self.stays)
 
     @property
     def needs_holders(self) -> bool:
@@ -422,7 +422,7 @@ class JudgedHost:
             end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
         else:
-            again = self.deleted_again if attempt.released else ""
+            again = self.has_ended if attempt.released else ""
             money = self.stays or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
             # What was ended on purpose is not bought again.

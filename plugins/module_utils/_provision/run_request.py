@@ -27,12 +27,6 @@ FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the
 TAIL = 3600.0  # seconds of a lease that are left for the results
 LEAST = 600.0  # seconds that a job gets at least; less is a slip
 HOST = "run-"  # what the names of runs' hosts begin with
-# What people read instead of the variables of the role that a run sets
-SPELLED = {
-    "provision_max_bill": "run_max_bill",
-    "provision_spec": "run_gpu",
-    "provision_lease": "run_time",
-}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _GPU = re.compile(r"(?:([1-9][0-9]{0,2})(?: *[xX*\u00d7] *| +))?([A-Za-z0-9][A-Za-z0-9 ._-]{0,79})")
 # Of what a run sets in any case, or takes from the inventory
@@ -41,6 +35,12 @@ _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
+
+
+def spelled(variables: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """What people read, who gave these ``variables``, instead of those of the role that a run sets."""
+    search = "run_spec" if variables.get("run_spec") else "run_gpu"
+    return {"provision_max_bill": "run_max_bill", "provision_spec": search, "provision_lease": "run_time"}
 
 
 @dataclass(frozen=True)

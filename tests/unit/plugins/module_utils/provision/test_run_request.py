@@ -166,3 +166,9 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
         run_request.lease_of(Request(max_bill=5), None)
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
     assert run_request.shortest(Request()) == "70m" and run_request.shortest(Request(seconds=7200.0)) == "3h"
+
+
+def test_who_gave_a_search_reads_its_name() -> None:
+    search = {"compute": {"gpu_type": "H100"}}
+    assert run_request.spelled({"run_spec": search, "run_gpu": ""})["provision_spec"] == "run_spec"
+    assert run_request.spelled({"run_gpu": "H100"})["provision_spec"] == "run_gpu"

@@ -401,14 +401,14 @@ def test_what_ended_says_which_storage_stays(earlier: bool) -> None:
     case = JudgedHost(planned(keeps=[kept().variables] if earlier else []), MADE, failed, known, has_entry=True)
     named = f"data {VOLUME}, USD 0.05 per hour" + (f"; old {OLDER}, USD 0.25 per hour" if earlier else "")
     text = f"gpu-1 keeps its storage, which is billed until you end it: {named}. {END}"
-    assert case.given_back == f"It was deleted again. {text}"
+    assert case.given_back == f"It has ended. {text}"
     stop = case.failure(case.attempt(released=True), [OFFER])
     assert text in stop and "Nothing is billed" not in stop
 
 
 def test_without_storage_nothing_is_billed() -> None:
     case = JudgedHost(planned(), MADE, {"phase": "failed"}, entry(OFFER, [MACHINE], "made"), has_entry=True)
-    assert case.given_back == "It was deleted again." and stays("gpu-1", ()) == ""
+    assert case.given_back == "It has ended." and stays("gpu-1", ()) == ""
     assert "Nothing is billed for gpu-1." in case.failure(case.attempt(released=True), [OFFER])
 
 
