@@ -122,12 +122,14 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
     Other plays carry out none.
     """
     groups = task_vars["group_names"]
+    said = order.beside(task_vars, extra)
     if not group:
-        return {"refused": order.why_unheard(host, groups, extra)}
+        return {"refused": order.why_unheard(host, groups, {**said, **extra})}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
     slips = misspelled_of_playbook(extra, "order_")
-    return {"refused": " ".join(slips)} if slips else order.asked_for(extra)
+    refused = " ".join(slips) or order.why_no_order(said)
+    return {"refused": refused} if refused else order.asked_for(extra)
 
 
 def _described(given: Variables) -> dict[str, t.Any]:

@@ -68,6 +68,20 @@ def test_an_order_covers_the_hosts_that_it_names(fleet: Project) -> None:
     assert fleet.requests(*PROCURE) == 1
 
 
+def test_an_order_that_is_no_extra_variable_buys_nothing(project: Project) -> None:
+    imported = {"ansible.builtin.import_playbook": "compute_index.supply.provision", "vars": {"plan": "plan.json"}}
+    own = {"hosts": "gpu", "gather_facts": False, "vars": {"provision_hosts": 1}}
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False)
+    planned = project.play(project.write(imported))
+    of_own = project.play(project.write({**own, "roles": ["compute_index.supply.provision"]}))
+    project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_hosts=["gpu-1"])
+    declared = project.provision()
+    for run, name in ((planned, "plan"), (of_own, "provision_hosts"), (declared, "provision_hosts")):
+        assert run.returncode == 2 and name in run.failure("gpu-2"), run.output
+    assert "Only extra variables order, so provision_hosts would not count." in declared.text, declared.output
+    assert project.requests(*PROCURE) == 0
+
+
 def test_a_sealed_plan_is_bought_once_for_the_hosts_that_it_names(fleet: Project, registry: str) -> None:
     file = fleet.folder / "plan.json"
     asked = ("compute_index.supply.quote", "-e", "provision_hosts=2", "-e", f"quote_file={file}")

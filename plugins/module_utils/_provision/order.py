@@ -499,6 +499,22 @@ def lasting_groups(groups: t.Iterable[str]) -> list[str]:
     return [group for group in groups if not group.startswith(ORDER_GROUP)]
 
 
+def beside(variables: Answers, extra: Answers) -> Answers:
+    """What would be an order if it stood in ``extra`` variables, and not in those of a play or the inventory.
+
+    These may have a ``plan`` of their own, which is no file of a sealed one.
+    """
+    said = {name: variables[name] for name in OF_ORDERS.difference(extra, {"quote"}).intersection(variables)}
+    is_other = "plan" in said and not (isinstance(said["plan"], t.Mapping) or str(said["plan"]).endswith(".json"))
+    return {name: value for name, value in said.items() if value not in _NOTHING and not (is_other and name == "plan")}
+
+
+def why_no_order(said: Answers) -> str:
+    """Why a playbook of the collection refuses what stands ``beside`` extra variables; empty if nothing does."""
+    names = ", ".join(sorted(said))
+    return f"Only extra variables order, so {names} would not count. Give it with -e, or leave it out." if said else ""
+
+
 def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
     """Why a play of the user's own refuses an order, which it does not carry out; empty if there is none for it.
 

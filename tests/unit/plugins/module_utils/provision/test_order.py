@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     answers_by_variable,
     asked_for,
     asked_names,
+    beside,
     group_sizes,
     in_words_of_order,
     lasting_groups,
@@ -25,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     range_size,
     slice_of,
     why_no_hosts,
+    why_no_order,
     why_unheard,
 )
 from hypothesis import given
@@ -364,6 +366,24 @@ def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread:
     assert refusal.startswith(unread) and bool(refusal) == bool(unread)
     assert not unread or ("--limit" in refusal and "compute_index.supply.provision" in refusal)
     assert why_unheard("gpu-1", ["gpu", f"{ORDER_GROUP}12ab"], extra) == "", "carried out by an earlier play"
+
+
+@pytest.mark.parametrize(
+    ("variables", "extra_variables", "said"),
+    [
+        ({"provision_hosts": "gpu-1", "order_lease": "8h"}, {}, "order_lease, provision_hosts"),
+        ({"plan": "plan.json"}, {}, "plan"),
+        ({"plan": {"hosts": {}}}, {}, "plan"),
+        # An extra variable is heard. An inventory may have a plan of its own.
+        ({"provision_hosts": "gpu-1", "plan": "plan.json"}, {"provision_hosts": 2, "plan": "other.json"}, ""),
+        ({"plan": "business", "quote": "Q-17", "order_number": 7, "order_region": ""}, {}, ""),
+    ],
+)
+def test_an_order_that_is_no_extra_variable_is_refused(
+    variables: dict[str, Any], extra_variables: dict[str, Any], said: str
+) -> None:
+    refusal = why_no_order(beside(variables, extra_variables))
+    assert f"so {said} would not count" in refusal if said else refusal == ""
 
 
 def test_the_group_of_a_run_is_in_no_registry() -> None:
