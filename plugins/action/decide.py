@@ -404,15 +404,18 @@ class ActionModule(InProcessAction):
             "sizes": group_sizes(groups),
             "members": list(groups.get(group) or ()) if buys else [],
             "limited": patterns.limited(str(limit)) if patterns else None,
-            **(self._machines_of(named, task_vars) if not buys else {}),
+            **(self._machines_of(named, list(groups.get(group) or ()), task_vars) if not buys else {}),
         }
 
-    def _machines_of(self, hosts: list[str], task_vars: Variables) -> dict[str, t.Any]:
-        """What the inventory knows of the machines of these hosts: the ``further`` ones of clusters; who lacks one."""
+    def _machines_of(self, named: list[str], members: list[str], task_vars: Variables) -> dict[str, t.Any]:
+        """What the inventory knows of the machines of named hosts: the ``further`` ones of clusters; and who lacks one.
+
+        If none is named, that is told of the members of their group.
+        """
         inventory = set(_hosts.inventory(task_vars))
-        owned = {host: _hosts.owned(host, task_vars) if host in inventory else [] for host in hosts}
-        ids, lacking = set().union(*owned.values()), [host for host in hosts if not owned[host]]
-        numbered = self._numbered(hosts, task_vars).items()
+        owned = {host: _hosts.owned(host, task_vars) if host in inventory else [] for host in named or members}
+        ids, lacking = set().union(*owned.values()), [host for host in owned if not owned[host]]
+        numbered = self._numbered(named, task_vars).items()
         return {
             "further": [host for host, machines in numbered if machines and ids.issuperset(machines)],
             "lacking": [{**row, "host": host} for host, row in self._rows_of(lacking, task_vars).items()],

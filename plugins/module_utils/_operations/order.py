@@ -25,8 +25,9 @@ def order_of(params: Params, check_mode: bool) -> Result:
     with refusing(ValueError, NOTHING_SENT):
         found = order.order_of(params["variables"], group, params["sizes"], params["limited"], params["members"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
-    registered = _registered(params, found.hosts)
-    further = [*params["further"], *(item["name"] for item in registered if item["name"] not in found.hosts)]
+    hosts = found.looked_for(params["lacking"])
+    registered = _registered(params, hosts)
+    further = [*params["further"], *(item["name"] for item in registered if item["name"] not in hosts)]
     return {
         "changed": False,
         "group": run_group,

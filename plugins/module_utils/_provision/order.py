@@ -270,6 +270,10 @@ class OrderedHosts:
     reached: tuple[Variables, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    def looked_for(self, lacking: t.Iterable[Variables]) -> t.Collection[str]:
+        """The hosts whose machines registries are asked for: if none is named, all that the inventory has without."""
+        return self.hosts or [row["host"] for row in lacking]
+
 
 def order_of(
     variables: Answers,
