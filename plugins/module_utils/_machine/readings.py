@@ -129,10 +129,11 @@ def smi_of(text: str) -> Smi | None:
 
 
 def _gpu(index: int, node: ElementTree.Element) -> Gpu:
-    values: dict[str, t.Any] = {}
-    for item in fields(Gpu):
-        texts = (node.findtext(path) for path in item.metadata.get("paths", ()))
-        values[item.name] = item.metadata["read"](next(filter(None, texts), None)) if item.metadata else None
+    values: dict[str, t.Any] = {
+        item.name: item.metadata["read"](next(filter(None, map(node.findtext, item.metadata["paths"])), None))
+        for item in fields(Gpu)
+        if item.metadata
+    }
     values.update(
         index=index,
         address=pci_address(node.findtext("pci/pci_bus_id") or node.get("id") or ""),

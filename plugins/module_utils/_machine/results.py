@@ -82,8 +82,7 @@ def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any
     try:
         with gzip.open(part, "wb", compresslevel=1) as stream:
             for number, offset, length in wanted:
-                reason = _copy(entries[number], offset, length, stream)
-                if reason:
+                if reason := _copy(entries[number], offset, length, stream):
                     unusable[str(number)] = reason
         return {**_handed_over(folder, part, into, PART), "unusable": unusable, "full": False}
     except OSError as error:

@@ -283,17 +283,14 @@ def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     machines = [item for item in resources if item["resource_id"] and _states.is_live(item["status"])]
     running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
     under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
-    reads: list[Read] = []
-    for machine in running:
-        reads.append(("fresh_resource", ("resources", machine["resource_id"]), {"force_refresh": "true"}))
-        reads += [("resource", ("resources", machine["resource_id"]), {}), *_status_of("bought_status", machine)]
-    for machine in under_way:
-        reads += [("under_way", ("resources", machine["resource_id"]), {}), *_status_of("under_way_status", machine)]
-    return reads
-
-
-def _status_of(name: str, machine: Json) -> list[Read]:
-    return [(name, ("offers", machine["offer_id"], "status"), {})] if machine["offer_id"] else []
+    fresh, plain = {"force_refresh": "true"}, dict[str, str]()
+    looks = (("fresh_resource", running, fresh), ("resource", running, plain), ("under_way", under_way, plain))
+    statuses = (("bought_status", running), ("under_way_status", under_way))
+    bought = ((name, machine["offer_id"]) for name, items in statuses for machine in items if machine["offer_id"])
+    return [
+        *((name, ("resources", machine["resource_id"]), query) for name, items, query in looks for machine in items),
+        *((name, ("offers", offer_id, "status"), {}) for name, offer_id in bought),
+    ]
 
 
 def first_offer_id(offers: t.Iterable[Json]) -> str:

@@ -364,10 +364,9 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += [*storage.ADVICE, ""] if audit.storage else []
     lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
-    if audit.buying:
-        lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""]
-    if audit.tested:  # what was noted may be a person's
-        lines += ["TESTED by the playbook verify", *folded_lines(map(_tested, audit.tested)), ""]
+    lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""] if audit.buying else []
+    tested = folded_lines(map(_tested, audit.tested))  # what was noted may be a person's
+    lines += ["TESTED by the playbook verify", *tested, ""] if tested else []
     published = audit.published
     rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
@@ -395,10 +394,8 @@ def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
 def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     """The rows by their states, each below the title with its state: beside an id there is no room for a column."""
     shorten = [head for head in columns if head in ("host", "name")]
-    lines = []
-    for state, group in grouped((row["status"], _shown(row)) for row in rows).items():
-        lines += [f"{title} ({state})" if state else title, *narrow_table(group, columns, shorten), ""]
-    return lines
+    groups = grouped((f"{title} ({row['status']})" if row["status"] else title, _shown(row)) for row in rows)
+    return [text for head, alike in groups.items() for text in (head, *narrow_table(alike, columns, shorten), "")]
 
 
 def _of_leases(leases: t.Sequence[Lease]) -> list[str]:

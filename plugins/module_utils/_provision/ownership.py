@@ -375,12 +375,9 @@ def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) ->
     by_key = grouped((key, claim) for claim in claims for key in _keys_proved(claim))
     numbered = clusters(machines)
     found = [(machine, _strongest(machine, by_key, numbered)) for machine in machines]
-    by_offer: dict[str, set[str]] = {}
-    for machine, owner in found:
-        by_offer.setdefault(offer_of(machine), set()).update(owner.hosts)
-    by_offer.pop("", None)
+    by_offer = grouped((offer_of(machine), host) for machine, owner in found for host in owner.hosts)
     # If the machines of an offer have several owners, each machine has all of them.
-    several = {offer: tuple(sorted(hosts)) for offer, hosts in by_offer.items() if len(hosts) > 1}
+    several = {offer: tuple(sorted({*hosts})) for offer, hosts in by_offer.items() if offer and len({*hosts}) > 1}
     return [(machine, replace(owner, hosts=several.get(offer_of(machine), owner.hosts))) for machine, owner in found]
 
 
@@ -412,18 +409,17 @@ def rivals(claims: t.Iterable[OwnershipClaim]) -> dict[str, tuple[str, ...]]:
     A journal that is only open yields to a host whose purchase of that offer was answered: it was faster.
     """
     claims = list(claims)
-    groups: dict[tuple[str, str], set[str]] = {}
     settled = {claim.offer_id for claim in claims if claim.is_answered}
-    for claim in claims:
-        for resource_id in claim.resource_ids:
-            groups.setdefault(("id", resource_id), set()).add(claim.host)
-        if claim.offer_id and not (claim.unanswered and claim.offer_id in settled):
-            groups.setdefault(("offer", claim.offer_id), set()).add(claim.host)
-    found: dict[str, set[str]] = {}
-    for hosts in groups.values():
-        for host in hosts if len(hosts) > 1 else ():
-            found.setdefault(host, set()).update(hosts - {host})
-    return {host: tuple(sorted(others)) for host, others in found.items()}
+    equal = [claim for claim in claims if claim.offer_id and not (claim.unanswered and claim.offer_id in settled)]
+    by_key = grouped(
+        [
+            *((("id", resource_id), claim.host) for claim in claims for resource_id in claim.resource_ids),
+            *((("offer", claim.offer_id), claim.host) for claim in equal),
+        ]
+    )
+    contested = (hosts for hosts in map(set, by_key.values()) if len(hosts) > 1)
+    by_host = grouped((host, hosts) for hosts in contested for host in hosts)
+    return {host: tuple(sorted(set().union(*others) - {host})) for host, others in by_host.items()}
 
 
 @dataclass(frozen=True)

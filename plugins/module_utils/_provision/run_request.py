@@ -136,11 +136,15 @@ def read_request(given: Row, wrong: list[str]) -> Request:
 
     `name_of` says what is wrong with the name.
     """
-    command = text_of(given.get("run_command"))
-    if not command:
-        wrong.append("run_command must say what to run: -e 'run_command=\"python train.py\"'.")
-    if odd := [name for name in _TEXTS if isinstance(given.get(name), _NO_TEXT)]:
-        wrong.append(f"{' and '.join(odd)} must be a text, not a list, a mapping or true.")
+    command, odd = text_of(given.get("run_command")), [n for n in _TEXTS if isinstance(given.get(n), _NO_TEXT)]
+    seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
+    wrong += applying(
+        {
+            "run_command must say what to run: -e 'run_command=\"python train.py\"'.": not command,
+            f"{' and '.join(odd)} must be a text, not a list, a mapping or true.": odd,
+            "run_time must be at least 10m: -e run_time=8h.": seconds < LEAST,
+        }
+    )
     read_fetch_timeout(given, wrong)  # which only sweeps take
     return Request(
         name=text_of(given.get("run_name")),
@@ -151,7 +155,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         exclude=_texts("run_exclude", given, wrong),
         environment=_environment(given, wrong),
         results=_results(given, wrong),
-        seconds=_time(given, wrong),
+        seconds=None if seconds == math.inf else seconds,
         max_bill=_bill(given, wrong),
         keep=_read("run_keep", given, lease.read_duration, 0.0, wrong),
         follow=_read("run_follow", given, read_switch, True, wrong),
@@ -206,13 +210,6 @@ def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
         example = '-e \'{"run_env": {"SEED": "1"}}\''
         wrong.append(f"run_env must map names of letters, digits and _ to texts{unlike}: {example}.")
     return names
-
-
-def _time(given: Row, wrong: list[str]) -> float | None:
-    seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
-    if seconds < LEAST:
-        wrong.append("run_time must be at least 10m: -e run_time=8h.")
-    return None if seconds == math.inf else seconds
 
 
 def _read(name: str, given: Row, reader: t.Callable[[t.Any], Value | None], default: Value, wrong: list[str]) -> Value:

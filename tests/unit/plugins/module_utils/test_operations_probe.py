@@ -68,8 +68,8 @@ def test_what_is_sent(queue: RequestQueue, perform: Perform) -> None:
     queue.expect("GET", f"/resources/{NOBODY}", {"detail": "no"}, 404)
     queue.expect("GET", f"/resources/{OWN}", machine, query={"force_refresh": "true"})
     queue.expect("GET", f"/resources/{OWN}", machine)
-    queue.expect("GET", samples.STATUS_PATH, samples.status("ready"))
     queue.expect("GET", f"/resources/{samples.SECOND_RESOURCE_ID}", slow)
+    queue.expect("GET", samples.STATUS_PATH, samples.status("ready"))
     queue.expect("GET", "/resources", {"detail": "no"}, 403)
     result = perform(PROBE)
     assert not result.get("failed") and result["changed"] is False
