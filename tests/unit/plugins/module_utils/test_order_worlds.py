@@ -177,9 +177,9 @@ def worlds(draw: st.DrawFn) -> World:
     members = draw(st.lists(st.sampled_from(NAMES), unique=True))
     others = [name for name in NAMES if name not in members and draw(st.booleans())]
     live, elsewhere = (draw(st.lists(st.sampled_from(NAMES), unique=True)) for _project in range(2))
-    named = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4))
+    named = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=4))
     spelled = st.sampled_from([named, ",".join(named), "\n".join(named), ", ".join(named)])
-    asked = draw(st.sampled_from([1, "2"]) | spelled)
+    asked = draw(st.sampled_from([1, "2", ""]) | spelled)
     limits = st.lists(st.sampled_from([*NAMES, "gpu"]), min_size=1, max_size=4, unique=True).map(",".join)
     limit = draw(st.just("") | limits | st.sampled_from(NAMES).map("all:!{}".format))
     stored = dict.fromkeys([*live[:1], *elsewhere[:1]])
