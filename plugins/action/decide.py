@@ -53,6 +53,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     is_of_awx,
     misspelled_of_playbook,
     slice_of,
+    slip_of_group,
     texts_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
@@ -390,6 +391,8 @@ class ActionModule(InProcessAction):
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         buys = not self._task.args.get("find")
+        if buys:
+            _check_group(task_vars)
         read = self._extra if buys else {name: self._extra.get(name) for name in ("plan", "awx_job_id")}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
@@ -692,6 +695,7 @@ class ActionModule(InProcessAction):
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
+        _check_group(task_vars)
         given = self._given(run_request.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
@@ -957,3 +961,10 @@ def _purchase(variables: Variables) -> Variables | None:
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
     """Whether one of these hosts declares the ceiling."""
     return any(str(one[name] or "").strip() not in ("", "unlimited") for one in hosts)
+
+
+def _check_group(task_vars: Variables) -> None:
+    """Raise AnsibleActionFail for a group that was asked for and is a slip of one of the inventory."""
+    group = task_vars.get("provision_group")
+    if slip := slip_of_group(str(group), task_vars.get("groups") or {}) if group else "":
+        raise AnsibleActionFail(f"{slip} {NOTHING_SENT}")

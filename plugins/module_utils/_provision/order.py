@@ -483,6 +483,20 @@ def why_no_hosts(group: str, sizes: Sizes) -> str:
     return f"{none} Add some to the inventory, or give provision_hosts (names, or how many)."
 
 
+def slip_of_group(group: str, groups: t.Iterable[str]) -> str:
+    """Why nothing is bought for a group that the inventory lacks, and nearly has; empty for any other.
+
+    What is added to it would have no ceiling, lease or registry of the one that was meant.
+    """
+    similar = nearest(group, [name for name in lasting_groups(groups) if name not in _RESERVED])
+    return (
+        f"The inventory has no group '{group}', of which ceilings, lease and registry would be. Did you mean {similar}?"
+        " A new group needs a line in the inventory."
+        if similar
+        else ""
+    )
+
+
 def group_sizes(groups: t.Mapping[str, t.Collection[str]]) -> dict[str, int]:
     """How many hosts each group of the inventory has, without this computer."""
     return {name: len(set(hosts) - {"localhost"}) for name, hosts in groups.items()}

@@ -25,6 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     published_hosts,
     range_size,
     slice_of,
+    slip_of_group,
     why_no_hosts,
     why_no_order,
     why_unheard,
@@ -334,6 +335,15 @@ def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], in
     assert refusal.startswith("There is no host in the group 'gpu'. ") and instead in refusal
     with pytest.raises(ValueError, match=re.escape(instead)):
         order_of({}, "gpu", sizes)
+
+
+@pytest.mark.parametrize(
+    ("group", "meant"),
+    [("gpus", "gpu"), ("gup", "gpu"), ("trian", "train"), ("gpu", ""), ("train", ""), ("web", ""), ("alle", "")],
+)
+def test_a_group_that_is_nearly_one_of_the_inventory_is_a_slip(group: str, meant: str) -> None:
+    found = slip_of_group(group, {"all": 2, "gpu": 0, "train": 2, "supply": 1})
+    assert bool(found) is bool(meant) and f"Did you mean {meant}" in (found or "Did you mean ")
 
 
 def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
