@@ -188,8 +188,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
         return _lost(run)
     if found.kept_until:  # before the record says it, after which nothing asks again
         run.let_end(found.kept_until)
-    if found.is_over:
-        run.note(run_record.over(run.record, found, job, results))
+    run.note(run_record.over(run.record, found, job, results))
     return running.over_result(run.record, found, run.job["folder"], job, run.entry, run_record.why_not_home(results))
 
 

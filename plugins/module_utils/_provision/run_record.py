@@ -144,7 +144,12 @@ def lacks_results(results: Row) -> bool:
 
 
 def over(record: Row, found: Outcome, job: Row, results: Row) -> dict[str, t.Any]:
-    """The record of a job that is over, with its results as far as they are home."""
+    """The record of a job that is over, with its results as far as they are home.
+
+    If it is not over, that it has begun, so that it is not started again, whatever its machine says next.
+    """
+    if not found.is_over:
+        return {**record, "began_at": record.get("began_at") or job.get("began_at")}
     return {
         **record,
         **{name: job.get(name) for name in _OF_JOB if name in job},

@@ -325,12 +325,16 @@ def _done_by(run: RunView, job: Row) -> dict[str, t.Any]:
             f" setup and environment it needs. {is_billed}"
         )
     if run.record.get("phase") == STARTED and run.record.get("began_at"):
-        # As after a start with an empty disk
-        raise ValueError(
-            f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started"
-            f" again. {is_billed} To end the machine: {end_of(run.request.host)}"
-        )
+        raise ValueError(forgotten(name, run.entry.ends_at))
     return _start(run)
+
+
+def forgotten(name: str, until: str) -> str:
+    """The machine has lost what it had noted of a job that has begun, as after a start with an empty disk."""
+    return (
+        f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started again."
+        f" {billed_until(until)} To end the machine: {end_of(host_of(name))}"
+    )
 
 
 def other_job(name: str, job: Row) -> str:
@@ -414,6 +418,8 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
         end = f"To end it now: {end_of(record.get('host'))}"
         return {"lines": shown(runs, billed_until(entry.ends_at), end)}
     name = str(record.get("name"))
+    if found.state == NONE and record.get("began_at"):
+        return {"trouble": forgotten(name, entry.ends_at)}
     if found.state == NONE:  # as after a cut of the network at the start
         not_begun = f"The machine of the run {name} has not begun its job."
         return {"trouble": f"{not_begun} {billed_until(entry.ends_at)} The same command starts it."}
@@ -449,7 +455,9 @@ def next_look(look: Look, job: Row, passed: float) -> Look:
         why = one_line(str(job.get("msg") or "no answer"))
         msg = f"the machine does not answer (its job needs no connection): {why}"
         return Look(look.job, look.offset, (), since, msg, passed - since >= PATIENCE)
-    return Look(job, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
+    # A machine that knows nothing of its job any more does not say that it has begun, but has said so.
+    known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
+    return Look(known, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
 
 
 def _lines(look: Look, job: Row) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import run
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
 Json = dict[str, Any]
@@ -355,6 +356,19 @@ def test_a_job_that_has_begun_is_not_started_again_on_an_empty_disk(world: World
     found = world.step(run.RUN_NEXT, run__info={"state": "none"})
     assert not found["starts"] and "it is not started again" in found["trouble"]
     assert world.record["began_at"] == OVER["began_at"] and world.record["phase"] == "started"
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_job_that_was_seen_to_run_is_not_started_again(world: World, follows: bool) -> None:
+    """Its folder was removed, be it by itself, while a command followed it, or after one had only looked."""
+    started(world)
+    job = {"state": "running", "digest": world.record["digest"], "began_at": OVER["began_at"]}
+    look = running.next_look(running.Look(), job, 0)
+    followed = running.followed(running.next_look(look, {"state": "none"}, 1) if follows else look)
+    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed)
+    assert ("it is not started again" in over["trouble"]) is follows and not over["ends"]
+    found = world.step(run.RUN_NEXT, run__info={"state": "none"})
+    assert not found["starts"] and "it is not started again" in found["trouble"]
 
 
 def test_a_machine_that_was_bought_since_is_not_for_a_job_that_has_begun(world: World) -> None:
