@@ -226,7 +226,10 @@ def broken(stopped: Row, run: RunView, reason: str) -> str:
     if not (run.entry.names_purchase or run.trace is Trace.FORGOTTEN):
         return joined(in_short(reason), f"Nothing is billed for {host}.")
     billed = billed_until(until) if until else f"{host} may have a machine that is billed."
-    return joined(in_short(reason), billed, f"The same command goes on. To end the machine: {end_of(host)}")
+    # The role gives back no machine that was ready before, though it may fail its test for ever.
+    is_tried = run.record.get("phase") == ORDERED and run.entry.was_ready
+    again = "The same command tries it again. For another one, end this machine first:" if is_tried else ""
+    return joined(in_short(reason), billed, again or "The same command goes on. To end the machine:", end_of(host))
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:

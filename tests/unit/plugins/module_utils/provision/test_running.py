@@ -356,6 +356,18 @@ def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: b
     assert ("decommission_hosts=run-train" in text) is billed
 
 
+@pytest.mark.parametrize("phase", ["ordered", "started"])
+@pytest.mark.parametrize("instances", [[], [{"resource_id": "m"}]])
+def test_a_command_that_failed_says_whether_another_machine_may_come(phase: str, instances: list[Any]) -> None:
+    """The role gives back none that was ready before, be it bad: it would be tested and billed for ever."""
+    entry = read_entry({"provision_procured_offer_id": "o", "provision_instances": instances})
+    run = running.RunView(Request(name="train"), record={"phase": phase}, entry=entry)
+    text = running.broken({}, run, "run-train cannot be used: it did not pass its test.")
+    is_tried = phase == "ordered" and bool(instances)
+    assert ("For another one, end this machine first: compute_index" in text) is is_tried
+    assert ("The same command goes on." in text) is not is_tried
+
+
 @given(st.lists(st.sampled_from(["answer", "cut"]), max_size=30))
 def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
     look, silent = running.Look(), 0
