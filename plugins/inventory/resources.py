@@ -138,6 +138,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.http imp
     REQUESTS_IMPORT_ERROR,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LONGEST_NAME, printable
 
@@ -288,7 +289,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         name = self._templated(self.get_option("account_name"))
         registries = Registries(url, api_url, C.config.get_config_value("ANSIBLE_HOME"), name, read_only=True)
         project = self._templated(self.get_option("project"))
-        return registered_machines(registries, SharedProject(project or "default"))
+        return registered_machines(registries, SharedProject(project_of(project)))
 
     def _templated(self, value: t.Any) -> t.Any:
         return self.templar.template(value) if isinstance(value, str) else value

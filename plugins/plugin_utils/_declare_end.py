@@ -11,7 +11,7 @@ import uuid
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DESCRIBED
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import read, templates
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
@@ -53,7 +53,7 @@ def declared(task_vars: Variables, templar: t.Any, *, check_mode: bool, together
         "name": str(given[_NAME]),
         "resource_id": str(given["decommission_resource_id"] or ""),
         "listed_id": str(value("supply_resource_id") or ""),
-        "project": str(value("provision_project") or "default"),
+        "project": project_of(value("provision_project")),
         "registry_dir": value("provision_registry_dir"),
         "inventory_dir": value("inventory_dir"),
         "wait_timeout": str(given["decommission_wait_timeout"]),

@@ -32,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     WHERE,
     mistyped,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, IDS
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, IDS, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, some
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -375,7 +375,7 @@ class Hosts:
             "host": host,
             "name": str(values["provision_resource_name"] or prefix + host),
             "prefix": prefix,
-            "project": str(project or "default"),
+            "project": project_of(project),
             "registry_dir": values["provision_registry_dir"],
             "url": str(values[REGISTRY] or self._by_default or os.environ.get(REGISTRY_URL) or ""),
         }

@@ -20,7 +20,7 @@ from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
 from .._provision import lease, registration
-from .._provision.entry import IDS, OFFER, PRICE, Entry, read_entry, storage_kept_by
+from .._provision.entry import IDS, OFFER, PRICE, Entry, project_of, read_entry, storage_kept_by
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger, together
@@ -99,7 +99,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         Beside hosts that share a registry there may be some that keep files: these are not ``shared``.
         """
         shared = self._url and host.get("shared", True)
-        return SharedProject(host["project"] or "default") if shared else self.folder(host, call)
+        return SharedProject(project_of(host["project"])) if shared else self.folder(host, call)
 
     def places(self, call: t.Mapping[str, t.Any]) -> dict[str, Place]:
         """The same of all ``hosts`` of a call."""

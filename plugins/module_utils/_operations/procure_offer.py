@@ -27,7 +27,7 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._provision import holdings, keys, sending
-from .._provision.entry import Entry, facts_of_order, read_entry
+from .._provision.entry import Entry, facts_of_order, project_of, read_entry
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import holders_of
 from .._provision.place import SharedProject, another_project
@@ -78,7 +78,7 @@ BLANK: Result = {
 def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     """Buy the offer unless it is bought already. Raises Failure with ``outcome`` and the ids that may be billing."""
     body, warnings = checked_body(params)
-    project, account = params.get("project") or "default", params.get("account")
+    project, account = project_of(params.get("project")), params.get("account")
     params = {**params, "project": project, "host": str(params.get("host") or body.get("resource_name", ""))}
     if differs := sending.another_account(body["offer_id"], account, api.account):
         raise Failure(differs, "invalid", **BLANK)
@@ -374,7 +374,7 @@ class _Purchase:
         if self._has_settled:
             return False
         self._has_settled = True
-        place = SharedProject(refusal.project or "default")
+        place = SharedProject(project_of(refusal.project))
         settled = settle(self._api, self._params, [place], everywhere=refusal.project is None)
         self._uncertain = " ".join(settled.uncertain)
         for closed in settled.closed:

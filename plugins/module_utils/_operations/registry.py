@@ -11,7 +11,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._moments import seconds_of
 from .._provision import messages, moving, registration
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import Entry, project_of, read_entry
 from .._provision.place import Place, SharedProject
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
@@ -78,12 +78,12 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
     path, entry = folder.entry_file(name), read_entry(variables)
     if entry.held_by:
         raise Claimed(path, variables)
-    shared = t.cast(Registry, registries.at(SharedProject(host["project"] or "default")).host(name))
+    shared = t.cast(Registry, registries.at(SharedProject(project_of(host["project"]))).host(name))
     known = shared.read()
     if reason := moving.contradiction(path, entry, shared.where, None if known is None else read_entry(known)):
         raise RegistryError(reason)
     if not check_mode:
-        _move_storage(registries, str(host["project"] or "default"), name, file, entry)
+        _move_storage(registries, project_of(host["project"]), name, file, entry)
         if entry.may_have_bought:
             keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
             facts = moving.without_kept(registration.without_local_paths(variables), entry)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._wording import usd
-from .entry import Entry
+from .entry import USUAL_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
 from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
@@ -84,7 +84,7 @@ def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
 
 def host_of(host: str, project: str) -> str:
     """A host, with its project where that is not the usual one."""
-    return host if project in ("", "default") else f"{host} of project {project}"
+    return host if project_of(project) == USUAL_PROJECT else f"{host} of project {project}"
 
 
 def settled_as_made(host: str, entry: Entry, ids: list[str]) -> str:

@@ -26,7 +26,7 @@ from . import lease as leases
 from . import prices
 from .acceptance import read_expected, read_level
 from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience
-from .entry import PROTECTED_SINCE, Entry
+from .entry import PROTECTED_SINCE, USUAL_PROJECT, Entry
 from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc
 from .place import NOWHERE, Place, twin_of
 from .prices import UNLIMITED
@@ -70,7 +70,7 @@ class Declaration:
 
     host: str
     name: str
-    project: str = "default"
+    project: str = USUAL_PROJECT
     choices: tuple[Choice, ...] = ()
     order: str = LISTED
     offer_id: str = ""

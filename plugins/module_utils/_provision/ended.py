@@ -16,7 +16,7 @@ from .._moments import formatted, seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
 from . import declaration, lease, storage
 from .ending import Action, End, EndRequest, stopped
-from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry
+from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described, ids_of, joined
 from .ownership import Machine, price_of
@@ -46,7 +46,7 @@ def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozens
         name=name,
         entry=entry,
         by_name=not place,
-        twin=twin_of(str(raw.get("project") or "default"), raw["host"], name),
+        twin=twin_of(project_of(raw.get("project")), raw["host"], name),
         resource_id=str(raw["resource_id"] or listed or "").strip().lower(),
         ends_storage=bool(place) and raw.get("storage") == "end",
         is_swept=bool(raw.get("reaped")),

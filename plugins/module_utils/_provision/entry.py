@@ -26,6 +26,8 @@ JOURNALED, EXPIRED = "provision_journaled_at", "provision_expired_seen_at"
 IDS, PRICE = "provision_resource_ids", "provision_price_per_hour"
 BOUGHT = (OFFER, IDS, PRICE)  # what a host has, where no more of its entry is known
 
+USUAL_PROJECT = "default"  # the one of hosts without provision_project
+
 # What became of the newest purchase of an entry (`provision_purchase`)
 SENT = "sent"  # noted before it is sent; the answer is not known, or was none
 MADE = "made"
@@ -180,7 +182,7 @@ class Entry:
 
     def is_of_another_project(self, project: str) -> bool:
         """Whether it was certainly written for another project. What was bought for the usual one has a name only."""
-        noted = self.project or ("default" if self.name else "")
+        noted = project_of(self.project) if self.name else self.project
         return noted not in ("", project) and self.names_purchase
 
     @property
@@ -267,6 +269,11 @@ def _moment(value: t.Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else text_of(value)
 
 
+def project_of(given: object) -> str:
+    """The project that is meant: without one, be it an empty text, the usual one."""
+    return str(given or USUAL_PROJECT)
+
+
 def ids_of(value: t.Any) -> tuple[str, ...]:
     """Ids, or a single one, in small letters and each once."""
     return tuple(dict.fromkeys(item.lower() for item in texts_of(value)))
@@ -281,7 +288,7 @@ def facts_of_order(body: Variables, project: str, note: Variables) -> dict[str, 
     Of the usual project the name alone is kept.
     """
     named = {"provision_resource_name": body["resource_name"]} if "resource_name" in body else {}
-    return {**note, **named, **({} if project == "default" else {"provision_project": project})}
+    return {**note, **named, **({} if project == USUAL_PROJECT else {"provision_project": project})}
 
 
 def is_about(variables: Variables, offer_id: str) -> bool:

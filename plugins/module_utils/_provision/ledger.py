@@ -19,7 +19,7 @@ from sys import intern
 
 from .._moments import seconds_of, seconds_of_utc
 from .._text import grouped, number_of, text_of, texts_of
-from .entry import Entry, ids_of
+from .entry import Entry, ids_of, project_of
 from .prices import price_in
 from .spending import Bill
 
@@ -198,7 +198,7 @@ class Book:
 
 def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> Bill:
     host, offer_id = purchase
-    project, begin = about.project or "default", seconds_of_utc(claim)
+    project, begin = project_of(about.project), seconds_of_utc(claim)
     return Bill(project, host, offer_id, (machine,), about.groups, about.price_per_hour, begin, end, intern(why))
 
 
@@ -223,7 +223,7 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
     host, entries = known[0].host, [line.entry for line in known]
     newest = entries[::-1]
     return Bill(
-        project=next(filter(None, (entry.project for entry in newest)), "default"),
+        project=project_of(next(filter(None, (entry.project for entry in newest)), "")),
         host=host,
         offer_id=entries[0].offer_id,
         resource_ids=tuple(dict.fromkeys(resource_id for entry in entries for resource_id in entry.resource_ids)),

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import registration
-from .entry import Entry
+from .entry import USUAL_PROJECT, Entry, project_of
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
 EVIDENCE = ".evidence"  # a folder in the registry, of machines that did not pass their test
@@ -98,7 +98,7 @@ class SharedProject(Place):
     """A project of the registry that all controllers share. Paths of this one mean nothing to the others."""
 
     keeps_sums = keeps_host_keys = hands_facts = True
-    project: str = "default"
+    project: str = USUAL_PROJECT
 
     @property
     def text(self) -> str:
@@ -116,7 +116,7 @@ class SharedProject(Place):
 
 def prefix_of(project: object) -> str:
     """What the names of a project's machines begin with, as the default of ``provision_resource_name`` has it."""
-    return "" if not project or project == "default" else f"{project}-"
+    return "" if project_of(project) == USUAL_PROJECT else f"{project}-"
 
 
 def twin_of(project: str, host: str, name: str) -> str:
@@ -140,16 +140,17 @@ def place_of(text: str) -> Place:
 def place_of_purchase(registry_url: str | None, project: str | None, registry_file: str | None) -> Place:
     """The place of a purchase by the options that name its registry; a file is in a folder of its host's."""
     if registry_url:
-        return SharedProject(project or "default")
+        return SharedProject(project_of(project))
     return Folder(os.path.dirname(os.path.dirname(os.path.abspath(registry_file)))) if registry_file else NOWHERE
 
 
 def another_project(host: str, path: str, noted: str, project: str) -> str:
     """A host whose file was written for a host of the same name in another project."""
+    noted = project_of(noted)
     return (
-        f"{path} was written for {host} of the project {noted or 'default'}, and here provision_project is {project}."
-        f" If that host is meant, set provision_project to {noted or 'default'}; else give each project a registry of"
-        " its own (provision_registry_dir)."
+        f"{path} was written for {host} of the project {noted}, and here provision_project is {project}. If that host"
+        f" is meant, set provision_project to {noted}; else give each project a registry of its own"
+        " (provision_registry_dir)."
     )
 
 

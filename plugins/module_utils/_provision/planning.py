@@ -16,7 +16,7 @@ from .candidates import Case, SearchResult, about_bad_places, why_none, why_not_
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
 from .choosing import OfferRequest
 from .declaration import Declaration
-from .entry import Entry
+from .entry import Entry, project_of
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
@@ -442,7 +442,7 @@ def counted_in_budgets(
 
     A budget counts all of its project, whoever is planned.
     """
-    of_project = grouped((str(raw["project"] or "default"), raw) for raw in hosts)
+    of_project = grouped((project_of(raw["project"]), raw) for raw in hosts)
     return {case.host.project: of_project.get(case.host.project, []) for case in cases if case.has_budget}
 
 

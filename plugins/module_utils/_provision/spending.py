@@ -25,6 +25,7 @@ from functools import cached_property
 from .._moments import formatted, seconds_of, utc
 from .._text import grouped, number_of, printable, text_of
 from .._wording import amount, duration, narrow_table, table
+from .entry import USUAL_PROJECT, project_of
 from .messages import ids_of, missing_lines, missing_row, some
 from .prices import Sum, add_up
 
@@ -67,7 +68,7 @@ class Bill(t.NamedTuple):
     @property
     def label(self) -> str:
         """The host, with its project if that is not the usual one."""
-        return self.host if self.project in ("", "default") else f"{self.project}/{self.host}"
+        return self.host if project_of(self.project) == USUAL_PROJECT else f"{self.project}/{self.host}"
 
     @property
     def runs(self) -> bool:

@@ -19,7 +19,7 @@ import typing as t
 from sys import intern
 
 from .._moments import seconds_of_utc, utc
-from .._provision.entry import read_entry
+from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
 from ._locks import make_folder, sync_folder, try_lock, wait_for
@@ -41,7 +41,7 @@ def line_of(
         "at": utc(now),
         "host": host,
         **{item: getattr(known, item) for item in NAMES.values()},
-        "project": known.project or "default",
+        "project": project_of(known.project),
         "run": run,
         **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API_CLOCK and clock.api is not None else {}),
         **({"renews": renews} if renews else {}),
