@@ -79,7 +79,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def _database_time(self) -> float | None:
         with contextlib.suppress(RegistryError):  # which its hosts fail for
-            return self.database(keep=True).now() if self._url else None
+            return self.database().now() if self._url else None
         return None
 
     @property
@@ -132,7 +132,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def make(self, check_mode: bool) -> bool:
         """Make the tables of the shared registry; whether there were none. Raises RegistryError."""
-        database = self.database(keep=True)
+        database = self.database()
         missing = not database.has_tables()
         if missing and not check_mode:
             database.make_tables()
@@ -145,7 +145,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
     def end_stray(self, place: Place, entry: Entry) -> Bill | None:
         """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""
         if not entry.storage_of:
-            return self.database(keep=True).end_stray(entry.offer_id, entry.resource_ids)
+            return self.database().end_stray(entry.offer_id, entry.resource_ids)
         return t.cast(Registry, self.at(place).host(entry.storage_of)).end_storage(entry.offer_id)
 
     def pin(self, place: Place, host: str, entry: Entry) -> None:
@@ -160,24 +160,24 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         ``read`` asks for machines by their ids. Raises RegistryError.
         """
         machines = list(unclaimed) if self._url else []
-        late = late_of(self.database(keep=True), self.account, machines, read) if machines else []
+        late = late_of(self.database(), self.account, machines, read) if machines else []
         if self.read_only:
             return [item.told(would=True) for item in late]
-        return [take_late(self.database(keep=True), item) for item in late]
+        return [take_late(self.database(), item) for item in late]
 
     def __exit__(self, *_error: object) -> None:
         if self._database is not None:
             self._database.close()
 
-    def database(self, *, keep: bool) -> Database:
-        """The database that all controllers share. Raises RegistryError."""
+    def database(self, *, keep: bool = True) -> Database:
+        """The database that all controllers share. Raises RegistryError.
+
+        Threads share no connection: once one does not ``keep`` it, each step has its own.
+        """
         if self._database is None:
-            self._database = Database(
-                self._url or "",
-                {**_who(), "run": self.run},
-                keep=keep,
-                read_only=self.read_only,
-            )
+            self._database = Database(self._url or "", {**_who(), "run": self.run}, keep=True, read_only=self.read_only)
+        if not keep:
+            self._database.keep_none()
         return self._database
 
 

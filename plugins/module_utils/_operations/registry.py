@@ -88,7 +88,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
             keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
             facts = moving.without_kept(registration.without_local_paths(variables), entry)
             _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
-            registries.database(keep=True).note_begin(name, entry.offer_id, seconds_of(entry.journaled_at))
+            registries.database().note_begin(name, entry.offer_id, seconds_of(entry.journaled_at))
         file.end(MOVED)
     return moving.was_moved(name, path, entry.offer_id, entry.may_have_bought, would=check_mode)
 
@@ -96,7 +96,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
 def _move_storage(registries: Registries, project: str, name: str, file: Registry, entry: Entry) -> None:
     """Let the shared registry have what the host's file keeps of earlier machines. Raises RegistryError."""
     for item in entry.kept_storage:
-        registries.database(keep=True).keep_storage(project, name, registries.account, item)
+        registries.database().keep_storage(project, name, registries.account, item)
         file.end_storage(item.resource_id, MOVED)
 
 
@@ -122,7 +122,7 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     bills = moving.unentered(registries.at(folder).ledger().bills, MOVED)
     projects = map(SharedProject, {bill.project for bill in bills})
     new = moving.unknown_to((registries.at(project).ledger() for project in projects), bills)
-    count = registries.database(keep=True).note_ended(registries.account, new) if new and not check_mode else len(new)
+    count = registries.database().note_ended(registries.account, new) if new and not check_mode else len(new)
     lost = sum(item.runs for item in new)
     return moving.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
 
@@ -132,7 +132,7 @@ def _accused(folder: Place, registries: Registries, trouble: list[str]) -> str:
     kept, unread = registries.at(folder).evidence(0.0)
     trouble += unread
     evidence = moving.evidence_to_note(kept)
-    return moving.evidence_moved(folder.text, registries.database(keep=True).note_evidence(evidence) if evidence else 0)
+    return moving.evidence_moved(folder.text, registries.database().note_evidence(evidence) if evidence else 0)
 
 
 REGISTRY = steps.operation(registry, steps.REGISTRY, BLANK)

@@ -65,6 +65,11 @@ class Connected:
         self.place = self._place()
         self.where = f"The registry {self.place}"
 
+    def keep_none(self) -> None:
+        """From now on let each step have a connection of its own."""
+        self._keep = False
+        self.close()
+
     def close(self) -> None:
         """Close the connection that is kept, if one is."""
         kept, self._kept = self._kept, None

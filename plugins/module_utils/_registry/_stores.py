@@ -42,8 +42,8 @@ class Session(t.Protocol):
     def account(self) -> str:
         """What machines are billed to."""
 
-    def database(self, *, keep: bool) -> Database:
-        """The shared registry; ``keep``: its connection stays open for the next query."""
+    def database(self, *, keep: bool = True) -> Database:
+        """The shared registry; ``keep``: its connection may stay open for the next step."""
 
 
 class Store:
@@ -190,7 +190,7 @@ class _SharedStore(Store):
 
     @property
     def _database(self) -> Database:
-        return self._session.database(keep=True)
+        return self._session.database()
 
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
         database, account = self._session.database(keep=ceilings is None), self._session.account

@@ -24,6 +24,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     EXPIRED,
     MISSING_AT,
@@ -608,6 +609,19 @@ def test_a_server_that_freezes_holds_up_no_run(
                 database.counted()
             assert not keep
         database.close()
+
+
+def test_threads_share_no_connection_whoever_asked_for_the_database_first(registry_url: str) -> None:
+    """In one connection a step of one thread would be a part of another's transaction."""
+
+    def connection_of(database: Database) -> int:
+        return database._run(lambda connection: connection.info.backend_pid, 0.0)
+
+    with Registries(registry_url, "https://api.example.com", read_only=False) as registries:
+        kept = registries.database()
+        assert connection_of(kept) == connection_of(registries.database())
+        apart = registries.database(keep=False)
+        assert connection_of(apart) != connection_of(registries.database())
 
 
 @pytest.mark.parametrize(
