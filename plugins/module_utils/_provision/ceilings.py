@@ -160,7 +160,7 @@ def above_registered(offer_id: str, whose: str, count: Count, ceiling: float, wh
 
 def objections_in_a_slice(host: Declaration, template: str) -> list[str]:
     """Objections to ceilings of several hosts, in a job that sees only some of them. ``template``: of sliced jobs."""
-    if not template or host.registry.keeps_sums:
+    if not template or host.registry.is_shared:
         return []
     limits = {
         "provision_max_total_price_per_hour": host.max_total_price_per_hour,
