@@ -142,10 +142,16 @@ def test_a_task_of_somebody_elses_that_runs_once_means_one_host(account: StandIn
     project.declare(hosts)
     for host in hosts:
         account.sell(host)
-    role = {"name": f"{SUPPLY}.provision", "rolespec_validate": False}
-    book = project.book({**OTHER, "tasks": [{"ansible.builtin.import_role": role, "run_once": True}]})
-    run = project.playbook(book)
+    buy, end = (
+        {"ansible.builtin.import_role": {"name": f"{SUPPLY}.{role}", "rolespec_validate": False}, "run_once": True}
+        for role in ("provision", "decommission")
+    )
+    run = project.playbook(project.book({**OTHER, "tasks": [buy]}))
     assert run.returncode == 0 and [purchase.name for purchase in account.purchases] == ["gpu-1"], run.output
+    assert project.role("provision").returncode == 0 and len(account.purchases) == 2
+    run = project.playbook(project.book({**OTHER, "tasks": [end]}))
+    assert run.returncode == 0 and not project.owned("gpu-1") and project.owned("gpu-2"), run.output
+    assert [bool(account.bought(host)[0].machines[0].runs) for host in hosts] == [False, True], run.output
 
 
 @first

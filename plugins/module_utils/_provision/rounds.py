@@ -279,9 +279,10 @@ class Round(_HostRound):
 class EndRound(_HostRound):
     """All that the steps of an end have handed on until now.
 
-    ``storage``: what became of the storage that ends after its machine.
+    ``storage``: what became of the storage that ends after its machine. ``together``: all hosts of the play take part.
     """
 
+    together: bool = False
     ends: Ends = field(default_factory=Ends)
     ended: Ended = field(default_factory=Ended)
     storage: Ended = field(default_factory=Ended)
@@ -292,6 +293,7 @@ class EndRound(_HostRound):
         return cls(
             host=str(variables.get("inventory_hostname") or ""),
             declared=Declared.of(variables.get("decommission__declared")),
+            together=bool(variables.get("decommission__together")),
             ends=Ends.of(variables.get("decommission__decided")),
             ended=Ended.of(variables.get("decommission__ended")),
             storage=Ended.of(variables.get("decommission__storage_ended")),
@@ -319,7 +321,8 @@ class EndRound(_HostRound):
         """The file of tasks that follows (``next``), and why the host stops there.
 
         What runs once follows the first host, which a role's ``when`` may leave out at any task: a host that has
-        declared, and about which nothing was decided, decides by itself.
+        declared, and about which nothing was decided, decides by itself. One that has not takes no part, as under a
+        role's ``run_once``, unless all do.
         """
         of_round = [part for part in (self.storage, self.ended) if part.round == self.ends.round]
         # The last that was noted of what ends of the host, if anything was
@@ -336,7 +339,8 @@ class EndRound(_HostRound):
         plan, declaration = self.plan, self.declaration
         if not plan:
             is_decided = declaration.get("id") in self.ends.decided
-            return {"next": "alone" if not declaration else "" if is_decided else "round", "stop": ""}
+            undeclared = "alone" if self.together else ""
+            return {"next": undeclared if not declaration else "" if is_decided else "round", "stop": ""}
         stop = (
             f"What became of the machines of {self.host} was not noted ({ids_of(plan['ids'])}): a condition of the role"
             " has left tasks out. They may have ended, or be billed. Run again: it asks the API first."
