@@ -191,7 +191,6 @@ def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
         pytest.param("d2", ENDS, ended(STOPS), None, ("", "", True), id="decided-in-an-earlier-round"),
         pytest.param("d3", ENDS, ended(STOPS), None, ("round", "", True), id="declared-anew"),
         pytest.param("d1", None, None, None, ("round", "", True), id="the-first-host-was-left-out"),
-        pytest.param(None, ENDS, ended(STOPS), None, ("alone", "", True), id="it-must-declare-by-itself"),
         pytest.param(None, with_(ENDS, ends=OF_ALL), ended(STOPS), None, ("stop", "Why.", True), id="of-all"),
         pytest.param("d9", with_(ENDS, ends=OF_ALL), ended(STOPS), None, ("stop", "Why.", True), id="of-all-again"),
     ],
@@ -207,6 +206,13 @@ def test_what_follows_for_a_host_that_ends(own: Any, ends: Any, noted: Any, stor
     found = EndRound.of(variables).for_tasks
     assert (found["next"], following[1] in found["stop"]) == (following[0], True)
     assert found["one_for_all"] is (following[2] and ends is not None)
+
+
+@pytest.mark.parametrize(("together", "following"), [(True, "alone"), (False, "")])
+def test_a_host_that_has_not_declared_takes_part_where_all_do(together: bool, following: str) -> None:
+    variables = {"inventory_hostname": "gpu-1", "decommission__decided": ENDS.mapping}
+    variables.update({"decommission__together": True} if together else {})
+    assert EndRound.of(variables).for_tasks["next"] == following
 
 
 def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
