@@ -8,7 +8,6 @@ Moments are seconds since the epoch, durations seconds.
 
 from __future__ import annotations
 
-import enum
 import typing as t
 from dataclasses import dataclass
 
@@ -72,34 +71,16 @@ def batches(due: int, forks: int) -> list[int]:
     return [max(1, due), max(1, min(forks, _ASKED_MOST))]
 
 
-class LeaseState(enum.Enum):
-    """How it stands with the life of a host's machine."""
-
-    OVER = "over"
-    LIVES = "lives"
-    ENDLESS = "endless"  # it was bought without a lease
-    UNKNOWN = "unknown"  # it has a lease that cannot be read
-
-
 @dataclass(frozen=True)
 class Life:
-    """The life of a host's machine: its ``end`` if it has one, for how long that was ``passed`` (negative before it).
+    """The life of a host's machine: its ``end``, and for how many seconds that was ``passed`` (negative before it).
 
-    ``reason``: why its end cannot be read.
+    Without an end it was bought without a lease, or its lease cannot be read, for this ``reason``.
     """
 
     end: float | None = None
     passed: float = 0.0
     reason: str = ""
-
-    @property
-    def state(self) -> LeaseState:
-        """How it stands."""
-        if self.reason:
-            return LeaseState.UNKNOWN
-        if self.end is None:
-            return LeaseState.ENDLESS
-        return LeaseState.OVER if self.is_over() else LeaseState.LIVES
 
     def end_by(self, now: float) -> float | None:
         """Its end by another clock, which says that it is ``now``."""
@@ -233,7 +214,7 @@ def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
     A machine whose lease cannot be read ends neither by it nor by its idleness.
     """
     use, grace = sweep.use, sweep.grace
-    is_idle = use.is_over() and lived.state is not LeaseState.UNKNOWN
+    is_idle = use.is_over() and not lived.reason
     if not (lived.is_over() or is_idle):
         return LastLook(Action.NOTHING, _why_it_stays(host, use, lived))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
@@ -407,18 +388,18 @@ class SweepFindings:
     @property
     def due(self) -> list[Host]:
         """Those whose lease is over, so that they end."""
-        return [item for item in _in(LeaseState.OVER, self.ending) if not item.protection]
+        return [item for item in self.ending if item.life.is_over() and not item.protection]
 
     @property
     def spared(self) -> list[Host]:
         """Those whose lease is over, and that do not end since they are protected."""
-        return [item for item in _in(LeaseState.OVER, self.all) if item.protection]
+        return [item for item in self.all if item.life.is_over() and item.protection]
 
     @property
     def watched(self) -> list[Host]:
         """Those that are asked whether they are idle: their time is not over in any case, and nothing protects them."""
         asked = (item for item in self.ending if item.idle and not item.protection)
-        return [item for item in asked if item.life.state in (LeaseState.LIVES, LeaseState.ENDLESS)]
+        return [item for item in asked if not (item.life.is_over() or item.life.reason)]
 
     def late_runs(self, unreadable: t.Container[str], since: t.Callable[[Place], float | None]) -> list[Host]:
         """The hosts of runs that may end before the next sweep, so that their results come home now.
@@ -435,7 +416,7 @@ class SweepFindings:
     @property
     def trouble(self) -> list[str]:
         """Why the sweep fails: leases that cannot be read or that protected hosts outlive, and clocks that differ."""
-        unreadable = [unreadable_lease(item.host, item.life.reason) for item in _in(LeaseState.UNKNOWN, self.all)]
+        unreadable = [unreadable_lease(item.host, item.life.reason) for item in self.all if item.life.reason]
         odd = [
             f"provision_idle_after of {item.host} {item.odd_idle}. Its machine is never ended for being idle."
             for item in self.all
@@ -453,8 +434,8 @@ class SweepFindings:
         One of which the account has no machine at all is rather another account's: see `of_another_account`. ``left``:
         hosts whose lease is over and that do not end, and why.
         """
-        broken = {item.place for item in (*_in(LeaseState.UNKNOWN, self.all), *(host for host, _why in left))}
-        broken.update(self._unlisted())
+        unread = {item.place for item in self.all if item.life.reason}
+        broken = unread.union(self._unlisted(), (host.place for host, _why in left))
         return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
 
     def _unlisted(self) -> dict[Place, list[str]]:
@@ -485,17 +466,23 @@ class SweepFindings:
         return [*over, *sentences]
 
     @property
+    def _living(self) -> list[Host]:
+        """The hosts with time left, the next one to end first."""
+        left = (item for item in self.all if item.life.end is not None and not item.life.is_over())
+        return sorted(left, key=lambda item: item.life.end or 0.0)
+
+    @property
     def _over_by_name(self) -> list[Host]:
         """The hosts whose lease is over, and that their names alone would end, which nobody has asked for."""
-        return [] if self.by_name else [item for item in _in(LeaseState.OVER, self.named) if not item.protection]
+        return [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
 
     def _sentences(self) -> list[str]:
         """How many hosts do not end, and why not."""
-        live = sorted(_in(LeaseState.LIVES, self.all), key=lambda item: item.life.end or 0.0)
+        live = self._living
         next_end = f"{formatted(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
         kinds: dict[str, t.Sequence[t.Any]] = {
             f"{{count}} with time left; the next until {next_end}.": live,
-            "{count} without a lease: {hosts}.": [item for item in _in(LeaseState.ENDLESS, self.all) if item.machines],
+            "{count} without a lease: {hosts}.": [item for item in self.all if item.machines and item.life == Life()],
             "{count} asked whether they are idle: {hosts}.": self.watched,
             "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name,
             "Over, but protected: {hosts}.": self.spared,
@@ -505,10 +492,6 @@ class SweepFindings:
             for text, hosts in kinds.items()
             if hosts
         ]
-
-
-def _in(state: LeaseState, hosts: t.Iterable[Host]) -> list[Host]:
-    return [host for host in hosts if host.life.state is state]
 
 
 def limited(
