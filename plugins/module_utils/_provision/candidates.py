@@ -35,8 +35,9 @@ _LOOKS = 3  # times as many offers may be found to be gone as may be tried
 class SearchResult:
     """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
 
-    ``said``: why that failed, be it only now (``is_passing``). ``is_gone``: the offer is. ``seen``: what there is for
-    each choice of the host. ``numbers``: of the choices (from 1) that find the offers, by their ids.
+    ``said``: why that failed, be it only now (``is_passing``), or why nothing is bought whatever there is. ``is_gone``:
+    the offer is. ``seen``: what there is for each choice of the host. ``numbers``: of the choices (from 1) that find
+    the offers, by their ids.
     """
 
     offers: t.Sequence[Offer] = ()

@@ -105,15 +105,9 @@ def plan(
     """
     cases = [case.at_storage for case in cases]
     shared = _shared(cases, taken)
-    first = _compared([_first(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
-    wishes = [
-        OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
-        for case, item in _searching(first)
-    ]
-    unavailable = _unavailable(first, taken)
-    offers = choosing.allocate(wishes, unavailable)
-    lack = _shortages(first, unavailable, offers)
-    drafts = [_draft(case, item, reason, offers.get(case.host.host), now, lack) for case, item, reason in first]
+    results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
+    offers, lack = _allocated(cases, results, taken)
+    drafts = [_draft(case, item, offers.get(case.host.host), now, lack) for case, item in zip(cases, results)]
     count = Count((*_parts(cases, drafts), *others))
     drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
@@ -125,35 +119,33 @@ def _hosts_that(action: str, drafts: t.Iterable[Plan]) -> list[str]:
     return [draft.host for draft in drafts if draft.action == action]
 
 
-_First = tuple[Case, SearchResult, str]  # with why nothing can be bought, if that is known already
-
-
 def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:
     """Why hosts may not buy what other hosts have or want, too: the very offer, or a machine of that name."""
     offers = grouped((offer_id, case.host.host) for case in cases for offer_id in case.offers)
     names = grouped((case.host.name, case.host.host) for case in cases if case.buys or case.standing.owns)
-    reasons = {}
-    for case in cases:
-        if case.buys and not case.is_open:
-            host, name = case.host.host, case.host.name
-            namesakes = [item for item in names[name] if item != host]
-            rivalled = _rivalled(case, offers.get(case.wanted, ()), taken)
-            reasons[host] = rivalled or (shared_name(name, namesakes) if namesakes else "")
-    return reasons
+    return {
+        case.host.host: _rivalled(case, offers.get(case.wanted, ()), names[case.host.name], taken)
+        for case in cases
+        if case.buys and not case.is_open
+    }
 
 
-def _rivalled(case: Case, hosts: t.Iterable[str], taken: t.Collection[str]) -> str:
-    """Why the host may not buy the very offer that it wants, and that ``hosts`` have or want."""
-    rivals = [host for host in hosts if host != case.host.host]
+def _rivalled(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str], taken: t.Collection[str]) -> str:
+    """Why the host may not buy the very offer that it wants, or a machine of its name; empty if it may.
+
+    ``hosts``: those that have or want that offer; ``namesakes``: those that have or want that name.
+    """
+    host = case.host
+    rivals, others = ([name for name in names if name != host.host] for names in (hosts, namesakes))
     is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
-    if not case.wanted or not (rivals or is_taken):
-        return ""
-    return joined(
-        f"provision_offer_id {case.wanted} of {case.host.host} is what"
-        f" {', '.join(rivals or ['another host of the registry'])} also has or wants. A machine belongs to one host."
-        f" {NOTHING_SENT}",
-        case.host.advice,
-    )
+    if case.wanted and (rivals or is_taken):
+        return joined(
+            f"provision_offer_id {case.wanted} of {host.host} is what"
+            f" {', '.join(rivals or ['another host of the registry'])} also has or wants. A machine belongs to one"
+            f" host. {NOTHING_SENT}",
+            host.advice,
+        )
+    return shared_name(host.name, others) if others else ""
 
 
 def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[CeilingPart]:
@@ -190,16 +182,15 @@ def _honest(case: Case, draft: Plan) -> Plan:
     return replace(draft, refusal=joined(draft.refusal, text))
 
 
-def _first(
+def _searched(
     case: Case, searches: t.Callable[[Declaration], SearchResult], wanted: t.Mapping[str, SearchResult], shared: str
-) -> _First:
-    reason = _refusal(case, shared)
-    if reason or not case.buys:
-        return case, SearchResult(), reason
-    offers = wanted[case.wanted] if case.wanted else searches(case.host)
-    if offers.said:
-        reason = joined(offers.said, NOTHING_BOUGHT, case.host.advice if offers.is_gone else "", case.narrowed)
-    return case, offers, reason
+) -> SearchResult:
+    """What there is for the host, or why it buys nothing, as far as that is known before offers have hosts."""
+    if (reason := _refusal(case, shared)) or not case.buys:
+        return SearchResult(said=reason)
+    result = wanted[case.wanted] if case.wanted else searches(case.host)
+    advice = case.host.advice if result.is_gone else ""
+    return replace(result, said=joined(result.said, NOTHING_BOUGHT, advice, case.narrowed)) if result.said else result
 
 
 def _refusal(case: Case, shared: str) -> str:
@@ -219,40 +210,44 @@ def _refusal(case: Case, shared: str) -> str:
     return case.standing.reason if case.standing.kind is HostState.STOP else shared
 
 
-def _compared(first: t.Sequence[_First]) -> list[_First]:
+def _compared(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> list[SearchResult]:
     """What was found, where each offer has the price that counts: one look may leave out what another has shown.
 
     So an id buys nothing that a search refuses, and all ceilings count the same. What a purchase of unknown outcome was
     noted at, and an approval was given for, counts as well. Hosts that share what was found go on to share it.
     """
-    noted = [case.noted for case, _found, _reason in first]
-    distinct = {id(item): (case.host, item) for case, item, _reason in first}
+    distinct = {id(item): (case.host, item) for case, item in zip(cases, results)}
     looks = (offer for _host, item in distinct.values() for offer in item.looks)
-    prices = highest_prices([*looks, *noted])
+    prices = highest_prices([*looks, *(case.noted for case in cases)])
     compared = {key: item.at(host, prices) for key, (host, item) in distinct.items()}
-    return [(case, compared[id(item)], reason) for case, item, reason in first]
+    return [compared[id(item)] for item in results]
 
 
-def _searching(first: t.Iterable[_First]) -> list[tuple[Case, SearchResult]]:
-    """The hosts that buy any offer of their search."""
-    return [(case, item) for case, item, reason in first if case.buys and not reason and not case.wanted]
+def _allocated(
+    cases: t.Sequence[Case], results: t.Sequence[SearchResult], taken: t.Collection[str]
+) -> tuple[dict[str, Offer], dict[str, str]]:
+    """The offers of hosts that buy any of their search, by host; and where there are fewer than such hosts."""
+    searching = [(case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.said)]
+    tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
+    unavailable = {*taken, *tried, *(case.wanted for case in cases)}
+    requests = [
+        OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
+        for case, item in searching
+    ]
+    offers = choosing.allocate(requests, unavailable)
+    return offers, _shortages(searching, unavailable, offers)
 
 
-def _unavailable(first: t.Sequence[_First], taken: t.Collection[str]) -> set[str]:
-    """The ids of offers that no search buys: ``taken``, tried before, or wanted by a host by its id."""
-    wanted = {case.wanted for case, _item, _reason in first if case.wanted}
-    tried = {attempt["offer_id"] for case, _item, _reason in first for attempt in case.attempts}
-    return {*taken, *wanted, *tried}
-
-
-def _shortages(first: t.Sequence[_First], unavailable: t.Container[str], allocated: t.Container[str]) -> dict[str, str]:
+def _shortages(
+    searching: t.Iterable[tuple[Case, SearchResult]], unavailable: t.Container[str], allocated: t.Container[str]
+) -> dict[str, str]:
     """By host: that there are fewer offers than hosts that share its search and its limits; not if there are enough."""
     alike = grouped(
         (
             (id(item), case.host.max_price_per_hour, case.without_quota, tuple(case.avoided(item.offers))),
             (case, item),
         )
-        for case, item in _searching(first)
+        for case, item in searching
     )
     found = {}
     for pairs in alike.values():
@@ -268,13 +263,12 @@ def _shortages(first: t.Sequence[_First], unavailable: t.Container[str], allocat
 def _draft(
     case: Case,
     search_result: SearchResult,
-    reason: str,
     offer: Offer | None,
     now: float,
     shortages: t.Mapping[str, str],
 ) -> Plan:
     """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
-    stands = case.standing
+    stands, reason = case.standing, search_result.said
     if not reason and stands.owns:
         ids = stands.resource_ids
         return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=stands.price_per_hour, resource_ids=ids)
