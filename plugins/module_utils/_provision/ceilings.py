@@ -98,6 +98,15 @@ class Count:
         """What counts in these states, together."""
         return add_up(part.cost for part in self.parts if part.state in states and part.state.counts)
 
+    def above(self, whose: str, name: str, ceiling: float) -> str:
+        """That what counts, ``whose`` machines, is above the ceiling of this name (USD per hour); empty if it is not.
+
+        Two or three sentences, with all parts.
+        """
+        if not self.sum.exceeds(ceiling):
+            return ""
+        return f"{whose} would cost {self.told}; {name} is {usd(ceiling)}. {self.names}"
+
     @property
     def told(self) -> str:
         """The sum of prices in a sentence."""
@@ -125,17 +134,12 @@ def _parts_shown(parts: t.Sequence[CeilingPart]) -> str:
 def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
     """Parts of one state and one cost."""
     first, names = alike[0], ranges(part.name for part in alike)
-    most = _MOST_UNOWNED if first.state is State.UNOWNED else len(names)
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    shown = some(names, _MOST_UNOWNED if first.state is State.UNOWNED else len(names))
     each = "unknown" if first.cost is None else f"USD {amount(first.cost)}"
     times = f"{len(alike)} x " if len(alike) > 1 else ""
-    return f"{', '.join(names[:most])}{rest} {times}{each} ({first.state.value}{_since_shown(alike)})"
-
-
-def _since_shown(alike: t.Sequence[CeilingPart]) -> str:
     moments = {part.since for part in alike if part.since is not None}
-    since = ", the oldest since" if len(moments) > 1 else " since"
-    return f"{since} {formatted(min(moments))}" if moments else ""
+    since = f"{', the oldest' if len(moments) > 1 else ''} since {formatted(min(moments))}" if moments else ""
+    return f"{shown} {times}{each} ({first.state.value}{since})"
 
 
 @dataclass(frozen=True)
@@ -148,14 +152,6 @@ class Allowance:
     refusal: str = ""
     max_further_price_per_hour: float = UNLIMITED
     buyers: int = 1
-
-
-def above_registered(offer_id: str, whose: str, count: Count, ceiling: float, where: str) -> str:
-    """All that the shared registry (``where``) knows of a project or an account would cost more, with this offer."""
-    return (
-        f"With offer {offer_id} all machines of {whose} would cost {count.told}, where at most {usd(ceiling)} are"
-        f" allowed. {count.names} {where} counts what is live and what is being bought."
-    )
 
 
 def objections_in_a_slice(host: Declaration, template: str) -> list[str]:
@@ -186,20 +182,16 @@ def of_play(
 
     ``projects``: those of a shared registry, which counts all of their hosts.
     """
-    together = count.sum
     if max_total_price_per_hour != UNLIMITED and unread:
         return Allowance(
             "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other"
             f" batches ({some(unread)}) cannot be counted without a registry. Leave serial out, or keep a"
             f" registry. {NOTHING_SENT}"
         )
-    if together.exceeds(max_total_price_per_hour):
-        whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
-        return Allowance(
-            f"{whose} would cost {count.told}; provision_max_total_price_per_hour is {usd(max_total_price_per_hour)}."
-            f" {count.names} Nothing was bought for the {buyers} host(s) that need a machine."
-        )
-    return Allowance("", max(0.0, max_total_price_per_hour - together.total), buyers)
+    whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"
+    if above := count.above(whose, "provision_max_total_price_per_hour", max_total_price_per_hour):
+        return Allowance(f"{above} Nothing was bought for the {buyers} host(s) that need a machine.")
+    return Allowance("", max(0.0, max_total_price_per_hour - count.sum.total), buyers)
 
 
 def costs_of_others(
@@ -322,11 +314,11 @@ def of_account(
             f" is not known: {account.unreadable} {NOTHING_SENT} Try again later."
         )
     count = Count((*planned, *account.registered, *account.foreign))
-    if count.sum.exceeds(max_account_price_per_hour):
+    whose, name = "All machines of the account", "provision_max_account_price_per_hour"
+    if above := count.above(whose, name, max_account_price_per_hour):
         return Allowance(
-            f"All machines of the account would cost {count.told}; provision_max_account_price_per_hour is"
-            f" {usd(max_account_price_per_hour)}. {count.names} Nothing was bought. compute_index.supply.audit shows"
-            " what runs, and who owns it: end what you do not need, or raise the ceiling."
+            f"{above} Nothing was bought. compute_index.supply.audit shows what runs, and who owns it: end what you do"
+            " not need, or raise the ceiling."
         )
     return Allowance("", max(0.0, max_account_price_per_hour - count.sum.total), len(planned))
 

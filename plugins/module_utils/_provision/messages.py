@@ -69,10 +69,10 @@ def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[st
     return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
 
 
-def some(hosts: t.Iterable[str]) -> str:
+def some(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
     """The first of many names."""
     names = list(hosts)
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unreadable_lease(host: str, why: str) -> str:
@@ -135,8 +135,8 @@ def missing_row(
     host: str, since: str, price_per_hour: float | None, resource_ids: t.Iterable[str], *, counts: bool
 ) -> dict[str, t.Any]:
     """A host whose machines are not found, as a workflow gets it. ``counts``: whether in ceilings per hour, too."""
-    found = {"host": host, "since": since, "price_per_hour": price_per_hour}
-    return {**found, "counts": counts, "resource_ids": list(resource_ids)}
+    ids = list(resource_ids)
+    return {"host": host, "since": since, "price_per_hour": price_per_hour, "counts": counts, "resource_ids": ids}
 
 
 def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:

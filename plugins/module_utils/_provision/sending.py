@@ -112,12 +112,8 @@ class Terms:
             if not _states.is_gone(resource["status"])
         ]
         count = Count((CeilingPart(self.host or offer_id, price, State.ORDERED), *billed))
-        if limit is None or not count.sum.exceeds(limit):
-            return ""
-        return (
-            f"With offer {offer_id} all machines of the account would cost {count.told}, and max_account_price_per_hour"
-            f" is {usd(limit)}. {count.names}"
-        )
+        whose = f"With offer {offer_id} all machines of the account"
+        return "" if limit is None else count.above(whose, "max_account_price_per_hour", limit)
 
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:

@@ -27,7 +27,7 @@ from decimal import Decimal
 from .._moments import seconds_of, utc
 from .._provision import claims
 from .._provision.acceptance import EVIDENCE
-from .._provision.ceilings import Count, above_registered
+from .._provision.ceilings import Count
 from .._provision.entry import EXPIRED, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.prices import Sum
@@ -437,8 +437,8 @@ class Database(Connected):
                 continue
             rows = self._rows(connection, sql.ROW + scope + sql.IN_ORDER, values)
             count = Count(tuple(row.part(wanted.claim, wanted.project) for row in rows))
-            if count.sum.exceeds(ceiling):
-                raise AboveCeiling(above_registered(wanted.offer, whose, count, ceiling, self.where), project)
+            if above := count.above(f"With offer {wanted.offer} all machines of {whose}", "the ceiling", ceiling):
+                raise AboveCeiling(f"{above} {self.where} counts what is live and what is being bought.", project)
 
     def _sum(self, connection: Connection, scope: str, values: Params) -> Sum:
         """The sum of prices; the database adds decimals, so it is as exact as a ceiling."""

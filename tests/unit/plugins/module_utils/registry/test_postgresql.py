@@ -179,8 +179,8 @@ def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> N
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_total_price_per_hour=57.49))
     since = r" since \d{4}-\d\d-\d\d \d\d:\d\d UTC\)"
     project = (
-        r"would cost USD 57\.50 per hour together, of which USD 55\.50 per hour are live .* at most USD 57\.49 per hour"
-        rf" are allowed\. Counted: b-1 USD 2\.00 \(would be bought\); gpu-27 USD 2\.00 \(being bought{since};"
+        r"would cost USD 57\.50 per hour together, of which USD 55\.50 per hour are live .* the ceiling is USD 57\.49"
+        rf" per hour\. Counted: b-1 USD 2\.00 \(would be bought\); gpu-27 USD 2\.00 \(being bought{since};"
         rf" gpu-\[1:26\] 26 x USD 2\.00 \(live, the oldest{since};"
         rf" gpu-1 \(stray [0-9a-f]{{8}}\) USD 1\.50 \(live{since}\."
     )
