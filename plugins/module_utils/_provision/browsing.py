@@ -94,8 +94,13 @@ def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer])
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
     """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
     fits, odd = choosing.fitting(choice.spec, answer)
+    why = (
+        f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
+        if fits
+        else "No offer matches now. Ask for less (region, vendor, contract_type, another gpu_type), or try again later."
+    )
     offers = _affordable(choice, fits)
-    return {"offers": offers, "lines": _lines(offers) if offers else [odd or _why_none(choice, fits)]}
+    return {"offers": offers, "lines": _lines(offers) if offers else [odd or why]}
 
 
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
@@ -179,12 +184,3 @@ def _title(offer: Offer) -> str:
         str(contract or ""),
     ]
     return ", ".join(filter(None, words))
-
-
-def _why_none(choice: Choice, fits: t.Sequence[Offer]) -> str:
-    """Why a search shows nothing."""
-    if fits:
-        return (
-            f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
-        )
-    return "No offer matches now. Ask for less (region, vendor, contract_type, another gpu_type), or try again later."

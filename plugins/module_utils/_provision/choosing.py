@@ -109,9 +109,7 @@ def narrowed_to_storage(
     if len(places) != 1 or not kept[0].vendor:
         return choices, ""
     at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
-    shown = _places_shown(
-        ["" if before == after else _place_searched(after) for before, after in zip(choices, at_storage)]
-    )
+    shown = _places_shown(choices, at_storage)
     if not shown:
         return choices, ""
     key = "vendor" if any(choice.at_storage for choice in at_storage) else "region"
@@ -120,11 +118,6 @@ def narrowed_to_storage(
         f"The search was narrowed: {host} looks only at {shown}, where its storage {ids} is. To look elsewhere, set"
         f" {key} in provision_spec ({key}: any for every {key})."
     )
-
-
-def _place_searched(choice: Choice) -> str:
-    """Where a search looks, as the API calls it."""
-    return printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_PLACE)
 
 
 def _at_storage(choice: Choice, storage: Storage) -> Choice:
@@ -141,8 +134,12 @@ def _names_none(choice: Choice, key: str) -> bool:
     return key not in choice.anywhere and not text_of(choice.spec.get(key))
 
 
-def _places_shown(places: t.Sequence[str]) -> str:
-    """The places of the choices of a host in words; one that is empty is none. Empty if all are."""
+def _places_shown(choices: t.Sequence[Choice], narrowed: t.Iterable[Choice]) -> str:
+    """Where those of the choices look that were narrowed, as the API calls it; empty if none was."""
+    places = [
+        "" if choice == before else printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_PLACE)
+        for before, choice in zip(choices, narrowed)
+    ]
     chosen = grouped((place, str(number)) for number, place in enumerate(places, start=1) if place)
     if len(set(places)) == 1:
         return places[0]

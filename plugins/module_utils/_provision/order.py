@@ -178,7 +178,11 @@ class RoleNames:
 
         lost = [lost_words()] if LOOSE in names else []
         results = sorted(OTHER_VARIABLES.difference(_OF_PLAYBOOKS).intersection(extra))
-        told = [f"{name} is a result of this role, and limits nothing. {_instead_of(name)}" for name in results]
+        told = [
+            f"{name} is a result of this role, and limits nothing."
+            + (f" Did you mean {_MEANT_BY[name]}?" if name in _MEANT_BY else " Leave it out.")
+            for name in results
+        ]
         return [*lost, *told, *_misspelled(self.unknown(names), "role", self._meant, is_ceiling)]
 
     def _written_oddly(self, name: str) -> str | None:
@@ -193,11 +197,6 @@ class RoleNames:
         meant = nearest(name, self._known)
         is_word = name.startswith(_OTHER_WORDS) and not any(limit in (meant or "") for limit in _LIMITING)
         return None if is_word else meant
-
-
-def _instead_of(result: str) -> str:
-    """What to give instead of a variable that the role sets."""
-    return f"Did you mean {_MEANT_BY[result]}?" if result in _MEANT_BY else "Leave it out."
 
 
 def _begins_near(name: str, beginning: str) -> bool:

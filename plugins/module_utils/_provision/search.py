@@ -181,8 +181,11 @@ def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
 
 
 def _unlisted(gpu_type: str, names: t.Sequence[str]) -> str:
-    similar = _similar(gpu_type, names)
-    hint = f"Did you mean {' or '.join(similar)}?" if similar else f"It lists {', '.join(names[:_SHOWN])}."
+    """With one name that differs only in case and punctuation, or else up to two that are spelled nearly like it."""
+    spelled, plain = {_letters(name): name for name in names}, _letters(gpu_type)
+    near = [plain] if plain in spelled else difflib.get_close_matches(plain, spelled, n=2, cutoff=0.7)
+    similar = " or ".join(spelled[item] for item in near)
+    hint = f"Did you mean {similar}?" if near else f"It lists {', '.join(names[:_SHOWN])}."
     return f"The API lists no GPU '{printable(gpu_type, 60)}'. {hint}"
 
 
@@ -197,13 +200,6 @@ def _listed(catalog: t.Any) -> list[str]:
     families = {family: members for family, members in items if isinstance(members, list)}
     names = [*families, *(name for members in families.values() for name in members)]
     return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
-
-
-def _similar(word: str, names: t.Iterable[str]) -> list[str]:
-    """The names spelled most like the word: one that differs only in case and punctuation, else up to two others."""
-    spelled = {_letters(name): name for name in names}
-    near = difflib.get_close_matches(_letters(word), spelled, n=2, cutoff=0.7)
-    return [spelled[plain] for plain in ([_letters(word)] if _letters(word) in spelled else near)]
 
 
 def _letters(name: str) -> str:
