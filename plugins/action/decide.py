@@ -179,10 +179,13 @@ class ActionModule(InProcessAction):
         return t.cast("Variables", load_extra_vars(loader=self._loader))
 
     def _refuse_slips(self, prefix: str) -> None:
-        """Raise AnsibleActionFail for an extra variable that means one of the playbook's: it would not be heard."""
-        extra = self._extra if prefix else ()
+        """Raise AnsibleActionFail for a variable that means one of the playbook's: it would not be heard.
+
+        It may be an extra variable, or be given to the ``import_playbook``.
+        """
+        given = {*self._extra, *_play.variables_of(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
-        if slips := dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(extra, playbook)):
+        if slips := dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(given, playbook)):
             raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
     def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:

@@ -127,7 +127,8 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": order.why_unheard(host, groups, {**said, **extra})}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
-    slips = misspelled_of_playbook(extra, "order_")
+    ordered = (name for name in map(str, task_vars) if name.startswith("order_"))
+    slips = misspelled_of_playbook({*extra, *ordered}, "order_")
     refused = " ".join(slips) or order.why_no_order(said)
     return {"refused": refused} if refused else order.asked_for(extra)
 

@@ -74,6 +74,8 @@ def test_an_order_that_is_no_extra_variable_buys_nothing(project: Project) -> No
     project.declare(["gpu-1", "gpu-2"], provision_reach=False)
     planned = project.play(project.write(imported))
     of_own = project.play(project.write({**own, "roles": ["compute_index.supply.provision"]}))
+    mistyped = project.play(project.write({**imported, "vars": {"order_price": 1}}))
+    assert mistyped.returncode == 2 and "order_price is not a variable" in mistyped.failure("gpu-2"), mistyped.output
     project.declare(["gpu-1", "gpu-2"], provision_reach=False, provision_hosts=["gpu-1"])
     declared = project.provision()
     for run, name in ((planned, "plan"), (of_own, "provision_hosts"), (declared, "provision_hosts")):

@@ -222,6 +222,9 @@ def test_a_mistyped_extra_variable_of_a_playbook_sends_nothing(
     run = project.play(f"compute_index.supply.{playbook}", "-e", f"{name}=1", "-e", "decommission_hosts=gpu-1")
     assert run.returncode == 2, run.output
     assert f"{name} is not a variable of this collection. Did you mean {meant}? Nothing was sent." in run.text
+    book = {"ansible.builtin.import_playbook": f"compute_index.supply.{playbook}"}
+    imported = project.play(project.write({**book, "vars": {name: 1, "decommission_hosts": "gpu-1"}}))
+    assert imported.returncode == 2 and f"Did you mean {meant}?" in imported.text, imported.output
     assert project.simulator.requests == []
 
 
