@@ -184,11 +184,11 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     running.check_job(job, run.job["digest"], run.request.name)
     ends_at = seconds_of(run.entry.ends_at)
     found = run_record.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=ends_at)
-    if not found.is_home and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
-        return _lost(run)
     if found.kept_until:  # before the record says it, after which nothing asks again
         run.let_end(found.kept_until)
     run.note(run_record.over(run.record, found, job, results))
+    if not found.is_home and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
+        return _lost(run)
     return running.over_result(run.record, found, run.job["folder"], job, run.entry, run_record.why_not_home(results))
 
 

@@ -437,15 +437,22 @@ def test_what_another_command_has_brought_home_meanwhile_stays_so(world: World, 
     assert phase == "home" or (over["lines"][1].startswith("Nothing is billed") and "exit code 3" in over["trouble"])
 
 
-@pytest.mark.parametrize("followed", [{"state": "running", "lost_sight": True}, {"state": "none"}, OVER])
-def test_a_machine_that_a_sweep_has_ended_meanwhile_is_not_said_to_be_billed(world: World, followed: Json) -> None:
+@pytest.mark.parametrize(
+    ("followed", "state"),
+    [({"state": "running", "lost_sight": True}, "lost"), ({"state": "none"}, "lost"), (OVER, "failed")],
+)
+def test_a_machine_that_a_sweep_has_ended_meanwhile_is_not_said_to_be_billed(
+    world: World, followed: Json, state: str
+) -> None:
+    """As while results were on their way: a job that was over by then has its own end."""
     started(world)
     world.end()
     unfetched = {"failed": True, "msg": "unreachable"}
     over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed, run__results=unfetched)
-    assert over["ends"] and not over["lines"] and world.record["state"] == "lost"
+    assert over["ends"] and not over["lines"] and world.record["state"] == state
     last = world.step(run.RUN_DONE)
-    assert "Nothing is billed any more" in " ".join(last["lines"]) and "its machine has gone" in last["trouble"]
+    assert "Nothing is billed any more" in " ".join(last["lines"]) and "went with the machine" in last["trouble"]
+    assert ("its machine has gone" if state == "lost" else "exit code 3") in last["trouble"]
     assert world.record["phase"] == "gone"
 
 
