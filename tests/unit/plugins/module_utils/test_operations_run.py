@@ -240,7 +240,7 @@ def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
     assert world.step(run.RUN_OVER, run__quoted=found)["ends"] and world.record["state"] == "lost"
     last = world.step(run.RUN_DONE)
     assert "train lost (its machine has gone)" in last["trouble"] and "went with the machine" in last["lines"][2]
-    # Another computer that shares the registry, or has another folder of results, may have ended it once they were there.
+    # A computer that shares the registry, or has another folder of results, may have ended it once they were there.
     assert "unless a sweep or another computer" in last["trouble"]
 
 
