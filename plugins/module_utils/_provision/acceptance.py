@@ -205,7 +205,7 @@ def has_ended(entry: Entry, plan: Row, now: float) -> bool:
 
     ``now``: seconds since the epoch by the clock that noted the entry.
     """
-    is_its = entry.names_purchase and entry.offer_id in ("", plan["offer_id"])
+    is_its = entry.may_have_bought and entry.offer_id in ("", plan["offer_id"])
     return bool(plan["registry"]) and not (is_its and lease.end_begun(entry.reaped_at, now) is None)
 
 

@@ -181,7 +181,7 @@ class Case:
     @property
     def may_be_billed(self) -> bool:
         """Whether its entry names something that is or may be billed."""
-        return self.entry.names_purchase and not self.standing.void
+        return self.entry.may_have_bought and not self.standing.void
 
     @property
     def buys(self) -> bool:
@@ -213,7 +213,7 @@ class Case:
     @property
     def waits_in_vain(self) -> bool:
         """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
-        is_new = self.entry.names_purchase and not self.entry.was_ready
+        is_new = self.entry.may_have_bought and not self.entry.was_ready
         return bool(self.host.locked_out) and is_new and self.standing.kind in (HostState.UNDER_WAY, HostState.READY)
 
     @property

@@ -215,7 +215,7 @@ def _is_unseen(fact: t.Any, entry: Entry | None) -> bool:
 
 def parts_of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
     """What hosts with these entries cost."""
-    return [CeilingPart.of_entry(host, entry) for host, entry in entries if entry.names_purchase]
+    return [CeilingPart.of_entry(host, entry) for host, entry in entries if entry.may_have_bought]
 
 
 # Of an account
@@ -246,7 +246,7 @@ def account_prices(
     ``machines``: all that the API lists. ``entries``: all that the registries of the play know, with their hosts.
     ``buying``: the offers that the play goes on to buy.
     """
-    purchases = [(host, entry) for host, entry in entries if entry.names_purchase]
+    purchases = [(host, entry) for host, entry in entries if entry.may_have_bought]
     noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _ids_of_entry(entry)}
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.

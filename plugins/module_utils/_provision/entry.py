@@ -132,8 +132,8 @@ class Entry:
 
     @property
     def may_have_bought(self) -> bool:
-        """Whether something may have been bought under it, so that no other offer may be bought for its host."""
-        return self.is_open or self.is_made
+        """Whether something was or may be bought under it, so that no other offer may be bought for its host."""
+        return not (self.is_empty or self.is_refused)
 
     @property
     def first_ordered(self) -> Variables:
@@ -149,11 +149,6 @@ class Entry:
     def is_refused(self) -> bool:
         """Whether its purchase was refused, and so came to nothing."""
         return self.purchase == REFUSED and not self.resource_ids
-
-    @property
-    def names_purchase(self) -> bool:
-        """Whether it names what was or may be bought."""
-        return not (self.is_empty or self.is_refused)
 
     @property
     def is_missing(self) -> bool:
@@ -183,7 +178,7 @@ class Entry:
     def is_of_another_project(self, project: str) -> bool:
         """Whether it was certainly written for another project. What was bought for the usual one has a name only."""
         noted = project_of(self.project) if self.name else self.project
-        return noted not in ("", project) and self.names_purchase
+        return noted not in ("", project) and self.may_have_bought
 
     @property
     def was_ready(self) -> bool:

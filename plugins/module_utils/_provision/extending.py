@@ -101,7 +101,7 @@ def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
 
 def _check_may_move(entry: Entry, before: Life, wish: TimeRequest, now: float) -> None:
     """Raise ValueError if the end of the host's machine cannot be moved at all."""
-    if entry.is_empty or entry.is_refused:
+    if not entry.may_have_bought:
         raise ValueError(
             "The registry knows no machine of it, so there is nothing to extend. compute_index.supply.provision buys"
             " one."

@@ -129,7 +129,7 @@ class JudgedHost:
     @property
     def is_superseded(self) -> bool:
         """Whether the registry has another purchase of the host by now, since another run has ended this one."""
-        return self.entry.names_purchase and not self._is_noted
+        return self.entry.may_have_bought and not self._is_noted
 
     @property
     def _is_dropped(self) -> bool:

@@ -32,7 +32,7 @@ from functools import cached_property
 from .. import _states
 from .._moments import moments, seconds_of
 from .._text import grouped
-from .entry import MADE, Entry
+from .entry import Entry
 from .prices import total_of
 
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
@@ -263,18 +263,16 @@ def claim_of(host: str, name: str, entry: Entry, *, by_name: bool, adopts: str =
     """
     if entry.is_refused:
         return OwnershipClaim(host, name, by_name=by_name, adopts=adopts)
-    ids = frozenset(entry.resource_ids)
-    bought = entry.purchase == MADE or bool(ids)
     return OwnershipClaim(
         host,
         name,
         entry.offer_id,
-        ids,
+        frozenset(entry.resource_ids),
         entry.is_unanswered,
         by_name and entry.is_empty,
-        bought,
+        entry.is_made,
         storage_ids=frozenset(item.resource_id for item in entry.storage),
-        adopts="" if bought else adopts,
+        adopts="" if entry.is_made else adopts,
     )
 
 

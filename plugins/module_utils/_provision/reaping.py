@@ -287,7 +287,7 @@ def of_entry(
 
     ``protects``: the variables of hosts of the inventory that say whether they are protected.
     """
-    if entry.is_empty or entry.is_refused:
+    if not entry.may_have_bought:
         return None
     found = [machine for machine, _owner in account.machines_with(entry.resource_ids)]
     if not entry.resource_ids:

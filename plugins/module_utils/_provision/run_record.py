@@ -405,7 +405,7 @@ def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
     return [
         (place, host, entry)
         for place, host, entry in remembered
-        if entry.names_purchase and GROUP_OF_RUNS in entry.groups and not entry.storage_of
+        if entry.may_have_bought and GROUP_OF_RUNS in entry.groups and not entry.storage_of
     ]
 
 

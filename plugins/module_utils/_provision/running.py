@@ -118,7 +118,7 @@ class RunView:
         offer_id = self.record.get("offer_id") if is_begun else None
         if not offer_id or self.entry.offer_id == offer_id:
             return Trace.SAME
-        if self.entry.names_purchase:
+        if self.entry.may_have_bought:
             return Trace.ANOTHER
         return Trace.ENDED if self.ledger.has_ended(self.request.host, offer_id) else Trace.FORGOTTEN
 
@@ -223,7 +223,7 @@ def broken(stopped: Row, run: RunView, reason: str) -> str:
     host, until = run.request.host, run.entry.ends_at
     if stopped.get("trouble"):
         return str(stopped["trouble"])
-    if not (run.entry.names_purchase or run.trace is Trace.FORGOTTEN):
+    if not (run.entry.may_have_bought or run.trace is Trace.FORGOTTEN):
         return joined(in_short(reason), f"Nothing is billed for {host}.")
     billed = billed_until(until) if until else f"{host} may have a machine that is billed."
     # The role gives back no machine that was ready before, though it may fail its test for ever.
@@ -237,7 +237,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
 
     ``unswept``: why no sweep is known to end the machine; empty if one is.
     """
-    if entry.names_purchase and GROUP_OF_RUNS not in entry.groups:
+    if entry.may_have_bought and GROUP_OF_RUNS not in entry.groups:
         raise ValueError(
             f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
             f" Choose another run_name. {NOTHING_BOUGHT}"

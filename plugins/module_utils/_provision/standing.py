@@ -191,7 +191,7 @@ def bought_elsewhere(
                 f" it. If it is {of_another_account}"
             )
             continue
-        if entry.names_purchase and not entry.is_of_another_project(host.project):
+        if entry.may_have_bought and not entry.is_of_another_project(host.project):
             yield (
                 f"{place.entry_place(host.host)} says that {host.host} has offer {entry.offer_id or 'unknown'} at"
                 f" {usd(entry.price_per_hour)}, and this play would remember it in {host.registry.text}. For that"
@@ -207,7 +207,7 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
     """Where the host stands. ``status`` is that of the offer which its entry names, None if it names none."""
     if rivals := account.rivals.get(host.host, ()):
         return stopped(claimed_twice(host.host, rivals, entry.offer_id, entry.resource_ids))
-    if entry.is_empty or entry.is_refused:
+    if not entry.may_have_bought:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
         return stopped(
