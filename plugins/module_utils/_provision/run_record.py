@@ -327,7 +327,7 @@ def last_word(record: Row, folder: str) -> list[str]:
 
 
 def incomplete(record: Row) -> str:
-    """That results have gone with the machine of a run that is over, as far as is known here; empty if they are home."""
+    """That results have gone with the machine of a run that is over, as far as is known; empty if they are home."""
     elsewhere = "unless a sweep or another computer has brought them to its own inventory"
     return "" if record.get("complete") else f"Its results went with the machine, {elsewhere}."
 
