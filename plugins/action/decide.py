@@ -217,12 +217,12 @@ class ActionModule(InProcessAction):
 
     def _shared_registry(self, task_vars: Variables, is_needed: bool) -> str:
         """The URL of the task's own host, empty if it has none. Raises AnsibleActionFail if it cannot be read."""
-        name, url = "provision_registry_url", None
+        url = None
         try:
-            url = _hosts.evaluated(name, task_vars.get(name), lambda: self._templar)
-        except AnsibleActionFail as error:
+            url = _hosts.value_of(_hosts.REGISTRY, task_vars, self._templar, f"{task_vars['inventory_hostname']}: ")
+        except AnsibleActionFail:
             if is_needed:
-                raise AnsibleActionFail(f"{task_vars['inventory_hostname']}: {name} {error}.") from None
+                raise
         return str(url or os.environ.get(REGISTRY_URL) or "")
 
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -318,8 +318,9 @@ class ActionModule(InProcessAction):
 
     def _quote_file(self, task_vars: Variables) -> str | None:
         """Where the sealed plan of a quote is written; empty if it is only published, as in AWX, None without one."""
-        file = task_vars.get("quote_file", "" if is_of_awx(task_vars) else None)
-        return None if file is None else str(_hosts.evaluated("quote_file", file, lambda: self._templar) or "")
+        if task_vars.get("quote_file", "" if is_of_awx(task_vars) else None) is None:
+            return None
+        return str(_hosts.value_of("quote_file", task_vars, self._templar) or "")
 
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
         """The quote, what each of its hosts would order, and where the plan is written."""
@@ -706,14 +707,8 @@ class ActionModule(InProcessAction):
 
     def _given(self, names: t.Iterable[str], task_vars: Variables) -> dict[str, t.Any]:
         """The variables of these names that the task has. Raises AnsibleActionFail."""
-        return {name: self._value(name, task_vars) for name in names if name in task_vars}
-
-    def _value(self, name: str, task_vars: Variables) -> t.Any:
-        """A variable of the task. Raises AnsibleActionFail."""
-        try:
-            return _hosts.evaluated(name, task_vars[name], lambda: self._templar)
-        except AnsibleActionFail as error:
-            raise AnsibleActionFail(f"{name} {error}. {NOTHING_SENT}") from None
+        had = (name for name in names if name in task_vars)
+        return {name: _hosts.value_of(name, task_vars, self._templar, after=NOTHING_SENT) for name in had}
 
     def _run_step(self, task_vars: Variables) -> dict[str, t.Any]:
         """The run, and what its tasks have found since."""

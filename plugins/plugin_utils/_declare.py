@@ -34,7 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import value_of
 
 try:
     from ansible.template import trust_as_template as _trust
@@ -80,10 +80,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
     """The values that the host has now, under an id of their own. Raises AnsibleActionFail."""
 
     def value(name: str) -> t.Any:
-        try:
-            return evaluated(name, task_vars.get(name), lambda: templar)
-        except AnsibleActionFail as error:
-            raise AnsibleActionFail(f"{name} {error}.") from None
+        return value_of(name, task_vars, templar)
 
     _check_names(extra)
     host, group = str(task_vars["inventory_hostname"]), value("provision__group")

@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import read, templates
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import value_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -35,11 +35,11 @@ def declared(task_vars: Variables, templar: t.Any, *, check_mode: bool, together
 
     def value(name: str) -> t.Any:
         try:
-            return evaluated(name, task_vars.get(name), lambda: templar)
-        except AnsibleActionFail as error:
+            return value_of(name, task_vars, templar)
+        except AnsibleActionFail:
             if name in DESCRIBED:
                 return None
-            raise AnsibleActionFail(f"{name} {error}.") from None
+            raise
 
     host = str(task_vars["inventory_hostname"])
     reaped = value("decommission__reaped") or {}

@@ -340,7 +340,7 @@ class Hosts:
     def _told(self, name: str, variables: Variables) -> t.Any:
         """A variable that a host has, evaluated; as it stands if it cannot be."""
         with contextlib.suppress(AnsibleActionFail), self._knowing(variables) as templar:
-            return evaluated(name, variables[name], lambda: templar)
+            return evaluated(name, variables[name], templar)
         return variables[name]
 
     def _row(self, host: str, variables: Variables, blamed: str) -> dict[str, t.Any] | None:
@@ -387,7 +387,7 @@ class Hosts:
         with self._knowing(variables) as templar:
             for name in DESCRIBED:
                 try:
-                    values[name] = evaluated(name, variables.get(name), lambda: templar)
+                    values[name] = evaluated(name, variables.get(name), templar)
                 except AnsibleActionFail as error:
                     values[name], trouble[name] = None, str(error)
         return values, {**dict(mistyped(values)), **trouble}
@@ -425,13 +425,21 @@ def knowing(templar: t.Any, variables: Variables) -> t.Iterator[t.Any]:
         templar.available_variables = before
 
 
-def evaluated(name: str, value: t.Any, templar: t.Callable[[], t.Any]) -> t.Any:
-    """A variable of a host as a plain value. Raises AnsibleActionFail: why there is none, as the end of a sentence.
+def value_of(name: str, variables: Variables, templar: t.Any, who: str = "", after: str = "") -> t.Any:
+    """One of these variables as a plain value, None without it. Raises AnsibleActionFail with a sentence.
 
-    ``templar`` is called only for what may be a template, or is no plain value already.
+    ``who``: of whom it is, where that must be told. ``after``: what follows, in a sentence.
     """
     try:
-        text = json.dumps(value if _is_plain(value) else _filled_in(name, value, templar()), default=plain)
+        return evaluated(name, variables.get(name), templar)
+    except AnsibleActionFail as error:
+        raise AnsibleActionFail(messages.joined(f"{who}{name} {error}.", after)) from None
+
+
+def evaluated(name: str, value: t.Any, templar: t.Any) -> t.Any:
+    """A variable of a host as a plain value. Raises AnsibleActionFail: why there is none, as the end of a sentence."""
+    try:
+        text = json.dumps(value if _is_plain(value) else _filled_in(name, value, templar), default=plain)
     except Exception as error:  # ansible-core before 2.19 lets those of filters through
         # Without what it comes from: the newer versions would say that, too, and it may repeat a password.
         raise AnsibleActionFail(why_unevaluated(name, str(error))) from None

@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.me
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import is_of_awx
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import ROLES, templates
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import evaluated, knowing
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, value_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -48,10 +48,7 @@ def order_of(row: Variables, variables: Variables, templar: t.Any) -> dict[str, 
     body = {"cloud_init": None, **{name: options[name] for name in _ORDER}}
     with knowing(templar, {**variables, **about}):
         for name in sorted({*_BODY}.difference(left_out)):
-            try:
-                body[name] = evaluated(name, _BODY[name], lambda: templar)
-            except AnsibleActionFail as error:
-                raise AnsibleActionFail(f"{row['host']}: {name} {error}. {NOTHING_SENT}") from None
+            body[name] = value_of(name, _BODY, templar, f"{row['host']}: ", NOTHING_SENT)
     return body
 
 

@@ -77,7 +77,7 @@ def test_a_lookup_reads_the_variables_of_the_host_that_is_meant() -> None:
     text = templates("{{ lookup('vars', 'mine') }} {{ mine }}")
 
     def found() -> str:
-        return str(evaluated("price", text, lambda: templar))
+        return str(evaluated("price", text, templar))
 
     with pytest.raises(AnsibleActionFail), knowing(templar, {"mine": 2, "hostvars": {}}):
         assert found() == "2 2"
