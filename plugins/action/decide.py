@@ -85,10 +85,11 @@ _LIMITS = ("reap_grace", "reap_before_end_timeout")
 
 # What the role's tasks register that tell machines to end, or storage, and look at them
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
-# What the tasks of a run register
+_STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
+# What the tasks of other plays register
 _OF_A_SWEEP = ("reap__sweep", "reap__activity", "run__late", "run__late_job", "run__late_results")
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__next", "run__followed", "run__results")
-_STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
+_OF_A_PROBE = ("probe__trouble", "probe__unended")
 
 # The last look at what ends, since an ``until`` began. All happen in one process; ansible-core 2.21 hands on nothing.
 _looked: dict[str, t.Any] = {}
@@ -119,7 +120,7 @@ class ActionModule(InProcessAction):
         self._task.args = {**self._of_variables(step.prefix, task_vars), **self._task.args}
         if step.has_registry:
             self._add_registry(step, task_vars)
-        gathered = step.gather(self, task_vars)
+        gathered = self.gathered(step, task_vars)  # before they are read: that of an order adds one
         self._task.args = {**self._task.args, **gathered}
         return self._completed(super().run(tmp, task_vars), task_vars)
 
@@ -144,6 +145,17 @@ class ActionModule(InProcessAction):
             "registry_fingerprint": registry_fingerprint(url),
             **self._hosts.call,
         }
+
+    def gathered(self, step: Step, task_vars: Variables) -> dict[str, t.Any]:
+        """What the step takes beside the task's own arguments: `FACTS` once it has gathered what is its own."""
+        found = step.gather(self, task_vars)
+        if step.given:
+            found["given"] = self._given(step.given, task_vars)
+        if step.got:
+            own = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)
+            found["got"] = {name: own[name] for name in step.got if name in own}
+        names = FACTS.keys() & self.operation.argument_spec.keys() - found.keys()
+        return {**found, **{name: FACTS[name](self, self._task, task_vars) for name in names}}
 
     def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
         """The operation's result with what playbooks read, in the words of the order. Says for whom it waits."""
@@ -304,7 +316,6 @@ class ActionModule(InProcessAction):
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             **_keys(task_vars, quote),
-            **self._manner(task_vars),
             "elsewhere": self._elsewhere(taking_part) if _has_ceiling(hosts, "budget") else [],
         }
 
@@ -330,17 +341,6 @@ class ActionModule(InProcessAction):
         orders = {row["host"]: order_of(row, variables.of(row["host"]), self._templar) for row in rows}
         file = "" if self._task.check_mode else self._quote_file(task_vars)
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
-
-    def _manner(self, task_vars: Variables) -> dict[str, t.Any]:
-        """How the play runs its hosts, and this task its looks."""
-        return {
-            "connection": str(_play.keyword_of(self._task, "connection")),
-            "forbidden": _play.forbidden(self._task),
-            "slice_of": slice_of(task_vars),
-            "serial": bool(_play.keyword_of(self._task, "serial")),
-            "forks": int(task_vars.get("ansible_forks") or 0),
-            "looks": int(self._task.retries or 0),
-        }
 
     def _elsewhere(self, taking_part: t.Container[str]) -> list[dict[str, t.Any]]:
         """Where further hosts of the inventory are remembered; one whose variables cannot be evaluated has no place."""
@@ -547,7 +547,6 @@ class ActionModule(InProcessAction):
             "ungrouped": snapshot.warnings(without=inventory),
             "troubles": self._hosts.troubles_of(lambda host: host in near),
             "others": self._hosts.troubles_of(lambda host: host not in near),
-            "unreadable": self._hosts.unreadable,
             "several": _several(snapshot, further),
             "elsewhere": [name for name, _entry in snapshot.beside()],
             "prefix": hosts[0]["prefix"] if hosts else "",
@@ -571,7 +570,6 @@ class ActionModule(InProcessAction):
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "count": "" if count is None else str(count).strip(),  # zero is one
             "by_job": is_of_awx(task_vars),
-            "slice_of": slice_of(task_vars),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
 
@@ -609,14 +607,14 @@ class ActionModule(InProcessAction):
         given = {name: value for name, value in self._task.args.items() if name in spec}
         return Registries.of(ArgumentSpecValidator(spec).validate(given).validated_parameters, read_only=True)
 
-    def _audit(self, task_vars: Variables) -> dict[str, t.Any]:
-        hosts = self._hosts.everything()
-        return {
-            "hosts": hosts,
-            "troubles": self._hosts.troubles,
-            "unreadable": self._hosts.unreadable,
-            "limited": bool(task_vars.get("ansible_limit")),
-        }
+    def _everything(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {"hosts": self._hosts.everything()}
+
+    def _own_host(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {"hosts": self._hosts.rows([str(task_vars["inventory_hostname"])])}
+
+    def _nothing(self, task_vars: Variables) -> dict[str, t.Any]:
+        return {}
 
     def _orphan(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts whose registries may know the machine, why some cannot be told, and who has launched the job."""
@@ -624,10 +622,6 @@ class ActionModule(InProcessAction):
         known = {row["host"] for row in rows}
         untold = self._hosts.troubles_of(lambda host: host not in known)
         return {"hosts": rows, "troubles": untold, "by": str(task_vars.get("awx_user_name") or "")}
-
-    def _reap(self, task_vars: Variables) -> dict[str, t.Any]:
-        known = self._audit(task_vars)
-        return {**known, "own": self._hosts.asides, "forks": int(task_vars.get("ansible_forks") or 0)}
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
         """What went wrong in the sweep's look, and what became of each host that it was to look after."""
@@ -651,9 +645,8 @@ class ActionModule(InProcessAction):
             }
             for row in hosts
         ]
-        level = str(self._given(["verify_level"], task_vars).get("verify_level") or "")
-        known = {"troubles": self._hosts.troubles, "unreadable": self._hosts.unreadable}
-        return {"hosts": rows, "level": level, **known}
+        level = _hosts.value_of("verify_level", task_vars, self._templar, after=NOTHING_SENT)
+        return {"hosts": rows, "level": str(level or "")}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         named = texts_of("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
@@ -671,31 +664,17 @@ class ActionModule(InProcessAction):
         answers = [item for item in (variables.get("probe__ssh") or {}).get("results") or [] if "state" in item]
         return {
             "hosts": self._hosts.everything(),
-            "log": _probe_log(),
             "name": str(_hosts.round_of(variables).declaration.get("name") or ""),
             "lets_in": answers[0].get("elapsed") if answers else None,
         }
 
     def _probe_purchase(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The host for it, which the play has added; and what was given beside the inventory."""
+        """The host for it, which the play has added."""
         return {
             "hosts": self._hosts.rows([PROBE_HOST]),
-            "log": _probe_log(),
-            "limited": bool(task_vars.get("ansible_limit")),
             # A host that a play has added is of no file.
             "is_known": bool(_hosts.raw(PROBE_HOST, task_vars).get("inventory_file")),
-            "extra": list(self._extra),
         }
-
-    def _probe_ended(self, task_vars: Variables) -> dict[str, t.Any]:
-        variables = _hosts.raw(task_vars["inventory_hostname"], task_vars)
-        return {
-            "trouble": str(variables.get("probe__trouble") or ""),
-            "unended": str(variables.get("probe__unended") or ""),
-        }
-
-    def _registry(self, task_vars: Variables) -> dict[str, t.Any]:
-        return {"hosts": self._hosts.everything(), "troubles": self._hosts.troubles}
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
@@ -703,50 +682,23 @@ class ActionModule(InProcessAction):
         given = self._given(run_request.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
-        return {"given": given, "extra": list(self._extra), "limited": bool(task_vars.get("ansible_limit"))}
+        return {"given": given}
 
     def _given(self, names: t.Iterable[str], task_vars: Variables) -> dict[str, t.Any]:
         """The variables of these names that the task has. Raises AnsibleActionFail."""
         had = (name for name in names if name in task_vars)
         return {name: _hosts.value_of(name, task_vars, self._templar, after=NOTHING_SENT) for name in had}
 
-    def _run_step(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The run, and what its tasks have found since."""
-        host = str(task_vars["inventory_hostname"])
-        variables = _hosts.raw(host, task_vars)
-        return {
-            "hosts": self._hosts.rows([host]),
-            "run": _hosts.raw("localhost", task_vars).get("run__asked") or {},
-            "got": {name: variables[name] for name in _OF_A_RUN if name in variables},
-        }
-
     def _runs(self, task_vars: Variables) -> dict[str, t.Any]:
         """All hosts, and what the machines of runs have answered."""
         hosts = self._hosts.everything()
         answers = {host: _hosts.raw(host, task_vars).get("runs__job") for host in _hosts.inventory(task_vars)}
-        return {
-            "hosts": hosts,
-            "troubles": self._hosts.troubles,
-            "given": self._given(run_request.FETCHING, task_vars),
-            "got": {host: answer for host, answer in answers.items() if answer},
-        }
-
-    def _reap_asked(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What the tasks of a sweep have found for the task's own host."""
-        variables = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)
-        return {"got": {name: variables[name] for name in _OF_A_SWEEP if name in variables}}
-
-    def _run_late(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The run of the task's own host, which a sweep looks after, and what its tasks have found."""
-        rows = self._hosts.rows([str(task_vars["inventory_hostname"])])
-        given = self._given(run_request.FETCHING, task_vars)
-        return {"hosts": rows, "given": given, **self._reap_asked(task_vars)}
+        return {"hosts": hosts, "got": {host: answer for host, answer in answers.items() if answer}}
 
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
         from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer  # most plays have no timer
 
-        call = self._hosts.call
-        return {**_timer.gathered(call["sources"], call["here"]), "limited": bool(task_vars.get("ansible_limit"))}
+        return _timer.gathered(self._hosts.call["sources"], self._hosts.call["here"])
 
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""
@@ -755,15 +707,35 @@ class ActionModule(InProcessAction):
         return {name: list(_hosts.raw(name, task_vars).get("provision_resource_ids") or []) for name in names}
 
 
+# What a step takes of the play and of what was read of its hosts, by the names of its options.
+FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
+    "troubles": lambda action, _task, _variables: action._hosts.troubles,
+    "unreadable": lambda action, _task, _variables: action._hosts.unreadable,
+    "own": lambda action, _task, _variables: action._hosts.asides,
+    "extra": lambda action, _task, _variables: list(action._extra),
+    "connection": lambda _action, task, _variables: str(_play.keyword_of(task, "connection")),
+    "forbidden": lambda _action, task, _variables: _play.forbidden(task),
+    "serial": lambda _action, task, _variables: bool(_play.keyword_of(task, "serial")),
+    "looks": lambda _action, task, _variables: int(task.retries or 0),
+    "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
+    "slice_of": lambda _action, _task, variables: slice_of(variables),
+    "forks": lambda _action, _task, variables: int(variables.get("ansible_forks") or 0),
+    "run": lambda _action, _task, variables: _hosts.raw("localhost", variables).get("run__asked") or {},
+    # Where the tasks of a purchase note what they are answered. Ansible removes the folder at its end.
+    "log": lambda *_given: os.path.join(C.DEFAULT_LOCAL_TMP, "probe.log"),
+}
+
+
 class Step(t.NamedTuple):
     """A step of `decide`.
 
-    ``gather``: what it needs beside the task's own arguments. ``operation``: the file and the name of what has its
-    argument spec and does the work; empty for what needs no API. ``of_all``: whether it is for hosts that may
-    differ, most often on localhost for those of the inventory, so that any of them may name the registry; ``of_batch``:
-    else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``: what it reads of each host
-    beside that. ``prefix``: what the variables begin with that its playbook takes, where ``{verb}`` is that of the
-    task, or of all that take an order; none of them may be mistyped.
+    ``gather``: what it alone needs beside the task's own arguments and `FACTS`. ``given``: the variables that it reads
+    of the task, evaluated; ``got``: those that tasks have registered for the task's own host. ``operation``: the file
+    and the name of what has its argument spec and does the work; empty for what needs no API. ``of_all``: whether it is
+    for hosts that may differ, most often on localhost for those of the inventory, so that any of them may name the
+    registry; ``of_batch``: else any host of the batch may. ``has_registry``: whether it asks one at all. ``aside``:
+    what it reads of each host beside that. ``prefix``: what the variables begin with that its playbook takes, where
+    ``{verb}`` is that of the task, or of all that take an order; none of them may be mistyped.
     """
 
     gather: t.Callable[[ActionModule, Variables], dict[str, t.Any]]
@@ -772,6 +744,8 @@ class Step(t.NamedTuple):
     of_batch: bool = False
     has_registry: bool = True
     aside: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    got: tuple[str, ...] = ()
     prefix: str = ""
 
 
@@ -795,30 +769,30 @@ STEPS = {
     "delete": Step(ActionModule._deletions, "delete_resource.DELETE", has_registry=False),
     "gone": Step(ActionModule._gone, "delete_resource.GONE", has_registry=False),
     "ended": Step(ActionModule._ended, "end.ENDED", ActionModule._if_it_ended, of_batch=True),
-    "storage_ended": Step(lambda _action, _task_vars: {}, "end.STORAGE_ENDED", ActionModule._if_it_ended),
-    "audit": Step(ActionModule._audit, "audit.AUDIT", of_all=True, prefix="audit_"),
+    "storage_ended": Step(ActionModule._nothing, "end.STORAGE_ENDED", ActionModule._if_it_ended),
+    "audit": Step(ActionModule._everything, "audit.AUDIT", of_all=True, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
-    "spend": Step(ActionModule._audit, "spend.SPEND", of_all=True, prefix="spend_"),
-    "reap": Step(ActionModule._reap, "reap.REAP", of_all=True, aside=_LIMITS, prefix="reap_"),
-    "reap_asked": Step(ActionModule._reap_asked, "reap.REAP_ASKED", has_registry=False),
+    "spend": Step(ActionModule._everything, "spend.SPEND", of_all=True, prefix="spend_"),
+    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, aside=_LIMITS, prefix="reap_"),
+    "reap_asked": Step(ActionModule._nothing, "reap.REAP_ASKED", has_registry=False, got=_OF_A_SWEEP),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
     "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True, prefix="extend_"),
     "probe": Step(ActionModule._probe, "probe.PROBE", of_all=True, prefix="probe_"),
     "probe_purchase": Step(ActionModule._probe_purchase, "probe.PROBE_PURCHASE", of_all=True, prefix="probe_"),
-    "probe_ended": Step(ActionModule._probe_ended, "probe.PROBE_ENDED"),
-    "registry": Step(ActionModule._registry, "registry.REGISTRY", of_all=True),
+    "probe_ended": Step(ActionModule._nothing, "probe.PROBE_ENDED", got=_OF_A_PROBE),
+    "registry": Step(ActionModule._everything, "registry.REGISTRY", of_all=True),
     "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
     "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE", prefix="reap_timer_"),
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
-    "run_quoted": Step(ActionModule._run_step, "run.RUN_QUOTED"),
-    "run_next": Step(ActionModule._run_step, "run.RUN_NEXT"),
-    "run_seen": Step(ActionModule._run_step, "run.RUN_SEEN"),
-    "run_over": Step(ActionModule._run_step, "run.RUN_OVER"),
-    "run_done": Step(ActionModule._run_step, "run.RUN_DONE"),
-    "run_broken": Step(ActionModule._run_step, "run.RUN_BROKEN"),
-    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True),
-    "run_late": Step(ActionModule._run_late, "run.RUN_LATE"),
-    "run_swept": Step(ActionModule._run_late, "run.RUN_SWEPT"),
+    "run_quoted": Step(ActionModule._own_host, "run.RUN_QUOTED", got=_OF_A_RUN),
+    "run_next": Step(ActionModule._own_host, "run.RUN_NEXT", got=_OF_A_RUN),
+    "run_seen": Step(ActionModule._own_host, "run.RUN_SEEN", got=_OF_A_RUN),
+    "run_over": Step(ActionModule._own_host, "run.RUN_OVER", got=_OF_A_RUN),
+    "run_done": Step(ActionModule._own_host, "run.RUN_DONE", got=_OF_A_RUN),
+    "run_broken": Step(ActionModule._own_host, "run.RUN_BROKEN", got=_OF_A_RUN),
+    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True, given=run_request.FETCHING),
+    "run_late": Step(ActionModule._own_host, "run.RUN_LATE", given=run_request.FETCHING, got=_OF_A_SWEEP),
+    "run_swept": Step(ActionModule._own_host, "run.RUN_SWEPT", given=run_request.FETCHING, got=_OF_A_SWEEP),
     "verified": Step(ActionModule._verified, "verified.VERIFIED", of_all=True),
 }
 
@@ -862,11 +836,6 @@ def _listed(given: t.Any) -> list[t.Any]:
     if isinstance(given, str):
         return [item for item in given.split(",") if item.strip()]
     return list(items_of(given or ()))
-
-
-def _probe_log() -> str:
-    """Where the tasks of a purchase note what they are answered. Ansible removes the folder at its end."""
-    return os.path.join(C.DEFAULT_LOCAL_TMP, "probe.log")
 
 
 def _batch(task_vars: Variables) -> dict[str, Variables]:

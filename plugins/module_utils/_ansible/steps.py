@@ -80,13 +80,10 @@ _STEP: Spec = {
     "home": _TEXT,
 }
 
-_HOSTS: Spec = {
-    **_STEP,
-    "hosts": _ROWS,
-    # What cannot be read of hosts, in sentences; and the hosts that Ansible cannot run anything for
-    "troubles": _TEXTS,
-    "unreadable": _TEXTS,
-}
+_HOSTS: Spec = {**_STEP, "hosts": _ROWS}
+
+# With what cannot be read of hosts, in sentences
+_READ: Spec = {**_HOSTS, "troubles": _TEXTS}
 
 # Hosts that have declared what they want, in this call of a role or in an earlier one.
 _DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEXT}
@@ -172,7 +169,7 @@ NAMED: Spec = {
     "broken": _TEXTS,
     "ungrouped": _TEXTS,  # what cannot be read of hosts that only registries know, so that their groups are unknown
     "troubles": _TEXTS,
-    "unreadable": _TEXTS,
+    "unreadable": _TEXTS,  # the hosts that Ansible cannot run anything for
     "several": _TEXTS,  # hosts of no inventory that several registries know
     "others": _TEXTS,  # what cannot be read of hosts that were not named
     "elsewhere": _TEXTS,  # hosts that a shared registry has beside these
@@ -185,8 +182,9 @@ NAMED: Spec = {
 }
 
 REAP: Spec = {
-    **_HOSTS,
+    **_READ,
     **_options("by_name", "grace", "before_end_timeout"),
+    "unreadable": _TEXTS,
     "limited": _FLAG,
     "own": _MAPPING,  # by host, where it has the durations itself
     "forks": _COUNT,
@@ -202,13 +200,13 @@ REAPED: Spec = {
     "at": {"type": "float", "default": 0.0},
 }
 
-EXTEND: Spec = {**_HOSTS, **_options("by", "until")}
+EXTEND: Spec = {**_READ, **_options("by", "until")}
 
-REGISTRY: Spec = {**_HOSTS}
+REGISTRY: Spec = _READ
 
-AUDIT: Spec = {**_HOSTS, **_options("names", "fail_on_orphans", "settle"), "limited": _FLAG}
+AUDIT: Spec = {**_READ, **_options("names", "fail_on_orphans", "settle"), "limited": _FLAG}
 
-ORPHAN: Spec = {**_HOSTS, **_options("resource_id", "reason"), "by": _TEXT}
+ORPHAN: Spec = {**_READ, **_options("resource_id", "reason"), "by": _TEXT}
 
 PROBE: Spec = {
     **_HOSTS,
@@ -229,13 +227,13 @@ PROBE_PURCHASE: Spec = {
     "extra": _TEXTS,
 }
 
-PROBE_ENDED: Spec = {**_STEP, "trouble": _TEXT, "unended": _TEXT}
+PROBE_ENDED: Spec = {**_STEP, "got": _MAPPING}
 
 OFFERS: Spec = {**_STEP, **_options("spec"), "answers": _MAPPING}
 
-VERIFIED: Spec = {**_HOSTS, "level": _TEXT}
+VERIFIED: Spec = {**_READ, "level": _TEXT}
 
-SPEND: Spec = {**_HOSTS, **_options("since"), "limited": _FLAG}
+SPEND: Spec = {**_READ, **_options("since"), "limited": _FLAG}
 
 TIMER_DUE: Spec = {
     **_STEP,
@@ -255,7 +253,7 @@ TIMER: Spec = {**TIMER_DUE, **_options("every", "scheduler")}
 RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG}
 
 # What machines have answered is there by their hosts, or by the names of the variables that have registered it.
-RUN_LATE: Spec = {**_HOSTS, "given": _MAPPING, "got": _MAPPING}
+RUN_LATE: Spec = {**_READ, "given": _MAPPING, "got": _MAPPING}
 
 RUN_STEP: Spec = {
     **_HOSTS,

@@ -333,12 +333,13 @@ def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:
 
 def probe_ended(params: Params, check_mode: bool) -> Result:
     """Nothing, if the purchase went as it should. Raises Failure."""
-    if params["unended"]:
-        billed = f"THE MACHINE OF {PROBE_HOST} MAY STILL BE BILLED: {params['unended']}"
+    trouble, unended = (params["got"].get(name) for name in ("probe__trouble", "probe__unended"))
+    if unended:
+        billed = f"THE MACHINE OF {PROBE_HOST} MAY STILL BE BILLED: {unended}"
         raise Failure(f"{billed} End it: {DECOMMISSION}", "unavailable")
-    if params["trouble"]:
+    if trouble:
         ended = f"What it may have bought has ended since: {PROBE_HOST} owns nothing."
-        raise Failure(f"The purchase did not go as it should: {params['trouble']} {ended}", "unavailable")
+        raise Failure(f"The purchase did not go as it should: {trouble} {ended}", "unavailable")
     return {"changed": False}
 
 

@@ -59,9 +59,10 @@ class Inventory:
         }
         task = Mock(args=args, get_variable_manager=lambda: manager, _parent=None)
         action = decide.ActionModule(task, Mock(), Mock(), loader, Templar(loader=loader, variables=own), Mock())
+        action.operation = decide.operation_of(decide.STEPS[step])
         action._hosts = action._hosts_of(decide.STEPS[step], own)
         found = {**args, **action._hosts.call, "registry_url": action._hosts.url or None, "here": str(self.folder)}
         task.args.update(found)
-        found.update(decide.STEPS[step].gather(action, own))
+        found.update(action.gathered(decide.STEPS[step], own))
         plain: Json = json.loads(json.dumps(found, default=str))
         return plain

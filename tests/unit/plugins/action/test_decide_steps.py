@@ -9,7 +9,6 @@ import itertools
 import re
 import subprocess
 import sys
-from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
@@ -19,6 +18,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupModule
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
@@ -46,9 +46,9 @@ HOSTS = ("gpu-1", "gpu-2")
     ],
 )
 def test_no_step_gets_a_value_of_the_environment_of_a_job(environment: Any, given: Any) -> None:
-    action = Mock(_value=lambda name, task_vars: task_vars[name], _extra={})
-    action._given = partial(decide.ActionModule._given, action)
-    assert decide.ActionModule._run(action, {"run_env": environment})["given"] == {"run_env": given}
+    action = decide.ActionModule(*[Mock()] * 6)
+    action._templar = Templar(loader=None)
+    assert action._run({"run_env": environment}) == {"given": {"run_env": given}}
 
 
 OF_PLAYBOOKS = [
@@ -130,6 +130,14 @@ def test_the_table_has_what_a_step_is() -> None:
     prefixes = set(" ".join(words).split()) - {"configure_"}  # which takes an order's alone
     assert all(any(name.startswith(prefix) for name in PLAYBOOKS) for prefix in prefixes)
     assert [name for name, step in decide.STEPS.items() if step.of_batch] == ["end", "ended"]
+
+
+def test_a_step_that_is_told_a_fact_of_the_play_takes_it_and_no_task_gives_it() -> None:
+    taken = set().union(*(operation.argument_spec for operation in operations().values()))
+    assert decide.FACTS.keys() <= taken - steps.OPTIONS.keys()
+    for name, step in decide.STEPS.items():
+        takes = operations()[name].argument_spec if step.operation else {}
+        assert {option for option in ("given", "got") if getattr(step, option)} <= takes.keys(), name
 
 
 def test_what_few_plays_need_is_imported_by_them_alone() -> None:

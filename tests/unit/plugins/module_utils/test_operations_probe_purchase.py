@@ -86,14 +86,17 @@ def test_what_is_refused(queue: RequestQueue, perform: Perform, given: dict[str,
     [
         ({}, ""),
         (
-            {"trouble": "It failed."},
+            {"probe__trouble": "It failed."},
             "did not go as it should: It failed. What it may have bought has ended since",
         ),
-        ({"trouble": "It failed.", "unended": "r-1 runs."}, "MAY STILL BE BILLED: r-1 runs. End it: ansible-playbook"),
+        (
+            {"probe__trouble": "It failed.", "probe__unended": "r-1 runs."},
+            "MAY STILL BE BILLED: r-1 runs. End it: ansible-playbook",
+        ),
     ],
 )
 def test_what_is_said_at_the_end(perform: Perform, found: dict[str, str], said: str) -> None:
-    result = perform(PROBE_ENDED, **found)
+    result = perform(PROBE_ENDED, got=found)
     assert bool(result.get("failed")) is bool(said) and said in result.get("msg", "")
 
 

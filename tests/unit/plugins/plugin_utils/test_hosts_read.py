@@ -48,7 +48,7 @@ def test_a_variable_that_says_nothing_of_the_registry_is_named(
     inventory: Inventory, variables: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     inventory.write({"gpu": {"hosts": {"gpu-1": variables, "gpu-2": {}}, "vars": SPEC}})
-    found = inventory.gathered("audit")
+    found = inventory.gathered("reap")
     (trouble,) = found["troubles"]
     assert trouble.startswith("gpu-1: ") and all(word in trouble for word in words)
     assert named(found) == {"gpu-1", "gpu-2"} and found["unreadable"] == []
@@ -88,7 +88,7 @@ def test_a_host_whose_registry_cannot_be_told_is_left_out_and_named(
 def test_a_file_that_cannot_be_read_is_named_and_none_of_its_lines(inventory: Inventory, text: str, file: str) -> None:
     inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2"]), "vars": SPEC}})
     path = inventory.variables("host_vars", "gpu-1", text, file)
-    found = inventory.gathered("audit")
+    found = inventory.gathered("reap")
     (trouble,) = found["troubles"]
     assert trouble.startswith(f"gpu-1: {path} cannot be read: ") and "hunter2" not in trouble and "\n" not in trouble
     assert ("vault" in trouble) is (text == VAULTED)
