@@ -240,44 +240,40 @@ class ActionModule(InProcessAction):
     def _declare(self, task_vars: Variables) -> dict[str, t.Any]:
         # In the collection's own plays; whoever else says so means one host.
         if self._task.run_once and task_vars.get("provision__group"):
-            return self._declared_of_all(task_vars)
+            found = self._of_each(functools.partial(declared, extra=self._extra), DEFAULTS, FIXED, task_vars)
+            return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
         declaration = declared(task_vars, self._templar, self._extra)
         return Declared({declaration["host"]: declaration}).mapping
 
-    def _declared_of_all(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What the hosts of the batch want, in the shape of a `Declared`."""
-        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
-        found = self._of_each(variables, lambda own, templar: declared(own, templar, self._extra), task_vars)
-        return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
-
     def _of_each(
-        self, variables: _play.ForAll, declare: t.Callable[[Variables, t.Any], dict[str, t.Any]], task_vars: Variables
+        self,
+        declare: t.Callable[[Variables, t.Any], dict[str, t.Any]],
+        defaults: Variables,
+        fixed: Variables,
+        task_vars: Variables,
     ) -> dict[str, dict[str, t.Any]]:
-        """What the hosts of the batch declare, where one can say it for them.
+        """What the hosts of the batch declare, where one can say it for them. See `_play.ForAll`.
 
         None can where a condition may leave hosts out (a ``when`` at ``import_playbook``). A host whose variables
         cannot be evaluated is left out, and told why when it declares by itself. However long templates take, this
-        worker declares for all of them: what a play prints must not depend on how busy the computer is.
+        worker declares for all of them: what a play prints must not depend on how busy the computer is. Raises
+        AnsibleActionFail for a host with a broken file, with which Ansible would end the play without a word of it.
         """
         if refusal := _play.forbidden(self._task):
             raise AnsibleActionFail(refusal)
-        hosts = [] if self._task.when else task_vars["ansible_play_batch"]
+        variables = _play.ForAll(self._task, task_vars, defaults, fixed, self._extra)
+        rows = _hosts.Hosts(task_vars, self._templar, self._task.get_variable_manager(), self._loader, "")
         found = {}
-        for host in hosts:
+        for host in [] if self._task.when else task_vars["ansible_play_batch"]:
             with contextlib.suppress(AnsibleError):
                 host_variables = variables.of(host)
                 with _hosts.knowing(self._templar, host_variables) as templar:
                     found[host] = declare(host_variables, templar)
-        self._check_readable([host for host in hosts if host not in found], task_vars)
+            if host not in found:
+                rows.row(host)
+        for host in rows.unreadable:
+            raise AnsibleActionFail(_hosts.ends_the_play(host, rows.trouble_of(host)))
         return found
-
-    def _check_readable(self, hosts: t.Iterable[str], task_vars: Variables) -> None:
-        """Raise AnsibleActionFail, before Ansible ends the play without a word of it, for a host with a broken file."""
-        found = _hosts.Hosts(task_vars, self._templar, self._task.get_variable_manager(), self._loader, "")
-        for host in hosts:
-            found.row(host)
-        for host in found.unreadable:
-            raise AnsibleActionFail(_hosts.ends_the_play(host, found.trouble_of(host)))
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
@@ -383,7 +379,8 @@ class ActionModule(InProcessAction):
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
         """Plans, the purchases that they led to, and how the offers were seen last."""
         names = [plan["host"] for plan in plans if plan["action"] == BUY]
-        purchases = {host: _purchase(_hosts.raw(host, task_vars)) for host in names}
+        bought = {host: _hosts.raw(host, task_vars).get("provision__purchase") or {} for host in names}
+        purchases = {host: next(iter(task.get("results") or ()), None) for host, task in bought.items()}
         offers = (task_vars.get("provision__poll") or {}).get("offers") or {}
         without_offer = list(_hosts.round_of(task_vars).common.without_offer)
         return {"plans": plans, "purchases": purchases, "offers": offers, "without_offer": without_offer}
@@ -471,9 +468,8 @@ class ActionModule(InProcessAction):
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
         """What the hosts of the batch declare, where one can say it for them."""
-        variables = _play.ForAll(self._task, task_vars, _declare_end.DEFAULTS, _declare_end.FIXED, self._extra)
         declare = functools.partial(_declare_end.declared, check_mode=bool(self._task.check_mode), together=True)
-        return list(self._of_each(variables, declare, task_vars).values())
+        return list(self._of_each(declare, _declare_end.DEFAULTS, _declare_end.FIXED, task_vars).values())
 
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables]) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""
@@ -636,15 +632,13 @@ class ActionModule(InProcessAction):
     def _verified(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts of the play, and how the tests of their machines have gone."""
         hosts = self._hosts.rows(task_vars.get("ansible_play_hosts_all") or [])
-        told = {row["host"]: _hosts.raw(row["host"], task_vars) for row in hosts}
-        rows = [
-            {
-                **row,
-                "tested": {**_test_of(told[row["host"]]), "item": row["host"]},
-                "machines": told[row["host"]].get("provision_resource_ids"),
-            }
-            for row in hosts
-        ]
+        rows = []
+        for row in hosts:
+            own = _hosts.raw(row["host"], task_vars)
+            # In check mode it is not waited for apart.
+            test = reaping.newest(own.get("verify__tested"), own.get("verify__waited")) or {}
+            machines = own.get("provision_resource_ids")
+            rows.append({**row, "tested": {**test, "item": row["host"]}, "machines": machines})
         level = _hosts.value_of("verify_level", task_vars, self._templar, after=NOTHING_SENT)
         return {"hosts": rows, "level": str(level or "")}
 
@@ -872,11 +866,6 @@ def _undecided(
     return hosts
 
 
-def _test_of(variables: Variables) -> Variables:
-    """What became of the test of a host's machine: in check mode it is not waited for apart."""
-    return reaping.newest(variables.get("verify__tested"), variables.get("verify__waited")) or {}
-
-
 def _of_sweep(variables: Variables) -> dict[str, t.Any]:
     """What a host's machine has answered to a sweep, and what became of the last command there."""
     activity = reaping.newest(variables.get("reap__activity"), variables.get("reap__activity_again"))
@@ -918,11 +907,6 @@ def _no_login(task_vars: Variables) -> str:
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
     return "" if shutil.which(program) else keys.no_ssh(program)
-
-
-def _purchase(variables: Variables) -> Variables | None:
-    """The result of the host's last purchase."""
-    return next(iter((variables.get("provision__purchase") or {}).get("results") or ()), None)
 
 
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
