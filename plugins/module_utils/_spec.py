@@ -9,6 +9,7 @@ Each check raises ValueError with a reason for a person.
 from __future__ import annotations
 
 import re
+import sys
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
@@ -160,29 +161,19 @@ def check_token(value: str | None) -> str:
     return token
 
 
-def check_seconds(value: float) -> float:
-    """A duration in seconds, possibly none at all."""
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"must be a number of seconds, at least 0, not {value:g}")
-    return value
+def _check_of(what: str, least: float, most: float = sys.float_info.max) -> t.Callable[[t.Any], t.Any]:
+    """The check of a number within limits; of what is not given it returns None."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"must be {what}, not {value:g}")
+        return value
+
+    return check
 
 
-def check_timeout(value: float) -> float:
-    """A duration in seconds in which an answer can arrive; at most a day, since sockets take no endless ones."""
-    if not 1 <= value <= 86_400:
-        raise ValueError(f"must be a number of seconds, at least 1 and at most 86400, not {value:g}")
-    return value
-
-
-def check_price(value: float | None) -> float | None:
-    """A price or the limit of one (USD per hour), None if it is not given."""
-    if value is not None and not 0 <= value < float("inf"):
-        raise ValueError(f"must be USD per hour for the whole offer, at least 0, not {value}")
-    return value
-
-
-def check_limit(limit: int | None) -> int | None:
-    """The number of offers that are wanted, None for all."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"must be at least 1, not {limit}")
-    return limit
+check_seconds: t.Callable[[float], float] = _check_of("a number of seconds, at least 0", 0)
+# In which an answer can arrive; at most a day, since sockets take no endless ones
+check_timeout: t.Callable[[float], float] = _check_of("a number of seconds, at least 1 and at most 86400", 1, 86_400)
+check_price: t.Callable[[float | None], float | None] = _check_of("USD per hour for the whole offer, at least 0", 0)
+check_limit: t.Callable[[int | None], int | None] = _check_of("at least 1", 1)
