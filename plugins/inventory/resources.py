@@ -315,7 +315,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         hosts = self._host_names(machines)
         self._check_hosts(hosts, machines)
         for host, machine, names in zip(hosts, machines, groups):
-            self._add(host, machine.variables, names)
+            self.inventory.add_host(host)
+            for name, value in machine.variables.items():
+                self.inventory.set_variable(host, name, value)
+            for group in names:
+                self.inventory.add_child(group, host)
         for host, machine in zip(hosts, machines):
             self._construct(host, machine.variables)
         both = set(hosts).intersection(self.inventory.groups)
@@ -354,19 +358,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self, resources: list[dict[str, t.Any]], owned: dict[str, RegisteredMachine] | None
     ) -> t.Iterator[_Machine]:
         """The project's machines: those that its registry has, without one those with its prefix."""
-        prefix = self.get_option("hostvars_prefix")
-        for resource in self._of_project(resources, owned):
+        prefix, begin = self.get_option("hostvars_prefix"), self._prefix()
+        for resource in resources:
             owner = (owned or {}).get(resource["resource_id"])
-            noted = owner.variables if owner else {}
-            yield _Machine(resource, owner, no_template({**_inventory.variables_of(resource, prefix), **noted}))
-
-    def _of_project(
-        self, resources: list[dict[str, t.Any]], owned: dict[str, RegisteredMachine] | None
-    ) -> list[dict[str, t.Any]]:
-        if owned is not None:
-            return [resource for resource in resources if resource["resource_id"] in owned]
-        begin = self._prefix()
-        return [resource for resource in resources if str(resource["name"] or "").startswith(begin)]
+            if owner or (owned is None and str(resource["name"] or "").startswith(begin)):
+                noted = owner.variables if owner else {}
+                yield _Machine(resource, owner, no_template({**_inventory.variables_of(resource, prefix), **noted}))
 
     def _host_names(self, machines: list[_Machine]) -> list[str]:
         """The machines' names in the inventory. Warns of those that several would have."""
@@ -407,13 +404,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return _inventory.field(variables, hostname)
         return self._compose(hostname, variables)
 
-    def _add(self, host: str, variables: dict[str, t.Any], groups: list[str]) -> None:
-        self.inventory.add_host(host)
-        for name, value in variables.items():
-            self.inventory.set_variable(host, name, value)
-        for group in groups:
-            self.inventory.add_child(group, host)
-
     def _compose(self, template: t.Any, variables: t.Any, **options: t.Any) -> t.Any:
         """The value of an expression, for all options that have some. Constructable's own way calls this too.
 
@@ -430,10 +420,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _construct(self, host: str, variables: dict[str, t.Any]) -> None:
         """What the user wants beyond that. It costs time for each host, so it is left alone if there is none."""
-        strict = self.get_option("strict")
-        if compose := self.get_option("compose"):
-            self._set_composite_vars(compose, variables, host, strict=strict)
-        if conditions := self.get_option("groups"):
-            self._add_host_to_composed_groups(conditions, variables, host, strict=strict)
-        if keyed := self.get_option("keyed_groups"):
-            self._add_host_to_keyed_groups(keyed, variables, host, strict=strict)
+        for option, add in (
+            ("compose", self._set_composite_vars),
+            ("groups", self._add_host_to_composed_groups),
+            ("keyed_groups", self._add_host_to_keyed_groups),
+        ):
+            if wanted := self.get_option(option):
+                add(wanted, variables, host, strict=self.get_option("strict"))
