@@ -11,7 +11,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result
 from .._provision import extending, lease, messages
 from .._provision.entry import read_entry
-from .._registry._protocol import Registry, RegistryError, anew
+from .._registry._protocol import Registry, anew
 from ._registries import LastSweeps, Registries
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
@@ -24,29 +24,25 @@ def extend(params: Params, check_mode: bool) -> Result:
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
     with Registries.of(params, read_only=check_mode) as registries:
-        return _extend(registries, params, wish, check_mode)
-
-
-def _extend(registries: Registries, params: Params, wish: extending.TimeRequest, check_mode: bool) -> Result:
-    rows, trouble, changed = [], list(params["troubles"]), False
-    places = registries.places(params)
-    for raw in params["hosts"]:
-        host = raw["host"]
-        try:
-            registry = registries.at(places[host]).host(host)
-            found, before = _extended(registry, raw, wish, check_mode)
-        except (ValueError, RegistryError) as error:
-            trouble.append(f"{host}: {error}")
-            continue
-        changed |= found.end != before
-        rows.append(extending.row(host, found, before))
-    return {
-        "changed": changed,
-        "lines": extending.lines(rows),
-        "trouble": messages.joined(*dict.fromkeys(trouble)),
-        "extended": rows,
-        "warnings": LastSweeps(registries).warnings(places[row["host"]] for row in rows),
-    }
+        rows, trouble, changed = [], list(params["troubles"]), False
+        places = registries.places(params)
+        for raw in params["hosts"]:
+            host = raw["host"]
+            try:
+                registry = registries.at(places[host]).host(host)
+                found, before = _extended(registry, raw, wish, check_mode)
+            except ValueError as error:
+                trouble.append(f"{host}: {error}")
+                continue
+            changed |= found.end != before
+            rows.append(extending.row(host, found, before))
+        return {
+            "changed": changed,
+            "lines": extending.lines(rows),
+            "trouble": messages.joined(*dict.fromkeys(trouble)),
+            "extended": rows,
+            "warnings": LastSweeps(registries).warnings(places[row["host"]] for row in rows),
+        }
 
 
 def _extended(
@@ -54,7 +50,7 @@ def _extended(
 ) -> tuple[extending.Extension, float | None]:
     """The extension, noted, and the end before; decided anew if another run changes the entry meanwhile.
 
-    Raises ValueError and RegistryError.
+    Raises ValueError, as of a registry.
     """
     wish = extending.limited(wish, raw)
     if registry is None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given, refusing
 from .._api import recorder
 from .._api.client import (
     RESOURCE_ENVELOPES,
@@ -53,7 +53,7 @@ from .._provision.order import PROBE_HOST
 from .._provision.place import Place
 from .._provision.spending import Bill
 from .._registry._files import write_durably
-from .._registry._protocol import RegistryError
+from .._registry._protocol import RegistryError, explained
 from ._registries import Registries, RegistrySnapshot, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
@@ -265,10 +265,8 @@ def _checked(recording: str, here: str) -> str:
 
 def _write(file: str, text: str) -> None:
     """Write a file for its owner only, in place of one that was there. Raises Failure."""
-    try:
+    with refusing(RegistryError), explained(f"probe_recording: {file} cannot be written"):
         write_durably(file, text)
-    except OSError as error:
-        raise Failure(f"probe_recording: {file} cannot be written: {error.strerror}.", "invalid") from None
 
 
 PROBE = on_api(Prober, probe, steps.PROBE, BLANK)

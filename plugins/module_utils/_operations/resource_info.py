@@ -18,25 +18,19 @@ from ._by_id import ask_by_id
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """The resources that match all that was given; with nothing given, all that the API lists."""
-    return {"changed": False, "resources": [_described(resource) for resource in _read(api, params)]}
-
-
-def _described(resource: Json) -> Json:
-    """A resource with its connection variables, and with what its state means."""
-    status = resource["status"]
-    return {
-        **connection.with_connection(resource),
-        "live": _states.is_live(status),
-        "gone": _states.is_gone(status),
-    }
-
-
-def _read(api: SupplyApi, params: Params) -> list[Json]:
     found = ownership.matching(_listed(api, params), params["name"], params["kinds"] or ())
     # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
     if params["force_refresh"] and params["resource_id"] is None:
         found = list(_refreshed(api, found))
-    return ownership.in_states(found, params["states"] or ())
+    resources = [
+        {
+            **connection.with_connection(resource),
+            "live": _states.is_live(resource["status"]),
+            "gone": _states.is_gone(resource["status"]),
+        }
+        for resource in ownership.in_states(found, params["states"] or ())
+    ]
+    return {"changed": False, "resources": resources}
 
 
 def _listed(api: SupplyApi, params: Params) -> list[Json]:

@@ -9,11 +9,12 @@ import json
 
 from .._ansible import steps
 from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, refusing
+from .._ansible.operation import Params, Result, refusing
 from .._api.market import Market
 from .._provision import sealed, sending
 from .._provision.rounds import published
 from .._registry._files import write_durably
+from .._registry._protocol import RegistryError, explained
 from .procure_offer import checked_body
 
 
@@ -27,16 +28,9 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
     with refusing(ValueError, error_class="capacity"):
         plan = sealed.seal(params["plan"], orders, token)
     if params["quote_file"]:
-        _write(params["quote_file"], plan)
+        with refusing(RegistryError), explained(f"The plan cannot be written to {params['quote_file']}"):
+            write_durably(params["quote_file"], json.dumps(plan, indent=1) + "\n")  # for people, too
     return {"changed": bool(params["quote_file"]), **published({"plan": json.dumps(plan)})}
-
-
-def _write(path: str, plan: Result) -> None:
-    """Write the plan for people and programs. Raises Failure."""
-    try:
-        write_durably(path, json.dumps(plan, indent=1) + "\n")
-    except OSError as error:
-        raise Failure(f"The plan cannot be written to {path}: {error.strerror}.", "invalid") from None
 
 
 SEAL = on_api(Market, seal, steps.SEAL)
