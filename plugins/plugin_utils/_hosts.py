@@ -229,7 +229,14 @@ class Hosts:
     @functools.cached_property
     def groups(self) -> list[dict[str, t.Any]]:
         """Where the hosts of each group are that a play adds to it: what a host would have that is in no inventory."""
-        return list(filter(None, map(self._of_group, self._group_names())))
+        # The groups of the inventory, those that have files of variables, and the one for orders
+        known = [*(self._task_vars.get("groups") or {}), self._ordered_group]
+        for folder in self._folders():
+            with contextlib.suppress(OSError):
+                names = sorted(os.listdir(os.path.join(folder, "group_vars")))
+                known += [os.path.splitext(name)[0] for name in names if not name.startswith(".")]
+        rows = (self._of_group(name) for name in dict.fromkeys(known) if name != "ungrouped")
+        return list(filter(None, rows))
 
     def _placed(self, row: dict[str, t.Any] | None) -> dict[str, t.Any] | None:
         """A row without the address, but whether its host is in the shared registry of the call."""
@@ -282,15 +289,6 @@ class Hosts:
         paths = [os.path.abspath(source) for source in self._sources if os.path.exists(source)]
         beside = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
         return list(dict.fromkeys([*beside, self._loader.get_basedir()]))
-
-    def _group_names(self) -> list[str]:
-        """The groups of the inventory, those that have files of variables, and the one for orders."""
-        known = [*(self._task_vars.get("groups") or {}), self._ordered_group]
-        for folder in self._folders():
-            with contextlib.suppress(OSError):
-                names = sorted(os.listdir(os.path.join(folder, "group_vars")))
-                known += [os.path.splitext(name)[0] for name in names if not name.startswith(".")]
-        return [name for name in dict.fromkeys(known) if name != "ungrouped"]
 
     @property
     def _ordered_group(self) -> str:

@@ -524,17 +524,13 @@ def _read_body(response: t.Any) -> bytes:
         response.close()
         raise BodyError(f"its body is compressed in a way that was not asked for ({encoding[:40]!r})")
     response.raw.enforce_content_length = True  # urllib3 1.26 would pass over a body that is cut
+    body = bytearray()
     with response:
         pieces = iter(functools.partial(response.raw.read, _PIECE, decode_content=False), b"")
-        return _joined(_decompressed(pieces) if encoding in _COMPRESSED else pieces)
-
-
-def _joined(pieces: t.Iterable[bytes]) -> bytes:
-    body = bytearray()
-    for piece in pieces:
-        body += piece
-        if len(body) > MOST_BODY:
-            raise BodyError(f"its body is larger than {MOST_BODY / 1e6:.0f} MB")
+        for piece in _decompressed(pieces) if encoding in _COMPRESSED else pieces:
+            body += piece
+            if len(body) > MOST_BODY:
+                raise BodyError(f"its body is larger than {MOST_BODY / 1e6:.0f} MB")
     return bytes(body)
 
 

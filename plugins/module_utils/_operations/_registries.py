@@ -67,7 +67,10 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def clock(self) -> lease.Clock:
         """What time it is now, by each clock that can be read."""
-        return lease.Clock.of(time.time(), self.ahead(), self._database_time())
+        database = None
+        with contextlib.suppress(RegistryError):  # which its hosts fail for
+            database = self.database().now() if self._url else None
+        return lease.Clock.of(time.time(), self.ahead(), database)
 
     def recall(self, ahead: float | None) -> None:
         """Measure by what an earlier step has learnt of the API's clock, as long as this one has asked the API nothing.
@@ -76,11 +79,6 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         """
         asked = self.ahead
         self.ahead = lambda: ahead if asked() is None else asked()
-
-    def _database_time(self) -> float | None:
-        with contextlib.suppress(RegistryError):  # which its hosts fail for
-            return self.database().now() if self._url else None
-        return None
 
     @property
     def account(self) -> str:
@@ -129,14 +127,6 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         except RegistryError as error:
             return str(error)
         return why_not_imported(folder.entry_file(str(host["host"])), entry, offer_id)
-
-    def make(self, check_mode: bool) -> bool:
-        """Make the tables of the shared registry; whether there were none. Raises RegistryError."""
-        database = self.database()
-        missing = not database.has_tables()
-        if missing and not check_mode:
-            database.make_tables()
-        return missing
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
@@ -242,15 +232,15 @@ class RegistrySnapshot:
 
     def entry(self, place: Place, host: str) -> Entry:
         """The host's entry in the place, an empty one if there is none."""
-        return self.entries(place).get(host) or read_entry(None)
+        return self.at(place).hosts.get(host) or read_entry(None)
 
     def trouble(self, place: Place, host: str) -> str:
         """Why the host's entry cannot be read, with the name of the file; empty if it can."""
-        return self._unread.get(place, "") or self._of(place).broken.get(host, "")
+        return self._unread.get(place, "") or self.at(place).broken.get(host, "")
 
     def has_trouble(self, place: Place) -> bool:
         """Whether something of the place cannot be read."""
-        return bool(self._unread.get(place) or self._of(place).broken)
+        return bool(self._unread.get(place) or self.at(place).broken)
 
     def all(self) -> t.Iterator[tuple[Place, str, Entry]]:
         """Each entry that can be read, with its place and host."""
@@ -272,8 +262,7 @@ class RegistrySnapshot:
 
     def elsewhere(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of the projects that are beside these, with their names."""
-        for (project, _name), entry in self._further.items():
-            yield project, entry
+        return ((project, entry) for (project, _name), entry in self._further.items())
 
     def stray_entries(self) -> dict[str, Entry]:
         """What hosts have beside their own machines: others, and storage that they keep, by names for people."""
@@ -285,7 +274,7 @@ class RegistrySnapshot:
 
     def storage_of(self, place: Place, host: str) -> tuple[Storage, ...]:
         """The storage that the host keeps, which has survived its machines."""
-        return storage_kept_by(host, self._of(place).strays.values())
+        return storage_kept_by(host, self.at(place).strays.values())
 
     def foreign(self, place: Place, host: str, project: str) -> str:
         """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
@@ -299,11 +288,8 @@ class RegistrySnapshot:
         broken: dict[str, tuple[str, ...]] = {host: () for found in self._read.values() for host in found.broken}
         return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
 
-    def entries(self, place: Place) -> dict[str, Entry]:
-        """The entries of a place, by hosts."""
-        return self._of(place).hosts
-
-    def _of(self, place: Place) -> Entries:
+    def at(self, place: Place) -> Entries:
+        """What the place holds; nothing if it cannot be read."""
         return self._read.get(place, Entries())
 
     def warnings(self, without: t.Container[str] = ()) -> list[str]:
@@ -339,7 +325,7 @@ def _ssh_config_of(registries: Registries, place: Place, snapshot: RegistrySnaps
     store = registries.at(place)
     return connection.render(
         registration.ssh_machines(host, entry, store.known_hosts(host, entry.offer_id))
-        for host, entry in snapshot.entries(place).items()
+        for host, entry in snapshot.at(place).hosts.items()
     )
 
 

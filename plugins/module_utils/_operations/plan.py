@@ -162,7 +162,12 @@ class _Planning:
         """The private key that ssh is given: the one that was named, else the one beside the public key's file."""
         if named := str(raw["identity_file"] or self._params["identity_file"] or ""):
             return os.path.join(self._params["here"], os.path.expanduser(named))
-        return "" if raw["has_ssh_public_key"] else _private_half(public)
+        if raw["has_ssh_public_key"]:
+            return ""
+        # Of keys with names of their own ssh knows nothing, nor of those in a HOME that is not the user's home to the
+        # system.
+        private, ending = os.path.splitext(os.path.abspath(public))
+        return private if ending == ".pub" and os.path.isfile(private) else ""
 
     def _objections(self, host: Declaration, wanted: t.Any) -> t.Iterator[str]:
         """What is wrong with a declaration, by what lies around it. ``wanted``: provision_registry_dir as given."""
@@ -191,7 +196,7 @@ class _Planning:
                 standing.differing_databases(raw["registry_fingerprint"], params["registry_fingerprint"]),
                 self._registries.left_behind(raw, params, snapshot.of(host).offer_id),
             )
-            snapshot.refuse(host.host, next(filter(None, reasons), ""))
+            snapshot.elsewhere_because[host.host] = next(filter(None, reasons), "")
         return snapshot
 
     def _late(self, account: Account) -> list[str]:
@@ -423,20 +428,16 @@ class _PlannedSnapshot(RegistrySnapshot):
     def __init__(self, registries: Registries, hosts: t.Sequence[Declaration]) -> None:
         super().__init__(registries, (host.registry for host in hosts))
         self._registries = registries
-        self._elsewhere: dict[str, str] = {}
+        self.elsewhere_because: dict[str, str] = {}  # why nothing happens for a host: it is remembered elsewhere
         self._planned = {(host.registry, host.host) for host in hosts}
 
     def of(self, host: Declaration) -> Entry:
         """The host's entry. Without a registry what an earlier run of the role in this play has given to the host."""
         return read_entry(host.known) if host.by_name else self.entry(host.registry, host.host)
 
-    def refuse(self, host: str, reason: str) -> None:
-        """Do nothing for the host if there is a reason: it is remembered elsewhere."""
-        self._elsewhere[host] = reason
-
     def trouble(self, place: Place, host: str) -> str:
         """Why the host's entry cannot be read, or is not all that there is; empty otherwise."""
-        return super().trouble(place, host) or self._elsewhere.get(host, "")
+        return super().trouble(place, host) or self.elsewhere_because.get(host, "")
 
     def others(self) -> t.Iterator[tuple[str, Entry]]:
         """The entries of hosts that are not planned."""
@@ -536,15 +537,6 @@ def _with_account(
         return observed
     read = {**dict.fromkeys(ids), **read_by_id(api, ids, retries=None)}
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
-
-
-def _private_half(public: str) -> str:
-    """The private key beside a public one, absolute; empty if there is none.
-
-    Of keys with names of their own ssh knows nothing, nor of those in a HOME that is not the user's home to the system.
-    """
-    private, ending = os.path.splitext(os.path.abspath(public))
-    return private if ending == ".pub" and os.path.isfile(private) else ""
 
 
 def _own_mode(path: str) -> int:

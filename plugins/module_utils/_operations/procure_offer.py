@@ -445,8 +445,11 @@ class _Purchase:
         self._update_story(error=None)
         self._update_past(sends=self._past.sends + 1, busy=False)
         meaning = sending.meaning_of(answer)
-        if meaning is AnswerMeaning.FAILED:
-            return self._failed_at_once(answer)
+        if meaning is AnswerMeaning.FAILED:  # it was made, and failed
+            self._update_past(made=True)
+            self._update_story(reason=answer["error"])
+            is_known = self._machines.failed_at_once(answer["resource_ids"])
+            return self._end(NextStep(Do.REJECTED, Why.FAILED) if is_known else NextStep(Do.UNKNOWN, Why.UNLISTED))
         if meaning is AnswerMeaning.MADE:
             return self._made(answer["odd_ids"])
         self._update_story(denial=answer["error"] or f"it answered '{answer['status']}'")
@@ -454,13 +457,6 @@ class _Purchase:
         self._note_answer()
         self._wait_for_outcome()
         return None
-
-    def _failed_at_once(self, answer: Json) -> Result:
-        """The purchase was made and failed."""
-        self._update_past(made=True)
-        self._update_story(reason=answer["error"])
-        is_known = self._machines.failed_at_once(answer["resource_ids"])
-        return self._end(NextStep(Do.REJECTED, Why.FAILED) if is_known else NextStep(Do.UNKNOWN, Why.UNLISTED))
 
     # Ends
 

@@ -31,7 +31,10 @@ def registry(params: Params, check_mode: bool) -> Result:
     trouble = list(params["troubles"])
     with Registries.of(params, read_only=check_mode) as registries:
         with refusing(RegistryError, **BLANK):
-            made = registries.make(check_mode)
+            database = registries.database()
+            made = not database.has_tables()
+            if made and not check_mode:
+                database.make_tables()
             name = registries.at(SharedProject()).name()
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [moving.tables_made(name, made, would=check_mode), *moved]

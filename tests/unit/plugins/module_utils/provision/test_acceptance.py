@@ -182,7 +182,7 @@ def test_the_evidence_is_kept_before_anything_ends(tmp_path: Path) -> None:
 
 def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
     with Registries(registry_url, "https://api.example.com", read_only=False) as registries:
-        registries.make(False)
+        registries.database().make_tables()
         store = registries.at(SharedProject("default"))
         owner = store.host("gpu-1")
         assert owner is not None and owner.read() is None
