@@ -40,7 +40,17 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     facts = tell(api, params, check_mode)
     if facts["billing_stopped"] or check_mode or not params["wait"]:
         return facts
-    return _waited(api, ending_by_id.unsaid(facts), wait_timeout)
+    facts, deadline = ending_by_id.unsaid(facts), time.monotonic() + wait_timeout
+    while True:  # Passing errors are looked past.
+        left = deadline - time.monotonic()
+        text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api), left)
+        if not text:
+            return ending_by_id.is_gone(facts)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            msg = ending_by_id.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
+            raise Failure(msg, "unavailable", **facts)
+        time.sleep(min(PAUSE, left))
 
 
 def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -48,7 +58,7 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     resource_id = given("resource_id", params["resource_id"], _spec.check_uuid)
     facts: Result = {**BLANK, "resource_id": resource_id, "accepted": params["accepted"]}
     try:
-        resource = facts["resource"] = _look(api, resource_id)
+        resource = facts["resource"] = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
         if not params["accepted"]:
             is_unknown = error.error_class == "not_found"
@@ -64,11 +74,6 @@ def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         facts["changed"] = True
         facts["changed"] = _delete(api, resource_id, params["force"], facts)
     return {**facts, "accepted": True, "msg": f"{ending_by_id.deletion(resource_id, resource, 'is being deleted')}."}
-
-
-def _look(api: SupplyApi, resource_id: str) -> Json:
-    """The resource as its vendor sees it now. Raises ApiError."""
-    return api.resource(resource_id, force_refresh=True)
 
 
 def _unknown(error: ApiError, facts: Result) -> Failure:
@@ -99,7 +104,7 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
 def _ends_already(api: SupplyApi, facts: Result) -> bool:
     """Whether somebody else ends the resource; a look that fails shows nothing. Raises Failure if it is unknown now."""
     try:
-        return _states.is_ending(_look(api, facts["resource_id"])["status"])
+        return _states.is_ending(api.resource(facts["resource_id"], force_refresh=True)["status"])
     except ApiError as error:
         if error.error_class == "not_found":
             raise _unknown(error, facts) from None
@@ -110,7 +115,7 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
     """After a lost answer: see whether the resource ends. Raises Failure (unknown_outcome) if nothing shows that."""
     for look in range(SETTLE_LOOKS):
         try:
-            if _states.is_ending(_look(api, resource_id)["status"]):
+            if _states.is_ending(api.resource(resource_id, force_refresh=True)["status"]):
                 return
         except ApiError as error:
             lost = error
@@ -118,21 +123,6 @@ def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> 
             time.sleep(PAUSE)
     msg = ending_by_id.doubtful(resource_id, facts["resource"], lost)
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
-
-
-def _waited(api: SupplyApi, facts: Result, wait_timeout: float) -> Result:
-    """Look until the API says that the resource is gone. Passing errors are looked past."""
-    deadline = time.monotonic() + wait_timeout
-    while True:
-        left = deadline - time.monotonic()
-        text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api), left)
-        if not text:
-            return ending_by_id.is_gone(facts)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            msg = ending_by_id.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
-            raise Failure(msg, "unavailable", **facts)
-        time.sleep(min(PAUSE, left))
 
 
 def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List, left: float) -> str:

@@ -65,16 +65,12 @@ class _Observer:
         case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
         if case.outcome != "created":
             return case
-        bought = (str(case.plan["name"]), case.offer_id, case.held.ids)
-        doubles, later = self._namesakes(listed or [], bought)
-        return replace(case, namesakes=tuple(doubles), later=later)
-
-    def _namesakes(self, listed: list[Json], bought: tuple[str, str, tuple[str, ...]]) -> tuple[list[Json], bool]:
-        """Machines beside the host's own, each as its own page shows it, since a list may lag behind an end."""
+        bought, listed = (str(case.plan["name"]), case.offer_id, case.held.ids), listed or []
         doubles, _later = namesakes(listed, *bought)
-        return namesakes(
-            refreshed(listed, read_by_id(self._api, (double["resource_id"] for double in doubles))), *bought
-        )
+        # Each as its own page shows it, since a list may lag behind an end
+        fresh = refreshed(listed, read_by_id(self._api, (double["resource_id"] for double in doubles)))
+        doubles, later = namesakes(fresh, *bought)
+        return replace(case, namesakes=tuple(doubles), later=later)
 
     @cached_property
     def _snapshot(self) -> RegistrySnapshot:

@@ -24,11 +24,11 @@ from .._provision.rows import shortest
 from .._provision.run_request import Request
 from .._provision.spending import Ledger
 from .._registry._files import registry_dir
-from .._registry._protocol import RegistryError
 from .._registry._records import RecordFolder, records_in
 from .._text import text_of
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
+_Value = t.TypeVar("_Value")
 BLANK: Result = {"changed": False, "lines": [], "has_lines": False, "trouble": ""}
 _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 
@@ -39,13 +39,16 @@ def asked(params: Params, check_mode: bool) -> Result:
     base = results_dir(params)
     name = run_request.name_of(params["given"], wrong)
     folder = RecordFolder(os.path.join(base, name))
-    record = _record(folder, wrong) if name else {}
+    record: dict[str, t.Any] = {}
+    record = _tried(folder.read, record, wrong) if name else record
     given = run_record.completed(params["given"], record)
     request = run_request.read_request(given, wrong)
     files = os.path.join(params["here"], os.path.expanduser(request.files))
     # Whatever links lead there: by its name alone a folder of results would not seem to be in that of the code.
     request = run_request.with_paths(request, os.path.realpath(files), os.path.realpath(base), wrong)
-    code = _code(request, wrong)
+    code = ""  # the digest of the files that the job works with, if any
+    if request.files:
+        code = _tried(lambda: code_files.scan(request.files, request.exclude).digest, code, wrong, "run_files: ")
     wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
         return {**_NOTHING, "trouble": messages.joined(*wrong, messages.NOTHING_SENT)}
@@ -63,21 +66,13 @@ def results_dir(params: Params) -> str:
     return os.path.normpath(os.path.join(params["here"], wanted or os.path.join(beside, "runs")))
 
 
-def _record(folder: RecordFolder, wrong: list[str]) -> dict[str, t.Any]:
+def _tried(read: t.Callable[[], _Value], nothing: _Value, wrong: list[str], label: str = "") -> _Value:
+    """What is read; ``nothing`` if that fails, and why is added to what is ``wrong``."""
     try:
-        return folder.read()
-    except RegistryError as error:
-        wrong.append(str(error))
-        return {}
-
-
-def _code(request: Request, wrong: list[str]) -> str:
-    """The digest of the files that the job works with; empty without any."""
-    try:
-        return str(code_files.scan(request.files, request.exclude).digest) if request.files else ""
+        return read()
     except ValueError as error:
-        wrong.append(f"run_files: {error}")
-        return ""
+        wrong.append(f"{label}{error}")
+        return nothing
 
 
 class _Run:
