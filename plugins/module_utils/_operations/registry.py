@@ -67,7 +67,7 @@ def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> lis
     try:
         return list(filter(None, [move(*given)]))
     except RegistryError as error:
-        trouble.append(str(error))
+        trouble.append(moving.left(str(error), error.error_class))
         return []
 
 

@@ -133,6 +133,12 @@ def evidence_moved(folder: str, count: int) -> str:
     return f"{folder}: the evidence of {count} failed test(s) was noted in it, too." if count else ""
 
 
+def left(reason: str, error_class: str) -> str:
+    """Why something was not moved, and what to do if another run was in the way."""
+    way_out = " Another run is buying, or has changed it: run this again."
+    return reason + (way_out if error_class == "conflict" else "")
+
+
 def not_moved(path: str, reason: str) -> str:
     """A file that stays, since the shared registry contradicts it, or cannot be written."""
     way_out = "Remove the file if its machine has ended, or before a host takes that over."

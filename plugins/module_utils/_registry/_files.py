@@ -192,7 +192,9 @@ class HostFile:
             entry, known = read_entry(variables), read_entry(self._known)
             # What has ended for certain has ended, also if another sweep has marked it since, or has removed the entry
             # before this run has noted more of it.
-            is_same = variables == self._known or entry.is_empty or (entry.is_made and entry.is_same(known))
+            # What was moved has not, so that a later end of its lease is moved, too.
+            is_over = why != MOVED and entry.is_made and entry.is_same(known)
+            is_same = variables == self._known or entry.is_empty or is_over
             if variables is not None and not is_same:
                 raise Claimed(self._path, variables)
             storage = () if why == MOVED else self._let_stay(variables)

@@ -123,6 +123,28 @@ def test_more_time_that_one_clone_has_given_is_given(tmp_path: Path, registry_ur
     assert machines(registry_url) == [(RESOURCE_ID, "gpu-1")]
 
 
+def test_a_host_that_is_extended_while_it_moves_is_moved_again(
+    tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = ["2099-01-01T06:00:00Z", "2099-01-02T06:00:00Z"]
+    file = write(tmp_path, {**entry("made", RESOURCE_ID), "provision_ends_at": until[0]})
+    note_begin = Database.note_begin
+
+    def extended(database: Database, *given: Any) -> None:
+        note_begin(database, *given)
+        of_file = HostFile(str(file))
+        of_file.read()
+        of_file.alter({"provision_ends_at": until[1]})
+
+    monkeypatch.setattr(Database, "note_begin", extended)
+    trouble = moved(registry_url, row(tmp_path, "gpu-1"))["trouble"]
+    assert str(file) in trouble and trouble.endswith("has changed it: run this again.") and file.exists()
+    monkeypatch.undo()
+    move(registry_url, tmp_path)
+    known = Database(registry_url, {"host": "bastion", "user": "alice", "run": "test"}).open_claim("default", "gpu-1")
+    assert known is not None and known.note["provision_ends_at"] == until[1] and not file.exists()
+
+
 @pytest.mark.parametrize("left", [entry("made", RESOURCE_ID), entry("sent")], ids=["with its id", "without an answer"])
 def test_a_file_of_what_has_ended_since_says_how_to_go_on(
     tmp_path: Path, registry_url: str, left: dict[str, Any]
