@@ -20,7 +20,7 @@ from .. import _states
 from .._moments import seconds_of
 from .._text import grouped
 from .._wording import usd
-from .ownership import Machine
+from .ownership import Machine, shown_by_both
 from .storage import Storage, storage_of, together
 
 # Seconds by which the clock that noted a purchase and the API's may differ.
@@ -246,7 +246,8 @@ class Look:
 
     def shown(self, resource_id: str) -> Machine | None:
         """The resource as it was read by its id, else as it was listed; None if neither shows it."""
-        return self.read.get(resource_id) or self.listed.get(resource_id)
+        page, listed = self.read.get(resource_id), self.listed.get(resource_id)
+        return shown_by_both(page, listed) if page else listed
 
     def observations(self) -> t.Iterator[Observation]:
         """What was observed, each resource once, by its strongest proof."""

@@ -38,6 +38,7 @@ from .prices import total_of
 Machine = t.Mapping[str, t.Any]  # a resource as the tolerant reader returns it
 Key = tuple[str, str]  # as ("offer", its id): what a machine and a claim may have in common
 Kind = t.TypeVar("Kind", bound=Machine)
+_LASTING = ("name", "offer_id", "resource_type", "price_per_hour", "created_at")  # what a page may leave out
 _SLACK = 30.0  # seconds by which a machine may be older than its purchase
 
 # What a machine says of itself
@@ -138,8 +139,21 @@ def refreshed(listed: t.Iterable[Kind], read: t.Mapping[str, Kind | None]) -> li
     One that has no page (None) stays as it was listed: that proves nothing.
     """
     by_id: dict[t.Any, Kind] = {item["resource_id"] or number: item for number, item in enumerate(listed)}
-    by_id.update((resource_id, resource) for resource_id, resource in read.items() if resource is not None)
+    for resource_id, page in read.items():
+        if page is not None:
+            by_id[resource_id] = shown_by_both(page, by_id.get(resource_id))
     return list(by_id.values())
+
+
+def shown_by_both(page: Kind, listed: Kind | None) -> Kind:
+    """A resource as its ``page`` shows it; what it is, and the page leaves out, as it was ``listed``.
+
+    Which fields of a resource a list has, and which its own page, is not documented.
+    """
+    known = {name: listed[name] for name in _LASTING if page.get(name) is None and listed.get(name)} if listed else {}
+    if "resource_type" in known:
+        known["kind"] = t.cast("Kind", listed)["kind"]
+    return t.cast("Kind", {**page, **known}) if known else page
 
 
 # Which machines are an offer's

@@ -107,10 +107,12 @@ def asks_for_the_list(host: Declaration, entry: Entry, status: Status | None) ->
     """Whether neither its declaration nor its offer's status says all that there is to know of a host."""
     if entry.is_empty:
         return not host.objections
-    phase = (status or {}).get("phase")
+    phase, named = (status or {}).get("phase"), (status or {}).get("resource_ids") or ()
     return (
         not entry.resource_ids
         or bool(entry.missing_since)
+        # What is named beside them may be another's, and only the list may say so.
+        or not {*entry.resource_ids, *(item.resource_id for item in entry.storage)}.issuperset(named)
         or phase not in (_states.READY, _states.GOING_ON, _states.UNBOUGHT)
     )
 

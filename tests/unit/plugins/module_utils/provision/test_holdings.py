@@ -100,6 +100,13 @@ def test_a_contradiction_names_both_sides_and_overwrites_nothing() -> None:
     assert all(part in str(contradiction) for part in (machine_id(2), "called train", THEIRS, "the offer's status"))
 
 
+def test_the_offer_that_only_the_list_names_contradicts_like_that_of_a_page() -> None:
+    other = machine(2, None, THEIRS)
+    page = {machine_id(2): {**other, "offer_id": None}}
+    found, contradictions = look(named=(machine_id(2),), listed=listed(other), read=page).concluded
+    assert (found.ids, len(contradictions)) == ((machine_id(1),), 1)
+
+
 def test_what_is_pending_is_billed_and_not_held() -> None:
     found, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).concluded
     assert (found.ids, found.may_be_billed, contradictions) == ((), (machine_id(2),), ())

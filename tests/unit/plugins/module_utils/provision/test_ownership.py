@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     is_named,
     owners,
     proof,
+    refreshed,
     rivals,
 )
 from hypothesis import given
@@ -340,6 +341,22 @@ def test_rivalry_is_mutual(claims: list[OwnershipClaim]) -> None:
     for host, others in found.items():
         assert host not in others
         assert all(host in found[other] for other in others)
+
+
+LISTED = {**machine(1, "gpu-1", offer_id(1)), "resource_type": "block_disk", "kind": "storage"}
+BARE = dict.fromkeys(("name", "offer_id", "resource_type", "price_per_hour", "created_at"))
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        pytest.param({**BARE, "kind": "machine", "status": None}, {"status": None}, id="it leaves out what it is"),
+        pytest.param({"name": "train", "status": "deleted"}, {"name": "train", "status": "deleted"}, id="it changed"),
+        pytest.param({"resource_type": "vm", "kind": "machine"}, {"resource_type": "vm", "kind": "machine"}, id="kind"),
+    ],
+)
+def test_what_a_page_leaves_out_of_a_resource_is_as_it_was_listed(page: Machine, shown: Machine) -> None:
+    assert refreshed([LISTED], {machine_id(1): {**LISTED, **page}}) == [{**LISTED, **shown}]
 
 
 def test_thousands() -> None:

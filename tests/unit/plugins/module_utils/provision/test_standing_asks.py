@@ -46,6 +46,12 @@ def test_the_list_is_asked_for_where_a_status_does_not_say_it_all(known: Entry, 
     assert asks_for_the_list(host(), known, phase and {"phase": phase}) is asks  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("named", "asks"), [([], False), ([M], False), ([M, N], True)])
+def test_the_list_is_asked_for_where_a_status_names_what_is_not_noted(named: list[str], asks: bool) -> None:
+    """The page of another's machine may not say with which offer it was bought."""
+    assert asks_for_the_list(host(), BOUGHT, {"phase": "ready", "resource_ids": named}) is asks
+
+
 def test_a_host_that_cannot_buy_needs_no_list() -> None:
     assert not asks_for_the_list(declared(max_price_per_hour="3,5"), entry(), None)
 
