@@ -18,7 +18,6 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupModule
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
@@ -47,7 +46,7 @@ HOSTS = ("gpu-1", "gpu-2")
 )
 def test_no_step_gets_a_value_of_the_environment_of_a_job(environment: Any, given: Any) -> None:
     action = decide.ActionModule(*[Mock()] * 6)
-    action._templar = Templar(loader=None)
+    action._templar = ansible.template.Templar(loader=None)
     assert action._run({"run_env": environment}) == {"given": {"run_env": given}}
 
 
@@ -88,6 +87,13 @@ def test_variables_of_a_playbook_are_the_options_of_its_step(
     if options:
         with pytest.raises(AnsibleActionFail, match=f"^{variable} cannot be evaluated: 'typo' is undefined"):
             given({variable: template})
+
+
+def test_a_file_for_a_quote_that_cannot_be_evaluated_is_named() -> None:
+    template = getattr(ansible.template, "trust_as_template", str)("{{ typo }}.json")
+    action = decide.ActionModule(*[Mock()] * 4, ansible.template.Templar(DataLoader(), variables={}), Mock())
+    with pytest.raises(AnsibleActionFail, match=r"^quote_file cannot be evaluated: 'typo' is undefined"):
+        action._quote_file({"quote_file": template})
 
 
 def test_an_unknown_step_is_told_with_all_that_there_are() -> None:
