@@ -541,8 +541,8 @@ class ActionModule(InProcessAction):
             "registered": registered,
             "broken": snapshot.warnings(),
             "ungrouped": snapshot.warnings(without=inventory),
-            "troubles": self._hosts.troubles_of(lambda host: host in near),
-            "others": self._hosts.troubles_of(lambda host: host not in near),
+            "troubles": self._hosts.troubles(lambda host: host in near),
+            "others": self._hosts.troubles(lambda host: host not in near),
             "several": _several(snapshot, further),
             "elsewhere": [name for name, _entry in snapshot.beside()],
             "prefix": hosts[0]["prefix"] if hosts else "",
@@ -616,7 +616,7 @@ class ActionModule(InProcessAction):
         """The hosts whose registries may know the machine, why some cannot be told, and who has launched the job."""
         rows = self._hosts.everything()
         known = {row["host"] for row in rows}
-        untold = self._hosts.troubles_of(lambda host: host not in known)
+        untold = self._hosts.troubles(lambda host: host not in known)
         return {"hosts": rows, "troubles": untold, "by": str(task_vars.get("awx_user_name") or "")}
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -645,7 +645,7 @@ class ActionModule(InProcessAction):
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         named = texts_of("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
-        return {"hosts": hosts, "troubles": self._hosts.troubles_of(lambda host: host in named)}
+        return {"hosts": hosts, "troubles": self._hosts.troubles(lambda host: host in named)}
 
     def _offers(self, task_vars: Variables) -> dict[str, t.Any]:
         """The answers to an order, which say here what to show."""
@@ -703,7 +703,7 @@ class ActionModule(InProcessAction):
 
 # What a step takes of the play and of what was read of its hosts, by the names of its options.
 FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
-    "troubles": lambda action, _task, _variables: action._hosts.troubles,
+    "troubles": lambda action, _task, _variables: action._hosts.troubles(),
     "unreadable": lambda action, _task, _variables: action._hosts.unreadable,
     "own": lambda action, _task, _variables: action._hosts.asides,
     "extra": lambda action, _task, _variables: list(action._extra),

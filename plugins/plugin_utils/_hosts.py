@@ -171,13 +171,8 @@ class Hosts:
         """What tells where registries are."""
         return {"sources": self._sources, "here": os.getcwd(), "home": C.config.get_config_value("ANSIBLE_HOME")}
 
-    @property
-    def troubles(self) -> list[str]:
-        """What could not be read until now."""
-        return self.troubles_of(lambda host: True)
-
-    def troubles_of(self, is_meant: t.Callable[[str], bool]) -> list[str]:
-        """The same of some hosts."""
+    def troubles(self, is_meant: t.Callable[[str], bool] = lambda host: True) -> list[str]:
+        """What could not be read until now, of these hosts."""
         found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
         return [unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
 
@@ -209,7 +204,7 @@ class Hosts:
 
     def trouble_of(self, host: str) -> str:
         """What cannot be read of a host, in sentences."""
-        return messages.joined(*self.troubles_of(lambda each: each == host))
+        return messages.joined(*self.troubles(lambda each: each == host))
 
     def described(self, host: str) -> dict[str, t.Any] | None:
         """Where the host's registry is, and what it claims without one; None if that cannot be told."""
@@ -220,8 +215,7 @@ class Hosts:
         if host not in self._rows:
             variables = self._read(host)
             has = variables or {}
-            further = {name: self._told(name, has) for name in self._aside if name in has}
-            if further:
+            if further := {name: self._told(name, has) for name in self._aside if name in has}:
                 self.asides[host] = further
             self._rows[host] = None if variables is None else self._row(host, variables, host)
         return self._rows[host]
