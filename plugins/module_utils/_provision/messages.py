@@ -70,8 +70,8 @@ def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[st
 
 
 def some(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
-    """The first of many names."""
-    names = list(hosts)
+    """The first of many names, each once."""
+    names = list(dict.fromkeys(hosts))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

@@ -362,7 +362,7 @@ def unowned(owned: t.Iterable[Owned]) -> list[Machine]:
 
 def billed_among(machines: t.Iterable[Owned]) -> list[Owned]:
     """Those that may be billed: they live, or have failed."""
-    return [owned for owned in machines if _states.is_live(owned[0]["status"]) or owned[0]["status"] == "failed"]
+    return [owned for owned in machines if not _states.is_ending(owned[0]["status"])]
 
 
 def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
