@@ -245,6 +245,20 @@ def test_a_first_boot_that_never_ends_is_told(account: StandIn, project: Attacke
     assert project.owned("gpu-1") == account.purchases[0].ids
 
 
+def test_a_sound_machine_is_not_given_back_since_no_error_shall_be_survived(
+    account: StandIn, project: Attacked
+) -> None:
+    broken, sound = project.fake_ssh("gpu-1", cloud_init="echo 'status: error'; exit 1"), project.fake_ssh("gpu-2")
+    hosts = {"gpu-1": project.through(broken), "gpu-2": project.through(sound)}
+    project.declare(hosts, provision_on_failure="release", provision_max_attempts=1)
+    for host in hosts:
+        account.sell(host)
+    run = project.playbook(project.play_of("provision", any_errors_fatal=True))
+    assert {m.resource_id for m in account.machines if m.runs} == {*project.owned("gpu-2")} != set(), run.output
+    assert "gpu-2: Another host has failed, which ends this play for all hosts." in failures(run, "gpu-2"), run.output
+    assert "BOUGHT and billed at USD 2.00" in failures(run, "gpu-2") and not project.owned("gpu-1")
+
+
 @pytest.mark.first
 def test_all_or_nothing(account: StandIn, project: Attacked) -> None:
     hosts = ["gpu-1", "gpu-2", "gpu-3"]

@@ -418,8 +418,9 @@ def _table(rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
 def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.Any]) -> str:
     """Why a host cannot use its machine, and what that costs.
 
-    ``failure``: its ``cause``, which Ansible has shown as a whole; ``other_key`` (another host key answers),
-    ``price_per_hour`` (USD), ``resource_ids``, and what became of it if it was ``given_back``.
+    ``failure``: its ``cause``, which Ansible has shown as a whole, empty if Ansible stops all hosts since another one
+    has failed; ``other_key`` (another host key answers), ``price_per_hour`` (USD), ``resource_ids``, and what became of
+    it if it was ``given_back``.
     """
     other_key = failure["other_key"] in (True, "True")  # what ansible-core before 2.19 makes of it
     unknown = (
@@ -432,6 +433,8 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
         f" {ids_of(failure['resource_ids'])}. Run again to continue, or end it: compute_index.supply.decommission"
         f" {end_option([host])} (in AWX: GPU decommission)."
     )
+    if not failure["cause"]:
+        return f"{host}: Another host has failed, which ends this play for all hosts. {billed}"
     is_given_back = plan["may_release"] and not other_key
     return joined(
         f"{host} cannot be used:",

@@ -139,7 +139,7 @@ BILLED = (
         ({}, {}, "gpu-1 cannot be used: SSH cannot work on this computer. It is", BILLED),
         ({}, {"cause": "It broke."}, "gpu-1 cannot be used: It broke. It is BOUGHT", BILLED),
         ({}, {"cause": f"{'long ' * 20}."}, f"gpu-1 cannot be used: {'long ' * 11}... It is", BILLED),
-        ({}, {"cause": ""}, "gpu-1 cannot be used: It is", BILLED),
+        ({"may_release": True}, {"cause": ""}, "gpu-1: Another host has failed, which ends this play for all", BILLED),
         ({}, {"resource_ids": [], "price_per_hour": ""}, "gpu-1 cannot", "an unknown price. Resource ids: none known"),
         ({"spared": "It is protected."}, {}, "gpu-1 cannot", f"It is protected. {BILLED}"),
         # Somebody in between answers with another key: nothing is given back then.
