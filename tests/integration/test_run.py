@@ -103,6 +103,9 @@ def test_check_shows_the_price_and_buys_nothing(make_project: MakeProject) -> No
         project.declare(["gpu-1"], provision_max_price_per_hour=ceiling)
         above = run(project, "--check")
         assert above.returncode == 2 and said in above.text, above.output
+    project.declare(["gpu-1"], provision_protect=True)
+    protected = run(project, "--check", run_unswept=None)
+    assert "since its group has provision_protect" in protected.failure("run-train") and protected.returncode == 2
     assert not project.simulator.purchases and not (project.folder / "runs").exists()
 
 

@@ -137,7 +137,8 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     found = running.Quoted.of(run.request.host, run.got["run__quote"])
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        follows = running.quoted(run.view, found, unswept, has_registry=bool(run.place), check_mode=check_mode)
+        has = {"has_registry": bool(run.place), "protect": params["hosts"][0]["protect"]}
+        follows = running.quoted(run.view, found, unswept, **has, check_mode=check_mode)
     except ValueError as error:
         return {"trouble": str(error)}
     if follows["sets_aside"]:

@@ -19,6 +19,7 @@ from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
 from .._wording import amount, usd, wrapped
 from . import lease, prices, spending
+from .declaration import why_protected
 from .entry import Entry
 from .messages import NOTHING_BOUGHT, ids_of, in_short, joined
 from .order import GROUP_OF_RUNS
@@ -264,7 +265,19 @@ def lasting(request: Request, entry: Entry) -> float:
     return (request.seconds or LEAST) + TAIL
 
 
-def quoted(run: RunView, found: Quoted, unswept: str, *, has_registry: bool, check_mode: bool) -> dict[str, t.Any]:
+def unenforced(host: str, protect: t.Any, unswept: str) -> str:
+    """Why no sweep would end the machine of a run, were its command killed for good; empty if one would.
+
+    ``protect``: what the host's variables say beside the run's own; ``unswept``: why no sweep is known.
+    """
+    if not why_protected(host, protect, Entry()):
+        return unswept
+    return f"No sweep would end {host}, since its group has provision_protect: choose another provision_group."
+
+
+def quoted(
+    run: RunView, found: Quoted, unswept: str, *, protect: t.Any, has_registry: bool, check_mode: bool
+) -> dict[str, t.Any]:
     """What the play does now: it provisions the host, or ends its machine; in check mode neither.
 
     Results of an earlier run are set aside before anything is noted. ``offer_id``: the one offer that may be bought for
@@ -275,6 +288,7 @@ def quoted(run: RunView, found: Quoted, unswept: str, *, has_registry: bool, che
     does = way(phase, is_free=found.is_free, is_refused=bool(found.refusal))
     is_first, has_machine = still_first(run), does in (Way.BUY, Way.LOOK) and not check_mode
     check_trace(run)
+    unswept = unenforced(run.request.host, protect, unswept)
     seconds = lease_for(does, run.request, found, run.entry, unswept, has_registry=has_registry)
     lines = wrapped(does.value, indent="  ")
     if does is Way.BUY:

@@ -35,6 +35,7 @@ class World:
             **{"run_files": "code", "run_unswept": True},
         }
         self.asked: Json = {}
+        self.protect: Any = None
 
     def _perform(self, operation: Operation, check_mode: bool = False, **given: Any) -> Json:
         spec = {name: option.get("default") for name, option in operation.argument_spec.items()}
@@ -48,7 +49,8 @@ class World:
         return self.asked
 
     def step(self, operation: Operation, check_mode: bool = False, reason: str = "", **got: Json) -> Json:
-        host = {"host": "run-train", "project": "default", "registry_dir": None, "inventory_dir": None, "shared": True}
+        host: Json = {"host": "run-train", "project": "default", "registry_dir": None, "inventory_dir": None}
+        host.update(shared=True, protect=self.protect)
         given = {"run": self.asked, "reason": reason, "given": {}}
         return self._perform(
             operation,
@@ -197,6 +199,20 @@ def test_nothing_is_bought_without_sweeps_or_a_place_for_the_results(world: Worl
     (world.folder / "runs" / "train").mkdir(parents=True)
     (world.folder / "runs" / "train" / "run.json").write_text("{")
     assert "says what became of this run, and cannot be read" in world.ask()["trouble"]
+
+
+@pytest.mark.parametrize("protect", [True, "yes", "maybe", False, None])
+def test_nothing_is_bought_whose_lease_its_group_would_overrule(world: World, protect: Any) -> None:
+    """The variables of a run end with its command; a sweep takes those of the inventory, and would end nothing."""
+    world.protect = protect
+    world.ask()
+    assert world.quoted(free=True)["provisions"], "it was allowed without sweeps"
+    world.ask(run_unswept=None)
+    refused = world.quoted(free=True)["trouble"]
+    assert ("since its group has provision_protect" in refused) is (protect not in (False, None))
+    assert "Nothing was bought." in refused
+    world.buy()
+    assert world.quoted(free=False)["provisions"], "what runs is followed all the same"
 
 
 def test_the_list_of_runs_fails_if_it_does_not_have_all(world: World) -> None:
