@@ -803,7 +803,7 @@ operation_of(STEPS["judge"])  # which each host has, too: imported before Ansibl
 
 def _is_shared(variables: Variables | None, name: str) -> bool:
     """Whether a place in what was found of a host is in a shared registry."""
-    return bool(place_of(str((variables or {}).get(name) or "")).is_shared)
+    return bool(place_of(str((variables or {}).get(name) or "")).keeps_sums)
 
 
 def _local_names(params: Variables) -> list[t.Any]:

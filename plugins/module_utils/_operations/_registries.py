@@ -140,7 +140,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def pin(self, place: Place, host: str, entry: Entry) -> None:
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
-        if place.is_shared:
+        if place.keeps_host_keys:
             with contextlib.suppress(OSError):
                 pin_host_keys(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
 

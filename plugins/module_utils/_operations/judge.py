@@ -249,7 +249,7 @@ def reached(params: Params, check_mode: bool) -> Result:
 
 def _shared_keys(plan: Plan) -> Variables:
     """The host keys of the machine, where other controllers are told them."""
-    shares = registration.shares_host_keys(plan["trust"], place_of(plan["registry"]).is_shared)
+    shares = registration.shares_host_keys(plan["trust"], place_of(plan["registry"]).keeps_host_keys)
     return {HOST_KEYS: pinned_host_keys(plan["known_hosts_file"])} if shares else {}
 
 

@@ -455,7 +455,7 @@ class _PlannedSnapshot(RegistrySnapshot):
         A shared registry knows all that is billed in its projects, and that is what its users mean.
         """
         known = dict(self.others())
-        if any(place.is_shared for place, _host in self._planned):
+        if any(place.keeps_sums for place, _host in self._planned):
             return ceilings.parts_of_entries([*known.items(), *self.stray_entries().items()]), []
         parts, unread = ceilings.costs_of_others(facts, known, has_registry=bool(self._read))
         return [*parts, *ceilings.parts_of_entries(self.stray_entries().items())], unread

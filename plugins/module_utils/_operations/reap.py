@@ -147,7 +147,7 @@ def _due(host: reaping.Host, registries: Registries, limits: reaping.SweepLimits
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
-    reached = registration.connection_of(entry, known_hosts, is_shared=host.place.is_shared)
+    reached = registration.connection_of(entry, known_hosts, is_shared=host.place.hands_facts)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))

@@ -32,7 +32,7 @@ def spend(params: Params, check_mode: bool) -> Result:
             reason = messages.joined(*params["troubles"], spending.SPEND_NEEDS_REGISTRY)
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
-        snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.is_shared))
+        snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
         beside = sorted({project for project, _entry in snapshot.elsewhere()})
     costs = spending.spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]

@@ -156,7 +156,7 @@ class Allowance:
 
 def objections_in_a_slice(host: Declaration, template: str) -> list[str]:
     """Objections to ceilings of several hosts, in a job that sees only some of them. ``template``: of sliced jobs."""
-    if not template or host.registry.is_shared:
+    if not template or host.registry.keeps_sums:
         return []
     limits = {
         "provision_max_total_price_per_hour": host.max_total_price_per_hour,

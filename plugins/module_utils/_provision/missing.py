@@ -150,7 +150,7 @@ class MissingLook:
 
     def _began(self, entry: Entry, place: Place) -> float:
         """When the look began, by the registry's clock."""
-        return self.at.now(DATABASE_CLOCK if place.is_shared else entry.clock)
+        return self.at.now(DATABASE_CLOCK if place.keeps_sums else entry.clock)
 
 
 def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:

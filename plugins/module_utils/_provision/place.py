@@ -26,10 +26,12 @@ _SHARED = "shared:"  # what the text of a project begins with; that of a folder 
 class Place:
     """Where a host is remembered. This class itself is the place of hosts without a registry, and false."""
 
-    # Whether several controllers share it. Such a registry compares sums with ceilings by itself, behind its gate. Host
-    # keys are in its entries, and each controller writes a file of them for ssh. A play hands to its host what is in an
-    # entry, since Ansible does not read it by itself.
-    is_shared: t.ClassVar[bool] = False
+    # Whether the registry compares sums with ceilings by itself, behind its gate
+    keeps_sums: t.ClassVar[bool] = False
+    # Whether host keys are in the entries, from which each controller writes a file for ssh
+    keeps_host_keys: t.ClassVar[bool] = False
+    # Whether a play must hand what is in the entry to the host, since Ansible does not read it by itself
+    hands_facts: t.ClassVar[bool] = False
 
     @property
     def text(self) -> str:
@@ -95,7 +97,7 @@ class Folder(Place):
 class SharedProject(Place):
     """A project of the registry that all controllers share. Paths of this one mean nothing to the others."""
 
-    is_shared = True
+    keeps_sums = keeps_host_keys = hands_facts = True
     project: str = USUAL_PROJECT
 
     @property

@@ -381,7 +381,7 @@ def _within_ceilings(
     max_total = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     account = _with_stopped(account, cases, drafts)
-    projects = list(dict.fromkeys(case.host.project for case in cases if case.host.registry.is_shared))
+    projects = list(dict.fromkeys(case.host.project for case in cases if case.host.registry.keeps_sums))
     of_all = (
         ceilings.of_play(max_total, count, len(buyers), unread, projects),
         ceilings.of_account(max_account, account, [_ordered(draft) for _case, draft in buyers]),
@@ -394,7 +394,7 @@ def _within_ceilings(
             case,
             draft,
             (*of_all, budgets.get(case.host.project, Allowance())),
-            registered if case.host.registry.is_shared else max_account,
+            registered if case.host.registry.keeps_sums else max_account,
         )
         for case, draft in zip(cases, drafts)
     ]

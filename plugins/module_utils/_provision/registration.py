@@ -213,7 +213,7 @@ def owned_row(host: str, entry: Entry) -> Variables:
     }
 
 
-def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, is_shared: bool) -> str:
+def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, keeps_host_keys: bool) -> str:
     """How the role reaches a machine that runs (see its tasks/), empty if it is not to be reached.
 
     A shared registry keeps the host key that answers first, for the other controllers.
@@ -222,12 +222,12 @@ def tasks_that_reach(reach: bool, verify: bool, entry: Entry, trust: str, is_sha
         return ""
     if verify or (trust == "seeded" and entry.bootstrap_host_key):
         return "prepare"
-    return "reach_and_share_key" if shares_host_keys(trust, is_shared) and not entry.host_keys else "reach"
+    return "reach_and_share_key" if shares_host_keys(trust, keeps_host_keys) and not entry.host_keys else "reach"
 
 
-def shares_host_keys(trust: str, is_shared: bool) -> bool:
+def shares_host_keys(trust: str, keeps_host_keys: bool) -> bool:
     """Whether the registry has a machine's host keys, for other controllers. ``trust``: provision_host_key_trust."""
-    return is_shared and trust != "none"
+    return keeps_host_keys and trust != "none"
 
 
 def noted_once_reached(plan: Variables, before: Variables | None) -> dict[str, t.Any]:

@@ -62,7 +62,7 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
         known_hosts,
         host.identity_file,
     )
-    if not host.registry.is_shared:
+    if not host.registry.hands_facts:
         return replace(draft, action=KEEP) if registration.is_registered(facts, entry, host.known) else draft
     # Nothing beside the inventory says this to Ansible.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
@@ -124,7 +124,7 @@ def plan_row(
         # What the role does, before anything is bought and after it.
         "first": "seeded" if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
         "next": registration.tasks_that_reach(
-            host.reach, bool(case.verifies), case.entry, host.trust, host.registry.is_shared
+            host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
         )
         if draft.action == KEEP
         else "",
@@ -193,7 +193,7 @@ def purchase(draft: Plan, case: Case, row: Row, account: str, note: t.Mapping[st
     host = case.host
     limits = {
         "max_price_per_hour": draft.max_price_per_hour,
-        "max_total_price_per_hour": host.max_total_price_per_hour if host.registry.is_shared else UNLIMITED,
+        "max_total_price_per_hour": host.max_total_price_per_hour if host.registry.keeps_sums else UNLIMITED,
         "max_account_price_per_hour": draft.max_account_price_per_hour,
     }
     return {
@@ -268,7 +268,7 @@ def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
     if verdict is Verdict.READY:
         facts = case.facts()
         if len(case.instances) == 1:
-            is_shared = place_of(plan["registry"]).is_shared
+            is_shared = place_of(plan["registry"]).keeps_host_keys
             then = registration.tasks_that_reach(
                 plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], is_shared
             )

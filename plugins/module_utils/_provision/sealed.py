@@ -45,7 +45,7 @@ _CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
 _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_project": lambda host: host.project,
     # A shared registry with its project; of files just that word, since each checkout has other paths
-    "the registry": lambda host: host.registry.text if host.registry.is_shared else "files" if host.registry else "",
+    "the registry": lambda host: host.registry.text if host.registry.keeps_sums else "files" if host.registry else "",
     "provision_offer_id": lambda host: host.offer_id,
     "provision_max_price_per_hour": lambda host: host.declared_max_price_per_hour,
     "provision_max_total_price_per_hour": lambda host: host.max_total_price_per_hour,

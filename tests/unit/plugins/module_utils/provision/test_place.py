@@ -36,19 +36,21 @@ def test_a_plan_carries_it_as_text(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "exists", "is_shared", "file", "where", "ssh"),
+    ("place", "exists", "sums", "keys", "facts", "file", "where", "ssh"),
     [
-        (NOWHERE, False, False, "", "", ""),
+        (NOWHERE, False, False, False, False, "", "", ""),
         (
-            *(FOLDER, True, False),
+            *(FOLDER, True, False, False, False),
             *["/inventory/host_vars/gpu-1/compute_index_supply.yml"] * 2,
             "/inventory/host_vars/.ssh_config",
         ),
-        (SHARED, True, True, "", "the shared registry", ""),
+        (SHARED, True, True, True, True, "", "the shared registry", ""),
     ],
 )
-def test_how_places_differ(place: Place, exists: bool, is_shared: bool, file: str, where: str, ssh: str) -> None:
-    assert (bool(place), place.is_shared) == (exists, is_shared)
+def test_how_places_differ(
+    place: Place, exists: bool, sums: bool, keys: bool, facts: bool, file: str, where: str, ssh: str
+) -> None:
+    assert (bool(place), place.keeps_sums, place.keeps_host_keys, place.hands_facts) == (exists, sums, keys, facts)
     assert (place.entry_file("gpu-1"), place.entry_place("gpu-1"), place.ssh_config) == (file, where, ssh)
 
 
