@@ -23,6 +23,7 @@ from .messages import joined, missing_lines
 from .missing import MissingLook
 from .missing import rows as missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
+from .prices import add_up
 from .spending import HOUR, cost, dollars, up_to_cents
 
 Row = dict[str, t.Any]
@@ -152,9 +153,11 @@ class Audit:
             "buying": self.buying,
             "missing": self.missing,
             "tested": self.tested,
-            "price_per_hour": {name: sum_of(rows) for name, rows in summed.items()},
-            "usd": {name: sum_of(rows, "usd") for name, rows in summed.items()},
-            "unpriced": sum(row["price_per_hour"] is None for row in self.billed),
+            "price_per_hour": {
+                name: add_up(row["price_per_hour"] for row in rows).total for name, rows in summed.items()
+            },
+            "usd": {name: add_up(row["usd"] for row in rows).total for name, rows in summed.items()},
+            "unpriced": add_up(row["price_per_hour"] for row in self.billed).unknown,
         }
 
 
@@ -313,11 +316,6 @@ def _so_far(row: Row, now: float) -> Row:
     return {"hours": round(max(0.0, now - begin) / HOUR, 4), "usd": usd}
 
 
-def sum_of(rows: t.Iterable[Row], what: str = "price_per_hour") -> float:
-    """What is unknown counts nothing here; unknown prices are counted apart."""
-    return round(sum(row[what] or 0.0 for row in rows), 6)
-
-
 # What an audit tells people
 
 Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest bill (USD)
@@ -462,4 +460,6 @@ def _troubled(sentence: str, of_each: str, rows: t.Sequence[Row]) -> str:
         )
         for row in rows
     )
-    return sentence.format(count=len(rows), found="; ".join(named), together=usd(sum_of(rows)))
+    return sentence.format(
+        count=len(rows), found="; ".join(named), together=usd(add_up(row["price_per_hour"] for row in rows).total)
+    )

@@ -23,6 +23,7 @@ from .messages import ids_of, some, unreadable_lease
 from .order import GROUP_OF_RUNS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
+from .prices import add_up
 from .run_record import is_late
 
 FRESH = 60.0  # seconds after which what a machine has said of its use is unknown
@@ -460,7 +461,7 @@ class SweepFindings:
         over = narrow_table(rows, _OVER, ["host"]) if due else ["No lease is over."]
         sentences = self._sentences()
         if self.unclaimed:
-            cost = usd(round(sum(machine["price_per_hour"] or 0.0 for machine in self.unclaimed), 6))
+            cost = usd(add_up(machine["price_per_hour"] for machine in self.unclaimed).total)
             count = len(self.unclaimed)
             sentences.append(f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them.")
         return [*over, *sentences]
