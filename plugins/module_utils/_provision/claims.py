@@ -29,7 +29,7 @@ from .ownership import Machine, is_named, offer_of
 from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
 
 BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
-OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most
+OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most; only earlier versions noted that one is ending
 COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum; see `counts`
 OVER = (VOID, ENDED)
 

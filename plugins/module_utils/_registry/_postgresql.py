@@ -268,12 +268,8 @@ class Database(Connected):
         """Free the claim, of which nothing was bought. Raises TakenOver if it is not this run's to say."""
         return self._change(row, sql.VOID, {**self._values(note=note), "reason": reason})
 
-    def begin_end(self, row: Row) -> None:
-        """Note that the machines are about to be deleted."""
-        self._at_once(lambda connection: self._execute(connection, sql.BEGIN_END, {"claim": row.claim}), self._patience)
-
     def end(self, row: Row, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
-        """Note that the machines are gone, and why, and a higher price; only what was about to be deleted ends.
+        """Note that the machines are gone, and why, and a higher price; only what was bought ends.
 
         Storage is kept. Returns what the machines have cost.
         """

@@ -137,7 +137,6 @@ class SharedHost:
             return None
         if row.state == claims.BUYING:
             raise Claimed(self.where, self._seen(row))
-        self._database.begin_end(row)
         bill = self._database.end(row, why, price_per_hour)
         self._row = None
         return bill
@@ -172,7 +171,6 @@ class SharedHost:
         if row.is_held_by_another(self._run):
             raise self._claimed()
         if row.state != claims.BUYING:  # bought, and failed without leaving anything
-            self._database.begin_end(row)
             self._database.end(row, FAILED)
             return {**self._seen(row), PURCHASE: REFUSED}
         freed = self._database.void(row, "not made", changes)

@@ -283,18 +283,14 @@ MAY_DISOWN = "SELECT has_table_privilege('compute_index_supply.machine', 'DELETE
 DISOWN = """
 DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND lower(resource) = ANY(%(ids)s::text[])
 """
-BEGIN_END = """
-UPDATE compute_index_supply.purchase SET state = 'ending'
-WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending')
-"""
+# Earlier versions noted that a claim is about to end, before they noted its end.
 END = """
 UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
-    reason = CASE WHEN state = 'ending' THEN %(why)s ELSE reason END,
+    reason = CASE WHEN state = 'ended' THEN reason ELSE %(why)s END,
     charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
-WHERE claim = %(claim)s AND state IN ('ending', 'ended')
+WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending', 'ended')
 RETURNING extract(epoch FROM least(ended_at, clock_timestamp()))::float8
 """
-# What a host has beside its own machine never has its name, so it has no state of ending either.
 END_STRAY = """
 UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = clock_timestamp(), reason = %(why)s
 WHERE p.offer = %(offer)s AND p.state = 'stray' AND NOT EXISTS (

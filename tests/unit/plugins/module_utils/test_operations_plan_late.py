@@ -51,7 +51,6 @@ def ended(url: str, *wanted: str) -> Row:
     """The claim of a purchase that was made, and whose machine, the first, was deleted."""
     row, shared = claimed(url, *wanted), database(url)
     shared.note(Purchase(row.claim, row.project, row.host, row.account, row.offer), [machine_id(1)])
-    shared.begin_end(row)
     shared.end(row)
     return row
 
@@ -188,7 +187,6 @@ class Deal:
             return
         shared.note(Purchase(row.claim, row.project, row.host, row.account, row.offer), [machine_id(number)])
         if self.state == "ended":
-            shared.begin_end(row)
             shared.end(row)
 
 

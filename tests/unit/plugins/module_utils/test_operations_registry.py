@@ -155,7 +155,6 @@ def test_a_file_of_what_has_ended_since_says_how_to_go_on(
     move(registry_url, tmp_path / "alice")
     known = database.open_claim("default", "gpu-1")
     assert known is not None
-    database.begin_end(known)
     database.end(known)
     file = write(tmp_path / "bob", left)
     trouble = moved(registry_url, row(tmp_path / "bob", "gpu-1"))["trouble"]

@@ -319,7 +319,6 @@ def decommissioned(url: str) -> None:
     """The same, and it has bought the offer, and ended its machine."""
     other, row = database(url, "other"), taken_over(url)
     made = other.note(_postgresql.Purchase(row.claim, row.project, row.host, row.account, row.offer), [RESOURCE_ID])
-    other.begin_end(made)
     other.end(made)
 
 

@@ -142,7 +142,7 @@ def test_an_unknown_price_refuses_what_has_a_ceiling(run: Callable[..., Database
     run().claim(purchase("gpu-2", OTHER_ID, project="other", account="other"), Ceilings(2, 2))
 
 
-def test_what_counts(run: Callable[..., Database]) -> None:
+def test_what_counts(run: Callable[..., Database], registry_url: str) -> None:
     """A stray machine counts, and so does one that is being ended; what is void or gone does not."""
     database = run()
     live = database.claim(purchase("gpu-1", "offer 1"), NO_CEILING)
@@ -152,7 +152,8 @@ def test_what_counts(run: Callable[..., Database]) -> None:
     void = database.claim(purchase("gpu-2", "offer 3"), NO_CEILING)
     database.void(void, "refused", {})
     ended = database.note(purchase("gpu-3", "offer 4"), ["m4"])
-    database.begin_end(ended)
+    earlier = "UPDATE compute_index_supply.purchase SET state = 'ending' WHERE offer = 'offer 4'"
+    postgresql.execute(registry_url, earlier)  # by an earlier version
     assert {row.offer: row.state for row in database.counted("default")} == {
         "offer 1": "live",
         "offer 2": "stray",
@@ -212,7 +213,6 @@ def test_what_has_ended_since_the_sum_was_made_refuses_nothing(
 
     def sum_before_the_end(self: Database, *args: Any) -> Any:
         found = summed(self, *args)
-        other.begin_end(ended)
         other.end(ended)
         return found
 
@@ -470,7 +470,6 @@ def noting(database: Database, row: Row) -> object:
 
 def ending(database: Database, row: Row) -> object:
     noting(Database(database._url, holder("two")), row)
-    database.begin_end(row)
     return database.end(row)
 
 
@@ -705,13 +704,11 @@ def test_what_was_bought_after_all_is_billed_until_it_ends(
         run().void(row, "not made", {})
     else:
         run().note(purchase(claim=row.claim), [RESOURCE_ID])
-        run().begin_end(row)
         run().end(row)
     earlier = "claimed_at = claimed_at - interval '9 hours', ended_at = ended_at - interval '8 hours'"
     postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {earlier}")
     with contextlib.suppress(Contested):
         run().note(purchase(claim=row.claim), [SECOND_RESOURCE_ID])
-    run().begin_end(row)
     bill = run().end(row)
     assert bill is not None and bill.end is not None and bill.begin is not None
     assert round((bill.end - bill.begin) / 3600) == 9
@@ -796,7 +793,6 @@ def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Da
         run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     assert run().open_claim("default", "gpu-1") is not None
     assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
-    run().begin_end(row)
     run().end(row)
     assert run().counted() == []
 
@@ -838,7 +834,6 @@ def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: st
     assert database.note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID]
     kept = database.note(purchase(claim=row.claim), [SECOND_RESOURCE_ID], disowned=[RESOURCE_ID])
     assert kept.resource_ids == [RESOURCE_ID, SECOND_RESOURCE_ID], "it may not delete"
-    database.begin_end(row)
     database.end(row)
     assert states(registry_url) == ["ended"]
 
