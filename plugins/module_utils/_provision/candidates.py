@@ -298,58 +298,34 @@ def why_none(case: Case, search_result: SearchResult) -> str:
 
 
 def _no_offer(case: Case, search_result: SearchResult) -> str:
-    host = case.host
-    seen = search_result.seen
+    host, seen = case.host, search_result.seen
     if len(host.choices) > 1:
         reasons = "; ".join(_reasons(host, seen))
         return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
-    offers = search_result.offers or (seen[0].offers if seen else ())
-    if not offers:
-        return no_match(choosing.why_nothing(host.choices[0], seen[0], host.max_price_per_hour) if seen else "none")
-    cheapest = offers[0]["price_per_hour"]
-    ceiling, bill = host.ceiling, _bill_at(host, cheapest)
+    if offers := search_result.offers or (seen[0].offers if seen else ()):
+        return none_left(host, offers, len(case.attempts))
+    why = choosing.why_nothing(host.choices[0], seen[0], host.max_price_per_hour) if seen else "none"
+    return (
+        f"No offer matches provision_spec{'' if why == 'none' else f': {why}'}. Ask for less (region, vendor,"
+        f" contract_type, another gpu_type), or try again later. {NOTHING_BOUGHT}"
+    )
+
+
+def none_left(host: Declaration, offers: t.Sequence[Offer], tried: int) -> str:
+    """That offers match its only search, cheapest first, but none is left for the host, after so many were tried."""
+    cheapest, limit, ceiling, why = offers[0]["price_per_hour"], host.max_price_per_hour, host.ceiling, ""
     of_search = min((choice.max_price_per_hour for choice in host.choices), default=UNLIMITED)
-    if of_search < host.max_price_per_hour:
-        ceiling, bill = f"max_price_per_hour in provision_spec ({usd(of_search)})", None
-    is_affordable = within(offers[0], min(of_search, host.max_price_per_hour))
-    return none_left(len(offers), ceiling, cheapest, len(case.attempts), bill, is_affordable)
-
-
-def no_match(why: str) -> str:
-    """Nothing on the market is what a host searches for; ``why`` says where there is something, or none."""
-    where = "" if why == "none" else f": {why}"
-    return (
-        f"No offer matches provision_spec{where}. Ask for less (region, vendor, contract_type, another gpu_type), or"
-        " try again later. Nothing was bought."
-    )
-
-
-def none_left(
-    count: int, ceiling: str, cheapest: float | None, tried: int, bill: float | None, is_affordable: bool
-) -> str:
-    """Offers match, but none is left for this host within its ``ceiling``, in words.
-
-    ``bill``: USD that the cheapest would cost in all, if that is too much. ``is_affordable``: the cheapest is within
-    the ceiling, so something else keeps it from the host.
-    """
+    if of_search < limit:
+        ceiling = f"max_price_per_hour in provision_spec ({usd(of_search)})"
+    elif host.is_bound_by_bill and host.max_bill and (cheapest or 0.0) > limit:
+        in_all = math.ceil(round(host.max_bill * cheapest / limit * 100, 6)) / 100  # so that this sum is enough
+        why = f", and USD {amount(in_all)} in all: raise provision_max_bill, or shorten provision_lease"
+    if within(offers[0], min(of_search, limit)):  # something else keeps it from the host
+        why = "; hosts of a play never share an offer"
+    none = "The only matching offer is not" if len(offers) == 1 else f"None of the {len(offers)} matching offers is"
     again = f" after {tried} tried" if tried else ""
-    why = "; hosts of a play never share an offer" if is_affordable else ""
-    if bill is not None:
-        usd_in_all = math.ceil(round(bill * 100, 6)) / 100  # so that this sum is enough
-        why = f", and USD {amount(usd_in_all)} in all: raise provision_max_bill, or shorten provision_lease"
-    none = "The only matching offer is not" if count == 1 else f"None of the {count} matching offers is"
-    return (
-        f"{none} left for this host{again} within its {ceiling}. The cheapest costs {usd(cheapest)}{why}."
-        " Nothing was bought."
-    )
-
-
-def _bill_at(host: Declaration, price: float | None) -> float | None:
-    """USD for the whole life of a machine at this price (USD per hour), where that is what limits the host."""
-    ceiling = host.max_price_per_hour
-    if not (host.is_bound_by_bill and host.max_bill and price and price > ceiling):
-        return None
-    return host.max_bill * price / ceiling
+    costs = f"The cheapest costs {usd(cheapest)}{why}."
+    return f"{none} left for this host{again} within its {ceiling}. {costs} {NOTHING_BOUGHT}"
 
 
 def _reasons(host: Declaration, seen: t.Iterable[Offers]) -> list[str]:

@@ -16,15 +16,20 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     Case,
+    SearchResult,
     differs_from_declared,
     ordered_otherwise,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
 from provision_samples import entry, host, machine_id, offer, offer_id
 
 X = offer_id(1)
+FREE = Case(host(), Entry(), Standing(HostState.FREE))
+OFFERS = [offer(number, 5.0) for number in (1, 2, 3)]
+BOUND = host(lease="8h", max_bill="16", max_price_per_hour="unlimited")
 
 
 @pytest.mark.parametrize(("own", "first", "differs"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
@@ -37,11 +42,11 @@ def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: b
     [
         rounds.not_declared("gpu-1"),
         rounds.unsuited_strategy("free"),
-        candidates.no_match("none"),
-        candidates.no_match("at other vendors there are 3"),
-        candidates.none_left(3, "its ceiling", 5.0, 2, None, True),
-        candidates.none_left(3, "its bill", None, 0, None, False),
-        candidates.none_left(3, "its bill", 3.0, 0, 24.0, False),
+        candidates.why_none(FREE, SearchResult()),
+        candidates.why_none(FREE, SearchResult.of(FREE.host, [Offers(wider=[offer(1, contract_type="spot")])])),
+        candidates.none_left(host(max_price_per_hour=9), OFFERS, 2),
+        candidates.none_left(host(max_price_per_hour=9), [offer(1, None)], 0),
+        candidates.none_left(BOUND, OFFERS, 0),
     ],
 )
 def test_a_refusal_says_that_nothing_happened(text: str) -> None:
@@ -53,14 +58,20 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
     ("text", "words"),
     [
         (
-            candidates.none_left(3, "x", 5.0, 2, None, True),
-            "None of the 3 matching offers is left for this host after 2",
+            candidates.none_left(host(max_price_per_hour=9), OFFERS, 2),
+            "None of the 3 matching offers is left for this host after 2 tried within its provision_max_price_per_hour",
         ),
         (
-            candidates.none_left(1, "x", 5.0, 0, None, True),
+            candidates.none_left(host(max_price_per_hour=9), OFFERS[:1], 0),
             "The only matching offer is not left for this host within its",
         ),
-        (candidates.none_left(3, "x", 5.0, 0, 40.001, False), "USD 5.00 per hour, and USD 40.01 in all: raise"),
+        (candidates.none_left(host(max_price_per_hour=9), OFFERS, 0), "USD 5.00 per hour; hosts of a play never share"),
+        (
+            candidates.none_left(host(max_price_per_hour=1), OFFERS, 0),
+            "(USD 1.00 per hour). The cheapest costs USD 5.00",
+        ),
+        # 5.00001 for 8 hours, up to a whole cent
+        (candidates.none_left(BOUND, [offer(1, 5.00001)], 0), "and USD 40.01 in all: raise provision_max_bill"),
     ],
 )
 def test_what_is_said(text: str, words: str) -> None:
