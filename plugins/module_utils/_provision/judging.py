@@ -415,8 +415,7 @@ class JudgedHost:
         if self.contradictions and not self.trouble:
             return self.reason()
         if attempt.doubled and not attempt.released:
-            doubled = _doubled(self.host, self.price_per_hour, self.billed, self.namesakes, self.later)
-            return joined(doubled, str(self.plan["spared"]))
+            return joined(self._doubled(), str(self.plan["spared"]))
         if attempt.is_left:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
             end = f"compute_index.supply.decommission {end_option([self.host])}"
@@ -429,6 +428,18 @@ class JudgedHost:
             advice = _DROPPED.format(self.host) if attempt.dropped else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
+
+    def _doubled(self) -> str:
+        """After a purchase another machine has the host's name, of another run or of another project."""
+        too_many = self.billed if self.later else [str(item["resource_id"]) for item in self.namesakes]
+        end = "; ".join(
+            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in too_many
+        )
+        return (
+            f"There are two purchases of {self.host}'s name, and both are billed: {ids_of(self.billed)}"
+            f" ({usd(self.price_per_hour)}), bought now, and {described(self.namesakes)}. If another run has bought"
+            f" that for this host, end the later one: {end}"
+        )
 
     def _waits(self) -> str:
         """That what is billed is waited for again; empty where that cannot help."""
@@ -518,19 +529,6 @@ class JudgedHost:
             called = ", ".join(kept) or "nothing"
             means = _WITHOUT_NAME[bool(self.plan["registry"])]
             yield f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
-
-
-def _doubled(host: str, price: float | None, ids: t.Sequence[str], others: t.Iterable[Machine], later: bool) -> str:
-    """After a purchase another machine has the host's name, of another run or of another project."""
-    others = list(others)
-    too_many = ids if later else [str(item["resource_id"]) for item in others]
-    end = "; ".join(
-        f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in too_many
-    )
-    return (
-        f"There are two purchases of {host}'s name, and both are billed: {ids_of(ids)} ({usd(price)}), bought now, and"
-        f" {described(others)}. If another run has bought that for this host, end the later one: {end}"
-    )
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

@@ -436,9 +436,7 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
     if others := _others(host, named):
         return stopped(shared_name(host.name, others), free)
     if unclaimed := tuple(ownership.unowned(named)):
-        folder = host.registry.text if host.registry_file else ""
-        reason = unregistered_namesake(host.host, host.name, unclaimed, folder)
-        return stopped(reason, free, machines=unclaimed)
+        return stopped(unregistered_namesake(host, unclaimed), free, machines=unclaimed)
     if bought:
         strangers = ownership.machines_in(bought)
         reason = bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
@@ -528,20 +526,17 @@ def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequ
     )
 
 
-def unregistered_namesake(host: str, name: str, machines: t.Iterable[Machine], folder: str) -> str:
-    """A machine has the host's name, and the host has a registry that does not know it.
-
-    ``folder``: of that registry, empty if controllers share one.
-    """
+def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> str:
+    """A machine has the host's name, and the host has a registry that does not know it."""
     here = (
-        f" If you bought it from another folder, its registry is there, and not in {folder}: run there, or add -e"
-        " provision_registry_dir=<that registry>."
-        if folder
+        f" If you bought it from another folder, its registry is there, and not in {host.registry.text}: run there, or"
+        " add -e provision_registry_dir=<that registry>."
+        if host.registry_file  # else all controllers share it
         else ""
     )
     return (
-        f"There is a machine called {name} that the registry of {host} does not know: {described(machines)}."
-        f" Nothing was bought.{here} If it is {host}'s and no registry has it, set provision_adopt: true."
+        f"There is a machine called {host.name} that the registry of {host.host} does not know: {described(machines)}."
+        f" Nothing was bought.{here} If it is {host.host}'s and no registry has it, set provision_adopt: true."
         " If it is someone else's, or you want one more, set a provision_project or another provision_resource_name."
     )
 

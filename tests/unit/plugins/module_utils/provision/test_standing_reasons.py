@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 
 from provision_samples import machine, machine_id, offer_id
 
@@ -25,7 +27,10 @@ OWN = [machine(1, "gpu-1", X)]
         ),
         (standing.claimed_twice("gpu-1", ["gpu-2"], "", [M]), f"claim the same machine {M}"),
         (standing.claimed_twice("gpu-1", ["gpu-2"], X, []), f"claim the same offer {X}, which"),
-        (standing.unregistered_namesake("gpu-1", "gpu-1", OWN, "/vars"), "and not in /vars: run there"),
+        (
+            standing.unregistered_namesake(Declaration("gpu-1", "gpu-1", registry=Folder("/vars")), OWN),
+            "and not in /vars: run there",
+        ),
     ],
 )
 def test_a_host_that_stops_buys_nothing(text: str, words: str) -> None:
@@ -46,10 +51,10 @@ def test_a_machine_of_another_name_may_be_ours_if_one_was_sent(
     assert all(item in text for item in present) and not any(item in text for item in absent)
 
 
-@pytest.mark.parametrize("folder", ["/vars", ""])
-def test_only_a_registry_of_files_may_be_in_another_folder(folder: str) -> None:
-    text = standing.unregistered_namesake("gpu-1", "gpu-1", OWN, folder)
-    assert ("provision_registry_dir" in text) is bool(folder) and "provision_adopt: true" in text
+@pytest.mark.parametrize("place", [Folder("/vars"), SharedProject("default")])
+def test_only_a_registry_of_files_may_be_in_another_folder(place: Place) -> None:
+    text = standing.unregistered_namesake(Declaration("gpu-1", "gpu-1", registry=place), OWN)
+    assert ("provision_registry_dir" in text) is isinstance(place, Folder) and "provision_adopt: true" in text
 
 
 @pytest.mark.parametrize(
