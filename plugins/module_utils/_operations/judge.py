@@ -24,7 +24,7 @@ from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
 from .._provision.rounds import Judged, published
-from .._provision.rows import further_machines, is_over, released, verdict_row
+from .._provision.rows import is_over, released, verdict_row
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
@@ -150,7 +150,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         further.pop(case.host, None)
         row = verdict_row(case, verdict)
         if verdict is Verdict.READY:
-            further[case.host] = further_machines(case)
+            further[case.host] = registration.further_hosts(case.plan, case.instances)
             rows[case.host] = registration.owned_row(case.host, read_entry(row["facts"]))
             warnings += case.warnings()
         verdicts.append(row)

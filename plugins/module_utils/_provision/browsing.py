@@ -138,7 +138,6 @@ def _lowest(offers: t.Sequence[Offer]) -> t.Any:
 
 
 def _table(kinds: t.Sequence[Row]) -> list[str]:
-    """The kinds of GPU in lines."""
     if not kinds:
         return ["There is no offer of any GPU that the API lists."]
     rows = [{**kind, "spot": _spot(kind["spot_offers"], kind["spot_price_per_hour"])} for kind in kinds]

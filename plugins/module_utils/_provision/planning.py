@@ -293,7 +293,6 @@ def _draft(
 
 
 def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float) -> Plan:
-    """The plan of a host that buys this offer."""
     host, offer_id = case.host, offer["offer_id"]
     number = search_result.numbers.get(offer_id, 0)
     # Of an offer that is wanted by its id no choice says what it may cost.

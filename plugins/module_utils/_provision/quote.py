@@ -224,7 +224,6 @@ def what_is_bought(plans: t.Sequence[Plan], lifetimes: t.Mapping[str, Lifetime])
 
 
 def _has_prices(rows: t.Iterable[Row]) -> bool:
-    """Whether there is anything to show a price of."""
     return any("price_per_hour" in row for row in rows)
 
 

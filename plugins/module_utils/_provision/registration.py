@@ -175,17 +175,21 @@ def names_taken(host: str, names: t.Iterable[str]) -> str:
     )
 
 
-def further_hosts(host: str, connections: Connections, trust: str, known_hosts: str, identity: str) -> list[Variables]:
-    """The further machines of a cluster as hosts: names after the first one, and how they are reached."""
+def further_hosts(plan: t.Mapping[str, t.Any], connections: Connections) -> list[Variables]:
+    """The further machines of a cluster as hosts of its groups: names after the first one, and how they are reached.
+
+    ``plan``: of the first one.
+    """
     return [
         {
             "name": name,
             **{key: machine[key] for key in ADDRESS},
-            "ssh_args": ssh_args(_alias(machine, name), trust, known_hosts, identity),
+            "ssh_args": ssh_args(_alias(machine, name), plan["trust"], plan["known_hosts_file"], plan["identity_file"]),
             "alias": _alias(machine, name),
             "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
+            "groups": plan["groups"],
         }
-        for name, machine in zip(further_names(host, len(connections)), connections[1:])
+        for name, machine in zip(further_names(plan["host"], len(connections)), connections[1:])
     ]
 
 

@@ -288,15 +288,6 @@ def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
     ).mapping
 
 
-def further_machines(case: JudgedHost) -> list[Row]:
-    """The further machines of a cluster, as hosts of the first one's groups."""
-    plan = case.plan
-    machines = registration.further_hosts(
-        case.host, case.instances, plan["trust"], plan["known_hosts_file"], plan["identity_file"]
-    )
-    return [{**machine, "groups": plan["groups"]} for machine in machines]
-
-
 def is_over(case: JudgedHost, ended: Answers) -> bool:
     """Whether all that was told to end, and all that may be billed, is billed no more."""
     stopped = {item.get("resource_id") for item in ended if item.get("billing_stopped")}

@@ -28,7 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import declared, machine_id, offer_id
+from provision_samples import declared, machine_id, offer_id, planned
 
 X, M, N = offer_id(1), machine_id(1), machine_id(2)
 PATHS = [
@@ -152,12 +152,13 @@ def test_the_machines_of_a_cluster() -> None:
     connections = [connection(M), connection(N, "192.0.2.2", ansible_port=2222), connection(None, "192.0.2.3")]
     found = given_to_the_host(connections)
     assert (found["ansible_host"], len(found["provision_instances"])) == ("192.0.2.1", 3)
-    second, third = further_hosts("ray", connections, "first_use", "/a/.known_hosts", "/a/key")
+    plan = planned(host="ray", trust="first_use", known_hosts_file="/a/.known_hosts", identity_file="/a/key")
+    second, third = further_hosts({**plan, "groups": ["gpu", "ray"]}, connections)
     assert (second["name"], second["ansible_host"], second["ansible_port"]) == ("ray-1", "192.0.2.2", 2222)
     assert (second["alias"], second["resource_ids"]) == (N, [N])
     assert shlex.split(second["ssh_args"])[1] == f"HostKeyAlias={N}"
     assert (third["name"], third["alias"], third["resource_ids"]) == ("ray-2", "ray-2", [])
-    assert further_hosts("ray", connections[:1], "first_use", "", "") == []
+    assert second["groups"] == third["groups"] == ["gpu", "ray"] and further_hosts(plan, connections[:1]) == []
 
 
 @pytest.mark.parametrize(
