@@ -8,24 +8,25 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import typing as t
 
 from .declaration import Declaration
 
 LEAST_RSA = 1024  # bits; sshd takes no shorter keys (RequiredRSASize in sshd_config(5))
-# What stands behind the type, as bytes that a field must be, their number, or None for any number but zero.
-_ED25519 = (32,)  # RFC 8709, 4
+# The fields that stand behind the type, as regular expressions.
+_ED25519 = (b".{32}",)  # RFC 8709, 4
 _ECDSA = {
-    name: (name.encode(), 1 + 2 * size)  # RFC 5656, 3.1: the curve, and a point with both coordinates
+    name: (name.encode(), b"\x04.{%d}" % (2 * size))  # RFC 5656, 3.1: the curve, and a point with both coordinates
     for name, size in (("nistp256", 32), ("nistp384", 48), ("nistp521", 66))
 }
-_KEY_TYPES: dict[str, tuple[bytes | int | None, ...]] = {
+_KEY_TYPES: dict[str, tuple[bytes, ...]] = {
     "ssh-ed25519": _ED25519,
-    "ssh-rsa": (None, None),  # RFC 4253, 6.6: exponent, modulus
+    "ssh-rsa": (b".+", b".+"),  # RFC 4253, 6.6: exponent, modulus
     **{f"ecdsa-sha2-{name}": fields for name, fields in _ECDSA.items()},
     # OpenSSH's PROTOCOL.u2f: and the application
-    "sk-ssh-ed25519@openssh.com": (*_ED25519, None),
-    "sk-ecdsa-sha2-nistp256@openssh.com": (*_ECDSA["nistp256"], None),
+    "sk-ssh-ed25519@openssh.com": (*_ED25519, b".+"),
+    "sk-ecdsa-sha2-nistp256@openssh.com": (*_ECDSA["nistp256"], b".+"),
 }
 
 
@@ -210,20 +211,10 @@ def _openssh(private: str) -> tuple[bytes, bytes]:
 
 def _is_key(kind: str, fields: list[bytes]) -> bool:
     """Whether the fields of a blob are those of a key of this type, which the first one repeats (RFC 4253, 6.6)."""
-    wanted = _KEY_TYPES[kind]
-    if not fields or fields[0] != kind.encode() or len(fields) != 1 + len(wanted):
-        return False
-    if not all(map(_fits, fields[1:], wanted)):
-        return False
-    if kind == "ssh-rsa":
-        return fields[1][-1] % 2 == 1  # an even exponent has no private key
-    return "ecdsa" not in kind or fields[2][:1] == b"\x04"  # both coordinates of the point
-
-
-def _fits(field: bytes, wanted: bytes | int | None) -> bool:
-    if isinstance(wanted, int):
-        return len(field) == wanted
-    return field == wanted if wanted is not None else bool(field)
+    wanted = (re.escape(kind.encode()), *_KEY_TYPES[kind])
+    fits = all(re.fullmatch(pattern, field, re.DOTALL) for pattern, field in zip(wanted, fields))
+    # An even exponent of RSA has no private key.
+    return len(fields) == len(wanted) and fits and (kind != "ssh-rsa" or fields[1][-1] % 2 == 1)
 
 
 def _fields(blob: bytes) -> list[bytes]:
