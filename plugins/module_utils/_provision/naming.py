@@ -164,26 +164,21 @@ def objection(
     patterns; whoever is named stands against it.
     """
     asked, name = ",".join(part.text for part in parts), f"{deed.name}_hosts"
-    if not _are_names(parts):
-        return (
-            f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
-            f" -e {name}=gpu-1,gpu-2. {deed.nothing}"
-        )
-    if parts[0].narrows:
-        return f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts. {deed.nothing}"
-    if unmatched := [part.text for part in parts if not part.hosts]:
-        return (
-            f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
-            f" registry knows one. {deed.nothing}"
-        )
-    if outside := _outside(parts, limited):
-        return (
-            f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the"
-            f" inventory only: name the hosts by {name} alone. {deed.nothing}"
-        )
-    if not hosts:
-        return f"{name}='{asked}' matches no host. {deed.nothing}"
-    return _unexpected(parts, hosts, asked, count, by_job, deed)
+    are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)
+    unmatched = [part.text for part in parts if not part.hosts]
+    outside = [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
+    reasons = {
+        f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
+        f" -e {name}=gpu-1,gpu-2.": not are_names,
+        f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts.": asked[:1] in ("!", "&"),
+        f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
+        " registry knows one.": unmatched,
+        f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the inventory only: name the"
+        f" hosts by {name} alone.": outside,
+        f"{name}='{asked}' matches no host.": not hosts,
+    }
+    reason = next((text for text, is_so in reasons.items() if is_so), "")
+    return f"{reason} {deed.nothing}" if reason else _unexpected(parts, hosts, asked, count, by_job, deed)
 
 
 def check_slice(template: str, deed: NamedAction) -> None:
@@ -193,16 +188,6 @@ def check_slice(template: str, deed: NamedAction) -> None:
             f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
             f" {deed.happens}. Set Job Slicing of the template to 1. {deed.nothing}"
         )
-
-
-def _are_names(parts: t.Sequence[PatternPart]) -> bool:
-    """Whether there are parts, each with a letter or a digit."""
-    return bool(parts) and all(re.search(r"\w", part.text) for part in parts)
-
-
-def _outside(parts: t.Iterable[PatternPart], limited: t.Collection[str] | None) -> list[str]:
-    """The parts whose hosts ``--limit`` leaves out, none without it."""
-    return [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
 
 
 def _unexpected(
