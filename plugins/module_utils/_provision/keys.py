@@ -133,24 +133,24 @@ def no_account(uid: int) -> str:
 def check_ssh_public_key(value: str) -> str:
     """One public key in OpenSSH's one-line format, without line end. The key is never echoed."""
     key = value.strip()
-    if not key:
-        raise ValueError("is empty")
-    if "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File"):
-        raise ValueError("is a PRIVATE key. Give the public one, the file that ends in .pub")
-    if {"\n", "\r"} & set(key):
-        raise ValueError("must be one key on one line")
     kind, _blank, rest = key.partition(" ")
-    if kind not in _KEY_TYPES:
-        raise ValueError(f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}")
     try:
-        blob = base64.b64decode(rest.strip().split(" ", 1)[0], validate=True)
+        fields = _fields(base64.b64decode(rest.strip().split(" ", 1)[0], validate=True))
     except (binascii.Error, ValueError):
-        blob = b""
-    fields = _fields(blob)
-    if not _is_key(kind, fields):
-        raise ValueError(f"is damaged: what follows '{kind}' is no such key")
-    if kind == "ssh-rsa" and int.from_bytes(fields[2], "big").bit_length() < LEAST_RSA:
-        raise ValueError(f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes")
+        fields = []
+    bits = int.from_bytes(b"".join(fields[2:3]), "big").bit_length()  # of RSA
+    faults = {
+        "is empty": not key,
+        "is a PRIVATE key. Give the public one, the file that ends in .pub": "PRIVATE KEY" in key
+        or key.startswith("PuTTY-User-Key-File"),
+        "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
+        f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
+        f"is damaged: what follows '{kind}' is no such key": not _is_key(kind, fields),
+        f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes": kind == "ssh-rsa"
+        and bits < LEAST_RSA,
+    }
+    if fault := next((text for text, is_so in faults.items() if is_so), ""):
+        raise ValueError(fault)
     return key
 
 
@@ -211,7 +211,7 @@ def _openssh(private: str) -> tuple[bytes, bytes]:
 
 def _is_key(kind: str, fields: list[bytes]) -> bool:
     """Whether the fields of a blob are those of a key of this type, which the first one repeats (RFC 4253, 6.6)."""
-    wanted = (re.escape(kind.encode()), *_KEY_TYPES[kind])
+    wanted = (re.escape(kind.encode()), *_KEY_TYPES.get(kind, ()))
     fits = all(re.fullmatch(pattern, field, re.DOTALL) for pattern, field in zip(wanted, fields))
     # An even exponent of RSA has no private key.
     return len(fields) == len(wanted) and fits and (kind != "ssh-rsa" or fields[1][-1] % 2 == 1)
