@@ -11,6 +11,7 @@ import hashlib
 import re
 import typing as t
 
+from .._wording import applying
 from .declaration import Declaration
 
 LEAST_RSA = 1024  # bits; sshd takes no shorter keys (RequiredRSASize in sshd_config(5))
@@ -139,17 +140,20 @@ def check_ssh_public_key(value: str) -> str:
     except (binascii.Error, ValueError):
         fields = []
     bits = int.from_bytes(b"".join(fields[2:3]), "big").bit_length()  # of RSA
-    faults = {
-        "is empty": not key,
-        "is a PRIVATE key. Give the public one, the file that ends in .pub": "PRIVATE KEY" in key
-        or key.startswith("PuTTY-User-Key-File"),
-        "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
-        f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
-        f"is damaged: what follows '{kind}' is no such key": not _is_key(kind, fields),
-        f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes": kind == "ssh-rsa"
-        and bits < LEAST_RSA,
-    }
-    if fault := next((text for text, is_so in faults.items() if is_so), ""):
+    for fault in applying(
+        {
+            "is empty": not key,
+            "is a PRIVATE key. Give the public one, the file that ends in .pub": (
+                "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File")
+            ),
+            "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
+            f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
+            f"is damaged: what follows '{kind}' is no such key": not _is_key(kind, fields),
+            f"is an RSA key of less than {LEAST_RSA} bits, which no SSH server takes": (
+                kind == "ssh-rsa" and bits < LEAST_RSA
+            ),
+        }
+    ):
         raise ValueError(fault)
     return key
 

@@ -9,7 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._wording import plural
+from .._wording import applying, plural
 from .messages import some
 from .order import GROUP_OF_RUNS, within
 from .ownership import Machine, is_named, machines_among
@@ -167,18 +167,20 @@ def objection(
     are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)
     unmatched = [part.text for part in parts if not part.hosts]
     outside = [part.text for part in parts if not part.narrows and not within(part.hosts, limited)]
-    reasons = {
-        f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
-        f" -e {name}=gpu-1,gpu-2.": not are_names,
-        f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts.": asked[:1] in ("!", "&"),
-        f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
-        " registry knows one.": unmatched,
-        f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the inventory only: name the"
-        f" hosts by {name} alone.": outside,
-        f"{name}='{asked}' matches no host.": not hosts,
-    }
-    reason = next((text for text, is_so in reasons.items() if is_so), "")
-    return f"{reason} {deed.nothing}" if reason else _unexpected(parts, hosts, asked, count, by_job, deed)
+    reasons = applying(
+        {
+            f"{name} must say whose machines {deed.happens}: names with commas between them, or a group, for example"
+            f" -e {name}=gpu-1,gpu-2.": not are_names,
+            f"{name}='{asked}' begins with an exclusion, which means all others. Name the hosts.": asked[:1]
+            in ("!", "&"),
+            f"{name}='{asked}': {', '.join(unmatched)} matches no host: the inventory has no such host or group, and no"
+            " registry knows one.": unmatched,
+            f"{name} names {', '.join(outside)}, but --limit leaves it out. It knows hosts of the inventory only: name"
+            f" the hosts by {name} alone.": outside,
+            f"{name}='{asked}' matches no host.": not hosts,
+        }
+    )
+    return f"{reasons[0]} {deed.nothing}" if reasons else _unexpected(parts, hosts, asked, count, by_job, deed)
 
 
 def check_slice(template: str, deed: NamedAction) -> None:

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._text import printable
-from .._wording import nearest
+from .._wording import applying, nearest
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
@@ -291,17 +291,20 @@ def order_of(
     """
     variable, asked = asked_hosts(variables)
     ordered_names = asked_names(asked, group, variable)
-    # Hosts that a person names are no slice's.
-    if (template := slice_of(variables)) and ordered_names and not isinstance(asked, t.Mapping):
-        raise ValueError(
-            f"This job is one of the slices of '{template}', and each of them would buy all the machines that were"
-            " named. Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX"
-            f" divides."
-        )
-    if not (sizes.get(group) or ordered_names):
-        raise ValueError(why_no_hosts(group, sizes))
-    _check_not_alike(variable, asked, ordered_names, members)
-    inside = _within(ordered_names, limited)
+    template, inside = slice_of(variables), tuple(within(ordered_names, limited))
+    alike = _alike(variable, asked, ordered_names, members)
+    reasons = {
+        f"This job is one of the slices of '{template}', and each of them would buy all the machines that were named."
+        " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides.": (
+            # Hosts that a person names are no slice's.
+            template and ordered_names and not isinstance(asked, t.Mapping)
+        ),
+        why_no_hosts(group, sizes): not (sizes.get(group) or ordered_names),
+        alike: alike,
+        excluded_by_limit(ordered_names): ordered_names and not inside,
+    }
+    for reason in applying(reasons):
+        raise ValueError(reason)
     reached = published_hosts(variables.get("provision_hosts"))
     return OrderedHosts(
         inside,
@@ -340,13 +343,20 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
     if count:
         return [f"{group}-{item}" for item in range(1, count + 1)]
     given = _given_names(asked, variable)
-    if count == 0 or (not given and asked is not None):
-        shown = "0" if count == 0 else printable(repr(asked), 60)
-        raise ValueError(f"{variable}={shown} is for no host. For all of '{group}', leave it out.")
-    if not all(_HOST.fullmatch(name) for name in given):
-        shown = printable(str(asked), 60)
-        raise ValueError(f"{variable} must be host names or a number, not '{shown}'.")
-    _check_not_reserved(given, group)
+    reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
+    shown = "0" if count == 0 else printable(repr(asked), 60)
+    reasons = {
+        f"{variable}={shown} is for no host. For all of '{group}', leave it out.": (
+            count == 0 or (not given and asked is not None)
+        ),
+        f"{variable} must be host names or a number, not '{printable(str(asked), 60)}'.": not all(
+            map(_HOST.fullmatch, given)
+        ),
+        f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
+        " name.": reserved,
+    }
+    for reason in applying(reasons):
+        raise ValueError(reason)
     return list(dict.fromkeys(given))
 
 
@@ -394,29 +404,20 @@ def range_size(part: str) -> int:
     return result
 
 
-def _check_not_reserved(given: t.Sequence[str], group: str) -> None:
-    """Raise ValueError for a name that Ansible would take for something else."""
-    reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
-    if reserved:
-        raise ValueError(
-            f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another name."
-        )
-
-
-def _check_not_alike(variable: str, asked: t.Any, given: t.Sequence[str], members: t.Collection[str]) -> None:
-    """Raise ValueError for a new name that is a member's but for capitals, marks or zeros: it would buy one more.
+def _alike(variable: str, asked: t.Any, given: t.Sequence[str], members: t.Collection[str]) -> str:
+    """That a new name is a member's but for capitals, marks or zeros, so that it would buy one more; empty if none is.
 
     Only a person's own words are looked at, not a number of hosts or what an earlier job has published.
     """
-    if not isinstance(asked, str) or _number(asked) is not None:
-        return
-    known = {_plain(name): name for name in members}
-    for name in given:
-        if name not in members and (other := known.get(_plain(name))):
-            raise ValueError(
-                f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
-                f" Did you mean {other}?"
-            )
+    is_said = isinstance(asked, str) and _number(asked) is None
+    known = {_plain(name): name for name in members if is_said}
+    slips = (
+        f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
+        f" Did you mean {other}?"
+        for name in given
+        if name not in members and (other := known.get(_plain(name)))
+    )
+    return next(slips, "")
 
 
 def _plain(name: str) -> str:
@@ -429,14 +430,6 @@ def _plain(name: str) -> str:
 def within(hosts: t.Iterable[str], limited: t.Container[str] | None) -> list[str]:
     """The hosts that ``--limit`` leaves, all of them without it."""
     return [host for host in hosts if limited is None or host in limited]
-
-
-def _within(ordered_names: list[str], limited: t.Container[str] | None) -> tuple[str, ...]:
-    """Those of an order. Raises ValueError if the limit leaves none of them."""
-    inside = tuple(within(ordered_names, limited))
-    if ordered_names and not inside:
-        raise ValueError(excluded_by_limit(ordered_names))
-    return inside
 
 
 def excluded_by_limit(hosts: t.Sequence[str]) -> str:

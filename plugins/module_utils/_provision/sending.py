@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import _states
 from .._text import QUOTA
-from .._wording import usd
+from .._wording import applying, usd
 from . import search
 from .boot import NO_MARK
 from .ceilings import CeilingPart, Count, State
@@ -118,14 +118,15 @@ class Terms:
 
 def registry_refusal(*, file: bool, url: bool, host: str, has_total: bool) -> str:
     """Why the options that name the registry do not fit together; empty if they do."""
-    if url and file:
-        return (
+    refusals = applying(
+        {
             "A purchase is noted in one registry: give registry_file or registry_url, which the environment variable"
-            " COMPUTE_INDEX_REGISTRY_URL sets, too."
-        )
-    if url and not host:
-        return "registry_url needs the name of the host: set host or resource_name."
-    return "" if url or not has_total else "max_total_price_per_hour needs registry_url, which knows what is bought."
+            " COMPUTE_INDEX_REGISTRY_URL sets, too.": url and file,
+            "registry_url needs the name of the host: set host or resource_name.": url and not host,
+            "max_total_price_per_hour needs registry_url, which knows what is bought.": has_total and not url,
+        }
+    )
+    return next(iter(refusals), "")
 
 
 def precedence(entry: Entry, offer_id: str, terms: Terms) -> tuple[str, Terms, list[str]]:
