@@ -142,8 +142,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
     """The verdicts as plain mappings, with the registry brought up to date."""
     # Of hosts that are at another step meanwhile the further machines stay.
     further = dict(params["before"].get("further") or {})
-    warnings: list[str] = []
-    changed, verdicts, rows = False, [], {}
+    changed, verdicts, rows, warnings = False, [], {}, []
     for item in judged:
         case, verdict, kept = _settled(item, params["inventory"], check_mode)
         changed |= kept

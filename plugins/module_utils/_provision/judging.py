@@ -8,6 +8,7 @@ What follows for the host is decided by `failover.what_follows`.
 
 from __future__ import annotations
 
+import math
 import typing as t
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from functools import cached_property
 from .. import _states
 from .._moments import first_of, seconds_of
 from .._text import QUOTA, number_of
-from .._wording import end_option, usd
+from .._wording import applying, end_option, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict
@@ -489,46 +490,46 @@ class JudgedHost:
             if name in inventory and machine["resource_id"] not in inventory[name]
         ]
 
-    def warnings(self) -> t.Iterator[str]:
+    def warnings(self) -> list[str]:
         """What is odd about a machine that runs: another name, more machines than were bought, storage of others.
 
         And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
         """
         host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
-        yield from self._other_name()
-        nodes = number_of(self.offer.get("node_count"))
-        if nodes is not None and len(held.ids) > nodes:
-            yield (
-                f"{offer} has {int(nodes)} machine(s), and the API says that it bought {len(held.ids)}:"
-                f" {ids_of(held.ids)}. All of them are billed and kept. Ask the API's support if that is wrong."
-            )
-        if attached := [item for item in held.affected if item not in self.entry.affected]:  # else told before
-            yield (
+        nodes = number_of(self.offer.get("node_count")) or math.inf
+        attached = [item for item in held.affected if item not in self.entry.affected]  # others were told before
+        return applying(
+            {
+                **self._other_name,
+                f"{offer} has {nodes:g} machine(s), and the API says that it bought {len(held.ids)}:"
+                f" {ids_of(held.ids)}. All of them are billed and kept. Ask the API's support if that is wrong.": (
+                    len(held.ids) > nodes
+                ),
                 f"{offer} names storage that it has not bought: {ids_of(attached)}. It stays as it is: {host} neither"
-                " counts nor ends it."
-            )
-        if self.plan["registry"] and self.outcome == "created" and not self.entry.offer_id:
-            yield (
+                " counts nor ends it.": attached,
                 f"While {host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
                 " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
-                " shared registry, run compute_index.supply.registry again."
-            )
+                " shared registry, run compute_index.supply.registry again.": (
+                    self.plan["registry"] and self.outcome == "created" and not self.entry.offer_id
+                ),
+            }
+        )
 
     @property
     def _name_sent(self) -> str:
         """The name that the purchase was sent with, whatever the host's machines are called now."""
         return (self.entry.name if self._is_noted else "") or str(self.plan["name"])
 
-    def _other_name(self) -> t.Iterator[str]:
-        """That the API called the machine otherwise than it was asked to."""
+    @property
+    def _other_name(self) -> dict[str, bool]:
+        """That the API called the machine otherwise than it was asked to, and whether it did."""
         name = self._name_sent
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)
-        if self.plan["unused"] and not (name in kept or numbered):
-            called = ", ".join(kept) or "nothing"
-            means = _WITHOUT_NAME[bool(self.plan["registry"])]
-            yield f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
+        called, means = ", ".join(kept) or "nothing", _WITHOUT_NAME[bool(self.plan["registry"])]
+        text = f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
+        return {text: bool(self.plan["unused"]) and not (name in kept or numbered)}
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

@@ -187,7 +187,7 @@ def test_an_entry_that_was_moved_while_its_machine_was_bought_is_told() -> None:
     (told,) = moved.warnings()
     assert moved.verdict(False) is READY and moved.noted(READY)["provision_resource_ids"] == [M]
     assert "somebody has moved or removed its entry" in told and "registry again" in told
-    assert [*usual.warnings()] == [*without.warnings()] == []
+    assert usual.warnings() == without.warnings() == []
 
 
 @pytest.mark.parametrize(("reason", "error_class"), [("no capacity", ""), ("quota exceeded", "quota")])
