@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import seconds_of
-from .._wording import end_option, usd
+from .._wording import applying, end_option, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
@@ -474,23 +474,19 @@ def _by_name(
     brings = () if host.by_name else brought_with(host.host, offers, ids, account)
     price = total_of([price_of(machines), *(item.price_per_hour for item in brings)])
     failed = not is_one_alive(machines)
-    reason = ""
-    if others:
-        reason = claimed_twice(host.host, others, "", ids)
-    elif len(offers) > 1:
-        reason = (
+    odd = "" if failed else _unfit(host, machines, price)
+    reasons = applying(
+        {
+            claimed_twice(host.host, others, "", ids): others,
             f"Several offers have machines called {host.name}: {described(machines)}. {NOTHING_BOUGHT} End those that"
-            " are too many by their ids (compute_index.supply.delete_resource)."
-        )
-    elif offers == {""}:
-        reason = (
+            " are too many by their ids (compute_index.supply.delete_resource).": len(offers) > 1,
             f"There is a machine called {host.name}, but the API does not name its offer: {described(machines)}."
-            f" {NOTHING_BOUGHT}"
-        )
-    elif odd := "" if failed else _unfit(host, machines, price):
-        reason = does_not_fit(host.host, host.name, machines, odd)
-    if reason:
-        return stopped(reason, void=void, machines=() if others else tuple(machines))
+            f" {NOTHING_BOUGHT}": offers == {""},
+            does_not_fit(host.host, host.name, machines, odd): odd,
+        }
+    )
+    if reasons:
+        return stopped(reasons[0], void=void, machines=() if others else tuple(machines))
     kind = HostState.FAILED if failed else HostState.UNDER_WAY
     return Standing(kind, offers.pop(), ids, price, void=void, adopted=True, machines=tuple(machines), brings=brings)
 
