@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from .._text import LONGEST_NAME, number_of, printable
-from .._wording import nearest
+from .._wording import applying, nearest
 
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
@@ -43,13 +43,17 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
 
     Raises ValueError, also for a typo of a documented key: an API that ignores the key sells something else.
     """
-    if not spec.get("compute") and not spec.get("storage"):
-        raise ValueError("needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'")
-    for slip in misspelled_keys(spec):
-        raise ValueError(slip)
     contract = contract_of(spec)
-    if near := nearest(contract, (ON_DEMAND, SPOT, ANY)):
-        raise ValueError(f"has compute.contract_type '{contract}': did you mean '{near}'?")
+    near = nearest(contract, (ON_DEMAND, SPOT, ANY))
+    faults = {
+        "needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'": (
+            not spec.get("compute") and not spec.get("storage")
+        ),
+        **dict.fromkeys(misspelled_keys(spec), True),
+        f"has compute.contract_type '{contract}': did you mean '{near}'?": near,
+    }
+    for fault in applying(faults):
+        raise ValueError(fault)
     return spec
 
 
