@@ -306,9 +306,7 @@ def of_account(
     max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[CeilingPart]
 ) -> Allowance:
     """The ceiling of the account, with what the hosts of the play would buy."""
-    if max_account_price_per_hour == UNLIMITED:
-        return Allowance()
-    if account.unreadable:
+    if max_account_price_per_hour != UNLIMITED and account.unreadable:
         return Allowance(
             "The machines of the account cannot be listed, so whether provision_max_account_price_per_hour holds"
             f" is not known: {account.unreadable} {NOTHING_SENT} Try again later."

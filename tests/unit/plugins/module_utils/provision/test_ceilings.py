@@ -108,7 +108,7 @@ def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None],
     assert said in allowance.refusal and bool(said) == bool(allowance.refusal)
     if left is not None:
         assert allowance.max_further_price_per_hour == left
-        assert allowance.buyers == (1 if ceiling == UNLIMITED else len(wanted))
+        assert allowance.buyers == len(wanted)
 
 
 @pytest.mark.parametrize(
