@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - Packs a folder of the controller once, copies it over the connection, checks it, and puts it into the run's folder,
     all at once. If the machine already has exactly this code, nothing is copied.
-  - It leaves out what C(.gitignore) files leave out, C(.git), and the registry's files. Links stay links, and of a
-    file's mode only counts whether it may be executed.
+  - It leaves out what C(.gitignore) files leave out, also those above the folder in its repository, C(.git), and the
+    registry's files. Links stay links, and of a file's mode only counts whether it may be executed.
   - It refuses to replace code while a command of the run runs.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)

@@ -18,7 +18,7 @@ import stat
 import tarfile
 import tempfile
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The registry, which changes with each purchase, and no machine needs.
 _REGISTRY = ("compute_index_supply.yml", ".compute_index_supply.*", ".ssh_config", ".known_hosts")
@@ -96,8 +96,30 @@ def _readable(src: str) -> t.Iterator[None]:
 
 def _walk(src: str, exclude: t.Sequence[str]) -> t.Iterator[_Item]:
     """All that is not ignored. ``exclude`` beats each .gitignore, and a deeper .gitignore beats those above it."""
-    last = rules_of([*exclude, *ALWAYS_IGNORED])
-    return _below(src, "", (), last)
+    base, rules = _of_repository(src)
+    last = rules_of([*exclude, *ALWAYS_IGNORED], base)
+    return (replace(item, path=item.path[len(base) :]) for item in _below(src, base, rules, last))
+
+
+def _of_repository(src: str) -> tuple[str, tuple[Rule, ...]]:
+    """The path of a folder in its repository, and the rules of the folders above it there.
+
+    Nothing of both outside a repository, or if these rules leave out the whole folder, which a person has named.
+    """
+    top, names = os.path.realpath(src), list[str]()
+    while not os.path.lexists(os.path.join(top, ".git")):
+        top, name = os.path.split(top)
+        if not name:
+            return "", ()
+        names.insert(0, name)
+    base, rules = "", tuple[Rule, ...]()
+    for name in names:
+        rules += rules_of(_lines_of(os.path.join(top, base, ".gitignore")), base)
+        base = f"{base}{name}/"
+        any_file = f"{base}{'x' * 99}"  # as build/* leaves out each
+        if is_ignored(base[:-1], True, rules) or is_ignored(any_file, False, rules):
+            return "", ()
+    return base, rules
 
 
 def _below(folder: str, base: str, rules: tuple[Rule, ...], last: tuple[Rule, ...]) -> t.Iterator[_Item]:
@@ -127,7 +149,8 @@ def _is_of_registry(folder: str) -> bool:
 
 
 def _lines_of(place: str) -> list[str]:
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError), open(place, **_ENCODING) as file:
+    encoding = {**_ENCODING, "encoding": "utf-8-sig"}  # git skips a mark at the beginning, too
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError), open(place, **encoding) as file:
         return list(file)
     return []
 

@@ -62,7 +62,7 @@ def packed(folder: Path, exclude: list[str] | None = None) -> set[str]:
 
 def of_git(folder: Path) -> set[str]:
     """The files that git would add."""
-    if not (folder / ".git").exists():
+    if not any((place / ".git").exists() for place in (folder, *folder.parents)):
         subprocess.run(["git", "init", "-q", str(folder)], check=True)
     command = ["git", "-C", str(folder), "ls-files", "-z", "--others", "--exclude-standard"]
     output = subprocess.run(command, check=True, capture_output=True).stdout
@@ -85,6 +85,21 @@ def test_several_files_of_patterns_mean_what_they_mean_to_git(
     (folder / ".gitignore").write_text("\n".join(above))
     (folder / "src" / ".gitignore").write_text("\r\n".join(below).replace("\r", ""))
     assert packed(folder) == of_git(folder)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(PATTERNS), max_size=4), st.lists(st.sampled_from(PATTERNS), max_size=3))
+def test_a_folder_of_a_repository_has_the_patterns_above_it(
+    tmp_path_factory: pytest.TempPathFactory, above: list[str], below: list[str]
+) -> None:
+    """It may name secrets and data that belong nowhere else; not if it leaves out what a person has named."""
+    top = tmp_path_factory.mktemp("git") / "top"
+    folder = tree(top / "code" / "run")
+    (top / ".gitignore").write_text("\n".join(["/code/run/a", *above]), encoding="utf-8-sig")
+    (top / "code" / ".gitignore").write_text("\n".join(below))
+    if not (top / ".git").exists():
+        subprocess.run(["git", "init", "-q", str(top)], check=True)
+    assert packed(folder, ["/src/"]) == {path for path in of_git(folder) or PATHS if not path.startswith("src/")}
 
 
 def test_what_a_user_excludes_beats_all_files(tmp_path: Path) -> None:
