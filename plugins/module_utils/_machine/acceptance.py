@@ -58,11 +58,6 @@ class Answer:
     def hangs(self) -> bool:
         return self.code is None and not self.too_long
 
-    @property
-    def is_absent(self) -> bool:
-        """Whether the program is not installed."""
-        return self.code in NOT_RUN
-
 
 Kill = t.Callable[[int, int], None]
 Run = t.Callable[[t.Mapping[str, Command]], "dict[str, Answer]"]
@@ -339,7 +334,7 @@ def _log(answers: t.Mapping[str, Answer]) -> readings.KernelLog | None:
 
 
 def _written(answer: Answer | None) -> dict[str, t.Any]:
-    if answer is None or answer.code is None or answer.is_absent:
+    if answer is None or answer.code in (None, *NOT_RUN):
         return {}
     if answer.code:
         return {"write_error": (answer.errors.strip().splitlines() or [f"dd exits with {answer.code}"])[-1]}

@@ -118,11 +118,6 @@ class Declaration:
         return self.registry.entry_file(self.host)
 
     @property
-    def entry_place(self) -> str:
-        """The same for a message; of the shared registry, that it is there."""
-        return self.registry.entry_place(self.host)
-
-    @property
     def refuses_unswept(self) -> bool:
         """Whether it is not bought if no sweep would end it."""
         return bool(self.lease) and self.unswept == "refuse"

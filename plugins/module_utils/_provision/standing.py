@@ -303,7 +303,8 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
 
 def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Standing:
     """What is registered as bought is not there, for the reason ``what``."""
-    file = f" The registry file is {host.entry_place}." if host.entry_place else ""
+    place = host.registry.entry_place(host.host)
+    file = f" The registry file is {place}." if place else ""
     return stopped(
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
         f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
