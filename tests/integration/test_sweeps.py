@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+import yaml
 
 import postgresql
-from conftest import MakeProject, Project
+from conftest import MakeProject, Project, core
 from plays import kill
 from simulator import Fault, Offer
 from test_ending import own
@@ -196,6 +197,20 @@ def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
     assert old.simulator.billed == [first] and second not in old.simulator.billed
     # Nor are all leases kept, as a purchase that asks for that must know.
     assert not (old.folder / "host_vars" / ".compute_index_supply.swept").exists()
+
+
+@core
+def test_an_inventory_may_call_this_computer_by_its_address(old: Project) -> None:
+    _first, second, third = leased(old, "gpu-1", "gpu-2", "gpu-3")
+    old.declare(["gpu-1", "gpu-2", "gpu-3"])
+    local = {"127.0.0.1": {"ansible_connection": "local"}}
+    old.inventory.write_text(json.dumps({**yaml.safe_load(old.inventory.read_text()), "local": {"hosts": local}}))
+    old.simulator.settings.clock_ahead = 0
+    for host, words, left in (("gpu-1", (), [second, third]), ("gpu-2", ("--limit", "gpu"), [third])):
+        ended = old.play("compute_index.supply.decommission", "-e", f"decommission_hosts={host}", *words)
+        assert (ended.returncode, old.simulator.billed) == (0, left), ended.output
+    run = old.play("compute_index.supply.reap")
+    assert (run.returncode, old.simulator.billed) == (0, []), run.output
 
 
 def test_what_is_renamed_ends_and_what_the_registry_has_lost_is_told(old: Project) -> None:
