@@ -151,7 +151,9 @@ class JudgedHost:
     @cached_property
     def look(self) -> Look:
         """All that was named as bought by a purchase that was answered with yes."""
-        is_made, entry = self.outcome in BOUGHT, self.entry if self._is_noted else Entry()
+        entry = self.entry if self._is_noted else Entry()
+        # One that failed and has left machines was made as well, and may have left storage beside them.
+        is_made = self.outcome in BOUGHT or entry.is_made
         noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
         listed = self.listed or {}

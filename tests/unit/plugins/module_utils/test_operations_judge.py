@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.fa
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned
 from samples import BASE
@@ -249,9 +249,20 @@ def kept_in(folder: Path) -> dict[str, Any]:
     return kept
 
 
+def _unanswered(folder: Path, params: Any) -> None:
+    """The purchase was never answered, and only its status says that it was made, and failed."""
+    params["purchases"]["gpu-1"] = {**MADE, "outcome": "rejected", "error_class": "conflict", "msg": "It failed."}
+    params["plans"][0]["is_new"] = True
+    noted = {"provision_purchase": "made", "provision_resource_ids": [MACHINE]}
+    HostFile(str(folder / "gpu-1" / "compute_index_supply.yml")).note({"provision_procured_offer_id": X, **noted})
+
+
+@pytest.mark.parametrize("answered", [True, False])
 @pytest.mark.parametrize("shown", ["ids", "list", "links"])
-def test_a_machine_that_is_given_back_keeps_its_storage(tmp_path: Path, shown: str) -> None:
+def test_a_machine_that_is_given_back_keeps_its_storage(tmp_path: Path, shown: str, answered: bool) -> None:
     api, params = bought(shown, "failed", tmp_path)
+    if not answered:
+        _unanswered(tmp_path, params)
     (verdict,) = judge(api, params, False)["verdicts"]
     assert (verdict["next"], verdict["release"]) == ("give_back", [MACHINE])
     assert kept_in(tmp_path)["provision_storage_ids"] == [VOLUME]
