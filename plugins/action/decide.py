@@ -63,11 +63,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._co
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import items_of
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import folded_lines
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _declare_end, _hosts, _play
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,
+    END_DEFAULTS,
+    END_FIXED,
     FIXED,
     declared,
+    declared_end,
     registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
@@ -428,7 +431,7 @@ class ActionModule(InProcessAction):
     # What each step of an end needs
 
     def _declare_end(self, task_vars: Variables) -> dict[str, t.Any]:
-        declaration = _declare_end.declared(task_vars, self._templar, check_mode=bool(self._task.check_mode))
+        declaration = declared_end(task_vars, self._templar, check_mode=bool(self._task.check_mode))
         return Declared({declaration["host"]: declaration}).mapping
 
     def _end(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -468,8 +471,8 @@ class ActionModule(InProcessAction):
 
     def _end_of_all(self, task_vars: Variables) -> list[Variables]:
         """What the hosts of the batch declare, where one can say it for them."""
-        declare = functools.partial(_declare_end.declared, check_mode=bool(self._task.check_mode), together=True)
-        return list(self._of_each(declare, _declare_end.DEFAULTS, _declare_end.FIXED, task_vars).values())
+        declare = functools.partial(declared_end, check_mode=bool(self._task.check_mode), together=True)
+        return list(self._of_each(declare, END_DEFAULTS, END_FIXED, task_vars).values())
 
     def _ending(self, one: Variables, batch: t.Mapping[str, Variables]) -> dict[str, t.Any]:
         """A host that is to end, with what it has not declared by itself."""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host wants: its variables as plain values, for `declaration.read_declaration`.
+"""What a host wants, and what it says of its end: its variables as plain values.
 
 Only the host itself can evaluate them: others see neither role defaults nor the variables of the play. A large template
 would do the same, but Ansible would compile it anew for each host. They are compared with the role's argument specs,
@@ -24,8 +24,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import GIVEN
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, CONNECTION
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DESCRIBED, GIVEN
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    BOUGHT,
+    CONNECTION,
+    project_of,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fault_of, fingerprint
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -64,6 +68,9 @@ def templates(value: t.Any) -> t.Any:
 # Read before Ansible forks its workers.
 _ARGUMENTS = read("provision/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 DEFAULTS, FIXED = templates(read("provision/defaults/main.yml")), templates(read("provision/vars/main.yml"))
+_END_ARGUMENTS = read("decommission/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+END_DEFAULTS = templates(read("decommission/defaults/main.yml"))
+END_FIXED = templates(read("decommission/vars/main.yml"))
 
 _ROLE_NAMES = RoleNames(_ARGUMENTS)
 _NAMES = ("provision_resource_name", "provision_hostname")
@@ -77,7 +84,7 @@ _KNOWN = (*CONNECTION, *BOUGHT, "provision_instances")
 
 
 def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str, t.Any]:
-    """The values that the host has now, under an id of their own. Raises AnsibleActionFail."""
+    """What the host wants now, under an id of its own, for `declaration.read_declaration`. Raises AnsibleActionFail."""
 
     def value(name: str) -> t.Any:
         return value_of(name, task_vars, templar)
@@ -210,3 +217,66 @@ def _keys(given: t.Any) -> list[str]:
     """The keys of the mappings among what was given."""
     mappings = [item for item in given if isinstance(item, t.Mapping)] if isinstance(given, list) else []
     return sorted({str(key) for mapping in mappings for key in mapping})
+
+
+# What a host says of its end, for `ended.asked`
+
+_NAME, _STORAGE = "decommission_resource_name", "decommission_storage"
+
+
+def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, together: bool = False) -> dict[str, t.Any]:
+    """What the host says now of its end, under an id of its own. Raises AnsibleActionFail.
+
+    ``check_mode``: of the host's own tasks, which a user's play may decide for each host. ``together``: one worker
+    declares for all hosts. What says where and what the host is, and cannot be evaluated, is no value here: it is told
+    by what reads it of all hosts (`_hosts.Hosts`).
+    """
+
+    def value(name: str) -> t.Any:
+        try:
+            return value_of(name, task_vars, templar)
+        except AnsibleActionFail:
+            if name in DESCRIBED:
+                return None
+            raise
+
+    host = str(task_vars["inventory_hostname"])
+    reaped = value("decommission__reaped") or {}
+    given = _arguments_of_end(host, task_vars, value)
+    checked = ArgumentSpecValidator(_END_ARGUMENTS).validate(given)
+    return {
+        "id": uuid.uuid4().hex,
+        "together": together,
+        "check_mode": check_mode,
+        "host": host,
+        "name": str(given[_NAME]),
+        "resource_id": str(given["decommission_resource_id"] or ""),
+        "listed_id": str(value("supply_resource_id") or ""),
+        "project": project_of(value("provision_project")),
+        "registry_dir": value("provision_registry_dir"),
+        "inventory_dir": value("inventory_dir"),
+        "wait_timeout": str(given["decommission_wait_timeout"]),
+        "force": checked.validated_parameters["decommission_force"] is True,
+        # A sweep ends storage only if its host says so, and not because of what was said for one run.
+        "storage": value("provision_storage_on_end") or "keep" if reaped else given[_STORAGE],
+        "reaped": reaped,
+        "protect": value("provision_protect"),
+        "known": {name: value(name) for name in BOUGHT},
+        "invalid": list(checked.error_messages),
+    }
+
+
+def _arguments_of_end(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
+    """The role's variables. What its defaults make of others is told here: templates take Ansible long."""
+    by_default: dict[str, t.Callable[[], t.Any]] = {
+        _NAME: lambda: str(value("provision_resource_name") or prefix_of(value("provision_project")) + host),
+        _STORAGE: lambda: value("provision_storage_on_end") or "keep",
+        # AWX hands an empty answer of a survey over as null.
+        "decommission_forget": lambda: value("decommission_forget") or [],
+    }
+
+    def given(name: str) -> t.Any:
+        is_default = task_vars.get(name) in (None, END_DEFAULTS.get(name))
+        return by_default[name]() if is_default and name in by_default else value(name)
+
+    return {name: given(name) for name in _END_ARGUMENTS}
