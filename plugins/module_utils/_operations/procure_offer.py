@@ -444,7 +444,7 @@ class _Purchase:
         self._facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
         self._update_story(error=None)
         self._update_past(sends=self._past.sends + 1, busy=False)
-        meaning = sending.meaning_of(answer)
+        meaning = sending.meaning_of(answer, unanswered=self._past.unanswered)
         if meaning is AnswerMeaning.FAILED:  # it was made, and failed
             self._update_past(made=True)
             self._update_story(reason=answer["error"])

@@ -180,12 +180,16 @@ class AnswerMeaning(enum.Enum):
     DENIED = "denied"  # a refusal all the same
 
 
-def meaning_of(answer: Json) -> AnswerMeaning:
-    """What the answer means. With an id or a time of purchase it is one, whatever else it says."""
-    if answer["status"] == _states.FAILED:
-        return AnswerMeaning.FAILED
+def meaning_of(answer: Json, *, unanswered: bool) -> AnswerMeaning:
+    """What the answer means. With an id or a time of purchase it is one, whatever else it says.
+
+    ``unanswered``: an earlier purchase of the offer may be under way. A failure that names nothing says nothing of it.
+    """
+    failed = answer["status"] == _states.FAILED
     bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
-    denied = answer["error"] or _states.is_for_sale_or_expired(answer["status"])
+    if failed and (bought or not unanswered):
+        return AnswerMeaning.FAILED
+    denied = failed or answer["error"] or _states.is_for_sale_or_expired(answer["status"])
     return AnswerMeaning.DENIED if denied and not bought else AnswerMeaning.MADE
 
 

@@ -996,6 +996,20 @@ def test_a_refusal_of_what_was_sent_again_does_not_speak_for_the_first(
     assert (result["outcome"], result["resource_ids"]) == ("created", [RESOURCE_ID])
 
 
+@pytest.mark.parametrize(("later", "outcome"), [("available", "unknown"), ("failed", "rejected")])
+def test_a_failure_of_what_was_sent_again_does_not_speak_for_the_one_that_was_lost(
+    queue: RequestQueue, buy: Any, later: str, outcome: str
+) -> None:
+    """The first may be under way, unless the offer itself has failed."""
+    free(queue).expect(*POST, LOST)
+    free(queue).expect(*POST, {"offer_id": OFFER_ID, "status": "failed", "error": "no stock"})
+    queue.expect("GET", STATUS_PATH, status(later))
+    if later == "failed":
+        expect_resources(queue)
+    error_class = "conflict" if later == "failed" else "unknown_outcome"
+    assert ("MAY BE BOUGHT" in assert_failed(buy(settle_timeout=0), error_class, outcome)) is (later == "available")
+
+
 def test_a_price_that_rose_meanwhile_is_not_paid(queue: RequestQueue, buy: Any) -> None:
     free(busy(free(queue), 429, "9"), total_price_per_hour=4.0)
     msg = assert_failed(buy(max_price_per_hour=3, api_retries=2), "price", "rejected")

@@ -143,6 +143,7 @@ def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total
 @pytest.mark.parametrize(
     ("fields", "meaning"),
     [
+        ({"status": "failed", "procured_at": "2026-01-31T12:00:00Z"}, AnswerMeaning.FAILED),
         ({}, AnswerMeaning.MADE),
         ({"status": "reserved"}, AnswerMeaning.MADE),
         ({"status": "failed"}, AnswerMeaning.FAILED),
@@ -157,7 +158,10 @@ def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total
 )
 def test_what_an_answer_means(fields: dict[str, Any], meaning: AnswerMeaning) -> None:
     blank = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None}
-    assert meaning_of({**blank, **fields}) is meaning
+    assert meaning_of({**blank, **fields}, unanswered=False) is meaning
+    # What failed and names nothing may not be the purchase that was never answered.
+    after_lost = AnswerMeaning.DENIED if fields == {"status": "failed"} else meaning
+    assert meaning_of({**blank, **fields}, unanswered=True) is after_lost
 
 
 FIVE = Repeats(returns=5, resends=1, pause=0.5, longest=60.0)
