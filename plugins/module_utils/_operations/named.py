@@ -46,7 +46,9 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     hosts = within([*params["matched"], *made], params["limited"])
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
-        raise Failure(messages.joined(reason, *elsewhere(unmatched_names(parts), params["elsewhere"])), "invalid")
+        hosts = [*params["known"], *params["registered"]]
+        advice = elsewhere(unmatched_names(parts), params["elsewhere"], hosts)
+        raise Failure(messages.joined(reason, *advice), "invalid")
     trouble = messages.joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
     try:
         left = playable(hosts, params["unreadable"], params["several"], deed)

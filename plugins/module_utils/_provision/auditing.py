@@ -373,7 +373,7 @@ def _of_machines(audit: Audit) -> list[str]:
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
     names = ["claimed", *(name for name, rows in also.items() if rows)]
-    so_far = {name: up_to_cents(usd) for name, usd in published["usd"].items()}
+    so_far = {name: up_to_cents(published["usd"][name]) for name in names}
     lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
 
@@ -385,8 +385,10 @@ def _tested(row: Row) -> str:
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
-    parts = (f"{amount(sums[name])} {name}" for name in names)
-    return f"{' + '.join(parts)} = {amount(sums['total'])}"
+    """Sums of USD, and their total as a reader adds them up."""
+    parts = {name: sums[name] for name in names}
+    shown = (f"{amount(price)} {name}" for name, price in parts.items())
+    return f"{' + '.join(shown)} = {amount(sum(parts.values()))}"
 
 
 def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:

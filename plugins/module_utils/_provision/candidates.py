@@ -400,6 +400,8 @@ def drift_of(host: Declaration, entry: Entry) -> str:
 
 def _other_lease(host: Declaration, entry: Entry) -> str:
     """That another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
+    if odd := [text for text in host.objections if text.startswith("provision_lease ")]:  # it cannot be read
+        return odd[0].rstrip(".")
     with contextlib.suppress(ValueError):
         noted = read_lease(entry.leased)
         if (noted.seconds, noted.moment) == (host.lease.seconds, host.lease.moment):

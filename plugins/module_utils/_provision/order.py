@@ -410,14 +410,18 @@ def _alike(variable: str, asked: t.Any, given: t.Sequence[str], members: t.Colle
     Only a person's own words are looked at, not a number of hosts or what an earlier job has published.
     """
     is_said = isinstance(asked, str) and _number(asked) is None
-    known = {_plain(name): name for name in members if is_said}
     slips = (
         f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
         f" Did you mean {other}?"
-        for name in given
-        if name not in members and (other := known.get(_plain(name)))
+        for name, other in alike(given if is_said else (), members)
     )
     return next(slips, "")
+
+
+def alike(names: t.Iterable[str], hosts: t.Collection[str]) -> t.Iterator[tuple[str, str]]:
+    """The names that are none of these hosts', each with the host that has it but for capitals, marks or zeros."""
+    known = {_plain(host): host for host in hosts}
+    return ((name, known[_plain(name)]) for name in names if name not in hosts and _plain(name) in known)
 
 
 def _plain(name: str) -> str:

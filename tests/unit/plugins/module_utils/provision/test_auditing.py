@@ -24,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     claim_of,
     noted_claim,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import up_to_cents
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 from provision_samples import machine as sample
@@ -404,3 +405,8 @@ def test_the_leases_that_end_first_come_first() -> None:
     report = lines(Audit(), leases)
     assert report[0] == "LEASES, what ends first" and "and 2 more" in report
     assert [line for line in report if line.startswith("gpu-1 ")] and not [line for line in report if "gpu-12" in line]
+
+
+def test_what_is_rounded_up_adds_up() -> None:
+    sums = {"claimed": up_to_cents(0.161), "storage": up_to_cents(0.001), "orphans": 0.0}
+    assert auditing._added(sums, sums) == "0.17 claimed + 0.01 storage + 0.00 orphans = 0.18"

@@ -10,6 +10,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
     NAMED_ACTIONS,
     PatternPart,
     added,
+    elsewhere,
     left_out,
     names_of,
     not_named,
@@ -171,3 +172,11 @@ def test_a_group_ends_runs_with_a_warning(parts: list[PatternPart], verb: str, s
     hosts = [host for item in parts for host in item.hosts]
     found = list(of_runs(parts, hosts, registered, NAMED_ACTIONS[verb]))
     assert [text.startswith(said) for text in found] == [True] * bool(said)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("gpu1", "gpu-1"), ("GPU-1", "gpu-1"), ("gpu-01", "gpu-1"), ("gpu-11", ""), ("gpu-3", ""), ("gpu", "")],
+)
+def test_a_name_that_nearly_matches_says_which_host_is_meant_but_none_of_another_number(name: str, meant: str) -> None:
+    assert list(elsewhere([name], [], ["gpu-1", "gpu-2"])) == ([f"Did you mean {meant}?"] if meant else [])

@@ -712,6 +712,13 @@ def test_drift(fields: dict[str, Any], kept: dict[str, Any], price: float | None
         assert each in found
 
 
+@pytest.mark.parametrize("noted", ["8h", ""])
+def test_a_lease_that_cannot_be_read_is_not_an_empty_one(noted: str) -> None:
+    known = entry(X, [M], "made", provision_resource_name="gpu-1", provision_leased=noted)
+    found = drift_of(declared(lease="8"), known)
+    assert "declares: provision_lease must be a duration" in found and found.endswith("not '8'. It stays as it is.")
+
+
 def test_another_name_is_drift() -> None:
     known = entry(Y, [M], "made", provision_resource_name="trainer")
     assert "bought as trainer, and provision_resource_name is gpu-1" in drift_of(declared(), known)
