@@ -183,10 +183,10 @@ class ActionModule(InProcessAction):
         playbook = STEPS[self._task.args["step"]].prefix.format(verb=self._verb()) or "decommission_"
 
         def variable(found: re.Match[str]) -> str:
-            name = playbook + found[2]
+            name = playbook + (found[1] or found[2])
             return name if name in PLAYBOOKS else found[0]
 
-        return re.sub(r"(argument |option |for )'(\w+)'", variable, msg)
+        return re.sub(r"(?:argument |option |for )'(\w+)'|value of (\w+)", variable, msg)
 
     @property
     def _extra(self) -> Variables:

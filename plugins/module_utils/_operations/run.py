@@ -23,7 +23,7 @@ from .._provision import messages, run_record, run_request, running, storage
 from .._provision.rows import shortest
 from .._provision.run_request import Request
 from .._provision.spending import Ledger
-from .._registry._files import registry_dir
+from .._registry._files import inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
 from .._text import text_of
 from ._registries import LastSweeps, Registries, RegistrySnapshot
@@ -36,7 +36,7 @@ _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 def asked(params: Params, check_mode: bool) -> Result:
     """What is to run, for which host (``hosts``; none if the run is over), and all that is wrong with it at once."""
     wrong: list[str] = []
-    base = results_dir(params)
+    base = _tried(lambda: results_dir(params), os.path.join(params["here"], "runs"), wrong)
     name = run_request.name_of(params["given"], wrong)
     folder = RecordFolder(os.path.join(base, name))
     record: dict[str, t.Any] = {}
@@ -60,10 +60,19 @@ def asked(params: Params, check_mode: bool) -> Result:
 
 
 def results_dir(params: Params) -> str:
-    """The folder of all runs, as an absolute path; by default beside the inventory."""
-    beside = os.path.dirname(registry_dir(None, None, params["sources"], params["here"]))
+    """The folder of all runs, as an absolute path; by default beside the inventory.
+
+    Never in an inventory folder of Ansible's, which would run there what a job has left. Raises ValueError.
+    """
+    sources, here = params["sources"], params["here"]
+    beside = os.path.dirname(registry_dir(None, None, sources, here))
+    if folder := inventory_around(beside, sources, here):
+        beside = os.path.dirname(folder)
     wanted = os.path.expanduser(text_of(params["given"].get("run_results_dir")))
-    return os.path.normpath(os.path.join(params["here"], wanted or os.path.join(beside, "runs")))
+    found = os.path.normpath(os.path.join(here, wanted or os.path.join(beside, "runs")))
+    if folder := inventory_around(found, sources, here):
+        raise ValueError(run_request.READ_BY_ANSIBLE.format(folder))
+    return found
 
 
 def _tried(read: t.Callable[[], _Value], nothing: _Value, wrong: list[str], label: str = "") -> _Value:
@@ -250,7 +259,8 @@ def runs(params: Params, check_mode: bool) -> Result:
             run_record.machine(place, host, entry, registries.at(place).known_hosts(host, entry.offer_id))
             for place, host, entry in machines
         ]
-    records, unreadable = records_in(results_dir(params))
+    with refusing(ValueError):
+        records, unreadable = records_in(results_dir(params))
     known = run_record.all_runs(records, machines, params["got"], ledgers)
     return {
         **_RUNS,

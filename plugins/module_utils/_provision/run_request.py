@@ -97,6 +97,12 @@ def name_of(given: Row, wrong: list[str]) -> str:
 MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 
 
+READ_BY_ANSIBLE = (
+    "run_results_dir must not be in the inventory folder {}: Ansible would read there what a job has left, and run it."
+    " Name another folder, such as -e run_results_dir=../runs."
+)
+
+
 def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
     """The request with the absolute path of its code, and without results in it: they would make another job of it.
 

@@ -376,6 +376,14 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     return os.path.normpath(os.path.join(base, path))
 
 
+def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
+    """The outermost inventory folder that a path is in, empty if in none. Ansible reads its files, or runs them."""
+    folders = [os.path.realpath(os.path.join(here, source)) for source in sources if "," not in source]
+    real = os.path.realpath(path)
+    around = [folder for folder in folders if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder]
+    return min(around, key=len, default="")
+
+
 def _folder_of_source(source: str) -> str:
     path = os.path.realpath(source)
     return path if os.path.isdir(path) else os.path.dirname(path)

@@ -26,7 +26,7 @@ class World:
     """A folder with an inventory, and one command after the other."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.inventory = folder, "hosts.yml"
         (folder / "hosts.yml").write_text("gpu:\n")
         (folder / "code").mkdir()
         (folder / "code" / "train.py").write_text("print()\n")
@@ -39,7 +39,7 @@ class World:
 
     def _perform(self, operation: Operation, check_mode: bool = False, **given: Any) -> Json:
         spec = {name: option.get("default") for name, option in operation.argument_spec.items()}
-        beside = {"here": str(self.folder), "sources": [str(self.folder / "hosts.yml")], "home": ""}
+        beside = {"here": str(self.folder), "sources": [str(self.folder / self.inventory)], "home": ""}
         return operation.perform({**spec, **beside, "api_url": "http://localhost", **given}, check_mode)
 
     def ask(self, **given: Any) -> Json:
@@ -245,6 +245,20 @@ def test_results_in_the_code_make_no_other_job_of_it_by_whatever_link_that_is_na
     world.given[linked] = os.path.join("link", world.given[linked])
     started(world)
     assert (world.folder / "runs" / "train" / "run.json").exists() and world.ask()["trouble"] == ""
+
+
+def test_no_results_are_where_ansible_would_run_them(world: World) -> None:
+    """It reads each file of an inventory folder, whatever its name, and runs those that may be run."""
+    world.inventory = "inventory"
+    (world.folder / "inventory" / "group_vars").mkdir(parents=True)
+    (world.folder / "link").symlink_to(world.folder / "inventory")
+    assert world.ask()["trouble"] == "" and world.asked["job"]["dest"] == str(world.folder / "runs" / "train")
+    for inside in ("inventory", "inventory/runs", "link/runs"):
+        refused = world.ask(run_results_dir=inside)["trouble"]
+        assert refused.startswith(f"run_results_dir must not be in the inventory folder {world.folder / 'inventory'}:")
+        listed = world._perform(run.RUNS, given={"run_results_dir": inside}, hosts=[])
+        assert listed["msg"].startswith("run_results_dir must not be")
+    assert world.ask(run_results_dir="inventory-runs")["trouble"] == ""
 
 
 def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
