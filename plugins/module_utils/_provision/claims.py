@@ -7,8 +7,7 @@ A claim is written before a purchase is sent, and stays for ever; its state says
 
 - ``buying``: claimed. It is marked before its purchase is sent, and only while its run holds it (for a minute, which
   that run renews), so what is neither marked nor held has sent nothing and never will.
-- ``live``: bought, and the host's.
-- ``ending``: its end was begun. It is billed, and keeps the host's name, until the end is confirmed.
+- ``live``: bought, and the host's. It keeps the host's name until its end is confirmed.
 - ``stray``: bought, but the host has another purchase. It is billed, and a person ends it.
 - ``void``: nothing was bought. Only this state frees the offer.
 - ``ended``: bought once, and gone.
@@ -28,8 +27,8 @@ from .messages import described
 from .ownership import Machine, is_named, offer_of
 from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
 
-BUYING, LIVE, ENDING, STRAY, VOID, ENDED = STATES = ("buying", "live", "ending", "stray", "void", "ended")
-OPEN = (BUYING, LIVE, ENDING)  # a host has one of these at most; only earlier versions noted that one is ending
+BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", "ended")
+OPEN = (BUYING, LIVE)  # a host has one of these at most
 COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum; see `counts`
 OVER = (VOID, ENDED)
 
@@ -163,7 +162,7 @@ def claim_once_made(
     if rival not in (None, BUYING):
         return ClaimChange(None)
     frees = rival == BUYING
-    if state in (LIVE, ENDING, STRAY):
+    if state in (LIVE, STRAY):
         return ClaimChange(state, frees)
     if state == ENDED and not adopted:
         return ClaimChange(STRAY if adds else ENDED, frees)

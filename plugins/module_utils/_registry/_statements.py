@@ -23,7 +23,7 @@ CREATE TABLE compute_index_supply.purchase (
     host text NOT NULL,
     account text NOT NULL,
     offer text NOT NULL,
-    state text NOT NULL CHECK (state IN ('buying', 'live', 'ending', 'stray', 'void', 'ended')),
+    state text NOT NULL CHECK (state IN ('buying', 'live', 'stray', 'void', 'ended')),
     reason text,
     quoted_price_per_hour numeric,
     charged_price_per_hour numeric,
@@ -42,15 +42,15 @@ CREATE TABLE compute_index_supply.purchase (
     note jsonb NOT NULL DEFAULT '{}'
 );
 CREATE UNIQUE INDEX purchase_name ON compute_index_supply.purchase (project, host)
-    WHERE state IN ('buying', 'live', 'ending');
+    WHERE state IN ('buying', 'live');
 CREATE UNIQUE INDEX purchase_offer ON compute_index_supply.purchase (offer) WHERE state <> 'void';
 CREATE INDEX purchase_freed ON compute_index_supply.purchase (offer)
     WHERE state IN ('void', 'ended') AND sent_at IS NOT NULL;
 CREATE INDEX purchase_project_sum ON compute_index_supply.purchase (project, host) INCLUDE (price_per_hour)
-    WHERE state IN ('buying', 'live', 'ending', 'stray');
+    WHERE state IN ('buying', 'live', 'stray');
 CREATE INDEX purchase_ended ON compute_index_supply.purchase (project, ended_at) WHERE state = 'ended';
 CREATE INDEX purchase_account_sum ON compute_index_supply.purchase (account) INCLUDE (price_per_hour)
-    WHERE state IN ('buying', 'live', 'ending', 'stray');
+    WHERE state IN ('buying', 'live', 'stray');
 CREATE TABLE compute_index_supply.machine (
     resource text PRIMARY KEY,
     claim uuid NOT NULL REFERENCES compute_index_supply.purchase,
@@ -109,12 +109,12 @@ SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.price_pe
 FROM compute_index_supply.purchase p
 """
 BY_CLAIM = ROW + "WHERE p.claim = %(claim)s"
-OPEN = ROW + "WHERE p.project = %(project)s AND p.host = %(host)s AND p.state IN ('buying', 'live', 'ending')"
+OPEN = ROW + "WHERE p.project = %(project)s AND p.host = %(host)s AND p.state IN ('buying', 'live')"
 OF_OFFER = ROW + "WHERE p.offer = %(offer)s AND p.state <> 'void'"
 COUNTED = (
     ROW
     + """
-WHERE p.state IN ('buying', 'live', 'ending', 'stray') AND (%(project)s::text IS NULL OR p.project = %(project)s)
+WHERE p.state IN ('buying', 'live', 'stray') AND (%(project)s::text IS NULL OR p.project = %(project)s)
 ORDER BY p.project, p.host, p.claimed_at
 """
 )
@@ -143,7 +143,7 @@ LEDGER_OF_PROJECT = (
     LEDGER
     + """
 WHERE p.project = %(project)s AND (
-    (p.state IN ('buying', 'live', 'ending', 'stray') AND (p.state <> 'buying' OR p.sent_at IS NOT NULL))
+    (p.state IN ('buying', 'live', 'stray') AND (p.state <> 'buying' OR p.sent_at IS NOT NULL))
     OR (p.state = 'ended' AND p.ended_at > to_timestamp(%(since)s)))
 ORDER BY p.claimed_at
 """
@@ -169,11 +169,11 @@ SELECT coalesce(sum(p.price_per_hour), 0), count(*) FILTER (WHERE p.price_per_ho
 FROM (SELECT * FROM compute_index_supply.purchase
     WHERE state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '') p
 """
-OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'ending', 'stray')"
-OF_ACCOUNT = "WHERE p.account = ANY(%(accounts)s) AND p.state IN ('buying', 'live', 'ending', 'stray')"
+OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'stray')"
+OF_ACCOUNT = "WHERE p.account = ANY(%(accounts)s) AND p.state IN ('buying', 'live', 'stray')"
 IN_ORDER = " ORDER BY p.project, p.host, p.claimed_at"
 ACCOUNTS = """
-SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'ending', 'stray')
+SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'stray')
 """
 MARK = """
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
@@ -210,7 +210,7 @@ WHERE claim = %(claim)s AND epoch = %(epoch)s AND state NOT IN ('void', 'ended')
 EVIDENCE = f"""
 SELECT note->'{_EVIDENCE}' FROM compute_index_supply.purchase
 WHERE project = %(project)s AND note ? '{_EVIDENCE}' AND (
-    state IN ('buying', 'live', 'ending', 'stray') OR (state = 'ended' AND ended_at > to_timestamp(%(since)s)))
+    state IN ('buying', 'live', 'stray') OR (state = 'ended' AND ended_at > to_timestamp(%(since)s)))
 """
 # With the purchase of which it is, unless that has some already
 NOTE_EVIDENCE = f"""
@@ -283,12 +283,11 @@ MAY_DISOWN = "SELECT has_table_privilege('compute_index_supply.machine', 'DELETE
 DISOWN = """
 DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND lower(resource) = ANY(%(ids)s::text[])
 """
-# Earlier versions noted that a claim is about to end, before they noted its end.
 END = """
 UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
     reason = CASE WHEN state = 'ended' THEN reason ELSE %(why)s END,
     charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
-WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ending', 'ended')
+WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ended')
 RETURNING extract(epoch FROM least(ended_at, clock_timestamp()))::float8
 """
 END_STRAY = """

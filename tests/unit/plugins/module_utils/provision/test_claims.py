@@ -15,7 +15,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     BUYING,
     COUNTED,
     ENDED,
-    ENDING,
     LIVE,
     OPEN,
     OVER,
@@ -47,7 +46,6 @@ TABLE = {
     "our claim, and no machine is known yet": (BUYING, False, True, None, ClaimChange(LIVE)),
     "noted before": (LIVE, False, True, None, ClaimChange(LIVE)),
     "one more machine": (LIVE, True, True, None, ClaimChange(LIVE)),
-    "its end has begun": (ENDING, True, True, None, ClaimChange(ENDING)),
     "a stray one": (STRAY, True, True, None, ClaimChange(STRAY)),
     "called void too early": (VOID, True, True, None, ClaimChange(LIVE)),
     "called void too early, and the host has bought another": (VOID, True, False, None, ClaimChange(STRAY)),
@@ -59,7 +57,6 @@ TABLE = {
     "void, and another host is buying the offer": (VOID, True, True, BUYING, ClaimChange(LIVE, True)),
     "another host is buying the offer, and ours has another": (VOID, True, False, BUYING, ClaimChange(STRAY, True)),
     "another host has it": (None, True, True, LIVE, ClaimChange(None)),
-    "another host ends it": (VOID, True, True, ENDING, ClaimChange(None)),
     "another host has ended it": (VOID, True, True, ENDED, ClaimChange(None)),
 }
 
@@ -96,7 +93,6 @@ COUNTING = {
     "its run has died after the mark": (BUYING, True, False, True, True),
     "bought": (LIVE, True, False, True, False),
     "taken over from elsewhere": (LIVE, False, False, True, False),
-    "its end has begun": (ENDING, True, False, True, False),
     "beside another": (STRAY, True, False, True, False),
     "nothing was bought": (VOID, True, True, False, False),
     "gone": (ENDED, True, False, False, False),
