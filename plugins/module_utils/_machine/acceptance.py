@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from . import readings, verdicts
 from .readings import Readings
 from .verdicts import worst
-from .wanted import Wanted, least_version, thresholds_of
+from .wanted import TIMEOUTS, Wanted, least_version, thresholds_of
 
 MOST_OUTPUT = 16 * 2**20  # bytes; a program that writes more is ended
 _PAUSE = 0.02  # seconds between two looks
@@ -274,9 +274,6 @@ def measure(root: str, seconds: float = 60.0, run: Run = run) -> dict[str, t.Any
     return readings.measure(_smi(run({"nvidia-smi": Command(SMI, seconds)}), "nvidia-smi"), root)
 
 
-_TIMEOUTS = {"specs": 60.0, "health": 120.0, "load": 600.0, "burnin": 3600.0}  # seconds
-
-
 def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The result of the module by its options. Raises ValueError for an option that cannot be used."""
     level = options["level"]
@@ -287,7 +284,7 @@ def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
         min_cuda=least_version("min_cuda", options["min_cuda"]),
         thresholds=thresholds_of(options["thresholds"]),
     )
-    timeout = options["timeout"] if options["timeout"] is not None else _TIMEOUTS[level]
+    timeout = options["timeout"] if options["timeout"] is not None else TIMEOUTS[level]
     return accept(wanted, timeout, options["tool_timeout"], options["controller_time"], writes=not check_mode)
 
 

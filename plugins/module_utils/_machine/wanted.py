@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from .._text import number_of
 
-LEVELS = ("specs", "health", "load", "burnin")  # each makes the checks of those before it, too
+TIMEOUTS = {"specs": 60.0, "health": 120.0, "load": 600.0, "burnin": 3600.0}  # seconds that a test of a level may take
+LEVELS = tuple(TIMEOUTS)  # each makes the checks of those before it, too
 VERDICTS = ("ok", "unknown", "degraded", "bad")  # the worst last
 THRESHOLDS = {
     "clock": 60.0,  # seconds that the clock may differ

@@ -13,7 +13,7 @@ import json
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._machine.wanted import LEVELS, VERDICTS, least_version, thresholds_of
+from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS, least_version, thresholds_of
 from .._moments import seconds_of, utc
 from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
 from .._wording import end_option
@@ -27,8 +27,8 @@ _LONGEST_NAME = 20  # characters of a check that a machine names
 UNSOUND = "unsound"  # the error class of an attempt whose machine did not pass
 EVIDENCE = "provision_evidence"  # of a shared registry
 MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
-# How long a test may run by itself while people see that it goes on: longer than its own limit. Others are short.
-SECONDS = {"health": 180, "load": 660, "burnin": 3660}
+# How long a test may run by itself while people see that it goes on: longer than its own limit. The first is short.
+SECONDS = {level: int(TIMEOUTS[level]) + 60 for level in LEVELS[1:]}
 NO_MACHINE = "no machine"  # instead of a verdict
 _EXPECTED = ("min_driver", "min_cuda", "thresholds")
 
