@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(folder.name for folder in ROOT.glob("roles/*/"))
 
 SETUP = "playbooks/awx_setup.yml"
-DECISIONS = {"provision": 60, "decommission": 15, "playbooks": 40, SETUP: 45}
+DECISIONS = {"provision": 60, "decommission": 15, "playbooks": 20, SETUP: 45}
 """Of all YAML of a role, and of all playbooks but the set-up of AWX. Templates of user data are counted apart."""
 TASK_FILES = 15
 """Of a role."""
