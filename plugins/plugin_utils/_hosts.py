@@ -193,10 +193,16 @@ class Hosts:
         return [found for host in hosts if (found := self.described(host))]
 
     def everything(self) -> list[dict[str, t.Any]]:
-        """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get."""
+        """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get.
+
+        A host of several inventories is remembered beside the first of them, so their order is not the same for all.
+        """
         hosts = dict.fromkeys([*inventory(self._task_vars), "localhost"])
         known = self.rows(hosts)
-        return known + self.added()
+        here = self.described("localhost") or {}
+        others = self._beside[1:] if here and here["registry_dir"] is None else []
+        further = [{**here, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others]
+        return known + self.added() + [{**row, "group": "", "declares": False} for row in further]
 
     def added(self) -> list[dict[str, t.Any]]:
         """The same of the hosts that plays may add to groups."""
@@ -278,11 +284,15 @@ class Hosts:
                         return path
         return "a file of its variables"
 
+    @property
+    def _beside(self) -> list[str]:
+        """The folders of the inventory's sources."""
+        paths = [os.path.abspath(source) for source in self._sources if os.path.exists(source)]
+        return list(dict.fromkeys(path if os.path.isdir(path) else os.path.dirname(path) for path in paths))
+
     def _folders(self) -> list[str]:
         """Where Ansible looks for files of variables."""
-        paths = [os.path.abspath(source) for source in self._sources if os.path.exists(source)]
-        beside = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
-        return list(dict.fromkeys([*beside, self._loader.get_basedir()]))
+        return list(dict.fromkeys([*self._beside, self._loader.get_basedir()]))
 
     @property
     def _ordered_group(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -211,6 +212,20 @@ def test_an_inventory_may_call_this_computer_by_its_address(old: Project) -> Non
         assert (ended.returncode, old.simulator.billed) == (0, left), ended.output
     run = old.play("compute_index.supply.reap")
     assert (run.returncode, old.simulator.billed) == (0, []), run.output
+
+
+def test_inventories_in_another_order_hide_no_lease(old: Project) -> None:
+    (machine,) = leased(old, "gpu-1")
+    old.declare(["gpu-1"])
+    old.simulator.settings.clock_ahead = 0
+    (old.folder / "first").mkdir()
+    shutil.copy(old.inventory, old.folder / "first" / "hosts.yml")
+    sources = ("-i", "first", "-i", str(old.inventory))
+    run = old.run("ansible-playbook", *sources, "compute_index.supply.reap")
+    assert run.returncode == 2 and "gpu-1: " in run.failure("localhost"), run.output
+    audit = old.run("ansible-playbook", *sources, "compute_index.supply.audit")
+    assert "ORPHANS" not in audit.output and machine in audit.output, audit.output
+    assert old.play("compute_index.supply.reap").returncode == 0 and old.simulator.billed == []
 
 
 def test_what_is_renamed_ends_and_what_the_registry_has_lost_is_told(old: Project) -> None:
