@@ -124,7 +124,7 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
     entries: dict[str, Entry] = {}
     missing: list[str] = []
     for pattern in map(check_pattern, patterns):
-        places = glob.glob(os.path.join(glob.escape(work), pattern), recursive=True)
+        places = _places(work, [part for part in pattern.split("/") if part])
         missing += [] if places else [pattern]
         for place in sorted(places):
             path = os.path.relpath(place, work)
@@ -141,6 +141,30 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
         began = (job_watcher.read(os.path.join(folder, "state", "pid")) or {}).get("began_at")
         good.insert(0, {**log, "kind": LOG, "identity": f"{began}.{log['identity'].rpartition('.')[2]}"})
     return {"entries": good, "missing": missing, "incomplete": incomplete}
+
+
+def _places(folder: str, parts: t.Sequence[str]) -> list[str]:
+    """What a pattern matches below a folder."""
+    if "**" not in parts:
+        return glob.glob(os.path.join(glob.escape(folder), *parts))
+    at = parts.index("**")
+    starts = _places(folder, parts[:at])
+    return [place for start in starts for below in _folders(start) for place in _places(below, parts[at + 1 :])]
+
+
+def _folders(start: str, above: tuple[str, ...] = ()) -> t.Iterator[str]:
+    """A folder, and those below it that are not hidden, also behind links; not again those that it is in itself."""
+    real = os.path.realpath(start)
+    if real in above:
+        return
+    try:
+        names = sorted(os.listdir(start))
+    except OSError:  # no folder
+        return
+    yield start
+    for name in names:
+        if not name.startswith("."):
+            yield from _folders(os.path.join(start, name), (*above, real))
 
 
 def _below(path: str, place: str, work: str) -> t.Iterator[Entry]:

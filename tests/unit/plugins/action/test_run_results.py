@@ -245,6 +245,21 @@ def test_what_one_pattern_follows_and_another_keeps_as_a_link_comes_home_more_th
         assert (site.files / "out" / "latest" / "new" / "model").read_text() == "content"
 
 
+@pytest.mark.parametrize("paths", [["**"], ["out/**"], ["**/model"], ["out/**/model", "out/**/."]])
+def test_links_that_form_circles_end_the_search(site: Site, tmp_path: Path, paths: list[str]) -> None:
+    """Two of them double what is found at each turn; the machine was billed until its lease ended."""
+    site.write("out/a/model")
+    for link, target in (("b", "."), ("c", "."), ("a/up", ".."), ("a/here", "../a")):
+        (site.work / "out" / link).symlink_to(target)
+    os.makedirs(tmp_path / "large disk")
+    (tmp_path / "large disk" / "model").write_text("large")
+    (site.work / "out" / "disk").symlink_to(tmp_path / "large disk")
+    result = site.fetch(*paths)
+    assert result["complete"], result["incomplete"]
+    assert (site.files / "out/a/model").read_text() == "content"
+    assert (site.files / "out/disk/model").read_text() == "large", "a link is followed as before"
+
+
 @pytest.mark.parametrize(
     ("target", "good"),
     [
