@@ -154,12 +154,12 @@ def _places(folder: str, parts: t.Sequence[str]) -> list[str]:
 
 def _folders(start: str, above: tuple[str, ...] = ()) -> t.Iterator[str]:
     """A folder, and those below it that are not hidden, also behind links; not again those that it is in itself."""
-    real = os.path.realpath(start)
-    if real in above:
-        return
     try:
         names = sorted(os.listdir(start))
-    except OSError:  # no folder
+    except OSError:  # no folder, as most are: only of folders it is asked where they really are
+        return
+    real = os.path.realpath(start)
+    if real in above:
         return
     yield start
     for name in names:

@@ -39,8 +39,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     base = _tried(lambda: results_dir(params), os.path.join(params["here"], "runs"), wrong)
     name = run_request.name_of(params["given"], wrong)
     folder = RecordFolder(os.path.join(base, name))
-    record: dict[str, t.Any] = {}
-    record = _tried(folder.read, record, wrong) if name else record
+    record = _tried(folder.read, dict[str, t.Any](), wrong) if name else {}
     given = run_record.completed(params["given"], record)
     request = run_request.read_request(given, wrong)
     files = os.path.join(params["here"], os.path.expanduser(request.files))
@@ -146,8 +145,10 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     found = running.Quoted.of(run.request.host, run.got["run__quote"])
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
-        has = {"has_registry": bool(run.place), "protect": params["hosts"][0]["protect"]}
-        follows = running.quoted(run.view, found, unswept, **has, check_mode=check_mode)
+        protect = params["hosts"][0]["protect"]
+        follows = running.quoted(
+            run.view, found, unswept, protect=protect, has_registry=bool(run.place), check_mode=check_mode
+        )
     except ValueError as error:
         return {"trouble": str(error)}
     if follows["sets_aside"]:
