@@ -39,7 +39,7 @@ from .._provision.entry import (
 )
 from .._provision.holdings import Look
 from .._provision.lease import NOTED_BY, noted_clock
-from .._provision.purchase import UNSEEN, OfferLook, Past, ids_of, is_left, lists_machines, told_apart, whose_by_name
+from .._provision.purchase import UNSEEN, History, OfferLook, ids_of, is_left, lists_machines, told_apart, whose_by_name
 from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
@@ -201,14 +201,14 @@ _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
 def asked_apart(
     api: SupplyApi,
-    past: Past,
+    history: History,
     offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
     noted: t.Iterable[ownership.OwnershipClaim],
 ) -> OfferLook:
     """`told_apart` by the account's list; the same if that cannot be read."""
     with contextlib.suppress(ApiError):
-        return told_apart(past, offer_look, of_offer, noted, lambda: api.resources(retries=0))
+        return told_apart(history, offer_look, of_offer, noted, lambda: api.resources(retries=0))
     return offer_look
 
 
@@ -253,12 +253,12 @@ class OfferMachines:
         look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
         return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted, *look.unlisted}))
 
-    def look(self, status: Json, past: Past, noted_ids: t.Iterable[str]) -> OfferLook:
+    def look(self, status: Json, history: History, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = ownership.ids_in(status)
         self._named, self._resources = list(ids), []
         ids = ids_of(status["phase"], ids, noted_ids)
-        found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(past, ids) else []
+        found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
         self.billed = ownership.left_of(ownership.without_storage(ids, self._resources), found)
         left = is_left(status["phase"], self.billed, is_listed=self.unreadable is None)
         self.whose = whose_by_name(found, self._names)

@@ -23,7 +23,15 @@ from .._provision.entry import Entry, read_entry
 from .._provision.holdings import Look
 from .._provision.ownership import OwnershipClaim, holders_of, ids_in
 from .._provision.place import Place
-from .._provision.purchase import GONE, PHASE_OF_ERROR, OfferLook, asks_the_list, follow, phase_in_words, whose_by_name
+from .._provision.purchase import (
+    GONE,
+    PHASE_OF_ERROR,
+    OfferLook,
+    asks_the_list,
+    next_step,
+    phase_in_words,
+    whose_by_name,
+)
 from .._provision.sending import Note, leaves_storage, note_of
 from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
@@ -114,16 +122,16 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     names = [entry.name] if entry.name else []
     offer_look, ids, words, look = _look(api, entry, names)
     gone_long = offer_look.phase in GONE and journal.gone_for() >= journal.longest_post
-    past = claims.past_of(bool(names), entry.refused_status, gone_long)
-    offer_look = asked_apart(api, past, offer_look, (entry.offer_id, ids), noted())
-    step = follow(past, offer_look, journal.since_sent() < SOON)
+    history = claims.history_of(bool(names), entry.refused_status, gone_long)
+    offer_look = asked_apart(api, history, offer_look, (entry.offer_id, ids), noted())
+    step = next_step(history, offer_look, journal.since_sent() < SOON)
     state = claims.state_after_look(step, offer_look)
     if state == claims.LIVE:
         journal.make(ids, entry.price_per_hour)
         return state, claims.settled_as_made(host, entry, ids)
     if state == claims.VOID:
-        note = note_of(step, past, ids, offer_look.whose)
-        is_ours = leaves_storage(note, past, offer_look.whose)
+        note = note_of(step, history, ids, offer_look.whose)
+        is_ours = leaves_storage(note, history, offer_look.whose)
         kept = storage_bought(entry, replace(look, holders=holders_of(noted(), host))) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)
         return state, claims.settled_as_not_made(host, entry, storage.stays(host, kept))
@@ -138,7 +146,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     except ApiError as error:
         return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error), look
     is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
-    if is_unbought and not asks_the_list(claims.past_of(bool(names), entry.refused_status, False), status["phase"]):
+    if is_unbought and not asks_the_list(claims.history_of(bool(names), entry.refused_status, False), status["phase"]):
         return OfferLook(status["phase"]), [], phase_in_words(status), look
     try:
         listed = {resource["resource_id"]: resource for resource in api.resources(entry.offer_id, retries=0)}

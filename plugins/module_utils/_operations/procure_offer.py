@@ -34,14 +34,14 @@ from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (
     ANSWERED_NO,
     PHASE_OF_ERROR,
-    Do,
+    Decision,
+    History,
     NextStep,
     OfferLook,
-    Past,
-    Why,
+    Reason,
     asks_the_clock,
     asks_the_list,
-    follow,
+    next_step,
     phase_in_words,
     unless_overtaken,
 )
@@ -196,8 +196,8 @@ class _Purchase:
         self._check_mode = check_mode
         self._parent = os.getppid()
         names = [body[key] for key in ("resource_name", "cluster_name") if key in body]
-        self._past = Past(by_name=journal.where is None, named=bool(names))
-        self._story = sending.Story(self._offer_id, self._past, " or ".join(names), journal.where)
+        self._history = History(by_name=journal.where is None, named=bool(names))
+        self._story = sending.Story(self._offer_id, self._history, " or ".join(names), journal.where)
         self._machines = OfferMachines(api, self._offer_id, names, terms.listed_before)
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
@@ -211,13 +211,13 @@ class _Purchase:
         while True:
             seen = self._look()
             left = self._deadline - time.monotonic()
-            step = follow(self._past, seen, left > 0 and not self._check_mode)
-            if step.do is Do.LOOK:
+            step = next_step(self._history, seen, left > 0 and not self._check_mode)
+            if step.decision is Decision.LOOK:
                 time.sleep(min(SETTLE_PAUSE, left))
-            elif step.do is Do.SEND:
+            elif step.decision is Decision.SEND:
                 if result := self._send():
                     return result
-            elif step.do is Do.EXISTING or not self._is_noted_anew():
+            elif step.decision is Decision.EXISTING or not self._is_noted_anew():
                 return self._end(step)
 
     # What is known
@@ -235,27 +235,27 @@ class _Purchase:
         """Read what this or another run has noted of the offer, and wait for that as long as for one of our own."""
         self._journal.read()
         self._journal.hold()
-        self._past = self._past.noted(self._journal.entry)
+        self._history = self._history.noted(self._journal.entry)
         warnings = [*self._facts["warnings"], *self._journal.order.warnings(self._journal.entry)]
         self._facts["warnings"] = list(dict.fromkeys(warnings))
-        self._wait_for_outcome(self._journal.since_sent() if self._past.sent_before else 0.0)
+        self._wait_for_outcome(self._journal.since_sent() if self._history.sent_before else 0.0)
 
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
         self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
 
     def _is_noted_anew(self) -> bool:
         """Whether another run has begun to buy the same since the journal was read, which may explain what was seen."""
-        if self._past.sends or self._has_reread:
+        if self._history.sends or self._has_reread:
             return False
-        self._has_reread, before = True, self._past
+        self._has_reread, before = True, self._history
         try:
             self._reread()
         except RegistryError:
             return False
-        return self._past != before
+        return self._history != before
 
-    def _update_past(self, **changes: t.Any) -> None:
-        self._past = dataclasses.replace(self._past, **changes)
+    def _update_history(self, **changes: t.Any) -> None:
+        self._history = dataclasses.replace(self._history, **changes)
 
     def _update_story(self, **changes: t.Any) -> None:
         self._story = dataclasses.replace(self._story, **changes)
@@ -264,7 +264,7 @@ class _Purchase:
 
     def _look(self) -> OfferLook:
         """The offer's phase, and whose its machines are where that decides."""
-        soon = self._looked or self._past.unanswered
+        soon = self._looked or self._history.unanswered
         how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
         self._looked = True
         try:
@@ -276,20 +276,20 @@ class _Purchase:
         self._update_story(missing=None, asked=phase_in_words(status), reason=status["failure_reason"])
         if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
             return self._seen_unbought(status["phase"])
-        return self._apart(self._machines.look(status, self._past, self._journal.entry.resource_ids))
+        return self._apart(self._machines.look(status, self._history, self._journal.entry.resource_ids))
 
     def _seen_unbought(self, phase: str | None) -> OfferLook:
         """Free, gone or unreadable: how long it has been gone may count, and whether the account has machines of it."""
-        if asks_the_clock(self._past, phase):
+        if asks_the_clock(self._history, phase):
             try:
-                self._update_past(expired_long=self._journal.gone_for() >= self._journal.longest_post)
+                self._update_history(expired_long=self._journal.gone_for() >= self._journal.longest_post)
             except RegistryError as error:
                 self._warn(str(error))
-        return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._past, phase) else OfferLook(phase)
+        return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._history, phase) else OfferLook(phase)
 
     def _apart(self, offer_look: OfferLook) -> OfferLook:
         of_offer = (self._offer_id, self._machines.billed)
-        return asked_apart(self._api, self._past, offer_look, of_offer, noted_beside(self._params))
+        return asked_apart(self._api, self._history, offer_look, of_offer, noted_beside(self._params))
 
     # Sending
 
@@ -355,7 +355,7 @@ class _Purchase:
         try:
             self._journal.claim(self._facts["price_per_hour"])
         except Claimed as claim:
-            if self._past.sends:
+            if self._history.sends:
                 self._is_overtaken(claim)
             else:
                 self._reread()
@@ -386,7 +386,7 @@ class _Purchase:
         try:
             self._remember()
         except Claimed as claim:
-            if not self._past.unanswered:
+            if not self._history.unanswered:
                 raise self._claimed(claim) from None
             self._do_not_send(self._objection(claim, "conflict"))
 
@@ -400,20 +400,20 @@ class _Purchase:
     def _is_overtaken(self, reason: RegistryError) -> None:
         """Nothing more is sent, and no refusal frees the host: another run has its purchase, or nobody can tell."""
         self._update_story(taken_over=reason)
-        self._update_past(overtaken=True)
+        self._update_history(overtaken=True)
 
     def _objection(self, reason: object, error_class: str) -> Failure:
         return Failure(f"{reason} {NOTHING_BOUGHT}", error_class, **self._facts)
 
     def _do_not_send(self, objection: Failure) -> None:
         """Nothing more is sent, which ends it unless an earlier purchase may still be under way. Raises the Failure."""
-        end = sending.end_of(self._past)
+        end = sending.end_of(self._history)
         if end is not None:
             self._free()
             objection.result["outcome"] = end.value
             raise objection
         self._update_story(objection=objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""))
-        self._update_past(again=False, busy=False)
+        self._update_history(again=False, busy=False)
 
     def _not_made(self, error: ApiError) -> None:
         """The purchase was refused, told to come back, or its answer says nothing."""
@@ -423,7 +423,7 @@ class _Purchase:
         self._update_story(error=error)
         refused = error.status_code if error.refused else None
         busy, retry_after = http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
-        self._past, self._repeats, pause = sending.after(self._past, self._repeats, refused, busy, retry_after)
+        self._history, self._repeats, pause = sending.after(self._history, self._repeats, refused, busy, retry_after)
         self._note_answer()
         if pause:
             time.sleep(pause)
@@ -432,8 +432,8 @@ class _Purchase:
     def _note_answer(self) -> None:
         """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open."""
         self._check_held()
-        self._update_past(made=self._past.made or self._journal.entry.is_made)
-        if refused := self._past.noted_refusal:
+        self._update_history(made=self._history.made or self._journal.entry.is_made)
+        if refused := self._history.noted_refusal:
             try:
                 self._journal.answered(refused)
             except RegistryError as error:
@@ -443,17 +443,19 @@ class _Purchase:
         """The answer looks like a success."""
         self._facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
         self._update_story(error=None)
-        self._update_past(sends=self._past.sends + 1, busy=False)
-        meaning = sending.meaning_of(answer, unanswered=self._past.unanswered)
+        self._update_history(sends=self._history.sends + 1, busy=False)
+        meaning = sending.meaning_of(answer, unanswered=self._history.unanswered)
         if meaning is AnswerMeaning.FAILED:  # it was made, and failed
-            self._update_past(made=True)
+            self._update_history(made=True)
             self._update_story(reason=answer["error"])
             is_known = self._machines.failed_at_once(answer["resource_ids"])
-            return self._end(NextStep(Do.REJECTED, Why.FAILED) if is_known else NextStep(Do.UNKNOWN, Why.UNLISTED))
+            return self._end(
+                NextStep(Decision.REJECTED, Reason.FAILED) if is_known else NextStep(Decision.UNKNOWN, Reason.UNLISTED)
+            )
         if meaning is AnswerMeaning.MADE:
             return self._made(answer["odd_ids"])
         self._update_story(denial=answer["error"] or f"it answered '{answer['status']}'")
-        self._update_past(refused=ANSWERED_NO)
+        self._update_history(refused=ANSWERED_NO)
         self._note_answer()
         self._wait_for_outcome()
         return None
@@ -462,38 +464,38 @@ class _Purchase:
 
     def _end(self, step: NextStep) -> Result:
         """The result of an end. Raises Failure for all that are no machine of ours."""
-        if step.do is Do.EXISTING:
+        if step.decision is Decision.EXISTING:
             return self._existing()
-        if step.why is Why.FAILED and self._machines.billed:
+        if step.reason is Reason.FAILED and self._machines.billed:
             unproved = {*self._machines.billed} - {*self._journal.entry.resource_ids}
-            self._note_held("created" if self._past.sends else "existing", unproved)
+            self._note_held("created" if self._history.sends else "existing", unproved)
         step = self._checked(step)
         story = self._told(step)
-        if step.do is Do.CREATED:  # although no answer said so
+        if step.decision is Decision.CREATED:  # although no answer said so
             self._warn(f"{story.said} {sending.SETTLED}")
             self._note_held("created")
             return self._bought("created", self._facts)
-        note = sending.note_of(step, self._past, self._machines.billed, self._machines.whose)
+        note = sending.note_of(step, self._history, self._machines.billed, self._machines.whose)
         kept = self._kept(note)
         left = [*story.ids, *(item.resource_id for item in kept)]
         ending = sending.ending_of(step, dataclasses.replace(story, ids=left))
         self._note_end(note, kept)
-        changed = step.do is Do.UNKNOWN and self._past.sends > 0
-        facts = {**self._facts, "outcome": step.do.value, "resource_ids": list(ending.ids), "changed": changed}
+        changed = step.decision is Decision.UNKNOWN and self._history.sends > 0
+        facts = {**self._facts, "outcome": step.decision.value, "resource_ids": list(ending.ids), "changed": changed}
         raise Failure(ending.msg, ending.error_class, **{**facts, **ending.answer})
 
     def _checked(self, step: NextStep) -> NextStep:
         """The end of a purchase that came to nothing, if it is still this run's once the looks at it are over."""
-        if sending.needs_claim(step, self._past, self._machines.billed):
+        if sending.needs_claim(step, self._history, self._machines.billed):
             self._check_held()
-        return unless_overtaken(self._past, step)
+        return unless_overtaken(self._history, step)
 
     def _told(self, step: NextStep) -> sending.Story:
         """All that the message of an end is made of."""
-        price, unknown = self._facts["price_per_hour"], step.do is Do.UNKNOWN
+        price, unknown = self._facts["price_per_hour"], step.decision is Decision.UNKNOWN
         return dataclasses.replace(
             self._story,
-            past=self._past,
+            history=self._history,
             machines=self._machines.listed,
             listing=self._machines.unreadable,
             ids=self._machines.billed or (self._journal.entry.resource_ids if unknown else ()),
@@ -503,7 +505,7 @@ class _Purchase:
 
     def _kept(self, note: Note) -> tuple[Storage, ...]:
         """The storage that a failed purchase of the host has left."""
-        if not sending.leaves_storage(note, self._past, self._machines.whose):
+        if not sending.leaves_storage(note, self._history, self._machines.whose):
             return ()
         entry, facts = self._journal.entry, self._facts
         look = self._machines.bought([*entry.resource_ids, *facts["resource_ids"]], self._journal.sent_at)
@@ -591,7 +593,7 @@ class _Purchase:
     def _free(self, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
         """Free the host in the registry; that this fails must not hide what happened."""
         try:
-            self._journal.free(self._past.noted_refusal, made=made, kept=kept)
+            self._journal.free(self._history.noted_refusal, made=made, kept=kept)
         except RegistryError as error:
             self._warn(f"{error} The host is not free for another offer until the registry says so.")
 

@@ -25,7 +25,7 @@ from .._wording import usd
 from .entry import USUAL_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
-from .purchase import Do, NextStep, OfferLook, Past, Why, is_put_off
+from .purchase import Decision, History, NextStep, OfferLook, Reason, is_put_off
 
 BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", "ended")
 OPEN = (BUYING, LIVE)  # a host has one of these at most
@@ -58,16 +58,16 @@ def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
     return state == BUYING and is_sent and not is_held
 
 
-def past_of(named: bool, refused: int | None, expired_long: bool) -> Past:
-    """What is known of a purchase that another run has sent, for `purchase.follow`; it is never sent again here.
+def history_of(named: bool, refused: int | None, expired_long: bool) -> History:
+    """What is known of a purchase that another run has sent, for `purchase.next_step`; it is never sent again here.
 
     ``named``: a name was asked for. ``refused``: the HTTP status that has answered it, None if nothing has.
     ``expired_long``: its offer was seen as gone so long ago that nothing can be under way any more.
     """
-    past = Past(by_name=False, named=named, again=False)
+    history = History(by_name=False, named=named, again=False)
     if refused is None:
-        return replace(past, sent_before=True, expired_long=expired_long)
-    return replace(past, sends=1, refused=refused, put_off=is_put_off(refused))
+        return replace(history, sent_before=True, expired_long=expired_long)
+    return replace(history, sends=1, refused=refused, put_off=is_put_off(refused))
 
 
 def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
@@ -76,9 +76,9 @@ def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
     It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
     it again. What a failed purchase has left is billed, and so the host's.
     """
-    if step.do in (Do.CREATED, Do.EXISTING) or (step.why is Why.FAILED and offer_look.left):
+    if step.decision in (Decision.CREATED, Decision.EXISTING) or (step.reason is Reason.FAILED and offer_look.left):
         return LIVE
-    return VOID if step.do in (Do.REJECTED, Do.NOT_SENT) and offer_look.phase is not None else BUYING
+    return VOID if step.decision in (Decision.REJECTED, Decision.NOT_SENT) and offer_look.phase is not None else BUYING
 
 
 def host_of(host: str, project: str) -> str:

@@ -52,7 +52,7 @@ _PUT_OFF = (429, 503)  # "come back later": if the offer is sold by then, it may
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 
 
-class Do(enum.Enum):
+class Decision(enum.Enum):
     """What to do next. All but the first two are ends, and name the outcome."""
 
     SEND = "send"
@@ -64,7 +64,7 @@ class Do(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class Why(enum.Enum):
+class Reason(enum.Enum):
     """Why a purchase ends without a machine."""
 
     REFUSED = "refused"  # by the API, in its own words
@@ -88,12 +88,12 @@ class Why(enum.Enum):
 class NextStep:
     """What follows."""
 
-    do: Do
-    why: Why | None = None
+    decision: Decision
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
-class Past:
+class History:
     """What is known of the purchases of this offer for this host.
 
     by_name: there is no registry, the name is the identity.
@@ -151,7 +151,7 @@ class Past:
             return None
         return _PUT_OFF[0] if self.refused is not None and self.put_off else self.refused
 
-    def noted(self, entry: Entry) -> Past:
+    def noted(self, entry: Entry) -> History:
         """With what an earlier run has noted of its purchase."""
         refused_before = entry.is_open and entry.refused_status is not None
         put_off = self.put_off or (refused_before and is_put_off(entry.refused_status))
@@ -187,7 +187,7 @@ class OfferLook:
         return self.shown and self.left is False
 
 
-_LOOK = NextStep(Do.LOOK)
+_LOOK = NextStep(Decision.LOOK)
 
 
 def phase_in_words(status: t.Mapping[str, t.Any]) -> str:
@@ -214,24 +214,27 @@ def _is_called(machines: t.Iterable[Machine], asked: str) -> bool:
     return len(numbered) > 1 or any(is_named(item, asked) for item in numbered)
 
 
-def doubts_refusal(past: Past, offer_look: OfferLook) -> bool:
+def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
     """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
-    refused = past.was_refused and not (past.unanswered or _is_odd(past))
+    refused = history.was_refused and not (history.unanswered or _is_odd(history))
     return (
-        refused and offer_look.shown and offer_look.left is not False and not (past.named and offer_look.whose == OURS)
+        refused
+        and offer_look.shown
+        and offer_look.left is not False
+        and not (history.named and offer_look.whose == OURS)
     )
 
 
-def _is_odd(past: Past) -> bool:
+def _is_odd(history: History) -> bool:
     """Whether a refusal says nothing of the offer, or put the purchase off.
 
     If the offer is sold in that very moment, it is rather ours, by a gateway that lied, than a stranger's.
     """
-    return past.put_off or (past.refused is not None and past.refused not in _ABOUT_THE_OFFER)
+    return history.put_off or (history.refused is not None and history.refused not in _ABOUT_THE_OFFER)
 
 
 def told_apart(
-    past: Past,
+    history: History,
     offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
     noted: t.Iterable[OwnershipClaim],
@@ -244,7 +247,7 @@ def told_apart(
     machines. ``noted``: what registries note. ``account``: answers all of its machines, and is asked only if they can
     decide.
     """
-    if not doubts_refusal(past, offer_look):
+    if not doubts_refusal(history, offer_look):
         return offer_look
     (offer_id, ids), names = of_offer, dict[str, str]()
     for claim in noted:
@@ -268,9 +271,9 @@ def is_put_off(status: int | None) -> bool:
     return status in _PUT_OFF
 
 
-def follow(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
+def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows from this; ``patience`` says whether there is time for another look."""
-    return unless_overtaken(past, _alone(past, offer_look, patience))
+    return unless_overtaken(history, _alone(history, offer_look, patience))
 
 
 def ids_of(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[str]:
@@ -278,14 +281,14 @@ def ids_of(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[s
     return list(dict.fromkeys([*named, *(noted if phase == _states.FAILED else ())]))
 
 
-def lists_machines(past: Past, ids: t.Collection[str]) -> bool:
+def lists_machines(history: History, ids: t.Collection[str]) -> bool:
     """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known.
 
     Where neither a name nor a registry tells who has bought it, that this account has any of them does: the status may
     name ids to everybody.
     """
-    is_found = past.by_name and not past.was_sent
-    return not ids or ((past.named or is_found) and not past.made)
+    is_found = history.by_name and not history.was_sent
+    return not ids or ((history.named or is_found) and not history.made)
 
 
 def is_left(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool | None:
@@ -297,168 +300,174 @@ def is_left(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool |
     return bool(billed) if is_known else None
 
 
-def asks_the_list(past: Past, phase: str | None) -> bool:
+def asks_the_list(history: History, phase: str | None) -> bool:
     """Whether a refusal would free the host since the status, which may lag, does not call the offer bought either."""
-    is_refused = past.refused is not None and not (past.unanswered or past.made or past.busy)
+    is_refused = history.refused is not None and not (history.unanswered or history.made or history.busy)
     return is_refused and phase in (_states.UNBOUGHT, *GONE)
 
 
-def asks_the_clock(past: Past, phase: str | None) -> bool:
+def asks_the_clock(history: History, phase: str | None) -> bool:
     """Whether it counts for how long an offer has been seen as gone."""
-    return phase in GONE and past.unanswered and not past.overtaken
+    return phase in GONE and history.unanswered and not history.overtaken
 
 
-def unless_overtaken(past: Past, step: NextStep) -> NextStep:
+def unless_overtaken(history: History, step: NextStep) -> NextStep:
     """The step, if this run may take it: one that holds the purchase no more neither sends again nor frees the host."""
-    goes_on = step.do in (Do.LOOK, Do.CREATED, Do.EXISTING)
-    return step if goes_on or not past.overtaken else NextStep(Do.UNKNOWN, Why.OVERTAKEN)
+    goes_on = step.decision in (Decision.LOOK, Decision.CREATED, Decision.EXISTING)
+    return step if goes_on or not history.overtaken else NextStep(Decision.UNKNOWN, Reason.OVERTAKEN)
 
 
-def _alone(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
+def _alone(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """The same where no other run has a part in it."""
     if offer_look.phase is None:
-        return _unreadable(past, patience)
-    if offer_look.phase in _BOUGHT or (asks_the_list(past, offer_look.phase) and offer_look.shown and offer_look.left):
-        return _bought(past, offer_look, patience)
+        return _unreadable(history, patience)
+    if offer_look.phase in _BOUGHT or (
+        asks_the_list(history, offer_look.phase) and offer_look.shown and offer_look.left
+    ):
+        return _bought(history, offer_look, patience)
     if offer_look.phase == _states.FAILED:
-        return _failed(past, offer_look, patience)
+        return _failed(history, offer_look, patience)
     if offer_look.phase == _states.UNBOUGHT:
-        return _unbought(past, patience)
-    return _gone(past, Why.EXPIRED if offer_look.phase == _states.EXPIRED else Why.NOT_FOUND, patience)
+        return _unbought(history, patience)
+    return _gone(history, Reason.EXPIRED if offer_look.phase == _states.EXPIRED else Reason.NOT_FOUND, patience)
 
 
-def _unreadable(past: Past, patience: bool) -> NextStep:
-    if not past.may_have_bought:
-        return NextStep(Do.NOT_SENT, Why.UNREADABLE)
+def _unreadable(history: History, patience: bool) -> NextStep:
+    if not history.may_have_bought:
+        return NextStep(Decision.NOT_SENT, Reason.UNREADABLE)
     if patience:
         return _LOOK
-    spoken = past.refused not in (None, ANSWERED_NO) and past.refused not in _ABOUT_THE_OFFER
-    if spoken and not past.unanswered and not past.made:
-        return NextStep(Do.REJECTED, Why.REFUSED)
-    return NextStep(Do.UNKNOWN, Why.UNREADABLE)
+    spoken = history.refused not in (None, ANSWERED_NO) and history.refused not in _ABOUT_THE_OFFER
+    if spoken and not history.unanswered and not history.made:
+        return NextStep(Decision.REJECTED, Reason.REFUSED)
+    return NextStep(Decision.UNKNOWN, Reason.UNREADABLE)
 
 
-def _bought(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
-    if not (past.made or _is_ours(past, offer_look)):
-        return _whose(past, offer_look, patience)
-    return NextStep(Do.CREATED if past.lost or past.refused == ANSWERED_NO else Do.EXISTING)
+def _bought(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
+    if not (history.made or _is_ours(history, offer_look)):
+        return _whose(history, offer_look, patience)
+    return NextStep(Decision.CREATED if history.lost or history.refused == ANSWERED_NO else Decision.EXISTING)
 
 
-def _failed(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
+def _failed(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
-    if offer_look.left is None and past.may_have_bought:
-        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.UNLISTED)
-    if not offer_look.left or past.made or _is_ours(past, offer_look):
-        return _over(past, Why.FAILED)
-    return _whose(past, offer_look, patience)
+    if offer_look.left is None and history.may_have_bought:
+        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.UNLISTED)
+    if not offer_look.left or history.made or _is_ours(history, offer_look):
+        return _over(history, Reason.FAILED)
+    return _whose(history, offer_look, patience)
 
 
-def _is_ours(past: Past, offer_look: OfferLook) -> bool:
+def _is_ours(history: History, offer_look: OfferLook) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
     may_show_later = offer_look.phase != _states.READY or offer_look.left is None
-    is_shown = bool(offer_look.left) if past.was_sent else offer_look.shown or may_show_later
-    called = offer_look.whose == OURS if past.named else is_shown
+    is_shown = bool(offer_look.left) if history.was_sent else offer_look.shown or may_show_later
+    called = offer_look.whose == OURS if history.named else is_shown
     # Without a name either, what a purchase of ours was refused for may be anybody's.
-    is_identity = past.by_name and (past.named or past.refused is None)
-    return called and (is_identity or past.unanswered or past.refused == ANSWERED_NO)
+    is_identity = history.by_name and (history.named or history.refused is None)
+    return called and (is_identity or history.unanswered or history.refused == ANSWERED_NO)
 
 
-def _whose(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
+def _whose(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What the names say of machines that are not proved to be ours: rules 3 to 5."""
     if offer_look.gone:
-        return _over(past, Why.ENDED)
-    if past.named and offer_look.whose == OURS:
-        return NextStep(Do.UNKNOWN, Why.UNPROVEN)
-    if past.named and offer_look.whose == THEIRS:
-        return _named_otherwise(past, offer_look, patience)
-    return _nameless(past, offer_look, patience)
+        return _over(history, Reason.ENDED)
+    if history.named and offer_look.whose == OURS:
+        return NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
+    if history.named and offer_look.whose == THEIRS:
+        return _named_otherwise(history, offer_look, patience)
+    return _nameless(history, offer_look, patience)
 
 
-def _may_be_ours(past: Past) -> bool:
+def _may_be_ours(history: History) -> bool:
     """Whether a purchase of ours may have bought the offer, whatever it was answered."""
-    return past.unanswered or _is_odd(past)
+    return history.unanswered or _is_odd(history)
 
 
-def _is_unproved(past: Past, offer_look: OfferLook) -> bool:
+def _is_unproved(history: History, offer_look: OfferLook) -> bool:
     """Whether only a refusal says that machines are another host's, which may still note that it was faster."""
-    return doubts_refusal(past, offer_look) and not offer_look.of_others
+    return doubts_refusal(history, offer_look) and not offer_look.of_others
 
 
-def _named_otherwise(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
+def _named_otherwise(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows if all machines that have a name are called otherwise than was asked for."""
-    if _may_be_ours(past):
-        return NextStep(Do.UNKNOWN, Why.ANOTHER)
-    if not _is_unproved(past, offer_look):
-        return _over(past, Why.TAKEN)
-    return _LOOK if patience else NextStep(Do.UNKNOWN, Why.ANOTHER)
+    if _may_be_ours(history):
+        return NextStep(Decision.UNKNOWN, Reason.ANOTHER)
+    if not _is_unproved(history, offer_look):
+        return _over(history, Reason.TAKEN)
+    return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.ANOTHER)
 
 
-def _nameless(past: Past, offer_look: OfferLook, patience: bool) -> NextStep:
+def _nameless(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows if no name says who has bought the machines."""
-    doubtful = _is_doubtful(past, offer_look)
+    doubtful = _is_doubtful(history, offer_look)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
-    if not (doubtful or past.sends or past.refused_before or past.by_name):
-        return _over(past, Why.TAKEN)
+    if not (doubtful or history.sends or history.refused_before or history.by_name):
+        return _over(history, Reason.TAKEN)
     if patience:
         return _LOOK
     # Other customers of the market buy, too, and their machines are on no list of ours.
-    return NextStep(Do.UNKNOWN, Why.NAMELESS) if doubtful else _over(past, Why.TAKEN)
+    return NextStep(Decision.UNKNOWN, Reason.NAMELESS) if doubtful else _over(history, Reason.TAKEN)
 
 
-def _is_doubtful(past: Past, offer_look: OfferLook) -> bool:
+def _is_doubtful(history: History, offer_look: OfferLook) -> bool:
     """Whether machines without a name may be ours, or could not be listed."""
-    is_anonymous = past.by_name and not past.named
-    is_anybodys = is_anonymous and not offer_look.of_others and (past.refused is not None or not past.sends)
-    return _may_be_ours(past) or _is_unproved(past, offer_look) or offer_look.left is None or is_anybodys
+    is_anonymous = history.by_name and not history.named
+    is_anybodys = is_anonymous and not offer_look.of_others and (history.refused is not None or not history.sends)
+    return _may_be_ours(history) or _is_unproved(history, offer_look) or offer_look.left is None or is_anybodys
 
 
-def _unbought(past: Past, patience: bool) -> NextStep:
-    if past.made:
-        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.CONTRADICTED)
-    if past.busy and past.again:
-        return NextStep(Do.SEND)
-    if past.unanswered:
-        return _LOOK if patience else _after_silence(past)
-    if past.refused is None:
-        return NextStep(Do.SEND)
-    return _refused_but_free(past, patience)
+def _unbought(history: History, patience: bool) -> NextStep:
+    if history.made:
+        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.CONTRADICTED)
+    if history.busy and history.again:
+        return NextStep(Decision.SEND)
+    if history.unanswered:
+        return _LOOK if patience else _after_silence(history)
+    if history.refused is None:
+        return NextStep(Decision.SEND)
+    return _refused_but_free(history, patience)
 
 
-def _refused_but_free(past: Past, patience: bool) -> NextStep:
+def _refused_but_free(history: History, patience: bool) -> NextStep:
     """What follows a refusal if the offer is free."""
     # A conflict over an offer that is free: the status lags behind, or what had it lets go of it. And what was put off
     # may have been bought a moment ago.
-    looks_on = patience and (past.refused == 409 or past.put_off)
-    return _LOOK if looks_on else _refused(past, (404, 409, 410))
+    looks_on = patience and (history.refused == 409 or history.put_off)
+    return _LOOK if looks_on else _refused(history, (404, 409, 410))
 
 
-def _after_silence(past: Past) -> NextStep:
+def _after_silence(history: History) -> NextStep:
     """What follows a purchase without an answer if the offer has stayed free."""
     # What follows a lost one was answered: the lost one may still be under way.
-    return NextStep(Do.SEND) if past.again and past.refused is None else NextStep(Do.UNKNOWN, Why.SILENT)
+    return (
+        NextStep(Decision.SEND)
+        if history.again and history.refused is None
+        else NextStep(Decision.UNKNOWN, Reason.SILENT)
+    )
 
 
-def _gone(past: Past, why: Why, patience: bool) -> NextStep:
-    if past.made:
-        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.CONTRADICTED)
-    if past.unanswered:
-        if past.expired_long:
-            return NextStep(Do.REJECTED, why)
-        return _LOOK if patience else NextStep(Do.UNKNOWN, Why.LATELY)
-    if not past.sends:
-        return NextStep(Do.NOT_SENT, why)
-    return _LOOK if patience and past.refused == 409 else _refused(past, (409,))
+def _gone(history: History, reason: Reason, patience: bool) -> NextStep:
+    if history.made:
+        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.CONTRADICTED)
+    if history.unanswered:
+        if history.expired_long:
+            return NextStep(Decision.REJECTED, reason)
+        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.LATELY)
+    if not history.sends:
+        return NextStep(Decision.NOT_SENT, reason)
+    return _LOOK if patience and history.refused == 409 else _refused(history, (409,))
 
 
-def _refused(past: Past, contradicted: t.Container[int | None]) -> NextStep:
+def _refused(history: History, contradicted: t.Container[int | None]) -> NextStep:
     """Refused, and no machine shows.
 
     If what is seen has ``contradicted`` the refusal, the offer may be sold to a request of ours that was put off.
     """
-    is_own = past.put_off and past.refused in contradicted
-    return NextStep(Do.UNKNOWN, Why.SILENT) if is_own else NextStep(Do.REJECTED, Why.REFUSED)
+    is_own = history.put_off and history.refused in contradicted
+    return NextStep(Decision.UNKNOWN, Reason.SILENT) if is_own else NextStep(Decision.REJECTED, Reason.REFUSED)
 
 
-def _over(past: Past, why: Why) -> NextStep:
+def _over(history: History, reason: Reason) -> NextStep:
     """Nothing of ours will come of this offer."""
-    return NextStep(Do.REJECTED if past.was_sent else Do.NOT_SENT, why)
+    return NextStep(Decision.REJECTED if history.was_sent else Decision.NOT_SENT, reason)

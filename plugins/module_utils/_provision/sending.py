@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a purchase may be sent (again), what its answer means, and what its end notes and tells people.
 
-`purchase.follow` decides what follows from what is known; here is what adds to that: prices and limits (USD per hour),
-answers, refusals and lost answers. `ending_of` has the sentence for each end that `follow` decides on: what happened,
-what is billed, and what to do next. Pure, like it.
+`purchase.next_step` decides what follows from what is known; here is what adds to that: prices and limits (USD per
+hour), answers, refusals and lost answers. `ending_of` has the sentence for each end that `next_step` decides on: what
+happened, what is billed, and what to do next. Pure, like it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
 from .ownership import Machine
 from .prices import highest_known_price
-from .purchase import OURS, THEIRS, UNSEEN, Do, NextStep, Past, Why, is_put_off
+from .purchase import OURS, THEIRS, UNSEEN, Decision, History, NextStep, Reason, is_put_off
 
 Json = t.Mapping[str, t.Any]
 
@@ -194,8 +194,8 @@ def meaning_of(answer: Json, *, unanswered: bool) -> AnswerMeaning:
 
 
 def after(
-    past: Past, repeats: Repeats, refused: int | None, busy: bool, retry_after: float
-) -> tuple[Past, Repeats, float]:
+    history: History, repeats: Repeats, refused: int | None, busy: bool, retry_after: float
+) -> tuple[History, Repeats, float]:
     """What is known after an answer that is no success, what may still be sent, and the seconds to wait before that.
 
     refused: the HTTP status of a refusal; None if the answer was lost, or leaves open what became of the purchase.
@@ -205,25 +205,25 @@ def after(
     pause = max(repeats.pause, retry_after)
     again = repeats.returns > 0 and pause <= repeats.longest if busy else repeats.resends > 0
     returns = busy and again
-    past = replace(
-        past,
-        sends=past.sends + 1,
-        lost=past.lost or lost,
+    history = replace(
+        history,
+        sends=history.sends + 1,
+        lost=history.lost or lost,
         refused=refused,
         busy=returns,
         again=again,
-        put_off=past.put_off or is_put_off(refused),
+        put_off=history.put_off or is_put_off(refused),
     )
     if returns:
-        return past, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
-    return past, replace(repeats, resends=repeats.resends - int(lost)), 0.0
+        return history, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
+    return history, replace(repeats, resends=repeats.resends - int(lost)), 0.0
 
 
-def end_of(past: Past) -> Do | None:
+def end_of(history: History) -> Decision | None:
     """The end of a purchase that must not be sent (again); None while an earlier one may be under way."""
-    if past.unanswered:
+    if history.unanswered:
         return None
-    return Do.REJECTED if past.sends else Do.NOT_SENT
+    return Decision.REJECTED if history.sends else Decision.NOT_SENT
 
 
 # What the registry notes of an end
@@ -238,42 +238,42 @@ class Note(enum.Enum):
     LEFT = "left"  # it failed, and something of it may be billed
 
 
-def needs_claim(step: NextStep, past: Past, left: t.Collection[str]) -> bool:
+def needs_claim(step: NextStep, history: History, left: t.Collection[str]) -> bool:
     """Whether this end may only be told by a run that still holds the purchase: its refusal makes room for another one.
 
     What was made, and has failed with something ``left``, is a fact whoever says it.
     """
-    return step.do is Do.REJECTED and past.sends > 0 and not (step.why is Why.FAILED and left)
+    return step.decision is Decision.REJECTED and history.sends > 0 and not (step.reason is Reason.FAILED and left)
 
 
-def note_of(step: NextStep, past: Past, left: t.Collection[str], whose: str = UNSEEN) -> Note:
+def note_of(step: NextStep, history: History, left: t.Collection[str], whose: str = UNSEEN) -> Note:
     """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed.
 
     ``whose``: its machines are, by their names.
     """
-    if step.do is Do.UNKNOWN or step.why is Why.UNREADABLE:
+    if step.decision is Decision.UNKNOWN or step.reason is Reason.UNREADABLE:
         return Note.NOTHING
-    if step.why is Why.ENDED:
-        return Note.FREE_MADE if past.unanswered or past.put_off or _is_billed(past, whose) else Note.FREE
-    if step.why is not Why.FAILED:
+    if step.reason is Reason.ENDED:
+        return Note.FREE_MADE if history.unanswered or history.put_off or _is_billed(history, whose) else Note.FREE
+    if step.reason is not Reason.FAILED:
         return Note.FREE
     if not left:
         return Note.FREE_MADE
     # Of an offer that nothing of ours can have bought, what is left is somebody else's.
-    return Note.LEFT if past.was_sent or past.made else Note.NOTHING
+    return Note.LEFT if history.was_sent or history.made else Note.NOTHING
 
 
-def _is_billed(past: Past, whose: str) -> bool:
+def _is_billed(history: History, whose: str) -> bool:
     """Whether a refused offer has a machine of our name: it was billed to us, whatever a gateway has answered."""
-    return past.was_refused and whose == OURS
+    return history.was_refused and whose == OURS
 
 
-def leaves_storage(note: Note, past: Past, whose: str) -> bool:
+def leaves_storage(note: Note, history: History, whose: str) -> bool:
     """Whether the storage of an offer without a machine is the host's: nobody else can have bought it.
 
     It was bought for certain; or the purchase was never answered, and no machine had another name (``whose``).
     """
-    return note is Note.FREE_MADE and (past.made or (past.unanswered and whose != THEIRS))
+    return note is Note.FREE_MADE and (history.made or (history.unanswered and whose != THEIRS))
 
 
 # What people read of an end
@@ -322,7 +322,7 @@ class Story:
     """
 
     offer_id: str
-    past: Past
+    history: History
     name: str = ""
     where: str | None = None
     price_per_hour: float | None = None
@@ -343,18 +343,18 @@ class Story:
         """What the API answered to the newest purchase."""
         if self.error is not None:
             return str(self.error)
-        if self.past.sends:
+        if self.history.sends:
             return f"The API answered that it was not made: {sentence(self.denial)}"
-        if self.past.refused_before:
+        if self.history.refused_before:
             return f"{self.where} says that it was {self.answer}."
         return f"{self.where} says that it was sent before, and not what became of it."
 
     @property
     def answer(self) -> str:
         """How the purchase was answered, in a word or two."""
-        if self.past.unanswered or not self.past.was_refused:
+        if self.history.unanswered or not self.history.was_refused:
             return "not answered"
-        return "put off" if self.past.put_off else "refused"
+        return "put off" if self.history.put_off else "refused"
 
     @property
     def alive(self) -> t.Sequence[Machine]:
@@ -418,21 +418,21 @@ class Ending:
 
 def ending_of(step: NextStep, story: Story) -> Ending:
     """The failure for a step that ends a purchase without a machine of ours."""
-    why = t.cast(Why, step.why)
-    newest = story.error or (None if story.past.sends else story.missing)
-    if step.do is Do.UNKNOWN:
+    reason = t.cast(Reason, step.reason)
+    newest = story.error or (None if story.history.sends else story.missing)
+    if step.decision is Decision.UNKNOWN:
         # What the API has answered to a purchase of this run says more than that the status cannot be read.
-        why = Why.SILENT if why is Why.UNREADABLE and story.past.sends else why
-        return Ending(_SENTENCES[why].format(**story.parts), "unknown_outcome", story.ids, newest)
-    if why is Why.FAILED:
-        left = "No resource of it is known." if story.past.sends else NOTHING_BOUGHT
+        reason = Reason.SILENT if reason is Reason.UNREADABLE and story.history.sends else reason
+        return Ending(_SENTENCES[reason].format(**story.parts), "unknown_outcome", story.ids, newest)
+    if reason is Reason.FAILED:
+        left = "No resource of it is known." if story.history.sends else NOTHING_BOUGHT
         left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
         return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, class_of(story.reason), story.ids)
-    if why in (Why.TAKEN, Why.ENDED):
-        return Ending(_SENTENCES[why].format(**story.parts), "conflict", error=newest)
-    if why is Why.REFUSED:
+    if reason in (Reason.TAKEN, Reason.ENDED):
+        return Ending(_SENTENCES[reason].format(**story.parts), "conflict", error=newest)
+    if reason is Reason.REFUSED:
         return _refusal(story)
-    return _gone_unbought(why, story)
+    return _gone_unbought(reason, story)
 
 
 def _refusal(story: Story) -> Ending:
@@ -445,48 +445,48 @@ def _refusal(story: Story) -> Ending:
     return Ending(msg, class_of(story.denial))
 
 
-def _gone_unbought(why: Why, story: Story) -> Ending:
+def _gone_unbought(reason: Reason, story: Story) -> Ending:
     """Expired, not known to the API, or not readable, and nothing was sent; or a purchase was never answered."""
-    if story.past.unanswered:
+    if story.history.unanswered:
         msg = (
             f"Offer {story.offer_id} has been gone since {story.since}, unbought, so the purchase that was never"
             f" answered did not happen. {NOTHING_BOUGHT} Search again."
         )
-        return Ending(msg, "not_found" if why is Why.NOT_FOUND else "expired")
+        return Ending(msg, "not_found" if reason is Reason.NOT_FOUND else "expired")
     if story.missing is not None:
-        advice = " The API does not know this offer; search again." if why is Why.NOT_FOUND else ""
+        advice = " The API does not know this offer; search again." if reason is Reason.NOT_FOUND else ""
         return Ending(f"{story.missing}{advice} {NOTHING_BOUGHT}", story.missing.error_class, error=story.missing)
     msg = f"Offer {story.offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
     return Ending(msg, "expired")
 
 
 # In the parts of the purchase's story; but for the first two it is not known what became of it.
-_SENTENCES: t.Mapping[Why, str] = {
-    Why.TAKEN: f"{{refused}}Someone else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again.",
-    Why.ENDED: "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed any"
-    " more. Search again.",
-    Why.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
+_SENTENCES: t.Mapping[Reason, str] = {
+    Reason.TAKEN: f"{{refused}}Someone else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again.",
+    Reason.ENDED: "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed"
+    " any more. Search again.",
+    Reason.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
     f" MAY BE BILLED. Nothing was sent now. {_RUN_AGAIN}",
-    Why.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"
+    Reason.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"
     " {seen}{kept} It MAY BE BOUGHT and billed at {price}. Do not buy another offer instead. "
     f"{_RUN_AGAIN}",
-    Why.LATELY: "The purchase of offer {offer} was sent and not answered, and the offer is gone now, unbought as"
+    Reason.LATELY: "The purchase of offer {offer} was sent and not answered, and the offer is gone now, unbought as"
     " far as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
     " Run the same again after {since}: if it is still unbought then, another offer may be bought.",
-    Why.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
+    Reason.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
     " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
     " twice. It MAY BE BILLED for this host. Nothing else was bought. {take}",
-    Why.ANOTHER: "The purchase of offer {offer} was sent and {answer}. The offer is bought, but no machine of"
+    Reason.ANOTHER: "The purchase of offer {offer} was sent and {answer}. The offer is bought, but no machine of"
     " it is called {name}: {machines}. Someone else was faster, or the API does not keep names and it is this host's:"
     " it MAY BE BILLED. Nothing else was bought. {decide}",
-    Why.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
+    Reason.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
     " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
     " Run the same again later, or see in the list of resources whose it is. {take}",
-    Why.OVERTAKEN: "The purchase of offer {offer} was sent: {said} But it may be in other hands: {taken_over} {left}"
+    Reason.OVERTAKEN: "The purchase of offer {offer} was sent: {said} But it may be in other hands: {taken_over} {left}"
     " Nothing else was bought. Run the same again: it goes by what {where} says then.",
-    Why.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"
+    Reason.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"
     " BILLED all the same. Nothing was sent now. Does api_token belong to the account that bought it?",
-    Why.UNLISTED: "Offer {offer} failed: {cause} It MAY BE BILLED nevertheless, since its resources cannot be"
+    Reason.UNLISTED: "Offer {offer} failed: {cause} It MAY BE BILLED nevertheless, since its resources cannot be"
     f" listed:{{listing}} {_RUN_AGAIN}",
 }
 

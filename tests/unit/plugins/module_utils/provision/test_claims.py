@@ -24,8 +24,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     ClaimChange,
     claim_once_made,
     counts,
+    history_of,
     needs_settling,
-    past_of,
     state_after_look,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED, Sum
@@ -36,7 +36,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     THEIRS,
     UNSEEN,
     OfferLook,
-    follow,
+    next_step,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
@@ -142,14 +142,14 @@ SETTLING = {
 def test_what_a_look_makes_of_a_claim_whose_run_is_gone(
     refused: int | None, seen: OfferLook, gone_long: bool, expected: str
 ) -> None:
-    past = past_of(True, refused, gone_long)
-    assert state_after_look(follow(past, seen, False), seen) == expected
+    history = history_of(True, refused, gone_long)
+    assert state_after_look(next_step(history, seen, False), seen) == expected
 
 
 @pytest.mark.parametrize(("left", "expected"), [(True, LIVE), (False, BUYING), (None, BUYING)])
 def test_what_was_bought_without_a_name_is_ours_if_a_machine_shows(left: bool | None, expected: str) -> None:
     seen = OfferLook(_states.READY, UNSEEN, left)
-    assert state_after_look(follow(past_of(False, None, False), seen, False), seen) == expected
+    assert state_after_look(next_step(history_of(False, None, False), seen, False), seen) == expected
 
 
 def test_a_claim_is_never_freed_without_an_answer() -> None:
@@ -160,7 +160,7 @@ def test_a_claim_is_never_freed_without_an_answer() -> None:
     ):
         seen = OfferLook(phase, whose, left)
         for refused in (None, 404, 409, 410, 422, 429, ANSWERED_NO):
-            state = state_after_look(follow(past_of(True, refused, False), seen, patience), seen)
+            state = state_after_look(next_step(history_of(True, refused, False), seen, patience), seen)
             assert state != VOID or (phase is not None and (refused is not None or phase == _states.FAILED))
             assert state != VOID or not left or phase not in (_states.FAILED, _states.READY) or whose != OURS
 

@@ -21,16 +21,16 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OURS,
     THEIRS,
     UNSEEN,
-    Do,
+    Decision,
+    History,
     NextStep,
     OfferLook,
-    Past,
-    Why,
+    Reason,
     asks_the_list,
-    follow,
     ids_of,
     is_left,
     lists_machines,
+    next_step,
     told_apart,
     whose_by_name,
 )
@@ -152,8 +152,8 @@ CELLS = [(story, shown, cell) for story, *cells in ROWS for shown, cell in zip(C
 
 
 def step(text: str) -> NextStep:
-    do, _blank, why = text.partition(" ")
-    return NextStep(Do(do), Why(why) if why else None)
+    decision, _blank, reason = text.partition(" ")
+    return NextStep(Decision(decision), Reason(reason) if reason else None)
 
 
 def test_each_story_is_in_the_table() -> None:
@@ -162,9 +162,9 @@ def test_each_story_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("story", "shown", "cell"), CELLS, ids=str)
 def test_what_follows(story: str, shown: str, cell: str) -> None:
-    past, seen, end = Past(**STORIES[story]), COLUMNS[shown], step(cell.lstrip("?"))
-    assert follow(past, seen, False) == end
-    assert follow(past, seen, True) == (NextStep(Do.LOOK) if cell.startswith("?") else end)
+    history, seen, end = History(**STORIES[story]), COLUMNS[shown], step(cell.lstrip("?"))
+    assert next_step(history, seen, False) == end
+    assert next_step(history, seen, True) == (NextStep(Decision.LOOK) if cell.startswith("?") else end)
 
 
 # The whole product
@@ -172,7 +172,7 @@ def test_what_follows(story: str, shown: str, cell: str) -> None:
 BOOLEANS = (False, True)
 REFUSALS = (None, ANSWERED_NO, 403, 404, 409, 410, 422, 429)
 PASTS = [
-    Past(by_name, named, made, before, lost, sends, refused, busy, again, long, put_off, noted)
+    History(by_name, named, made, before, lost, sends, refused, busy, again, long, put_off, noted)
     for by_name, named, made, before, lost, sends, refused, busy, again, long, put_off, noted in itertools.product(
         *(*[BOOLEANS] * 5, (0, 1, 2), REFUSALS, *[BOOLEANS] * 5)
     )
@@ -186,7 +186,7 @@ PASTS = [
     and (noted or sends or not put_off)
 ]
 # Those that have sent, and the same in the hands of another run: made once, since each is tried with each look.
-OVERTAKEN = [(past, replace(past, overtaken=True)) for past in PASTS if past.sends]
+OVERTAKEN = [(history, replace(history, overtaken=True)) for history in PASTS if history.sends]
 PHASES = (
     None,
     NOT_FOUND,
@@ -205,54 +205,56 @@ LOOKS += [OfferLook(phase, whose, True, True, of_others=True) for phase in PHASE
 
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
 def test_the_rules_hold_for_everything_that_can_have_happened(seen: OfferLook) -> None:
-    for past in PASTS:
-        found = follow(past, seen, False)
-        told = (past, seen, found)
-        assert found.do is not Do.LOOK, told
-        assert follow(past, seen, True) in (NextStep(Do.LOOK), found), ("time changes the end", told)
+    for history in PASTS:
+        found = next_step(history, seen, False)
+        told = (history, seen, found)
+        assert found.decision is not Decision.LOOK, told
+        assert next_step(history, seen, True) in (NextStep(Decision.LOOK), found), ("time changes the end", told)
         gone = seen.phase in (_states.EXPIRED, NOT_FOUND)
-        is_identity = past.by_name and (past.named or past.refused is None)
-        proved = past.made or past.unanswered or is_identity or past.refused == ANSWERED_NO
-        called = seen.whose == OURS if past.named else seen.left or not (past.sends or past.unanswered)
-        if found.do is Do.SEND:
-            assert seen.phase == _states.UNBOUGHT and not past.made, told
-            assert past.again or not (past.unanswered or past.busy), told
-        is_listed = asks_the_list(past, seen.phase) and seen.shown and bool(seen.left)
+        is_identity = history.by_name and (history.named or history.refused is None)
+        proved = history.made or history.unanswered or is_identity or history.refused == ANSWERED_NO
+        called = seen.whose == OURS if history.named else seen.left or not (history.sends or history.unanswered)
+        if found.decision is Decision.SEND:
+            assert seen.phase == _states.UNBOUGHT and not history.made, told
+            assert history.again or not (history.unanswered or history.busy), told
+        is_listed = asks_the_list(history, seen.phase) and seen.shown and bool(seen.left)
         is_sold = seen.phase in BOUGHT or is_listed
-        if found.do in (Do.CREATED, Do.EXISTING):
-            assert is_sold and proved and (past.made or called), told
-        if found.do in (Do.REJECTED, Do.NOT_SENT):  # the host is free for another offer
-            assert not past.made or seen.phase == _states.FAILED, told
-            if past.unanswered:
-                freed = seen.phase == _states.FAILED or (gone and past.expired_long) or seen.gone
-                assert found.do is Do.REJECTED and freed, told
+        if found.decision in (Decision.CREATED, Decision.EXISTING):
+            assert is_sold and proved and (history.made or called), told
+        if found.decision in (Decision.REJECTED, Decision.NOT_SENT):  # the host is free for another offer
+            assert not history.made or seen.phase == _states.FAILED, told
+            if history.unanswered:
+                freed = seen.phase == _states.FAILED or (gone and history.expired_long) or seen.gone
+                assert found.decision is Decision.REJECTED and freed, told
             if seen.phase in BOUGHT:
-                is_theirs = found.why is Why.TAKEN and not (past.unanswered or past.put_off)
-                assert is_theirs or (found.why is Why.ENDED and seen.gone), told
-            if found.why is Why.FAILED and seen.left:
-                assert past.made or called, told
-        if found.do is Do.NOT_SENT:
-            assert past.sends == 0, told
-        if found.why is Why.TAKEN:
-            assert seen.whose != OURS or not past.named, told
+                is_theirs = found.reason is Reason.TAKEN and not (history.unanswered or history.put_off)
+                assert is_theirs or (found.reason is Reason.ENDED and seen.gone), told
+            if found.reason is Reason.FAILED and seen.left:
+                assert history.made or called, told
+        if found.decision is Decision.NOT_SENT:
+            assert history.sends == 0, told
+        if found.reason is Reason.TAKEN:
+            assert seen.whose != OURS or not history.named, told
             assert seen.whose == THEIRS or seen.left is not None, told
-            assert not past.unanswered and not past.made and not past.put_off, told
-            assert not (past.was_refused and seen.shown) or seen.of_others, ("only the API's refusal says so", told)
-        if found.do is Do.UNKNOWN:
-            assert past.may_have_bought or seen.phase in (*BOUGHT, _states.FAILED), told
-        if found.why is Why.REFUSED:
+            assert not history.unanswered and not history.made and not history.put_off, told
+            assert not (history.was_refused and seen.shown) or seen.of_others, ("only the API's refusal says so", told)
+        if found.decision is Decision.UNKNOWN:
+            assert history.may_have_bought or seen.phase in (*BOUGHT, _states.FAILED), told
+        if found.reason is Reason.REFUSED:
             assert not is_listed, ("the account has a machine of it", told)
-        assert (found.why is None) is (found.do in (Do.SEND, Do.CREATED, Do.EXISTING)), told
+        assert (found.reason is None) is (found.decision in (Decision.SEND, Decision.CREATED, Decision.EXISTING)), told
 
 
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
 def test_a_run_whose_purchase_is_in_other_hands_neither_sends_again_nor_frees_the_host(seen: OfferLook) -> None:
     """Whatever it was answered. What is certainly the host's it may say all the same."""
-    for past, overtaken in OVERTAKEN:
+    for history, overtaken in OVERTAKEN:
         for patience in BOOLEANS:
-            alone, found = follow(past, seen, patience), follow(overtaken, seen, patience)
-            is_fact = alone.do in (Do.LOOK, Do.CREATED, Do.EXISTING)
-            assert found == (alone if is_fact else NextStep(Do.UNKNOWN, Why.OVERTAKEN)), f"{past} {seen} {alone}"
+            alone, found = next_step(history, seen, patience), next_step(overtaken, seen, patience)
+            is_fact = alone.decision in (Decision.LOOK, Decision.CREATED, Decision.EXISTING)
+            assert found == (alone if is_fact else NextStep(Decision.UNKNOWN, Reason.OVERTAKEN)), (
+                f"{history} {seen} {alone}"
+            )
 
 
 @pytest.mark.parametrize(
@@ -287,22 +289,22 @@ class Answer(Exception):
 @pytest.mark.parametrize("seen", LOOKS, ids=str)
 def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: OfferLook) -> None:
     listing = Answer("It cannot be listed.") if seen.left is None else None
-    for past in PASTS:
-        step = follow(past, seen, False)
-        if step.why is None or past.sends > 1 or past.busy:
+    for history in PASTS:
+        step = next_step(history, seen, False)
+        if step.reason is None or history.sends > 1 or history.busy:
             continue
         missing = Answer("It brought no answer.") if seen.phase in (None, NOT_FOUND) else None
-        error = Answer("It was refused.") if past.refused not in (None, ANSWERED_NO) else None
+        error = Answer("It was refused.") if history.refused not in (None, ANSWERED_NO) else None
         left = ["r-1"] if seen.left else []
         machine = {"resource_id": "r-1", "name": None, "price_per_hour": 2.0, "status": "deleted"}
         facts = {"ids": left, "missing": missing, "error": error, "listing": listing}
         facts["machines"] = [machine] if seen.gone else []
-        told = ending_of(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts))
-        line = (past, seen, step, told.msg)
+        told = ending_of(step, Story("o-1", history, "gpu-1", "the file", 2.0, **facts))
+        line = (history, seen, step, told.msg)
         assert "None" not in told.msg and "  " not in told.msg and told.msg.endswith((".", "?", "name.")), line
-        if step.do is Do.UNKNOWN:
+        if step.decision is Decision.UNKNOWN:
             assert told.error_class == "unknown_outcome" and "MAY BE" in told.msg, line
-        elif step.why is Why.FAILED and left:
+        elif step.reason is Reason.FAILED and left:
             assert told.ids == left and "r-1" in told.msg, line
         else:
             said = ("Nothing was bought.", "No resource of it", "have ended: r-1 (without a name, USD 2.00 per hour)")
@@ -313,53 +315,55 @@ def test_each_end_has_a_message_that_says_whether_something_may_be_billed(seen: 
 @pytest.mark.parametrize("ids", [[], ["r-1"]])
 def test_a_message_never_offers_to_take_a_machine_that_has_ended(status: str, ids: list[str]) -> None:
     machine = {"resource_id": "r-1", "name": "gpu-1", "price_per_hour": 2.0, "status": status}
-    past = Past(by_name=False, sends=1, refused=409, overtaken=True)
+    history = History(by_name=False, sends=1, refused=409, overtaken=True)
     facts = {"ids": ids, "machines": [machine], "error": Answer("It was refused."), "taken_over": "It is taken over."}
-    told = ending_of(NextStep(Do.UNKNOWN, Why.OVERTAKEN), Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
+    told = ending_of(
+        NextStep(Decision.UNKNOWN, Reason.OVERTAKEN), Story("o-1", history, "gpu-1", "the file", 2.0, **facts)
+    ).msg
     assert "adopt" not in told and ("MAY BE BILLED at USD 2.00 per hour (r-1)" in told) is bool(ids)
     assert ids or "Its machines have ended." in told
-    past, step = Past(by_name=False, sends=1, refused=409), NextStep(Do.UNKNOWN, Why.UNPROVEN)
+    history, step = History(by_name=False, sends=1, refused=409), NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
     facts = {"machines": [machine, {**machine, "resource_id": "r-2", "status": "running"}], "ids": ["r-2"]}
-    told = ending_of(step, Story("o-1", past, "gpu-1", "the file", 2.0, **facts)).msg
+    told = ending_of(step, Story("o-1", history, "gpu-1", "the file", 2.0, **facts)).msg
     assert ("r-1" in told) is (status == "running") and "r-2" in told
 
 
 @pytest.mark.parametrize(
-    ("past", "status"),
+    ("history", "status"),
     [
-        (Past(), None),
-        (Past(sends=1, refused=409), 409),
-        (Past(sends=1, refused=ANSWERED_NO), ANSWERED_NO),
+        (History(), None),
+        (History(sends=1, refused=409), 409),
+        (History(sends=1, refused=ANSWERED_NO), ANSWERED_NO),
         # Of two refusals the one that proves less.
-        (Past(sends=2, refused=404, put_off=True), 429),
-        (Past(sends=0, put_off=True), None),
+        (History(sends=2, refused=404, put_off=True), 429),
+        (History(sends=0, put_off=True), None),
         # Nothing is certain yet.
-        (Past(sends=2, lost=True, refused=409), None),
-        (Past(sends=1, sent_before=True, refused=409), None),
-        (Past(sends=1, refused=409, overtaken=True), None),
+        (History(sends=2, lost=True, refused=409), None),
+        (History(sends=1, sent_before=True, refused=409), None),
+        (History(sends=1, refused=409, overtaken=True), None),
     ],
 )
-def test_which_refusal_the_registry_keeps(past: Past, status: int | None) -> None:
-    assert past.noted_refusal == status
+def test_which_refusal_the_registry_keeps(history: History, status: int | None) -> None:
+    assert history.noted_refusal == status
 
 
 @pytest.mark.parametrize(
     ("purchase", "refused", "expected"),
     [
-        ("sent", None, Past(sent_before=True)),
-        ("sent", 409, Past(refused_before=True)),
-        ("sent", 429, Past(put_off=True, refused_before=True)),
-        ("sent", 503, Past(put_off=True, refused_before=True)),
-        ("made", 429, Past(made=True)),
-        ("refused", 429, Past()),
+        ("sent", None, History(sent_before=True)),
+        ("sent", 409, History(refused_before=True)),
+        ("sent", 429, History(put_off=True, refused_before=True)),
+        ("sent", 503, History(put_off=True, refused_before=True)),
+        ("made", 429, History(made=True)),
+        ("refused", 429, History()),
     ],
 )
-def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | None, expected: Past) -> None:
-    assert Past().noted(entry("o-1", purchase=purchase, provision_refused_status=refused)) == expected
-    assert Past(put_off=True, made=True).noted(entry()) == Past(put_off=True, made=True)
+def test_what_the_registry_says_of_an_earlier_run(purchase: str, refused: int | None, expected: History) -> None:
+    assert History().noted(entry("o-1", purchase=purchase, provision_refused_status=refused)) == expected
+    assert History(put_off=True, made=True).noted(entry()) == History(put_off=True, made=True)
 
 
-_REFUSED = Past(by_name=False, sends=1, refused=409)
+_REFUSED = History(by_name=False, sends=1, refused=409)
 _SHOWN = OfferLook(_states.READY, THEIRS, True, shown=True)
 
 
@@ -400,17 +404,17 @@ def test_what_proves_that_a_machine_is_another_hosts(
     assert told_apart(_REFUSED, _SHOWN, ("o-1", ids), claims, lambda: others).of_others is (proved and not by_names)
 
 
-@pytest.mark.parametrize("past", [Past(), Past(sends=1, lost=True), replace(_REFUSED, put_off=True)], ids=str)
-def test_it_is_not_asked_where_it_decides_nothing(past: Past) -> None:
+@pytest.mark.parametrize("history", [History(), History(sends=1, lost=True), replace(_REFUSED, put_off=True)], ids=str)
+def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
     def fail() -> Any:
         raise AssertionError
 
-    assert told_apart(past, _SHOWN, ("o-1", ["r-1"]), [OwnershipClaim("b", "b", "o-1", bought=True)], fail) == _SHOWN
+    assert told_apart(history, _SHOWN, ("o-1", ["r-1"]), [OwnershipClaim("b", "b", "o-1", bought=True)], fail) == _SHOWN
 
 
 def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:
-    past = Past(named=False, sends=1, refused=409)
-    told = ending_of(NextStep(Do.UNKNOWN, Why.NAMELESS), Story("o-1", past, "", None, 2.0)).msg
+    history = History(named=False, sends=1, refused=409)
+    told = ending_of(NextStep(Decision.UNKNOWN, Reason.NAMELESS), Story("o-1", history, "", None, 2.0)).msg
     assert "provision_adopt" not in told and "compute_index.supply.delete_resource" in told
 
 
@@ -437,8 +441,8 @@ def test_of_a_purchase_that_failed_also_the_noted_machines_are_looked_at(phase: 
     ],
 )
 def test_when_the_machines_of_an_offer_are_listed(named: bool, made: bool, ids: list[str], lists: bool) -> None:
-    assert lists_machines(Past(named=named, made=made), ids) is lists
-    assert named or not lists_machines(Past(named=named, made=made, sends=1), ["r-1"])
+    assert lists_machines(History(named=named, made=made), ids) is lists
+    assert named or not lists_machines(History(named=named, made=made, sends=1), ["r-1"])
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OURS,
     THEIRS,
     UNSEEN,
-    Do,
+    Decision,
+    History,
     NextStep,
     OfferLook,
-    Past,
     asks_the_list,
-    follow,
     is_put_off,
+    next_step,
     told_apart,
     unless_overtaken,
 )
@@ -85,15 +85,15 @@ class World:
             if self.buy(OTHER_RUN):
                 self.runs = self.chance.random() < 0.5
 
-    def look(self, past: Past) -> OfferLook:
+    def look(self, history: History) -> OfferLook:
         """What the status shows, with the list; that alone is asked where the status would confirm a refusal."""
         if not self.buyer or self.lag > 0:
             self.lag -= bool(self.buyer)
-            asks = asks_the_list(past, _states.UNBOUGHT)
-            return self._listed(past, _states.UNBOUGHT) if asks else OfferLook(_states.UNBOUGHT)
-        return self._listed(past, _states.GOING_ON)
+            asks = asks_the_list(history, _states.UNBOUGHT)
+            return self._listed(history, _states.UNBOUGHT) if asks else OfferLook(_states.UNBOUGHT)
+        return self._listed(history, _states.GOING_ON)
 
-    def _listed(self, past: Past, phase: str) -> OfferLook:
+    def _listed(self, history: History, phase: str) -> OfferLook:
         if self.buyer in ("", STRANGER):  # on no list of this account
             return OfferLook(phase)
         ours = self.buyer in (US, OTHER_RUN)
@@ -104,36 +104,36 @@ class World:
         own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}
         theirs = {"resource_id": "r-2", "name": "b" if self.keeps_names else "vm-2", "vendor": "v"}
         claims = known if self.chance.random() < 0.5 else []
-        return told_apart(past, seen, ("o-1", ["r-1"]), claims, lambda: [own, theirs])
+        return told_apart(history, seen, ("o-1", ["r-1"]), claims, lambda: [own, theirs])
 
 
 def run(world: World, number: int) -> NextStep | None:
     """One run at the offer, which may be killed: None."""
-    past = Past(by_name=False, sent_before=world.is_sent and world.noted is None)
-    past = replace(past, put_off=world.is_sent and is_put_off(world.noted))
-    past = replace(past, refused_before=world.is_sent and world.noted is not None)
+    history = History(by_name=False, sent_before=world.is_sent and world.noted is None)
+    history = replace(history, put_off=world.is_sent and is_put_off(world.noted))
+    history = replace(history, refused_before=world.is_sent and world.noted is not None)
     repeats, left, world.holder = Repeats(2, 1, 0.5, 60.0), LOOKS, number
     while True:
-        step = follow(past, world.look(past), left > 0)
-        if step.do is Do.LOOK:
+        step = next_step(history, world.look(history), left > 0)
+        if step.decision is Decision.LOOK:
             left -= 1
-        elif step.do is Do.SEND:
+        elif step.decision is Decision.SEND:
             if world.holder != number:
-                past = replace(past, overtaken=True)
+                history = replace(history, overtaken=True)
                 continue
             world.is_sent, world.noted, left = True, None, LOOKS
             status = world.answer(number)
             if world.chance.random() < 0.2:
                 return None
             if status == 200:
-                return NextStep(Do.CREATED)
+                return NextStep(Decision.CREATED)
             refused = status if status is not None and status < 500 else None
-            past, repeats, _pause = after(past, repeats, refused, status in (429, 503), 0.0)
-            past = replace(past, overtaken=past.overtaken or world.holder != number)
-            if refused is not None and not past.unanswered and not past.overtaken:
-                world.noted = past.noted_refusal
+            history, repeats, _pause = after(history, repeats, refused, status in (429, 503), 0.0)
+            history = replace(history, overtaken=history.overtaken or world.holder != number)
+            if refused is not None and not history.unanswered and not history.overtaken:
+                world.noted = history.noted_refusal
         else:
-            return unless_overtaken(replace(past, overtaken=past.overtaken or world.holder != number), step)
+            return unless_overtaken(replace(history, overtaken=history.overtaken or world.holder != number), step)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -147,13 +147,13 @@ def test_no_refusal_frees_a_host_that_has_a_machine(seed: int) -> None:
             told = f"{seed} {number}: run {each}, {world}, {step}"
             if step is None:
                 continue
-            ends[step.do.value] += 1
-            if step.do in (Do.CREATED, Do.EXISTING):
+            ends[step.decision.value] += 1
+            if step.decision in (Decision.CREATED, Decision.EXISTING):
                 assert world.buyer in (US, OTHER_RUN), f"it has a machine that is not its own: {told}"
                 break
-            if step.do in (Do.REJECTED, Do.NOT_SENT):
+            if step.decision in (Decision.REJECTED, Decision.NOT_SENT):
                 assert not (world.buyer == US and world.runs), f"it may buy beside its own machine: {told}"
-                assert world.holder == each or step.do is Do.NOT_SENT, f"it slept, and may buy: {told}"
+                assert world.holder == each or step.decision is Decision.NOT_SENT, f"it slept, and may buy: {told}"
                 world.is_sent, world.noted = False, None
                 break
     assert {"created", "rejected", "unknown", "existing"} <= {*ends}, ends

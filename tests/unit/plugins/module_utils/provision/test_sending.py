@@ -14,10 +14,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OURS,
     THEIRS,
     UNSEEN,
-    Do,
+    Decision,
+    History,
     NextStep,
-    Past,
-    Why,
+    Reason,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     AnswerMeaning,
@@ -187,85 +187,85 @@ ALONE = Repeats(returns=0, resends=0, pause=0.5, longest=60.0)
 def test_what_may_be_sent_after_an_answer(
     repeats: Repeats, answer: Any, again: bool, busy: bool, left: Any, wait: float
 ) -> None:
-    past, found, seconds = after(Past(sends=1), repeats, *answer)
-    assert (past.sends, past.refused, past.lost) == (2, answer[0], answer[0] is None)
-    assert (past.again, past.busy, seconds) == (again, busy, wait)
+    history, found, seconds = after(History(sends=1), repeats, *answer)
+    assert (history.sends, history.refused, history.lost) == (2, answer[0], answer[0] is None)
+    assert (history.again, history.busy, seconds) == (again, busy, wait)
     assert (found.returns, found.resends, found.pause) == left
 
 
 def test_what_was_lost_or_put_off_once_stays_so() -> None:
-    past, _allowance, _seconds = after(Past(sends=1, lost=True), FIVE, 409, False, 0.0)
-    assert past.lost and past.unanswered and past.refused == 409
-    put_off, _allowance, _seconds = after(Past(), FIVE, 429, True, 0.0)
-    past, _allowance, _seconds = after(put_off, FIVE, 409, False, 0.0)
-    assert put_off.put_off and past.put_off and not past.unanswered
+    history, _allowance, _seconds = after(History(sends=1, lost=True), FIVE, 409, False, 0.0)
+    assert history.lost and history.unanswered and history.refused == 409
+    put_off, _allowance, _seconds = after(History(), FIVE, 429, True, 0.0)
+    history, _allowance, _seconds = after(put_off, FIVE, 409, False, 0.0)
+    assert put_off.put_off and history.put_off and not history.unanswered
 
 
 @pytest.mark.parametrize(
-    ("past", "end"),
+    ("history", "end"),
     [
-        (Past(), Do.NOT_SENT),
-        (Past(sends=1, refused=429), Do.REJECTED),
-        (Past(sends=1, lost=True), None),
-        (Past(sent_before=True), None),
+        (History(), Decision.NOT_SENT),
+        (History(sends=1, refused=429), Decision.REJECTED),
+        (History(sends=1, lost=True), None),
+        (History(sent_before=True), None),
     ],
 )
-def test_an_objection_ends_what_is_certainly_not_under_way(past: Past, end: Do | None) -> None:
-    assert end_of(past) is end
+def test_an_objection_ends_what_is_certainly_not_under_way(history: History, end: Decision | None) -> None:
+    assert end_of(history) is end
 
 
 @pytest.mark.parametrize(
-    ("step", "past", "left", "needed"),
+    ("step", "history", "left", "needed"),
     [
-        (NextStep(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=409), [], True),
-        (NextStep(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), ["theirs"], True),
-        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), [], True),
-        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1, made=True), ["r"], False),
-        (NextStep(Do.REJECTED, Why.EXPIRED), Past(sent_before=True), [], False),
-        (NextStep(Do.NOT_SENT, Why.EXPIRED), Past(), [], False),
-        (NextStep(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], False),
+        (NextStep(Decision.REJECTED, Reason.REFUSED), History(sends=1, refused=409), [], True),
+        (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), ["theirs"], True),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, made=True), [], True),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, made=True), ["r"], False),
+        (NextStep(Decision.REJECTED, Reason.EXPIRED), History(sent_before=True), [], False),
+        (NextStep(Decision.NOT_SENT, Reason.EXPIRED), History(), [], False),
+        (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, lost=True), [], False),
     ],
     ids=str,
 )
 def test_who_makes_room_for_another_offer_must_hold_the_purchase(
-    step: NextStep, past: Past, left: list[str], needed: bool
+    step: NextStep, history: History, left: list[str], needed: bool
 ) -> None:
-    assert needs_claim(step, past, left) is needed
+    assert needs_claim(step, history, left) is needed
 
 
 # What the registry notes
 
 
 @pytest.mark.parametrize(
-    ("step", "past", "left", "note"),
+    ("step", "history", "left", "note"),
     [
-        (NextStep(Do.UNKNOWN, Why.SILENT), Past(sends=1, lost=True), [], Note.NOTHING),
-        (NextStep(Do.UNKNOWN, Why.UNLISTED), Past(made=True), ["r"], Note.NOTHING),
-        (NextStep(Do.NOT_SENT, Why.UNREADABLE), Past(), [], Note.NOTHING),
-        (NextStep(Do.NOT_SENT, Why.EXPIRED), Past(), [], Note.FREE),
-        (NextStep(Do.REJECTED, Why.REFUSED), Past(sends=1, refused=422), [], Note.FREE),
-        (NextStep(Do.REJECTED, Why.TAKEN), Past(sends=1, refused=409), [], Note.FREE),
-        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1), [], Note.FREE_MADE),
-        (NextStep(Do.REJECTED, Why.FAILED), Past(sends=1), ["r"], Note.LEFT),
-        (NextStep(Do.NOT_SENT, Why.FAILED), Past(made=True), ["r"], Note.LEFT),
-        (NextStep(Do.REJECTED, Why.FAILED), Past(sent_before=True), ["r"], Note.LEFT),
-        (NextStep(Do.NOT_SENT, Why.FAILED), Past(), ["r"], Note.NOTHING),
+        (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, lost=True), [], Note.NOTHING),
+        (NextStep(Decision.UNKNOWN, Reason.UNLISTED), History(made=True), ["r"], Note.NOTHING),
+        (NextStep(Decision.NOT_SENT, Reason.UNREADABLE), History(), [], Note.NOTHING),
+        (NextStep(Decision.NOT_SENT, Reason.EXPIRED), History(), [], Note.FREE),
+        (NextStep(Decision.REJECTED, Reason.REFUSED), History(sends=1, refused=422), [], Note.FREE),
+        (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), [], Note.FREE),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1), [], Note.FREE_MADE),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1), ["r"], Note.LEFT),
+        (NextStep(Decision.NOT_SENT, Reason.FAILED), History(made=True), ["r"], Note.LEFT),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(sent_before=True), ["r"], Note.LEFT),
+        (NextStep(Decision.NOT_SENT, Reason.FAILED), History(), ["r"], Note.NOTHING),
         # Of what may have been ours the ledger counts what it may have cost.
-        (NextStep(Do.REJECTED, Why.ENDED), Past(sends=1, refused=409), [], Note.FREE),
-        (NextStep(Do.REJECTED, Why.ENDED), Past(sends=1, lost=True), [], Note.FREE_MADE),
-        (NextStep(Do.NOT_SENT, Why.ENDED), Past(by_name=False, put_off=True), [], Note.FREE_MADE),
+        (NextStep(Decision.REJECTED, Reason.ENDED), History(sends=1, refused=409), [], Note.FREE),
+        (NextStep(Decision.REJECTED, Reason.ENDED), History(sends=1, lost=True), [], Note.FREE_MADE),
+        (NextStep(Decision.NOT_SENT, Reason.ENDED), History(by_name=False, put_off=True), [], Note.FREE_MADE),
     ],
     ids=str,
 )
-def test_what_the_registry_notes_of_an_end(step: NextStep, past: Past, left: list[str], note: Note) -> None:
-    assert note_of(step, past, left) is note
+def test_what_the_registry_notes_of_an_end(step: NextStep, history: History, left: list[str], note: Note) -> None:
+    assert note_of(step, history, left) is note
 
 
 @pytest.mark.parametrize("whose", [OURS, THEIRS, UNSEEN])
 @pytest.mark.parametrize(
-    "past", [Past(sends=1, refused=410), Past(by_name=False, refused_before=True), Past()], ids=str
+    "history", [History(sends=1, refused=410), History(by_name=False, refused_before=True), History()], ids=str
 )
-def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(past: Past, whose: str) -> None:
-    is_ours = whose == OURS and past.was_refused
+def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(history: History, whose: str) -> None:
+    is_ours = whose == OURS and history.was_refused
     note = Note.FREE_MADE if is_ours else Note.FREE
-    assert note_of(NextStep(Do.REJECTED, Why.ENDED), past, [], whose) is note
+    assert note_of(NextStep(Decision.REJECTED, Reason.ENDED), history, [], whose) is note

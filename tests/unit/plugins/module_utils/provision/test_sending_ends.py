@@ -1,14 +1,19 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the end of a purchase reads. For each end of `follow` test_purchase.py checks the sentence."""
+"""How the end of a purchase reads. For each end of `next_step` test_purchase.py checks the sentence."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Do, NextStep, Past, Why
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
+    Decision,
+    History,
+    NextStep,
+    Reason,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     Story,
     bought_not_noted,
@@ -44,8 +49,8 @@ class Answer(Exception):
     ],
 )
 def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
-    story = Story(X, Past(sends=1, refused=409), error=Answer(error_class))
-    found = ending_of(NextStep(Do.REJECTED, Why.REFUSED), story)
+    story = Story(X, History(sends=1, refused=409), error=Answer(error_class))
+    found = ending_of(NextStep(Decision.REJECTED, Reason.REFUSED), story)
     assert (found.error_class, found.ids, found.answer["status_code"]) == (error_class, (), 409)
     assert words in found.msg
 
@@ -59,7 +64,9 @@ def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
     ],
 )
 def test_what_a_failed_offer_has_left(ids: list[str], sends: int, words: str) -> None:
-    found = ending_of(NextStep(Do.REJECTED, Why.FAILED), Story(X, Past(sends=sends), ids=ids, reason="no disk"))
+    found = ending_of(
+        NextStep(Decision.REJECTED, Reason.FAILED), Story(X, History(sends=sends), ids=ids, reason="no disk")
+    )
     assert found.msg == f"Offer {X} failed: no disk. {words}" and list(found.ids) == ids
 
 
