@@ -102,6 +102,11 @@ def amount(price: float) -> str:
     return cents + digits.rstrip("0")
 
 
+def gpus_of(count: object, kind: object) -> str:
+    """So many GPUs of a kind; without a number, the kind alone."""
+    return f"{count} x {kind}" if count else str(kind)
+
+
 def ranges(names: t.Iterable[str]) -> list[str]:
     """The names, each once, with three or more numbered ones in a row as a range of inventories: ``gpu-[1:20]``."""
     rows: list[list[str]] = []

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .._moments import formatted, moments
 from .._text import grouped, number_of
-from .._wording import amount, narrow_table, shortened, usd
+from .._wording import amount, gpus_of, narrow_table, shortened, usd
 from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit
@@ -178,7 +178,7 @@ def _title(offer: Offer) -> str:
     nodes = number_of(offer.get("node_count")) or 1
     contract = VANISHES if is_spot(offer) else offer.get("contract_type")
     words = [
-        f"{offer.get('gpu_count')} x {shortened(_gpu(offer), _LONGEST_GPU)}",
+        gpus_of(offer.get("gpu_count"), shortened(_gpu(offer), _LONGEST_GPU)),
         f"{nodes:g} machines" if nodes > 1 else "",
         str(contract or ""),
     ]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from .._moments import formatted, seconds_of
 from .._text import grouped, number_of, one_line, printable, text_of
-from .._wording import duration, plural, read, usd, usd_short
+from .._wording import duration, gpus_of, plural, read, usd, usd_short
 from . import lease
 from .acceptance import UNSOUND
 from .lease import Clock, clock_of
@@ -70,7 +70,7 @@ def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
 def in_words(choice: Choice) -> str:
     """A choice in a few words: what it searches for."""
     wanted = compute_of(choice.spec)
-    words = [f"{wanted.get('gpu_count') or 1} x {wanted.get('gpu_type') or 'any GPU'}"]
+    words = [gpus_of(wanted.get("gpu_count") or 1, wanted.get("gpu_type") or "any GPU")]
     contract = contract_of(choice.spec)
     words += [str(item) for item in ("" if contract == ANY else contract, choice.spec.get("region")) if item]
     return ", ".join(words)

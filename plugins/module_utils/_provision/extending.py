@@ -91,11 +91,11 @@ def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
     end, begin = wish.end(before.end, now), seconds_of(entry.journaled_at)
     if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
         begin = None
-    at_most = None if begin is None else prices.bill_of(entry.price_per_hour, end - begin)
+    at_most = prices.bill_between(entry.price_per_hour, begin, end)
     _check_later(before.end, end, now)
     _check_longest(wish, begin, end)
     _check_bill(wish, end, at_most)
-    more = None if before.end is None else prices.bill_of(entry.price_per_hour, end - before.end)
+    more = prices.bill_between(entry.price_per_hour, before.end, end)
     return Extension(end, more, at_most)
 
 

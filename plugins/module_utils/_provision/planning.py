@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from .._moments import formatted
 from .._text import QUOTA, grouped
-from .._wording import COLUMNS, amount, plural, ranges, usd, usd_short
+from .._wording import COLUMNS, amount, gpus_of, plural, ranges, usd, usd_short
 from . import ceilings, choosing, storage
 from .candidates import Case, SearchResult, about_bad_places, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
@@ -348,7 +348,7 @@ def offer_in_one_line(host: str, offer: Machine, lease: str, bill: float | None)
 def _offer_in_short(offer: Machine, gpu: str, bill: str) -> str:
     contract = offer.get("contract_type")
     facts = [
-        f"{offer.get('gpu_count')} x {gpu}",
+        gpus_of(offer.get("gpu_count"), gpu),
         usd_short(offer.get("price_per_hour")),
         contract if contract != "ondemand" else "",
         bill,

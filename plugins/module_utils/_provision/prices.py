@@ -113,6 +113,11 @@ def bill_of(price: float | None, seconds: float) -> float | None:
     return None if price is None or seconds == math.inf else price * seconds / _HOUR
 
 
+def bill_between(price: float | None, begin: float | None, end: float | None) -> float | None:
+    """The same from one moment until another; None if one of them is not known."""
+    return None if begin is None or end is None else bill_of(price, max(0.0, end - begin))
+
+
 def max_price_for_bill(bill: float | None, seconds: float) -> float:
     """The highest price per hour at which the whole bill (USD) of so many seconds is not exceeded.
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 
 from .._moments import first_of, formatted, moments, seconds_of
 from .._text import grouped, number_of
-from .._wording import amount, narrow_table
-from . import lease, planning, prices, storage
+from .._wording import amount, gpus_of, narrow_table
+from . import lease, planning, storage
 from .candidates import Case
 from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
 from .messages import some, unreadable_lease
 from .place import Place
 from .planning import BUY, LATER, STOP, Plan
-from .prices import UNLIMITED, Sum, add_up, total_of
+from .prices import UNLIMITED, Sum, add_up, bill_between, total_of
 from .rounds import published
 from .search import SPOT, Offer
 from .standing import Status
@@ -79,18 +79,14 @@ def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime
     noted, created = seconds_of(case.entry.journaled_at), _created(case, status)
     if draft.action == BUY or case.begins_anew:
         begin = clock.now() if draft.action == BUY else created
-        return _lasting(begin, case.host.lease.end(clock.now()), draft.price_per_hour)
-    begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
-    try:
-        return _lasting(begin, _end_of_lease(case, status), draft.price_per_hour)
-    except ValueError:  # which `warnings` tells
-        return Lifetime()
-
-
-def _lasting(begin: float | None, end: float | None, price: float | None) -> Lifetime:
-    if end is None or begin is None:
-        return Lifetime(end)
-    return Lifetime(end, prices.bill_of(price, max(0.0, end - begin)))
+        end = case.host.lease.end(clock.now())
+    else:
+        begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
+        try:
+            end = _end_of_lease(case, status)
+        except ValueError:  # which `warnings` tells
+            end = None
+    return Lifetime(end, bill_between(draft.price_per_hour, begin, end))
 
 
 def _end_of_lease(case: Case, status: Status) -> float | None:
@@ -262,8 +258,7 @@ def _table(plans: t.Sequence[Plan]) -> list[str]:
 
 
 def _table_row(host: str, offer: Offer) -> Row:
-    count = f"{offer['gpu_count']} x " if offer.get("gpu_count") else ""
-    return {**offer, "host": host, "gpus": f"{count}{offer.get('gpu_type')}"}
+    return {**offer, "host": host, "gpus": gpus_of(offer.get("gpu_count"), offer.get("gpu_type"))}
 
 
 def summary(hosts: t.Mapping[str, Row]) -> str:
@@ -272,8 +267,8 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     if not new:
         return "nothing to buy"
     price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
-    bill = add_up([item["at_most"] for item in new.values()])
-    most = "no cap on the bill" if bill.unknown else f"at most USD {amount(bill.total)} in all"
+    bill = total_of(item["at_most"] for item in new.values())
+    most = "no cap on the bill" if bill is None else f"at most USD {amount(bill)} in all"
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""
     stays = storage.goes_on_at(
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"

@@ -143,7 +143,7 @@ def lease_facts(end: float | None, begin: float | None, price: float | None) -> 
     """
     if end is None:
         return {}
-    bill = None if begin is None else prices.bill_of(price, end - begin)
+    bill = prices.bill_between(price, begin, end)
     return {lease.ENDS_AT: lease.utc(end), lease.AT_MOST: None if bill is None else round(bill, 2)}
 
 

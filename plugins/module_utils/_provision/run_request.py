@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import items_of, printable, text_of
-from .._wording import amount, applying, folded_lines, plural, read, usd, usd_short
+from .._wording import amount, applying, folded_lines, gpus_of, plural, read, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
@@ -278,7 +278,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
 
     ``seconds``: of the job; ``bill``: USD for the whole lease.
     """
-    kind = f"{host.get('gpu_count') or ''} x {host.get('gpu_type')}, {host.get('contract_type') or 'on demand'}"
+    kind = f"{gpus_of(host.get('gpu_count'), host.get('gpu_type'))}, {host.get('contract_type') or 'on demand'}"
     where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
     return shown(
         f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",

@@ -26,7 +26,7 @@ from .declaration import Declaration
 from .messages import NOTHING_SENT, joined, some
 from .ownership import is_named
 from .place import Place
-from .prices import UNLIMITED, add_up
+from .prices import UNLIMITED, total_of
 from .quote import new_hosts
 from .spending import Ledger
 from .standing import HostState, stopped
@@ -83,7 +83,6 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
     terms = {host.host: terms_of(host) for host in declared}
     new = new_hosts(quote["hosts"])
     expires = moments(item.get("expires_at") for item in new.values())
-    bill = add_up([item["at_most"] for item in new.values()])
     return {
         "number": number,
         "summary": quote["summary"],
@@ -91,7 +90,7 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
         "quoted_at": lease.utc(now),
         "expires_at": lease.utc(min(expires, default=now + _OFFER_LIVES)),
         "price_per_hour": quote["price_per_hour"],
-        "at_most": None if bill.unknown else bill.total,
+        "at_most": total_of(item["at_most"] for item in new.values()),
         "hosts": {host: {**item, "terms": terms.get(host, {})} for host, item in quote["hosts"].items()},
     }
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import _states
 from .._text import QUOTA
-from .._wording import applying, usd
+from .._wording import applying, gpus_of, usd
 from . import search
 from .boot import NO_MARK
 from .ceilings import CeilingPart, Count, State
@@ -517,7 +517,7 @@ def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mappi
     after = {
         "offer_id": body["offer_id"],
         "status": facts["status"],
-        "gpus": f"{offer['gpu_count']} x {offer['gpu_type']}",
+        "gpus": gpus_of(offer["gpu_count"], offer["gpu_type"]),
         "contract_type": offer["contract_type"],
         "vendor": offer["vendor"],
         "region": offer["vendor_region"] or offer["region"],

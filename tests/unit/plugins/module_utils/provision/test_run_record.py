@@ -366,3 +366,8 @@ def test_the_last_word() -> None:
 )
 def test_lines_fit_into_a_terminal(lines: list[str]) -> None:
     assert lines and all(len(line) <= LINE for line in lines)
+
+
+def test_an_offer_without_a_number_of_gpus_is_shown_by_their_kind() -> None:
+    lines = run_request.quote({"gpu_count": None, "gpu_type": "H100", "price_per_hour": 16.0}, 7200.0, 48.0, "")
+    assert "H100, on demand" in lines
