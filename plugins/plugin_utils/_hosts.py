@@ -42,7 +42,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import registry_dir
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import folders_of, registry_dir
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line, printable
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import as_pattern
@@ -200,7 +200,7 @@ class Hosts:
         hosts = dict.fromkeys([*inventory(self._task_vars), "localhost"])
         known = self.rows(hosts)
         here = self.described("localhost") or {}
-        others = self._beside[1:] if here and here["registry_dir"] is None else []
+        others = folders_of(self._sources, os.getcwd())[1:] if here and here["registry_dir"] is None else []
         further = [{**here, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others]
         return known + self.added() + [{**row, "group": "", "declares": False} for row in further]
 
@@ -284,15 +284,9 @@ class Hosts:
                         return path
         return "a file of its variables"
 
-    @property
-    def _beside(self) -> list[str]:
-        """The folders of the inventory's sources."""
-        paths = [os.path.abspath(source) for source in self._sources if os.path.exists(source)]
-        return list(dict.fromkeys(path if os.path.isdir(path) else os.path.dirname(path) for path in paths))
-
     def _folders(self) -> list[str]:
         """Where Ansible looks for files of variables."""
-        return list(dict.fromkeys([*self._beside, self._loader.get_basedir()]))
+        return list(dict.fromkeys([*folders_of(self._sources, os.getcwd()), self._loader.get_basedir()]))
 
     @property
     def _ordered_group(self) -> str:

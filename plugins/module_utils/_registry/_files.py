@@ -365,15 +365,21 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
     """
     if wanted is not None and not str(wanted).strip():
         return ""
-    folders = [
-        _folder_of_source(os.path.join(here, source))
-        for source in sources
-        if "," not in source and os.path.exists(source)
-    ]
-    beside = str(inventory_dir) if inventory_dir and os.path.realpath(str(inventory_dir)) in folders else ""
-    base = beside or next(iter(folders), here)
+    folders = folders_of(sources, here)
+    beside = os.path.realpath(str(inventory_dir or os.devnull))
+    base = next((folder for folder in folders if os.path.realpath(folder) == beside), next(iter(folders), here))
     path = "host_vars" if wanted is None else os.path.expanduser(os.path.expandvars(str(wanted)))
     return os.path.normpath(os.path.join(base, path))
+
+
+def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
+    """The folders of an inventory's sources, each once; names with commas have none.
+
+    A link stays one: Ansible reads variables beside it, and not beside the file that it leads to.
+    """
+    paths = [os.path.normpath(os.path.join(here, source)) for source in sources if "," not in source]
+    folders = (path if os.path.isdir(path) else os.path.dirname(path) for path in paths if os.path.exists(path))
+    return list(dict.fromkeys(folders))
 
 
 def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
@@ -382,11 +388,6 @@ def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
     real = os.path.realpath(path)
     around = [folder for folder in folders if os.path.isdir(folder) and os.path.commonpath([folder, real]) == folder]
     return min(around, key=len, default="")
-
-
-def _folder_of_source(source: str) -> str:
-    path = os.path.realpath(source)
-    return path if os.path.isdir(path) else os.path.dirname(path)
 
 
 def ledger_file(entry: str) -> str:

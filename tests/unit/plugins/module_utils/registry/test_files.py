@@ -34,6 +34,24 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+# Where it is
+
+
+@pytest.mark.parametrize("source", ["file.yml", "folder"])
+def test_the_registry_is_beside_a_linked_inventory_where_ansible_reads_it(tmp_path: Path, source: str) -> None:
+    """Of all hosts the same place: also those that a play has added, or that name their folder in another way."""
+    (tmp_path / "real" / "folder").mkdir(parents=True)
+    (tmp_path / "real" / "file.yml").touch()
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / source).symlink_to(tmp_path / "real" / source)
+    folder = tmp_path / "project" / (source if source == "folder" else "")
+    places = {
+        _files.registry_dir(None, beside, ["gpu-9,", f"project/{source}"], str(tmp_path))
+        for beside in (None, str(folder), f"{tmp_path}/project/../project/{folder.relative_to(tmp_path / 'project')}")
+    }
+    assert places == {str(folder / "host_vars")}
+
+
 # The text
 
 
