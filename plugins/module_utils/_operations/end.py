@@ -257,13 +257,10 @@ def _machines_ended(
         facts["changed"], bill = _noted(plan, left.ids, registries)
     except RegistryError as error:
         raise Failure(
-            endings.unfinished(plan["host"], [str(error), *left.said], left.ids), "invalid", **facts
+            endings.unfinished(plan, [str(error), *left.said], left.ids, noted=False), "invalid", **facts
         ) from None
     if left.ids:
-        msg = endings.unfinished(
-            plan["host"], left.said, left.ids, place_of(plan["registry"]).entry_place(plan["host"])
-        )
-        raise Failure(msg, left.error_class, **facts)
+        raise Failure(endings.unfinished(plan, left.said, left.ids), left.error_class, **facts)
     cost = endings.has_cost(plan, bill, registries.clock().now(plan["clock"]))
     return {**facts, **cost, "storage": endings.stays(plan), "has_ended": True}
 
@@ -295,13 +292,11 @@ def _storage_noted(
         bills = [registry.end_storage(item, plan.get("why", DECOMMISSIONED)) for item in left.over]
     except RegistryError as error:
         raise Failure(
-            endings.unfinished(plan["host"], [str(error), *left.said], left.ids), "invalid", **facts
+            endings.unfinished(plan, [str(error), *left.said], left.ids, noted=False), "invalid", **facts
         ) from None
     facts["changed"] = any(bills)
     if left.ids:
-        raise Failure(
-            endings.unfinished(plan["host"], left.said, left.ids, plan["registry"]), left.error_class, **facts
-        )
+        raise Failure(endings.unfinished(plan, left.said, left.ids), left.error_class, **facts)
     return {**facts, **endings.storage_cost(plan["host"], list(filter(None, bills)))}
 
 

@@ -20,7 +20,7 @@ from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described, ids_of, joined
 from .ownership import Machine, price_of
-from .place import Place, twin_of
+from .place import Place, place_of, twin_of
 from .prices import Sum, add_up
 from .reaping import LastLook
 from .spending import HOUR, Bill, cents, dollars, up_to_cents
@@ -318,10 +318,11 @@ def remembered_elsewhere(place: str, declared_place: str) -> str:
     )
 
 
-def unfinished(host: str, texts: t.Iterable[str], left: t.Sequence[str], registry: str = "") -> str:
-    """Machines have not ended, or the registry could not be brought up to date. ``registry``: where the entry stays."""
+def unfinished(plan: Row, texts: t.Iterable[str], left: t.Sequence[str], *, noted: bool = True) -> str:
+    """Machines have not ended, or the registry could not be brought up to date: that was not ``noted``."""
+    host, entry = plan["host"], place_of(plan["registry"]).entry_place(plan["host"]) if noted else ""
     state = f"Not known to have ended for {host}: {ids_of(left)}." if left else f"All that {host} had has ended."
-    return joined(*texts, state, f"Its entry stays in {registry}." if registry else "", "Run again.")
+    return joined(*texts, state, f"Its entry stays in {entry}." if entry else "", "Run again.")
 
 
 def changed_meanwhile(registry: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import stat
 import time
 from pathlib import Path
@@ -692,6 +693,15 @@ def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_sa
     answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
     assert after(Api(), plan, answer, storage=True)["changed"]
     assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
+
+
+def test_storage_that_does_not_end_stays_in_an_entry_that_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, "gpu-1", storage=[KEPT])
+    api = Api(machine("v", "data", kind="storage"))
+    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
+    answer = {"resource_id": "v", "error_class": "unavailable", "billing_stopped": False, "msg": "answered 503."}
+    with pytest.raises(Failure, match=re.escape(f"Its entry stays in {file}. Run again.")):
+        after(api, plan, answer, storage=True)
 
 
 @pytest.mark.parametrize("more", [{}, {"hidden": True}])
