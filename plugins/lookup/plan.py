@@ -41,6 +41,11 @@ options:
         computer, and with C(--limit), which leaves nothing of it, the limit's hosts. It fails if C(--tags) leaves out
         the whole playbook.
     type: str
+  level:
+    description:
+      - A level of the test of machines. Then the lookup returns the seconds that it may run by itself, V(0) for one
+        that is short.
+    type: str
   text:
     description: A text for people. Then the lookup returns it in lines that fit a screen.
     type: str
@@ -69,7 +74,7 @@ import typing as t
 
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import order, rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import acceptance, order, rows
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
@@ -98,6 +103,8 @@ class LookupModule(LookupBase):
             return [_play.hosts_of_playbook(options["hosts"], variables or {})]
         if "group" in options:
             return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
+        if "level" in options:
+            return [acceptance.SECONDS.get(options["level"], 0)]
         planned = round_of(variables or {})
         if planned.common.acquires:
             _read_settings_of_lookups()

@@ -22,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.action import decide
 from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupModule
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import TIMEOUTS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import PLAYBOOKS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
     Common,
@@ -242,3 +243,8 @@ def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
         LookupModule().run([], {}, text=long),
     ):
         assert len(lines) == 3 and max(map(len, lines)) <= LINE and " ".join(map(str.strip, lines)) == long
+
+
+def test_a_test_of_machines_may_run_as_long_as_its_level_takes() -> None:
+    seconds = {level: LookupModule().run([], {}, level=level) for level in (*TIMEOUTS, "none")}
+    assert seconds == {"specs": [0], "health": [180], "load": [660], "burnin": [3660], "none": [0]}
