@@ -169,8 +169,9 @@ class Connected:
     def _reason(self, error: psycopg.Error) -> tuple[str, bool]:
         """What is wrong, in words that hold nothing of the connection string, and whether it may pass by itself."""
         if error.sqlstate is not None:
-            # A standby that is not promoted yet may only read.
-            passes = isinstance(error, (self._psycopg.OperationalError, self._psycopg.errors.ReadOnlySqlTransaction))
+            # A standby that is not promoted yet may only read (25006, or 0A000 at BEGIN), and a transaction ends whose
+            # controller was suspended (25P03, 25P04).
+            passes = isinstance(error, self._psycopg.OperationalError) or error.sqlstate[:2] in ("0A", "25")
             return f"answers: {error.diag.message_primary} ({error.sqlstate})", passes
         if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
             return f"cannot keep this ({type(error).__name__})", False

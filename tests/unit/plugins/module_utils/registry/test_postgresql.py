@@ -919,16 +919,36 @@ def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     assert account.holder_of(SECOND_RESOURCE_ID, "gpu-1") == key[1] and not account.holder_of(RESOURCE_ID, "gpu-1")
 
 
-def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Database]) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        psycopg.errors.FeatureNotSupported("cannot set transaction read-write mode during recovery"),
+        psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction"),
+    ],
+    ids=["at its beginning", "at a change"],
+)
+def test_a_standby_that_is_not_promoted_yet_is_asked_again(run: Callable[..., Database], error: psycopg.Error) -> None:
     database, tries = run(), []
 
     def step(_connection: object) -> str:
         tries.append(1)
         if len(tries) < 3:
-            raise psycopg.errors.ReadOnlySqlTransaction("cannot execute INSERT in a read-only transaction")
+            raise error
         return "done"
 
     assert database._run(step, 5.0) == "done"
+
+
+def test_a_controller_that_is_suspended_in_a_transaction_takes_the_step_again(
+    run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends an idle transaction, so that nobody waits for it at the gate."""
+    monkeypatch.setattr(_connection, "STATEMENT_TIMEOUT", 0.2)
+    database, row = run(), run().claim(purchase(), NO_CEILING)
+    rows, sleeps = database._rows, [0.5]
+    monkeypatch.setattr(database, "_rows", lambda *given: (time.sleep(sleeps.pop() if sleeps else 0), rows(*given))[1])
+    noted = database.note(purchase(claim=row.claim), [RESOURCE_ID])
+    assert (noted.state, noted.resource_ids, sleeps) == ("live", [RESOURCE_ID], [])
 
 
 def test_times_are_told_in_utc(run: Callable[..., Database], registry_url: str) -> None:
