@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from .._text import QUOTA, number_of
 from .._wording import amount, usd
 from . import choosing, search
-from .choosing import Avoided, Offers, place_of
+from .choosing import Avoided, Offers, site_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, read_lease
@@ -114,27 +114,25 @@ class Case:
         return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
 
     @property
-    def bad_places(self) -> list[Avoided]:
+    def bad_sites(self) -> list[Avoided]:
         """Where machines did not pass their tests, by this run and by the registry."""
-        return choosing.avoided_places(choosing.avoided_by_attempts(self.attempts), self.avoided_before)
+        return choosing.avoided_sites(choosing.avoided_by_attempts(self.attempts), self.avoided_before)
 
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
         """Those of them where there are offers, and it buys none: it does not name them itself."""
-        if not (bad := self.bad_places):
+        if not (bad := self.bad_sites):
             return []
-        places = set(map(place_of, offers))
-        return [
-            item for item in bad if item.place in places and not choosing.searches_only(self.host.choices, item.place)
-        ]
+        sites = set(map(site_of, offers))
+        return [item for item in bad if item.site in sites and not choosing.searches_only(self.host.choices, item.site)]
 
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up, and of places that it avoids.
+        """The offers, but for those of vendors whose quota is used up, and of sites that it avoids.
 
         A product that was not delivered comes last: each search may make new offers of it, the cheapest first, until
         no attempt is left for another vendor.
         """
-        vendors, places = self.without_quota, {item.place for item in self.avoided(offers)}
-        left = [offer for offer in offers if offer.get("vendor") not in vendors and place_of(offer) not in places]
+        vendors, sites = self.without_quota, {item.site for item in self.avoided(offers)}
+        left = [offer for offer in offers if offer.get("vendor") not in vendors and site_of(offer) not in sites]
         last = {str(one["product"]) for one in self.attempts if one.get("product")}
         if not last:
             return left
@@ -255,17 +253,17 @@ def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:
 def with_evidence(
     cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
 ) -> list[Case]:
-    """The same cases, each with the places that its registry's evidence is about."""
+    """The same cases, each with the sites that its registry's evidence is about."""
     cases = list(cases)
     # Once for all hosts that declare the same: there may be thousands of both.
     declared = {(case.host.registry, case.host.avoid) for case in cases}
-    places = {
+    sites = {
         (registry, seconds): tuple(
-            choosing.avoided_places((), choosing.avoided_by_evidence(evidence.get(registry, ()), seconds, clock))
+            choosing.avoided_sites((), choosing.avoided_by_evidence(evidence.get(registry, ()), seconds, clock))
         )
         for registry, seconds in declared
     }
-    return [replace(case, avoided_before=places[case.host.registry, case.host.avoid]) for case in cases]
+    return [replace(case, avoided_before=sites[case.host.registry, case.host.avoid]) for case in cases]
 
 
 def hosts_with_void_entries(cases: t.Iterable[Case]) -> set[str]:
@@ -344,12 +342,12 @@ def why_not_first_choice(host: Declaration, search_result: SearchResult, number:
     return f"{host.host} gets choice {number} ({choosing.in_words(host.choices[number - 1])}): {reasons}."
 
 
-def about_bad_places(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.Iterator[str]:
-    """Where the host does not look, and that it buys this offer though it is of such a place."""
+def about_bad_sites(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.Iterator[str]:
+    """Where the host does not look, and that it buys this offer though it is at such a site."""
     if not case.wanted:
         yield from (f"{item.words}." for item in case.avoided(offers))
-    for item in case.bad_places:
-        if item.place == place_of(chosen):
+    for item in case.bad_sites:
+        if item.site == site_of(chosen):
             wanted = "it names that offer" if case.wanted else "its search names that vendor and region"
             yield f"{item.words}. {case.host.host} buys there all the same, since {wanted}."
 

@@ -37,7 +37,7 @@ MAX_LOOKS = 100_000
 _MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
 _NEVER = ("", "none")
 _UNNAMED_VENDOR = "a vendor without a name"
-_LONGEST_PLACE = 60  # characters of a place in a sentence
+_LONGEST_SITE = 60  # characters of a site in a sentence
 _HOURS_TOLD = 12  # of the history that is told
 
 
@@ -101,15 +101,15 @@ def without_limits(spec: Spec) -> t.Iterator[Spec]:
 def narrowed_to_storage(
     host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]
 ) -> tuple[tuple[Choice, ...], str]:
-    """The ``choices`` of a host at the one place where it keeps storage; and a sentence that says so, and how not to.
+    """The ``choices`` of a host at the one site where it keeps storage; and a sentence that says so, and how not to.
 
-    They stay as they are, without a word, if that is at several places, or at a vendor that is not known.
+    They stay as they are, without a word, if that is at several sites, or at a vendor that is not known.
     """
-    places = {(item.vendor.lower(), item.region.lower()) for item in kept}
-    if len(places) != 1 or not kept[0].vendor:
+    sites = {(item.vendor.lower(), item.region.lower()) for item in kept}
+    if len(sites) != 1 or not kept[0].vendor:
         return choices, ""
     at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
-    shown = _places_shown(choices, at_storage)
+    shown = _sites_shown(choices, at_storage)
     if not shown:
         return choices, ""
     key = "vendor" if any(choice.at_storage for choice in at_storage) else "region"
@@ -121,7 +121,7 @@ def narrowed_to_storage(
 
 
 def _at_storage(choice: Choice, storage: Storage) -> Choice:
-    """A search at the place of storage, as far as it names no other vendor, and no region."""
+    """A search at the site of storage, as far as it names no other vendor, and no region."""
     names_none = _names_none(choice, "vendor")
     spec = {**choice.spec, "vendor": storage.vendor} if names_none else choice.spec
     is_elsewhere = "vendor" in choice.anywhere or differ(spec.get("vendor"), storage.vendor)
@@ -134,16 +134,16 @@ def _names_none(choice: Choice, key: str) -> bool:
     return key not in choice.anywhere and not text_of(choice.spec.get(key))
 
 
-def _places_shown(choices: t.Sequence[Choice], narrowed: t.Iterable[Choice]) -> str:
+def _sites_shown(choices: t.Sequence[Choice], narrowed: t.Iterable[Choice]) -> str:
     """Where those of the choices look that were narrowed, as the API calls it; empty if none was."""
-    places = [
-        "" if choice == before else printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_PLACE)
+    sites = [
+        "" if choice == before else printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_SITE)
         for before, choice in zip(choices, narrowed)
     ]
-    chosen = grouped((place, str(number)) for number, place in enumerate(places, start=1) if place)
-    if len(set(places)) == 1:
-        return places[0]
-    return " and ".join(f"{place} (choice {', '.join(numbers)})" for place, numbers in chosen.items())
+    chosen = grouped((site, str(number)) for number, site in enumerate(sites, start=1) if site)
+    if len(set(sites)) == 1:
+        return sites[0]
+    return " and ".join(f"{site} (choice {', '.join(numbers)})" for site, numbers in chosen.items())
 
 
 # Not where a machine did not pass its test
@@ -162,55 +162,55 @@ def evidence_since(seconds: t.Iterable[float], now: float) -> float:
 
 @dataclass(frozen=True)
 class Avoided:
-    """A vendor's region: see `place_of`. ``until``: seconds since the epoch; None for the rest of this run.
+    """A vendor's region: see `site_of`. ``until``: seconds since the epoch; None for the rest of this run.
 
     ``reason``: for people.
     """
 
-    place: tuple[str, str]
+    site: tuple[str, str]
     reason: str = ""
     until: float | None = None
 
     @property
     def words(self) -> str:
         """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
-        name = " ".join(filter(None, self.place)) or _UNNAMED_VENDOR
+        name = " ".join(filter(None, self.site)) or _UNNAMED_VENDOR
         end = "for the rest of this run" if self.until is None else f"until {formatted(self.until)}"
         return f"{name} is avoided {end}, after a failed test{': ' if self.reason else ''}{self.reason}"
 
 
 def avoided_by_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
-    """The places that the registry's ``evidence`` is about, for so many seconds after each test."""
+    """The sites that the registry's ``evidence`` is about, for so many seconds after each test."""
     avoided = []
     for bundle in (item for item in evidence if isinstance(item, t.Mapping)):
         tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
         # A test with a time in the future counts as made now; one whose time cannot be read does not count.
         if tested is not None and (until := min(tested, now) + seconds) > now:
-            avoided.append(Avoided(place_of(bundle), one_line(text_of(bundle.get("reason"))), until))
+            avoided.append(Avoided(site_of(bundle), one_line(text_of(bundle.get("reason"))), until))
     return tuple(avoided)
 
 
 def avoided_by_attempts(attempts: t.Iterable[Row]) -> tuple[Avoided, ...]:
-    """The places where a machine that this run has bought did not pass its test."""
-    return tuple(Avoided(place_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
+    """The sites where a machine that this run has bought did not pass its test."""
+    return tuple(Avoided(site_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
 
 
-def avoided_places(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> list[Avoided]:
-    """Each place once, sorted by name: as the registry has it, with the latest end if it has several."""
-    ranked = sorted([*of_run, *of_registry], key=lambda item: (item.place, item.until or 0.0))
-    return list({item.place: item for item in ranked}.values())
+def avoided_sites(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> list[Avoided]:
+    """Each site once, sorted by name: as the registry has it, with the latest end if it has several."""
+    ranked = sorted([*of_run, *of_registry], key=lambda item: (item.site, item.until or 0.0))
+    return list({item.site: item for item in ranked}.values())
 
 
-def place_of(row: Row) -> tuple[str, str]:
+def site_of(row: Row) -> tuple[str, str]:
     """The vendor and the region of an offer, an attempt or a piece of evidence; empty for one that has none."""
     return text_of(row.get("vendor")), text_of(row.get("region"))
 
 
-def searches_only(choices: t.Iterable[Choice], place: tuple[str, str]) -> bool:
+def searches_only(choices: t.Iterable[Choice], site: tuple[str, str]) -> bool:
     """Whether a search of the host names just this vendor and region: then it looks there all the same."""
-    wanted = tuple(map(str.lower, place))
+    wanted = tuple(map(str.lower, site))
     declared = (choice.spec for choice in choices if not choice.at_storage)
-    return all(place) and any(tuple(map(str.lower, place_of(spec))) == wanted for spec in declared)
+    return all(site) and any(tuple(map(str.lower, site_of(spec))) == wanted for spec in declared)
 
 
 # Offers, and the hosts that get them

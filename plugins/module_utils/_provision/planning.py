@@ -12,7 +12,7 @@ from .._moments import formatted
 from .._text import QUOTA, grouped
 from .._wording import COLUMNS, amount, gpus_of, plural, ranges, usd, usd_short
 from . import ceilings, choosing, storage
-from .candidates import Case, SearchResult, about_bad_places, why_none, why_not_first_choice, why_too_dear
+from .candidates import Case, SearchResult, about_bad_sites, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
 from .choosing import OfferRequest
 from .declaration import Declaration
@@ -310,7 +310,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         missed=joined(
             case.narrowed,
             why_not_first_choice(host, search_result, number),
-            *about_bad_places(case, search_result.offers, offer),
+            *about_bad_sites(case, search_result.offers, offer),
         ),
         label=offer_in_one_line(
             host.host, offer, _lasts(host), bill_of(offer["price_per_hour"], host.lease.lasts(now))

@@ -308,8 +308,8 @@ def test_evidence_moves_with_its_purchase_so_that_its_place_is_still_avoided(tmp
     )
     kept = database.evidence("default", 0.0)
     assert sorted(bundle["host"] for bundle in kept) == ["gpu-1", "gpu-2"]
-    places = avoided_by_evidence(kept, AVOIDED_FOR, Clock(time.time()))
-    assert [place.place for place in places] == [("nebius", "EU")] * 2 and places[0].reason == "GPU 3: lost"
+    sites = avoided_by_evidence(kept, AVOIDED_FOR, Clock(time.time()))
+    assert [item.site for item in sites] == [("nebius", "EU")] * 2 and sites[0].reason == "GPU 3: lost"
     assert len(list(folder.iterdir())) == 5 and move(registry_url, tmp_path, host="gpu-2")[1:] == []
     (folder / "torn.json").write_text("{")
     assert "torn.json cannot be read" in moved(registry_url, row(tmp_path, "gpu-2"))["trouble"]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a machine did not pass its test nothing is bought for a while, unless a host names just that place."""
+"""Where a machine did not pass its test nothing is bought for a while, unless a host names just that site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     Avoided,
     avoided_by_attempts,
     avoided_by_evidence,
-    avoided_places,
+    avoided_sites,
     evidence_since,
     read_avoid,
 )
@@ -86,8 +86,8 @@ def evidence(tested: float = NOW, **fields: Any) -> dict[str, Any]:
     ],
 )
 def test_until_when(bundle: Any, clock: Clock, until: float | None) -> None:
-    places = avoided_by_evidence([bundle], 7 * DAY, clock)
-    assert [(item.place, item.until) for item in places] == ([(("nebius", "EU"), until)] if until else [])
+    sites = avoided_by_evidence([bundle], 7 * DAY, clock)
+    assert [(item.site, item.until) for item in sites] == ([(("nebius", "EU"), until)] if until else [])
 
 
 @given(
@@ -106,11 +106,11 @@ def test_nothing_is_avoided_for_no_time() -> None:
     assert evidence_since([], NOW) == NOW
 
 
-def test_each_place_is_avoided_once_by_the_longest_time() -> None:
+def test_each_site_is_avoided_once_by_the_longest_time() -> None:
     earlier = Avoided(("nebius", "EU"), "another", NOW + DAY)
     other = Avoided(("crusoe", ""), "it does not answer", NOW)
-    assert avoided_places(avoided_by_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
-    assert avoided_places(avoided_by_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
+    assert avoided_sites(avoided_by_attempts([TRIED]), [UNTIL, earlier, other]) == [other, UNTIL]
+    assert avoided_sites(avoided_by_attempts([TRIED, {"error_class": "quota"}]), [])[0].words == (
         "nebius EU is avoided for the rest of this run, after a failed test"
     )
     assert Avoided(("", "")).words.startswith("a vendor without a name is avoided")
@@ -137,7 +137,7 @@ def test_the_run_and_the_registry_are_one_rule(of_this_run: bool) -> None:
     assert draft.missed == SENTENCE or of_this_run
 
 
-def test_places_without_offers_are_not_worth_a_word() -> None:
+def test_sites_without_offers_are_not_worth_a_word() -> None:
     (draft,) = planned(case(host(), UNTIL), offers=OFFERS[1:])
     assert (draft.action, draft.missed) == (BUY, "")
 
@@ -167,12 +167,12 @@ NAMED = {**SPEC, "vendor": "Nebius"}
         (SPEC, 2, SENTENCE),
     ],
 )
-def test_a_host_that_names_the_place_is_warned(spec: Any, bought: int, warning: str) -> None:
+def test_a_host_that_names_the_site_is_warned(spec: Any, bought: int, warning: str) -> None:
     (draft,) = planned(case(host(spec=spec), UNTIL))
     assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(bought), warning)
 
 
-def test_a_host_that_is_led_to_its_storage_has_not_named_that_place() -> None:
+def test_a_host_that_is_led_to_its_storage_has_not_named_that_site() -> None:
     kept = Storage(machine_id(1), offer_id=offer_id(9), vendor="nebius", region="eu", kept_since=utc(NOW))
     one = replace(case(host(spec={**SPEC, "region": "EU"}), UNTIL), kept=(kept,))
     (draft,) = planned(one, offers=OFFERS[:1])
@@ -199,11 +199,11 @@ def test_a_host_that_names_the_offer_is_warned() -> None:
     st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.sampled_from(["EU", "US", ""])), max_size=4),
     st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["EU", "US", None])), max_size=6),
 )
-def test_no_offer_of_a_bad_place_is_bought(places: list[tuple[str, str]], at: list[Any]) -> None:
+def test_no_offer_of_a_bad_site_is_bought(sites: list[tuple[str, str]], at: list[Any]) -> None:
     offers = [offer(number, 1.0, vendor=vendor, region=region) for number, (vendor, region) in enumerate(at)]
-    one = case(host(), *(Avoided(place, REASON, NOW) for place in places))
+    one = case(host(), *(Avoided(site, REASON, NOW) for site in sites))
     (draft,) = planned(one, offers=offers)
     if draft.action == BUY:
-        assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in places
+        assert (draft.offer["vendor"] or "", draft.offer["region"] or "") not in sites
     else:
-        assert {(vendor or "", region or "") for vendor, region in at} <= {*places}
+        assert {(vendor or "", region or "") for vendor, region in at} <= {*sites}
