@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-from urllib.parse import urlsplit
 
 Key = t.TypeVar("Key")
 Value = t.TypeVar("Value")
@@ -70,19 +69,6 @@ def grouped(pairs: t.Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
     for key, value in pairs:
         result.setdefault(key, []).append(value)
     return result
-
-
-def same_url(url: str) -> str:
-    """The one spelling of a base URL: scheme and host in small letters, without a usual port and a last slash.
-
-    Raises ValueError for what is no URL.
-    """
-    parts = urlsplit(url.strip())
-    host = parts.hostname or ""
-    host = host[:-1] if host[1:].endswith(".") else host
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path.rstrip('/')}"
 
 
 def printable(text: str, longest: int) -> str:

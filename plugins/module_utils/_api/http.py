@@ -27,7 +27,6 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from .._text import same_url
 from . import pages
 
 try:
@@ -117,10 +116,13 @@ def is_loopback(host: str) -> bool:
 
 
 def check_base_url(url: str) -> str:
-    """The URL in its one spelling, by which accounts are compared. Raises ValueError if no token may be sent to it."""
+    """The URL in its one spelling, by which accounts are compared. Raises ValueError if no token may be sent to it.
+
+    Scheme and host are in small letters, without a usual port and a last slash.
+    """
     try:
         parts = urlsplit(url.strip())
-        host, _port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"is no valid URL: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
@@ -129,7 +131,9 @@ def check_base_url(url: str) -> str:
         raise ValueError("must not hold credentials, a query or a fragment")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("is plain http: the token would travel unencrypted; only a loopback address may do that")
-    return same_url(url)
+    host = host[:-1] if host[1:].endswith(".") else host
+    shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{shown}{parts.path.rstrip('/')}"
 
 
 def _moment(header: str | None) -> datetime | None:

@@ -34,7 +34,7 @@ _EXPECTED = ("min_driver", "min_cuda", "thresholds")
 
 
 def read_level(value: object, wrong: list[str]) -> str:
-    """The level of ``provision_verify``; empty for no test, and the first one for true, as earlier versions had it."""
+    """The level of ``provision_verify``; empty for no test, and the first one for true."""
     word = text_of(value).lower()
     if word not in ("", "none", *LEVELS, *TRUE, *FALSE):
         wrong.append(f"provision_verify must be none, {', '.join(LEVELS)}, true or false.")

@@ -67,7 +67,7 @@ BOUGHT_BY = "provision_bought_by"
 class Entry:
     """A registry entry, read as tolerantly as a person may have written it. Prices are in USD per hour.
 
-    Machines prove a purchase, whatever else is noted. Entries of earlier versions do not say what became of it.
+    Machines prove a purchase, whatever else is noted. A person's may not say what became of it.
     """
 
     offer_id: str = ""

@@ -189,7 +189,7 @@ def still(entry: Entry, now: Entry) -> Entry:
 def left_storage(host: str, entry: Entry, status: Status, account: Account) -> Row:
     """What the entry of a purchase that is over says of storage before it goes; nothing if there is none.
 
-    Earlier versions did not note what they had bought beside machines.
+    The API may have listed it only after its purchase was noted.
     """
     items = storage_bought(entry, look_at(host, entry, status, account))
     changes = changes_of(items, entry.storage)

@@ -318,7 +318,7 @@ def apart(
 ) -> tuple[list[Machine], list[Machine], list[OwnershipClaim]]:
     """What is listed as machines, and as storage; and the claims, which name no storage as a machine any more.
 
-    Earlier versions noted the ids of storage beside the machines'.
+    An id may have been noted before the API said what it is.
     """
     listed = list(resources)
     storage = [item for item in listed if not _states.is_machine(item)]

@@ -35,7 +35,7 @@ from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept
 from . import _statements as sql
 from ._connection import Connected, Done, Moved, NoTables, Step, Unreachable
-from ._protocol import GONE, RegistryError, Variables, same_account
+from ._protocol import GONE, RegistryError, Variables
 from ._row import Row, note_of
 
 if t.TYPE_CHECKING:
@@ -424,7 +424,7 @@ class Database(Connected):
         If a sum exceeds one, the claims themselves decide, so that a refusal names what its sum has: one of them may
         just have ended.
         """
-        values = {"project": wanted.project, "accounts": self._spellings(connection, wanted.account, ceilings)}
+        values = {"project": wanted.project, "account": wanted.account}
         for scope, project, whose, ceiling in (
             (sql.OF_PROJECT, wanted.project, f"project {wanted.project}", ceilings.max_total_price_per_hour),
             (sql.OF_ACCOUNT, None, f"account {wanted.account}", ceilings.max_account_price_per_hour),
@@ -440,13 +440,6 @@ class Database(Connected):
         """The sum of prices; the database adds decimals, so it is as exact as a ceiling."""
         total, unknown = t.cast("tuple[Decimal, int]", self._execute(connection, sql.SUM + scope, values).fetchone())
         return Sum(float(total), unknown)
-
-    def _spellings(self, connection: Connection, account: str, ceilings: Ceilings) -> list[str]:
-        """All by which the account's claims are noted; none where no ceiling asks for them."""
-        if ceilings.max_account_price_per_hour is None:
-            return []
-        known = self._column(connection, sql.ACCOUNTS)
-        return [item for item in known if same_account(item) == same_account(account)]
 
     def _take(
         self,
@@ -518,10 +511,10 @@ class Database(Connected):
         What that claim has noted does not hold any more, such as the end of its lease. If the COMMIT was not answered,
         its own work has the same note.
         """
-        own = (fact.project, fact.host, same_account(fact.account))
+        own = (fact.project, fact.host, fact.account)
         for row in self._rows(connection, sql.OF_OFFER, {"offer": fact.offer}):
             is_over = row.state == claims.ENDED or row.note == note_of(fact.note)
-            if is_over and (row.project, row.host, row.billed_to) == own:
+            if is_over and (row.project, row.host, row.account) == own:
                 return replace(fact, claim=row.claim, note={**dict.fromkeys(row.note), **fact.note})
         return fact
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from .._provision.entry import MISSING_AT, MISSING_SINCE, Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.spending import Bill
-from .._text import same_url
 
 Decided = t.TypeVar("Decided")
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
@@ -184,14 +183,6 @@ class Entries:
     broken: dict[str, str] = field(default_factory=dict)
     strays: dict[str, Entry] = field(default_factory=dict)
     further: dict[tuple[str, str], Entry] = field(default_factory=dict)
-
-
-def same_account(account: str) -> str:
-    """The one spelling of an account: its URL, and perhaps its name. Earlier versions wrote the URL as it was given."""
-    url, _blank, name = account.partition(" ")
-    with contextlib.suppress(ValueError):
-        url = same_url(url) if "://" in url else url
-    return f"{url} {name}".strip()
 
 
 def run_of(holder: t.Mapping[str, t.Any]) -> str:

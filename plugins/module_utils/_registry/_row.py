@@ -28,7 +28,7 @@ from .._provision.entry import (
 )
 from .._provision.lease import DATABASE_CLOCK, NOTED_BY
 from .._provision.storage import STORAGE_OF, label_of
-from ._protocol import Variables, run_of, same_account
+from ._protocol import Variables, run_of
 
 # These have columns of their own; all other variables stand in the note.
 COLUMNS = frozenset({OFFER, PRICE, IDS, PURCHASE, JOURNALED, EXPIRED, HELD_BY, BOUGHT_BY})
@@ -59,11 +59,6 @@ class Row:
     resource_ids: list[str]
     seen_at: datetime
     longest_post: float
-
-    @property
-    def billed_to(self) -> str:
-        """The account in its one spelling."""
-        return same_account(self.account)
 
     @property
     def counts(self) -> bool:

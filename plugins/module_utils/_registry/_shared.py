@@ -72,7 +72,7 @@ class SharedHost:
         if row is None:
             self._row = None
             return None
-        if row.billed_to != self._account:
+        if row.account != self._account:
             raise RegistryError(_of_another_account(self.where, row, self._account))
         return self._seen(row)
 
@@ -216,7 +216,7 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     entries = Entries()
     for row in rows:
         is_here, entry = row.project == project, read_entry(row.variables(run))
-        if row.billed_to != account:
+        if row.account != account:
             if is_here and row.state in claims.OPEN:
                 entries.broken[row.host] = _of_another_account("The shared registry", row, account)
         elif not is_here:
@@ -240,7 +240,7 @@ def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], re
     of_offer.pop("", None)
     found: dict[str, LatePurchase] = {}
     for row in database.freed(of_offer) if of_offer else ():
-        if row.billed_to == account and row.offer not in found:
+        if row.account == account and row.offer not in found:
             late = _proved(row, of_offer[row.offer])
             found.update({row.offer: late} if late.machines else {})
     fresh = read([resource_id for late in found.values() for resource_id in late.ids])

@@ -170,11 +170,8 @@ FROM (SELECT * FROM compute_index_supply.purchase
     WHERE state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '') p
 """
 OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'stray')"
-OF_ACCOUNT = "WHERE p.account = ANY(%(accounts)s) AND p.state IN ('buying', 'live', 'stray')"
+OF_ACCOUNT = "WHERE p.account = %(account)s AND p.state IN ('buying', 'live', 'stray')"
 IN_ORDER = " ORDER BY p.project, p.host, p.claimed_at"
-ACCOUNTS = """
-SELECT DISTINCT account FROM compute_index_supply.purchase WHERE state IN ('buying', 'live', 'stray')
-"""
 MARK = """
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
     held_until = clock_timestamp() + %(hold)s * interval '1 second'
@@ -262,18 +259,17 @@ UPDATE compute_index_supply.purchase SET state = %(state)s,
     expired_seen = NULL, noted_at = clock_timestamp(), note = (note || %(note)s) - %(gone)s::text[]
 WHERE claim = %(claim)s
 """
-# Earlier versions noted ids as the API spelled them. Storage may be attached to anybody's machine.
+# Storage may be attached to anybody's machine.
 OWNERS = f"""
-SELECT lower(m.resource), m.claim::text
+SELECT m.resource, m.claim::text
 FROM compute_index_supply.machine m JOIN compute_index_supply.purchase p ON p.claim = m.claim
 WHERE NOT p.note ? '{STORAGE_OF}'
-    AND (p.claim = %(claim)s OR NOT coalesce(p.note->'{STORAGE_IDS}' ? lower(m.resource), false))
-    AND (m.resource = ANY(%(ids)s) OR m.resource = ANY(SELECT upper(id) FROM unnest(%(ids)s::text[]) AS asked (id)))
+    AND (p.claim = %(claim)s OR NOT coalesce(p.note->'{STORAGE_IDS}' ? m.resource, false))
+    AND m.resource = ANY(%(ids)s)
 """
 MACHINES = """
 INSERT INTO compute_index_supply.machine (resource, claim, place)
 SELECT id, %(claim)s, place FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS noted (id, place)
-WHERE NOT EXISTS (SELECT FROM compute_index_supply.machine known WHERE known.resource = upper(id))
 ON CONFLICT DO NOTHING
 """
 NOT_GONE = """
@@ -281,7 +277,7 @@ UPDATE compute_index_supply.machine SET gone_at = NULL WHERE claim = %(claim)s A
 """
 MAY_DISOWN = "SELECT has_table_privilege('compute_index_supply.machine', 'DELETE')"
 DISOWN = """
-DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND lower(resource) = ANY(%(ids)s::text[])
+DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND resource = ANY(%(ids)s::text[])
 """
 END = """
 UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),

@@ -205,7 +205,7 @@ class _SharedStore(Store):
     def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
         # Not kept: what settles them takes steps in threads.
         rows = self._session.database(keep=False).counted(None if everywhere else self._project)
-        mine = [row for row in rows if row.needs_settling and row.billed_to == self._session.account]
+        mine = [row for row in rows if row.needs_settling and row.account == self._session.account]
         return [(SharedProject(row.project), row.host) for row in mine]
 
     def swept(self) -> float | None:

@@ -872,30 +872,6 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
     assert waits and doubted
 
 
-@pytest.mark.parametrize(
-    "spelled", ["https://API.example.com", "HTTPS://api.example.com:443/", "https://api.example.com"]
-)
-def test_an_account_has_one_spelling(run: Callable[..., Database], registry_url: str, spelled: str) -> None:
-    """Earlier versions noted the URL as it was given: its machines are still the host's, and count."""
-    account = "https://api.example.com"
-    row = run().claim(purchase(account=spelled), NO_CEILING)
-    run().note(purchase(claim=row.claim, account=spelled), [RESOURCE_ID])
-    host = SharedHost(run(), "default", "gpu-1", account, run="two")
-    assert (host.read() or {})["provision_resource_ids"] == [RESOURCE_ID]
-    assert list(entries_of(run().counted(), "default", account, "two").hosts) == ["gpu-1"]
-    with pytest.raises(AboveCeiling):
-        run().claim(purchase("gpu-2", OTHER_ID, account=account), Ceilings(max_account_price_per_hour=3.0))
-
-
-def test_a_machine_that_was_noted_in_capitals_is_the_same(run: Callable[..., Database], registry_url: str) -> None:
-    row = run().claim(purchase(), NO_CEILING)
-    run().note(purchase(claim=row.claim), [RESOURCE_ID])
-    postgresql.execute(registry_url, "UPDATE compute_index_supply.machine SET resource = upper(resource)")
-    assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID.upper()]
-    with pytest.raises(Contested, match=f"{RESOURCE_ID} is noted for claim {row.claim}"):
-        run().note(purchase("gpu-2", OTHER_ID), [RESOURCE_ID])
-
-
 @pytest.mark.parametrize("projects", [("default", "red"), ("red", "default"), ("red", "blue")])
 def test_a_host_of_another_project_never_has_the_name_of_ones_own(
     run: Callable[..., Database], projects: tuple[str, str]
