@@ -44,6 +44,11 @@ def number_of(value: t.Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def foreign_currency(data: t.Mapping[str, t.Any]) -> str:
+    """The currency of an offer's or a resource's prices; empty for USD, and if the API does not say."""
+    return "" if (said := text_of(data.get("currency"))).upper() in ("", "USD") else printable(said, LONGEST_LINE)
+
+
 TRUE = ("true", "yes", "on", "1", "y", "t")  # what Ansible takes for true, in small letters
 FALSE = ("false", "no", "off", "0", "n", "f")  # and for false
 

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from .. import _states
 from .._moments import seconds_of
-from .._text import LONGEST_NAME, QUOTA, is_quota, number_of, one_line, printable
+from .._text import LONGEST_NAME, QUOTA, foreign_currency, is_quota, number_of, one_line, printable
 from .http import Answer, HttpClient, TransportError
 from .pages import Incomplete, Page, marks_of
 
@@ -483,7 +483,7 @@ def read_resource(data: t.Any) -> Json:
     """
     resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
     access, spec = (item if isinstance(item, dict) else {} for item in map(resource.get, ("access", "spec")))
-    price = number_of(resource.get("pricing_total_hourly"))
+    price = None if foreign_currency(resource) else number_of(resource.get("pricing_total_hourly"))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,

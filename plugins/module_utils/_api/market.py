@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from .. import _states
-from .._text import number_of
+from .._text import foreign_currency, number_of
 from .client import (
     ApiError,
     Json,
@@ -117,9 +117,12 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     """USD per hour for the whole offer; None if unknown.
 
     The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there
-    is no total. A price below zero is no price. No GPU is free: a total or a sum of zero beside a price per GPU is
-    unknown, and where the count of the GPUs is, the total cannot be less than the price of one.
+    is no total. A price below zero is no price, nor is one in another currency. No GPU is free: a total or a sum of
+    zero beside a price per GPU is unknown, and where the count of the GPUs is, the total cannot be less than the price
+    of one.
     """
+    if foreign_currency(offer):
+        return None
     total, per_gpu = _price(offer.get("total_price_per_hour")), _price(offer.get("gpu_price_per_hour"))
     if per_gpu is None or total == 0:
         return total if per_gpu is None else None

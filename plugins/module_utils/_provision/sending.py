@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import QUOTA
+from .._text import QUOTA, foreign_currency
 from .._wording import applying, gpus_of, usd
 from . import search
 from .boot import NO_MARK
@@ -95,11 +95,13 @@ class Terms:
         if limit is None or (price is not None and price <= limit):
             return ""
         if price is None:
-            return f"The API names no price for offer {offer_id}, so it cannot be compared with max_price_per_hour."
+            return f"The API names no price in USD for offer {offer_id}, to compare it with max_price_per_hour."
         return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(limit)})."
 
     def other_refusal(self, offer_id: str, page: Json) -> str:
         """Why the offer may not be bought as its own page describes it now; empty if it may."""
+        if currency := foreign_currency(page):
+            return f"Offer {offer_id} is sold in {currency}. Only prices in USD are compared and counted."
         odd = search.other_than_planned(self.offer, page)
         return odd and f"Offer {offer_id} is not what it was found as. Its own page says: {odd}."
 

@@ -753,6 +753,8 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"total_price_per_hour": "1e999"}, None),
         ({"total_price_per_hour": 10**400}, None),
         ({"total_price_per_hour": {}}, None),
+        ({"total_price_per_hour": 2, "currency": "EUR"}, None),
+        ({"total_price_per_hour": 2, "currency": "usd"}, 2.0),
         ({"total_price_per_hour": False, "gpu_price_per_hour": 1, "gpu_count": 2}, 2.0),
     ],
     ids=str,
@@ -1111,6 +1113,10 @@ def test_the_price_of_a_resource(value: Any, price: float | None) -> None:
 
 def test_a_negative_price_of_a_resource_is_none() -> None:
     assert client.read_resource(resource(pricing_total_hourly=-1))["price_per_hour"] is None
+
+
+def test_a_price_of_a_resource_in_another_currency_is_unknown() -> None:
+    assert client.read_resource(resource(pricing_total_hourly=2, currency="EUR"))["price_per_hour"] is None
 
 
 def linked(offer_id: str, role: str | None, at: str, *others: dict[str, Any]) -> dict[str, Any]:

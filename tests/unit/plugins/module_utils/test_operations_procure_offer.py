@@ -439,6 +439,13 @@ def test_an_unknown_price_does_not_pass_a_ceiling(queue: RequestQueue, buy: Any,
     assert "names no price" in msg and msg.endswith("Nothing was bought.")
 
 
+@pytest.mark.parametrize(("limits", "kind"), [({}, "conflict"), ({"max_price_per_hour": 100}, "price")])
+def test_an_offer_in_another_currency_is_not_bought(queue: RequestQueue, buy: Any, limits: Any, kind: str) -> None:
+    free(queue, currency="EUR")
+    msg = assert_failed(buy(**limits), kind, "not_sent")
+    assert "USD" in msg and msg.endswith("Nothing was bought.")
+
+
 def test_a_discount_for_storage_does_not_get_an_offer_below_the_ceiling(queue: RequestQueue, buy: Any) -> None:
     free(queue, total_price_per_hour=None, storage_price_per_hour=-0.5)
     assert_failed(buy(max_price_per_hour=1.9), "price", "not_sent")

@@ -56,12 +56,20 @@ def test_the_higher_price_counts_and_an_unknown_fresh_one_stays_unknown(
         (4.0, 4.0, ""),
         (4.0, 4.000001, "costs USD 4.000001 per hour, which is above max_price_per_hour (USD 4.00 per hour)"),
         (0.0, 1.0, "is above max_price_per_hour (USD 0.00 per hour)"),
-        (4.0, None, "names no price"),
+        (4.0, None, "names no price in USD"),
     ],
 )
 def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal: str) -> None:
     told = Terms(max_price_per_hour=limit).refusal("o", price)
     assert refusal in told and bool(told) is bool(refusal)
+
+
+@pytest.mark.parametrize(
+    ("currency", "is_bought"), [(None, True), ("", True), ("USD", True), (" usd", True), ("EUR", False), (7, False)]
+)
+def test_an_offer_in_another_currency_is_not_bought_whatever_its_limit(currency: Any, is_bought: bool) -> None:
+    expected = f"Offer o is sold in {currency}. Only prices in USD are compared and counted."
+    assert Terms().other_refusal("o", {"currency": currency}) == ("" if is_bought else expected)
 
 
 def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None:
