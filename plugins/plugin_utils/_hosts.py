@@ -68,6 +68,8 @@ _HOST_DECIDES = (
     "depends on the host's name, so it is not known where hosts that were ordered are remembered. Put them into the"
     " inventory"
 )
+_UNPARSED = "could not be parsed by Ansible, so registries that it names are not read. Repair it"
+USUAL = "/etc/ansible/hosts"  # the inventory of a run without one, which need not be there
 # Where ansible-core repeats a template or a line of a file, and what is left of that.
 _REPEATED = {
     r"The offending line appears to be:.*": "",
@@ -325,13 +327,24 @@ class Hosts:
         """The groups of the inventory, read anew: Ansible shows its own to no plugin.
 
         An API that a plugin of inventories lists is not asked again. Groups that are made of what it says have hosts.
+        A file that cannot be parsed, or is gone, is trouble: Ansible has only warned of it.
         """
         inventory_manager = InventoryManager(self._loader, parse=False)
+        for group in self._task_vars.get("groups") or {}:
+            inventory_manager.add_group(group)  # files may name one that is made of what an API says
         for path in itertools.chain(*map(_files, self._sources)):
             with contextlib.suppress(AnsibleError):  # which Ansible has told before
-                inventory_manager.parse_source(path)
+                if not (self._asks_an_api(path) or inventory_manager.parse_source(path)):
+                    self._note("the inventory", path, _UNPARSED)
         inventory_manager.reconcile_inventory()
         return inventory_manager
+
+    def _asks_an_api(self, path: str) -> bool:
+        """Whether a file only says what to ask an API."""
+        with contextlib.suppress(AnsibleError, OSError):
+            if re.search(rb"^plugin\s*:", pathlib.Path(path).read_bytes(), re.MULTILINE):
+                return bool(self._loader.load_from_file(path))
+        return False
 
     def _told(self, name: str, variables: Variables) -> t.Any:
         """A variable that a host has, evaluated; as it stands if it cannot be."""
@@ -394,11 +407,11 @@ class Hosts:
 
 
 def _files(source: str) -> t.Iterator[str]:
-    """The files of a source of the inventory, in Ansible's order, without those that only say what to ask an API."""
+    """The files of a source of the inventory, in Ansible's order. A list of hosts is none; one that is gone is."""
     if os.path.isdir(source):
         names = (name for name in sorted(os.listdir(source)) if not IGNORED.search(os.fsencode(name)))
         yield from itertools.chain(*(_files(os.path.join(source, name)) for name in names))
-    elif os.path.isfile(source) and not re.search(rb"^plugin\s*:", pathlib.Path(source).read_bytes(), re.MULTILINE):
+    elif "," not in source and (source != USUAL or os.path.exists(source)):
         yield source
 
 

@@ -18,15 +18,15 @@ from ansible import context
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import is_job
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import timer as rules
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import USUAL
 
 _SECONDS = 10  # for a question to systemd or cron, which answer at once or never
 _PROGRAM = "ansible-playbook"
-_USUAL = "/etc/ansible/hosts"  # the inventory of a run without one, which need not be there
 
 
 def gathered(sources: t.Iterable[str], here: str) -> dict[str, t.Any]:
     """What the step takes: the timer of this inventory (``timer``), and what there is of it (``observed``)."""
-    inventory = [source for source in sources if source != _USUAL or os.path.exists(source)]
+    inventory = [source for source in sources if source != USUAL or os.path.exists(source)]
     command = rules.command_of(_program(), inventory, context.CLIARGS.get("extra_vars") or (), _options())
     home = os.path.expanduser("~")
     return {

@@ -201,22 +201,48 @@ def test_a_group_whose_registry_depends_on_the_host_cannot_be_read(inventory: In
     assert inventory.gathered("reap")["troubles"] == []
 
 
-def test_the_inventory_is_read_anew_without_a_question_to_an_api(tmp_path: Path) -> None:
+def test_the_inventory_is_read_anew_without_a_question_to_an_api(inventory: Inventory) -> None:
+    folder = inventory.folder / "hosts.yml"
     files = {
         "a.yml": "gpu: {hosts: {gpu-1: }}",
-        "b.yml": "strict: true\nplugin: compute_index.supply.resources\n",
+        "b.yml": "strict: true\nplugin: nobody.has.this\n",
         "c": "[gpu]\ngpu-2 text='plugin: a'\n",
-        "d.yml~": "gpu: ",
+        "d.yml~": CONFLICT,
         "deep/e.yml": "gpu: ",
         "group_vars/gpu.yml": "a: 1",
-        ".hidden.yml": "gpu: ",
+        ".hidden.yml": CONFLICT,
+        "README.md": CONFLICT,
     }
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    found = [str(Path(file).relative_to(tmp_path)) for file in _files(str(tmp_path))]
-    assert found == ["a.yml", "c", "deep/e.yml"]
-    assert list(_files("gpu-1,gpu-2")) == list(_files(str(tmp_path / "nothing"))) == []
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    assert [str(Path(file).relative_to(folder)) for file in _files(str(folder))] == [
+        "a.yml",
+        "b.yml",
+        "c",
+        "deep/e.yml",
+    ]
+    assert not list(_files("gpu-1,gpu-2"))
+    assert inventory.gathered("reap")["troubles"] == []
+    (folder / "b.yml").write_text(f"plugin: nobody.has.this\n{CONFLICT}")
+    (folder / "f").write_text(CONFLICT)
+    troubles = inventory.gathered("reap")["troubles"]
+    assert [name for name in ("b.yml", "f") if f"{folder}/{name} could not" in str(troubles)] == ["b.yml", "f"]
+
+
+@pytest.mark.parametrize("step", ["reap", "audit", "spend", "runs"])
+@pytest.mark.parametrize("text", [CONFLICT, "gpu:\n\thosts: {}\n", None], ids=["conflict", "tab", "gone"])
+def test_a_part_of_the_inventory_that_ansible_only_warns_of_is_named(
+    inventory: Inventory, step: str, text: str | None
+) -> None:
+    """A registry that it names would be forgotten in silence, and its leases with it."""
+    inventory.write({"gpu": {"hosts": {"gpu-1": SPEC}}})
+    assert inventory.gathered(step)["troubles"] == []
+    (inventory.folder / "hosts.yml").unlink()
+    if text is not None:
+        (inventory.folder / "hosts.yml").write_text(text)
+    (trouble,) = inventory.gathered(step)["troubles"]
+    assert f"{inventory.folder}/hosts.yml could not be parsed" in trouble and "hunter2" not in trouble
 
 
 def test_a_group_with_a_variable_that_is_undefined_is_named(inventory: Inventory) -> None:
