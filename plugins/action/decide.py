@@ -374,10 +374,11 @@ class ActionModule(InProcessAction):
         }
 
     def _own(self, task_vars: Variables) -> dict[str, t.Any]:
-        return {
-            **self._looked([_hosts.round_of(task_vars).plan], task_vars),
-            "before": task_vars.get("provision__verdict") or {},
-        }
+        this_round = _hosts.round_of(task_vars)
+        looked = self._looked([this_round.plan], task_vars)
+        # Another host's round may have been waited for since this one's verdict.
+        offers = {**this_round.judged.offers, **looked["offers"]}
+        return {**looked, "offers": offers, "before": task_vars.get("provision__verdict") or {}}
 
     def _looked(self, plans: list[Variables], task_vars: Variables) -> dict[str, t.Any]:
         """Plans, the purchases that they led to, and how the offers were seen last."""

@@ -68,6 +68,21 @@ def test_a_rescue_is_told_what_was_tried(make_project: MakeProject) -> None:
     assert f"tried: {list(project.simulator.offers)}" in run.text, run.output
 
 
+@core
+def test_what_was_given_back_is_replaced_though_another_host_tries_again_meanwhile(make_project: MakeProject) -> None:
+    lost: dict[str, Outcome] = {"gpu-1": "taken", "gpu-2": "fails"}
+    offers = {
+        host: [Offer(gpu_price_per_hour=2.0, outcome=outcome), Offer(gpu_price_per_hour=3.0)]
+        for host, outcome in lost.items()
+    }
+    project = separate(make_project, offers)
+    run = impatient(project, provision_on_failure="release")
+    assert run.returncode == 0, run.output
+    entries = {host: project.registry(host) or {} for host in lost}
+    assert {host: entry.get("provision_price_per_hour") for host, entry in entries.items()} == dict.fromkeys(lost, 3.0)
+    assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"][0] for entry in entries.values())
+
+
 @pytest.mark.first
 def test_another_offer_is_tried_only_within_the_limits(make_project: MakeProject) -> None:
     limits: dict[str, dict[str, Any]] = {

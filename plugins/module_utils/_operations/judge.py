@@ -160,6 +160,7 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         verdicts=verdicts,
         all_skip_next=not any(row["next"] for row in verdicts),
         further=further,
+        offers={**(params["before"].get("offers") or {}), **params["offers"]},
     )
     stats = published({"provision_hosts": rows} if rows else {})
     return {**stats, **answer.mapping, "changed": changed, "warnings": warnings}

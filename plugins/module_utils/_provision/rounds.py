@@ -127,12 +127,16 @@ class Released(Following):
 
 @dataclass(frozen=True)
 class Judged(RoundPart):
-    """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host."""
+    """The ``verdicts`` of the hosts that bought or waited in a ``round``; clusters' ``further`` machines by host.
+
+    ``offers``: how those of this round and of earlier ones were seen last, by id.
+    """
 
     round: str = ""
     verdicts: Rows = ()
     all_skip_next: bool = False
     further: t.Mapping[str, Rows] = field(default_factory=dict)
+    offers: t.Mapping[str, Variables] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
