@@ -48,6 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     answers_by_variable,
     asked_hosts,
     asked_names,
+    empty_limits,
     group_sizes,
     in_words_of_order,
     is_of_awx,
@@ -194,14 +195,15 @@ class ActionModule(InProcessAction):
         return t.cast("Variables", load_extra_vars(loader=self._loader))
 
     def _refuse_slips(self, prefix: str) -> None:
-        """Raise AnsibleActionFail for a variable that means one of the playbook's: it would not be heard.
+        """Raise AnsibleActionFail for a variable that means one of the playbook's, or is an empty limit.
 
-        It may be an extra variable, or be given to the ``import_playbook``.
+        It would not be heard. It may be an extra variable, or be given to the ``import_playbook``.
         """
         given = {*self._extra, *_play.variables_of(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
-        if slips := dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(given, playbook)):
-            raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
+        slips = dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(given, playbook))
+        if wrong := [*slips, *(empty_limits(self._extra) if playbooks else ())]:
+            raise AnsibleActionFail(f"{' '.join(wrong)} {NOTHING_SENT}")
 
     def _hosts_of(self, step: Step, task_vars: Variables) -> _hosts.Hosts:
         """The hosts, with the registry that the task's own host shares, or in a step for all of them any of these."""

@@ -114,7 +114,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
 def _check_names(extra: Variables) -> None:
     """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
-    if slips := _ROLE_NAMES.slips(extra, extra):
+    if slips := [*_ROLE_NAMES.slips(extra, extra), *order.empty_limits(extra)]:
         raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
 

@@ -228,6 +228,16 @@ def test_a_mistyped_extra_variable_of_a_playbook_sends_nothing(
     assert project.simulator.requests == []
 
 
+@pytest.mark.parametrize("playbook", ["quote", "extend", ""])
+def test_an_empty_limit_of_the_command_line_sends_nothing(project: Project, playbook: str) -> None:
+    own = project.write({"hosts": "gpu", "gather_facts": False, "roles": ["compute_index.supply.provision"]})
+    book = f"compute_index.supply.{playbook}" if playbook else own
+    run = project.play(book, "-e", "provision_max_bill=", "-e", "extend_hosts=gpu-1", "-e", "extend_by=1h")
+    assert run.returncode == 2, run.output
+    assert "provision_max_bill must not be empty, for nothing would be limited." in run.text, run.output
+    assert project.simulator.requests == []
+
+
 def test_a_refusal_has_the_names_of_the_order(project: Project) -> None:
     order = {"order_gpu_type": "none", "order_lease": "soon", "order_max_price_per_hour": 3}
     own = {"provision_max_price_per_hour": "much"}  # beats the order's
@@ -235,7 +245,7 @@ def test_a_refusal_has_the_names_of_the_order(project: Project) -> None:
     assert run.returncode == 2
     assert "order_lease must be a duration" in run.text and "provision_max_price_per_hour must be a number" in run.text
     run = project.play(
-        "compute_index.supply.quote", "-e", json.dumps({**order, "order_lease": "", "order_gpu_type": "L4"})
+        "compute_index.supply.quote", "-e", json.dumps({**order, "order_lease": "any", "order_gpu_type": "L4"})
     )
     assert "No offer matches the order." in run.text, run.output
 

@@ -4,7 +4,7 @@
 """What people give by variables: names that mean a variable and are none, and orders by extra variables or a survey.
 
 A name that is unknown would not be heard. An order says which hosts, and what for them. Its answers may be texts; empty
-ones, and "any", mean "not given". But empty names of hosts do only in a survey: elsewhere somebody meant some.
+ones, and "any", mean "not given". But empty limits and names of hosts do only in a survey: elsewhere some were meant.
 """
 
 from __future__ import annotations
@@ -253,6 +253,17 @@ def lost_words(extra: t.Iterable[str] = ()) -> str:
         f"Words of -e stand outside quotes{words}, so a part of a text would be lost. Write no space after an equals"
         " sign, put commas between names, and quote texts with spaces twice: -e 'run_command=\"python train.py\"'."
     )
+
+
+def empty_limits(extra: Answers) -> list[str]:
+    """A sentence about limits that are empty among ``extra`` variables, as of ``-e provision_lease=$UNSET``.
+
+    They would lift what the inventory says. In AWX a survey's question was not answered.
+    """
+    empty = sorted(name for name, value in extra.items() if isinstance(value, str) and not value.strip())
+    limits = [name for name in empty if name.startswith((_PREFIX, "order_")) and any(map(name.__contains__, _LIMITING))]
+    named = f"{', '.join(limits)} must not be empty, for nothing would be limited. Give a value, or leave it out."
+    return [named] if limits and not is_of_awx(extra) else []
 
 
 # The hosts of an order

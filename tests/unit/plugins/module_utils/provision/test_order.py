@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     asked_for,
     asked_names,
     beside,
+    empty_limits,
     group_sizes,
     in_words_of_order,
     lasting_groups,
@@ -216,6 +217,19 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
     is_artifact = isinstance(variables.get("provision_hosts"), dict)
     assert [each["name"] for each in order.reached] == (["a"] if is_artifact and "a" in added else [])
     assert order.left_out == ()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["provision_lease", "provision_budget", "provision_max_bill", "order_max_price_per_hour", "provision_idle_after"],
+)
+def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
+    """As with -e provision_lease=$UNSET, which would lift the lease that the inventory says."""
+    for nothing in ("", " "):
+        (wrong,) = empty_limits({variable: nothing, "order_region": "", "provision_cluster_name": ""})
+        assert wrong.startswith(f"{variable} must not be empty")
+        assert not empty_limits({variable: nothing, "awx_job_id": 7})
+    assert not any(empty_limits({variable: value}) for value in (None, "8h", "unlimited", "none", 0))
 
 
 @pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])
