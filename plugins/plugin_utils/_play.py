@@ -63,15 +63,17 @@ def forbidden(task: t.Any) -> str:
 def hosts_of_playbook(pattern: str, variables: Variables) -> str:
     """The hosts of a play of the collection's playbooks; without a ``pattern`` this computer, or those of ``--limit``.
 
-    Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out: it would be green
-    and do nothing. One that a user's playbook imports may be left out.
+    Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out, or at a later task:
+    it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out.
     """
     run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
     is_itself = any(map(_is_of_collection, context.CLIARGS.get("args") or ()))
-    if is_itself and not Taggable().evaluate_tags(run, skip, variables):
+    is_whole = Taggable().evaluate_tags(run, skip, variables) and not context.CLIARGS.get("start_at_task")
+    if is_itself and not is_whole:
         raise AnsibleLookupError(
-            "The collection's playbooks have no tags, so with those of this run nothing would be done. Leave out --tags"
-            " and --skip-tags, ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
+            "The collection's playbooks have no tags, and begin at their first task, so in this run nothing would be"
+            " done, or not all. Leave out --start-at-task, --tags and --skip-tags, ANSIBLE_RUN_TAGS and"
+            " ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
         )
     return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
 

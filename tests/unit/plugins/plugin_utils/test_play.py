@@ -178,19 +178,21 @@ REAP = ("compute_index.supply.reap",)
         ({"run_tags": ("all",), "skip_tags": ("all",)}, REAP, ""),
         # Of a playbook of the user's own, whatever is left out of it
         ({"run_tags": ("deploy",)}, ("reap.yml",), "localhost"),
+        ({"start_at_task": "Judge the tests"}, REAP, ""),
+        ({"start_at_task": "Judge the tests"}, ("reap.yml",), "localhost"),
     ],
     ids=str,
 )
-def test_no_playbook_of_ours_is_left_out_by_tags_unseen(
+def test_no_playbook_of_ours_is_left_out_unseen(
     words: dict[str, Any], started: tuple[str, ...], hosts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_play.context, "CLIARGS", {"args": started})
+    monkeypatch.setattr(_play.context, "CLIARGS", {"args": started, **words})
     variables = {"ansible_run_tags": ("all",), **{f"ansible_{name}": value for name, value in words.items()}}
     if hosts:
         assert _play.hosts_of_playbook("", variables) == hosts
         assert _play.hosts_of_playbook("gpu", variables) == "gpu"
         return
-    with pytest.raises(AnsibleLookupError, match="nothing would be done"):
+    with pytest.raises(AnsibleLookupError, match="nothing would be done, or not all"):
         _play.hosts_of_playbook("gpu", variables)
 
 
