@@ -329,6 +329,7 @@ def test_who_is_asked_whether_it_is_idle(life: Life, fields: dict[str, Any], may
 def test_whose_machines_end(life: Life, fields: dict[str, Any], ends: bool, is_spared: bool, fails: bool) -> None:
     found = SweepFindings((host(life=life, **fields),), (), CLOCK)
     assert (bool(found.due), bool(found.spared), any(found.trouble)) == (ends, is_spared, fails)
+    assert ("compute_index.supply.extend gives it more time" in " ".join(found.trouble)) is is_spared
 
 
 @pytest.mark.parametrize("by_name", [False, True])
