@@ -424,8 +424,8 @@ class SweepFindings:
             if item.odd_idle
         ]
         spared = [
-            f"The lease of {item.host} was over at {item.row['until']}, and its machine runs on. {item.protection} If it is"
-            " to stay, compute_index.supply.extend gives it more time."
+            f"The lease of {item.host} was over at {item.row['until']}, and its machine runs on. {item.protection}"
+            " If it is to stay, compute_index.supply.extend gives it more time."
             for item in self.spared
         ]
         return [*unreadable, *odd, *spared, lease.clocks_differ(self.clock)]
