@@ -288,7 +288,7 @@ class ActionModule(InProcessAction):
         names = " ".join(map(str, [*_local_names(params), *(params.get("sources") or []), params.get("here")]))
         return {secret for secret in secrets if secret not in names}
 
-    def shown(self, params: Variables) -> Variables:
+    def repeated(self, params: Variables) -> Variables:
         """The options that a person gave; what was gathered is shown by the plans."""
         return {name: value for name, value in params.items() if name.startswith(("api_", "step"))}
 
@@ -550,7 +550,7 @@ class ActionModule(InProcessAction):
             "troubles": self._hosts.troubles(lambda host: host in near),
             "others": self._hosts.troubles(lambda host: host not in near),
             "several": _several(snapshot, further),
-            "elsewhere": [name for name, _entry in snapshot.beside()],
+            "elsewhere": [name for name, _entry in snapshot.entries_of_others()],
             "prefix": hosts[0]["prefix"] if hosts else "",
             "by_name": not (folders and folders[0]),
             **self._asked_beside(task_vars),

@@ -27,7 +27,7 @@ class ActionModule(MachineAction):
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.RUN_FOLLOW)
         limit_attempts(self._connection)
-        look, start = running.Look(), time.monotonic()
+        look, start = running.LogLook(), time.monotonic()
         while True:
             job = self._asked(options["name"], task_vars)
             look = running.next_look(look, job, time.monotonic() - start)

@@ -98,7 +98,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
         "groups": order.lasting_groups(task_vars["group_names"]),
-        "slips": _ROLE_NAMES.slips([*task_vars, *asked]),
+        "slips": _ROLE_NAMES.misspellings([*task_vars, *asked]),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
         "refused": asked.get("refused") or "",
@@ -114,7 +114,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
 def _check_names(extra: Variables) -> None:
     """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
-    if slips := [*_ROLE_NAMES.slips(extra, extra), *order.empty_limits(extra)]:
+    if slips := [*_ROLE_NAMES.misspellings(extra, extra), *order.empty_limits(extra)]:
         raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
 
@@ -126,7 +126,7 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
     Other plays carry out none.
     """
     groups = task_vars["group_names"]
-    said = order.beside(task_vars, extra)
+    said = order.misplaced(task_vars, extra)
     if not group:
         return {"refused": order.why_unheard(host, groups, {**said, **extra})}
     if group not in groups:  # localhost stands for an empty group

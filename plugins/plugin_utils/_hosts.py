@@ -33,7 +33,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     mistyped,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, IDS, project_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, some
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, abridged
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     range_size,
@@ -554,7 +554,7 @@ class Patterns:
 
 def unread_of_hosts(hosts: t.Iterable[str], what: str, why: str) -> str:
     """A variable or a file of some hosts that cannot be read. Others go on."""
-    return f"{some(hosts)}: {what} {why}."
+    return f"{abridged(hosts)}: {what} {why}."
 
 
 def ends_the_play(host: str, trouble: str) -> str:

@@ -135,7 +135,7 @@ class InProcessAction(ActionBase):
             result.pop("warnings", None)
         # The newer versions have a setting for it; the older ones always show the options.
         if getattr(C, "INJECT_INVOCATION", True):
-            result["invocation"] = {"module_args": self.shown(params)}
+            result["invocation"] = {"module_args": self.repeated(params)}
         result = without_secrets(result, self.hidden(secrets_of(spec, params), params))
         if "warnings" in result:
             result["warnings"] = list(map(folded, result["warnings"]))
@@ -149,7 +149,7 @@ class InProcessAction(ActionBase):
         """What the result must not show."""
         return secrets
 
-    def shown(self, params: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+    def repeated(self, params: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
         """The options that the result repeats."""
         return params
 

@@ -21,9 +21,9 @@ class _Module(AnsibleModule):
         super().__init__(argument_spec=operation.argument_spec, supports_check_mode=True, **operation.rules)
 
     def fail_json(self, msg: str, **facts: t.Any) -> None:
-        super().fail_json(**self.shown({**self._operation.refused(msg), **facts}))
+        super().fail_json(**self.printable({**self._operation.refused(msg), **facts}))
 
-    def shown(self, result: Result) -> Result:
+    def printable(self, result: Result) -> Result:
         """A result with the options that it repeats, if Ansible is to inject them, and without secrets."""
         self.no_log_values = secrets_of(self._operation.argument_spec, self.params)
         return without_secrets({"invocation": {"module_args": self.params}, **result}, self.no_log_values)
@@ -32,7 +32,7 @@ class _Module(AnsibleModule):
 def run(operation: Operation) -> None:
     """Parse the options, perform the operation, and leave with its result."""
     module = _Module(operation)
-    result = module.shown(operation.perform({**module.params, AS_MODULE: True}, module.check_mode))
+    result = module.printable(operation.perform({**module.params, AS_MODULE: True}, module.check_mode))
     for warning in result.pop("warnings", []):
         # Folded last: a secret with blanks would not be found in folded lines.
         module.warn(folded(warning))

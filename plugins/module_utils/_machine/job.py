@@ -89,7 +89,7 @@ def state_of(folder: str) -> State:
 def _notes(folder: str) -> Notes:
     state = os.path.join(folder, "state")
     job, watcher, phase = (job_watcher.read(os.path.join(state, name)) for name in ("job.json", "pid", "phase.json"))
-    watcher_lives, command_lives = job_watcher.lives(watcher), job_watcher.lives(phase)
+    watcher_lives, command_lives = job_watcher.is_running(watcher), job_watcher.is_running(phase)
     return Notes(
         job,
         watcher,

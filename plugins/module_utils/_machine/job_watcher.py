@@ -182,7 +182,7 @@ def process(pid: int) -> dict[str, t.Any]:
     return {"pid": pid, "start": content[1][19] if content else "", "boot": boot()}
 
 
-def lives(identity: dict[str, t.Any] | None) -> bool:
+def is_running(identity: dict[str, t.Any] | None) -> bool:
     """Whether this process still runs."""
     content = _stat(identity["pid"]) if identity else None
     if identity is None or content is None or content[1][0] == "Z":

@@ -99,5 +99,5 @@ class _Noting:
             end_with(registry, missing.left_storage(host, entry, status, self._account))
             leave_out_of_ssh([host], place)
         elif step:
-            registry.alter(self._look.changes(step, entry, place, registry.now()))
+            registry.compare_and_set(self._look.changes(step, entry, place, registry.now()))
         return step

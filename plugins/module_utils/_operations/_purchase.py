@@ -37,7 +37,7 @@ from .._provision.entry import (
     read_entry,
     seconds_gone,
 )
-from .._provision.holdings import Look
+from .._provision.holdings import PurchaseLook
 from .._provision.lease import NOTED_BY, noted_clock
 from .._provision.purchase import UNSEEN, History, OfferLook, ids_of, is_left, lists_machines, told_apart, whose_by_name
 from .._provision.sending import OrderDigests
@@ -241,7 +241,7 @@ class OfferMachines:
         sent_at: float | None,
         doubted: t.Iterable[str] = (),
         listed_before: t.Iterable[str] = (),
-    ) -> Look:
+    ) -> PurchaseLook:
         """What shows what a purchase that is ours holds: what it noted before, and the newest look.
 
         What was noted, and the list of the offer's machines lacks, says itself with which offer it was bought.
@@ -250,7 +250,7 @@ class OfferMachines:
         """
         listed = {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]}
         before = {*self._listed_before, *listed_before}
-        look = Look(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
+        look = PurchaseLook(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
         return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted, *look.unlisted}))
 
     def look(self, status: Json, history: History, noted_ids: t.Iterable[str]) -> OfferLook:

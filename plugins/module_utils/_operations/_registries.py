@@ -28,7 +28,7 @@ from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
 from .._registry._protocol import Entries, Registry, RegistryError, Variables, run_of
-from .._registry._shared import Read, late_of, take_late
+from .._registry._shared import Read, late_of, note_late_purchase
 from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
@@ -116,7 +116,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         """The registry of the host that a plan is about; None if it has none. Raises RegistryError."""
         return self.at(place_of(plan["registry"])).host(plan["host"])
 
-    def left_behind(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
+    def stale_file_refusal(self, host: t.Mapping[str, t.Any], call: t.Mapping[str, t.Any], offer_id: str) -> str:
         """Why a host must wait whose file, which is not used any more, names another purchase than this one."""
         if not self._url:
             return ""
@@ -144,7 +144,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             with contextlib.suppress(OSError):
                 pin_host_keys(self.at(place).known_hosts(host, entry.offer_id), entry.host_keys)
 
-    def take_late(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
+    def note_late_purchases(self, unclaimed: t.Iterable[Machine], read: Read) -> list[str]:
         """Note what freed claims have bought after all, unless this only reads; a warning for each.
 
         ``read`` asks for machines by their ids. Raises RegistryError.
@@ -152,8 +152,8 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         machines = list(unclaimed) if self._url else []
         late = late_of(self.database(), self.account, machines, read) if machines else []
         if self.read_only:
-            return [item.told(would=True) for item in late]
-        return [take_late(self.database(), item) for item in late]
+            return [item.sentence(would=True) for item in late]
+        return [note_late_purchase(self.database(), item) for item in late]
 
     def __exit__(self, *_error: object) -> None:
         if self._database is not None:
@@ -248,14 +248,14 @@ class RegistrySnapshot:
 
     def known(self) -> list[tuple[str, Entry]]:
         """Each entry of this account, also of projects beside these places, by names for people."""
-        return [*((host, entry) for _place, host, entry in self.all()), *self.beside()]
+        return [*((host, entry) for _place, host, entry in self.all()), *self.entries_of_others()]
 
     def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
         """What the registries note, but for these hosts."""
         own = ((host, entry) for _place, host, entry in self.all() if host not in without)
-        return [noted_claim(host, entry) for host, entry in (*own, *self.beside())]
+        return [noted_claim(host, entry) for host, entry in (*own, *self.entries_of_others())]
 
-    def beside(self) -> t.Iterable[tuple[str, Entry]]:
+    def entries_of_others(self) -> t.Iterable[tuple[str, Entry]]:
         """What a shared registry notes for others than the hosts of these places, and beside what these have."""
         others = {name: entry for (_project, name), entry in self._further.items()}
         return {**others, **self.stray_entries()}.items()

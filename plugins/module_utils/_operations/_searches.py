@@ -91,7 +91,7 @@ def _once(known: list[tuple[t.Any, _Value]], key: t.Any, make: t.Callable[[], _V
     return known[-1][1]
 
 
-def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
+def waiting(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now: float, trouble: str = "") -> Result:
     """What to say if another look is worth waiting for, empty if not. ``trouble``: why nothing can be looked at now."""
     history = _HISTORY.setdefault(_key(params), [])
     if not choosing.may_wait(params, len(history)):
@@ -104,7 +104,7 @@ def waits(cases: t.Sequence[Case], plans: t.Sequence[Plan], params: Params, now:
     return {"waiting": planning.line_of_waiting(lacking, history[0].moment, now, trouble or look.said)}
 
 
-def told(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
+def with_history(plans: t.Sequence[Plan], params: Params) -> list[Plan]:
     """The plans, in which those that have waited in vain say what was seen."""
     history = _HISTORY.get(_key(params))
     if not history:

@@ -20,7 +20,7 @@ from .._api.client import ApiError, SupplyApi
 from .._moments import seconds_of
 from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
-from .._provision.holdings import Look
+from .._provision.holdings import PurchaseLook
 from .._provision.ownership import OwnershipClaim, holders_of, ids_in
 from .._provision.place import Place
 from .._provision.purchase import (
@@ -59,7 +59,7 @@ class Settling:
         return cls(tuple(msg for state, msg in known if state != claims.BUYING), still)
 
     @property
-    def told(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """All of these, as warnings."""
         return self.closed + self.uncertain
 
@@ -138,9 +138,9 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     return state, claims.still_counts(host, entry, words)
 
 
-def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str, Look]:
+def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str, PurchaseLook]:
     """What the API shows of the entry's offer; the ids of its machines that may be billed; and that in words."""
-    look = Look(entry.offer_id)
+    look = PurchaseLook(entry.offer_id)
     try:
         status = api.offer_status(entry.offer_id, timeout=LOOK_TIMEOUT, retries=0)
     except ApiError as error:
@@ -153,11 +153,13 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     except ApiError as error:
         return OfferLook(status["phase"], left=None), [], str(error), look
     listed.pop(None, None)
-    look = Look(entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed)
+    look = PurchaseLook(
+        entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed
+    )
     look = replace(look, read=read_by_id(api, look.doubtful))
     held, contradictions = look.concluded
     if contradictions:
         return OfferLook(None), [], "; ".join(map(str, contradictions)), look
-    own, left = list(filter(None, map(look.shown, held.ids))), look.left_of(held.may_be_billed)
+    own, left = list(filter(None, map(look.page_of, held.ids))), look.left_of(held.may_be_billed)
     offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
     return offer_look, list(left), phase_in_words(status), look

@@ -59,7 +59,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         "trouble": messages.joined(
             *dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble
         ),
-        "warnings": [*settled.told, *noted.told(), *unswept],
+        "warnings": [*settled.warnings, *noted.sentences(), *unswept],
     }
 
 

@@ -94,7 +94,7 @@ def _trouble(
         endings.fault_of(raw),
         snapshot.trouble(place, one.host),
         endings.being_bought(one),
-        registries.left_behind(raw, params, one.entry.offer_id),
+        registries.stale_file_refusal(raw, params, one.entry.offer_id),
         snapshot.foreign(place, one.host, str(raw["project"])),
     )
     return next(filter(None, reasons), "")
@@ -134,7 +134,7 @@ def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
 
 def _note_begun(registry: Registry, entry: Entry, clock: Clock) -> None:
     """Note that the end of the entry's machine begins now. Raises RegistryError."""
-    registry.alter({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
+    registry.compare_and_set({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
 
 
 def _looked(

@@ -60,7 +60,7 @@ def _extended(
         entry = read_entry(registry.read())
         found = extending.extend(entry, wish, registry.clock())
         if not check_mode:
-            registry.alter(extending.noted(found))
+            registry.compare_and_set(extending.noted(found))
         return found, lease.moment_of(entry.ends_at)
 
     return anew(step)

@@ -57,7 +57,7 @@ class _Observer:
         """The case with what the API and the registries show of its resources."""
         if not case.needs_list:
             return case
-        listed = self.akin(str(case.plan["name"]), case.offer_id, case.ids)
+        listed = self.related_machines(str(case.plan["name"]), case.offer_id, case.ids)
         if listed is not None:
             case = replace(case, listed={item["resource_id"]: item for item in listed if item["resource_id"]})
         if case.needs_holders:
@@ -85,7 +85,7 @@ class _Observer:
         except ApiError:
             return None
 
-    def akin(self, name: str, offer_id: str, ids: t.Iterable[str]) -> list[Json] | None:
+    def related_machines(self, name: str, offer_id: str, ids: t.Iterable[str]) -> list[Json] | None:
         """The machines of this name, this offer and these ids, and those that are called as they are."""
         machines, index = self.machines, self._index
         if machines is None:

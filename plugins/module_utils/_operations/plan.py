@@ -51,7 +51,7 @@ from .._registry._protocol import Claimed, RegistryError, end_with
 from ._by_id import read_by_id
 from ._missing import all_projects, looked, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
-from ._searches import Searches, told, waits
+from ._searches import Searches, waiting, with_history
 from ._settle import settle
 from .offer_status import offer_statuses
 
@@ -105,14 +105,14 @@ class _Planning:
         cases = [quote.refused_by_clocks(self._case(host, observed, snapshot), clock) for host in hosts]
         cases = self._as_sealed(bought, cases, clock)
         seen = self._looked(cases, observed.account, snapshot)
-        warnings = [*late, *seen.told({host.host for host in hosts})]
+        warnings = [*late, *seen.sentences({host.host for host in hosts})]
         if seen.changes_sums and not self._has_looked_again:
             return self.again(warnings, BLANK)
         cases = self._avoiding(cases, clock, warnings)
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, **waiting}
-        plans = told(plans, self._params)
+        plans = with_history(plans, self._params)
         noted = self._noted(cases, snapshot, clock)
         if noted is None:
             return self.again((), BLANK)
@@ -194,7 +194,7 @@ class _Planning:
             reasons = (
                 snapshot.foreign(host.registry, host.host, host.project),
                 standing.differing_databases(raw["registry_fingerprint"], params["registry_fingerprint"]),
-                self._registries.left_behind(raw, params, snapshot.of(host).offer_id),
+                self._registries.stale_file_refusal(raw, params, snapshot.of(host).offer_id),
             )
             snapshot.elsewhere_because[host.host] = next(filter(None, reasons), "")
         return snapshot
@@ -204,7 +204,7 @@ class _Planning:
         if self._has_looked_again:
             return []
         with refusing(RegistryError, NOTHING_SENT):
-            return self._registries.take_late(account.unclaimed, functools.partial(read_by_id, self._api))
+            return self._registries.note_late_purchases(account.unclaimed, functools.partial(read_by_id, self._api))
 
     def _case(self, host: Declaration, observed: Observed, snapshot: _PlannedSnapshot) -> Case:
         """Where the host stands. What the list does not tell of a machine that would be adopted, its offer does."""
@@ -283,7 +283,7 @@ class _Planning:
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
-        return {} if self._check_mode else waits(cases, plans, self._params, clock.here, account.unreadable)
+        return {} if self._check_mode else waiting(cases, plans, self._params, clock.here, account.unreadable)
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
@@ -462,7 +462,7 @@ class _PlannedSnapshot(RegistrySnapshot):
 
     def billed(self) -> list[tuple[str, Entry]]:
         """What is remembered here, but for the hosts that are planned."""
-        return [*self.others(), *self.beside()]
+        return [*self.others(), *self.entries_of_others()]
 
     def note(self, cases: t.Iterable[Case], clock: Clock) -> tuple[bool, dict[str, str]]:
         """Remove what has come to nothing, note what was adopted and is protected; whether that changed anything.
@@ -492,7 +492,7 @@ class _PlannedSnapshot(RegistrySnapshot):
         # What is about no purchase is changed only if the entry is still as it was read.
         for keep, changes in (
             (registry.note, rows.note_of_taken_over(case, clock)),
-            (registry.alter, rows.changes_of_protection(case, clock)),
+            (registry.compare_and_set, rows.changes_of_protection(case, clock)),
         ):
             if changes:
                 keep(changes)

@@ -178,13 +178,13 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     if writes:
         recording = {"format": FORMAT, "version": VERSION, "findings": list(map(asdict, clean)), "exchanges": exchanges}
         _write(file, json.dumps(recording, indent=1) + "\n")
-        _write(page.beside(file), page.page_of(clean, file, VERSION))
+        _write(page.file_beside(file), page.page_of(clean, file, VERSION))
     shown = params["recording"] if writes else ""
     return {
         **BLANK,
         "changed": writes,
         "probe": _published(clean, len(api.exchanges) + len(hosts)),
-        "lines": page.lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.beside(shown)),
+        "lines": page.lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.file_beside(shown)),
         "warnings": snapshot.warnings(),
     }
 

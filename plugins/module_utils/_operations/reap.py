@@ -89,7 +89,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "lines": sweep_findings.lines(),
         "trouble": messages.joined(*dict.fromkeys(trouble)),
         "changed": bool(settled.closed or noted.noted),
-        "warnings": [*settled.told, *noted.told(), *sweep_findings.of_another_account],
+        "warnings": [*settled.warnings, *noted.sentences(), *sweep_findings.of_another_account],
         "reap": {
             "over": [item.row for item in sweep_findings.due],
             "protected": [item.row for item in sweep_findings.spared],

@@ -122,7 +122,7 @@ class _Run:
         registry = self.store.host(self.request.host)
         if registry:
             registry.read()
-            registry.alter(running.ends_earlier(until))
+            registry.compare_and_set(running.ends_earlier(until))
 
 
 # Of a registry that cannot be read or written, and of what `running` does not let go on.

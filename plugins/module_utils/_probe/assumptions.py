@@ -17,7 +17,7 @@ from .._api.market import price_per_hour
 from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
-from .._provision.messages import some
+from .._provision.messages import abridged
 from .._provision.search import unapplied
 from .._text import one_line
 from .._wording import plural
@@ -147,7 +147,7 @@ def _timestamps(exchanges: Exchanges) -> RuleResult:
     times = [moment for moment in moments if isinstance(moment, str) and seconds_of(moment) is not None]
     forms = needed(set(map(_form_of_time, times)))
     named = {"Z": "a Z", "offset": "an offset", "naive": "no zone"}
-    evidence = "they end with " + some(named[form] for form in sorted(forms))
+    evidence = "they end with " + abridged(named[form] for form in sorted(forms))
     return stands(forms == {"Z"}, evidence)
 
 
@@ -160,7 +160,7 @@ def _form_of_time(text: str) -> str:
 def _unknown_id(exchanges: Exchanges) -> RuleResult:
     """An unknown id gets 404. Source: inferred. If not: any other error fails, and nothing counts as gone."""
     answers = needed(list(filter(None, map(exchanges.last, ("unknown_offer", "unknown_resource")))))
-    return stands(all(answer.status == 404 for answer in answers), some(map(_outcome, answers)))
+    return stands(all(answer.status == 404 for answer in answers), abridged(map(_outcome, answers)))
 
 
 def _error_body(exchanges: Exchanges) -> RuleResult:
@@ -169,7 +169,7 @@ def _error_body(exchanges: Exchanges) -> RuleResult:
     bare = [error for error in errors if not isinstance(error.data, dict) or "detail" not in error.data]
     if bare:
         return stands(False, f"{bare[0].status} without a detail ({bare[0].name})")
-    kinds = some(_kind(error.data["detail"]) for error in errors)
+    kinds = abridged(_kind(error.data["detail"]) for error in errors)
     return stands(True, f"detail is: {kinds}")
 
 
@@ -211,7 +211,7 @@ def _catalogs(exchanges: Exchanges) -> RuleResult:
     catalogs = needed({kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None})
     wrapped = [kind for kind, data in catalogs.items() if not isinstance(data, list)]
     bare = f"{len(catalogs)} of {len(CATALOGS)} are bare lists"
-    return stands(not wrapped, f"in an object: {some(wrapped)}" if wrapped else bare)
+    return stands(not wrapped, f"in an object: {abridged(wrapped)}" if wrapped else bare)
 
 
 def _search_envelope(exchanges: Exchanges) -> RuleResult:
@@ -270,7 +270,7 @@ def _gpu_count(exchanges: Exchanges) -> RuleResult:
         return stands(False, _outcome(answer))
     singles = [offer for offer in exchanges.offers("without_count") if _nodes(offer) == 1]
     counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
-    evidence = f"accepted; GPUs of the offers: {some(counts)}" if counts else "accepted"
+    evidence = f"accepted; GPUs of the offers: {abridged(counts)}" if counts else "accepted"
     return stands(counts in ([], ["1"]), evidence)
 
 
@@ -352,7 +352,7 @@ def _vocabulary(exchanges: Exchanges) -> RuleResult:
     Source: get-offer-status; its schema says `pending`, `provisioning`. If not: both are understood.
     """
     words = needed((_EXPECTED_WORDS | _OTHER_WORDS).intersection(_procurement_words(exchanges)))
-    return stands(words <= _EXPECTED_WORDS, some(sorted(words)))
+    return stands(words <= _EXPECTED_WORDS, abridged(sorted(words)))
 
 
 def _odd_words(exchanges: Exchanges) -> RuleResult:
@@ -361,7 +361,7 @@ def _odd_words(exchanges: Exchanges) -> RuleResult:
     """
     words = needed(_procurement_words(exchanges))
     odd = [word for word in words if word not in _PROCUREMENT_WORDS]
-    return stands(not odd, some(odd or words))
+    return stands(not odd, abridged(odd or words))
 
 
 def _procurement_words(exchanges: Exchanges) -> list[str]:
@@ -454,7 +454,7 @@ def _list_bare(exchanges: Exchanges) -> RuleResult:
         return stands(True, f"a bare list of {len(answer.data)}")
     is_known = any(isinstance(answer.fields.get(name), list) for name in RESOURCE_ENVELOPES)
     form = "an object with" if is_known else "no list that the collection knows:"
-    return stands(False, f"{form} {some(answer.fields) or _kind(answer.data)}")
+    return stands(False, f"{form} {abridged(answer.fields) or _kind(answer.data)}")
 
 
 def _list_complete(exchanges: Exchanges) -> RuleResult:
@@ -512,7 +512,7 @@ def _history(exchanges: Exchanges) -> RuleResult:
     roles = [_states.word(entry.get("role")) or "none" for entry in entries if id_of(entry.get("offer_id"))]
     if not roles:
         return stands(False, "offer_history names no offer")
-    return stands("primary" in roles, f"role: {some(roles)}")
+    return stands("primary" in roles, f"role: {abridged(roles)}")
 
 
 def _spec_known(exchanges: Exchanges) -> RuleResult:
@@ -521,7 +521,7 @@ def _spec_known(exchanges: Exchanges) -> RuleResult:
     """
     specs = needed([machine["spec"] for machine in exchanges.machines if isinstance(machine.get("spec"), dict)])
     fields = list(dict.fromkeys(name for spec in specs for name in spec))
-    return stands(bool(fields), f"spec has {some(fields)}" if fields else "spec is empty")
+    return stands(bool(fields), f"spec has {abridged(fields)}" if fields else "spec is empty")
 
 
 def _sync(exchanges: Exchanges) -> RuleResult:
@@ -552,7 +552,7 @@ def _resource_words(exchanges: Exchanges) -> RuleResult:
     statuses = [resource.get("status") for resource in (*exchanges.resources, *exchanges.machines)]
     words = needed(list(filter(None, map(_states.word, statuses))))
     odd = [word for word in words if word not in _RESOURCE_WORDS]
-    return stands(not odd, f"unknown: {some(odd)}" if odd else some(words))
+    return stands(not odd, f"unknown: {abridged(odd)}" if odd else abridged(words))
 
 
 def _deleted_listed(exchanges: Exchanges) -> RuleResult:
@@ -604,7 +604,7 @@ def _fields(exchanges: Exchanges) -> RuleResult:
     fields = [(key, form, item) for name, item in described for key, form in _FORMS[name].items()]
     wrong = [(key, item) for key, form, item in fields if _kind(item.get(key)) not in form.split(" or ")]
     evidence = [f"{key} is {_kind(item[key]) if key in item else 'missing'}" for key, item in wrong]
-    return stands(not wrong, some(evidence) if wrong else f"as expected in {plural(len(described), 'answer')}")
+    return stands(not wrong, abridged(evidence) if wrong else f"as expected in {plural(len(described), 'answer')}")
 
 
 def _more_fields(exchanges: Exchanges) -> RuleResult:
@@ -615,7 +615,7 @@ def _more_fields(exchanges: Exchanges) -> RuleResult:
     more = [(key, item[key]) for name, item in described for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
     # A name that is no word of the API's might be one of the account's.
     named = [f"{key} ({_kind(value)})" if _PLAIN.fullmatch(key) else f"a {_kind(value)}" for key, value in more]
-    return stands(not more, some(named) if more else f"none in {plural(len(described), 'answer')}")
+    return stands(not more, abridged(named) if more else f"none in {plural(len(described), 'answer')}")
 
 
 def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:

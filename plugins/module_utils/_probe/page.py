@@ -30,7 +30,7 @@ _SECTIONS = {
 }
 
 
-def beside(recording: str) -> str:
+def file_beside(recording: str) -> str:
     """The page's file: that of the recording, with another ending, or one more; empty without a recording."""
     stem, ending = os.path.splitext(recording)
     return f"{recording if ending == '.md' else stem}.md" if recording else ""

@@ -118,7 +118,7 @@ class Report:
         others = self.resource_ids and set(self.resource_ids).isdisjoint(entry.resource_ids)
         return bool(entry.resource_ids) and not others
 
-    def beside(self, entry: Entry, now: float) -> Report:
+    def as_noted(self, entry: Entry, now: float) -> Report:
         """The same by what the registry says of the host: a machine that ends, or has ended, is not bad.
 
         Nor is one that came in its place. ``now``: by the clock that noted the entry.

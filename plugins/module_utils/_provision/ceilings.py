@@ -21,7 +21,7 @@ from .._wording import amount, ranges, usd
 from . import ownership
 from .declaration import Declaration
 from .entry import Entry, all_storage
-from .messages import NOTHING_SENT, some
+from .messages import NOTHING_SENT, abridged
 from .ownership import Machine
 from .prices import UNLIMITED, Sum, add_up
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
@@ -105,10 +105,10 @@ class Count:
         """
         if not self.sum.exceeds(ceiling):
             return ""
-        return f"{whose} would cost {self.told}; {name} is {usd(ceiling)}. {self.names}"
+        return f"{whose} would cost {self.in_words}; {name} is {usd(ceiling)}. {self.names}"
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """The sum of prices in a sentence."""
         found, before = self.sum, self.sum_of(*(state for state in State if state is not State.ORDERED))
         unknown = f" and {found.unknown} unknown price(s)" if found.unknown else ""
@@ -134,7 +134,7 @@ def _parts_shown(parts: t.Sequence[CeilingPart]) -> str:
 def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
     """Parts of one state and one cost."""
     first, names = alike[0], ranges(part.name for part in alike)
-    shown = some(names, _MOST_UNOWNED if first.state is State.UNOWNED else len(names))
+    shown = abridged(names, _MOST_UNOWNED if first.state is State.UNOWNED else len(names))
     each = "unknown" if first.cost is None else f"USD {amount(first.cost)}"
     times = f"{len(alike)} x " if len(alike) > 1 else ""
     moments = {part.since for part in alike if part.since is not None}
@@ -185,7 +185,7 @@ def of_play(
     if max_total_price_per_hour != UNLIMITED and unread:
         return Allowance(
             "provision_max_total_price_per_hour is for all hosts of the play, but with serial those of other"
-            f" batches ({some(unread)}) cannot be counted without a registry. Leave serial out, or keep a"
+            f" batches ({abridged(unread)}) cannot be counted without a registry. Leave serial out, or keep a"
             f" registry. {NOTHING_SENT}"
         )
     whose = f"All machines of project {', '.join(projects)}" if projects else "The hosts of this play"

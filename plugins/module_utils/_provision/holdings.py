@@ -178,7 +178,7 @@ def _existed_before(resource: Machine, sent_at: float | None) -> bool:
 
 
 @dataclass(frozen=True)
-class Look:
+class PurchaseLook:
     """What one look at a purchase has shown: ``noted`` was proved before, ``named`` comes from the offer's status.
 
     ``storage``: what is noted as that of the host, so that nothing else is asked about it.
@@ -226,13 +226,13 @@ class Look:
     @cached_property
     def linked(self) -> list[str]:
         """What machines of the purchase are linked to, and that is no machine; the list may leave it out."""
-        shown = (resource for resource in map(self.shown, self.ids) if resource and _states.is_machine(resource))
+        shown = (resource for resource in map(self.page_of, self.ids) if resource and _states.is_machine(resource))
         return [item for machine in shown for item in linked_to(machine)]
 
     @cached_property
     def _attached_later(self) -> set[str]:
         """What was there before, or was linked to a machine long after that was made: it has not come with it."""
-        shown = filter(None, map(self.shown, self.ids))
+        shown = filter(None, map(self.page_of, self.ids))
         return {item for machine in shown for item in _attached_later(machine)}.union(self.listed_before)
 
     @cached_property
@@ -244,14 +244,14 @@ class Look:
     def _own(self) -> list[str]:
         return [item for item, resource in self.listed.items() if resource["offer_id"] == self.offer_id]
 
-    def shown(self, resource_id: str) -> Machine | None:
+    def page_of(self, resource_id: str) -> Machine | None:
         """The resource as it was read by its id, else as it was listed; None if neither shows it."""
         page, listed = self.read.get(resource_id), self.listed.get(resource_id)
         return shown_by_both(page, listed) if page else listed
 
     def observations(self) -> t.Iterator[Observation]:
         """What was observed, each resource once, by its strongest proof."""
-        linked = [item for item in self.linked if self.shown(item)]
+        linked = [item for item in self.linked if self.page_of(item)]
         by_proof = (
             (Proof.LINK, linked),
             (Proof.OFFER, self._own),
@@ -262,7 +262,7 @@ class Look:
         for item in dict.fromkeys((*self.ids, *linked)):
             if item not in self.storage:
                 is_older = item in (self._attached_later if proofs[item] is Proof.LINK else self.listed_before)
-                yield Observation(item, proofs[item], self.shown(item), self.holders.get(item, ""), is_older)
+                yield Observation(item, proofs[item], self.page_of(item), self.holders.get(item, ""), is_older)
 
     @cached_property
     def concluded(self) -> tuple[Holdings, tuple[Contradiction, ...]]:
@@ -281,13 +281,13 @@ class Look:
 
         ``offer``: what it bought.
         """
-        left = [item for item in noted if not _is_told_gone(self.shown(item.resource_id))]
-        shown = filter(None, map(self.shown, ids))
+        left = [item for item in noted if not _is_told_gone(self.page_of(item.resource_id))]
+        shown = filter(None, map(self.page_of, ids))
         return together(left, (*left, *(storage_of(resource, self.offer_id, offer) for resource in shown)))
 
     def left_of(self, ids: t.Iterable[str]) -> tuple[str, ...]:
         """Those of these machines that may still be billed: all but storage, and what was told to be gone."""
-        shown = {item: self.shown(item) for item in ids if item not in self.storage}
+        shown = {item: self.page_of(item) for item in ids if item not in self.storage}
         return tuple(
             item
             for item, resource in shown.items()

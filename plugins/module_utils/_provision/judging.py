@@ -20,7 +20,7 @@ from .._wording import applying, end_option, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict
-from .holdings import Contradiction, Holdings, Look, disowned, strangers
+from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
 from .messages import (
     NO_REASON,
     described,
@@ -149,7 +149,7 @@ class JudgedHost:
     # What it holds
 
     @cached_property
-    def look(self) -> Look:
+    def look(self) -> PurchaseLook:
         """All that was named as bought by a purchase that was answered with yes."""
         entry = self.entry if self._is_noted else Entry()
         # One that failed and has left machines was made as well, and may have left storage beside them.
@@ -157,7 +157,7 @@ class JudgedHost:
         noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
         listed = self.listed or {}
-        return Look(
+        return PurchaseLook(
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
@@ -255,7 +255,7 @@ class JudgedHost:
     @property
     def endable(self) -> tuple[str, ...]:
         """Of these the machines, which the role may end. What was not shown may be storage, with data."""
-        return tuple(item for item in self.proved if self.look.shown(item))
+        return tuple(item for item in self.proved if self.look.page_of(item))
 
     @property
     def unlisted(self) -> set[str]:

@@ -69,7 +69,7 @@ def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[st
     return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
 
 
-def some(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
+def abridged(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
     """The first of many names, each once."""
     names = list(dict.fromkeys(hosts))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

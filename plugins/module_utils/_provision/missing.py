@@ -238,7 +238,7 @@ class Looked:
         """Whether ceilings count something else now."""
         return any(item.step is not MissingStep.FIRST for item in self.noted)
 
-    def told(self, hosts: t.Container[str] | None = None) -> list[str]:
+    def sentences(self, hosts: t.Container[str] | None = None) -> list[str]:
         """The sentences about these hosts, or about all."""
         return [item.said for item in self.noted if hosts is None or item.host in hosts]
 

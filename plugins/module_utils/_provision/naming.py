@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._wording import applying, plural
-from .messages import some
+from .messages import abridged
 from .order import GROUP_OF_RUNS, alike, within
 from .ownership import Machine, is_named, machines_among
 
@@ -99,7 +99,7 @@ def playable(
     """
     if unclear := [host for host in hosts if host in several]:
         raise ValueError(
-            f"Several registries know {some(unclear)}: say which one is meant by -e provision_project=... or -e"
+            f"Several registries know {abridged(unclear)}: say which one is meant by -e provision_project=... or -e"
             f" provision_registry_dir=... {deed.nothing}"
         )
     left = [host for host in hosts if not (deed.plays and host in unreadable)]
@@ -127,7 +127,7 @@ def of_runs(
     spelled = {part.text for part in parts}
     runs = [host for host in hosts if GROUP_OF_RUNS in registered.get(host, ()) and host not in spelled]
     if runs and deed.happens == "end":
-        yield f"Machines of runs end ({some(runs)}): their jobs, and results that are not home yet, are lost."
+        yield f"Machines of runs end ({abridged(runs)}): their jobs, and results that are not home yet, are lost."
 
 
 def not_named(hosts: t.Iterable[str], named: t.Container[str]) -> str:
@@ -139,9 +139,9 @@ def not_named(hosts: t.Iterable[str], named: t.Container[str]) -> str:
     if not others:
         return ""
     return (
-        f"decommission_hosts does not name {some(others)}. It is for the playbook compute_index.supply.decommission."
-        " This play is your own: it ends the machine of each of its hosts. Leave it out, and choose hosts with --limit;"
-        f" or run that playbook. {NAMED_ACTIONS['decommission'].nothing}"
+        f"decommission_hosts does not name {abridged(others)}. It is for the playbook"
+        " compute_index.supply.decommission. This play is your own: it ends the machine of each of its hosts. Leave it"
+        f" out, and choose hosts with --limit; or run that playbook. {NAMED_ACTIONS['decommission'].nothing}"
     )
 
 
@@ -206,8 +206,8 @@ def _unexpected(
         return ""
     message = f"{deed.name}_count says {count}" if count else f"{deed.name}_count does not confirm that"
     return (
-        f"{deed.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({some(hosts)}), and {message}. If you want"
-        f" all of them to {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
+        f"{deed.name}_hosts='{asked}' means {plural(len(hosts), 'host')} ({abridged(hosts)}), and {message}. If you"
+        f" want all of them to {deed.happens}, give {deed.name}_count={len(hosts)}. {deed.nothing}"
     )
 
 

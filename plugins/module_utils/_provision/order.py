@@ -165,7 +165,7 @@ class RoleNames:
         """Those that concern the role, and are none of its variables. In a file of variables a name may be a number."""
         return {name for name in map(str, names) if self._concerns(name)} - self.variables - OTHER_VARIABLES
 
-    def slips(self, names: t.Iterable[t.Any], extra: t.Iterable[str] = ()) -> list[str]:
+    def misspellings(self, names: t.Iterable[t.Any], extra: t.Iterable[str] = ()) -> list[str]:
         """A sentence for each of these names that is unknown, and means a variable or would be a ceiling.
 
         The first one is about words that belong to no variable: a ceiling may be empty without them. ``extra``: the
@@ -524,7 +524,7 @@ def lasting_groups(groups: t.Iterable[str]) -> list[str]:
     return [group for group in groups if not group.startswith(ORDER_GROUP)]
 
 
-def beside(variables: Answers, extra: Answers) -> Answers:
+def misplaced(variables: Answers, extra: Answers) -> Answers:
     """What would be an order if it stood in ``extra`` variables, and not in those of a play or the inventory.
 
     These may have a ``plan`` of their own, which is no file of a sealed one.

@@ -20,12 +20,12 @@ from .entry import Entry, project_of
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
+    abridged,
     ids_of,
     joined,
     nothing_billed,
     offers_tried,
     shared_name,
-    some,
     still_open,
 )
 from .ownership import Account, Machine
@@ -515,7 +515,7 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
         return draft
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
-    why = f"provision_all_or_nothing: nothing was bought, since {some(stopped)} cannot have a machine."
+    why = f"provision_all_or_nothing: nothing was bought, since {abridged(stopped)} cannot have a machine."
     return replace(draft, action=STOP, refusal=_after(case, why))
 
 
@@ -533,7 +533,7 @@ def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: f
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
     moments = [formatted(moment) for moment in (since, now + patience[0].delay, until)]
-    hosts = f"{len(lacking)} ({some(case.host.host for case, _draft in lacking)})"
+    hosts = f"{len(lacking)} ({abridged(case.host.host for case, _draft in lacking)})"
     return f"Since {moments[0]} waiting for {hosts}: {text}. Next look {moments[1]}, until {moments[2]}."
 
 

@@ -19,7 +19,7 @@ from .._wording import amount, gpus_of, narrow_table
 from . import lease, planning, storage
 from .candidates import Case
 from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
-from .messages import some, unreadable_lease
+from .messages import abridged, unreadable_lease
 from .place import Place
 from .planning import BUY, LATER, STOP, Plan
 from .prices import UNLIMITED, Sum, add_up, bill_between, total_of
@@ -108,7 +108,7 @@ def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
     for same in hosts.values():
         total = total_of(found[host].bill for host in same)
         line = lease.until(found[same[0]].end, total)
-        yield f"{some(same)}: {line}{' together' if len(same) > 1 and total else ''}"
+        yield f"{abridged(same)}: {line}{' together' if len(same) > 1 and total else ''}"
 
 
 def refused_by_clocks(case: Case, clock: Clock) -> Case:
@@ -273,7 +273,7 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     stays = storage.goes_on_at(
         part for item in new.values() for part in item["storage"] if item["storage_on_end"] != "end"
     )
-    return f"{some(new)}: USD {amount(price.total)} per hour, {most}{_times(new.values())}{spot}{stays}"
+    return f"{abridged(new)}: USD {amount(price.total)} per hour, {most}{_times(new.values())}{spot}{stays}"
 
 
 def new_hosts(hosts: t.Mapping[str, Row]) -> dict[str, Row]:
@@ -296,7 +296,7 @@ def is_spot(offer: Offer) -> bool:
 def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
     """Which hosts would get a machine that may vanish."""
     if spot := [host for host, offer in hosts.items() if is_spot(offer)]:
-        yield f"{VANISHES} ({some(spot)})."
+        yield f"{VANISHES} ({abridged(spot)})."
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

@@ -19,7 +19,7 @@ from . import declaration, lease, ownership
 from .ending import Action
 from .entry import Entry
 from .lease import API_CLOCK, Clock
-from .messages import ids_of, some, unreadable_lease
+from .messages import abridged, ids_of, unreadable_lease
 from .order import GROUP_OF_RUNS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
@@ -490,7 +490,7 @@ class SweepFindings:
             "Over, but protected: {hosts}.": self.spared,
         }
         return [
-            text.format(count=len(hosts), hosts=some([item.host for item in hosts]))
+            text.format(count=len(hosts), hosts=abridged([item.host for item in hosts]))
             for text, hosts in kinds.items()
             if hosts
         ]

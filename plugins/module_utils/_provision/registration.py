@@ -13,7 +13,7 @@ from .._machine.connection import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease, prices
 from .entry import BOOT_MARK, CONNECTION, Entry
-from .messages import some
+from .messages import abridged
 
 Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
@@ -170,7 +170,7 @@ def further_names(host: str, count: int) -> list[str]:
 def names_taken(host: str, names: t.Iterable[str]) -> str:
     """A cluster's further machines would take over hosts of the inventory."""
     return (
-        f"The further machines of {host} would be called {some(names)}, and the inventory has hosts of these names,"
+        f"The further machines of {host} would be called {abridged(names)}, and the inventory has hosts of these names,"
         " which would be taken over. Rename them, or the host."
     )
 

@@ -22,10 +22,10 @@ from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text
 from .._wording import age, amount, end_option, narrow_table, plural, usd, wrapped
 from . import lease, registration, spending
 from .entry import Entry
-from .messages import joined, sentence, some
+from .messages import abridged, joined, sentence
 from .order import GROUP_OF_RUNS
 from .place import Place
-from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of, shown
+from .run_request import TAIL, Request, for_terminal, host_of, in_minutes, name_of, read_fetch_timeout, run_of
 
 Row = t.Mapping[str, t.Any]
 
@@ -323,7 +323,7 @@ def last_word(record: Row, folder: str) -> list[str]:
         lines.append(f"{incomplete(record)} What came home before is in {folder}.")
     if record.get("last_lines") and record.get("state") != SUCCEEDED:
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    return shown(*lines)
+    return for_terminal(*lines)
 
 
 def incomplete(record: Row) -> str:
@@ -336,11 +336,11 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
     left = list(map(_not_home, record.get("incomplete") or []))
     missing = record.get("missing") or []
-    return shown(
+    return for_terminal(
         ended(record),
         joined("Its results are NOT complete.", because(why), f"See {folder}."),
-        f"Not home: {some(left)}." if left else "",
-        f"Not written by the job: {some(missing)}. Another run_results fetches what it wrote." if missing else "",
+        f"Not home: {abridged(left)}." if left else "",
+        f"Not written by the job: {abridged(missing)}. Another run_results fetches what it wrote." if missing else "",
         f"Its machine stays. {billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record.get('host'))}",
     )
@@ -358,7 +358,7 @@ def _not_home(item: Row) -> str:
 
 def kept_result(record: Row, folder: str, price: float | None) -> dict[str, t.Any]:
     """The result of a step for a job that has failed, whose machine stays for a while (run_keep)."""
-    lines = shown(
+    lines = for_terminal(
         ended(record),
         f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",

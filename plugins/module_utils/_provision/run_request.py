@@ -280,7 +280,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
     """
     kind = f"{gpus_of(host.get('gpu_count'), host.get('gpu_type'))}, {host.get('contract_type') or 'on demand'}"
     where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
-    return shown(
+    return for_terminal(
         f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
         f"{kind}{f' ({where})' if where else ''}",
         f"the job may take {in_minutes(seconds)}, and bringing the results home an hour",
@@ -289,7 +289,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
     )
 
 
-def shown(*lines: str) -> list[str]:
+def for_terminal(*lines: str) -> list[str]:
     """Those of the lines that say something, folded for a terminal."""
     return folded_lines(filter(str.strip, lines))
 

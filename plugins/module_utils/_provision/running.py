@@ -38,7 +38,7 @@ from .run_record import (
     last_word,
     still_billed,
 )
-from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, lease_text, quote, shortest, shown
+from .run_request import LEAST, TAIL, Request, for_terminal, host_of, in_minutes, lease_of, lease_text, quote, shortest
 
 Row = t.Mapping[str, t.Any]
 
@@ -433,7 +433,7 @@ def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry
     if found.state in RUNS and not job.get("lost_sight"):
         runs = f"{record.get('name')} runs. The same command follows it, and brings its results home."
         end = f"To end it now: {end_of(record.get('host'))}"
-        return {"lines": shown(runs, billed_until(entry.ends_at), end)}
+        return {"lines": for_terminal(runs, billed_until(entry.ends_at), end)}
     name = str(record.get("name"))
     if found.state == NONE and record.get("began_at"):
         return {"trouble": forgotten(name, entry.ends_at)}
@@ -451,7 +451,7 @@ LINES = 200  # that a look asks for
 
 
 @dataclass(frozen=True)
-class Look:
+class LogLook:
     """What the last look has shown. ``job``: the last answer; ``offset``: bytes of the log that were shown.
 
     ``lost_at``: since when the machine does not answer; None if it does. ``is_last``: no other look follows.
@@ -465,19 +465,19 @@ class Look:
     is_last: bool = False
 
 
-def next_look(look: Look, job: Row, passed: float) -> Look:
+def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
     """What follows from an answer, or a failure to get one."""
     if job.get("state") in (None, "") or job.get("failed"):
         since = passed if look.lost_at is None else look.lost_at
         why = one_line(str(job.get("msg") or "no answer"))
         msg = f"the machine does not answer (its job needs no connection): {why}"
-        return Look(look.job, look.offset, (), since, msg, passed - since >= PATIENCE)
+        return LogLook(look.job, look.offset, (), since, msg, passed - since >= PATIENCE)
     # A machine that knows nothing of its job any more does not say that it has begun, but has said so.
     known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
-    return Look(known, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
+    return LogLook(known, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
 
 
-def _lines(look: Look, job: Row) -> tuple[str, ...]:
+def _lines(look: LogLook, job: Row) -> tuple[str, ...]:
     """The lines that are new: those within the bytes by which the log has grown."""
     lines, room = [], math.inf if look.offset < 0 else int(job.get("log_bytes") or 0) - look.offset
     for line in reversed(items_of(job.get("log") or [])):
@@ -488,7 +488,7 @@ def _lines(look: Look, job: Row) -> tuple[str, ...]:
     return tuple(reversed(lines))
 
 
-def followed(look: Look) -> dict[str, t.Any]:
+def followed(look: LogLook) -> dict[str, t.Any]:
     """What the task returns: the last answer, whether the job is over, and whether sight of it was lost."""
     is_lost = look.lost_at is not None
     job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation")}

@@ -23,7 +23,7 @@ from .._wording import usd
 from . import lease
 from .candidates import Case
 from .declaration import Declaration
-from .messages import NOTHING_SENT, joined, some
+from .messages import NOTHING_SENT, abridged, joined
 from .ownership import is_named
 from .place import Place
 from .prices import UNLIMITED, total_of
@@ -107,7 +107,7 @@ def seal(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
         and not (item.get("offer_id") and number_of(item.get("price_per_hour")) is not None and orders.get(host))
     ]
     if lacking:
-        raise ValueError(f"There is no offer with a price for {some(lacking)}, so no plan was written.")
+        raise ValueError(f"There is no offer with a price for {abridged(lacking)}, so no plan was written.")
     hosts = {host: {**item, "order": dict(orders.get(host, {}))} for host, item in plan["hosts"].items()}
     whole = {**plan, "hosts": hosts}
     return {**whole, _DIGEST: _digest(whole, token)}
@@ -195,7 +195,7 @@ class SealedPlan:
     def _other_hosts(self, hosts: t.Iterable[Declaration], further: bool) -> str:
         now = {host.host for host in hosts}
         left, added = sorted(() if further else self.hosts.keys() - now), sorted(now - self.hosts.keys())
-        parts = [f"{verb} {some(names)}" for verb, names in (("leaves out", left), ("is also for", added)) if names]
+        parts = [f"{verb} {abridged(names)}" for verb, names in (("leaves out", left), ("is also for", added)) if names]
         return f"this run {' and '.join(parts)}" if parts else ""
 
     def _other_terms(self, host: Declaration) -> str:

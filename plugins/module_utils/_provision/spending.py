@@ -26,7 +26,7 @@ from .._moments import formatted, seconds_of, utc
 from .._text import grouped, number_of, printable, text_of
 from .._wording import amount, duration, narrow_table, table
 from .entry import USUAL_PROJECT, project_of
-from .messages import ids_of, missing_lines, missing_row, some
+from .messages import abridged, ids_of, missing_lines, missing_row
 from .prices import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
@@ -375,9 +375,9 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
             )
     if spending.unknown:
         hosts = dict.fromkeys(bill.label for bill in spending.unknown)
-        yield f"In no sum, since price or beginning is unknown: {some(hosts)}."
+        yield f"In no sum, since price or beginning is unknown: {abridged(hosts)}."
     if uncounted:
-        yield f"Not counted, since they keep no registry: {some(uncounted)}."
+        yield f"Not counted, since they keep no registry: {abridged(uncounted)}."
     for project in projects:
         yield f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."
 

@@ -15,7 +15,7 @@ from .._wording import applying, end_option, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
-from .holdings import HoldingState, Look, Observation, Proof
+from .holdings import HoldingState, Observation, Proof, PurchaseLook
 from .messages import (
     NOTHING_BOUGHT,
     NOTHING_SENT,
@@ -245,7 +245,7 @@ def _ordered_name(host: Declaration, entry: Entry) -> str:
     return entry.name if entry.is_unanswered and entry.name else host.name
 
 
-def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
+def look_at(host: str, entry: Entry, status: Status, account: Account) -> PurchaseLook:
     """What is known of the purchase that the entry of a host names."""
     named = tuple(dict.fromkeys(str(item).lower() for item in status.get("resource_ids") or ()))
     owned = [*account.of_offer(entry.offer_id), *account.machines_with((*entry.resource_ids, *named))]
@@ -258,10 +258,10 @@ def look_at(host: str, entry: Entry, status: Status, account: Account) -> Look:
     others = {*listed, *beside}.difference(entry.resource_ids)
     holders = {item: account.holder_of(item, host) for item in others}
     about = listed, account.read, holders, entry.listed_before, noted
-    return Look(entry.offer_id, entry.resource_ids, named, seconds_of(entry.journaled_at), *about)
+    return PurchaseLook(entry.offer_id, entry.resource_ids, named, seconds_of(entry.journaled_at), *about)
 
 
-def storage_bought(entry: Entry, look: Look, *, has_bought: bool = True) -> tuple[Storage, ...]:
+def storage_bought(entry: Entry, look: PurchaseLook, *, has_bought: bool = True) -> tuple[Storage, ...]:
     """What the purchase of a host has bought beside machines, by the rule of `holdings`, and what is noted of it.
 
     ``has_bought``: whether the host itself has bought the offer for certain.
@@ -314,20 +314,20 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
     )
 
 
-def _failed(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
+def _failed(host: Declaration, entry: Entry, ours: Standing, look: PurchaseLook, account: Account) -> Standing:
     left = _left(look, look.concluded[0].may_be_billed, account)
     if left == ():
         return _void(host, entry, look, account, has_bought=True)
     return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
 
 
-def _void(host: Declaration, entry: Entry, look: Look, account: Account, *, has_bought: bool) -> Standing:
+def _void(host: Declaration, entry: Entry, look: PurchaseLook, account: Account, *, has_bought: bool) -> Standing:
     """That of a host whose purchase is over; ``has_bought``: nobody else can have bought what that has left."""
     left = storage_bought(entry, look, has_bought=has_bought)
     return replace(_unregistered(host, account, void=True), storage=left, may_be_made=has_bought)
 
 
-def _ended(host: Declaration, entry: Entry, ours: Standing, look: Look, account: Account) -> Standing:
+def _ended(host: Declaration, entry: Entry, ours: Standing, look: PurchaseLook, account: Account) -> Standing:
     """All machines of the offer have ended, unless one that the list has says otherwise itself."""
     machines = filter(_states.is_machine, look.listed.values())
     left = [machine for machine in machines if not _states.is_gone(machine["status"]) and account.shows(machine)]
@@ -411,7 +411,7 @@ def _namesakes(host: Declaration, entry: Entry, account: Account) -> list[Machin
     return [machine for machine, state in states if state is HoldingState.HELD]
 
 
-def _left(look: Look, ids: tuple[str, ...], account: Account) -> tuple[str, ...] | None:
+def _left(look: PurchaseLook, ids: tuple[str, ...], account: Account) -> tuple[str, ...] | None:
     """Which of these machines a failed offer has left that may be billed, None if that cannot be read."""
     return None if account.machines is None else look.left_of(ids)
 

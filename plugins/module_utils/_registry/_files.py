@@ -173,7 +173,7 @@ class HostFile:
                 self._hold.release()
             return dict(written)
 
-    def alter(self, changes: Variables) -> Variables:
+    def compare_and_set(self, changes: Variables) -> Variables:
         with self._changing():
             entry = _load(self._path)
             if entry is None or entry != self._known:

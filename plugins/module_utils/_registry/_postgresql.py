@@ -239,7 +239,7 @@ class Database(Connected):
         """
         return self._change(row, sql.KEEP, {**self._values(note=changes), "expired": changes.get(EXPIRED) is not None})
 
-    def alter(self, row: Row, changes: Variables) -> Row:
+    def compare_and_set(self, row: Row, changes: Variables) -> Row:
         """The same, if the note is still as it was read. Raises TakenOver if it is not.
 
         Where the connection is lost, the change may be made already; else who decides anew would make it twice.

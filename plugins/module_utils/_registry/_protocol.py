@@ -125,7 +125,7 @@ class Registry(t.Protocol):
         have them. Raises Claimed if the changes are of another offer than the entry, and that one may have been bought.
         """
 
-    def alter(self, changes: Variables) -> Variables:
+    def compare_and_set(self, changes: Variables) -> Variables:
         """The same as `note` of what is about no purchase, but only if the entry is still as this run has read it.
 
         Of two runs that decide at the same moment by what they read, one gets its way. Raises Claimed for the other.

@@ -122,11 +122,11 @@ class SharedHost:
         except TakenOver:
             raise self._claimed() from None
 
-    def alter(self, changes: Variables) -> Variables:
+    def compare_and_set(self, changes: Variables) -> Variables:
         if self._row is None:
             raise self._claimed()
         try:
-            return self._seen(self._database.alter(self._row, changes))
+            return self._seen(self._database.compare_and_set(self._row, changes))
         except TakenOver:
             raise self._claimed() from None
 
@@ -263,7 +263,7 @@ class LatePurchase:
         """The ids of its machines."""
         return list(map(ownership.id_of, self.machines))
 
-    def told(self, *, would: bool) -> str:
+    def sentence(self, *, would: bool) -> str:
         """The sentence about it; ``would``: it is not noted now."""
         return claims.bought_after_all(self.row.host, self.row.offer, self.machines, would=would)
 
@@ -275,7 +275,7 @@ def _proved(row: Row, machines: t.Iterable[Machine | None]) -> LatePurchase:
     return LatePurchase(row, tuple(item for item in filter(None, machines) if claims.came_late(item, *asked)))
 
 
-def take_late(database: Database, late: LatePurchase) -> str:
+def note_late_purchase(database: Database, late: LatePurchase) -> str:
     """Note what a freed claim has bought after all, and the sentence about it. Raises RegistryError."""
     row = late.row
     fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(late.machines))
@@ -283,7 +283,7 @@ def take_late(database: Database, late: LatePurchase) -> str:
         database.note(fact, late.ids)
     except Contested as error:
         return str(error)
-    return late.told(would=False)
+    return late.sentence(would=False)
 
 
 def _of_another_account(where: str, row: Row, account: str) -> str:

@@ -105,9 +105,9 @@ class Store:
             registry = self.host(report.host)
             if registry:
                 entry = read_entry(registry.read())
-                report = report.beside(entry, registry.now())
+                report = report.as_noted(entry, registry.now())
                 if report.has_machine and report.is_about(entry) and not registry.read_only:
-                    registry.alter({TESTED: report.noted(registry.now())})
+                    registry.compare_and_set({TESTED: report.noted(registry.now())})
         except RegistryError as error:
             return report, str(error)
         return report, ""

@@ -152,7 +152,7 @@ def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path, monkeyp
     def full(*_args: Any) -> None:
         raise RegistryError("No space left on device.")
 
-    monkeypatch.setattr(HostFile, "alter", full)
+    monkeypatch.setattr(HostFile, "compare_and_set", full)
     (unmarked,) = plans(Api(machine("r")), declared("gpu-1", tmp_path))["ends"]
     assert (unmarked["next"], unmarked["ids"]) == ("end", ["r"])  # nothing is billed on for it
 

@@ -122,10 +122,10 @@ def test_few_of_many_machines_are_compared_with_a_purchase() -> None:
     listed = [*others[:2], own, *many, numbered, *others[2:]]
     api: Any = Account(listed)
     bought = ("gpu-1", offer_id(1), ["5", "6"])
-    akin = _Observer(api, api, []).akin(*bought) or []
-    assert [each["resource_id"] for each in akin] == ["r-2", "r-3", "5", "6"]
-    assert namesakes(akin, *bought) == namesakes(listed, *bought)
-    assert [each["resource_id"] for each in namesakes(akin, *bought)[0]] == ["r-2", "r-3"]
+    related_machines = _Observer(api, api, []).related_machines(*bought) or []
+    assert [each["resource_id"] for each in related_machines] == ["r-2", "r-3", "5", "6"]
+    assert namesakes(related_machines, *bought) == namesakes(listed, *bought)
+    assert [each["resource_id"] for each in namesakes(related_machines, *bought)[0]] == ["r-2", "r-3"]
 
 
 MADE = {"outcome": "created", "resource_ids": [machine_id(1)]}

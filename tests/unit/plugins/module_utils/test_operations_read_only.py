@@ -117,7 +117,7 @@ class World:
             ids = [] if state == "made, no ids" else [machine_id(number)]
             store.note({**offer, "provision_purchase": "made", "provision_resource_ids": ids})
         if state == "reaped":
-            store.alter({"provision_reaped_at": utc(time.time())})
+            store.compare_and_set({"provision_reaped_at": utc(time.time())})
         store.close()
 
     @property

@@ -358,7 +358,7 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
         mark(other, {"provision_ends_at": utc(time.time() + HOUR)})
         return mark(self, changes)
 
-    monkeypatch.setattr(HostFile, "alter", late)
+    monkeypatch.setattr(HostFile, "compare_and_set", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["action"], found["ids"]) == ("nothing", [])
     assert "has got more time meanwhile, until" in found["label"]
@@ -508,7 +508,7 @@ def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.Mo
             mark(other, {"provision_reaped_at": utc(time.time() - 2)})
         return mark(self, changes)
 
-    monkeypatch.setattr(HostFile, "alter", late)
+    monkeypatch.setattr(HostFile, "compare_and_set", late)
     assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)["ids"] == ["r1"]
 
 
@@ -522,7 +522,7 @@ def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytes
         go(file, by)
         return mark(self, changes)
 
-    monkeypatch.setattr(HostFile, "alter", late)
+    monkeypatch.setattr(HostFile, "compare_and_set", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert found["ids"] == []
     if by == "a run":
@@ -673,7 +673,7 @@ def test_an_entry_that_changes_meanwhile_is_read_again(tmp_path: Path, monkeypat
             file.write_text(file.read_text() + "provision_verified: true\n")
         return mark(self, changes)
 
-    monkeypatch.setattr(HostFile, "alter", late)
+    monkeypatch.setattr(HostFile, "compare_and_set", late)
     assert extended(described("gpu-1", tmp_path), by="1h")["changed"]
     entry = yaml.safe_load(file.read_text())
     assert (len(times), entry["provision_verified"]) == (2, True)

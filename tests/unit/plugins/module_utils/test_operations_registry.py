@@ -134,7 +134,7 @@ def test_a_host_that_is_extended_while_it_moves_is_moved_again(
         note_begin(database, *given)
         of_file = HostFile(str(file))
         of_file.read()
-        of_file.alter({"provision_ends_at": until[1]})
+        of_file.compare_and_set({"provision_ends_at": until[1]})
 
     monkeypatch.setattr(Database, "note_begin", extended)
     trouble = moved(registry_url, row(tmp_path, "gpu-1"))["trouble"]

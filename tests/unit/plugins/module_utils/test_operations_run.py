@@ -395,7 +395,7 @@ def test_a_job_that_was_seen_to_run_is_not_started_again(world: World, follows: 
     """Its folder was removed, be it by itself, while a command followed it, or after one had only looked."""
     started(world)
     job = {"state": "running", "digest": world.record["digest"], "began_at": OVER["began_at"]}
-    look = running.next_look(running.Look(), job, 0)
+    look = running.next_look(running.LogLook(), job, 0)
     followed = running.followed(running.next_look(look, {"state": "none"}, 1) if follows else look)
     over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed)
     assert ("it is not started again" in over["trouble"]) is follows and not over["ends"]

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page beside a recording: each finding is there once, and a person knows what to do."""
+"""The page file_beside a recording: each finding is there once, and a person knows what to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchan
     Assumption,
     Finding,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.page import FORM, REPORT, beside, page_of
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.page import FORM, REPORT, file_beside, page_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +67,7 @@ def test_where_nothing_differs_there_is_nothing_to_do() -> None:
 
 def test_the_recording_is_named_without_its_folder_and_goes_to_a_form_that_asks_for_it() -> None:
     text = page()
-    assert "`recording.json`, beside this page," in text and "ann" not in text.replace("`", "").split()
+    assert "`recording.json`, file_beside this page," in text and "ann" not in text.replace("`", "").split()
     assert "/home" not in text and f"<{REPORT}>" in text
     forms = [yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")]
     (form,) = [form for form in forms if form.get("name") == FORM]
@@ -84,7 +84,7 @@ def test_the_recording_is_named_without_its_folder_and_goes_to_a_form_that_asks_
     ],
 )
 def test_the_page_never_replaces_the_recording(recording: str, file: str) -> None:
-    assert beside(recording) == file
+    assert file_beside(recording) == file
 
 
 def test_each_rule_says_what_is_assumed_and_what_follows_if_it_is_wrong() -> None:

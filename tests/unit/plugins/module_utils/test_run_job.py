@@ -89,7 +89,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     yield Runs(tmp_path / "runs")
     for file in (tmp_path / "runs").glob("*/state/p*"):
         noted = job_watcher.read(str(file)) or {}
-        if job_watcher.lives(noted):
+        if job_watcher.is_running(noted):
             for pid in [*job_watcher.descendants(noted["pid"]), noted["pid"]]:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_what_it_leaves_running_is_ended_and_said(runs: Runs) -> None:
     assert (report["state"], report["reason"], report["exit_code"]) == ("succeeded", "left", 0)
     assert "python" in report["msg"] and "sleep" in report["msg"]
     watcher = runs.noted("pid")
-    until(lambda: not job_watcher.lives(watcher))
+    until(lambda: not job_watcher.is_running(watcher))
     assert subprocess.run(["pgrep", "-f", "^sleep 599$"], stdout=subprocess.DEVNULL, check=False).returncode == 1
 
 
@@ -143,7 +143,7 @@ def test_its_time_is_over(runs: Runs, command: str) -> None:
     report = runs.ended(command, time=0.3)
     assert (report["state"], report["reason"]) == ("interrupted", "time")
     assert report["msg"] == "The time of the run was over, so its command was ended."
-    until(lambda: not job_watcher.lives(runs.noted("phase.json")))
+    until(lambda: not job_watcher.is_running(runs.noted("phase.json")))
 
 
 def test_the_time_counts_for_the_setup_too(runs: Runs) -> None:
@@ -247,14 +247,14 @@ def test_a_start_that_is_killed_anywhere_and_repeated_starts_it_once(
 def test_a_job_that_ends_while_it_is_looked_at_is_not_lost(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.start("while [ ! -e go ]; do sleep 0.02; done")
     runs.noted("phase.json")
-    lives = job_watcher.lives
+    lives = job_watcher.is_running
 
     def end_first(identity: Any) -> bool:
         (runs.work / "go").touch()
         until(lambda: not lives(runs.noted("pid")))
         return lives(identity)
 
-    monkeypatch.setattr(job_watcher, "lives", end_first)
+    monkeypatch.setattr(job_watcher, "is_running", end_first)
     assert runs.info()["state"] == "succeeded"
 
 
@@ -292,7 +292,7 @@ def test_a_watcher_that_is_killed_leaves_a_run_that_never_succeeds(runs: Runs) -
     runs.noted("phase.json")
     watcher = runs.noted("pid")
     os.kill(watcher["pid"], signal.SIGKILL)
-    until(lambda: not job_watcher.lives(watcher))
+    until(lambda: not job_watcher.is_running(watcher))
     report = runs.info()
     assert (report["state"], report["reason"]) == ("running", "unwatched")
     with pytest.raises(ValueError, match="still runs"):
@@ -335,15 +335,15 @@ def test_a_watcher_that_is_killed_before_any_line_runs_the_command_at_most_once(
 
 def test_another_process_with_its_number_is_not_the_job(runs: Runs) -> None:
     me = job_watcher.process(os.getpid())
-    assert job_watcher.lives(me)
-    assert not job_watcher.lives({**me, "start": str(int(me["start"]) - 1)})
-    assert not job_watcher.lives({**me, "boot": "another"})
+    assert job_watcher.is_running(me)
+    assert not job_watcher.is_running({**me, "start": str(int(me["start"]) - 1)})
+    assert not job_watcher.is_running({**me, "boot": "another"})
     child = os.fork()
     if not child:
         os._exit(0)
     identity = job_watcher.process(child)
     until(lambda: (job_watcher._stat(child) or ("", [""]))[1][0] == "Z")
-    assert not job_watcher.lives(identity)
+    assert not job_watcher.is_running(identity)
     os.waitpid(child, 0)
 
 

@@ -200,9 +200,9 @@ class Sweep:
         file = HostFile(str(self.folder / host / "compute_index_supply.yml"))
         file.read()
         if world.meanwhile == "extended":
-            file.alter({"provision_ends_at": utc(time.time() + 100 * HOUR)})
+            file.compare_and_set({"provision_ends_at": utc(time.time() + 100 * HOUR)})
         elif world.meanwhile == "marked":
-            file.alter({"provision_reaped_at": utc(time.time() - 1)})
+            file.compare_and_set({"provision_reaped_at": utc(time.time() - 1)})
         else:
             file.end("reaped")
             self.api.machines[:] = [each for each in self.api.machines if each["name"] != host]

@@ -61,7 +61,7 @@ FLEET = [CeilingPart(f"gpu-{number}", 2.0, since=NIGHT + number) for number in r
     ],
 )
 def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str, names: str) -> None:
-    assert (Count(tuple(parts)).told, Count(tuple(parts)).names) == (told, names)
+    assert (Count(tuple(parts)).in_words, Count(tuple(parts)).names) == (told, names)
 
 
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
@@ -142,4 +142,4 @@ def test_what_is_named_adds_up_to_what_is_told(known: list[CeilingPart]) -> None
         total += float(cost.split()[0]) * (int(times[1]) if times else 1)
         found.update(expanded(re.sub(r" [0-9]+ x$", "", listed).split(", ")))
     assert found == Counter(part.name for part in known if part.state is not State.MISSING)
-    assert f"USD {total:.2f} per hour together" in count.told
+    assert f"USD {total:.2f} per hour together" in count.in_words

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import (
     HoldingState,
-    Look,
     Observation,
     Proof,
+    PurchaseLook,
     what_is_held,
 )
 from hypothesis import given
@@ -75,8 +75,8 @@ def test_what_follows_for_one_resource(
     assert what_is_held(observed, OURS, sent_at)[0] is verdict
 
 
-def look(**fields: Any) -> Look:
-    return Look(**{"offer_id": OURS, "noted": (machine_id(1),), "sent_at": SENT_AT, **fields})
+def look(**fields: Any) -> PurchaseLook:
+    return PurchaseLook(**{"offer_id": OURS, "noted": (machine_id(1),), "sent_at": SENT_AT, **fields})
 
 
 def listed(*machines: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ resources = st.builds(
 )
 some_ids = st.lists(ids, unique=True).map(tuple)
 looks = st.builds(
-    Look,
+    PurchaseLook,
     st.just(OURS),
     noted=some_ids,
     named=some_ids,
@@ -156,7 +156,7 @@ looks = st.builds(
 
 
 @given(looks)
-def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(one: Look) -> None:
+def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(one: PurchaseLook) -> None:
     held, contradictions = one.concluded
     observed = {each.resource_id: each for each in one.observations()}
     assert {*one.noted, *one.named} <= set(observed)
@@ -184,7 +184,7 @@ def test_whatever_is_observed_nothing_is_lost_and_nothing_of_another_is_held(one
 )
 def test_what_is_left_goes_by_its_own_page(listed: str | None, read: Any, is_left: bool) -> None:
     shown = {} if listed is None else {M: {**MINE, "status": listed}}
-    look = Look(OURS, (M,), (), SENT_AT, shown, read)
+    look = PurchaseLook(OURS, (M,), (), SENT_AT, shown, read)
     assert look.left_of(look.ids) == ((M,) if is_left else ())
 
 
@@ -204,6 +204,6 @@ def test_storage_that_was_attached_later_has_not_come_with_the_machine(
     volume = machine(2, "data", offer, kind="storage", created_at="2026-01-31T14:00:00Z")
     link = {"resource_id": machine_id(2), "kind": "storage", "linked_since": since}
     mine = {**MINE, "created_at": made, "linked_resources": [link]}
-    look = Look(OURS, (M,), sent_at=SENT_AT, listed={M: mine, machine_id(2): volume})
+    look = PurchaseLook(OURS, (M,), sent_at=SENT_AT, listed={M: mine, machine_id(2): volume})
     held, contradictions = look.concluded
     assert (held.ids, held.storage, contradictions) == ((M,), (machine_id(2),) if is_ours else (), ())

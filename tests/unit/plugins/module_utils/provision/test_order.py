@@ -14,11 +14,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     answers_by_variable,
     asked_for,
     asked_names,
-    beside,
     empty_limits,
     group_sizes,
     in_words_of_order,
     lasting_groups,
+    misplaced,
     new_order_group,
     order_group_of,
     order_of,
@@ -406,7 +406,7 @@ def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread:
 def test_an_order_that_is_no_extra_variable_is_refused(
     variables: dict[str, Any], extra_variables: dict[str, Any], said: str
 ) -> None:
-    refusal = why_no_order(beside(variables, extra_variables))
+    refusal = why_no_order(misplaced(variables, extra_variables))
     assert f"so {said} would not count" in refusal if said else refusal == ""
 
 

@@ -121,7 +121,7 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
     slip = name
     for each in slips:
         slip = edited(slip, *each)
-    found = NAMES.slips([slip])
+    found = NAMES.misspellings([slip])
     if slip in NAMES.variables | OTHER_VARIABLES or slip.startswith("provision__"):
         assert not found
     elif nearest(slip, sorted(NAMES.variables)) and not slip.startswith(
@@ -152,7 +152,7 @@ def test_no_variable_within_two_slips_of_the_roles_is_ignored(name: str, slips: 
     ],
 )
 def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> None:
-    (found,) = NAMES.slips([slip])
+    (found,) = NAMES.misspellings([slip])
     assert words in found
 
 
@@ -166,13 +166,13 @@ def test_a_slip_in_the_beginning_that_all_names_share(slip: str, words: str) -> 
     ],
 )
 def test_other_peoples_names_are_theirs_whatever_they_look_like(name: str) -> None:
-    assert NAMES.slips([name]) == []
+    assert NAMES.misspellings([name]) == []
 
 
 def test_a_result_of_the_role_is_no_extra_variable() -> None:
     """The registry has it among a host's variables, but what a person gives so would be heard by nothing."""
     names = ["provision_plan", "provision_price_per_hour", "provision_ends_at", "provision_groups"]
-    told = NAMES.slips(names, [*names, "provision_hosts", "provision_group", "provision_lease"])
+    told = NAMES.misspellings(names, [*names, "provision_hosts", "provision_group", "provision_lease"])
     assert [line.partition(" ")[0] for line in told] == sorted(names)
     assert "provision_ends_at is a result of this role, and limits nothing. Did you mean provision_lease?" in told
 
@@ -194,7 +194,7 @@ def test_names_of_other_roles_and_of_ansible_are_no_slips() -> None:
     roles = [path for path in (ROOT / "roles").iterdir() if path.name != "provision"]
     names = {each for role in roles for each in yaml.safe_load((role / "defaults" / "main.yml").read_text())}
     magic = {"ansible_play_hosts_all", "groups", "hostvars", "inventory_hostname", "play_hosts", "role_path", "vars"}
-    assert NAMES.slips(names | PLAYBOOKS | magic | OTHER_VARIABLES | NAMES.variables) == []
+    assert NAMES.misspellings(names | PLAYBOOKS | magic | OTHER_VARIABLES | NAMES.variables) == []
 
 
 def test_names_cost_little_for_each_host() -> None:
@@ -225,25 +225,25 @@ def test_names_cost_little_for_each_host() -> None:
     ],
 )
 def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
-    assert f"{name} is not a variable of this role. Did you mean {meant}?" in " ".join(NAMES.slips([name]))
+    assert f"{name} is not a variable of this role. Did you mean {meant}?" in " ".join(NAMES.misspellings([name]))
 
 
 @pytest.mark.parametrize(
     "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bills_usd"]
 )
 def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
-    assert f"{name} is not a variable of this role, so it would limit nothing" in " ".join(NAMES.slips([name]))
+    assert f"{name} is not a variable of this role, so it would limit nothing" in " ".join(NAMES.misspellings([name]))
 
 
 @pytest.mark.parametrize(
     "name", ["provision_team", "provision_vm_size", "provision_tenant", "provision_xyz", "provision_offers"]
 )
 def test_other_peoples_variables_are_theirs(name: str) -> None:
-    assert NAMES.slips([name]) == []
+    assert NAMES.misspellings([name]) == []
 
 
 def test_the_roles_own_names_are_no_slips() -> None:
-    assert NAMES.slips(NAMES.variables | OTHER_VARIABLES) == []
+    assert NAMES.misspellings(NAMES.variables | OTHER_VARIABLES) == []
 
 
 def test_what_an_entry_says_is_no_slip() -> None:

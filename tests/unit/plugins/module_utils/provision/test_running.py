@@ -370,7 +370,7 @@ def test_a_command_that_failed_says_whether_another_machine_may_come(phase: str,
 
 @given(st.lists(st.sampled_from(["answer", "cut"]), max_size=30))
 def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
-    look, silent = running.Look(), 0
+    look, silent = running.LogLook(), 0
     for number, answer in enumerate(answers):
         job = {"state": "running", "log_bytes": 7} if answer == "answer" else {"failed": True, "msg": "cut"}
         look = running.next_look(look, job, number * 300.0)
@@ -380,7 +380,7 @@ def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
 
 
 def test_each_line_is_shown_once() -> None:
-    first = running.next_look(running.Look(), {"state": "running", "log": ["a", "b\x1b[2J"], "log_bytes": 8}, 0)
+    first = running.next_look(running.LogLook(), {"state": "running", "log": ["a", "b\x1b[2J"], "log_bytes": 8}, 0)
     assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J") and first.offset == 8
     cut = running.next_look(first, {"unreachable": True}, 1)
     assert (cut.lines, cut.offset) == ((), 8)
@@ -391,7 +391,7 @@ def test_each_line_is_shown_once() -> None:
 
 @given(st.lists(st.text(st.sampled_from("ab\u00e9"), max_size=5), max_size=12), st.data())
 def test_no_line_is_shown_twice_or_left_out(lines: list[str], data: st.DataObject) -> None:
-    look, shown, end = running.Look(), [], 0
+    look, shown, end = running.LogLook(), [], 0
     while end < len(lines):
         end = data.draw(st.integers(end, len(lines)))
         log = lines[:end]

@@ -143,7 +143,7 @@ def test_who_notes_machines_has_seen_them(run: Runs) -> None:
     store = run()
     store.claim(journal())
     store.note(made(RESOURCE_ID))
-    store.alter(marks)
+    store.compare_and_set(marks)
     assert read_entry(kept(run)).is_missing
     store.note({"provision_verified": True})
     assert read_entry(kept(run)).is_missing
@@ -325,13 +325,16 @@ def test_of_two_runs_that_decide_by_what_they_read_one_gets_its_way(run: Runs) -
     store.note(made(RESOURCE_ID))
     first, second = run(), run()
     assert first.read() == second.read()
-    assert first.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})["provision_ends_at"] == "2026-11-27T05:00:00Z"
+    assert (
+        first.compare_and_set({"provision_ends_at": "2026-11-27T05:00:00Z"})["provision_ends_at"]
+        == "2026-11-27T05:00:00Z"
+    )
     with pytest.raises(Claimed):
-        second.alter({"provision_reaped_at": "2026-11-27T03:00:00Z"})
+        second.compare_and_set({"provision_reaped_at": "2026-11-27T03:00:00Z"})
     assert (second.read() or {})["provision_ends_at"] == "2026-11-27T05:00:00Z"
-    second.alter({"provision_reaped_at": "2026-11-27T05:00:00Z"})
+    second.compare_and_set({"provision_reaped_at": "2026-11-27T05:00:00Z"})
     assert "provision_reaped_at" in kept(run)
-    second.alter({"provision_reaped_at": None})
+    second.compare_and_set({"provision_reaped_at": None})
     assert "provision_reaped_at" not in kept(run)
 
 
@@ -339,7 +342,7 @@ def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
     store = run()
     store.read()
     with pytest.raises(RegistryError):
-        store.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})
+        store.compare_and_set({"provision_ends_at": "2026-11-27T05:00:00Z"})
     store.claim(journal())
     store.note(made(RESOURCE_ID))
     other = run()
@@ -348,7 +351,7 @@ def test_what_is_not_there_cannot_be_altered(run: Runs) -> None:
     ending.read()
     ending.end()
     with pytest.raises(RegistryError):
-        other.alter({"provision_ends_at": "2026-11-27T05:00:00Z"})
+        other.compare_and_set({"provision_ends_at": "2026-11-27T05:00:00Z"})
     assert kept(run) == {}
 
 

@@ -429,7 +429,7 @@ def test_what_another_sweep_has_marked_meanwhile_ends(path: Path) -> None:
     first.claim(journal())
     first.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
     second.read()
-    second.alter({"provision_reaped_at": "2026-11-27T03:00:00Z"})
+    second.compare_and_set({"provision_reaped_at": "2026-11-27T03:00:00Z"})
     first.end()
     assert not path.exists()
 

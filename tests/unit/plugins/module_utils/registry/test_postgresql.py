@@ -194,7 +194,7 @@ def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database])
     database = run()
     for number in (1, 2):
         row = database.note(purchase(f"gpu-{number}", f"offer {number}"), [f"m{number}"])
-    database.alter(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
+    database.compare_and_set(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
     with pytest.raises(AboveCeiling) as refused:
         database.claim(purchase("gpu-3", "offer 3"), Ceilings(max_total_price_per_hour=3.99))
     assert "would cost USD 4.00 per hour together" in str(refused.value)
@@ -481,7 +481,11 @@ STEPS: dict[str, tuple[Steps, str, int]] = {
     "take over": (lambda database, row: database.take_over(row), "buying", 2),
     "note": (noting, "live", 1),
     "keep": (lambda database, row: database.keep(row, {"provision_a": 1}), "buying", 1),
-    "alter": (lambda database, row: database.alter(row, {"provision_a": 1, "provision_b": None}), "buying", 1),
+    "compare_and_set": (
+        lambda database, row: database.compare_and_set(row, {"provision_a": 1, "provision_b": None}),
+        "buying",
+        1,
+    ),
     "void": (lambda database, row: database.void(row, "refused", {}), "void", 1),
     "end": (ending, "ended", 1),
     "adopt what has ended": (adopting, "live", 1),
@@ -969,7 +973,7 @@ def test_no_text_keeps_a_purchase_from_being_noted(registry_url: str, encoding: 
         noted = database.note(fact, [RESOURCE_ID])
         assert (noted.host, noted.holder, noted.resource_ids) == ("gpü-日本", user, [RESOURCE_ID])
         assert noted.note["provision_odd"] == ["gpü-日本", "a?b", "a?b", "a\\u0000b", "a\\?b"]
-        assert database.alter(noted, {"provision_more": "ü"}).note == {**noted.note, "provision_more": "ü"}
+        assert database.compare_and_set(noted, {"provision_more": "ü"}).note == {**noted.note, "provision_more": "ü"}
     finally:
         postgresql.execute(registry_url, f"DROP DATABASE {name}")
 
