@@ -102,8 +102,8 @@ class JudgedHost:
         if self.plan["action"] == WAIT:
             return ""
         outcome = str(self.purchase.get("outcome") or "")
-        if outcome == "not_sent" and self.entry.is_open and self._is_noted:
-            return "unknown"  # not by this task, but by an earlier run
+        if outcome == "not_sent" and self._is_noted and self.entry.may_have_bought:
+            return "unknown" if self.entry.is_open else "claimed"  # not by this task: by an earlier run, or meanwhile
         if outcome:
             return outcome
         return "unknown" if not self.plan["registry"] or self.trouble or self._is_noted else "not_sent"
@@ -393,9 +393,9 @@ class JudgedHost:
         return changes_of(self.storage, self.entry.storage)
 
     def is_forgotten(self, verdict: Verdict) -> bool:
-        """Whether the entry goes: nothing of the attempt is billed, the entry is its own, and nothing is under way."""
-        is_free = self._is_noted and (not self.entry.is_open or self.outcome != "not_sent")
-        return verdict is not Verdict.READY and failover.leaves_nothing(self.attempt()) and self.has_entry and is_free
+        """Whether the entry goes: nothing of the attempt is billed, and the entry is its own."""
+        is_own = self.has_entry and self._is_noted
+        return verdict is not Verdict.READY and failover.leaves_nothing(self.attempt()) and is_own
 
     # What is said
 
@@ -462,8 +462,11 @@ class JudgedHost:
                 f" may have been sent. {may_be_billed(self.price_per_hour, self.ids)} Do not buy another offer instead."
                 " Run again: it asks first what became of this one."
             )
-        is_open = outcome == "not_sent"
-        return joined(reason, still_open(self.host, self.offer_id, self.price_per_hour, self.ids) if is_open else "")
+        if outcome != "not_sent":
+            return reason
+        if self.entry.is_open:
+            return joined(reason, still_open(self.host, self.offer_id, self.price_per_hour, self.ids))
+        return joined(reason, bought_meanwhile(self.host), bought_and_billed(self.price_per_hour, self.ids))
 
     def tried(self, verdict: Verdict) -> list[Variables]:
         """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
@@ -532,6 +535,11 @@ class JudgedHost:
         called, means = ", ".join(kept) or "nothing", _WITHOUT_NAME[bool(self.plan["registry"])]
         text = f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
         return {text: bool(self.plan["unused"]) and not (name in kept or numbered)}
+
+
+def bought_meanwhile(host: str) -> str:
+    """While this run was about to buy an offer, another one has bought it for the same host."""
+    return f"Another run has bought the same offer for {host} meanwhile: run again to use its machine."
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

@@ -190,6 +190,33 @@ def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
     assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
 
 
+@pytest.mark.parametrize(("left", "follows"), [(0, "stop"), (3, "round")])
+def test_what_another_run_has_bought_with_the_same_offer_stays_noted(
+    tmp_path: Path, store: tuple[str | None, Place], left: int, follows: str
+) -> None:
+    """This one has sent nothing, as for a price that is too high for it, and is judged once all hosts have bought."""
+    url, place = store
+    plan = planned(registry=place.text, round="1", unused=True, left=left)
+    purchase = {"failed": True, "outcome": "not_sent", "error_class": "price", "msg": "It is too expensive."}
+    where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
+    params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
+
+    def of_host() -> Any:
+        return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
+
+    theirs = of_host()
+    theirs.claim({"provision_procured_offer_id": X, "provision_purchase": "sent"})
+    made = {"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": [machine_id(1)]}
+    theirs.note(made)
+    api: Any = Account([machine(1, "gpu-1", X)])
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert verdict["next"] == follows
+    assert (of_host().read() or {}).get("provision_resource_ids") == [machine_id(1)]
+    if follows == "stop":
+        assert "Another run has bought the same offer for gpu-1 meanwhile" in verdict["stop"]
+        assert f"Resource ids: {machine_id(1)}." in verdict["stop"] and "Nothing is billed" not in verdict["stop"]
+
+
 def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
     tmp_path: Path, store: tuple[str | None, Place]
 ) -> None:
