@@ -43,8 +43,7 @@ options:
     type: str
   level:
     description:
-      - A level of the test of machines. Then the lookup returns the seconds that it may run by itself, V(0) for one
-        that is short.
+      - A level of the test of machines. Then the lookup returns the seconds that it may run by itself.
     type: str
   text:
     description: A text for people. Then the lookup returns it in lines that fit a screen.
@@ -104,7 +103,8 @@ class LookupModule(LookupBase):
         if "group" in options:
             return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
         if "level" in options:
-            return [acceptance.SECONDS.get(options["level"], 0)]
+            # Also a short one runs by itself: a connection that is lost meanwhile would fail its host before 2.19.
+            return [acceptance.SECONDS.get(options["level"], max(acceptance.SECONDS.values()))]
         planned = round_of(variables or {})
         if planned.common.acquires:
             _read_settings_of_lookups()

@@ -247,4 +247,4 @@ def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
 
 def test_a_test_of_machines_may_run_as_long_as_its_level_takes() -> None:
     seconds = {level: LookupModule().run([], {}, level=level) for level in (*TIMEOUTS, "none")}
-    assert seconds == {"specs": [0], "health": [180], "load": [660], "burnin": [3660], "none": [0]}
+    assert seconds == {"specs": [3660], "health": [180], "load": [660], "burnin": [3660], "none": [3660]}
