@@ -20,7 +20,7 @@ from . import choosing, search
 from .choosing import Avoided, Offers, site_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, read_lease
+from .lease import Clock, clocks_differ, read_lease
 from .messages import NOTHING_BOUGHT, does_not_fit, joined
 from .place import Place
 from .prices import UNLIMITED, at_prices, count_within, highest_known_price, within
@@ -243,6 +243,21 @@ class Case:
     def has_budget(self) -> bool:
         """Whether it would buy under a ceiling of a month."""
         return self.buys and self.host.budget != UNLIMITED
+
+
+def refused_by_clocks(case: Case, clock: Clock) -> Case:
+    """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
+    host = case.host
+    # What a wrong clock would make last longer, or cost more, than is declared
+    is_timed = bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
+    if not (clock.is_apart and case.buys and is_timed):
+        return case
+    refusal = (
+        f"{clocks_differ(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
+        " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
+        " provision_budget it buys."
+    )
+    return replace(case, host=replace(host, objections=(*host.objections, refusal)))
 
 
 def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .._moments import first_of, formatted, moments, seconds_of
 from .._text import grouped, number_of
@@ -22,7 +22,7 @@ from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
 from .messages import abridged, unreadable_lease
 from .place import Place
 from .planning import BUY, LATER, STOP, Plan
-from .prices import UNLIMITED, Sum, add_up, bill_between, total_of
+from .prices import Sum, add_up, bill_between, total_of
 from .rounds import published
 from .search import SPOT, Offer
 from .standing import Status
@@ -109,21 +109,6 @@ def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
         total = total_of(found[host].bill for host in same)
         line = lease.until(found[same[0]].end, total)
         yield f"{abridged(same)}: {line}{' together' if len(same) > 1 and total else ''}"
-
-
-def refused_by_clocks(case: Case, clock: Clock) -> Case:
-    """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
-    host = case.host
-    # What a wrong clock would make last longer, or cost more, than is declared
-    is_timed = bool(host.lease) or host.max_bill is not None or host.budget != UNLIMITED
-    if not (clock.is_apart and case.buys and is_timed):
-        return case
-    refusal = (
-        f"{clocks_differ(clock)} Until then {host.host} buys nothing that has a lease, a largest bill or a budget:"
-        " it could last longer and cost more than that. Without provision_lease, provision_max_bill and"
-        " provision_budget it buys."
-    )
-    return replace(case, host=replace(host, objections=(*host.objections, refusal)))
 
 
 def lease_warnings(
