@@ -407,13 +407,13 @@ class _Purchase:
 
     def _do_not_send(self, objection: Failure) -> None:
         """Nothing more is sent, which ends it unless an earlier purchase may still be under way. Raises the Failure."""
+        self._history = sending.after_objection(self._history, objection.result["error_class"])
         end = sending.end_of(self._history)
         if end is not None:
             self._free()
             objection.result["outcome"] = end.value
             raise objection
         self._update_story(objection=objection.result["msg"].replace(f" {NOTHING_BOUGHT}", ""))
-        self._update_history(again=False, busy=False)
 
     def _not_made(self, error: ApiError) -> None:
         """The purchase was refused, told to come back, or its answer says nothing."""

@@ -64,9 +64,9 @@ def history_of(named: bool, refused: int | None, expired_long: bool) -> History:
     ``named``: a name was asked for. ``refused``: the HTTP status that has answered it, None if nothing has.
     ``expired_long``: its offer was seen as gone so long ago that nothing can be under way any more.
     """
-    history = History(by_name=False, named=named, again=False)
+    history = History(by_name=False, named=named, again=False, expired_long=expired_long)
     if refused is None:
-        return replace(history, sent_before=True, expired_long=expired_long)
+        return replace(history, sent_before=True)
     return replace(history, sends=1, refused=refused, put_off=is_put_off(refused))
 
 

@@ -8,12 +8,13 @@ The rules, from which all cells of the table in the test follow:
 1. An offer can be sold once, so the only thing that is ever sent again is the same offer; and only while its status
    says that it is unbought.
 2. A purchase whose answer never came may still be under way, whatever the status says. Until it is settled nothing
-   frees the host but a failure of the offer, or its expiry that was seen long ago.
+   frees the host but a failure of the offer, or its expiry that was seen long ago. Nor after one that was put off (429,
+   503), if the offer is gone since: then it is rather sold to that very purchase than withdrawn.
 3. A machine is ours if the registry noted the purchase as made, or if it has our name and a purchase of ours was not
    answered. If each was answered by a refusal, a machine of our name may be another project's, or the work of a gateway
    that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
    shows in all the time that a lost answer is asked after, another customer of the market was faster.
-4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was put off (429, 503):
+4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was put off:
    not every deployment of the API keeps names, so then nobody can tell. Nor after any other refusal, if this account
    has the machine: a gateway may have sent the request twice. Then only proof makes it another host's, which has noted
    it, or that the vendor keeps names. Where no name was asked for, only a machine that this account lists tells that
@@ -74,7 +75,7 @@ class Reason(enum.Enum):
     NOT_FOUND = "not_found"
     UNREADABLE = "unreadable"  # the status could not be read
     SILENT = "silent"  # sent, not answered, and still called unbought
-    LATELY = "lately"  # sent, not answered, and seen as expired for too short a time
+    LATELY = "lately"  # sent, not answered or put off, and seen as expired for too short a time
     UNPROVEN = "unproven"  # a machine has our name, and no purchase of ours is open that could have made it
     ANOTHER = "another"  # a machine has another name, and a purchase of ours was not answered
     NAMELESS = "nameless"  # bought, and no machine shows its name
@@ -160,8 +161,13 @@ class History:
 
     @property
     def unanswered(self) -> bool:
-        """Whether a purchase of ours may still be under way."""
+        """Whether a purchase of ours may still be under way, whatever is seen."""
         return self.sent_before or self.lost
+
+    @property
+    def may_be_under_way(self) -> bool:
+        """Whether that is so if the offer is gone: what was put off is then rather being made than to be sent again."""
+        return self.unanswered or self.put_off
 
 
 @dataclass(frozen=True)
@@ -308,7 +314,7 @@ def asks_the_list(history: History, phase: str | None) -> bool:
 
 def asks_the_clock(history: History, phase: str | None) -> bool:
     """Whether it counts for how long an offer has been seen as gone."""
-    return phase in GONE and history.unanswered and not history.overtaken
+    return phase in GONE and history.may_be_under_way and not history.overtaken
 
 
 def unless_overtaken(history: History, step: NextStep) -> NextStep:
@@ -433,8 +439,11 @@ def _refused_but_free(history: History, patience: bool) -> NextStep:
     """What follows a refusal if the offer is free."""
     # A conflict over an offer that is free: the status lags behind, or what had it lets go of it. And what was put off
     # may have been bought a moment ago.
-    looks_on = patience and (history.refused == 409 or history.put_off)
-    return _LOOK if looks_on else _refused(history, (404, 409, 410))
+    if patience and (history.refused == 409 or history.put_off):
+        return _LOOK
+    # What was put off may also be what the next refusal speaks of.
+    is_own = history.put_off and history.refused in (404, 409, 410)
+    return NextStep(Decision.UNKNOWN, Reason.SILENT) if is_own else NextStep(Decision.REJECTED, Reason.REFUSED)
 
 
 def _after_silence(history: History) -> NextStep:
@@ -450,22 +459,13 @@ def _after_silence(history: History) -> NextStep:
 def _gone(history: History, reason: Reason, patience: bool) -> NextStep:
     if history.made:
         return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.CONTRADICTED)
-    if history.unanswered:
+    if history.may_be_under_way:
         if history.expired_long:
             return NextStep(Decision.REJECTED, reason)
         return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.LATELY)
     if not history.sends:
         return NextStep(Decision.NOT_SENT, reason)
-    return _LOOK if patience and history.refused == 409 else _refused(history, (409,))
-
-
-def _refused(history: History, contradicted: t.Container[int | None]) -> NextStep:
-    """Refused, and no machine shows.
-
-    If what is seen has ``contradicted`` the refusal, the offer may be sold to a request of ours that was put off.
-    """
-    is_own = history.put_off and history.refused in contradicted
-    return NextStep(Decision.UNKNOWN, Reason.SILENT) if is_own else NextStep(Decision.REJECTED, Reason.REFUSED)
+    return _LOOK if patience and history.refused == 409 else NextStep(Decision.REJECTED, Reason.REFUSED)
 
 
 def _over(history: History, reason: Reason) -> NextStep:

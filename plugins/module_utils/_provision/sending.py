@@ -27,7 +27,7 @@ from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
 from .ownership import Machine
 from .prices import highest_known_price
-from .purchase import OURS, THEIRS, UNSEEN, Decision, History, NextStep, Reason, is_put_off
+from .purchase import OURS, PHASE_OF_ERROR, THEIRS, UNSEEN, Decision, History, NextStep, Reason, is_put_off
 
 Json = t.Mapping[str, t.Any]
 
@@ -219,6 +219,15 @@ def after(
     if returns:
         return history, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
     return history, replace(repeats, resends=repeats.resends - int(lost)), 0.0
+
+
+def after_objection(history: History, error_class: str) -> History:
+    """What is known once it must not be sent (again), for a reason of this class.
+
+    If the offer is gone since it was put off, that may have bought it: it counts as not answered.
+    """
+    is_own = history.put_off and error_class in PHASE_OF_ERROR
+    return replace(history, lost=history.lost or is_own, again=False, busy=False)
 
 
 def end_of(history: History) -> Decision | None:
@@ -448,11 +457,11 @@ def _refusal(story: Story) -> Ending:
 
 
 def _gone_unbought(reason: Reason, story: Story) -> Ending:
-    """Expired, not known to the API, or not readable, and nothing was sent; or a purchase was never answered."""
-    if story.history.unanswered:
+    """Expired, not known to the API, or not readable, and nothing was sent; or a purchase may have been under way."""
+    if story.history.may_be_under_way:
         msg = (
-            f"Offer {story.offer_id} has been gone since {story.since}, unbought, so the purchase that was never"
-            f" answered did not happen. {NOTHING_BOUGHT} Search again."
+            f"Offer {story.offer_id} has been gone since {story.since}, unbought, so the purchase that was"
+            f" {story.answer} did not happen. {NOTHING_BOUGHT} Search again."
         )
         return Ending(msg, "not_found" if reason is Reason.NOT_FOUND else "expired")
     if story.missing is not None:
@@ -472,8 +481,8 @@ _SENTENCES: t.Mapping[Reason, str] = {
     Reason.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"
     " {seen}{kept} It MAY BE BOUGHT and billed at {price}. Do not buy another offer instead. "
     f"{_RUN_AGAIN}",
-    Reason.LATELY: "The purchase of offer {offer} was sent and not answered, and the offer is gone now, unbought as"
-    " far as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
+    Reason.LATELY: "The purchase of offer {offer} was sent and {answer}, and the offer is gone now, unbought as far"
+    " as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
     " Run the same again after {since}: if it is still unbought then, another offer may be bought.",
     Reason.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
     " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"

@@ -431,7 +431,7 @@ def test_a_run_that_was_suspended_while_its_journal_came_into_other_hands_stops(
         bought(queue, resource(name="trainer", status="deleted"))
         queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(status="deleted"), query={"force_refresh": "true"})
     else:
-        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3 if reply is LOST or code in (409, 503) else 1)
+        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3 if reply is LOST or code in (409, 429, 503) else 1)
     result = buy(api_retries=3)
     assert queue.count(*POST) == 1
     if gone and (reply is LOST or code in (200, 503)):
@@ -527,6 +527,35 @@ def test_a_429_is_noted_and_the_next_purchase_journaled_anew(queue: RequestQueue
     free(queue).expect(*POST, procurement())
     assert buy(api_retries=1)["outcome"] == "created"
     assert kept(path) == {**MADE, "provision_journaled_at": "2026-01-31T12:00:09Z"}
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_an_offer_that_is_gone_after_a_429_may_have_been_bought_by_it(
+    queue: RequestQueue, buy: Any, path: Path, page: bool
+) -> None:
+    """The offer's own page is gone, while its status still calls it free; or its status is gone. It lands later."""
+    free(queue).expect(*POST, {}, 429)
+    if page:
+        queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, NOT_FOUND, 404)
+        queue.expect("GET", STATUS_PATH, status(), times=3)
+    else:
+        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3)
+    result = buy(api_retries=1)
+    assert outcome(result) == ("unknown", "unknown_outcome", []) and "Do not buy another offer" in result["msg"]
+    assert kept(path).items() >= {**SENT, "provision_refused_status": 429}.items()
+    assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
+    bought(queue, resource())
+    assert outcome(buy()) == ("unknown", "unknown_outcome", [RESOURCE_ID])
+
+
+def test_an_offer_that_is_long_gone_after_a_429_was_not_bought(queue: RequestQueue, buy: Any, path: Path) -> None:
+    long_ago = "2026-01-31T11:00:00Z"
+    moments = {"provision_journaled_at": long_ago, "provision_expired_seen_at": long_ago}
+    write(path, {**SENT, **moments, "provision_refused_status": 429})
+    queue.expect("GET", STATUS_PATH, status("available", "expired"))
+    result = buy()
+    assert outcome(result) == ("rejected", "expired", []) and "the purchase that was put off did not" in result["msg"]
+    assert kept(path)["provision_purchase"] == "refused"
 
 
 def test_a_purchase_that_was_put_off_before_its_run_died_may_be_ours(queue: RequestQueue, buy: Any, path: Path) -> None:

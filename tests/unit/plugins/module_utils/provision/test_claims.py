@@ -134,6 +134,8 @@ SETTLING = {
     "expired long ago": (None, OfferLook(_states.EXPIRED), GONE_LONG, VOID),
     "unknown to the API for a moment": (None, OfferLook(NOT_FOUND), False, BUYING),
     "unknown to the API for long": (None, OfferLook(NOT_FOUND), GONE_LONG, VOID),
+    "put off, and gone a moment ago": (429, OfferLook(NOT_FOUND), False, BUYING),
+    "put off, and gone long ago": (429, OfferLook(NOT_FOUND), GONE_LONG, VOID),
     "refused, and expired": (410, OfferLook(_states.EXPIRED), False, VOID),
 }
 
