@@ -418,17 +418,20 @@ class ActionModule(InProcessAction):
         }
 
     def _machines_of(self, named: list[str], members: list[str], task_vars: Variables) -> dict[str, t.Any]:
-        """What the inventory knows of the machines of named hosts: the ``further`` ones of clusters; and who lacks one.
+        """What the inventory knows of the machines of named hosts: the ``further`` ones of clusters; and who is sought.
 
         If none is named, that is told of the members of their group.
         """
         inventory = set(_hosts.inventory(task_vars))
         owned = {host: _hosts.owned(host, task_vars) if host in inventory else [] for host in named or members}
-        ids, lacking = set().union(*owned.values()), [host for host in owned if not owned[host]]
+        ids = set().union(*owned.values())
+        # Another controller has read the inventory, as AWX's update of it: the host keys are there, and not here.
+        sought = [host for host in owned if self._hosts.url or not owned[host]]
         numbered = self._numbered(named, task_vars).items()
         return {
             "further": [host for host, machines in numbered if machines and ids.issuperset(machines)],
-            "lacking": [{**row, "host": host} for host, row in self._rows_of(lacking, task_vars).items()],
+            "sought": [{**row, "host": host} for host, row in self._rows_of(sought, task_vars).items()],
+            "reached": [host for host in owned if owned[host]],
         }
 
     # What each step of an end needs

@@ -299,6 +299,23 @@ def test_a_later_order_of_a_workflow_is_not_that_of_an_earlier_job(make_controll
     assert "Configured: bob" in configured.text and "alice" not in configured.output
 
 
+def test_the_registry_is_newer_than_what_an_earlier_job_has_published(
+    make_controller: MakeController, registry: str
+) -> None:
+    """Meanwhile the machine has ended, and its address may be another one's by now."""
+    controller = make_controller()
+    controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    order = {**ORDER, "order_names": "alice"}
+    first = successful(controller.launch("GPU provision", order))
+    successful(controller.launch("GPU decommission", {"decommission_hosts": "alice"}))
+    ended = controller.run("GPU configure", first.artifacts)
+    assert ended.status == "failed" and "alice has no machine yet" in ended.text, ended.output
+    successful(controller.launch("GPU provision", order))
+    successful(controller.run("GPU configure", first.artifacts))
+    (resource_id,) = controller.simulator.billed
+    assert (controller.simulator.home(resource_id) / "compute_index_supply.json").exists()
+
+
 def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     controller = make_controller()
     slice_of = {"awx_job_template_name": "GPU provision", "awx_workflow_job_name": "GPU provision"}
@@ -445,6 +462,34 @@ def test_a_job_without_the_key_does_not_wait_for_what_another_job_buys(
     assert "Another run buys or has bought the machine of gpu-1: offer" in second.text, second.text
     assert "This job cannot log in to the machines that it would buy" in second.text
     assert "Reach" not in second.output
+
+
+@core
+def test_no_job_works_on_what_answers_with_another_host_key(
+    make_controller: MakeController, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWX tells Ansible to check no host key, and updates the inventory in another container than the job's."""
+    controller = make_controller()
+    controller.credential["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    successful(controller.launch("GPU provision", {**ORDER, "order_names": "alice"}))
+    (resource_id,) = controller.simulator.billed
+    other = " ".join(controller.inventory_variables["provision_ssh_public_key"].split()[:2])
+    keys = json.dumps({"provision_host_keys": [f"{resource_id} {other}"]})
+    postgresql.execute(registry, "UPDATE compute_index_supply.purchase SET note = note || %(keys)s", {"keys": keys})
+    # A connection that is still open would not be checked again.
+    controller.environment["ANSIBLE_SSH_ARGS"] = "-o ControlPath=none"
+    update = controller._update_inventory
+
+    def update_elsewhere(folder: Path) -> None:
+        update(folder)
+        shutil.rmtree(Path(controller.environment["ANSIBLE_HOME"], "compute_index_supply"))
+
+    monkeypatch.setattr(controller, "_update_inventory", update_elsewhere)
+    again = controller.launch("GPU provision", {**ORDER, "order_names": "alice"})
+    assert again.status == "failed" and "is not the one pinned in" in again.text, again.output
+    for template in ("GPU configure", "GPU verify"):
+        assert controller.launch(template, {"order_names": "alice"}).status == "failed"
+    assert not (controller.simulator.home(resource_id) / "compute_index_supply.json").exists()
 
 
 @core

@@ -154,6 +154,9 @@ def test_all_controllers_know_the_host_key_that_answered_first(shop: Project, re
     # A connection that is still open would not be checked again.
     third = provision_elsewhere(shop, {"ANSIBLE_SSH_ARGS": "-o ControlPath=none"})
     assert third.returncode == 2 and "is not the one pinned in" in third.text, third.output
+    assert "remove that file" not in third.text, "the registry has it still"
+    fourth = provision_elsewhere(shop, {"ANSIBLE_SSH_ARGS": "-o ControlPath=none"}, provision_host_key_trust="none")
+    assert "run with provision_host_key_trust=none" in third.text and fourth.returncode == 0, fourth.output
     assert live(shop) == ["gpu-1"] and states(registry) == ["live"]
 
 

@@ -134,7 +134,8 @@ ORDER: Spec = {
     "sizes": _MAPPING,  # how many hosts each group has
     "members": _TEXTS,  # the hosts of the group
     "limited": {"type": "list", "elements": "str"},
-    "lacking": _ROWS,  # where hosts are remembered whose machines the inventory does not know
+    "sought": _ROWS,  # where hosts are remembered
+    "reached": _TEXTS,  # those of them of whose machines the inventory says how they are reached
     "further": _TEXTS,
     "api_url": API["api_url"],
 }

@@ -436,7 +436,7 @@ def _machines_of_host(
         if machine is not None:
             trust = registration.trust_of(machine.trust)
             arguments = registration.ssh_args(machine.alias, trust, known_hosts, identity)
-            own.update(dict.fromkeys(registration.SSH_ARGUMENTS, arguments))
+            own.update(registration.checked(dict.fromkeys(registration.SSH_ARGUMENTS, arguments)))
         address = {name: machine.connection.get(name) for name in registration.ADDRESS} if machine else {}
         yield (
             resource_id,

@@ -12,6 +12,7 @@ from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._provision import order
 from .._provision.messages import NOTHING_SENT
+from .._provision.place import Place
 from ._registries import Registries, registered_machines
 
 
@@ -25,30 +26,33 @@ def order_of(params: Params, check_mode: bool) -> Result:
     with refusing(ValueError, NOTHING_SENT):
         found = order.order_of(params["variables"], group, params["sizes"], params["limited"], params["members"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
-    hosts = found.looked_for(params["lacking"])
-    registered = _registered(params, hosts)
+    hosts = found.looked_for(params["sought"])
+    registries = Registries.of(params, read_only=True)
+    places = registries.places({**params, "hosts": [row for row in params["sought"] if row["host"] in hosts]})
+    registered = _registered(registries, places, params["reached"])
     further = [*params["further"], *(item["name"] for item in registered if item["name"] not in hosts)]
     return {
         "changed": False,
         "group": run_group,
         "added": [{"name": host, "groups": [group, run_group]} for host in (*found.hosts, *further)],
-        "reached": [*found.reached, *registered],
+        "reached": [*found.published(places), *registered],
         "warnings": [order.excluded_by_limit(found.left_out)] if found.left_out else [],
     }
 
 
-def _registered(params: Params, hosts: t.Container[str]) -> list[dict[str, t.Any]]:
-    """How the machines of these hosts are reached that the inventory does not know (``lacking``: their rows).
+def _registered(
+    registries: Registries, places: t.Mapping[str, Place], reached: t.Container[str]
+) -> list[dict[str, t.Any]]:
+    """How the machines of hosts are reached, but for those that are ``reached`` as the inventory says.
 
-    Files beside an inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
+    ``places``: where each host is remembered. The host keys of all are pinned on this computer. Files beside an
+    inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
     """
-    registries = Registries.of(params, read_only=True)
-    places = registries.places({**params, "hosts": [row for row in params["lacking"] if row["host"] in hosts]})
     return [
         {"name": machine.host, **machine.address, **machine.variables}
         for place in dict.fromkeys(filter(None, places.values()))
         for machine in registered_machines(registries, place).values()
-        if places.get(machine.owner) == place and machine.address
+        if places.get(machine.owner) == place and machine.address and machine.owner not in reached
     ]
 
 

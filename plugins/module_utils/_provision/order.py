@@ -20,6 +20,7 @@ from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
 from .messages import NOTHING_SENT
+from .place import NOWHERE, Place
 from .search import ANY, ON_DEMAND
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
 
@@ -280,9 +281,13 @@ class OrderedHosts:
     reached: tuple[Variables, ...] = ()
     left_out: tuple[str, ...] = ()
 
-    def looked_for(self, lacking: t.Iterable[Variables]) -> t.Collection[str]:
-        """The hosts whose machines registries are asked for: if none is named, all that the inventory has without."""
-        return self.hosts or [row["host"] for row in lacking]
+    def looked_for(self, sought: t.Iterable[Variables]) -> t.Collection[str]:
+        """The hosts whose machines registries are asked for: if none is named, all that were found worth it."""
+        return self.hosts or [row["host"] for row in sought]
+
+    def published(self, places: t.Mapping[str, Place]) -> list[Variables]:
+        """The rows, but for hosts of a shared registry: it is newer, and an old address may be another machine's."""
+        return [row for row in self.reached if not places.get(row["name"], NOWHERE).hands_facts]
 
 
 def order_of(

@@ -37,6 +37,14 @@ def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> st
     return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"
 
 
+def checked(reached: Variables) -> Variables:
+    """The same with a check of the host key as its options of ssh say.
+
+    A setting that is for all hosts, as AWX has it, would come before these options, and beat them.
+    """
+    return {**reached, "ansible_host_key_checking": True} if SSH_ARGUMENTS[0] in reached else reached
+
+
 def without_local_paths(variables: t.Mapping[str, t.Any]) -> Variables:
     """The same for the registry of all controllers: without the paths of this one, by which they mean nothing."""
     gone = (*SSH_ARGUMENTS, "provision_identity_file")
@@ -124,11 +132,11 @@ def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variabl
     a registry that several controllers share.
     """
     if not is_shared:
-        return {name: value for name, value in entry.connection.items() if value is not None}
+        return checked({name: value for name, value in entry.connection.items() if value is not None})
     if not entry.instances:
         return {}
     every = facts_of_machine(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
-    return {name: every[name] for name in CONNECTION if every[name] is not None}
+    return checked({name: every[name] for name in CONNECTION if every[name] is not None})
 
 
 def facts_of_first_boot(entry: Entry) -> Variables:

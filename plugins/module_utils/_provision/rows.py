@@ -414,10 +414,12 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
     it if it was ``given_back``.
     """
     other_key = failure["other_key"] in (True, "True")  # what ansible-core before 2.19 makes of it
+    # What a shared registry has pinned is in that file again at the next run.
+    is_shared = place_of(plan["registry"]).keeps_host_keys
+    way = "run with provision_host_key_trust=none, which checks none" if is_shared else "remove that file and run again"
     unknown = (
         f"Its address answers with a host key that is not the one pinned in {plan['known_hosts_file']}. Someone may be"
-        " in between, or the address belongs to another machine. Ask the vendor; if the new key is right, remove that"
-        " file and run again."
+        f" in between, or the address belongs to another machine. Ask the vendor; if the new key is right, {way}."
     )
     billed = (
         f"It is BOUGHT and billed at {usd(number_of(failure['price_per_hour']))}. Resource ids:"

@@ -119,7 +119,7 @@ def test_what_was_configured(hosts: list[str], rows: list[dict[str, Any]], commo
     assert configured_lines(hosts, rows, common) == shown
 
 
-PLAN = {"may_release": False, "spared": "", "known_hosts_file": "/keys"}
+PLAN = {"may_release": False, "spared": "", "known_hosts_file": "/keys", "registry": ""}
 FAILURE = {
     "cause": "SSH cannot work on this computer: Permissions 0666 for 'id_ed25519' are too open. Nobody may read it.",
     "other_key": False,
