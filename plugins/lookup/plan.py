@@ -103,7 +103,7 @@ class LookupModule(LookupBase):
         if "group" in options:
             return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
         if "level" in options:
-            # Also a short one runs by itself: a connection that is lost meanwhile would fail its host before 2.19.
+            # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
             return [acceptance.SECONDS.get(options["level"], max(acceptance.SECONDS.values()))]
         planned = round_of(variables or {})
         if planned.common.acquires:
