@@ -102,8 +102,10 @@ class JudgedHost:
         if self.plan["action"] == WAIT:
             return ""
         outcome = str(self.purchase.get("outcome") or "")
-        if outcome == "not_sent" and self._is_noted and self.entry.may_have_bought:
-            return "unknown" if self.entry.is_open else "claimed"  # not by this task: by an earlier run, or meanwhile
+        if outcome == "not_sent" and self.entry.is_open and self._is_noted:
+            return "unknown"  # not by this task, but by an earlier run
+        if outcome and self._is_of_another_run(outcome):
+            return "claimed"
         if outcome:
             return outcome
         return "unknown" if not self.plan["registry"] or self.trouble or self._is_noted else "not_sent"
@@ -131,6 +133,13 @@ class JudgedHost:
     def is_superseded(self) -> bool:
         """Whether the registry has another purchase of the host by now, since another run has ended this one."""
         return self.entry.may_have_bought and not self._is_noted
+
+    def _is_of_another_run(self, outcome: str) -> bool:
+        """Whether the entry is what another run has bought meanwhile, and nothing is left of this task's purchase."""
+        if self.is_superseded:
+            return outcome in BOUGHT and self.status.get("phase") == _states.ENDED
+        is_nothing = outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
+        return is_nothing and self._is_noted and self.entry.is_made
 
     @property
     def _is_dropped(self) -> bool:
@@ -462,11 +471,11 @@ class JudgedHost:
                 f" may have been sent. {may_be_billed(self.price_per_hour, self.ids)} Do not buy another offer instead."
                 " Run again: it asks first what became of this one."
             )
-        if outcome != "not_sent":
+        if outcome == self.outcome:
             return reason
         if self.entry.is_open:
             return joined(reason, still_open(self.host, self.offer_id, self.price_per_hour, self.ids))
-        return joined(reason, bought_meanwhile(self.host), bought_and_billed(self.price_per_hour, self.ids))
+        return joined(reason, bought_meanwhile(self.host, self.entry))
 
     def tried(self, verdict: Verdict) -> list[Variables]:
         """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
@@ -537,9 +546,12 @@ class JudgedHost:
         return {text: bool(self.plan["unused"]) and not (name in kept or numbered)}
 
 
-def bought_meanwhile(host: str) -> str:
-    """While this run was about to buy an offer, another one has bought it for the same host."""
-    return f"Another run has bought the same offer for {host} meanwhile: run again to use its machine."
+def bought_meanwhile(host: str, entry: Entry) -> str:
+    """While this run was about to buy, another one has bought what the entry says."""
+    return (
+        f"Another run has bought offer {entry.offer_id} for {host} meanwhile, resources: {ids_of(entry.resource_ids)}."
+        " Run again to use it."
+    )
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

@@ -191,13 +191,14 @@ def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
 
 
 @pytest.mark.parametrize(("left", "follows"), [(0, "stop"), (3, "round")])
+@pytest.mark.parametrize("outcome", ["not_sent", "rejected"])
 def test_what_another_run_has_bought_with_the_same_offer_stays_noted(
-    tmp_path: Path, store: tuple[str | None, Place], left: int, follows: str
+    tmp_path: Path, store: tuple[str | None, Place], outcome: str, left: int, follows: str
 ) -> None:
-    """This one has sent nothing, as for a price that is too high for it, and is judged once all hosts have bought."""
+    """This one has bought nothing, as for its price or its user data, and is judged once all hosts have bought."""
     url, place = store
-    plan = planned(registry=place.text, round="1", unused=True, left=left)
-    purchase = {"failed": True, "outcome": "not_sent", "error_class": "price", "msg": "It is too expensive."}
+    plan = planned(registry=place.text, round="1", unused=True, left=left + (outcome != "not_sent"))
+    purchase = {"failed": True, "outcome": outcome, "error_class": "price", "msg": "It is too expensive."}
     where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
 
@@ -213,8 +214,8 @@ def test_what_another_run_has_bought_with_the_same_offer_stays_noted(
     assert verdict["next"] == follows
     assert (of_host().read() or {}).get("provision_resource_ids") == [machine_id(1)]
     if follows == "stop":
-        assert "Another run has bought the same offer for gpu-1 meanwhile" in verdict["stop"]
-        assert f"Resource ids: {machine_id(1)}." in verdict["stop"] and "Nothing is billed" not in verdict["stop"]
+        bought = f"Another run has bought offer {X} for gpu-1 meanwhile, resources: {machine_id(1)}."
+        assert verdict["stop"] == f"It is too expensive. {bought} Run again to use it."
 
 
 def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(

@@ -63,6 +63,17 @@ def test_a_failure_says_why_what_was_bought_is_not_given_back() -> None:
     assert "It was not released. gpu-1 is protected. The offer is BOUGHT and" in told
 
 
+def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine() -> None:
+    """Another run took the purchase over while this one was suspended, ended it, and bought another offer."""
+    ended = {"phase": "ended", "ready": False, "resource_ids": [M], "msg": "Its machines have been deleted since."}
+    theirs = entry(Y, [N], "made")
+    woken = JudgedHost(planned(left=1), {"outcome": "created", "resource_ids": [M]}, ended, theirs, has_entry=True)
+    assert (woken.outcome, woken.verdict(False), woken.is_forgotten(STOP)) == ("claimed", STOP, False)
+    told = woken.failure(woken.attempt(), [X])
+    assert f"Another run has bought offer {Y} for gpu-1 meanwhile, resources: {N}." in told
+    assert JudgedHost(planned(left=2), {"outcome": "created"}, ended, theirs, True).verdict(False) is Verdict.ANEW
+
+
 def test_an_ordinary_purchase_is_registered() -> None:
     bought = case([M], [OURS])
     assert (bought.verdict(False), bought.noted(READY)["provision_resource_ids"]) == (READY, [M])
