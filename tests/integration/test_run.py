@@ -17,6 +17,7 @@ import yaml
 
 from conftest import MakeProject, Project, Run
 from limits import HANGS, until
+from project import extra
 
 JOB = {
     "run_name": "train",
@@ -215,6 +216,8 @@ def test_a_controller_that_is_gone_for_good(make_project: MakeProject, inventory
     assert play(*words_of(run_follow=False, run_command=WAITS)).returncode == 0
     listed = play("compute_index.supply.runs")
     assert re.search(r'"train +running .* billed +0.\d\d  it works"', listed.output), listed.output
+    extended = play("compute_index.supply.extend", *extra({"extend_hosts": "run-train", "extend_by": "1h"}))
+    assert extended.returncode == 0 and "A job that has begun ends as planned (run-train)" in extended.text
     (begun(project)[0].parent.parent / "finish").touch()
     early = play("compute_index.supply.reap")
     assert early.returncode == 0 and not (project.folder / "runs" / "train" / "files").exists()

@@ -24,7 +24,7 @@ def extend(params: Params, check_mode: bool) -> Result:
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
     with Registries.of(params, read_only=check_mode) as registries:
-        rows, trouble, changed = [], list(params["troubles"]), False
+        rows, extensions, trouble, changed = [], {}, list(params["troubles"]), False
         places = registries.places(params)
         for raw in params["hosts"]:
             host = raw["host"]
@@ -36,9 +36,10 @@ def extend(params: Params, check_mode: bool) -> Result:
                 continue
             changed |= found.end != before
             rows.append(extending.row(host, found, before))
+            extensions[host] = found
         return {
             "changed": changed,
-            "lines": extending.lines(rows),
+            "lines": extending.lines(rows, extensions),
             "trouble": messages.joined(*dict.fromkeys(trouble)),
             "extended": rows,
             "warnings": LastSweeps(registries).warnings(places[row["host"]] for row in rows),

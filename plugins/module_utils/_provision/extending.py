@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from .._moments import formatted, seconds_of
 from .._text import printable
-from .._wording import amount, narrow_table
+from .._wording import amount, narrow_table, wrapped
 from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
+from .messages import abridged
+from .order import GROUP_OF_RUNS
 from .prices import UNLIMITED
 from .reaping import Life, life
 
@@ -43,11 +45,15 @@ class TimeRequest:
 
 @dataclass(frozen=True)
 class Extension:
-    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); None if that is not known."""
+    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); None if that is not known.
+
+    ``is_of_run``: its machine has a job, whose own end is known to that machine alone.
+    """
 
     end: float
     more: float | None
     at_most: float | None
+    is_of_run: bool = False
 
 
 def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
@@ -96,7 +102,7 @@ def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
     _check_longest(wish, begin, end)
     _check_bill(wish, end, at_most)
     more = prices.bill_between(entry.price_per_hour, before.end, end)
-    return Extension(end, more, at_most)
+    return Extension(end, more, at_most, GROUP_OF_RUNS in entry.groups)
 
 
 def _check_may_move(entry: Entry, before: Life, wish: TimeRequest, now: float) -> None:
@@ -173,13 +179,16 @@ def row(host: str, extension: Extension, before: float | None) -> dict[str, t.An
     }
 
 
-def lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    """The same as a table, with what all of it costs more."""
+def lines(rows: t.Sequence[t.Mapping[str, t.Any]], extensions: t.Mapping[str, Extension]) -> list[str]:
+    """The same as a table, with what all of it costs more. ``extensions``: by host."""
+    runs = [host for host, extension in extensions.items() if extension.is_of_run]
     more = [item["more"] for item in rows if item["more"] is not None]
     if not rows:
         return ["No end was moved."]
     shown = [{**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in _MOMENTS}} for item in rows]
-    return [*narrow_table(shown, _COLUMNS, ["host"]), "", f"USD more in total: {amount(sum(more))}"]
+    jobs = f"A job that has begun ends as planned ({abridged(runs)}): only its results get more time." if runs else ""
+    total = f"USD more in total: {amount(sum(more))}"
+    return [*narrow_table(shown, _COLUMNS, ["host"]), "", total, *wrapped(jobs, indent="  ")]
 
 
 _COLUMNS = {"host": "host", "until (UTC)": "before", "extended to": "until", "USD more": "more", "at most": "at_most"}

@@ -13,7 +13,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
     TimeRequest,
     extend,
+    lines,
     noted,
+    row,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
@@ -106,6 +108,14 @@ def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
     with pytest.raises(ValueError, match="A run began to end its machine"):
         extend(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
     assert extend(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
+
+
+@pytest.mark.parametrize("groups", [["gpu", "supply_run"], ["gpu"]])
+def test_a_job_that_has_begun_gets_no_more_time_and_that_is_said(groups: list[str]) -> None:
+    found = extend(known(provision_groups=groups), TimeRequest(by=HOUR), Clock(BOUGHT + HOUR))
+    shown = lines([row("run-train", found, BOUGHT + 8 * HOUR)], {"run-train": found})
+    assert any("A job that has begun ends as planned (run-train)" in line for line in shown) == ("supply_run" in groups)
+    assert max(map(len, shown)) <= 70
 
 
 def test_an_empty_wish_has_no_limit() -> None:
