@@ -369,7 +369,7 @@ def test_a_registry_that_is_only_read_refuses_every_change(
             changes = [
                 partial(known.claim, FREE),
                 partial(known.note, {**FREE, "provision_resource_ids": [machine_id(9)]}),
-                partial(known.alter, {"provision_groups": ["a"]}),
+                partial(known.compare_and_set, {"provision_groups": ["a"]}),
                 known.end,
                 *([known.hold] if world.states[host] in ("sent", "answered") else []),
             ]
@@ -387,7 +387,13 @@ def test_a_registry_that_is_only_read_refuses_every_change(
 
 def test_neither_kind_of_registry_is_made_by_a_change_that_is_refused(tmp_path: Path, registry_url: str) -> None:
     file = HostFile(str(tmp_path / "gpu-1" / "compute_index_supply.yml"), read_only=True)
-    for change in (partial(file.claim, FREE), partial(file.note, FREE), partial(file.alter, FREE), file.end, file.hold):
+    for change in (
+        partial(file.claim, FREE),
+        partial(file.note, FREE),
+        partial(file.compare_and_set, FREE),
+        file.end,
+        file.hold,
+    ):
         with pytest.raises(ReadsOnly, match="is only read here"):
             change()
     shared = Database(registry_url, {}, read_only=True)

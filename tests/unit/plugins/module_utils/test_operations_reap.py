@@ -350,7 +350,7 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
 ) -> None:
     """Between the sweep's look and its mark another run moves the end: nothing ends."""
     file = write(tmp_path, "gpu-1", "r1", -1.0)
-    mark = HostFile.alter
+    mark = HostFile.compare_and_set
 
     def late(self: HostFile, changes: Json) -> Json:
         other = HostFile(str(file))
@@ -499,7 +499,7 @@ def test_an_idle_time_that_cannot_be_read_is_named_and_the_others_end(tmp_path: 
 def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look of one and its mark the other marks the entry."""
     file = write(tmp_path, "gpu-1", "r1", -1.0)
-    mark, others = HostFile.alter, [1]
+    mark, others = HostFile.compare_and_set, [1]
 
     def late(self: HostFile, changes: Json) -> Json:
         if others and others.pop():
@@ -516,7 +516,7 @@ def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     """A file that was only removed proves nothing: its machine may run."""
     file = write(tmp_path, "gpu-1", "r1", -1.0)
-    mark = HostFile.alter
+    mark = HostFile.compare_and_set
 
     def late(self: HostFile, changes: Json) -> Json:
         go(file, by)
@@ -665,7 +665,7 @@ def test_a_limit_that_cannot_be_read_is_no_limit_to_pass(tmp_path: Path, field: 
 
 def test_an_entry_that_changes_meanwhile_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "gpu-1", "r1", 1.0)
-    mark, times = HostFile.alter, []
+    mark, times = HostFile.compare_and_set, []
 
     def late(self: HostFile, changes: Json) -> Json:
         times.append(1)
