@@ -40,6 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     reaping,
     run_request,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DELEGATED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -248,6 +249,8 @@ class ActionModule(InProcessAction):
             found = self._of_each(functools.partial(declared, extra=self._extra), DEFAULTS, FIXED, task_vars)
             return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
         declaration = declared(task_vars, self._templar, self._extra)
+        if self._task.delegate_to not in (None, declaration["host"]):
+            declaration["connection"] = DELEGATED
         return Declared({declaration["host"]: declaration}).mapping
 
     def _of_each(

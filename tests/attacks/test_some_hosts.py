@@ -49,6 +49,20 @@ def test_the_first_host_is_left_out(account: StandIn, project: Attacked) -> None
 
 
 @core
+def test_a_role_that_runs_once_or_elsewhere_is_for_one_host_or_none(account: StandIn, project: Attacked) -> None:
+    hosts = ["gpu-1", "gpu-2"]
+    project.declare(hosts)
+    for host in hosts:
+        account.sell(host)
+    task = {"name": "Provision", "ansible.builtin.import_role": {"name": f"{SUPPLY}.provision"}}
+    elsewhere = {"vars": {"provision_reach": True}, "delegate_to": "gpu-2"}
+    run = project.playbook(project.book(as_play("provision", "gpu-1", tasks=[{**task, **elsewhere}])))
+    assert "Leave out delegate_to" in failures(run, "gpu-1") and not account.purchases, run.output
+    run = project.playbook(project.book(as_play("provision", tasks=[{**task, "run_once": True}])))
+    assert run.returncode == 0 and [len(project.owned(host)) for host in hosts] == [1, 0], run.output
+
+
+@core
 def test_the_first_host_is_left_out_in_the_middle(account: StandIn, project: Attacked) -> None:
     """It looks for all what became of the purchases. Who is told nothing does not go on as if there were a machine."""
     hosts = ["gpu-1", "gpu-2"]

@@ -221,13 +221,15 @@ class Round(_HostRound):
         """What the plan of the play says for the host. ``first`` and ``next`` name the role's files that follow.
 
         A plan that was made for an earlier declaration of the host, in an earlier call of the role, is none. What runs
-        once follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves.
+        once follows the first host: if a role's ``when`` leaves that one out, the others plan by themselves. Under a
+        role's ``run_once`` only the first host has declared, and the others take no part.
         """
         declaration = self.declaration
         plan = self.plans.get(declaration.get("host", "")) or {}
         if plan and plan["declaration"] == declaration.get("id"):
             return plan
-        return {"action": "", "first": "", "next": "" if declaration.get("id") in self.common.decided else "round"}
+        is_done = declaration.get("id") in self.common.decided or (self.declared.declarations and not declaration)
+        return {"action": "", "first": "", "next": "" if is_done else "round"}
 
     @property
     def for_tasks(self) -> dict[str, t.Any]:

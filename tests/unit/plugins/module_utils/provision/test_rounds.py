@@ -111,6 +111,11 @@ def test_a_host_skips_only_for_those_that_were_planned_with_it(planned: Any) -> 
     assert (plan["next"], plan["all_skip_first"], plan["all_skip_next"]) == ("round", False, False)
 
 
+def test_a_host_takes_no_part_if_only_another_was_to_declare() -> None:
+    alone = {"inventory_hostname": "gpu-2", "provision__declared": Declared({"gpu-1": {"id": "d1"}}).mapping}
+    assert Round.of(alone).for_tasks["next"] == ""
+
+
 TWO = {host: {"host": host, "id": host, "looks": 3, "pause": 601} for host in ("gpu-1", "gpu-2")}
 
 
