@@ -99,9 +99,12 @@ DOUBT_OPEN = """
 UPDATE compute_index_supply.purchase SET expired_seen = NULL, sent_at = coalesce(sent_at, clock_timestamp())
 WHERE state = 'buying'
 """
-ROW = """
+# A hold is a minute long. One that ends much later was noted before the database's clock was set back; who renews it
+# puts that right.
+_HELD = "held_until BETWEEN clock_timestamp() AND clock_timestamp() + interval '10 minutes'"
+ROW = f"""
 SELECT p.claim::text, p.project, p.host, p.account, p.offer, p.state, p.price_per_hour, p.epoch, p.holder,
-    p.held_until > clock_timestamp() AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
+    {_HELD} AS held, p.sent_at, p.expired_seen, p.claimed_at, p.note,
     ARRAY(SELECT m.resource FROM compute_index_supply.machine m WHERE m.claim = p.claim AND m.gone_at IS NULL
         ORDER BY m.place) AS resource_ids,
     clock_timestamp() AS seen_at,
@@ -160,7 +163,7 @@ ON CONFLICT DO NOTHING
 # this it cannot mark its claim any more. A mark may be lost in a failover, so none is freed before that is noted.
 FREE_LAPSED = f"""
 UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', epoch = epoch + 1
-WHERE state = 'buying' AND sent_at IS NULL AND held_until <= clock_timestamp()
+WHERE state = 'buying' AND sent_at IS NULL AND NOT {_HELD}
     AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({CLUSTER}))
 """
 # What two looks did not find fills no ceiling per hour (`ceilings.State.MISSING`). In the ledger it goes on.
@@ -172,24 +175,24 @@ FROM (SELECT * FROM compute_index_supply.purchase
 OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'stray')"
 OF_ACCOUNT = "WHERE p.account = %(account)s AND p.state IN ('buying', 'live', 'stray')"
 IN_ORDER = " ORDER BY p.project, p.host, p.claimed_at"
-MARK = """
+MARK = f"""
 UPDATE compute_index_supply.purchase SET sent_at = clock_timestamp(),
     held_until = clock_timestamp() + %(hold)s * interval '1 second'
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND holder = %(holder)s AND state = 'buying'
-    AND held_until > clock_timestamp()
+    AND {_HELD}
 """
 RENEW = """
 UPDATE compute_index_supply.purchase SET held_until = clock_timestamp() + %(seconds)s * interval '1 second'
 WHERE claim = %(claim)s AND epoch = %(epoch)s AND state = 'buying'
 """
 # Only what was sent needs to be settled. The last condition finds this run's own work, whose COMMIT was not answered.
-TAKE_OVER = """
+TAKE_OVER = f"""
 UPDATE compute_index_supply.purchase SET epoch = %(epoch)s + 1, holder = %(holder)s,
     held_until = clock_timestamp() + %(hold)s * interval '1 second',
     quoted_price_per_hour = greatest(quoted_price_per_hour, %(price_per_hour)s::numeric),
     note = coalesce(%(note)s, note)
 WHERE claim = %(claim)s AND state = 'buying' AND sent_at IS NOT NULL AND (
-    (epoch = %(epoch)s AND (held_until <= clock_timestamp() OR holder = %(holder)s))
+    (epoch = %(epoch)s AND (NOT {_HELD} OR holder = %(holder)s))
     OR (epoch = %(epoch)s + 1 AND holder = %(holder)s))
 """
 KEEP = """

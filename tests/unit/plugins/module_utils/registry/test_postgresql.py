@@ -324,6 +324,23 @@ def test_a_claim_is_marked_only_while_it_is_held(
     assert states(registry_url) == ["void", "buying"]
 
 
+def test_a_hold_does_not_last_longer_because_the_clock_of_the_database_was_set_back(
+    run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what a dead run was buying would be in the way of all others for as long."""
+    sent = run("one").claim(purchase("gpu-1"), NO_CEILING)
+    unsent(run("one"), purchase("gpu-2", OTHER_ID), monkeypatch)
+    query = "UPDATE compute_index_supply.purchase SET held_until = held_until + interval '1 day'"
+    postgresql.execute(registry_url, query)
+    assert [row.host for row in run().counted()] == ["gpu-1"] and not run().counted()[0].held
+    assert run("two").take_over(sent).epoch == 2
+    assert run("two").claim(purchase("gpu-2", OTHER_ID), NO_CEILING).sent_at is not None
+    # A run that lives renews its hold by the new clock.
+    postgresql.execute(registry_url, query)
+    run("two").renew(run().counted()[0], 60.0)
+    assert run().counted()[0].held
+
+
 def test_what_was_not_sent_is_not_taken_over(
     run: Callable[..., Database], registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
