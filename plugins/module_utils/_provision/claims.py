@@ -126,7 +126,8 @@ def is_held(state: str | None, *, same_epoch: bool) -> bool:
 
 def not_held(where: str) -> str:
     """The registry has changed under a run that was suspended or cut off."""
-    return f"{where} does not say any more that this run is buying: another run has taken that over, or ended it."
+    why = "another run has taken that over, or ended it, or a failover has lost it"
+    return f"{where} does not say any more that this run is buying: {why}."
 
 
 def came_late(machine: Machine | None, offer_id: str, name: str, refused: int | None) -> bool:

@@ -36,6 +36,10 @@ STATEMENT_TIMEOUT = 10.0  # seconds, also for a lock and for an idle transaction
 # Seconds that a step may take, with all its statements: a server that is frozen keeps no limit, and libpq has none.
 STEP_TIMEOUT = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries
+GRANTS = (
+    "GRANT USAGE ON SCHEMA compute_index_supply, and SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA"
+    " compute_index_supply"
+)
 Done = t.TypeVar("Done")
 Step = t.Callable[["Connection"], Done]
 
@@ -164,7 +168,7 @@ class Connected:
         except (errors.DuplicateSchema, errors.DuplicateTable, errors.UniqueViolation):
             pass  # a session that a pooler hands out again may not have heard yet of what another one has made
         except errors.InsufficientPrivilege:
-            raise RegistryError(f"{self.where} has no tables, and its user may not make them.") from None
+            raise RegistryError(f"{self.where} has no tables, and its user may not make them: {_MAKERS}.") from None
 
     def _reason(self, error: psycopg.Error) -> tuple[str, bool]:
         """What is wrong, in words that hold nothing of the connection string, and whether it may pass by itself."""
@@ -172,7 +176,8 @@ class Connected:
             # A standby that is not promoted yet may only read (25006, or 0A000 at BEGIN), and a transaction ends whose
             # controller was suspended (25P03, 25P04).
             passes = isinstance(error, self._psycopg.OperationalError) or error.sqlstate[:2] in ("0A", "25")
-            return f"answers: {error.diag.message_primary} ({error.sqlstate})", passes
+            advice = f": {GRANTS}" if isinstance(error, self._psycopg.errors.InsufficientPrivilege) else ""
+            return f"answers: {error.diag.message_primary} ({error.sqlstate}){advice}", passes
         if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
             return f"cannot keep this ({type(error).__name__})", False
         # While a connection is made, the server's code is not handed on.
@@ -196,6 +201,7 @@ class Connected:
         return f"{name or 'of the default name'} at {server}{f':{port}' if port else ''}"
 
 
+_MAKERS = "GRANT CREATE ON DATABASE, or let a user who has that run compute_index.supply.registry once"
 _SERVER = re.compile(r"[\w.,:%/+~-]+")  # names, addresses, folders of sockets, and several of them
 _PORT = re.compile(r"[0-9,]*")
 _DATABASE = re.compile(r"[^@/:;=?&#\x00-\x1f]*")

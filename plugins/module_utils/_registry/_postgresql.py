@@ -34,7 +34,7 @@ from .._provision.prices import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept
 from . import _statements as sql
-from ._connection import Connected, Done, Moved, NoTables, Step, Unreachable
+from ._connection import GRANTS, Connected, Done, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, Variables
 from ._row import Row, note_of
 
@@ -386,10 +386,7 @@ class Database(Connected):
                 " update the collection to buy with it."
             )
         if not may_note:
-            raise RegistryError(
-                f"{self.where} does not let its user note machines, so none may be bought: GRANT SELECT, INSERT, UPDATE"
-                " ON ALL TABLES IN SCHEMA compute_index_supply."
-            )
+            raise RegistryError(f"{self.where} does not let its user note machines, so none may be bought: {GRANTS}.")
         if moved:
             raise Moved(values)
         if quarantined_until is not None:

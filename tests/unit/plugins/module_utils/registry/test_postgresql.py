@@ -829,14 +829,16 @@ def reader(registry_url: str) -> Iterator[str]:
 
 
 def test_a_role_that_may_only_read_reads(run: Callable[..., Database], reader: str) -> None:
-    run().claim(purchase(), NO_CEILING)
+    row = run().claim(purchase(), NO_CEILING)
     database = Database(reader, holder("reader"))
     assert [row.host for row in database.counted()] == ["gpu-1"]
     assert database.open_claim("default", "gpu-1") is not None
     with pytest.raises(RegistryError, match="does not let its user note machines, so none may be bought: GRANT"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
+    with pytest.raises(RegistryError, match=r"permission denied for table purchase \(42501\): GRANT USAGE ON SCHEMA"):
+        database.end(row)
     postgresql.forget(reader.replace("reader@", "postgres@"))
-    with pytest.raises(RegistryError, match="has no tables, and its user may not make them"):
+    with pytest.raises(RegistryError, match="has no tables, and its user may not make them: GRANT CREATE"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
 
 
