@@ -14,7 +14,7 @@ from collections import Counter
 from functools import cache
 
 from ._api.client import ApiError, Json
-from ._text import grouped
+from ._text import UUID, grouped
 
 GROUP = "supply"  # the group of all machines
 CONNECTION = ("ansible_host", "ansible_port", "ansible_user")
@@ -25,7 +25,6 @@ _WORDS = frozenset(
     ("and", "else", "false", "if", "in", "is", "none", "not", "or", "self", "true", "False", "None", "True")
 )
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # or it could be mistaken for another resource's
 # Names that mean something else to Ansible. A machine called localhost would get the tasks meant for the controller.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "localhost4", "localhost6"})
 # The documentation knows no field for these but an offer's; a resource may repeat them in its free-form spec.
@@ -45,7 +44,7 @@ def host_names(resources: t.Sequence[Json], wishes: t.Sequence[object], taken: t
     Ansible, holds an id, or is in ``taken`` (the names of groups) is not granted. Raises ApiError (protocol) where an
     id is needed and there is none, or none that can name a host.
     """
-    plain = [wish if _may_name(wish, taken) and not _ID.search(wish.lower()) else None for wish in wishes]
+    plain = [wish if _may_name(wish, taken) and not UUID.search(wish.lower()) else None for wish in wishes]
     often = Counter(plain)
     names = [_host_name(resource, wish, often[wish]) for resource, wish in zip(resources, plain)]
     # Only ids that are no UUIDs, as documented, can bring this about.

@@ -15,6 +15,7 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 
 from ._states import KINDS
+from ._text import UUID
 
 DEFAULT_URL = "https://supply-api.compute-index.com"
 REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # in the environment
@@ -145,7 +146,7 @@ RUN_RESULTS: Spec = {
 def check_uuid(value: str) -> str:
     """An id in the API's spelling: lower case, with dashes."""
     text = value.strip().lower()
-    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+    if not UUID.fullmatch(text):
         shown = value if len(value) <= 60 else value[:57] + "..."
         raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{shown}'")
     return text

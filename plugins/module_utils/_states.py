@@ -25,6 +25,10 @@ _GONE = frozenset({"deleted", "terminated"})
 _ENDING = frozenset({"deleting", "terminating"})  # the second as a sibling of "terminated"; neither is gone, or free
 _NO_LONGER_LIVE = _GONE | _ENDING | {"failed"}
 
+# Seconds after a resource was made in which the API links what belongs to its purchase, at the latest: a purchase takes
+# minutes, of eight GPUs up to 25.
+LINKED_LATER = 3600.0
+
 # Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
 KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
 _OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # a part of a word, since a lost volume costs most

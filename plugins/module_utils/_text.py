@@ -13,6 +13,7 @@ Key = t.TypeVar("Key")
 Value = t.TypeVar("Value")
 LONGEST_LINE = 400  # characters of a sentence of the API that are shown
 LONGEST_NAME = 256  # characters of a name that are shown
+UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as ids are spelled
 # Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -51,6 +52,11 @@ def foreign_currency(data: t.Mapping[str, t.Any]) -> str:
 
 TRUE = ("true", "yes", "on", "1", "y", "t")  # what Ansible takes for true, in small letters
 FALSE = ("false", "no", "off", "0", "n", "f")  # and for false
+
+
+def letters_of(name: object) -> str:
+    """The letters and digits of a name, so that ``gpuCount`` is ``gpu_count``."""
+    return re.sub("[^a-z0-9]", "", str(name).lower())
 
 
 def text_of(value: t.Any) -> str:

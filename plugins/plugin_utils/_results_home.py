@@ -20,8 +20,9 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import note, read
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._locks import NoLocks, try_lock
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import MANIFEST, PARTIAL
 
-MANIFEST, PARTIAL, FILES, LOG = ".manifest.json", ".partial", "files", "log.txt"
+FILES, LOG = "files", "log.txt"
 MOST_FILES = 5000  # in a part
 _BLOCK = 2**20  # bytes
 _OUT = "it is a link that leads out of the results"

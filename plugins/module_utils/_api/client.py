@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from .. import _states
 from .._moments import seconds_of
-from .._text import LONGEST_NAME, QUOTA, foreign_currency, is_quota, number_of, one_line, printable
+from .._text import LONGEST_NAME, QUOTA, foreign_currency, is_quota, letters_of, number_of, one_line, printable
 from .http import Answer, HttpClient, TransportError
 from .pages import Incomplete, Page, marks_of
 
@@ -31,7 +31,6 @@ USER_AGENT = f"compute_index.supply/{VERSION}"
 MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
 MOST_READINGS = 4  # of a list in pages, after the first one
 ENDLESS = "GET /resources: the API's pages do not come to an end."
-LINKED_LATER = 3600.0  # seconds; a purchase takes minutes, of eight GPUs up to 25
 
 Json = dict[str, t.Any]
 
@@ -416,7 +415,7 @@ def with_checked_ids(item: Json, id_field: str) -> Json:
 
 @functools.lru_cache(maxsize=1024)
 def _may_hold_user_data(field: str) -> bool:
-    plain = re.sub(r"[^a-z0-9]", "", field.lower())
+    plain = letters_of(field)
     return plain in _SECRET_FIELDS or any(part in plain for part in _SECRET_PARTS)
 
 
@@ -537,4 +536,4 @@ def _offers_in(*parts: Json) -> set[str | None]:
 def _was_linked(entry: Json, resource: Json) -> bool:
     """Whether an entry of the history is certainly younger than what it is about, by the API's own moments."""
     made, named = seconds_of(resource.get("created_at")), seconds_of(entry.get("created_at"))
-    return made is not None and named is not None and named > made + LINKED_LATER
+    return made is not None and named is not None and named > made + _states.LINKED_LATER

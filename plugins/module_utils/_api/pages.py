@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from .._text import grouped, number_of
+from .._text import grouped, letters_of, number_of
 
 # What a mark is about, by its name in small letters without what stands between the words. Other words may stand before
 # it: `x-total-count` and `itemCount` mean the same as `total_count` and `count`.
@@ -204,7 +204,7 @@ def _pairs(part: t.Any, depth: int = 1) -> t.Iterator[tuple[str, t.Any]]:
     """Names and values in an envelope, and in what is about pages there: objects, and lists of links."""
     for name, value in _items_of(part):
         yield name, value
-        if _ABOUT.search(_plain(name)) and depth < _DEEPEST:
+        if _ABOUT.search(letters_of(name)) and depth < _DEEPEST:
             yield from ((name if item == "value" else item, entry) for item, entry in _pairs(value, depth + 1))
 
 
@@ -219,12 +219,8 @@ def _items_of(part: t.Any) -> t.Iterable[tuple[str, t.Any]]:
 @functools.lru_cache(maxsize=1024)
 def _kind(name: str) -> str:
     """What a mark of this name is about; empty for what is none."""
-    plain = _plain(name)
+    plain = letters_of(name)
     return next((kind for kind, names in _NAMES.items() if names.fullmatch(plain)), "")
-
-
-def _plain(name: object) -> str:
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
 def _target(link: t.Any) -> t.Any:

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .._text import number_of
+from .._text import letters_of, number_of
 from .readings import ABSENT, Gpu, Outcome, Readings, is_divided
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
@@ -345,7 +345,7 @@ def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
 def _is_of(family: str, model: str) -> bool:
     """Whether a model is of a family: its name has the family's as a word, or as two (RTX 4090)."""
     words = re.findall(r"[a-z0-9]+", model.lower())
-    wanted = re.sub(r"[^a-z0-9]", "", family.lower())
+    wanted = letters_of(family)
     return wanted in words or wanted in map("".join, zip(words, words[1:]))
 
 

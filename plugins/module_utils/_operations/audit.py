@@ -87,7 +87,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     try:
         machine = api.resource(resource_id, force_refresh=True)
     except ApiError as error:
-        raise Failure.of(error, "Nothing was ended.", **BLANK_ORPHAN) from None
+        raise Failure.of(error, messages.NOTHING_ENDED, **BLANK_ORPHAN) from None
     claims, strays = _claims(snapshot, nameable(params, places), []), snapshot.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
     if objection := ending_by_id.objection(resource_id, machines, claims, strays):

@@ -529,7 +529,7 @@ def _with_account(
         machines = standing.without_ended(api.resources(), attempts)
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
-        text = messages.joined(str(error), advice, "Nothing was bought.")
+        text = messages.joined(str(error), advice, messages.NOTHING_BOUGHT)
         return replace(observed, account=Account.of(claims, None, text))
     observed = replace(observed, account=Account.of(claims, machines))
     ids = standing.ids_to_read(hosts, observed)

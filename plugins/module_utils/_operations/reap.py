@@ -43,8 +43,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     the hosts of runs that may end before the next sweep.
     """
     if params["limited"]:
-        raise Failure("A sweep is about all machines that the registry knows: leave --limit out.", "invalid")
-    with refusing(ValueError, "Nothing was ended."):
+        raise Failure(messages.WHOLE_SWEEP, "invalid")
+    with refusing(ValueError, messages.NOTHING_ENDED):
         limits = reaping.read_limits(params["grace"], params["before_end_timeout"])
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)

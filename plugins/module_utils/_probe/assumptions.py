@@ -18,6 +18,7 @@ from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
 from .._moments import seconds_of
 from .._provision.messages import abridged
+from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
 from .._text import one_line
 from .._wording import plural
@@ -37,7 +38,6 @@ from .exchanges import (
     stands,
 )
 
-OFFER_LIFE = 1800  # seconds
 SSH_COMMAND = "ssh root@{ip} -p {port}"
 _CLOCKS_AGREE = 5  # seconds; an answer takes time, and a Date has no fractions
 # Words of procurement_status: those that we take for the API's, and those of another of its pages.
@@ -311,7 +311,7 @@ def _offer_life(exchanges: Exchanges) -> RuleResult:
     spans = [[seconds_of(offer.get(name)) for name in ("created_at", "expires_at")] for offer in exchanges.offers()]
     lives = needed({round(end - begin) for begin, end in spans if begin is not None and end is not None})
     shortest, longest = min(lives), max(lives)
-    return stands(lives == {OFFER_LIFE}, f"{shortest}{f' to {longest}' if longest > shortest else ''} s")
+    return stands(lives == {OFFER_LIVES}, f"{shortest}{f' to {longest}' if longest > shortest else ''} s")
 
 
 def _no_match(exchanges: Exchanges) -> RuleResult:

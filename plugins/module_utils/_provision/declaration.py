@@ -20,7 +20,7 @@ from functools import partial
 
 from .._machine.connection import UNREADABLE
 from .._moments import formatted
-from .._text import FALSE, TRUE, number_of, printable, text_of
+from .._text import FALSE, TRUE, UUID, number_of, printable, text_of
 from .._wording import amount, applying, duration, read, usd
 from . import lease as leases
 from . import prices
@@ -49,7 +49,6 @@ _SCRIPT = "startup.sh.j2"
 # Where the collection and its playbooks lie.
 _COLLECTION = "/ansible_collections/compute_index/supply/"
 _VARIABLE = re.compile(r"provision_\w+")
-_OFFER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Ansible runs a connection to these on the controller itself, which must not be taken for a machine.
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 # What it calls a connection by the program ssh; empty: its default.
@@ -416,7 +415,7 @@ def _of_order(declaration: Declaration) -> list[str]:
             "provision_spec (a search) or provision_offer_id (one offer) must say what to buy. For a playbook of this"
             " collection, -e order_gpu_type=L4 does so as well.": not (choices or offer_id),
             f"provision_offer_id must be the id of an offer, not '{offer_id[:60]}'.": (
-                offer_id and not _OFFER_ID.fullmatch(offer_id)
+                offer_id and not UUID.fullmatch(offer_id)
             ),
             'provision_max_price_per_hour must say what the offer may cost in USD per hour, or "unlimited". For a'
             " playbook of this collection, -e order_max_price_per_hour=4 does so as well.": not _is_priced(declaration),

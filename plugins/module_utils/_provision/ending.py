@@ -21,7 +21,7 @@ from .._wording import end_option
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
-from .messages import described, ids_of
+from .messages import described, ids_of, if_gone
 from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
 from .standing import Status, brought_with, look_at, storage_bought
 from .storage import Storage, together
@@ -346,8 +346,7 @@ def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
     """The API does not know what the registry names, which is no proof of an end."""
     return (
         f"The registry names {ids_of(ids)}, which the API does not know: {text} It may be billed all the same. Is the"
-        " token of the right account? If it is gone for certain: compute_index.supply.decommission"
-        f" {end_option([host])} -e decommission_forget={','.join(ids)}."
+        f" token of the right account? {if_gone(host, ids)}"
     )
 
 

@@ -20,13 +20,12 @@ from .. import _states
 from .._moments import seconds_of
 from .._text import grouped
 from .._wording import usd
+from .messages import ids_of
 from .ownership import Machine, shown_by_both
 from .storage import Storage, storage_of, together
 
 # Seconds by which the clock that noted a purchase and the API's may differ.
 _SLACK = 300.0
-# Seconds after a machine was made in which storage that was bought with it is linked to it, at the latest.
-_COMES_ALONG = 3600.0
 
 
 class Proof(enum.Enum):
@@ -146,7 +145,7 @@ def disagreed(
     """A purchase that is known to be made, and answers of the API that do not agree about what it bought."""
     return (
         f"Offer {offer_id} is BOUGHT for {host or 'this host'} and billed at {usd(price_per_hour)}. Resource ids:"
-        f" {', '.join(ids) or 'none known yet'}. But {'; '.join(map(str, contradictions))}. Nothing of that was"
+        f" {ids_of(ids)}. But {'; '.join(map(str, contradictions))}. Nothing of that was"
         " registered, changed or ended. Ask the API's support to correct it, then run again."
         " compute_index.supply.decommission ends only what the host holds."
     )
@@ -314,5 +313,5 @@ def links_in(answers: t.Iterable[object]) -> set[str]:
 def _attached_later(machine: Machine) -> list[str]:
     """What was linked to a machine long after that was made, where the API tells both: it may be anybody's."""
     created, links = seconds_of(machine.get("created_at")), machine.get("linked_resources") or ()
-    latest = math.inf if created is None else created + _COMES_ALONG
+    latest = math.inf if created is None else created + _states.LINKED_LATER
     return [str(link["resource_id"]).lower() for link in links if (seconds_of(link.get("linked_since")) or 0) > latest]

@@ -15,6 +15,8 @@ from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."
+NOTHING_ENDED = "Nothing was ended."
+WHOLE_SWEEP = "A sweep is about all machines that the registry knows: leave --limit out."
 NO_REASON = "the API gives no reason"
 _SHOWN = 5  # names in a sentence
 _SHORT = 60  # characters of a sentence that may be shown twice
@@ -42,10 +44,8 @@ def _described(machine: Machine) -> str:
 
 def if_gone(host: str, ids: t.Iterable[str]) -> str:
     """What to do about a missing machine."""
-    return (
-        "Ask the vendor. If it is gone for certain: compute_index.supply.decommission"
-        f" {end_option([host])} -e decommission_forget={','.join(ids)}."
-    )
+    forget = f"{end_option([host])} -e decommission_forget={','.join(ids) or '<resource id>'}"
+    return f"If it is gone for certain: compute_index.supply.decommission {forget}."
 
 
 def does_not_fit(host: str, name: str, machines: t.Iterable[Machine], odd: str) -> str:

@@ -259,7 +259,7 @@ def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
     """What was noted of a host, if anything."""
     if not step:
         return []
-    ids, advice = ids_of(entry.resource_ids), if_gone(host, entry.resource_ids)
+    ids, advice = ids_of(entry.resource_ids), f"Ask the vendor. {if_gone(host, entry.resource_ids)}"
     said = _SAID[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
     return [Noted(host, step, said)]
 

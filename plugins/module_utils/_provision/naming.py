@@ -10,8 +10,8 @@ import typing as t
 from dataclasses import dataclass
 
 from .._wording import applying, plural
-from .messages import abridged
-from .order import GROUP_OF_RUNS, alike, within
+from .messages import NOTHING_ENDED, abridged
+from .order import GROUP_OF_RUNS, HOST_NAME, alike, within
 from .ownership import Machine, is_named, machines_among
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
@@ -32,7 +32,7 @@ class PatternPart:
     @property
     def is_name(self) -> bool:
         """Whether it can be nothing but the name of a host or a group."""
-        return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.text) is not None
+        return HOST_NAME.fullmatch(self.text) is not None
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class NamedAction:
 NAMED_ACTIONS = {
     item.name: item
     for item in (
-        NamedAction("decommission", "end", "Nothing was ended."),
+        NamedAction("decommission", "end", NOTHING_ENDED),
         NamedAction("extend", "get more time", "Nothing was extended.", plays=False, adds=True),
     )
 }

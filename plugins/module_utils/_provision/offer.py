@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .. import _states
 from .._machine import connection
+from .messages import NO_REASON
 from .ownership import ids_in, is_one_alive, refreshed
 
 Json = dict[str, t.Any]
@@ -143,7 +144,7 @@ def _told(status: Json, view: View) -> str:
     ready = f" is ready: {len(view.machines)} instance(s)"
     told = {
         _states.READY: f": {view.hindrance}" if view.hindrance else ready,
-        _states.FAILED: f" failed: {status['failure_reason'] or 'the API gives no reason'}{billed}",
+        _states.FAILED: f" failed: {status['failure_reason'] or NO_REASON}{billed}",
         _states.EXPIRED: " has expired without being bought",
         _states.ENDED: " was bought, but all its machines have been deleted since",
         _states.UNBOUGHT: f" is not bought (yet): the API says '{state}'",

@@ -103,7 +103,7 @@ _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 # Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
 _GROUPS_SHOWN = 3  # groups in a sentence
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 _RANGE_LETTERS = 52  # that a range may have, [a:Z]
 _MOST_NAMES = 10_000  # names of a range
@@ -366,7 +366,7 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
             count == 0 or (not given and asked is not None)
         ),
         f"{variable} must be host names or a number, not '{printable(str(asked), 60)}'.": not all(
-            map(_HOST.fullmatch, given)
+            map(HOST_NAME.fullmatch, given)
         ),
         f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
         " name.": reserved,

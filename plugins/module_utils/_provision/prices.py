@@ -118,6 +118,11 @@ def bill_between(price: float | None, begin: float | None, end: float | None) ->
     return None if begin is None or end is None else bill_of(price, max(0.0, end - begin))
 
 
+def seconds_for_bill(bill: float, price: float) -> float:
+    """For how many seconds the bill (USD) pays at a price per hour, as exactly as `max_price_for_bill`."""
+    return bill / price * _HOUR * (1 + 1e-12)
+
+
 def max_price_for_bill(bill: float | None, seconds: float) -> float:
     """The highest price per hour at which the whole bill (USD) of so many seconds is not exceeded.
 

@@ -17,7 +17,7 @@ from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
 from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, PLAYBOOKS, lost_words
-from .prices import UNLIMITED
+from .prices import UNLIMITED, bill_of, seconds_for_bill
 
 Row = t.Mapping[str, t.Any]
 Value = t.TypeVar("Value")
@@ -252,9 +252,9 @@ def lease_of(request: Request, price: float | None) -> float:
         if not price:
             unpriced = "The price of the machine is unknown, so run_time must say how long the job may take."
             raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
-        seconds = request.max_bill / price * 3600 * (1 + 1e-12) - TAIL
+        seconds = seconds_for_bill(request.max_bill, price) - TAIL
     if seconds < LEAST:
-        least = math.ceil((LEAST + TAIL) / 3600 * (price or 0) * 100) / 100
+        least = math.ceil((bill_of(price, LEAST + TAIL) or 0) * 100) / 100
         raise ValueError(
             f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
             f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"

@@ -402,7 +402,7 @@ def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
     Another command may have bought the machine, for longer or for more. Raises ValueError if no time is left for a job.
     """
     bought, ends, price = seconds_of(entry.journaled_at), seconds_of(entry.ends_at), entry.price_per_hour
-    paid = bought + request.max_bill / price * 3600 if price and bought is not None else math.inf
+    paid = bought + prices.seconds_for_bill(request.max_bill, price) if price and bought is not None else math.inf
     end = min(paid, now + (math.inf if request.seconds is None else request.seconds + TAIL))
     if end == math.inf or (ends is not None and ends - end < _SLACK):
         return None

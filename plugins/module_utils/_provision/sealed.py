@@ -36,7 +36,7 @@ Row = dict[str, t.Any]
 Plain = t.Mapping[str, t.Any]
 
 QUOTE_AGAIN = "Make a new quote."
-_OFFER_LIVES = 1800.0  # seconds, where the API does not say until when an offer holds
+OFFER_LIVES = 1800.0  # seconds, where the API does not say until when an offer holds
 _DIGEST = "digest"
 _CLOCKS = 3600.0  # seconds by which the clocks of API and registry may be apart
 
@@ -88,7 +88,7 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
         "summary": quote["summary"],
         "account": account,
         "quoted_at": lease.utc(now),
-        "expires_at": lease.utc(min(expires, default=now + _OFFER_LIVES)),
+        "expires_at": lease.utc(min(expires, default=now + OFFER_LIVES)),
         "price_per_hour": quote["price_per_hour"],
         "at_most": total_of(item["at_most"] for item in new.values()),
         "hosts": {host: {**item, "terms": terms.get(host, {})} for host, item in quote["hosts"].items()},

@@ -12,7 +12,7 @@ import difflib
 import re
 import typing as t
 
-from .._text import LONGEST_NAME, number_of, printable
+from .._text import LONGEST_NAME, letters_of, number_of, printable
 from .._wording import applying, nearest
 
 Spec = t.Mapping[t.Any, t.Any]
@@ -140,8 +140,8 @@ def unapplied(spec: Spec, filters: t.Any) -> list[str]:
 
     No page shows its form, so a key counts as applied if any text there, or any name with a value, contains it.
     """
-    names = list(filter(None, map(_letters, _names_in(filters))))
-    lost = [label for label, key in _requested(spec) if not any(_letters(key) in name for name in names)]
+    names = list(filter(None, map(letters_of, _names_in(filters))))
+    lost = [label for label, key in _requested(spec) if not any(letters_of(key) in name for name in names)]
     if not names or not lost:
         return []
     return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
@@ -186,7 +186,7 @@ def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
 
 def _unlisted(gpu_type: str, names: t.Sequence[str]) -> str:
     """With one name that differs only in case and punctuation, or else up to two that are spelled nearly like it."""
-    spelled, plain = {_letters(name): name for name in names}, _letters(gpu_type)
+    spelled, plain = {letters_of(name): name for name in names}, letters_of(gpu_type)
     near = [plain] if plain in spelled else difflib.get_close_matches(plain, spelled, n=2, cutoff=0.7)
     similar = " or ".join(spelled[item] for item in near)
     hint = f"Did you mean {similar}?" if near else f"It lists {', '.join(names[:_SHOWN])}."
@@ -204,11 +204,6 @@ def _listed(catalog: t.Any) -> list[str]:
     families = {family: members for family, members in items if isinstance(members, list)}
     names = [*families, *(name for members in families.values() for name in members)]
     return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
-
-
-def _letters(name: str) -> str:
-    """The letters and digits of a name, so that ``gpuCount`` is ``gpu_count``."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 # What an offer sells

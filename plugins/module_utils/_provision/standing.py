@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import seconds_of
-from .._wording import applying, end_option, usd
+from .._wording import applying, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
@@ -220,7 +220,7 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
         return stopped(
             f"The machine of {host.host} is MISSING since {entry.missing_since}: the API finds"
             f" {ids_of(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may be"
-            f" billed, so nothing else was bought. {if_gone(host.host, entry.resource_ids)}"
+            f" billed, so nothing else was bought. Ask the vendor. {if_gone(host.host, entry.resource_ids)}"
         )
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
@@ -308,8 +308,7 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
     return stopped(
         f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
         f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
-        " that bought it? If the machine is gone for certain: compute_index.supply.decommission"
-        f" {end_option([host.host])} -e decommission_forget=<resource id>.{file}",
+        f" that bought it? {if_gone(host.host, entry.resource_ids)}{file}",
         ours,
     )
 

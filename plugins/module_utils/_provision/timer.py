@@ -20,6 +20,7 @@ from .._moments import formatted, seconds_of
 from .._text import printable
 from .._wording import applying, duration, lasting
 from . import lease
+from .messages import WHOLE_SWEEP
 
 TOKEN = "COMPUTE_INDEX_API_TOKEN"
 PRESENT, ABSENT, SHOW = "present", "absent", "show"
@@ -180,7 +181,7 @@ def check(
     """
     absent, is_made = ", ".join(missing), state == PRESENT
     refusals = {
-        "A sweep is about all machines that the registry knows: leave --limit out.": limited,
+        WHOLE_SWEEP: limited,
         "AWX runs sweeps by a schedule, 'GPU reap every quarter of an hour': compute_index.supply.awx_setup makes"
         " it.": is_made and by_job,
         f"{TOKEN} is not set, and sweeps need it.": is_made and TOKEN not in names,

@@ -13,7 +13,7 @@ import typing as t
 from ._files import write_durably
 from ._protocol import RegistryError, reason_of
 
-RECORD = "run.json"
+RECORD, MANIFEST, PARTIAL = "run.json", ".manifest.json", ".partial"
 _BUSY = 180.0  # seconds
 
 
@@ -62,7 +62,7 @@ class RecordFolder:
     def is_busy(self, now: float) -> bool:
         """Whether something was brought home here in the last minutes, as by a command that goes on."""
         moments = []
-        for name in (".partial", ".manifest.json"):
+        for name in (PARTIAL, MANIFEST):
             with contextlib.suppress(OSError):
                 moments.append(os.stat(os.path.join(self.path, name)).st_mtime)
         return max(moments, default=0.0) > now - _BUSY
