@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page file_beside a recording: each finding is there once, and a person knows what to do."""
+"""The page beside a recording: each finding is there once, and a person knows what to do."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_where_nothing_differs_there_is_nothing_to_do() -> None:
 
 def test_the_recording_is_named_without_its_folder_and_goes_to_a_form_that_asks_for_it() -> None:
     text = page()
-    assert "`recording.json`, file_beside this page," in text and "ann" not in text.replace("`", "").split()
+    assert "`recording.json`, beside this page," in text and "ann" not in text.replace("`", "").split()
     assert "/home" not in text and f"<{REPORT}>" in text
     forms = [yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")]
     (form,) = [form for form in forms if form.get("name") == FORM]
