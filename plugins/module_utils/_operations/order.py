@@ -36,7 +36,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
         "group": run_group,
         "added": [{"name": host, "groups": [group, run_group]} for host in (*found.hosts, *further)],
         "reached": [*found.published(places), *registered],
-        "warnings": [order.excluded_by_limit(found.left_out)] if found.left_out else [],
+        "warnings": list(filter(None, [order.excluded_by_limit(found.left_out)])),
     }
 
 

@@ -453,8 +453,9 @@ def within(hosts: t.Iterable[str], limited: t.Container[str] | None) -> list[str
 
 
 def excluded_by_limit(hosts: t.Sequence[str]) -> str:
-    """That ``--limit`` excludes these hosts of an order."""
-    return f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
+    """That ``--limit`` excludes these hosts of an order; empty for none."""
+    excluded = f"--limit excludes {', '.join(hosts)}, which the order names. Leave out the limit, or do not name them."
+    return excluded if hosts else ""
 
 
 def published_hosts(asked: t.Any) -> dict[str, Variables]:
