@@ -356,7 +356,7 @@ def test_a_controller_that_sleeps_between_its_claim_and_the_purchase_buys_nothin
         queue.expect("GET", "/resources", [resource(status="deleted")], query={"offer_id": OFFER_ID})
         queue.expect("GET", f"/resources/{RESOURCE_ID}", resource(status="deleted"), query={"force_refresh": "true"})
     else:
-        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3 if code in (409, 503) else 1)
+        queue.expect("GET", STATUS_PATH, NOT_FOUND, 404, times=3 if code in (409, 429, 503) else 1)
     result = buy(api_retries=3)
     assert queue.count(*POST) == 1
     if is_readable and code == 503:
