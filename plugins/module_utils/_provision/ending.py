@@ -37,6 +37,7 @@ NAMESAKE = "it has the name of a host whose registry names another machine"
 STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
 ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
+_NO_ID = "Of its machines the API gives no id that can be used for {}. Ask the API's support to end what has none."
 _BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
 
 
@@ -164,6 +165,8 @@ def end(asked: EndRequest, api_view: ApiView) -> End:
     found, entry, account = _end(asked, api_view), asked.entry, api_view.account
     if asked.protection and found.action is Action.END:
         return stopped(asked.host, asked.protection)
+    if odd := [machine for machine in found.machines if not machine["resource_id"]]:
+        return stopped(asked.host, _NO_ID.format(described(odd)))
     if not found.ends:
         return found
     if entry.offer_id:
@@ -354,7 +357,7 @@ def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pendi
     """What is gone is not ended again; what is on its way is waited for."""
     machines = list(machines)
     left = tuple(machine for machine in machines if not _states.is_gone(machine["status"]))
-    gone = tuple(machine["resource_id"] for machine in machines if _states.is_gone(machine["status"]))
+    gone = tuple(filter(None, (machine["resource_id"] for machine in machines if _states.is_gone(machine["status"]))))
     return End(Action.END if left else Action.FORGET, left, gone, tuple(forgotten), pending=pending)
 
 

@@ -255,6 +255,12 @@ SHARED = (owner("copy", "r", offer="x"),)
             asked(entry("r")), [machine("r"), machine(None, "z")], {}, ["a machine without an id"],
             id="one without an id",
         ),
+        *(
+            pytest.param(one, [machine(None)], {"phase": "ready"}, ["a machine without an id", "support"], id=f"only one without an id, {what}")
+            for what, one in {
+                "made": asked(entry(purchase="made")), "never answered": asked(JOURNAL), "no registry": asked(by_name=True),
+            }.items()
+        ),
         pytest.param(
             asked(entry("r")), [machine("s", offer="x")], {"unknown": {"r": "404"}},
             ["r (unknown to the API)", "s (", "whose registry names another machine"], id="a namesake",
