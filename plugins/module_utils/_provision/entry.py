@@ -236,7 +236,8 @@ def read_entry(variables: Variables | None) -> Entry:
         at_most=number_of(known.get(AT_MOST)),
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
-        listed_before=ids_of(known.get(LISTED_BEFORE)),
+        # Of what a purchase only touched a later look may tell less than the first one.
+        listed_before=(*ids_of(known.get(LISTED_BEFORE)), *affected),
         ordered=ordered if isinstance(ordered, t.Mapping) else {},
         boot_mark=known.get(BOOT_MARK) is True,
         missing_since=_moment(known.get(MISSING_SINCE)),

@@ -166,8 +166,9 @@ def _of_storage(observation: Observation, resource: Machine, offer_id: str, sent
         return HoldingState.IGNORED
     if observation.holder or (named and named != offer_id):
         return HoldingState.AFFECTED
-    is_older = observation.listed_before or _existed_before(resource, sent_at)
-    return HoldingState.AFFECTED if is_older and not (named or proof is Proof.ANSWER) else HoldingState.STORAGE
+    # A purchase's own answer is better proof than two clocks, but nothing that was listed before it came with it.
+    is_older = observation.listed_before or (proof is not Proof.ANSWER and _existed_before(resource, sent_at))
+    return HoldingState.AFFECTED if is_older and not named else HoldingState.STORAGE
 
 
 def _existed_before(resource: Machine, sent_at: float | None) -> bool:

@@ -256,9 +256,14 @@ SHARED = (owner("copy", "r", offer="x"),)
             id="one without an id",
         ),
         *(
-            pytest.param(one, [machine(None)], {"phase": "ready"}, ["a machine without an id", "support"], id=f"only one without an id, {what}")
+            pytest.param(
+                one, [machine(None)], {"phase": "ready"}, ["a machine without an id", "support"],
+                id=f"only one without an id, {what}",
+            )
             for what, one in {
-                "made": asked(entry(purchase="made")), "never answered": asked(JOURNAL), "no registry": asked(by_name=True),
+                "made": asked(entry(purchase="made")),
+                "never answered": asked(JOURNAL),
+                "no registry": asked(by_name=True),
             }.items()
         ),
         pytest.param(
@@ -433,6 +438,14 @@ def test_storage_of_an_offer_is_the_hosts_only_if_the_host_has_bought_it(
     found = ending(asked(registered, age=OLD), machines, phase="failed")
     assert found.action in (Action.END, Action.FORGET), found.reason
     assert [item.resource_id for item in found.storage] == storage
+
+
+def test_storage_that_a_purchase_only_touched_stays_another_s() -> None:
+    """Now that it is linked to the machine, only the first look tells that it was there before."""
+    linked = machine("r", linked_resources=[{"resource_id": "v", "kind": "storage"}])
+    registered = {**entry("r"), "provision_affected_ids": ["v"]}
+    assert [item.resource_id for item in ending(asked(entry("r")), [linked, volume(offer=None)]).storage] == ["v"]
+    assert ending(asked(registered), [linked, volume(offer=None)]).storage == ()
 
 
 @pytest.mark.parametrize(

@@ -207,3 +207,14 @@ def test_storage_that_was_attached_later_has_not_come_with_the_machine(
     look = PurchaseLook(OURS, (M,), sent_at=SENT_AT, listed={M: mine, machine_id(2): volume})
     held, contradictions = look.concluded
     assert (held.ids, held.storage, contradictions) == ((M,), (machine_id(2),) if is_ours else (), ())
+
+
+@pytest.mark.parametrize(("offer", "state"), [(None, AFFECTED), (OURS, HoldingState.STORAGE), (THEIRS, AFFECTED)])
+@pytest.mark.parametrize("proof", [Proof.ANSWER, Proof.STATUS, Proof.LINK])
+def test_storage_that_was_listed_before_the_purchase_is_ours_only_if_it_says_so(
+    proof: Proof, offer: str | None, state: HoldingState
+) -> None:
+    """Its age proves nothing: two projects may attach a volume within minutes of each other."""
+    volume = machine(2, "data", offer, kind="storage", created_at=None)
+    observed = Observation(machine_id(2), proof, volume, listed_before=True)
+    assert what_is_held(observed, OURS, SENT_AT)[0] is state
