@@ -396,13 +396,13 @@ class ActionModule(InProcessAction):
 
     def _order(self, task_vars: Variables) -> dict[str, t.Any]:
         """Which hosts were asked for, by whatever variable."""
-        group = self._task.args["group"] = str(task_vars.get("provision_group") or "gpu")
+        group = self._task.args["group"] = _hosts.group_of(task_vars, self._templar)
         variables = {name: task_vars[name] for name in _ASKED if name in task_vars}
         variables.update({name: _hosts.in_full(name, variables[name]) for name in _NAMING if name in variables})
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         buys = not self._task.args.get("find")
         if buys:
-            _check_group(task_vars)
+            self._check_group(task_vars)
         read = self._extra if buys else {name: self._extra.get(name) for name in ("plan", "awx_job_id")}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
@@ -419,6 +419,12 @@ class ActionModule(InProcessAction):
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, list(groups.get(group) or ()), task_vars) if not buys else {}),
         }
+
+    def _check_group(self, task_vars: Variables) -> None:
+        """Raise AnsibleActionFail for a group that was asked for and is a slip of one of the inventory."""
+        is_asked, group = bool(task_vars.get("provision_group")), _hosts.group_of(task_vars, self._templar)
+        if slip := slip_of_group(group, task_vars.get("groups") or {}) if is_asked else "":
+            raise AnsibleActionFail(f"{slip} {NOTHING_SENT}")
 
     def _machines_of(self, named: list[str], members: list[str], task_vars: Variables) -> dict[str, t.Any]:
         """What the inventory knows of the machines of named hosts: the ``further`` ones of clusters; and who is sought.
@@ -684,7 +690,7 @@ class ActionModule(InProcessAction):
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
-        _check_group(task_vars)
+        self._check_group(task_vars)
         given = self._given(run_request.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
@@ -924,10 +930,3 @@ def _no_login(task_vars: Variables) -> str:
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
     """Whether one of these hosts declares the ceiling."""
     return any(str(one[name] or "").strip() not in ("", "unlimited") for one in hosts)
-
-
-def _check_group(task_vars: Variables) -> None:
-    """Raise AnsibleActionFail for a group that was asked for and is a slip of one of the inventory."""
-    group = task_vars.get("provision_group")
-    if slip := slip_of_group(str(group), task_vars.get("groups") or {}) if group else "":
-        raise AnsibleActionFail(f"{slip} {NOTHING_SENT}")

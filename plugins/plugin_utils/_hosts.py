@@ -290,9 +290,11 @@ class Hosts:
         """Where Ansible looks for files of variables."""
         return list(dict.fromkeys([*folders_of(self._sources, os.getcwd()), self._loader.get_basedir()]))
 
-    @property
+    @functools.cached_property
     def _ordered_group(self) -> str:
-        return str(self._task_vars.get("provision_group") or "gpu")
+        with contextlib.suppress(AnsibleActionFail):  # which plays for a group refuse
+            return group_of(self._task_vars, self._templar)
+        return group_of({}, self._templar)
 
     def _of_group(self, group: str) -> dict[str, t.Any] | None:
         """The row of a host that a play adds to the group; None where the group's own hosts say more.
@@ -443,6 +445,11 @@ def value_of(name: str, variables: Variables, templar: t.Any, who: str = "", aft
         return evaluated(name, variables.get(name), templar)
     except AnsibleActionFail as error:
         raise AnsibleActionFail(messages.joined(f"{who}{name} {error}.", after)) from None
+
+
+def group_of(variables: Variables, templar: t.Any) -> str:
+    """The group that a playbook is for, as its plays evaluate it. Raises AnsibleActionFail."""
+    return str(value_of("provision_group", variables, templar, after=NOTHING_SENT) or "gpu")
 
 
 def evaluated(name: str, value: t.Any, templar: t.Any) -> t.Any:

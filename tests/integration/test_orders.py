@@ -84,6 +84,14 @@ def test_an_order_that_is_no_extra_variable_buys_nothing(project: Project) -> No
     assert project.requests(*PROCURE) == 0
 
 
+def test_a_group_that_a_template_names_is_the_same_for_an_order_and_its_plays(project: Project) -> None:
+    asked = {"provision_group": "{{ team }}pu", "team": "g", "provision_hosts": 1}
+    quote = project.play("compute_index.supply.quote", "-e", json.dumps(asked))
+    assert quote.returncode == 0 and "ok: [gpu-1" in quote.output, quote.output
+    unknown = project.play("compute_index.supply.quote", "-e", json.dumps({**asked, "provision_group": "{{ teem }}pu"}))
+    assert unknown.returncode == 2 and "provision_group cannot be evaluated" in unknown.text, unknown.output
+
+
 def test_a_sealed_plan_is_bought_once_for_the_hosts_that_it_names(fleet: Project, registry: str) -> None:
     file = fleet.folder / "plan.json"
     asked = ("compute_index.supply.quote", "-e", "provision_hosts=2", "-e", f"quote_file={file}")
