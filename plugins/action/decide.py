@@ -170,7 +170,7 @@ class ActionModule(InProcessAction):
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
         if "lines" in result:
-            result = {**result, "lines": folded_lines(result["lines"])}
+            result = {**result, "lines": folded_lines(result["lines"]), "has_lines": bool(result["lines"])}
         if "trouble" in result:  # so that no playbook must decide it
             result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():

@@ -467,6 +467,11 @@ lines:
   returned: success
   type: list
   elements: str
+has_lines:
+  description:
+    - Whether there are RV(lines) to show.
+  returned: where there are RV(lines)
+  type: bool
 trouble:
   description:
     - For O(step=audit) why the audit fails - contested machines, and orphans if asked for; for O(step=reap) what could

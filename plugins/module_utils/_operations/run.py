@@ -22,14 +22,13 @@ from .._moments import seconds_of, utc
 from .._provision import messages, run_record, run_request, running, storage
 from .._provision.rows import shortest
 from .._provision.run_request import Request
-from .._provision.spending import Ledger
 from .._registry._files import inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
 from .._text import text_of
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 _Value = t.TypeVar("_Value")
-BLANK: Result = {"changed": False, "lines": [], "has_lines": False, "trouble": ""}
+BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
 _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 
 
@@ -55,7 +54,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     first = running.first(record, digest, again=request.again)
     job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
     job.update(dest=folder.path, folder=shortest(folder.path, params["here"]), record=record)
-    return running.result(_NOTHING, running.begun(first, request, job))
+    return {**_NOTHING, **running.begun(first, request, job)}
 
 
 def results_dir(params: Params) -> str:
@@ -84,42 +83,36 @@ def _tried(read: t.Callable[[], _Value], nothing: _Value, wrong: list[str], labe
 
 
 class _Run:
-    """A run in a step: its job as it was asked for, its record, and what the registry has of its host."""
+    """A run in a step: what the rules decide by, what earlier steps have found, and where it is noted.
+
+    Raises RegistryError if its record or its registry cannot be read.
+    """
 
     def __init__(self, registries: Registries, params: Params) -> None:
-        self.job: t.Mapping[str, t.Any] = params["run"]["job"]
-        self.got: t.Mapping[str, t.Mapping[str, t.Any]] = params["got"]
-        self.request = Request(**{name: self.job[name] for name in Request.__dataclass_fields__})
-        self.folder = RecordFolder(self.job["dest"])
-        self.record = self.folder.read()
-        self.place = registries.places(params)[self.request.host]
+        self.registries, self.got = registries, params["got"]
+        job = params["run"]["job"]
+        request = Request(**{name: job[name] for name in Request.__dataclass_fields__})
+        self.folder, self.shown_folder = RecordFolder(job["dest"]), job["folder"]
+        record = self.folder.read()
+        self.place = registries.places(params)[request.host]
         self.store = registries.at(self.place)
-        self.entry, self.now = self.store.entry(self.request.host)
-        self.registries = registries
+        entry, now = self.store.entry(request.host)
+        self.view = running.RunView(request, job["digest"], record, entry, registries.ledger([self.place]), now)
 
     def note(self, record: dict[str, t.Any]) -> None:
         """Note how far the run is. Raises RegistryError."""
         self.folder.write(record)
-        self.record = record
-
-    @functools.cached_property
-    def ledger(self) -> Ledger:
-        """All purchases of the run's registry, read once in a step. Raises RegistryError."""
-        return self.registries.ledger([self.place])
+        self.view = dataclasses.replace(self.view, record=record)
 
     def order(self) -> dict[str, t.Any]:
-        """The record of a run that is ordered from now on; of one that has begun its own. Raises RegistryError."""
-        digest, earlier = self.job["digest"], run_record.earlier_offers(self.ledger, self.request.host, self.entry)
-        return run_record.ordered(self.request, digest, self.record, utc(time.time()), earlier)
-
-    @property
-    def view(self) -> running.RunView:
-        """What the rules decide by. Raises RegistryError."""
-        return running.RunView(self.request, self.job["digest"], self.record, self.entry, self.ledger, self.now)
+        """The record of a run that is ordered from now on; of one that has begun its own."""
+        view = self.view
+        earlier = run_record.earlier_offers(view.ledger, view.request.host, view.entry)
+        return run_record.ordered(view.request, view.digest, view.record, utc(time.time()), earlier)
 
     def let_end(self, until: float) -> None:
         """Let a sweep end the machine then. Raises RegistryError."""
-        registry = self.store.host(self.request.host)
+        registry = self.store.host(self.view.request.host)
         if registry:
             registry.read()
             registry.compare_and_set(running.ends_earlier(until))
@@ -135,14 +128,14 @@ def _step(function: _Step, **blank: t.Any) -> Operation:
 
     def opened(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries, _refusing():
-            return running.result({**BLANK, **blank}, function(_Run(registries, params), params, check_mode))
+            return {**BLANK, **blank, **function(_Run(registries, params), params, check_mode)}
 
     return steps.operation(opened, steps.RUN_STEP, {**BLANK, **blank})
 
 
 def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     """What follows from the plan of the host: whether it is provisioned, or its machine ends, or why neither."""
-    found = running.Quoted.of(run.request.host, run.got["run__quote"])
+    found = running.Quoted.of(run.view.request.host, run.got["run__quote"])
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
         protect = params["hosts"][0]["protect"]
@@ -165,7 +158,7 @@ def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     if found["until"]:  # before the job begins, whose time ends with it
         run.let_end(found["until"])
     if not found["trouble"]:  # what it follows has begun, too, and is not to be bought again
-        run.note(run_record.started(run.order(), run.entry, job))
+        run.note(run_record.started(run.order(), run.view.entry, job))
     return found
 
 
@@ -183,42 +176,43 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if run.got["run__quoted"]["ends"]:
         return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
-    if run_record.is_here(run.record):  # another command has brought it home meanwhile
-        # This one changes nothing of the record.
-        is_gone = run.record.get("phase") == run_record.GONE
-        return running.last_result(run.record, run.job["folder"]) if is_gone else _ending(run)
-    running.check_job(job, run.job["digest"], run.request.name)
-    ends_at = seconds_of(run.entry.ends_at)
-    found = run_record.outcome(job, results, keep=run.request.keep, now=run.now, ends_at=ends_at)
-    if found.kept_until:  # before the record says it, after which nothing asks again
-        run.let_end(found.kept_until)
-    run.note(run_record.over(run.record, found, job, results))
-    if not found.is_home and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
+    request, record, entry = run.view.request, run.view.record, run.view.entry
+    if run_record.is_here(record):  # another command has brought it home meanwhile: this one notes nothing
+        is_gone = record.get("phase") == run_record.GONE
+        return running.last_result(record, run.shown_folder) if is_gone else _ending(run)
+    running.check_job(job, run.view.digest, request.name)
+    ends_at = seconds_of(entry.ends_at)
+    record = run_record.over(record, job, results, keep=request.keep, now=run.view.now, ends_at=ends_at)
+    if record.get("kept_until"):  # before the record says it, after which nothing asks again
+        run.let_end(record["kept_until"])
+    run.note(record)
+    if not run_record.is_here(record) and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
         return _lost(run)
-    return running.over_result(run.record, found, run.job["folder"], job, run.entry, run_record.why_not_home(results))
+    return running.over_result(record, run.shown_folder, job, entry, run_record.why_not_home(results))
 
 
 def _ending(run: _Run) -> Result:
     """The machine of a run whose results are home ends, unless it is kept for a while; what has gone is noted."""
     if run.got["run__quoted"]["lost"]:
         return _lost(run)
-    if run_record.is_kept(run.record, run.now, run.request.keep):
-        return run_record.kept_result(run.record, run.job["folder"], run.entry.price_per_hour)
+    view = run.view
+    if run_record.is_kept(view.record, view.now, view.request.keep):
+        return run_record.kept_result(view.record, run.shown_folder, view.entry.price_per_hour)
     return {"ends": True}
 
 
 def _lost(run: _Run) -> Result:
     """The machine has gone with the job, before its results were home; what is left of it in the registry ends."""
-    run.note(run_record.lost(run.record))
+    run.note(run_record.lost(run.view.record))
     return {"ends": True}
 
 
 def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
-    stays = storage.stays(run.request.host, run.entry.kept_storage)
-    cost = run_record.cost(run.ledger, run.request.host, run.record)
-    run.note(run_record.gone(run.record, cost, stays))
-    return running.last_result(run.record, run.job["folder"])
+    view, host = run.view, run.view.request.host
+    cost = run_record.cost(view.ledger, host, view.record)
+    run.note(run_record.gone(view.record, cost, storage.stays(host, view.entry.kept_storage)))
+    return running.last_result(run.view.record, run.shown_folder)
 
 
 def _broken(run: _Run, params: Params, check_mode: bool) -> Result:

@@ -14,7 +14,6 @@ import json
 import math
 import re
 import typing as t
-from dataclasses import dataclass
 
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
 from .._moments import formatted, seconds_of
@@ -38,7 +37,6 @@ _OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
 _OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
 _LINES = 5  # of the log that the record keeps
 SWEEP = "reap__sweep"  # what a sweep has handed to a host
-_EARLIER = 60.0  # seconds by which clocks may differ between a record and the purchase that follows it
 
 
 def completed(given: Row, record: Row) -> Row:
@@ -109,31 +107,6 @@ def started(record: Row, entry: Entry, job: Row) -> dict[str, t.Any]:
     }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Where a run is after a look at its job and its results. ``state``: of the job; empty if it was not read."""
-
-    state: str
-    is_over: bool = False
-    is_home: bool = False  # all results that were asked for, checked
-    ends: bool = False  # the machine, now
-    kept_until: float | None = None
-
-
-def outcome(job: Row, results: Row, *, keep: float, now: float, ends_at: float | None) -> Outcome:
-    """What follows from what the machine says, and from the transfer. Moments are seconds since the epoch.
-
-    ``keep``: seconds that the machine stays after a failure; its lease, which ends at ``ends_at``, may be shorter.
-    """
-    state = text_of(job.get("state"))
-    if state not in OVER:
-        return Outcome(state)
-    is_home = results.get("complete") is True and not (state == SUCCEEDED and lacks_results(results))
-    stays = keep if is_home and state != SUCCEEDED else 0.0
-    until = min(now + stays, math.inf if ends_at is None else ends_at) if stays else None
-    return Outcome(state, True, is_home, is_home and not stays, until)
-
-
 def lacks_results(results: Row) -> bool:
     """Whether the job has not written what was asked for: a file without a wildcard in its name, or anything at all.
 
@@ -143,22 +116,30 @@ def lacks_results(results: Row) -> bool:
     return any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
 
 
-def over(record: Row, found: Outcome, job: Row, results: Row) -> dict[str, t.Any]:
-    """The record of a job that is over, with its results as far as they are home.
+def over(
+    record: Row, job: Row, results: Row, *, keep: float, now: float, ends_at: float | None, is_swept: bool = False
+) -> dict[str, t.Any]:
+    """The record of a job that is over, with its results as far as they are home. Moments: seconds since the epoch.
 
-    If it is not over, that it has begun, so that it is not started again, whatever its machine says next.
+    If it is not over, that it has begun, so that it is not started again, whatever its machine says next. ``keep``:
+    seconds that the machine stays after a failure (``kept_until``); its lease, until ``ends_at``, may be shorter.
+    ``is_swept``: what the job has not written is no reason to come again, since a sweep ends no machine for its results.
     """
-    if not found.is_over:
+    state = text_of(job.get("state"))
+    if state not in OVER:
         return {**record, "began_at": record.get("began_at") or job.get("began_at")}
+    lacks = state == SUCCEEDED and not is_swept and lacks_results(results)
+    is_home = results.get("complete") is True and not lacks
+    is_kept = bool(keep) and is_home and state != SUCCEEDED
     return {
         **record,
         **{name: job.get(name) for name in _OF_JOB if name in job},
         **{name: results.get(name) for name in _OF_RESULTS if name in results},
-        "state": found.state,
-        "complete": found.is_home,
-        "kept_until": found.kept_until,
+        "state": state,
+        "complete": is_home,
+        "kept_until": min(now + keep, math.inf if ends_at is None else ends_at) if is_kept else None,
         "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
-        "phase": HOME if found.is_home else record.get("phase"),
+        "phase": HOME if is_home else record.get("phase"),
     }
 
 
@@ -197,13 +178,8 @@ def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:
 
     What was bought before the run was ordered was for another one. A record that was noted by a sweep does not name it.
     """
-    earlier, since = record.get("earlier_offers"), (seconds_of(record.get("ordered_at") or "") or 0.0) - _EARLIER
-    bills = [
-        bill
-        for bill in ledger.bills
-        if bill.host == host
-        and (bill.begin is None or bill.begin >= since if earlier is None else bill.offer_id not in earlier)
-    ]
+    earlier = record.get("earlier_offers") or ()
+    bills = [bill for bill in ledger.bills if bill.host == host and bill.offer_id not in earlier]
     if not bills or not all(bill.is_known(ledger.now) for bill in bills):
         return None
     return spending.cents(sum(bill.cost(0.0, ledger.now) for bill in bills))
@@ -256,13 +232,12 @@ def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
     """
     job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
     asked = got.get("run__late") or {}
-    # What the job has not written is no reason to come again: a sweep ends no machine for its results.
-    found = outcome(job, {**results, "missing": []}, keep=0, now=0.0, ends_at=None)
-    if is_here(record) or not (asked.get("fetches") and found.is_over):
+    if is_here(record) or not (asked.get("fetches") and job.get("state") in OVER):
         return []
     known = {"name": asked.get("name"), "host": host_of(str(asked.get("name"))), "digest": job.get("digest")}
     known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that it is no other machine that ends for it
-    return [over(record or {**known, "phase": STARTED}, found, job, results)]
+    begun = record or {**known, "phase": STARTED}
+    return [over(begun, job, results, keep=0.0, now=0.0, ends_at=None, is_swept=True)]
 
 
 def swept_lines(record: Row, got: Row, folder: str) -> list[str]:

@@ -28,7 +28,6 @@ from .run_record import (
     HOME,
     ORDERED,
     STARTED,
-    Outcome,
     because,
     billed_until,
     end_of,
@@ -127,11 +126,6 @@ class RunView:
     def is_over(self) -> bool:
         """Whether its machine is waited for in vain: it has ended, or another command has ended the run."""
         return self.record.get("phase") == GONE or self.trace is Trace.ENDED
-
-
-def result(blank: Row, found: Row) -> dict[str, t.Any]:
-    """The result of a step; it says whether there are lines to show, so that no playbook decides that."""
-    return {**blank, **found, "has_lines": bool(found.get("lines"))}
 
 
 def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
@@ -421,23 +415,23 @@ def ends_earlier(until: float) -> dict[str, t.Any]:
     return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
 
 
-def over_result(record: Row, found: Outcome, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
+def over_result(record: Row, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
     """The result of the step: whether the machine ends, and else what a person must know. ``why``: of the transfer."""
-    if found.ends:
-        return {"ends": True}
-    if found.kept_until is not None:
-        return kept_result(record, folder, entry.price_per_hour)
-    if found.is_over:
+    state = job.get("state")
+    if state in OVER and record["phase"] == HOME:
+        is_kept = record["kept_until"] is not None
+        return kept_result(record, folder, entry.price_per_hour) if is_kept else {"ends": True}
+    if state in OVER:
         lines = still_billed(record, folder, entry.ends_at, why)
         return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
-    if found.state in RUNS and not job.get("lost_sight"):
+    if state in RUNS and not job.get("lost_sight"):
         runs = f"{record.get('name')} runs. The same command follows it, and brings its results home."
         end = f"To end it now: {end_of(record.get('host'))}"
         return {"lines": for_terminal(runs, billed_until(entry.ends_at), end)}
     name = str(record.get("name"))
-    if found.state == NONE and record.get("began_at"):
+    if state == NONE and record.get("began_at"):
         return {"trouble": forgotten(name, entry.ends_at)}
-    if found.state == NONE:  # as after a cut of the network at the start
+    if state == NONE:  # as after a cut of the network at the start
         not_begun = f"The machine of the run {name} has not begun its job."
         return {"trouble": f"{not_begun} {billed_until(entry.ends_at)} The same command starts it."}
     return {"trouble": unread(name, job, entry.ends_at)}

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     run_record,
     run_request,
+    running,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
@@ -65,7 +66,7 @@ def test_the_name_alone_follows_what_was_begun() -> None:
 @pytest.mark.parametrize(
     ("state", "complete", "keep", "expected"),
     [
-        # is_over, is_home, ends, kept_until
+        # whether a state, and that all is home, are noted; whether the machine ends; and until when it is kept
         ("running", True, 0, (False, False, False, None)),
         ("none", True, 0, (False, False, False, None)),
         ("", True, 0, (False, False, False, None)),
@@ -80,8 +81,10 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     ],
 )
 def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
-    found = run_record.outcome({"state": state}, {"complete": complete}, keep=keep, now=100.0, ends_at=1000.0)
-    assert (found.is_over, found.is_home, found.ends, found.kept_until) == expected
+    job, results = {"state": state}, {"complete": complete}
+    record = run_record.over({"phase": "started"}, job, results, keep=keep, now=100.0, ends_at=1000.0)
+    ends = running.over_result(record, "runs/train", job, RUNNING, "").get("ends", False)
+    assert ("state" in record, record["phase"] == "home", ends, record.get("kept_until")) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,8 +103,8 @@ def test_a_success_without_what_was_asked_for_keeps_its_machine(
     state: str, missing: list[str], files: int, ends: bool
 ) -> None:
     results = {"complete": True, "missing": missing, "files": files}
-    found = run_record.outcome({"state": state}, results, keep=0, now=100.0, ends_at=1000.0)
-    assert (found.is_over, found.is_home, found.ends) == (True, ends, ends)
+    record = run_record.over({"phase": "started"}, {"state": state}, results, keep=0, now=100.0, ends_at=1000.0)
+    assert (record["phase"] == "home", record["complete"]) == (ends, ends)
 
 
 @pytest.mark.parametrize(
@@ -153,16 +156,11 @@ def test_what_a_run_has_cost() -> None:
         Bill("default", "gpu-1", "o4", price_per_hour=9.0, begin=10_000.0),
     )
     ledger = Ledger(bills, 17_200.0)
-    record = {"ordered_at": "1970-01-01T02:46:40Z"}
-    assert run_record.cost(ledger, "run-train", record) == 6.0
-    assert run_record.cost(ledger, "run-train", {}) == 8.0
-    assert run_record.cost(ledger, "run-eval", {}) is None
     # Whatever this computer's clock says, which is not the one of the purchases
-    off = {"ordered_at": "1970-01-01T02:56:40Z", "earlier_offers": ["o1"]}
-    assert (
-        run_record.cost(ledger, "run-train", off) == 6.0
-        and run_record.cost(ledger, "run-train", {"earlier_offers": []}) == 8.0
-    )
+    record = {"ordered_at": "1970-01-01T02:56:40Z", "earlier_offers": ["o1"]}
+    assert run_record.cost(ledger, "run-train", record) == 6.0
+    assert [run_record.cost(ledger, "run-train", other) for other in ({}, {"earlier_offers": []})] == [8.0, 8.0]
+    assert run_record.cost(ledger, "run-eval", {}) is None
     assert run_record.earlier_offers(ledger, "run-train", read_entry({})) == ["o1", "o2", "o3"]
     assert run_record.earlier_offers(ledger, "run-train", read_entry({"provision_procured_offer_id": "o3"})) == [
         "o1",
