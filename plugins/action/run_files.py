@@ -12,7 +12,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     MachineAction,
     asked,
@@ -38,12 +38,12 @@ class ActionModule(MachineAction):
                 return {"failed": True, "msg": to_text(error)}
 
     def _bring(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        name, src, exclude = job.check_name(options["name"]), os.path.abspath(options["src"]), options["exclude"]
+        src, exclude = os.path.abspath(options["src"]), options["exclude"]
         code = code_files.scan(src, exclude)
         has = self._ask(options, task_vars, digest=code.digest)["has"]
         if not has and not self._task.check_mode:
             with tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
-                archive = os.path.join(folder, f"{name}.tar.gz")
+                archive = os.path.join(folder, "code.tar.gz")
                 code = _packed(src, exclude, archive, code)
                 tmp = self._make_tmp_path()
                 remote = self._transfer_file(archive, f"{tmp}/code.tar.gz")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -17,7 +16,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job, results
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import plural
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
@@ -33,7 +32,6 @@ TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
 PATIENCE = running.PATIENCE  # seconds for which a machine may be out of reach
 LEAST_PART = 256 * 1024  # bytes
-_PLACE = re.compile(r"/[^\0-\x1f\x7f\"'\\]*")  # of a part on the machine
 
 Answer = t.TypeVar("Answer")
 Variables = t.Optional[dict[str, t.Any]]
@@ -53,7 +51,6 @@ class ActionModule(MachineAction):
         limit_attempts(self._connection)
         with leaving_nothing(), tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
             try:
-                self._check()
                 with alone(self._dest, self._wait):
                     self._bring(folder)
             except (AnsibleError, ValueError, OSError) as error:
@@ -63,16 +60,10 @@ class ActionModule(MachineAction):
                 return {**_result(self._home), "failed": True, "complete": False, "fault": fault, "msg": msg}
             return {**_result(self._home), "fault": "", "msg": _report(t.cast(Home, self._home), self._dest)}
 
-    def _check(self) -> None:
-        """Raises ValueError with a sentence before anything is written or asked."""
-        job.check_name(self._options["name"])
-        for pattern in self._options["paths"]:
-            results.check_pattern(pattern)
-
     def _bring(self, folder: str) -> None:
         into: str = self._repeated(self._make_tmp_path)
-        place = os.path.join(folder, "part")
-        listing = self._fetched(self._ask(into=into), place)
+        source, place = f"{into.rstrip('/')}/{results.PART}", os.path.join(folder, "part")
+        listing = self._fetched(self._ask(into=into), source, place)
         with gzip.open(place, "rt", encoding="ascii") as file:
             home = self._home = Home(self._dest, json.load(file))
         _check_room(self._dest, home.bytes_left)
@@ -82,7 +73,7 @@ class ActionModule(MachineAction):
             if answer["full"]:
                 size = _smaller(size)
                 continue
-            self._fetched(answer, place)
+            self._fetched(answer, source, place)
             home.receive(place, part, answer["unusable"])
             if self.progress.passed - self.progress.told >= QUIET:  # a part may take a second
                 self.progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
@@ -97,11 +88,11 @@ class ActionModule(MachineAction):
         arguments = {**self._options, "step": step}
         return self._repeated(lambda: asked(self._execute_module(module_args=arguments, task_vars=self._variables)))
 
-    def _fetched(self, answer: dict[str, t.Any], place: str) -> str:
+    def _fetched(self, answer: dict[str, t.Any], source: str, place: str) -> str:
         """Fetch a file of the machine to this place, and return its SHA-256. Raises AnsibleError if it is damaged."""
 
         def fetch() -> None:
-            self._connection.fetch_file(_plain(answer["path"]), place)
+            self._connection.fetch_file(source, place)
             if code_files.digest_of_file(place) != answer["sha256"]:
                 raise AnsibleError("A part of the results was damaged on its way. Run the task again.")
 
@@ -129,16 +120,6 @@ class ActionModule(MachineAction):
             self.pause(PAUSE)
             if self._connection.transport == "ssh":
                 self._connection.reset()  # a shared connection of before may lead nowhere
-
-
-def _plain(path: str) -> str:
-    """A path that the machine names, which its job may have made up. Raises ValueError for one that is odd.
-
-    sftp reads its commands line by line, and has rules of its own for quotes: it would run a line on this computer.
-    """
-    if not _PLACE.fullmatch(str(path)):
-        raise ValueError("The machine named a place for the results that no file of a run has.")
-    return str(path)
 
 
 def _check_room(dest: str, wanted: int) -> None:

@@ -28,6 +28,8 @@ _BLOCK = 2**20  # bytes
 _OUT = "it is a link that leads out of the results"
 _NO_PATH = "its name leads out of the results"
 
+_NOTHING = {"identity": "", "done": 0, "here": False}  # of a file that the manifest does not have
+
 Entry = dict[str, t.Any]
 Stream = t.Union[t.IO[bytes], gzip.GzipFile]
 
@@ -77,9 +79,9 @@ class Home:
         self.changed, self.left_out = False, 0
         os.makedirs(os.path.join(dest, PARTIAL), exist_ok=True)
         self._files: dict[str, dict[str, t.Any]] = (read(os.path.join(dest, MANIFEST)) or {}).get("files", {})
-        self._done = {number: self._arrived(entry) for number, entry in enumerate(self.entries)}
         self._failed: set[int] = set()
         for number, entry in enumerate(self.entries):
+            self._compare(entry)
             if entry["kind"] in (results.LINK, results.FOLDER) or _leads_out(entry["path"]):
                 self._place(number, entry)
 
@@ -88,8 +90,8 @@ class Home:
     @property
     def bytes_left(self) -> int:
         """How many bytes are still to be fetched."""
-        left = (entry["size"] - self._done[number] for number, entry in enumerate(self.entries))
-        return sum(size for number, size in enumerate(left) if number not in self._failed)
+        coming = (entry for number, entry in enumerate(self.entries) if number not in self._failed)
+        return sum(int(entry["size"] - self._noted(entry)["done"]) for entry in coming)
 
     @property
     def bytes(self) -> int:
@@ -100,8 +102,7 @@ class Home:
     def files(self) -> int:
         """How many files of the results are here."""
         kinds = (results.FILE, results.LINK)
-        here = (number for number, entry in enumerate(self.entries) if entry["kind"] in kinds)
-        return sum(number not in self._failed and self._is_here(number) for number in here)
+        return sum(entry["kind"] in kinds and self._noted(entry)["here"] for entry in self.entries)
 
     @property
     def complete(self) -> bool:
@@ -112,29 +113,29 @@ class Home:
         """The number of an entry, an offset and a length for all that comes next, at most so many bytes."""
         part, room = list[tuple[int, int, int]](), size
         for number, entry in enumerate(self.entries):
-            left = entry["size"] - self._done[number]
-            if number in self._failed or self._is_here(number):
+            noted = self._noted(entry)
+            left = entry["size"] - noted["done"]
+            if number in self._failed or noted["here"]:
                 continue
             if not room or len(part) == MOST_FILES or (part and room < left <= size):
                 break
             length = min(left, room)
-            part.append((number, self._done[number], length))
+            part.append((number, noted["done"], length))
             room -= length
         return part
 
-    def _is_here(self, number: int) -> bool:
-        return bool(self._files.get(_key(self.entries[number]), {}).get("here"))
+    def _noted(self, entry: Entry) -> t.Mapping[str, t.Any]:
+        """What the manifest has of a file: which one it was, how many bytes have arrived, whether it is in place."""
+        return self._files.get(_key(entry), _NOTHING)
 
-    def _arrived(self, entry: Entry) -> int:
-        """How many bytes have arrived by the manifest and the disk; what is noted of another file is forgotten."""
-        noted = self._files.get(_key(entry))
-        size = _size(self._target(entry)) if noted and noted["here"] else _size(self._partial(entry))
-        is_same = noted is not None and noted["identity"] == entry["identity"]
-        if noted is None or not is_same or size is None or size < noted["done"] or noted["done"] > entry["size"]:
+    def _compare(self, entry: Entry) -> None:
+        """Forget what is noted of another file, or what the disk does not have any more."""
+        noted = self._noted(entry)
+        size = _size(self._target(entry) if noted["here"] else self._partial(entry))
+        if noted["identity"] != entry["identity"] or size is None or not size >= noted["done"] <= entry["size"]:
             self._files.pop(_key(entry), None)
-            return 0
-        noted["here"] = noted["here"] and noted["done"] == entry["size"]
-        return int(noted["done"])
+        elif noted["done"] < entry["size"]:  # a log that has grown
+            self._files[_key(entry)]["here"] = False
 
     # What has arrived
 
@@ -169,7 +170,6 @@ class Home:
             file.seek(offset)
             _pour(stream, file, length)
             file.truncate(offset + length)
-        self._done[number] = offset + length
         self._files[_key(entry)] = {"identity": entry["identity"], "done": offset + length, "here": False}
         if offset + length == entry["size"]:
             self._place(number, entry)

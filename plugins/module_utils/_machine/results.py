@@ -22,7 +22,8 @@ import typing as t
 from . import code_files, job, job_watcher
 from .job_state import NONE, OVER
 
-LIST, PART, NOTE = "list.gz", "part.gz", "last.json"
+PART = "part.gz"  # what a controller fetches: the list, or a part
+_LIST, _NOTE = "list.gz", "last.json"  # in the run's folder: the list, and where the last part was written
 FILE, LOG, LINK, FOLDER = "file", "log", "link", "folder"
 _BLOCK = 2**20  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -60,11 +61,13 @@ def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t
     if content["over"]:  # its watcher may have been killed, and have left this
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, "parts", "reserve"))
-    place = os.path.join(folder, "parts", LIST)
+    place = os.path.join(folder, "parts", _LIST)
     with gzip.open(f"{place}.new", "wt", encoding="ascii") as file:
         file.write(json.dumps(content))
     os.replace(f"{place}.new", place)
-    return _handed_over(folder, place, into, LIST)
+    with _part_in(into, folder) as part, open(place, "rb") as source:
+        shutil.copyfileobj(source, part, _BLOCK)
+    return {"sha256": code_files.digest_of_file(place)}
 
 
 def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any]:
@@ -72,19 +75,19 @@ def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any
 
     ``full`` is true if the disk has no room for it. Raises ValueError if the list is not the one the controller has.
     """
-    place = os.path.join(folder, "parts", LIST)
+    place = os.path.join(folder, "parts", _LIST)
     if not os.path.exists(place) or code_files.digest_of_file(place) != sha256:
         raise ValueError("The list of results has changed meanwhile. Run the task again.")
     with gzip.open(place, "rt", encoding="ascii") as file:
         entries = json.load(file)["entries"]
-    part = os.path.join(folder, "parts", PART)
     unusable: dict[str, str] = {}
     try:
-        with gzip.open(part, "wb", compresslevel=1) as stream:
+        with _part_in(into, folder) as part, gzip.open(part, "wb", compresslevel=1) as stream:
             for number, offset, length in wanted:
                 if reason := _copy(entries[number], offset, length, stream):
                     unusable[str(number)] = reason
-        return {**_handed_over(folder, part, into, PART), "unusable": unusable, "full": False}
+        digest = code_files.digest_of_file(os.path.join(into, PART))
+        return {"sha256": digest, "unusable": unusable, "full": False}
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -92,27 +95,25 @@ def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any
         return {"full": True}
 
 
-def _handed_over(folder: str, place: str, into: str, name: str) -> dict[str, t.Any]:
-    """Where the connected user may read a file: where it is, or a copy in ``into``, which belongs to that user."""
-    owner = os.stat(into)
-    digest, size = code_files.digest_of_file(place), os.stat(place).st_size
-    if owner.st_uid != os.geteuid():
-        _forget(folder, but=place)
-        copy = os.path.join(into, name)
-        job_watcher.note(os.path.join(folder, "parts", NOTE), {"copy": copy})
-        with open(place, "rb") as source, open(copy, "wb", opener=job_watcher.private) as target:
-            shutil.copyfileobj(source, target, _BLOCK)
-            os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
-        place = copy
-    return {"path": place, "sha256": digest, "bytes": size}
+@contextlib.contextmanager
+def _part_in(into: str, folder: str) -> t.Iterator[t.IO[bytes]]:
+    """The file to write, in the folder ``into`` of the connected user, who may be another one: it belongs to that user.
+
+    It takes the place of the last one. A command that was killed has left that, perhaps in another folder.
+    """
+    _forget(folder)
+    place, owner = os.path.join(into, PART), os.stat(into)
+    job_watcher.note(os.path.join(folder, "parts", _NOTE), {"place": place})
+    with open(place, "wb", opener=job_watcher.private) as part:
+        os.fchown(part.fileno(), owner.st_uid, owner.st_gid)
+        yield part
 
 
-def _forget(folder: str, but: str = "") -> None:
-    """Remove the last part and its copy, except the file ``but``."""
-    copied = job_watcher.read(os.path.join(folder, "parts", NOTE)) or {}
-    for place in {os.path.join(folder, "parts", PART), copied.get("copy") or ""} - {but, ""}:
-        with contextlib.suppress(OSError):
-            os.unlink(place)
+def _forget(folder: str) -> None:
+    """Remove the last part."""
+    last = job_watcher.read(os.path.join(folder, "parts", _NOTE)) or {"place": ""}
+    with contextlib.suppress(OSError):
+        os.unlink(last["place"])
 
 
 # Which files there are
