@@ -79,7 +79,7 @@ msg:
   description: The state of the run as a sentence.
   returned: success
   type: str
-  sample: The command runs.
+  sample: The job runs.
 command:
   description: The command of the run.
   returned: success

@@ -16,6 +16,22 @@ NONE, SETTING_UP, RUNNING = "none", "setting_up", "running"
 SUCCEEDED, FAILED, INTERRUPTED = "succeeded", "failed", "interrupted"
 RUNS = (SETTING_UP, RUNNING)
 OVER = (SUCCEEDED, FAILED, INTERRUPTED)
+# Why a job is in its state, beside how its command has ended
+REASONS = {
+    "time": "its time was up",
+    "gone": "its processes are gone",
+    "rebooted": "its machine was restarted",
+    "setup": "its setup failed",
+    "start": "it could not be started",
+    "disk": "the disk is full, so its results may be incomplete",
+    "left": "what it had left running was ended",
+    "unwatched": "its watcher was ended, so no exit code will be known",
+    "not_started": "it was asked for",
+}
+_DOES = {
+    **{NONE: "has not begun", SETTING_UP: "is being set up", RUNNING: "runs"},
+    **{SUCCEEDED: "succeeded", FAILED: "failed", INTERRUPTED: "was interrupted"},
+}
 SOON = 60.0  # seconds in which a watcher that has begun notes who it is
 
 Note = t.Optional[t.Mapping[str, t.Any]]
@@ -39,7 +55,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class State:
-    """The state of a job; ``reason`` is a word for programs, ``msg`` a sentence for people."""
+    """The state of a job; ``reason`` is a word for programs (`REASONS`), ``msg`` a sentence for people."""
 
     state: str
     reason: str = ""
@@ -48,21 +64,23 @@ class State:
     signal: int | None = None
 
 
+def _state(state: str, reason: str = "", code: int | None = None, number: int | None = None, detail: str = "") -> State:
+    why = facts(code, number, reason, detail)
+    return State(state, reason, f"The job {_DOES[state]}{f' ({why})' if why else ''}.", code, number)
+
+
 def judge(notes: Notes) -> State:
     if notes.job is None:
-        return State(NONE, msg="There is no such run on the machine.")
+        return _state(NONE, detail="there is no such run on the machine")
     if notes.end is not None:
         return _ended(notes.end)
     if notes.watcher_lives:
-        is_setup = notes.phase is not None and notes.phase["phase"] == "setup"
-        return State(SETTING_UP, msg="The setup runs.") if is_setup else State(RUNNING, msg="The command runs.")
+        return _state(SETTING_UP if notes.phase is not None and notes.phase["phase"] == "setup" else RUNNING)
     if not notes.is_begun:
-        return State(NONE, "not_started", "The run was asked for, and has not begun.")
+        return _state(NONE, "not_started")
     if notes.watcher is None and notes.age < SOON:
-        return State(RUNNING, msg="The command is being started.")
-    if notes.command_lives:
-        return State(RUNNING, "unwatched", "The command runs, but its watcher was ended: no exit code will be known.")
-    return _lost(notes)
+        return _state(RUNNING, detail="it is being started")
+    return _state(RUNNING, "unwatched") if notes.command_lives else _lost(notes)
 
 
 def must_start(state: State, digest: str, wanted: str, again: bool) -> bool:
@@ -76,42 +94,31 @@ def must_start(state: State, digest: str, wanted: str, again: bool) -> bool:
 
 def _ended(end: t.Mapping[str, t.Any]) -> State:
     """By what the watcher noted at the end."""
-    code, number = end.get("exit_code"), end.get("signal")
-    of = "setup" if end.get("phase") == "setup" else "command"
+    code, number, full = end.get("exit_code"), end.get("signal"), "disk" if end.get("disk_full") else ""
     if end.get("error"):
-        return State(FAILED, "disk" if end.get("disk_full") else "start", str(end["error"]))
+        return _state(FAILED, full or "start", detail=str(end["error"]))
     if not end.get("in_time", True):
-        return State(INTERRUPTED, "time", f"The time of the run was over, so its {of} was ended.", code, number)
-    if code == 0 and of == "command":
-        return _succeeded(end)
-    how = f"{'failed with' if number is None else 'was ended by'} {how_ended(code, number) or 'no exit code'}"
-    full = ", and the disk is full" if end.get("disk_full") else ""
-    reason = "disk" if full else "setup" if of == "setup" else ""
+        return _state(INTERRUPTED, "time", code, number)
+    is_setup, left = end.get("phase") == "setup", ", ".join(end.get("left") or [])
+    if code == 0 and not is_setup:
+        return _state(SUCCEEDED, full or ("left" if left else ""), code, detail=left)
     state = INTERRUPTED if code is None and number is None else FAILED
-    return State(state, reason, f"The {of} {how}{full}.", code, number)
-
-
-def _succeeded(end: t.Mapping[str, t.Any]) -> State:
-    left = ", ".join(end.get("left") or [])
-    if end.get("disk_full"):
-        return State(
-            SUCCEEDED, "disk", "The command succeeded, but the disk is full, so its results may be incomplete.", 0
-        )
-    if left:
-        return State(SUCCEEDED, "left", f"The command succeeded. What it had left running was ended: {left}.", 0)
-    return State(SUCCEEDED, msg="The command succeeded.", exit_code=0)
+    return _state(state, full or ("setup" if is_setup else ""), code, number)
 
 
 def _lost(notes: Notes) -> State:
     """The state of a job that has ended without a note."""
-    if notes.disk_full:
-        return State(INTERRUPTED, "disk", "The processes of the run are gone, and the disk is full.")
-    if notes.watcher is not None and notes.watcher.get("boot") != notes.boot:
-        return State(INTERRUPTED, "rebooted", "The machine was restarted during the run.")
-    return State(INTERRUPTED, "gone", "The processes of the run are gone, and no exit code is known.")
+    is_rebooted = notes.watcher is not None and notes.watcher.get("boot") != notes.boot
+    return _state(INTERRUPTED, "disk" if notes.disk_full else "rebooted" if is_rebooted else "gone")
 
 
-def how_ended(code: int | None, number: int | None) -> str:
+def facts(code: int | None, number: int | None, reason: str, detail: str = "") -> str:
+    """How a command ended, by an exit code or a signal, unless we ended it, and why; empty if nothing is known."""
+    how = "" if reason == "time" else _how_ended(code, number)
+    return ", ".join(filter(None, (how, REASONS.get(reason, reason), detail)))
+
+
+def _how_ended(code: int | None, number: int | None) -> str:
     """An exit code or a signal in words; empty without both.
 
     The kernel ends a process by SIGKILL if memory runs out; of a command in a script the shell makes 128 and 9 of it.

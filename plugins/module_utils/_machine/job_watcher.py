@@ -40,7 +40,7 @@ def watch(folder: str, how: str) -> None:
         try:
             end.update(_run(folder, job, environment))
         except OSError as error:
-            end.update(phase="job", error=f"The command could not be started: {error.strerror}.")
+            end.update(phase="job", error=error.strerror)
 
 
 def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dict[str, t.Any]:

@@ -15,16 +15,16 @@ import math
 import re
 import typing as t
 
-from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, how_ended
+from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, facts
 from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
-from .._wording import age, amount, end_option, narrow_table, plural, usd, wrapped
+from .._wording import age, amount, end_option, narrow_table, plural, usd
 from . import lease, registration, spending
 from .entry import Entry
 from .messages import abridged, joined, sentence
 from .order import GROUP_OF_RUNS
 from .place import Place
-from .run_request import TAIL, Request, for_terminal, host_of, in_minutes, name_of, read_fetch_timeout, run_of
+from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
 
 Row = t.Mapping[str, t.Any]
 
@@ -32,7 +32,6 @@ Row = t.Mapping[str, t.Any]
 ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
-_SINCE = ("ordered_at", "earlier_offers")
 _OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
 _OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
 _LINES = 5  # of the log that the record keeps
@@ -66,6 +65,7 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
     """
     if before.get("phase") in (STARTED, HOME):
         return dict(before)
+    since = before if before.get("phase") == ORDERED else {"ordered_at": now, "earlier_offers": list(earlier)}
     return {
         "name": request.name,
         "host": request.host,
@@ -82,9 +82,7 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
         },
         "phase": ORDERED,
         "state": NONE,
-        "ordered_at": now,
-        "earlier_offers": list(earlier),
-        **({name: before.get(name) for name in _SINCE} if before.get("phase") == ORDERED else {}),
+        **{name: since.get(name) for name in ("ordered_at", "earlier_offers")},
         **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "price_per_hour", "cost_usd", "complete")),
     }
 
@@ -123,7 +121,7 @@ def over(
 
     If it is not over, that it has begun, so that it is not started again, whatever its machine says next. ``keep``:
     seconds that the machine stays after a failure (``kept_until``); its lease, until ``ends_at``, may be shorter.
-    ``is_swept``: what the job has not written is no reason to come again, since a sweep ends no machine for its results.
+    ``is_swept``: what the job has not written is no reason to come again, since a sweep ends no machine for that.
     """
     state = text_of(job.get("state"))
     if state not in OVER:
@@ -246,8 +244,7 @@ def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
     if record.get("complete"):
         return [f"The results of {name} are home: {folder}"]
     why = why_not_home(got.get("run__late_results") or {}) or str((got.get("run__late_job") or {}).get("msg") or "")
-    text = f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"
-    return wrapped(text, indent="  ")
+    return [f"The results of {name} are NOT complete: {because(why) or 'see run.json.'} What is home: {folder}"]
 
 
 # What people read of it
@@ -264,25 +261,12 @@ def billed_until(until: str) -> str:
     return f"It is billed until its lease ends{'' if moment is None else f' at {formatted(moment)}'}."
 
 
-# What the machine says beside how a job has ended
-_REASONS = {
-    "time": "its time was up",
-    "gone": "its processes are gone",
-    "rebooted": "its machine was restarted",
-    "setup": "its setup failed",
-    "start": "it could not be started",
-    "disk": "the disk is full, so its results may be incomplete",
-    "left": "what it had left running was ended",
-}
-
-
 def ended(record: Row) -> str:
     """What became of the job."""
-    how, reason = how_ended(record.get("exit_code"), record.get("signal")), str(record.get("reason") or "")
-    facts = ", ".join(filter(None, (how, _REASONS.get(reason, one_line(reason)))))
+    why = facts(record.get("exit_code"), record.get("signal"), one_line(str(record.get("reason") or "")))
     begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
     lasted = "" if begin is None or end is None else f" after {in_minutes(max(0.0, end - begin))}"
-    return f"{record.get('name')} {record.get('state')}{lasted}{f' ({facts})' if facts else ''}."
+    return f"{record.get('name')} {record.get('state')}{lasted}{f' ({why})' if why else ''}."
 
 
 def last_word(record: Row, folder: str) -> list[str]:
@@ -293,12 +277,12 @@ def last_word(record: Row, folder: str) -> list[str]:
     if record.get("complete"):
         missing = ", ".join(map(str, record.get("missing") or []))
         lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
-        lines.append(f"Not found on the machine: {missing}" if missing else "")
+        lines += [f"Not found on the machine: {missing}"] if missing else []
     else:
         lines.append(f"{incomplete(record)} What came home before is in {folder}.")
     if record.get("last_lines") and record.get("state") != SUCCEEDED:
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    return for_terminal(*lines)
+    return lines
 
 
 def incomplete(record: Row) -> str:
@@ -311,14 +295,14 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
     left = list(map(_not_home, record.get("incomplete") or []))
     missing = record.get("missing") or []
-    return for_terminal(
+    return [
         ended(record),
         joined("Its results are NOT complete.", because(why), f"See {folder}."),
-        f"Not home: {abridged(left)}." if left else "",
-        f"Not written by the job: {abridged(missing)}. Another run_results fetches what it wrote." if missing else "",
+        *([f"Not home: {abridged(left)}."] if left else []),
+        *([f"Not written by the job: {abridged(missing)}. Another run_results fetches what it wrote."] if missing else []),
         f"Its machine stays. {billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record.get('host'))}",
-    )
+    ]
 
 
 def because(why: str) -> str:
@@ -333,12 +317,12 @@ def _not_home(item: Row) -> str:
 
 def kept_result(record: Row, folder: str, price: float | None) -> dict[str, t.Any]:
     """The result of a step for a job that has failed, whose machine stays for a while (run_keep)."""
-    lines = for_terminal(
+    lines = [
         ended(record),
         f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
         f"To end it earlier: {end_of(record.get('host'))}",
-    )
+    ]
     return {"lines": lines, "trouble": ended(record)}
 
 

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import items_of, printable, text_of
-from .._wording import amount, applying, folded_lines, gpus_of, plural, read, usd, usd_short
+from .._wording import amount, applying, gpus_of, plural, read, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
@@ -280,18 +280,13 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
     """
     kind = f"{gpus_of(host.get('gpu_count'), host.get('gpu_type'))}, {host.get('contract_type') or 'on demand'}"
     where = ", ".join(filter(None, (str(host.get(name) or "") for name in ("vendor", "region"))))
-    return for_terminal(
+    return [
         f"at most USD {amount(bill)} for its machine, {usd_short(host.get('price_per_hour'))}",
         f"{kind}{f' ({where})' if where else ''}",
         f"the job may take {in_minutes(seconds)}, and bringing the results home an hour",
         "if a machine fails before the job, it ends; its cost comes on top",
-        registry,
-    )
-
-
-def for_terminal(*lines: str) -> list[str]:
-    """Those of the lines that say something, folded for a terminal."""
-    return folded_lines(filter(str.strip, lines))
+        *([registry] if registry else []),
+    ]
 
 
 def in_minutes(seconds: float) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from .._machine.job_state import NONE, OVER, RUNS, SUCCEEDED
 from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
-from .._wording import amount, usd, wrapped
+from .._wording import amount, usd
 from . import lease, prices, spending
 from .declaration import why_protected
 from .entry import Entry
@@ -37,7 +37,7 @@ from .run_record import (
     last_word,
     still_billed,
 )
-from .run_request import LEAST, TAIL, Request, for_terminal, host_of, in_minutes, lease_of, lease_text, quote, shortest
+from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, lease_text, quote, shortest
 
 Row = t.Mapping[str, t.Any]
 
@@ -284,7 +284,7 @@ def quoted(
     check_trace(run)
     unswept = unenforced(run.request.host, protect, unswept)
     seconds = lease_for(does, run.request, found, run.entry, unswept, has_registry=has_registry)
-    lines = wrapped(does.value, indent="  ")
+    lines = [does.value]
     if does is Way.BUY:
         bill = prices.bill_of(found.price_per_hour, seconds) or run.request.max_bill
         lines = quote(found.host, seconds - TAIL, bill, found.registry)
@@ -326,9 +326,8 @@ def _done_by(run: RunView, job: Row) -> dict[str, t.Any]:
     name, is_billed, state = run.request.name, billed_until(run.entry.ends_at), job.get("state")
     if state not in (NONE, *RUNS, *OVER):
         raise ValueError(unread(name, job, run.entry.ends_at))
+    check_job(job, run.digest, name)
     if state != NONE:
-        if job.get("digest") != run.digest:
-            raise ValueError(other_job(name, job))
         return {}
     if run.request.by_name:
         raise ValueError(
@@ -348,15 +347,6 @@ def forgotten(name: str, until: str) -> str:
     )
 
 
-def other_job(name: str, job: Row) -> str:
-    """The machine has another job under this name, whose results are not home."""
-    command = one_line(str(job.get("command") or "")) or "its command is not known"
-    return (
-        f"The machine of the run {name} has another job: {command} ({job.get('state')}). The results of that job are"
-        f" not home. Repeat its command, or end the machine: {end_of(host_of(name))}."
-    )
-
-
 def unread(name: str, job: Row, until: str) -> str:
     """The machine did not report on its ``job``."""
     why = because(str(job.get("msg") or "it did not answer"))
@@ -365,9 +355,13 @@ def unread(name: str, job: Row, until: str) -> str:
 
 
 def check_job(job: Row, digest: str, name: str) -> None:
-    """Raise ValueError if the machine has another job than the one that was followed, as of another computer."""
-    if job.get("digest") not in (None, "", digest):
-        raise ValueError(other_job(name, job))
+    """Raise ValueError if the machine has another job under this name, as of another computer."""
+    if job.get("state") in (*RUNS, *OVER) and job.get("digest") != digest:
+        command = one_line(str(job.get("command") or "")) or "its command is not known"
+        raise ValueError(
+            f"The machine of the run {name} has another job: {command} ({job['state']}). The results of that job are"
+            f" not home. Repeat its command, or end the machine: {end_of(host_of(name))}."
+        )
 
 
 def _start(run: RunView) -> dict[str, t.Any]:
@@ -379,11 +373,9 @@ def _start(run: RunView) -> dict[str, t.Any]:
     until = earlier_end(request, entry, run.now)
     end = seconds_of(entry.ends_at) if until is None else until
     seconds = max(60, math.floor((run.now + lasting(request, entry) if end is None else end) - TAIL - run.now))
-    is_short = until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST
     lines = []
-    if end is not None and is_short:
-        said = f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {formatted(end)}."
-        lines = wrapped(said, indent="  ")
+    if end is not None and (until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST):
+        lines = [f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {formatted(end)}."]
     return {"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until, "lines": lines}
 
 
@@ -423,11 +415,11 @@ def over_result(record: Row, folder: str, job: Row, entry: Entry, why: str) -> d
         return kept_result(record, folder, entry.price_per_hour) if is_kept else {"ends": True}
     if state in OVER:
         lines = still_billed(record, folder, entry.ends_at, why)
-        return {"lines": lines, "trouble": joined(*map(str.strip, lines))}
+        return {"lines": lines, "trouble": joined(*lines)}
     if state in RUNS and not job.get("lost_sight"):
         runs = f"{record.get('name')} runs. The same command follows it, and brings its results home."
         end = f"To end it now: {end_of(record.get('host'))}"
-        return {"lines": for_terminal(runs, billed_until(entry.ends_at), end)}
+        return {"lines": [runs, billed_until(entry.ends_at), end]}
     name = str(record.get("name"))
     if state == NONE and record.get("began_at"):
         return {"trouble": forgotten(name, entry.ends_at)}
@@ -446,13 +438,12 @@ LINES = 200  # that a look asks for
 
 @dataclass(frozen=True)
 class LogLook:
-    """What the last look has shown. ``job``: the last answer; ``offset``: bytes of the log that were shown.
+    """What the last look has shown. ``job``: the last answer; ``lines``: those of its log that are new.
 
     ``lost_at``: since when the machine does not answer; None if it does. ``is_last``: no other look follows.
     """
 
     job: Row = field(default_factory=dict)
-    offset: int = -1
     lines: tuple[str, ...] = ()
     lost_at: float | None = None
     msg: str = ""
@@ -465,15 +456,15 @@ def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
         since = passed if look.lost_at is None else look.lost_at
         why = one_line(str(job.get("msg") or "no answer"))
         msg = f"the machine does not answer (its job needs no connection): {why}"
-        return LogLook(look.job, look.offset, (), since, msg, passed - since >= PATIENCE)
+        return LogLook(look.job, (), since, msg, passed - since >= PATIENCE)
     # A machine that knows nothing of its job any more does not say that it has begun, but has said so.
     known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
-    return LogLook(known, int(job.get("log_bytes") or 0), _lines(look, job), is_last=job["state"] not in RUNS)
+    return LogLook(known, _lines(look.job, job), is_last=job["state"] not in RUNS)
 
 
-def _lines(look: LogLook, job: Row) -> tuple[str, ...]:
-    """The lines that are new: those within the bytes by which the log has grown."""
-    lines, room = [], math.inf if look.offset < 0 else int(job.get("log_bytes") or 0) - look.offset
+def _lines(before: Row, job: Row) -> tuple[str, ...]:
+    """The lines that are new since the answer before: those within the bytes by which the log has grown."""
+    lines, room = [], int(job.get("log_bytes") or 0) - int(before.get("log_bytes") or 0) if before else math.inf
     for line in reversed(items_of(job.get("log") or [])):
         if room <= 0:  # a line that was shown before its end was written is shown again
             break

