@@ -25,18 +25,34 @@ _MOST_RETIRED = 60  # pages: NVIDIA replaces a GPU with more (Dynamic Page Retir
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """A verdict, with what was measured and what it should have been."""
+class Finding:
+    """A verdict, for one GPU or for the machine, with what was measured and what it should have been.
+
+    The table adds which check has made it.
+    """
 
     verdict: str
     measured: Measured = None
     expected: Measured = None
     gpu: int | None = None
+    check: str = ""
+    unit: str = ""
+    source: str = ""
+
+    def sentence(self) -> str:
+        """For a person: ``gpu_count: 7 instead of 8``."""
+        measured, expected = (_words(value, self.unit) for value in (self.measured, self.expected))
+        return f"{self.check}: {measured}" + ("" if self.expected is None else f" instead of {expected}")
 
 
-Judgements = t.Iterator[Judgement]
-Rule = t.Callable[[Readings, Wanted], Judgements]
-GpuRule = t.Callable[[Gpu, Readings, Wanted], Judgement]
+def _words(value: Measured, unit: str) -> str:
+    number = f"{value:g} {unit}".strip() if isinstance(value, (int, float)) else value
+    return number or "unknown"
+
+
+Findings = t.Iterator[Finding]
+Rule = t.Callable[[Readings, Wanted], Findings]
+GpuRule = t.Callable[[Gpu, Readings, Wanted], Finding]
 
 # What nvidia-smi's manual says of its exit codes, which are NVML's errors.
 _NO_DRIVER = (9, 12, 18, 126, 127)  # not loaded, no library, a library of another version, no nvidia-smi
@@ -49,16 +65,16 @@ def worst(verdicts: t.Iterable[str]) -> str:
     return max(verdicts, key=VERDICTS.index, default=OK)
 
 
-def of_ratio(measured: float, reference: float, least: float = 1.0) -> Judgement:
+def of_ratio(measured: float, reference: float, least: float = 1.0) -> Finding:
     """The verdict by the share of its reference that is reached; one below ``least`` is degraded."""
     share = measured / reference
     verdict = BAD if share < HALF else DEGRADED if share < least else OK
-    return Judgement(verdict, measured, reference)
+    return Finding(verdict, measured, reference)
 
 
-def mig(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def mig(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """A fact: whether it is divided."""
-    return Judgement(OK if gpu.mig else UNKNOWN, f"{gpu.mig_parts} parts" if gpu.mig == "Enabled" else "not divided")
+    return Finding(OK if gpu.mig else UNKNOWN, f"{gpu.mig_parts} parts" if gpu.mig == "Enabled" else "not divided")
 
 
 def _has_no_ecc(gpu: Gpu) -> bool:
@@ -66,39 +82,39 @@ def _has_no_ecc(gpu: Gpu) -> bool:
     return "GeForce" in (gpu.model or "")
 
 
-def ecc(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def ecc(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Memory errors that could not be corrected. Workstation GPUs come with ECC off, and GeForce has none."""
     if gpu.uncorrected:
-        return Judgement(BAD, gpu.uncorrected, 0)
+        return Finding(BAD, gpu.uncorrected, 0)
     if gpu.uncorrected_ever:
         crossed = gpu.sram_threshold == "Yes"
-        return Judgement(BAD if crossed else DEGRADED, f"{gpu.uncorrected_ever:g} in its life", 0)
+        return Finding(BAD if crossed else DEGRADED, f"{gpu.uncorrected_ever:g} in its life", 0)
     if gpu.ecc == "Enabled":
         is_read = gpu.uncorrected is not None and gpu.uncorrected_ever is not None
-        return Judgement(OK if is_read else UNKNOWN, gpu.uncorrected, 0)
+        return Finding(OK if is_read else UNKNOWN, gpu.uncorrected, 0)
     if _has_no_ecc(gpu) and gpu.ecc in ("Disabled", ABSENT):
-        return Judgement(OK, "it has no ECC")
+        return Finding(OK, "it has no ECC")
     if gpu.ecc == "Disabled":
-        return Judgement(OK if "RTX" in (gpu.model or "") else DEGRADED, "ECC is off", "on")
-    return Judgement(UNKNOWN, gpu.ecc)
+        return Finding(OK if "RTX" in (gpu.model or "") else DEGRADED, "ECC is off", "on")
+    return Finding(UNKNOWN, gpu.ecc)
 
 
-def remapped_rows(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def remapped_rows(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Memory that the GPU replaces by spare rows (since Ampere), or no longer uses (pages, before that)."""
     words = {gpu.remap_failure, gpu.remap_pending, gpu.retirement_pending}
     pages = [count for count in (gpu.retired_single, gpu.retired_double) if count is not None]
     if gpu.remap_failure == "Yes" or sum(pages) >= _MOST_RETIRED:
-        return Judgement(BAD, "it has no spare memory left" if pages else "a row could not be remapped")
+        return Finding(BAD, "it has no spare memory left" if pages else "a row could not be remapped")
     if "Yes" in words:
-        return Judgement(DEGRADED, "a repair of its memory waits for a reset")
+        return Finding(DEGRADED, "a repair of its memory waits for a reset")
     if gpu.remap_failure == gpu.remap_pending == "No" or (gpu.retirement_pending == "No" and len(pages) == 2):
-        return Judgement(OK, "no repair is pending or has failed")
+        return Finding(OK, "no repair is pending or has failed")
     if _has_no_ecc(gpu) and words <= {ABSENT, None} and gpu.retirement_pending:
-        return Judgement(OK, "it has no spare memory")
-    return Judgement(UNKNOWN, gpu.remap_failure)
+        return Finding(OK, "it has no spare memory")
+    return Finding(UNKNOWN, gpu.remap_failure)
 
 
-def throttle(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def throttle(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Why its clocks are low. The hardware halves them at least; `hw_slowdown` alone may be a change of its state."""
     reasons = {
         "too hot (hardware)": (gpu.thermal_slowdown, BAD),
@@ -108,12 +124,12 @@ def throttle(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
     }
     active = {name: verdict for name, (word, verdict) in reasons.items() if word == _ON}
     if active:
-        return Judgement(worst(active.values()), ", ".join(active))
+        return Finding(worst(active.values()), ", ".join(active))
     is_read = all(word == _OFF for word, _verdict in reasons.values())
-    return Judgement(OK, "nothing slows it down") if is_read else Judgement(UNKNOWN, gpu.slowdown)
+    return Finding(OK, "nothing slows it down") if is_read else Finding(UNKNOWN, gpu.slowdown)
 
 
-def temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """How far it is from the temperature at which its clocks fall."""
     margin = wanted.thresholds["temperature_margin"]
     if gpu.margin is not None and gpu.slow_margin is not None:
@@ -121,15 +137,15 @@ def temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
     elif gpu.temperature is not None and gpu.slow_temperature is not None:
         left = gpu.slow_temperature - gpu.temperature
     else:
-        return Judgement(UNKNOWN, gpu.temperature)
+        return Finding(UNKNOWN, gpu.temperature)
     measured = f"{left:g} below its limit"
-    return Judgement(BAD if left <= 0 else DEGRADED if left < margin else OK, measured, f"at least {margin:g}")
+    return Finding(BAD if left <= 0 else DEGRADED if left < margin else OK, measured, f"at least {margin:g}")
 
 
-def power_limit(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def power_limit(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """The limit that is set, against the GPU's default."""
     if gpu.power_limit is None or not gpu.default_power:
-        return Judgement(UNKNOWN, gpu.power_limit, gpu.default_power)
+        return Finding(UNKNOWN, gpu.power_limit, gpu.default_power)
     return of_ratio(gpu.power_limit, gpu.default_power)
 
 
@@ -138,15 +154,15 @@ def is_busy(gpu: Gpu | None) -> bool:
     return gpu is not None and ((gpu.utilization or 0) >= BUSY or max(gpu.received or 0, gpu.sent or 0) >= BUSY_LINK)
 
 
-def pcie(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def pcie(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Its link against what both sides can do. A link that nothing uses sleeps, which is no fault."""
     has, can = (gpu.generation, gpu.width), (gpu.most_generation, gpu.most_width)
     if None in (*has, *can):
-        return Judgement(UNKNOWN, _link(*has), _link(*can))
+        return Finding(UNKNOWN, _link(*has), _link(*can))
     share = _speed(*has) / _speed(*can) if _speed(*can) else 1.0
     slow = BAD if share < HALF else DEGRADED
     verdict = OK if share >= 1 else slow if is_busy(gpu) else UNKNOWN
-    return Judgement(verdict, f"{_link(*has)}{' while idle' if verdict == UNKNOWN else ''}", _link(*can))
+    return Finding(verdict, f"{_link(*has)}{' while idle' if verdict == UNKNOWN else ''}", _link(*can))
 
 
 def _speed(generation: float | None, width: float | None) -> float:
@@ -187,14 +203,14 @@ HARDWARE = {
 }
 
 
-def _xid(readings: Readings, wanted: Wanted) -> Judgements:
+def _xid(readings: Readings, wanted: Wanted) -> Findings:
     """The errors of our GPUs in the kernel log; a container sees those of the host's others, too.
 
     The driver may have a GPU by its address (`Readings.addresses`) that no longer answers.
     """
     log, index = readings.log, {gpu.address: gpu.index for gpu in readings.gpus}
     if log is None:
-        yield Judgement(UNKNOWN, "the kernel log cannot be read")
+        yield Finding(UNKNOWN, "the kernel log cannot be read")
         return
     is_certain = bool(index) and None not in index
     for place, code in dict.fromkeys(log.xids):
@@ -202,14 +218,14 @@ def _xid(readings: Readings, wanted: Wanted) -> Judgements:
         if is_ours or not is_certain:
             yield _xid_judged(code, index.get(place), is_ours=is_ours)
     is_read = log.is_complete and is_certain
-    yield Judgement(OK, "no other") if is_read else Judgement(UNKNOWN, "the log is not complete")
+    yield Finding(OK, "no other") if is_read else Finding(UNKNOWN, "the log is not complete")
 
 
-def _xid_judged(code: int, index: int | None, *, is_ours: bool) -> Judgement:
+def _xid_judged(code: int, index: int | None, *, is_ours: bool) -> Finding:
     """An error in the log; ``index``: of its GPU, if that is known. Whose it is must be certain."""
     words = HARDWARE.get(code) or APPLICATION.get(code)
     verdict = BAD if code in HARDWARE else OK if words else UNKNOWN
-    return Judgement(verdict if is_ours else UNKNOWN, f"Xid {code} ({words or 'unknown'})", None, index)
+    return Finding(verdict if is_ours else UNKNOWN, f"Xid {code} ({words or 'unknown'})", None, index)
 
 
 # How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.
@@ -234,51 +250,51 @@ def nvlinks_of_model(model: str | None) -> tuple[int, int] | None:
     return next((links for part, links in NVLINKS.items() if part in model), None)
 
 
-def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """How many of its NVLinks are up. A single GPU has nobody to talk to."""
     must = nvlinks_of_model(gpu.model)
     up = (readings.nvlinks or {}).get(gpu.index)
     if must is None or readings.is_alone:
-        return Judgement(OK if gpu.model else UNKNOWN, up)
+        return Finding(OK if gpu.model else UNKNOWN, up)
     if up is None:
-        return Judgement(UNKNOWN, None, must[0])
+        return Finding(UNKNOWN, None, must[0])
     return of_ratio(up, must[0])
 
 
-def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Judgement:
+def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Whether it has joined the fabric of its NVSwitches."""
     must = nvlinks_of_model(gpu.model)
     if must is None or readings.is_alone:
-        return Judgement(OK if gpu.model else UNKNOWN, "it needs none")
+        return Finding(OK if gpu.model else UNKNOWN, "it needs none")
     if gpu.fabric not in (ABSENT, None):
         return _registered(gpu, readings.fabric_manager)
     if not readings.switches:
-        return Judgement(UNKNOWN if must[1] >= FABRIC_GENERATION else OK, "no NVSwitch")
+        return Finding(UNKNOWN if must[1] >= FABRIC_GENERATION else OK, "no NVSwitch")
     service = readings.fabric_manager or "unknown"
     verdicts = {"active": OK, "inactive": BAD, "failed": BAD}
-    return Judgement(verdicts.get(service, UNKNOWN), f"the fabric manager is {service}", "active")
+    return Finding(verdicts.get(service, UNKNOWN), f"the fabric manager is {service}", "active")
 
 
-def _registered(gpu: Gpu, service: str | None) -> Judgement:
+def _registered(gpu: Gpu, service: str | None) -> Finding:
     """What nvidia-smi says itself. Without its manager a GPU stays in progress for ever."""
     words = f"{gpu.fabric}, {gpu.fabric_status}"
     if gpu.fabric == "Completed":
         verdict = OK if gpu.fabric_status == "Success" else BAD if gpu.fabric_status else UNKNOWN
-        return Judgement(verdict, words, "Completed, Success")
+        return Finding(verdict, words, "Completed, Success")
     waits = gpu.fabric == "In Progress" and service not in ("inactive", "failed")
-    return Judgement(UNKNOWN if waits else BAD, words, "Completed, Success")
+    return Finding(UNKNOWN if waits else BAD, words, "Completed, Success")
 
 
 _MONITOR, _CONFIGURATION = 1, 5  # DCGM's severities that end no job
 _OF_STATUS = {"pass": OK, "skip": OK, "skipped": OK, "warn": DEGRADED, "fail": BAD}
 
 
-def outcome(result: Outcome) -> Judgement:
+def outcome(result: Outcome) -> Finding:
     """A test of DCGM. A failure whose severities are all harmless is degraded."""
     verdict = _OF_STATUS.get(result.status, UNKNOWN)
     if verdict == BAD and result.severities and {*result.severities} <= {_MONITOR, _CONFIGURATION}:
         verdict = DEGRADED
-    return Judgement(verdict, f"{result.name}: {result.words or result.status}", "pass", result.gpu)
+    return Finding(verdict, f"{result.name}: {result.words or result.status}", "pass", result.gpu)
 
 
 # Whether it has what its offer says
@@ -287,7 +303,7 @@ def outcome(result: Outcome) -> Judgement:
 _TOLERANCE = 0.85
 
 
-def _gpu_count(readings: Readings, wanted: Wanted) -> Judgements:
+def _gpu_count(readings: Readings, wanted: Wanted) -> Findings:
     """The GPUs against the machine's share of its offer's, and whether nvidia-smi lists as many as it says.
 
     If nvidia-smi cannot be read, too few on the bus prove nothing.
@@ -295,37 +311,37 @@ def _gpu_count(readings: Readings, wanted: Wanted) -> Judgements:
     share, count, smi = gpus_of_node(wanted.offer), len(readings.machine["gpus"]), readings.smi
     is_short = share is not None and count < share
     if smi and smi.attached != len(smi.gpus) and not is_short:
-        yield Judgement(UNKNOWN, len(smi.gpus), smi.attached)
+        yield Finding(UNKNOWN, len(smi.gpus), smi.attached)
     elif share is not None:
         is_certain = smi or not readings.programs or readings.smi_code in _NO_DRIVER
-        yield Judgement(OK if not is_short else BAD if is_certain else UNKNOWN, count, share)
+        yield Finding(OK if not is_short else BAD if is_certain else UNKNOWN, count, share)
 
 
-def _gpu_type(readings: Readings, wanted: Wanted) -> Judgements:
+def _gpu_type(readings: Readings, wanted: Wanted) -> Findings:
     """The model of each GPU against the offer's family; a model that is not known is unknown, whatever was offered."""
     family, _gigabytes = _canonical(wanted.offer)
     for index, gpu in enumerate(readings.machine["gpus"]):
         model = gpu["model"]
         verdict = UNKNOWN if not model else BAD if family and not _is_of(family, model) else OK
-        yield Judgement(verdict, model, wanted.offer.get("gpu_type") or family, index)
+        yield Finding(verdict, model, wanted.offer.get("gpu_type") or family, index)
 
 
-def _gpu_memory(readings: Readings, wanted: Wanted) -> Judgements:
+def _gpu_memory(readings: Readings, wanted: Wanted) -> Findings:
     """The memory of each GPU against the offer's in GB; nothing if the offer does not say."""
     if gigabytes := _canonical(wanted.offer)[1]:
         for index, gpu in enumerate(readings.machine["gpus"]):
             yield _sized(gpu["memory_in_gb"], float(gigabytes), _TOLERANCE, index)
 
 
-def _size(name: str, share: float, readings: Readings, wanted: Wanted) -> Judgements:
+def _size(name: str, share: float, readings: Readings, wanted: Wanted) -> Findings:
     """A number of the machine against the offer's of the same name; nothing if the offer does not say."""
     offered = number_of(wanted.offer.get(name))
     if offered is not None:
         yield _sized(number_of(readings.machine[name]), offered, share)
 
 
-def _sized(has: float | None, offered: float, share: float, gpu: int | None = None) -> Judgement:
-    return Judgement(UNKNOWN if has is None else BAD if has < offered * share else OK, has, offered, gpu)
+def _sized(has: float | None, offered: float, share: float, gpu: int | None = None) -> Finding:
+    return Finding(UNKNOWN if has is None else BAD if has < offered * share else OK, has, offered, gpu)
 
 
 def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
@@ -353,25 +369,6 @@ def _is_of(family: str, model: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Finding(Judgement):
-    """The result of a check, for one GPU or for the machine."""
-
-    check: str = ""
-    unit: str = ""
-    source: str = ""
-
-    def sentence(self) -> str:
-        """For a person: ``gpu_count: 7 instead of 8``."""
-        measured, expected = (_words(value, self.unit) for value in (self.measured, self.expected))
-        return f"{self.check}: {measured}" + ("" if self.expected is None else f" instead of {expected}")
-
-
-def _words(value: Measured, unit: str) -> str:
-    number = f"{value:g} {unit}".strip() if isinstance(value, (int, float)) else value
-    return number or "unknown"
-
-
-@dataclass(frozen=True)
 class Check:
     """A row of docs/acceptance.md: a check, from which level on it is made, and when it is worse than `ok`."""
 
@@ -391,7 +388,7 @@ def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
     made = [check for check in CHECKS if LEVELS.index(check.level) <= LEVELS.index(wanted.level)]
     checks = [check for check in made if check.name not in left_out]
     return [
-        Finding(**vars(item), check=check.name, unit=check.unit, source=check.source)
+        replace(item, check=check.name, unit=check.unit, source=check.source)
         for check in checks
         for item in check.rule(readings, wanted)
     ]
@@ -416,125 +413,125 @@ def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> 
 def _of_gpus(rule: GpuRule) -> Rule:
     """A rule for each GPU, for some also as it is under load. Without a GPU it is unknown."""
 
-    def judged(readings: Readings, wanted: Wanted) -> Judgements:
+    def judged(readings: Readings, wanted: Wanted) -> Findings:
         loaded = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
         for gpu in readings.gpus:
             idle, busy = rule(gpu, readings, wanted), loaded.get(gpu.index)
             looks = [idle]
             if rule in _UNDER_LOAD_TOO and "loaded" in readings.programs:
-                under = rule(busy, readings, wanted) if busy else Judgement(UNKNOWN, "not read under load")
+                under = rule(busy, readings, wanted) if busy else Finding(UNKNOWN, "not read under load")
                 # What sleeps while idle is judged under load.
                 looks = [under] if idle.verdict == UNKNOWN and is_busy(busy) else [idle, under]
             yield replace(max(looks, key=lambda look: VERDICTS.index(look.verdict)), gpu=gpu.index)
         if not readings.gpus:
-            yield Judgement(UNKNOWN, "no GPU could be read")
+            yield Finding(UNKNOWN, "no GPU could be read")
 
     return judged
 
 
-def _answers(readings: Readings, wanted: Wanted) -> Judgements:
+def _answers(readings: Readings, wanted: Wanted) -> Findings:
     for program in readings.hanging:
-        yield Judgement(BAD, f"{program} does not answer")
+        yield Finding(BAD, f"{program} does not answer")
     if readings.programs and not readings.hanging:
-        yield Judgement(OK, f"{len(readings.programs)} programs answer")
+        yield Finding(OK, f"{len(readings.programs)} programs answer")
 
 
-def _driver(readings: Readings, wanted: Wanted) -> Judgements:
+def _driver(readings: Readings, wanted: Wanted) -> Findings:
     """A missing driver is bad, but for `specs`: a driver may be installed after the machine was bought."""
     code, smi, least = readings.smi_code, readings.smi, wanted.min_driver
     if wanted.level == "specs" and not readings.programs:
         return
     if code in _NO_DRIVER and not smi:
         verdict = UNKNOWN if wanted.level == "specs" and not least else BAD
-        yield Judgement(verdict, "there is none", f"at least {least}" if least else None)
+        yield Finding(verdict, "there is none", f"at least {least}" if least else None)
     elif code in _SICK_GPU:
-        yield Judgement(BAD, f"nvidia-smi exits with {code}")
+        yield Finding(BAD, f"nvidia-smi exits with {code}")
     elif not smi or code not in (0, _BAD_INFOROM):
-        yield Judgement(UNKNOWN, "nvidia-smi cannot be read")
+        yield Finding(UNKNOWN, "nvidia-smi cannot be read")
     else:
         yield _version_judged(smi.driver, least)
         if code:
-            yield Judgement(DEGRADED, "the GPU's own settings (InfoROM) are damaged")
+            yield Finding(DEGRADED, "the GPU's own settings (InfoROM) are damaged")
 
 
-def _cuda(readings: Readings, wanted: Wanted) -> Judgements:
+def _cuda(readings: Readings, wanted: Wanted) -> Findings:
     """Nothing without a demand."""
     if wanted.min_cuda:
         yield _version_judged(readings.smi.cuda if readings.smi else None, wanted.min_cuda)
 
 
-def _version_judged(version: str | None, least: str) -> Judgement:
+def _version_judged(version: str | None, least: str) -> Finding:
     number = version_of(version or "")
     verdict = UNKNOWN if not number else BAD if number < version_of(least) else OK
-    return Judgement(verdict, version, f"at least {least}" if least else None)
+    return Finding(verdict, version, f"at least {least}" if least else None)
 
 
-def _disk_write(readings: Readings, wanted: Wanted) -> Judgements:
+def _disk_write(readings: Readings, wanted: Wanted) -> Findings:
     least, speed = wanted.thresholds["disk_write"], readings.write_speed
     verdict = BAD if readings.write_error else UNKNOWN if speed is None else DEGRADED if speed < least else OK
-    yield Judgement(verdict, readings.write_error or speed, least)
+    yield Finding(verdict, readings.write_error or speed, least)
 
 
-def _clock(readings: Readings, wanted: Wanted) -> Judgements:
+def _clock(readings: Readings, wanted: Wanted) -> Findings:
     """Nothing if the controller's time was not given."""
     most, ahead = wanted.thresholds["clock"], readings.clock
     if ahead is not None:
-        yield Judgement(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")
+        yield Finding(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")
 
 
-def _user_data(readings: Readings, wanted: Wanted) -> Judgements:
+def _user_data(readings: Readings, wanted: Wanted) -> Findings:
     errors = readings.boot_errors
     if errors is None:
-        yield Judgement(UNKNOWN, "cloud-init has left no result")
+        yield Finding(UNKNOWN, "cloud-init has left no result")
     else:
-        yield Judgement(BAD if errors else OK, "; ".join(errors) or "no error")
+        yield Finding(BAD if errors else OK, "; ".join(errors) or "no error")
 
 
 _NO_LOAD, _NO_TOOL = "no load while MIG is on", "no tool that could be used"
 
 
-def _under_load(readings: Readings, wanted: Wanted) -> Judgements:
+def _under_load(readings: Readings, wanted: Wanted) -> Findings:
     if is_divided(readings.gpus):
-        yield Judgement(UNKNOWN, _NO_LOAD)
+        yield Finding(UNKNOWN, _NO_LOAD)
     else:
-        yield from [*_diagnosed(readings), *_burnt(readings)] or [Judgement(UNKNOWN, _NO_TOOL)]
+        yield from [*_diagnosed(readings), *_burnt(readings)] or [Finding(UNKNOWN, _NO_TOOL)]
 
 
-def _diagnosed(readings: Readings) -> list[Judgement]:
+def _diagnosed(readings: Readings) -> list[Finding]:
     """What DCGM says, by its JSON and its exit code; nothing if it is not installed."""
     diagnosis, code = readings.diagnosis, readings.diagnosis_code
     if diagnosis is None:
-        return [] if code in (None, 126, 127) else [Judgement(UNKNOWN, "dcgmi cannot be read")]
+        return [] if code in (None, 126, 127) else [Finding(UNKNOWN, "dcgmi cannot be read")]
     judged = list(map(outcome, diagnosis.outcomes))
     if worse := [item for item in judged if item.verdict != OK]:
         return worse
     if code != 0 or all(result.status != "pass" for result in diagnosis.outcomes):
-        return [Judgement(UNKNOWN, f"dcgmi exits with {code}", "all pass")]
-    return [Judgement(OK, f"{len(judged)} results of dcgmi", "all pass")]
+        return [Finding(UNKNOWN, f"dcgmi exits with {code}", "all pass")]
+    return [Finding(OK, f"{len(judged)} results of dcgmi", "all pass")]
 
 
-def _burnt(readings: Readings) -> Judgements:
+def _burnt(readings: Readings) -> Findings:
     """Which GPUs calculate right; those of which the load says nothing are unknown."""
     if readings.burnt is not None:
         for index in sorted({*readings.burnt, *(gpu.index for gpu in readings.gpus)}):
             verdict, words = _CALCULATES[readings.burnt.get(index)]
-            yield Judgement(verdict, words, None, index)
+            yield Finding(verdict, words, None, index)
 
 
 _CALCULATES = {True: (OK, "it calculates right"), False: (BAD, "it calculates wrong"), None: (UNKNOWN, None)}
 
 
-def _all_reduce(readings: Readings, wanted: Wanted) -> Judgements:
+def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
     """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
     result, links = readings.all_reduce, [nvlinks_of_model(gpu.model) for gpu in readings.gpus]
     if readings.is_alone:
         return
     if is_divided(readings.gpus) or result is None:
-        yield Judgement(UNKNOWN, _NO_LOAD if is_divided(readings.gpus) else _NO_TOOL)
+        yield Finding(UNKNOWN, _NO_LOAD if is_divided(readings.gpus) else _NO_TOOL)
     elif result.is_right is False:
-        yield Judgement(BAD, "the sums are wrong")
+        yield Finding(BAD, "the sums are wrong")
     elif result.bandwidth is None or result.is_right is None or not links or not all(links):
-        yield Judgement(UNKNOWN, result.bandwidth)
+        yield Finding(UNKNOWN, result.bandwidth)
     else:
         slowest = min(generation for _count, generation in filter(None, links))
         yield of_ratio(result.bandwidth, ALL_REDUCE[slowest], MOST)
@@ -577,20 +574,18 @@ all_reduce | burnin | GB/s | all_reduce_perf | bandwidth between GPUs, by their 
 """
 _OF_EACH_GPU = (mig, ecc, remapped_rows, throttle, temperature, power_limit, pcie, nvlink, fabric)
 _UNDER_LOAD_TOO = (throttle, temperature, pcie)
-_OF_LOAD = (_under_load, _all_reduce)
 _SIZES = {"vcpu_count": 1.0, "memory_in_gb": _TOLERANCE, "boot_disk_in_gb": _TOLERANCE}
-_OF_MACHINE = (_gpu_count, _gpu_type, _gpu_memory, _answers, _driver, _cuda, _xid, _disk_write, _clock, _user_data)
+_OF_MACHINE = (
+    *(_gpu_count, _gpu_type, _gpu_memory, _answers, _driver, _cuda, _xid, _disk_write, _clock, _user_data),
+    *(_under_load, _all_reduce),
+)
 _RULES: dict[str, Rule] = {
-    **{rule.__name__.lstrip("_"): rule for rule in (*_OF_MACHINE, *_OF_LOAD)},
+    **{rule.__name__.lstrip("_"): rule for rule in _OF_MACHINE},
     **{rule.__name__: _of_gpus(rule) for rule in _OF_EACH_GPU},
     **{name: partial(_size, name, share) for name, share in _SIZES.items()},
 }
 _ABOUT_GPUS = {"driver", "xid", "under_load", "all_reduce", *(rule.__name__ for rule in _OF_EACH_GPU)}
 
 
-def _check(row: str) -> Check:
-    name, level, unit, source, about, degraded, bad = map(str.strip, row.split("|"))
-    return Check(name, level, unit, source, about, degraded, bad, _RULES[name])
-
-
-CHECKS = tuple(map(_check, _TABLE.strip().splitlines()))
+_ROWS = [[cell.strip() for cell in row.split("|")] for row in _TABLE.strip().splitlines()]
+CHECKS = tuple(Check(*row, rule=_RULES[row[0]]) for row in _ROWS)

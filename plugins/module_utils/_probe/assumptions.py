@@ -99,15 +99,15 @@ _LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "lif
 
 def findings(exchanges: Exchanges) -> list[Finding]:
     """A finding for each assumption, in their order."""
-    verdicts = ((item.id, _verdict(item, exchanges)) for item in ASSUMPTIONS)
-    return [Finding(key, verdict, one_line(evidence, 200)) for key, (verdict, evidence) in verdicts]
+    return [_finding(assumption, exchanges) for assumption in ASSUMPTIONS]
 
 
-def _verdict(assumption: Assumption, exchanges: Exchanges) -> RuleResult:
+def _finding(assumption: Assumption, exchanges: Exchanges) -> Finding:
     try:
-        return assumption.rule(exchanges)
+        verdict, evidence = assumption.rule(exchanges)
     except NotSeen:
-        return RuleResult(NOT_SEEN, f"needs {assumption.needs}")
+        verdict, evidence = NOT_SEEN, f"needs {assumption.needs}"
+    return Finding(assumption.id, verdict, one_line(evidence, 200))
 
 
 # Token, clock, errors
@@ -470,7 +470,7 @@ def _list_complete(exchanges: Exchanges) -> RuleResult:
         count, link = answer.data.get("total_count"), "a" if "next" in answer.data else "no"
         return stands(False, f"{size} of {'more' if count is None else count}, {link} link to the next page")
     if "next" in answer.data or "total_count" in answer.data:
-        return RuleResult(NOT_SEEN, f"{size} on one page, which may be one of several")
+        return NOT_SEEN, f"{size} on one page, which may be one of several"
     return stands(True, f"{size} at once")
 
 
@@ -561,7 +561,7 @@ def _deleted_listed(exchanges: Exchanges) -> RuleResult:
     if listed:
         return stands(False, f"{len(listed)} of them listed")
     needed(exchanges.ended)
-    needed(_list_complete(exchanges).verdict != CONTRADICTED)  # the next page might have it
+    needed(_list_complete(exchanges)[0] != CONTRADICTED)  # the next page might have it
     return stands(True, "one that ended is not listed")
 
 

@@ -157,11 +157,7 @@ class Finding:
     evidence: str
 
 
-class RuleResult(t.NamedTuple):
-    verdict: str
-    evidence: str
-
-
+RuleResult = tuple[str, str]  # a verdict, and the evidence
 Rule = t.Callable[[Exchanges], RuleResult]  # raises NotSeen
 
 
@@ -211,7 +207,7 @@ def needed(value: Value | None) -> Value:
 
 def stands(as_believed: bool, evidence: str) -> RuleResult:
     """The verdict of a rule that has seen something."""
-    return RuleResult(CONFIRMED if as_believed else CONTRADICTED, evidence)
+    return (CONFIRMED if as_believed else CONTRADICTED), evidence
 
 
 def phase_of(status: Json) -> str:

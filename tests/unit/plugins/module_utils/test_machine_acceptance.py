@@ -302,7 +302,7 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
     old = readings.diagnosis_of(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
     assert old and old.version == "3.3.6"
     assert [(item.gpu, item.status) for item in old.outcomes] == [(0, "pass"), (1, "fail")]
-    assert verdicts.outcome(old.outcomes[1]) == verdicts.Judgement("bad", "Denylist: it is denied", "pass", 1)
+    assert verdicts.outcome(old.outcomes[1]) == verdicts.Finding("bad", "Denylist: it is denied", "pass", 1)
     new = readings.diagnosis_of(Machine().dcgmi())
     assert new and new.version == "4.2.3" and [item.gpu for item in new.outcomes] == [*range(8)]
     failed = readings.diagnosis_of(
