@@ -370,23 +370,23 @@ def _is_of(family: str, model: str) -> bool:
 
 @dataclass(frozen=True)
 class Check:
-    """A row of docs/acceptance.md: a check, from which level on it is made, and when it is worse than `ok`."""
+    """A row of docs/acceptance.md, which says when it is worse than `ok`. ``level``: the first that makes the check.
+
+    ``needs_gpus``: it is not made if the offer has none.
+    """
 
     name: str
     level: str
     unit: str
     source: str
-    about: str
-    degraded: str
-    bad: str
     rule: Rule
+    needs_gpus: bool = False
 
 
 def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
     """All findings of a level, in the order of the table; none about GPUs if the offer has none."""
-    left_out = _ABOUT_GPUS if gpus_of_node(wanted.offer) == 0 else ()
-    made = [check for check in CHECKS if LEVELS.index(check.level) <= LEVELS.index(wanted.level)]
-    checks = [check for check in made if check.name not in left_out]
+    levels, has_gpus = LEVELS[: LEVELS.index(wanted.level) + 1], gpus_of_node(wanted.offer) != 0
+    checks = (check for check in CHECKS if check.level in levels and (has_gpus or not check.needs_gpus))
     return [
         replace(item, check=check.name, unit=check.unit, source=check.source)
         for check in checks
@@ -410,15 +410,15 @@ def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> 
     return list(dict.fromkeys(finding.sentence() for finding in made if finding.verdict == BAD))
 
 
-def _of_gpus(rule: GpuRule) -> Rule:
-    """A rule for each GPU, for some also as it is under load. Without a GPU it is unknown."""
+def _of_gpus(rule: GpuRule, *, under_load: bool = False) -> Rule:
+    """A rule for each GPU, also as it is ``under_load``, of which the worse counts. Without a GPU it is unknown."""
 
     def judged(readings: Readings, wanted: Wanted) -> Findings:
         loaded = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
         for gpu in readings.gpus:
             idle, busy = rule(gpu, readings, wanted), loaded.get(gpu.index)
             looks = [idle]
-            if rule in _UNDER_LOAD_TOO and "loaded" in readings.programs:
+            if under_load and "loaded" in readings.programs:
                 under = rule(busy, readings, wanted) if busy else Finding(UNKNOWN, "not read under load")
                 # What sleeps while idle is judged under load.
                 looks = [under] if idle.verdict == UNKNOWN and is_busy(busy) else [idle, under]
@@ -537,55 +537,29 @@ def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
         yield of_ratio(result.bandwidth, ALL_REDUCE[slowest], MOST)
 
 
-# Rows of docs/acceptance.md: name, the first level that makes the check, unit, source, what it is about, when it is
-# degraded, and when it is bad.
-_TABLE = """
-answers | specs | | all programs | every program ends in time | | one does not answer
-gpu_count | specs | | nvidia-smi | number of GPUs | | fewer than the offer says
-gpu_type | specs | | nvidia-smi | model of each GPU | | another family than the offer says
-gpu_memory | specs | GB | nvidia-smi | memory of each GPU | | under 85 % of the offer's
-vcpu_count | specs | | the kernel | CPUs | | fewer than the offer says
-memory_in_gb | specs | GB | the kernel | memory | | under 85 % of the offer's
-boot_disk_in_gb | specs | GB | the kernel | root file system | | under 85 % of the offer's
-driver | specs | | nvidia-smi | driver, and whether it reaches each GPU | InfoROM damaged (exit code 14) \
-  | older than `min_driver`; a GPU is lost (6, 8, 10, 15); none (9, 12, 18), at `specs` only with `min_driver`
-cuda | specs | | nvidia-smi | CUDA that the driver supports | | older than `min_cuda`
-mig | health | | nvidia-smi | whether a GPU is divided, into how many parts | |
-ecc | health | errors | nvidia-smi | memory errors that could not be corrected \
-  | some in its life; ECC off on a GPU of a data center | some since the driver was loaded; too many in its life
-remapped_rows | health | | nvidia-smi | repairs of a GPU's memory | one waits for a reset | one failed; 60 retired pages
-xid | health | | kernel log | errors of our GPUs since the boot | | of the hardware (of an application: `ok`)
-throttle | health | | nvidia-smi | what slows a GPU down | heat, by the driver; hardware slowdown \
-  | heat, by the hardware; power brake
-temperature | health | | nvidia-smi | degrees to the temperature at which a GPU slows down | under 5 | 0
-power_limit | health | W | nvidia-smi | power limit against its default | lower | under half
-pcie | health | | nvidia-smi | link against what both sides can do (a slow idle link: `unknown`) \
-  | slower, under load | under half, under load
-nvlink | health | links | nvidia-smi nvlink | NVLinks up, of as many as the model has | some down | over half down
-fabric | health | | nvidia-smi, systemctl | whether GPUs with NVSwitch have joined their fabric | \
-  | failed; the fabric manager does not run
-disk_write | health | MB/s | dd | writing 64 MiB to /var/tmp | under 50 | it fails
-clock | health | seconds | clock | difference to the controller's clock | over 60 |
-user_data | health | | cloud-init | the result of the first boot | | it has errors
-under_load | load | | dcgmi; gpu_burn, PyTorch, nvbandwidth | GPUs under load \
-  | a warning; a failure of severity "monitor" or "configuration" | any other failure; wrong results
-all_reduce | burnin | GB/s | all_reduce_perf | bandwidth between GPUs, by their NVLinks \
-  | under 80 % | under half; wrong sums
-"""
-_OF_EACH_GPU = (mig, ecc, remapped_rows, throttle, temperature, power_limit, pcie, nvlink, fabric)
-_UNDER_LOAD_TOO = (throttle, temperature, pcie)
-_SIZES = {"vcpu_count": 1.0, "memory_in_gb": _TOLERANCE, "boot_disk_in_gb": _TOLERANCE}
-_OF_MACHINE = (
-    *(_gpu_count, _gpu_type, _gpu_memory, _answers, _driver, _cuda, _xid, _disk_write, _clock, _user_data),
-    *(_under_load, _all_reduce),
+CHECKS = (
+    Check("answers", "specs", "", "all programs", _answers),
+    Check("gpu_count", "specs", "", "nvidia-smi", _gpu_count),
+    Check("gpu_type", "specs", "", "nvidia-smi", _gpu_type),
+    Check("gpu_memory", "specs", "GB", "nvidia-smi", _gpu_memory),
+    Check("vcpu_count", "specs", "", "the kernel", partial(_size, "vcpu_count", 1.0)),
+    Check("memory_in_gb", "specs", "GB", "the kernel", partial(_size, "memory_in_gb", _TOLERANCE)),
+    Check("boot_disk_in_gb", "specs", "GB", "the kernel", partial(_size, "boot_disk_in_gb", _TOLERANCE)),
+    Check("driver", "specs", "", "nvidia-smi", _driver, needs_gpus=True),
+    Check("cuda", "specs", "", "nvidia-smi", _cuda),
+    Check("mig", "health", "", "nvidia-smi", _of_gpus(mig), needs_gpus=True),
+    Check("ecc", "health", "errors", "nvidia-smi", _of_gpus(ecc), needs_gpus=True),
+    Check("remapped_rows", "health", "", "nvidia-smi", _of_gpus(remapped_rows), needs_gpus=True),
+    Check("xid", "health", "", "kernel log", _xid, needs_gpus=True),
+    Check("throttle", "health", "", "nvidia-smi", _of_gpus(throttle, under_load=True), needs_gpus=True),
+    Check("temperature", "health", "", "nvidia-smi", _of_gpus(temperature, under_load=True), needs_gpus=True),
+    Check("power_limit", "health", "W", "nvidia-smi", _of_gpus(power_limit), needs_gpus=True),
+    Check("pcie", "health", "", "nvidia-smi", _of_gpus(pcie, under_load=True), needs_gpus=True),
+    Check("nvlink", "health", "links", "nvidia-smi nvlink", _of_gpus(nvlink), needs_gpus=True),
+    Check("fabric", "health", "", "nvidia-smi, systemctl", _of_gpus(fabric), needs_gpus=True),
+    Check("disk_write", "health", "MB/s", "dd", _disk_write),
+    Check("clock", "health", "seconds", "clock", _clock),
+    Check("user_data", "health", "", "cloud-init", _user_data),
+    Check("under_load", "load", "", "dcgmi; gpu_burn, PyTorch, nvbandwidth", _under_load, needs_gpus=True),
+    Check("all_reduce", "burnin", "GB/s", "all_reduce_perf", _all_reduce, needs_gpus=True),
 )
-_RULES: dict[str, Rule] = {
-    **{rule.__name__.lstrip("_"): rule for rule in _OF_MACHINE},
-    **{rule.__name__: _of_gpus(rule) for rule in _OF_EACH_GPU},
-    **{name: partial(_size, name, share) for name, share in _SIZES.items()},
-}
-_ABOUT_GPUS = {"driver", "xid", "under_load", "all_reduce", *(rule.__name__ for rule in _OF_EACH_GPU)}
-
-
-_ROWS = [[cell.strip() for cell in row.split("|")] for row in _TABLE.strip().splitlines()]
-CHECKS = tuple(Check(*row, rule=_RULES[row[0]]) for row in _ROWS)
