@@ -106,7 +106,7 @@ def page() -> str:
     for assumption in ASSUMPTIONS:
         if assumption.id in BEFORE:
             written += f"\n{BEFORE[assumption.id]}\n\n{HEAD}"
-        assert assumption.statement.source, assumption.rule.__doc__
+        assert assumption.statement[1], assumption.rule.__doc__
         written += f"| `{assumption.id}` | {' | '.join(assumption.statement)} |\n"
     unseen = "\n".join(f"| `{switch}` | {meaning} |" for switch, meaning in UNSEEN.items())
     words = {

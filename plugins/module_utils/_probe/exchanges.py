@@ -161,14 +161,6 @@ RuleResult = tuple[str, str]  # a verdict, and the evidence
 Rule = t.Callable[[Exchanges], RuleResult]  # raises NotSeen
 
 
-class Statement(t.NamedTuple):
-    """What is assumed, on which pages of the API's documentation, and what the collection does if it is wrong."""
-
-    assumed: str
-    source: str
-    otherwise: str
-
-
 _STATEMENT = re.compile(r"(.+)\. Source: (.+)\. If not: (.+)\.")
 
 
@@ -185,10 +177,13 @@ class Assumption:
     to_do: str = ""
 
     @property
-    def statement(self) -> Statement:
-        """The rule's docstring, in its parts; without docstrings (``python -OO``) the id alone."""
+    def statement(self) -> tuple[str, str, str]:
+        """What is assumed, on which pages of the API's documentation, and what the collection does if it is wrong.
+
+        The parts of the rule's docstring; without docstrings (``python -OO``) the id alone.
+        """
         parts = _STATEMENT.fullmatch(" ".join((self.rule.__doc__ or "").split()))
-        return Statement(*parts.groups()) if parts else Statement(self.id, "", "")
+        return (parts[1], parts[2], parts[3]) if parts else (self.id, "", "")
 
 
 class NotSeen(Exception):
