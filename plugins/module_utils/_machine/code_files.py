@@ -255,31 +255,27 @@ _TOKEN = re.compile(r"^\*\*/|/\*\*/|/\*\*$|\*+|\?|\[[!^]?\]?[^]]*\]|\\.|.", re.D
 _WORDS = {"**/": "(?:.*/)?", "/**/": "/(?:.*/)?", "/**": "/.+", "?": "[^/]"}
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One pattern. ``base`` is the folder of its file, relative to the root: empty, or with a slash at its end."""
-
-    pattern: re.Pattern[str]
-    negated: bool
-    for_folders: bool
-    base: str
-
-    def matches(self, path: str, is_folder: bool) -> bool:
-        """Whether it speaks of this path, which is relative to the root."""
-        if not path.startswith(self.base) or (self.for_folders and not is_folder):
-            return False
-        return self.pattern.fullmatch(path[len(self.base) :]) is not None
+Rule = tuple[re.Pattern[str], bool, bool]  # of whole paths; whether it is negated, and whether it is for folders alone
 
 
 def rules_of(lines: t.Iterable[str], base: str = "") -> tuple[Rule, ...]:
-    """The rules in the lines of a file or a list; comments and empty lines have none."""
+    """The rules in the lines of a file or a list; comments and empty lines have none.
+
+    ``base``: the folder of the file, relative to the root; empty, or with a slash at its end.
+    """
     return tuple(rule for rule in (_rule(line, base) for line in lines) if rule)
 
 
 def is_ignored(path: str, is_folder: bool, rules: t.Sequence[Rule]) -> bool:
-    """Whether the last rule that speaks of the path leaves it out."""
-    last = next((rule for rule in reversed(rules) if rule.matches(path, is_folder)), None)
-    return last is not None and not last.negated
+    """Whether the last rule that speaks of the path, which is relative to the root, leaves it out."""
+    return not next(
+        (
+            negated
+            for pattern, negated, for_folders in reversed(rules)
+            if (is_folder or not for_folders) and pattern.fullmatch(path)
+        ),
+        True,
+    )
 
 
 def _rule(line: str, base: str) -> Rule | None:
@@ -294,7 +290,7 @@ def _rule(line: str, base: str) -> Rule | None:
     anywhere = "" if "/" in text else "(?:.*/)?"
     words = "".join(map(_word, _TOKEN.findall(text[1:] if text.startswith("/") else text)))
     try:
-        return Rule(re.compile(anywhere + words, re.DOTALL), negated, for_folders, base)
+        return re.compile(re.escape(base) + anywhere + words, re.DOTALL), negated, for_folders
     except re.error:  # a range that ends before it begins matches nothing
         return None
 
