@@ -31,7 +31,8 @@ class ActionModule(MachineAction):
         while True:
             job = self._asked(options["name"], task_vars)
             look = running.next_look(look, job, time.monotonic() - start)
-            _show(look.lines)
+            for line in look.lines if in_terminal() else ():
+                display.display(f"  {line}")
             is_lost = look.lost_at is not None
             if look.is_last or not options["follow"] or (is_lost and self.has_ended(task_vars)):
                 return running.followed(look)
@@ -48,9 +49,3 @@ class ActionModule(MachineAction):
             )
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}
-
-
-def _show(lines: t.Iterable[str]) -> None:
-    """Show lines of the log, where somebody looks on."""
-    for line in lines if in_terminal() else ():
-        display.display(f"  {line}")

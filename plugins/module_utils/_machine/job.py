@@ -53,20 +53,15 @@ _OF_A_JOB = ("command", "setup", "digest", "time", "results")
 Job = t.Mapping[str, t.Any]
 
 
-def check_name(name: str) -> str:
-    """The name of a run, which also names a folder and a unit. Raises ValueError with a sentence."""
+def folder_of(name: str) -> str:
+    """The folder of a run of this user. Raises ValueError if that, which also names a unit, cannot be its name."""
     if not _NAME.fullmatch(name):
         raise ValueError(
             "The name of a run has letters, digits, '.', '_' and '-', begins with a letter or digit, "
             "and has at most 63 characters."
         )
-    return name
-
-
-def folder_of(name: str) -> str:
-    """The folder of a run of this user. Raises ValueError if that cannot be its name."""
     usual = "/var/lib/compute_index/run" if os.geteuid() == 0 else os.path.expanduser("~/.compute_index/run")
-    return os.path.join(os.environ.get(PLACE) or usual, check_name(name))
+    return os.path.join(os.environ.get(PLACE) or usual, name)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,9 @@ def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dic
             if end["exit_code"] != 0 or not end["in_time"]:
                 return end
             note(os.path.join(folder, "setup.json"), {"digest": job["setup_digest"]})
-        _adopt_orphans()
+        # What the job leaves behind becomes a child of this process, so that it is found and ended.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
         return _command("job", job["command"], folder, environment, log, limit)
 
 
@@ -122,12 +124,6 @@ def _reap(statuses: dict[int, int]) -> None:
             if pid == 0:
                 return
             statuses[pid] = status
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of processes that the job leaves behind, so that they are found and ended."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 @contextlib.contextmanager

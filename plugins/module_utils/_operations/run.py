@@ -120,10 +120,9 @@ class _Run:
 
 # Of a registry that cannot be read or written, and of what `running` does not let go on.
 _refusing = functools.partial(refusing, ValueError, error_class="unavailable")
-_Step = t.Callable[[_Run, Params, bool], Result]
 
 
-def _step(function: _Step, **blank: t.Any) -> Operation:
+def _step(function: t.Callable[[_Run, Params, bool], Result], **blank: t.Any) -> Operation:
     """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
@@ -155,9 +154,9 @@ def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
     job = run.got["run__info"]
     found = running.next_of(run.view, job)
-    if found["until"]:  # before the job begins, whose time ends with it
+    if found.get("until"):  # before the job begins, whose time ends with it
         run.let_end(found["until"])
-    if not found["trouble"]:  # what it follows has begun, too, and is not to be bought again
+    if not found.get("trouble"):  # what it follows has begun, too, and is not to be bought again
         run.note(run_record.started(run.order(), run.view.entry, job))
     return found
 
@@ -180,7 +179,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if run_record.is_here(record):  # another command has brought it home meanwhile: this one notes nothing
         is_gone = record.get("phase") == run_record.GONE
         return running.last_result(record, run.shown_folder) if is_gone else _ending(run)
-    running.check_job(job, run.view.digest, request.name)
+    running.check_job(run.view, job)
     ends_at = seconds_of(entry.ends_at)
     record = run_record.over(record, job, results, keep=request.keep, now=run.view.now, ends_at=ends_at)
     if record.get("kept_until"):  # before the record says it, after which nothing asks again
@@ -188,7 +187,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     run.note(record)
     if not run_record.is_here(record) and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
         return _lost(run)
-    return running.over_result(record, run.shown_folder, job, entry, run_record.why_not_home(results))
+    return running.over_result(run.view, run.shown_folder, job, run_record.why_not_home(results))
 
 
 def _ending(run: _Run) -> Result:

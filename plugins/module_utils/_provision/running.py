@@ -37,7 +37,7 @@ from .run_record import (
     last_word,
     still_billed,
 )
-from .run_request import LEAST, TAIL, Request, host_of, in_minutes, lease_of, lease_text, quote, shortest
+from .run_request import LEAST, TAIL, Request, in_minutes, lease_of, lease_text, quote, shortest
 
 Row = t.Mapping[str, t.Any]
 
@@ -306,61 +306,58 @@ def quoted(
 def next_of(run: RunView, job: Row) -> dict[str, t.Any]:
     """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``.
 
-    ``until``: when its lease ends from now on; None if that stays as it is.
+    ``until``: when its lease ends from now on, if that does not stay as it is.
     """
-    nothing = {"starts": False, "copies": False, "trouble": "", "until": None}
     try:
         still_first(run)
         check_trace(run)
     except ValueError as error:  # another command has changed the run, and a machine may have been bought for it
-        changed = joined(str(error).removesuffix(NOTHING_BOUGHT).strip(), billed_until(run.entry.ends_at))
-        return {**nothing, "trouble": changed}
+        return {"trouble": joined(str(error).removesuffix(NOTHING_BOUGHT), billed_until(run.entry.ends_at))}
     try:
-        return {**nothing, **_done_by(run, job)}
+        return _done_by(run, job)
     except ValueError as error:
-        return {**nothing, "trouble": str(error)}
+        return {"trouble": str(error)}
 
 
 def _done_by(run: RunView, job: Row) -> dict[str, t.Any]:
     """What is done by what the machine says of the run: its job starts. Raises ValueError if nothing can be done."""
-    name, is_billed, state = run.request.name, billed_until(run.entry.ends_at), job.get("state")
-    if state not in (NONE, *RUNS, *OVER):
-        raise ValueError(unread(name, job, run.entry.ends_at))
-    check_job(job, run.digest, name)
-    if state != NONE:
+    if job.get("state") not in (NONE, *RUNS, *OVER):
+        raise ValueError(unread(run, job))
+    check_job(run, job)
+    if job["state"] != NONE:
         return {}
+    if run.record.get("began_at"):
+        raise ValueError(forgotten(run))
     if run.request.by_name:
         raise ValueError(
-            f"Repeat the whole command: the job of {name} has not begun, and its name alone does not say which code,"
-            f" setup and environment it needs. {is_billed}"
+            f"Repeat the whole command: the job of {run.request.name} has not begun, and its name alone does not say"
+            f" which code, setup and environment it needs. {billed_until(run.entry.ends_at)}"
         )
-    if run.record.get("phase") == STARTED and run.record.get("began_at"):
-        raise ValueError(forgotten(name, run.entry.ends_at))
     return _start(run)
 
 
-def forgotten(name: str, until: str) -> str:
+def forgotten(run: RunView) -> str:
     """The machine has lost what it had noted of a job that has begun, as after a start with an empty disk."""
     return (
-        f"The machine of the run {name} knows nothing of its job any more, which had begun: it is not started again."
-        f" {billed_until(until)} To end the machine: {end_of(host_of(name))}"
+        f"The machine of the run {run.request.name} knows nothing of its job any more, which had begun: it is not"
+        f" started again. {billed_until(run.entry.ends_at)} To end the machine: {end_of(run.request.host)}"
     )
 
 
-def unread(name: str, job: Row, until: str) -> str:
+def unread(run: RunView, job: Row) -> str:
     """The machine did not report on its ``job``."""
     why = because(str(job.get("msg") or "it did not answer"))
-    answer = f"The machine of the run {name} did not report on its job: {why}"
-    return f"{answer} {billed_until(until)} The same command looks again."
+    answer = f"The machine of the run {run.request.name} did not report on its job: {why}"
+    return f"{answer} {billed_until(run.entry.ends_at)} The same command looks again."
 
 
-def check_job(job: Row, digest: str, name: str) -> None:
+def check_job(run: RunView, job: Row) -> None:
     """Raise ValueError if the machine has another job under this name, as of another computer."""
-    if job.get("state") in (*RUNS, *OVER) and job.get("digest") != digest:
+    if job.get("state") in (*RUNS, *OVER) and job.get("digest") != run.digest:
         command = one_line(str(job.get("command") or "")) or "its command is not known"
         raise ValueError(
-            f"The machine of the run {name} has another job: {command} ({job['state']}). The results of that job are"
-            f" not home. Repeat its command, or end the machine: {end_of(host_of(name))}."
+            f"The machine of the run {run.request.name} has another job: {command} ({job['state']}). The results of"
+            f" that job are not home. Repeat its command, or end the machine: {end_of(run.request.host)}."
         )
 
 
@@ -407,9 +404,9 @@ def ends_earlier(until: float) -> dict[str, t.Any]:
     return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
 
 
-def over_result(record: Row, folder: str, job: Row, entry: Entry, why: str) -> dict[str, t.Any]:
+def over_result(run: RunView, folder: str, job: Row, why: str) -> dict[str, t.Any]:
     """The result of the step: whether the machine ends, and else what a person must know. ``why``: of the transfer."""
-    state = job.get("state")
+    record, entry, state = run.record, run.entry, job.get("state")
     if state in OVER and record["phase"] == HOME:
         is_kept = record["kept_until"] is not None
         return kept_result(record, folder, entry.price_per_hour) if is_kept else {"ends": True}
@@ -420,13 +417,12 @@ def over_result(record: Row, folder: str, job: Row, entry: Entry, why: str) -> d
         runs = f"{record.get('name')} runs. The same command follows it, and brings its results home."
         end = f"To end it now: {end_of(record.get('host'))}"
         return {"lines": [runs, billed_until(entry.ends_at), end]}
-    name = str(record.get("name"))
     if state == NONE and record.get("began_at"):
-        return {"trouble": forgotten(name, entry.ends_at)}
+        return {"trouble": forgotten(run)}
     if state == NONE:  # as after a cut of the network at the start
-        not_begun = f"The machine of the run {name} has not begun its job."
+        not_begun = f"The machine of the run {run.request.name} has not begun its job."
         return {"trouble": f"{not_begun} {billed_until(entry.ends_at)} The same command starts it."}
-    return {"trouble": unread(name, job, entry.ends_at)}
+    return {"trouble": unread(run, job)}
 
 
 # How its log is followed

@@ -480,7 +480,7 @@ def test_a_name_is_that_of_a_folder_and_a_unit(runs: Runs, name: str) -> None:
     ):
         with pytest.raises(ValueError, match="The name of a run"):
             act()
-    assert job.check_name("Train-1.b_c") == "Train-1.b_c"
+    assert job.folder_of("Train-1.b_c").endswith("/Train-1.b_c")
 
 
 def test_who_reads_writes_nothing(runs: Runs) -> None:

@@ -83,7 +83,8 @@ def test_the_name_alone_follows_what_was_begun() -> None:
 def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
     job, results = {"state": state}, {"complete": complete}
     record = run_record.over({"phase": "started"}, job, results, keep=keep, now=100.0, ends_at=1000.0)
-    ends = running.over_result(record, "runs/train", job, RUNNING, "").get("ends", False)
+    run = running.RunView(run_request.Request(name="train"), record=record, entry=RUNNING)
+    ends = running.over_result(run, "runs/train", job, "").get("ends", False)
     assert ("state" in record, record["phase"] == "home", ends, record.get("kept_until")) == expected
 
 
