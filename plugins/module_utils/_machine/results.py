@@ -111,9 +111,9 @@ def _part_in(into: str, folder: str) -> t.Iterator[t.IO[bytes]]:
 
 def _forget(folder: str) -> None:
     """Remove the last part."""
-    last = job_watcher.read(os.path.join(folder, "parts", _NOTE)) or {"place": ""}
+    last = job_watcher.read(os.path.join(folder, "parts", _NOTE)) or {}
     with contextlib.suppress(OSError):
-        os.unlink(last["place"])
+        os.unlink(last.get("place", ""))
 
 
 # Which files there are

@@ -294,12 +294,12 @@ def incomplete(record: Row) -> str:
 def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
     """A job that is over, whose results are not all home: its machine stays until its lease ends."""
     left = list(map(_not_home, record.get("incomplete") or []))
-    missing = record.get("missing") or []
+    missing = abridged(record.get("missing") or [])
     return [
         ended(record),
         joined("Its results are NOT complete.", because(why), f"See {folder}."),
         *([f"Not home: {abridged(left)}."] if left else []),
-        *([f"Not written by the job: {abridged(missing)}. Another run_results fetches what it wrote."] if missing else []),
+        *([f"Not written by the job: {missing}. Another run_results fetches what it wrote."] if missing else []),
         f"Its machine stays. {billed_until(until)} The same command tries again.",
         f"To end it without them: {end_of(record.get('host'))}",
     ]
