@@ -185,7 +185,7 @@ def _over(run: _Run, params: Params, check_mode: bool) -> Result:
     if record.get("kept_until"):  # before the record says it, after which nothing asks again
         run.let_end(record["kept_until"])
     run.note(record)
-    if not run_record.is_here(record) and run.view.trace is running.Trace.ENDED:  # as by a sweep, or by a person
+    if run.view.is_over and not run_record.is_here(record):  # as by a sweep, or by a person
         return _lost(run)
     return running.over_result(run.view, run.shown_folder, job, run_record.why_not_home(results))
 
