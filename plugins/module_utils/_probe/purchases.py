@@ -17,14 +17,15 @@ from .._api.market import price_per_hour
 from .._moments import seconds_of
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
+from .._spec import DELETE_RESOURCE, PROCURE_OFFER
 from .._text import number_of
 from .._wording import amount, applying, usd, wrapped
 from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
 
-LONGEST_POST = 600  # seconds; the default of procure_timeout
+LONGEST_POST = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
 LONGEST_DELAY = 60  # seconds from there until it lets in
-LONGEST_END = 300  # seconds; the default of decommission_wait_timeout
+LONGEST_END = DELETE_RESOURCE["wait_timeout"]["default"]
 _TELLING = 2.0  # seconds that a purchase must take to tell when it happened
 _ROUNDED = 0.002  # seconds; a recording has milliseconds
 _ANSWERS = ("procured", "provisioning_in_progress")

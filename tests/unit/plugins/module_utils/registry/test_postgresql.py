@@ -47,10 +47,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     TakenOver,
     Unreachable,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    LONGEST_POST,
+    Claimed,
+    RegistryError,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost, entries_of
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import FIRST_EPOCH, SCHEMA
 
 import claimants
 import postgresql
@@ -893,6 +897,11 @@ def test_a_backup_that_is_restored_waits_as_the_guide_says(run: Callable[..., Da
         " expired_seen IS NULL AND sent_at IS NOT NULL FROM compute_index_supply.meta, compute_index_supply.purchase",
     )
     assert waits and doubted
+
+
+def test_a_new_database_has_the_settings_that_files_have(run: Callable[..., Database], registry_url: str) -> None:
+    row = run().claim(purchase(), NO_CEILING)
+    assert (row.longest_post, row.epoch) == (LONGEST_POST, FIRST_EPOCH)
 
 
 @pytest.mark.parametrize("projects", [("default", "red"), ("red", "default"), ("red", "blue")])
