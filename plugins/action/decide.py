@@ -548,7 +548,9 @@ class ActionModule(InProcessAction):
         with self._registries() as registries:
             folders = [registries.place(host, self._task.args) for host in hosts]
             snapshot = RegistrySnapshot(registries, folders)
-        registered = {host: list(groups) for host, groups in snapshot.hosts().items()}
+        # In a shared registry a host has no entry any more once its machine has ended. A group does not mean it.
+        kept = {host: list(groups) for host, groups in snapshot.keepers().items() if host in asked}
+        registered = {**kept, **{host: list(groups) for host, groups in snapshot.hosts().items()}}
         further = {host: groups for host, groups in registered.items() if host not in inventory}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
         asked = self._asked_parts(variable, patterns)

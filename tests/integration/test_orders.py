@@ -126,6 +126,9 @@ def test_a_sealed_plan_is_bought_once_for_the_hosts_that_it_names(fleet: Project
 
 def test_a_limit_that_excludes_hosts_of_an_order_names_them(fleet: Project, registry: str) -> None:
     fleet.declare([*STRANGERS, "gpu-1"], provision_reach=False, provision_registry_url=registry)
+    listed = fleet.provision("-e", '{"provision_hosts": "b-1", "order_gpu_type": ["H100"]}')
+    assert listed.text.count("order_gpu_type must be a text or a number. Nothing was sent.") > 0, listed.output
+    assert "Nothing was sent. Nothing was sent." not in listed.text
     none = fleet.provision("-e", "provision_hosts=b-1,b-2", "--limit", "gpu-1")
     assert none.returncode != 0 and "--limit excludes b-1, b-2, which the order names." in none.text, none.output
     some = fleet.provision("-e", "provision_hosts=gpu-1,b-2", "--limit", "gpu-1")

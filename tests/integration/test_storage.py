@@ -17,6 +17,7 @@ from simulator import Offer, Resource
 from simulator.market import volume as sold
 from test_leases import reap
 
+ENDS_B = ("-e", "decommission_hosts=b-1")
 WITH_STORAGE = {
     "compute": {"gpu_type": "H100", "gpu_count": 1},
     "storage": [{"type": "block_disk", "size": "500GB", "persistent": True}],
@@ -134,6 +135,25 @@ def test_a_shared_registry_tells_each_run_what_a_host_has(make_project: MakeProj
     run = project.play(project.write({"hosts": "gpu", "gather_facts": False, "tasks": tasks}))
     assert run.returncode == 0 and len(own) == 2 and " ".join(sorted(own)) in run.text, run.output
     assert "0.1096 storage" in playbook(project, "audit").text
+
+
+def test_a_host_that_keeps_storage_is_found_by_its_name_alone(make_project: MakeProject, registry: str) -> None:
+    """The inventory has it no more, and the shared registry has no entry of its own for it."""
+    project = make_project(provision_seconds=0)
+    project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
+    project.environment["COMPUTE_INDEX_REGISTRY_URL"] = registry
+    playbook(project, "provision", "-e", "provision_hosts=b-1")
+    assert "decommission_hosts=b-1 -e decommission_storage=end" in playbook(project, "decommission", *ENDS_B).text
+    # It is no machine of its group.
+    (kept,) = project.simulator.billed
+    of_group = ("decommission_hosts=gpu", "decommission_storage=end")
+    playbook(project, "decommission", *(word for each in of_group for word in ("-e", each)))
+    assert project.simulator.billed == [kept]
+    ended = playbook(project, "decommission", *ENDS_B, "-e", "decommission_storage=end")
+    assert "The storage of b-1 has ended" in ended.text and project.simulator.billed == []
+    gone = project.play("compute_index.supply.decommission", *ENDS_B)
+    assert gone.returncode == 2 and "b-1 matches no host" in gone.text, gone.output
 
 
 def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_project: MakeProject) -> None:

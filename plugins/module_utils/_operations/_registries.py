@@ -288,6 +288,10 @@ class RegistrySnapshot:
         broken: dict[str, tuple[str, ...]] = {host: () for found in self._read.values() for host in found.broken}
         return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
 
+    def keepers(self) -> dict[str, tuple[str, ...]]:
+        """The hosts that keep storage of machines that have ended, with the groups that it notes."""
+        return {entry.storage_of: entry.groups for entry in self.stray_entries().values()}
+
     def at(self, place: Place) -> Entries:
         """What the place holds; nothing if it cannot be read."""
         return self._read.get(place, Entries())

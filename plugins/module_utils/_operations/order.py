@@ -41,18 +41,19 @@ def order_of(params: Params, check_mode: bool) -> Result:
 
 
 def _registered(
-    registries: Registries, places: t.Mapping[str, Place], reached: t.Container[str]
+    registries: Registries, places: t.Mapping[str, Place], reached: t.Iterable[str]
 ) -> list[dict[str, t.Any]]:
     """How the machines of hosts are reached, but for those that are ``reached`` as the inventory says.
 
     ``places``: where each host is remembered. The host keys of all are pinned on this computer. Files beside an
     inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
     """
+    sought = places.items() - {(host, places.get(host)) for host in reached}
     return [
         {"name": machine.host, **machine.address, **machine.variables}
         for place in dict.fromkeys(filter(None, places.values()))
         for machine in registered_machines(registries, place).values()
-        if places.get(machine.owner) == place and machine.address and machine.owner not in reached
+        if (machine.owner, place) in sought and machine.address
     ]
 
 

@@ -41,7 +41,7 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
         read_limit(f"offers_spec.{CEILING}", spec.get(CEILING), wrong),
     ]
     if wrong or "refused" in variables:
-        raise ValueError(variables.get("refused") or f"{wrong[0]} {NOTHING_SENT}")
+        raise ValueError(f"{variables.get('refused') or wrong[0]} {NOTHING_SENT}")
     ordered = order.search_of(answers)
     compute = {**compute_of(spec), **ordered.get("compute", {})}
     rest = {name: value for name, value in {**spec, **ordered}.items() if name not in (CEILING, "compute")}

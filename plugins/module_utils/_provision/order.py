@@ -19,7 +19,6 @@ from .._wording import applying, nearest
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
-from .messages import NOTHING_SENT
 from .place import NOWHERE, Place
 from .search import ANY, ON_DEMAND
 from .storage import STORAGE, STORAGE_IDS, STORAGE_OF
@@ -590,7 +589,7 @@ def asked_for(extra: Answers) -> Variables:
     have, them = ("has", "it") if len(unused) == 1 else ("have", "them")
     return {
         "refused": f"{', '.join(unused)} {have} no effect without order_gpu_type: each host keeps its own search. Add"
-        f" -e order_gpu_type=..., or leave {them} out and change provision_spec. {NOTHING_SENT}"
+        f" -e order_gpu_type=..., or leave {them} out and change provision_spec."
     }
 
 
@@ -601,9 +600,9 @@ def role_variables(extra: Answers) -> Variables:
     """
     answers = {name: value for name, value in extra.items() if name.startswith("order_") and name != "order_names"}
     if misfits := sorted(name for name, value in answers.items() if not _is_text_or_number(name, value)):
-        return {"refused": f"{', '.join(misfits)} must be a text or a number. {NOTHING_SENT}"}
+        return {"refused": f"{', '.join(misfits)} must be a text or a number."}
     if not isinstance(search_of(answers).get("compute", {}).get("gpu_count", 1), int):
-        return {"refused": f"order_gpu_count must be a whole number from 0 to 999. {NOTHING_SENT}"}
+        return {"refused": "order_gpu_count must be a whole number from 0 to 999."}
     return {name: value for name, value in ordered_variables(answers).items() if name not in extra}
 
 
