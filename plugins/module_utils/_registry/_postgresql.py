@@ -609,7 +609,7 @@ def _bought_by(rival: Row) -> t.Iterator[str]:
     """What is wrong with a purchase of the offer that the rival's claim has bought."""
     yield f"host {rival.host} of project {rival.project} has bought the offer, too"
     if rival.state == claims.ENDED:
-        yield "it counts as ended: let that host take it over (provision_adopt), or end it by its id"
+        yield "it counts as ended: if it runs, let that host take it over (provision_adopt), or end it by its id"
 
 
 def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Purchase:

@@ -289,5 +289,6 @@ def note_late_purchase(database: Database, late: LatePurchase) -> str:
 def _of_another_account(where: str, row: Row, account: str) -> str:
     return (
         f"{where} has host {row.host} of project {row.project} on the account of {row.account}, and this is"
-        f" {account}. A project has each name only once, whatever the account: choose another provision_project."
+        f" {account}. A project has each name only once, whatever the account: use that one, or another"
+        " provision_project."
     )

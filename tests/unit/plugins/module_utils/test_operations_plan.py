@@ -581,7 +581,7 @@ def test_what_counted_as_ended_is_taken_over_by_its_own_host_alone(
     api = Offers(10, listed=[LISTED], pages={LISTED["resource_id"]: LISTED})
     found = planned(tmp_path, 2, api=api, check_mode=False, adopt=True, registry_url=registry_url)["plans"]
     assert [item["action"] for item in found] == [action, "buy"], [item["refusal"] for item in found]
-    told = "host gpu-9 of project default has bought the offer, too; it counts as ended: let that host take it over"
+    told = "host gpu-9 of project default has bought the offer, too; it counts as ended: if it runs, let that"
     assert (told in found[0]["refusal"]) is (action == "stop")
 
 
