@@ -9,6 +9,7 @@ import itertools
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -23,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.lookup.plan import LookupM
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import TIMEOUTS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import PLAYBOOKS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import (
     Common,
@@ -32,6 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 from ansible_collections.compute_index.supply.plugins.modules import decide as modules_decide
 
+ROOT = Path(__file__).resolve().parents[4]
 HOSTS = ("gpu-1", "gpu-2")
 
 
@@ -248,3 +251,12 @@ def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
 def test_a_test_of_machines_may_run_as_long_as_its_level_takes() -> None:
     seconds = {level: LookupModule().run([], {}, level=level) for level in (*TIMEOUTS, "none")}
     assert seconds == {"specs": [3660], "health": [180], "load": [660], "burnin": [3660], "none": [3660]}
+
+
+def test_tasks_wait_as_long_between_two_looks_as_their_number_counts_on() -> None:
+    files = [path for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml")]
+    loops = re.findall(r"retries: \"(.*)\"\n\s+delay: ([0-9]+)\n", "".join(path.read_text() for path in files))
+    of_ends = [delay for retries, delay in loops if retries == "{{ decommission__decided.looks }}"]
+    of_tests = [(retries, delay) for retries, delay in loops if "//" in retries]
+    assert of_ends == [f"{delete_resource.PAUSE:g}"] * 2
+    assert len(of_tests) == 2 and all(retries.endswith(f"// {delay} }}}}") for retries, delay in of_tests)
