@@ -166,11 +166,12 @@ UPDATE compute_index_supply.purchase SET state = 'void', reason = 'never sent', 
 WHERE state = 'buying' AND sent_at IS NULL AND NOT {_HELD}
     AND EXISTS (SELECT FROM compute_index_supply.meta WHERE cluster = ({CLUSTER}))
 """
-# What two looks did not find fills no ceiling per hour (`ceilings.State.MISSING`). In the ledger it goes on.
+# Machines that two looks did not find fill no ceiling per hour (`Entry.is_missing`). In the ledger they go on.
 SUM = f"""
 SELECT coalesce(sum(p.price_per_hour), 0), count(*) FILTER (WHERE p.price_per_hour IS NULL)
-FROM (SELECT * FROM compute_index_supply.purchase
-    WHERE state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '') p
+FROM (SELECT * FROM compute_index_supply.purchase b
+    WHERE state = 'buying' OR coalesce(note->>'{MISSING_AT}', '') = '' OR NOT EXISTS (
+        SELECT FROM compute_index_supply.machine m WHERE m.claim = b.claim AND m.gone_at IS NULL)) p
 """
 OF_PROJECT = "WHERE p.project = %(project)s AND p.state IN ('buying', 'live', 'stray')"
 OF_ACCOUNT = "WHERE p.account = %(account)s AND p.state IN ('buying', 'live', 'stray')"

@@ -207,6 +207,17 @@ def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database])
         database.claim(purchase(f"gpu-{limit.max_account_price_per_hour}", f"offer {limit}"), limit)
 
 
+def test_a_purchase_that_has_no_machine_any_more_is_not_missing(run: Callable[..., Database]) -> None:
+    """Two looks have not found a machine that turned out to be another's: what was bought may be billed elsewhere."""
+    database = run()
+    row = database.note(purchase("gpu-1", "offer 1"), ["m1"])
+    database.compare_and_set(row, {MISSING_SINCE: "2026-01-31T10:00:00Z", MISSING_AT: "2026-01-31T10:40:00Z"})
+    row = database.note(purchase("gpu-1", "offer 1", claim=row.claim), [], ["m1"])
+    assert MISSING_AT in row.note and row.resource_ids == []
+    with pytest.raises(AboveCeiling, match=r"USD 4\.00 per hour together, of which USD 2\.00"):
+        database.claim(purchase("gpu-2", "offer 2"), Ceilings(max_total_price_per_hour=3.99))
+
+
 def test_what_has_ended_since_the_sum_was_made_refuses_nothing(
     run: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
