@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import read_declaration
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
+    Declaration,
+    read_declaration,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
@@ -71,6 +75,14 @@ def test_a_number_without_end_is_refused_by_its_name() -> None:
         found = gathered(**{name: float("inf")})
         (objection,) = read_declaration(found, Folder("/inventory/host_vars")).objections
         assert objection.startswith(f"{name} must be a whole number")
+
+
+def test_a_declaration_has_the_defaults_of_the_role() -> None:
+    """By which a sealed plan tells what was declared otherwise."""
+    found, plain = read_declaration(gathered(), Folder("/inventory/host_vars")), Declaration("", "")
+    differing = {field.name for field in fields(plain) if getattr(found, field.name) != getattr(plain, field.name)}
+    of_the_host = {"host", "name", "choices", "declared_max_price_per_hour", "registry", "groups", "known"}
+    assert differing == {*of_the_host, "expected"}, "the last has its parts, of which none was given"
 
 
 def test_all_is_gathered_that_is_read() -> None:
