@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -24,6 +25,10 @@ Variables = t.Mapping[str, t.Any]
 
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
+
+_OURS = re.compile(r"import_playbook[\"']?: *[\"']?compute_index\.supply\.")
+# Behind these words of a playbook may be tags: there, in a role, or in another file.
+_TAGGED = re.compile(r"\b(tags|roles|(import|include)\w*)[\"']? *:")
 
 _PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 
@@ -64,16 +69,17 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
     """The hosts of a play of the collection's playbooks; without a ``pattern`` this computer, or those of ``--limit``.
 
     Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out, or at a later task:
-    it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out.
+    it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out, if tags may
+    choose anything else there: of those that are made for AWX they choose nothing.
     """
     run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
-    is_itself = any(map(_is_of_collection, context.CLIARGS.get("args") or ()))
-    is_whole = Taggable().evaluate_tags(run, skip, variables) and not context.CLIARGS.get("start_at_task")
-    if is_itself and not is_whole:
+    started, later = context.CLIARGS.get("args") or (), context.CLIARGS.get("start_at_task")
+    is_chosen = Taggable().evaluate_tags(run, skip, variables)
+    if (not is_chosen and any(map(_has_no_tags, started))) or (later and any(map(_is_of_collection, started))):
         raise AnsibleLookupError(
             "The collection's playbooks have no tags, and begin at their first task, so in this run nothing would be"
-            " done, or not all. Leave out --start-at-task, --tags and --skip-tags, ANSIBLE_RUN_TAGS and"
-            " ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
+            " done, or not all. Leave out --start-at-task, --tags and --skip-tags (in AWX: Job Tags and Skip Tags),"
+            " ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
         )
     return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
 
@@ -82,6 +88,17 @@ def _is_of_collection(playbook: str) -> bool:
     """Whether a playbook of the command line, by its file or the collection's name, is one of the collection's."""
     is_file = os.path.realpath(os.path.dirname(playbook)) == os.path.realpath(_PLAYBOOKS)
     return is_file or playbook.startswith("compute_index.supply.")
+
+
+def _has_no_tags(playbook: str) -> bool:
+    """Whether tags choose nothing in a playbook of the command line: it has no word behind which some may be."""
+    if _is_of_collection(playbook):
+        return True
+    try:
+        text = Path(playbook).read_text("utf-8")
+    except (OSError, ValueError):
+        return False
+    return not _TAGGED.search(_OURS.sub("", text))
 
 
 class ForAll:

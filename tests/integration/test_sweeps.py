@@ -178,6 +178,9 @@ def test_tags_that_leave_a_sweep_out_are_refused_unless_somebody_else_imports_it
     old.simulator.requests.clear()
     usual = old.play("compute_index.supply.reap", ANSIBLE_RUN_TAGS="deploy")
     assert usual.returncode != 0 and "The collection's playbooks have no tags" in usual.text, usual.output
+    # As in AWX, where each job starts such a playbook
+    nothing_else = old.play(old.write({"import_playbook": "compute_index.supply.reap"}), "--tags", "deploy")
+    assert nothing_else.returncode != 0 and old.simulator.requests == [], nothing_else.output
     own = old.write({"import_playbook": "compute_index.supply.reap", "tags": "sweep"})
     left_out = old.play(own, "--tags", "deploy")
     assert left_out.returncode == 0 and old.simulator.requests == [], left_out.output

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,35 @@ def test_no_playbook_of_ours_is_left_out_unseen(
         return
     with pytest.raises(AnsibleLookupError, match="nothing would be done, or not all"):
         _play.hosts_of_playbook("gpu", variables)
+
+
+OURS = "- name: Sweep\n  ansible.builtin.import_playbook: compute_index.supply.reap\n"
+OWN = "- hosts: localhost\n  tasks:\n    - debug:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (OURS, True),
+        (OURS + OWN, True),
+        ("- import_playbook: 'compute_index.supply.reap'", True),
+        (OURS + "  tags: sweep\n", False),
+        (OURS + OWN + "      tags: [deploy]\n", False),
+        (OURS + '- {"hosts": "all", "roles": ["mine"]}\n', False),
+        (OURS + OWN + "    - ansible.builtin.include_role:\n", False),
+        (OURS + "- import_playbook: mine.yml\n", False),
+        (OURS + "- import_playbook: other.collection.reap\n", False),
+    ],
+)
+def test_a_playbook_of_which_tags_can_choose_nothing_is_not_left_out_unseen(
+    text: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWX's job templates start a user's playbooks, which import ours."""
+    (tmp_path / "site.yml").write_text(text)
+    monkeypatch.setattr(_play.context, "CLIARGS", {"args": (str(tmp_path / "site.yml"),)})
+    assert _play.hosts_of_playbook("gpu", {"ansible_run_tags": ("all",)}) == "gpu"
+    with pytest.raises(AnsibleLookupError) if refused else contextlib.nullcontext():
+        _play.hosts_of_playbook("gpu", {"ansible_run_tags": ("deploy",)})
 
 
 def first_plays(name: str) -> Iterator[dict[str, Any]]:
