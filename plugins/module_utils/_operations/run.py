@@ -50,7 +50,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
         return {**_NOTHING, "trouble": messages.joined(*wrong, messages.NOTHING_SENT)}
-    digest = run_record.digest_of(request, code, given, record)
+    digest = run_record.digest_of(request, code, given)
     first = running.first(record, digest, again=request.again)
     job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
     job.update(dest=folder.path, folder=shortest(folder.path, params["here"]), record=record)

@@ -28,7 +28,6 @@ LONGEST_DELAY = 60  # seconds from there until it lets in
 LONGEST_END = DELETE_RESOURCE["wait_timeout"]["default"]
 _TELLING = 2.0  # seconds that a purchase must take to tell when it happened
 _ROUNDED = 0.002  # seconds; a recording has milliseconds
-_ANSWERS = ("procured", "provisioning_in_progress")
 _NEEDS = "a purchase (probe_buy)"
 KEEP_A_REGISTRY = "Keep a registry (`provision_registry_dir` or `provision_registry_url`)."
 
@@ -150,7 +149,7 @@ def _post_answer(exchanges: Exchanges) -> RuleResult:
     any word but `failed` is a purchase.
     """
     word = needed(_states.word(needed(exchanges.last("purchase")).fields.get("status")))
-    return stands(word == _ANSWERS[0], word)
+    return stands(word == "procured", word)
 
 
 def _post_ids(exchanges: Exchanges) -> RuleResult:

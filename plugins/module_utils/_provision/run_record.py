@@ -45,12 +45,12 @@ def completed(given: Row, record: Row) -> Row:
     return {**begun, **given} if begun and is_named_alone else given
 
 
-def digest_of(request: Request, code: str, given: Row, record: Row) -> str:
+def digest_of(request: Request, code: str, given: Row) -> str:
     """What tells one job from another. ``code``: the digest of its files; empty without any.
 
     ``given``: the variables. To those that only name a run, `completed` has added its digest, as its files were then.
     """
-    if record and given.get("run_digest"):
+    if given.get("run_digest"):
         return str(given["run_digest"])
     parts = [code, request.command, request.setup, sorted(request.environment)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

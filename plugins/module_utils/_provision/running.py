@@ -68,20 +68,17 @@ class Way(enum.Enum):
     LOOK = "It has its machine already: nothing is bought."
     LOST = "Its machine has gone: nothing is bought again for a job that may have begun."
     END = "Its results are home: its machine ends."
-    REFUSED = "Its plan is refused."
 
 
-def way(phase: str, *, is_free: bool, is_refused: bool) -> Way:
-    """``phase``: of the record. ``is_free``: nothing is or may be billed for the host. ``is_refused``: by its plan.
+def way(phase: str, *, is_free: bool) -> Way:
+    """``phase``: of the record. ``is_free``: nothing is or may be billed for the host.
 
     The job runs once: if it may have begun, no second machine is bought for it.
     """
+    if phase == HOME:
+        return Way.END
     if is_free and phase == STARTED:
         return Way.LOST
-    if phase == HOME:  # whatever the plan says, since nothing is bought
-        return Way.END
-    if is_refused:
-        return Way.REFUSED
     return Way.BUY if is_free else Way.LOOK
 
 
@@ -237,7 +234,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
             f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
             f" Choose another run_name. {NOTHING_BOUGHT}"
         )
-    if way is Way.REFUSED:
+    if found.refusal and way in (Way.BUY, Way.LOOK):  # else nothing is bought, whatever the plan says
         raise ValueError(found.refusal)
     if way is not Way.BUY:
         return lasting(request, entry)
@@ -279,7 +276,7 @@ def quoted(
     would buy another one, and the job would run twice. Raises ValueError: why nothing may be bought.
     """
     phase = str(run.record.get("phase") or "")
-    does = way(phase, is_free=found.is_free, is_refused=bool(found.refusal))
+    does = way(phase, is_free=found.is_free)
     is_first, has_machine = still_first(run), does in (Way.BUY, Way.LOOK) and not check_mode
     check_trace(run)
     unswept = unenforced(run.request.host, protect, unswept)

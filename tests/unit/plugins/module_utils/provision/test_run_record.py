@@ -32,7 +32,7 @@ RUNNING = read_entry(
 def test_what_makes_another_job() -> None:
     request, _wrong = read_asked()
     digests = {
-        run_record.digest_of(read_asked(**changes)[0], code, {}, {})
+        run_record.digest_of(read_asked(**changes)[0], code, {})
         for changes, code in (
             ({}, ""),
             ({}, "code"),
@@ -44,7 +44,7 @@ def test_what_makes_another_job() -> None:
     assert len(digests) == 5
     # A larger bill, other results and more time are no other job.
     more, _wrong = read_asked(run_max_bill=300, run_results="out", run_time="9h")
-    assert run_record.digest_of(more, "", {}, {}) == run_record.digest_of(request, "", {}, {})
+    assert run_record.digest_of(more, "", {}) == run_record.digest_of(request, "", {})
 
 
 def test_the_name_alone_follows_what_was_begun() -> None:
@@ -58,7 +58,7 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
     assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
-    assert run_record.digest_of(again, "other code", completed, begun) == "digest"
+    assert run_record.digest_of(again, "other code", completed) == "digest"
     other = {**ASKED, "run_command": "false"}
     assert run_record.completed(other, begun) == other
 
