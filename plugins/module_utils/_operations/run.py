@@ -97,18 +97,12 @@ class _Run:
         self.place = registries.places(params)[request.host]
         self.store = registries.at(self.place)
         entry, now = self.store.entry(request.host)
-        self.view = running.RunView(request, job["digest"], record, entry, registries.ledger([self.place]), now)
+        self.view = run_record.RunView(request, job["digest"], record, entry, registries.ledger([self.place]), now)
 
     def note(self, record: dict[str, t.Any]) -> None:
         """Note how far the run is. Raises RegistryError."""
         self.folder.write(record)
         self.view = dataclasses.replace(self.view, record=record)
-
-    def order(self) -> dict[str, t.Any]:
-        """The record of a run that is ordered from now on; of one that has begun its own."""
-        view = self.view
-        earlier = run_record.earlier_offers(view.ledger, view.request.host, view.entry)
-        return run_record.ordered(view.request, view.digest, view.record, utc(time.time()), earlier)
 
     def let_end(self, until: float) -> None:
         """Let a sweep end the machine then. Raises RegistryError."""
@@ -146,7 +140,7 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     if follows["sets_aside"]:
         run.folder.set_aside()
     if follows["provisions"]:
-        run.note(run.order())
+        run.note(run_record.ordered(run.view, utc(time.time())))
     return follows
 
 
@@ -157,7 +151,7 @@ def _next(run: _Run, params: Params, check_mode: bool) -> Result:
     if found.get("until"):  # before the job begins, whose time ends with it
         run.let_end(found["until"])
     if not found.get("trouble"):  # what it follows has begun, too, and is not to be bought again
-        run.note(run_record.started(run.order(), run.view.entry, job))
+        run.note(run_record.started(run.view, utc(time.time()), job))
     return found
 
 

@@ -9,11 +9,13 @@ the record (`run.json`), which outlives both.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
 import math
 import re
 import typing as t
+from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, facts
 from .._moments import formatted, seconds_of
@@ -56,21 +58,65 @@ def digest_of(request: Request, code: str, given: Row) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Sequence[str] = ()) -> dict[str, t.Any]:
+class Trace(enum.Enum):
+    """What the registry says of the machine that a record names."""
+
+    SAME = "same"  # it has that purchase, or none was noted in the record
+    ENDED = "ended"  # it has noted the end of that purchase
+    ANOTHER = "another"  # its host has another purchase
+    FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as a step sees it. ``digest``: of the job that is asked for; ``record``: what is noted under its name.
+
+    ``entry``: of its host; ``ledger``: of its registry; ``now``: by the clock of that.
+    """
+
+    request: Request
+    digest: str = ""
+    record: Row = field(default_factory=dict)
+    entry: Entry = field(default_factory=Entry)
+    ledger: spending.Ledger = field(default_factory=lambda: spending.Ledger((), 0.0))
+    now: float = 0.0
+
+    @property
+    def trace(self) -> Trace:
+        """What the registry says of the machine with which the run was begun, by the ends that its ledger has.
+
+        No other purchase ends for this run, or counts as its end.
+        """
+        is_begun = self.record.get("phase") in (STARTED, HOME)
+        offer_id = self.record.get("offer_id") if is_begun else None
+        if not offer_id or self.entry.offer_id == offer_id:
+            return Trace.SAME
+        if self.entry.may_have_bought:
+            return Trace.ANOTHER
+        return Trace.ENDED if self.ledger.has_ended(self.request.host, offer_id) else Trace.FORGOTTEN
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its machine is waited for in vain: it has ended, or another command has ended the run."""
+        return self.record.get("phase") == GONE or self.trace is Trace.ENDED
+
+
+def ordered(run: RunView, now: str) -> dict[str, t.Any]:
     """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
 
-    ``before``: the record until now. That of a job that may have begun stays; that of a run that is over does not. Of
-    another job that was ordered under the name stays since when, which has bought its machine. ``earlier``: the offers
-    of other purchases of its host.
+    That of a job that may have begun stays; that of a run that is over does not. Of another job that was ordered under
+    the name stays since when, which has bought its machine. ``earlier_offers``: of other purchases of its host.
     """
+    request, before = run.request, run.record
     if before.get("phase") in (STARTED, HOME):
         return dict(before)
-    since = before if before.get("phase") == ORDERED else {"ordered_at": now, "earlier_offers": list(earlier)}
+    offers = {bill.offer_id for bill in run.ledger.bills if bill.host == request.host} - {run.entry.offer_id}
+    since = before if before.get("phase") == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
     return {
         "name": request.name,
         "host": request.host,
         "command": request.command,
-        "digest": digest,
+        "digest": run.digest,
         # With which its name alone follows it
         "asked": {
             "run_command": request.command,
@@ -78,7 +124,7 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
             "run_max_bill": request.max_bill,
             "run_results": list(request.results),
             "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
-            "run_digest": digest,
+            "run_digest": run.digest,
         },
         "phase": ORDERED,
         "state": NONE,
@@ -87,11 +133,12 @@ def ordered(request: Request, digest: str, before: Row, now: str, earlier: t.Seq
     }
 
 
-def started(record: Row, entry: Entry, job: Row) -> dict[str, t.Any]:
-    """The record once its job may have begun, as it was if that is noted already.
+def started(run: RunView, now: str, job: Row) -> dict[str, t.Any]:
+    """The record once its job may have begun, as it was if that is noted already. ``now``: a moment as text.
 
-    ``entry``: of its host; ``job``: what the machine says, which knows when it has begun for certain.
+    ``job``: what the machine says, which knows when it has begun for certain.
     """
+    record = ordered(run, now)
     began = {"began_at": record.get("began_at") or job.get("began_at")}
     if record.get("phase") in (STARTED, HOME):
         return {**record, **began}
@@ -100,8 +147,8 @@ def started(record: Row, entry: Entry, job: Row) -> dict[str, t.Any]:
         **began,
         "phase": STARTED,
         "state": RUNNING,
-        "offer_id": entry.offer_id,
-        "price_per_hour": entry.price_per_hour,
+        "offer_id": run.entry.offer_id,
+        "price_per_hour": run.entry.price_per_hour,
     }
 
 
@@ -164,11 +211,6 @@ def is_kept(record: Row, now: float, keep: float) -> bool:
     """Whether the machine of a run whose results are home stays for now, so that a person can look at it."""
     until = number_of(record.get("kept_until"))
     return bool(keep) and until is not None and now < until
-
-
-def earlier_offers(ledger: spending.Ledger, host: str, entry: Entry) -> list[str]:
-    """The offers of all purchases of a host but for the one that its entry names."""
-    return sorted({bill.offer_id for bill in ledger.bills if bill.host == host} - {entry.offer_id})
 
 
 def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:

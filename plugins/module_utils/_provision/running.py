@@ -18,7 +18,7 @@ from .._machine.job_state import NONE, OVER, RUNS, SUCCEEDED
 from .._moments import formatted, seconds_of
 from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
 from .._wording import amount, usd
-from . import lease, prices, spending
+from . import lease, prices
 from .declaration import why_protected
 from .entry import Entry
 from .messages import NOTHING_BOUGHT, ids_of, in_short, joined
@@ -28,6 +28,8 @@ from .run_record import (
     HOME,
     ORDERED,
     STARTED,
+    RunView,
+    Trace,
     because,
     billed_until,
     end_of,
@@ -80,49 +82,6 @@ def way(phase: str, *, is_free: bool) -> Way:
     if is_free and phase == STARTED:
         return Way.LOST
     return Way.BUY if is_free else Way.LOOK
-
-
-class Trace(enum.Enum):
-    """What the registry says of the machine that a record names."""
-
-    SAME = "same"  # it has that purchase, or none was noted in the record
-    ENDED = "ended"  # it has noted the end of that purchase
-    ANOTHER = "another"  # its host has another purchase
-    FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run as a step sees it. ``digest``: of the job that is asked for; ``record``: what is noted under its name.
-
-    ``entry``: of its host; ``ledger``: of its registry; ``now``: by the clock of that.
-    """
-
-    request: Request
-    digest: str = ""
-    record: Row = field(default_factory=dict)
-    entry: Entry = field(default_factory=Entry)
-    ledger: spending.Ledger = field(default_factory=lambda: spending.Ledger((), 0.0))
-    now: float = 0.0
-
-    @property
-    def trace(self) -> Trace:
-        """What the registry says of the machine with which the run was begun, by the ends that its ledger has.
-
-        No other purchase ends for this run, or counts as its end.
-        """
-        is_begun = self.record.get("phase") in (STARTED, HOME)
-        offer_id = self.record.get("offer_id") if is_begun else None
-        if not offer_id or self.entry.offer_id == offer_id:
-            return Trace.SAME
-        if self.entry.may_have_bought:
-            return Trace.ANOTHER
-        return Trace.ENDED if self.ledger.has_ended(self.request.host, offer_id) else Trace.FORGOTTEN
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its machine is waited for in vain: it has ended, or another command has ended the run."""
-        return self.record.get("phase") == GONE or self.trace is Trace.ENDED
 
 
 def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,9 +50,10 @@ def test_what_makes_another_job() -> None:
 
 def test_the_name_alone_follows_what_was_begun() -> None:
     request, _wrong = read_asked(run_results="out", run_keep="90m")
-    record = run_record.ordered(request, "digest", {}, "2026-12-01T06:00:00Z")
+    run = run_record.RunView(request, "digest")
+    record = run_record.ordered(run, "2026-12-01T06:00:00Z")
     assert run_record.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
-    begun = run_record.started(record, read_entry({}), {})
+    begun = run_record.started(replace(run, record=record), "2026-12-01T06:00:00Z", {})
     completed = run_record.completed({"run_name": "train", "run_follow": "false"}, begun)
     again = run_request.read_request(completed, [])
     assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
@@ -83,7 +85,7 @@ def test_the_name_alone_follows_what_was_begun() -> None:
 def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
     job, results = {"state": state}, {"complete": complete}
     record = run_record.over({"phase": "started"}, job, results, keep=keep, now=100.0, ends_at=1000.0)
-    run = running.RunView(run_request.Request(name="train"), record=record, entry=RUNNING)
+    run = run_record.RunView(run_request.Request(name="train"), record=record, entry=RUNNING)
     ends = running.over_result(run, "runs/train", job, "").get("ends", False)
     assert ("state" in record, record["phase"] == "home", ends, record.get("kept_until")) == expected
 
@@ -162,11 +164,10 @@ def test_what_a_run_has_cost() -> None:
     assert run_record.cost(ledger, "run-train", record) == 6.0
     assert [run_record.cost(ledger, "run-train", other) for other in ({}, {"earlier_offers": []})] == [8.0, 8.0]
     assert run_record.cost(ledger, "run-eval", {}) is None
-    assert run_record.earlier_offers(ledger, "run-train", read_entry({})) == ["o1", "o2", "o3"]
-    assert run_record.earlier_offers(ledger, "run-train", read_entry({"provision_procured_offer_id": "o3"})) == [
-        "o1",
-        "o2",
-    ]
+    for offer_id, earlier in (("", ["o1", "o2", "o3"]), ("o3", ["o1", "o2"])):
+        entry = read_entry({"provision_procured_offer_id": offer_id})
+        run = run_record.RunView(run_request.Request(name="train"), entry=entry, ledger=ledger)
+        assert run_record.ordered(run, "2026-12-01T06:00:00Z")["earlier_offers"] == earlier
     unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
     assert run_record.cost(unknown, "run-train", record) is None
 

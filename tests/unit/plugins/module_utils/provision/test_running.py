@@ -99,7 +99,7 @@ def test_a_refusal_of_the_plan_counts_where_something_may_be_bought(way: Way) ->
     ],
 )
 def test_what_is_done_with_the_machine(job: dict[str, Any], trouble: str | None) -> None:
-    found = running.next_of(running.RunView(Request(name="train", files="code"), "a"), job)
+    found = running.next_of(run_record.RunView(Request(name="train", files="code"), "a"), job)
     assert (found.get("starts"), found.get("copies")) == ((True, True) if trouble is None else (None, None))
     assert (trouble or "") in found.get("trouble", "") and ("trouble" in found) is bool(trouble)
 
@@ -182,7 +182,7 @@ class World:
         if way is Way.LOST:
             self.record = run_record.lost(self.record)
         if way in (Way.BUY, Way.LOOK):
-            self.record = run_record.ordered(request, "digest", self.record, "2026-12-01T06:00:00Z")
+            self.record = run_record.ordered(run_record.RunView(request, "digest", self.record), "2026-12-01T06:00:00Z")
             self.step()
             self._work(request)
         self.step()
@@ -196,9 +196,9 @@ class World:
             self.machine, self.job = True, "none"
             self.bought += 1
         self.step()
-        run = running.RunView(request, "digest", self.record)
+        run = run_record.RunView(request, "digest", self.record)
         found = running.next_of(run, {"state": self.job, "digest": "digest"})
-        self.record = run_record.started(self.record, read_entry({}), {})
+        self.record = run_record.started(run, "2026-12-01T06:00:00Z", {})
         self.step()
         if found.get("starts"):
             self.job = "running"
@@ -210,7 +210,7 @@ class World:
             raise TimeoutError
         job = {"state": self.job}
         self.record = run_record.over(self.record, job, {"complete": True}, keep=0, now=0.0, ends_at=None)
-        assert running.over_result(running.RunView(request, record=self.record), "runs/train", job, "") == {
+        assert running.over_result(run_record.RunView(request, record=self.record), "runs/train", job, "") == {
             "ends": True
         }
 
@@ -273,26 +273,26 @@ def test_a_command_that_looks_at_its_machine_declares_the_lease_that_it_has(leas
 @pytest.mark.parametrize(
     ("phase", "noted", "has", "ended", "expected"),
     [
-        ("ordered", None, "", (), running.Trace.SAME),
-        ("started", "o1", "o1", (), running.Trace.SAME),
-        ("started", "o1", "", ("o1",), running.Trace.ENDED),
-        ("started", "o1", "", ("o2",), running.Trace.FORGOTTEN),
-        ("home", "o1", "", (), running.Trace.FORGOTTEN),
-        ("home", "o1", "o2", ("o1",), running.Trace.ANOTHER),
-        ("started", "o1", "o2", (), running.Trace.ANOTHER),
-        ("gone", "o1", "o2", (), running.Trace.SAME),  # the run is over, whatever has come since
-        ("gone", "o1", "", (), running.Trace.SAME),
+        ("ordered", None, "", (), run_record.Trace.SAME),
+        ("started", "o1", "o1", (), run_record.Trace.SAME),
+        ("started", "o1", "", ("o1",), run_record.Trace.ENDED),
+        ("started", "o1", "", ("o2",), run_record.Trace.FORGOTTEN),
+        ("home", "o1", "", (), run_record.Trace.FORGOTTEN),
+        ("home", "o1", "o2", ("o1",), run_record.Trace.ANOTHER),
+        ("started", "o1", "o2", (), run_record.Trace.ANOTHER),
+        ("gone", "o1", "o2", (), run_record.Trace.SAME),  # the run is over, whatever has come since
+        ("gone", "o1", "", (), run_record.Trace.SAME),
     ],
 )
 def test_nothing_has_ended_that_is_not_proven(
-    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: running.Trace
+    phase: str, noted: str | None, has: str, ended: tuple[str, ...], expected: run_record.Trace
 ) -> None:
     record = {"phase": phase, "offer_id": noted, "name": "train", "host": "run-train"}
     entry = read_entry({"provision_procured_offer_id": has, "provision_purchase": "made"} if has else None)
     ledger = Ledger(tuple(Bill("default", "run-train", offer_id, begin=0.0, end=1.0) for offer_id in ended), 2.0)
-    run = running.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger)
+    run = run_record.RunView(Request(name="train"), record=record, entry=entry, ledger=ledger)
     assert run.trace is expected
-    doubtful = expected in (running.Trace.ANOTHER, running.Trace.FORGOTTEN)
+    doubtful = expected in (run_record.Trace.ANOTHER, run_record.Trace.FORGOTTEN)
     with pytest.raises(ValueError, match=str(noted)) if doubtful else contextlib.nullcontext():
         running.check_trace(run)
 
@@ -304,7 +304,7 @@ def test_a_machine_that_is_kept_ends_when_it_was_said() -> None:
 
 def test_the_name_alone_starts_nothing() -> None:
     """It follows a job, but says neither its code nor its setup and environment."""
-    named = running.RunView(Request(name="train", by_name=True), "a")
+    named = run_record.RunView(Request(name="train", by_name=True), "a")
     found = running.next_of(named, {"state": "none"})
     assert list(found) == ["trouble"] and found["trouble"].startswith("Repeat the whole command")
     assert not running.next_of(named, {"state": "running", "digest": "a"})
@@ -327,7 +327,7 @@ def test_the_name_alone_starts_nothing() -> None:
 def test_a_person_reads_that_a_job_gets_less_time(asked: dict[str, Any], left: float, seconds: int, said: str) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": utc(NOW + left)})
     request = Request(name="train", max_bill=20, **asked)
-    found = running.next_of(running.RunView(request, "a", entry=entry, now=NOW), {"state": "none"})
+    found = running.next_of(run_record.RunView(request, "a", entry=entry, now=NOW), {"state": "none"})
     assert found["starts"] and found["seconds"] == seconds
     assert said in " ".join(found["lines"]) and bool(said) is bool(found["lines"])
 
@@ -339,8 +339,8 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
     texts = [
         *run_record.still_billed(record, "runs/train", "", odd),
         *run_record.swept_lines({}, {"run__late": {"name": "train"}, "run__late_results": {"msg": odd}}, "runs/train"),
-        running.next_of(running.RunView(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
-        running.unread(running.RunView(Request()), {"msg": odd}),
+        running.next_of(run_record.RunView(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
+        running.unread(run_record.RunView(Request()), {"msg": odd}),
     ]
     assert not any(character in text for text in texts for character in "\x1b\x07\x9b\n")
 
@@ -355,7 +355,7 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
 )
 def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: bool, part: str) -> None:
     entry = read_entry({"provision_procured_offer_id": "o", "provision_ends_at": until} if billed else {})
-    text = running.broken({}, running.RunView(Request(name="train"), entry=entry), "SSH does not answer.")
+    text = running.broken({}, run_record.RunView(Request(name="train"), entry=entry), "SSH does not answer.")
     assert text.startswith("SSH does not answer.") and part in text
     assert ("decommission_hosts=run-train" in text) is billed
 
@@ -365,7 +365,7 @@ def test_a_command_that_came_to_no_end_says_what_is_billed(until: str, billed: b
 def test_a_command_that_failed_says_whether_another_machine_may_come(phase: str, instances: list[Any]) -> None:
     """The role gives back none that was ready before, be it bad: it would be tested and billed for ever."""
     entry = read_entry({"provision_procured_offer_id": "o", "provision_instances": instances})
-    run = running.RunView(Request(name="train"), record={"phase": phase}, entry=entry)
+    run = run_record.RunView(Request(name="train"), record={"phase": phase}, entry=entry)
     text = running.broken({}, run, "run-train cannot be used: it did not pass its test.")
     is_tried = phase == "ordered" and bool(instances)
     assert ("For another one, end this machine first: compute_index" in text) is is_tried
