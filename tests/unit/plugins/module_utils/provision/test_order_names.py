@@ -179,7 +179,10 @@ def test_a_result_of_the_role_is_no_extra_variable() -> None:
 
 @pytest.mark.parametrize(
     "slips",
-    [NAMES.slips, *(partial(misspelled_of_playbook, playbook=name) for name in ("order_", "reap_", "decommission_"))],
+    [
+        NAMES.misspellings,
+        *(partial(misspelled_of_playbook, playbook=name) for name in ("order_", "reap_", "decommission_")),
+    ],
 )
 def test_words_that_ansible_leaves_out_are_told(slips: Callable[[list[str]], list[str]]) -> None:
     """As those of ``-e "provision_budget= 9"``, after which there is no budget."""
