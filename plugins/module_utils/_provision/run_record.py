@@ -207,10 +207,14 @@ def is_here(record: Row) -> bool:
     return record.get("phase") in (HOME, GONE)
 
 
-def is_kept(record: Row, now: float, keep: float) -> bool:
-    """Whether the machine of a run whose results are home stays for now, so that a person can look at it."""
+def kept(record: Row, entry: Entry, now: float, keep: float) -> Row:
+    """The record of a run whose results are home, if its machine stays for now, so that a person can look at it.
+
+    Until the end of its lease, which was that of ``run_keep`` and may have been extended since. Else it is empty.
+    """
     until = number_of(record.get("kept_until"))
-    return bool(keep) and until is not None and now < until
+    until = until and max(until, seconds_of(entry.ends_at) or 0.0)
+    return {**record, "kept_until": until} if keep and until and now < until else {}
 
 
 def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:

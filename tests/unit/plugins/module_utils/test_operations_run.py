@@ -545,6 +545,24 @@ def test_a_machine_is_kept_after_a_failure_and_a_sweep_ends_it(world: World) -> 
     assert world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))["ends"]
 
 
+@pytest.mark.parametrize("minutes", [90, -1])
+def test_a_machine_that_is_kept_stays_if_its_lease_was_extended(world: World, minutes: float) -> None:
+    """The command, repeated after ``run_keep``, ended it although a person had paid for more."""
+    world.given["run_keep"] = "1h"
+    started(world)
+    world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    now = datetime.now(timezone.utc)
+    past = {**world.record, "kept_until": (now - timedelta(minutes=2)).timestamp()}
+    (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(past))
+    registry, end = world.registry, f"{now + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+    registry.read()
+    registry.compare_and_set({"provision_ends_at": end})
+    world.ask()
+    over = world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))
+    assert over["ends"] == (minutes < 0)
+    assert over["ends"] or f"stays until {end[:16].replace('T', ' ')} UTC (run_keep)" in over["lines"][1]
+
+
 def test_the_name_alone_keeps_the_machine_for_as_long_as_was_asked(world: World) -> None:
     world.given["run_keep"] = "90m"
     started(world)
