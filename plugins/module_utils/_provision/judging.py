@@ -136,10 +136,9 @@ class JudgedHost:
 
     def _is_of_another_run(self, outcome: str) -> bool:
         """Whether the entry is what another run has bought meanwhile, and nothing is left of this task's purchase."""
-        if self.is_superseded:
-            return outcome in BOUGHT and self.status.get("phase") == _states.ENDED
-        is_nothing = outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
-        return is_nothing and self._is_noted and self.entry.is_made
+        if outcome in BOUGHT:
+            return self.is_superseded and self.status.get("phase") == _states.ENDED
+        return self.entry.is_made and outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
 
     @property
     def _is_dropped(self) -> bool:

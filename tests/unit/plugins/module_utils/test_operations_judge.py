@@ -192,8 +192,9 @@ def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
 
 @pytest.mark.parametrize(("left", "follows"), [(0, "stop"), (3, "round")])
 @pytest.mark.parametrize("outcome", ["not_sent", "rejected"])
-def test_what_another_run_has_bought_with_the_same_offer_stays_noted(
-    tmp_path: Path, store: tuple[str | None, Place], outcome: str, left: int, follows: str
+@pytest.mark.parametrize("offer", [X, Y], ids=["the same offer", "another one"])
+def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
+    tmp_path: Path, store: tuple[str | None, Place], offer: str, outcome: str, left: int, follows: str
 ) -> None:
     """This one has bought nothing, as for its price or its user data, and is judged once all hosts have bought."""
     url, place = store
@@ -206,15 +207,15 @@ def test_what_another_run_has_bought_with_the_same_offer_stays_noted(
         return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
 
     theirs = of_host()
-    theirs.claim({"provision_procured_offer_id": X, "provision_purchase": "sent"})
-    made = {"provision_procured_offer_id": X, "provision_purchase": "made", "provision_resource_ids": [machine_id(1)]}
-    theirs.note(made)
-    api: Any = Account([machine(1, "gpu-1", X)])
+    theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
+    ids = {"provision_resource_ids": [machine_id(1)]}
+    theirs.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
+    api: Any = Account([machine(1, "gpu-1", offer)])
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == follows
     assert (of_host().read() or {}).get("provision_resource_ids") == [machine_id(1)]
     if follows == "stop":
-        bought = f"Another run has bought offer {X} for gpu-1 meanwhile, resources: {machine_id(1)}."
+        bought = f"Another run has bought offer {offer} for gpu-1 meanwhile, resources: {machine_id(1)}."
         assert verdict["stop"] == f"It is too expensive. {bought} Run again to use it."
 
 
