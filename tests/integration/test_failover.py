@@ -75,9 +75,10 @@ def test_what_was_given_back_is_replaced_though_another_host_tries_again_meanwhi
         host: [Offer(gpu_price_per_hour=2.0, outcome=outcome), Offer(gpu_price_per_hour=3.0)]
         for host, outcome in lost.items()
     }
-    project = separate(make_project, offers)
+    project = separate(make_project, offers, **{"gpu-1": {"provision_lease": "8h"}})
     run = impatient(project, provision_on_failure="release")
     assert run.returncode == 0, run.output
+    assert re.search('"host .*until .*at most .*"', run.output), "the last round was another host's"
     entries = {host: project.registry(host) or {} for host in lost}
     assert {host: entry.get("provision_price_per_hour") for host, entry in entries.items()} == dict.fromkeys(lost, 3.0)
     assert sorted(project.simulator.billed) == sorted(entry["provision_resource_ids"][0] for entry in entries.values())

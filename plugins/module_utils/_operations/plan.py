@@ -382,7 +382,7 @@ class _Planning:
             registry=kept_in,
             without_offer=observed.account.without_offer,
             would=quote.what_is_bought(plans, lasting) if self._check_mode else "",
-            **self._login(cases, table),
+            logins=self._login(cases),
         )
         answer: Result = {**BLANK, "plans": rows.rows_to_act_on(table), "common": common}
         if not params["quote"]:
@@ -411,15 +411,12 @@ class _Planning:
         except RegistryError as error:
             return f"no registry: {error}"
 
-    def _login(self, cases: t.Sequence[Case], table: t.Sequence[Result]) -> Result:
+    def _login(self, cases: t.Sequence[Case]) -> list[str]:
         """How people log in to what runs."""
         path = next((case.host.registry.ssh_config for case in cases if case.host.registry), "")
         if self._check_mode and not os.path.exists(path):
             path = ""
-        return {
-            "columns": rows.columns(cases, table, has_config=bool(path), notes=not self._check_mode),
-            "logins": [rows.login(path, self._params["here"])] if path else [],
-        }
+        return [rows.login(path, self._params["here"])] if path else []
 
 
 class _PlannedSnapshot(RegistrySnapshot):

@@ -68,7 +68,7 @@ class Common(RoundPart):
     that one host can skip them for all. ``acquires``: a host buys, or waits for what it has bought. ``under_way``: the
     offers that are waited for. ``labels``: hosts, by their offers. ``poll``: how often and as long as any host wants.
     ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
-    ``columns``, ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
+    ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
     """
 
     is_whole: t.ClassVar[bool] = True
@@ -83,7 +83,6 @@ class Common(RoundPart):
     poll: t.Mapping[str, int] = field(default_factory=dict)
     without_offer: t.Sequence[str] = ()
     registry: str = ""
-    columns: t.Mapping[str, str] = field(default_factory=dict)
     logins: t.Sequence[str] = ()
     would: str = ""
 

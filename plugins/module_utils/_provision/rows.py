@@ -327,26 +327,18 @@ def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
 
 
-def columns(cases: t.Sequence[Case], rows: t.Sequence[Row], *, has_config: bool, notes: bool) -> dict[str, str]:
-    """The columns of the table of what runs. ``notes``: leases that begin now are noted, since it is no check mode.
+def columns(rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
+    """The columns of the table of what runs.
 
     Without a configuration of ssh nothing keeps addresses and host keys: then each row has a command of its own.
     """
-    clusters = any(row["cluster"] for row in rows) or any(len(case.entry.resource_ids) > 1 for case in cases)
-    leased = any(_has_lease(case, notes=notes) for case in cases)
     return {
         "host": "host",
-        **({"machines": "machines"} if clusters else {}),
+        **({"machines": "machines"} if any(row["machines"] > 1 for row in rows) else {}),
         "USD/hour": "price_per_hour",
-        **({"until": "ends_at", "at most": "at_most"} if leased else {}),
+        **({"until": "ends_at", "at most": "at_most"} if any(row["ends_at"] for row in rows) else {}),
         **({"address": "ansible_host"} if has_config else {"ssh": "ssh"}),
     }
-
-
-def _has_lease(case: Case, *, notes: bool) -> bool:
-    """Whether the lease of a host is noted, or begins now."""
-    begins = not case.standing.owns or (notes and case.begins_anew)
-    return bool(case.entry.ends_at or (case.host.lease and begins))
 
 
 def login(ssh_config: str, here: str) -> str:
@@ -375,7 +367,7 @@ def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
         option if len(option) <= LINE else "  -e decommission_hosts=<host>",
     ]
     return [
-        *_table(rows, common.columns),
+        *_table(rows, columns(rows, has_config=bool(common.logins))),
         *wrapped(would, indent="  "),
         *wrapped(common.registry, indent="  "),
         *(ends if hosts else []),

@@ -165,22 +165,6 @@ def test_the_sum_of_a_project_is_checked_where_it_is_known(place: str, total: An
     assert (options["max_total_price_per_hour"], options["price_per_hour"]) == (told, 5.0)
 
 
-@pytest.mark.parametrize(
-    ("cases", "has_config", "titles"),
-    [
-        ([case()], True, ["host", "USD/hour", "address"]),
-        ([case()], False, ["host", "USD/hour", "ssh"]),
-        ([case(lease="8h")], True, ["host", "USD/hour", "until", "at most", "address"]),
-        ([case(cluster_name="pod")], True, ["host", "machines", "USD/hour", "address"]),
-        ([owner(lease="8h")], True, ["host", "USD/hour", "address"]),
-        ([adopter(lease="8h")], True, ["host", "USD/hour", "until", "at most", "address"]),
-    ],
-)
-def test_the_table_has_a_column_for_what_there_is(cases: list[Case], has_config: bool, titles: list[str]) -> None:
-    table = [row(Plan("gpu-1", WAIT), one) for one in cases]
-    assert list(rows.columns(cases, table, has_config=has_config, notes=True)) == titles
-
-
 def test_what_a_workflow_gets() -> None:
     assert rows.published_stats([Plan("gpu-1", STOP)], [case()]) == {}
     data = rows.published_stats([Plan("gpu-1", KEEP, X)], [owner()])["ansible_stats"]["data"]

@@ -11,14 +11,13 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Common
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import (
     closing_lines,
+    columns,
     configured_lines,
     unusable,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
-COLUMNS = {"host": "host", "USD/hour": "price_per_hour", "address": "ansible_host"}
-LEASED = {"host": "host", "USD/hour": "price_per_hour", "until": "ends_at", "at most": "at_most"}
-COMMON = Common(registry="registry: host_vars", columns=COLUMNS, logins=["ssh -F host_vars/.ssh_config"])
+COMMON = Common(registry="registry: host_vars", logins=["ssh -F host_vars/.ssh_config"])
 END = "To end {}: compute_index.supply.decommission"
 
 
@@ -27,6 +26,7 @@ def row(host: str, price: float | None = 2.0, most: float | None = None) -> dict
     ssh = "ssh root@192.0.2.1"
     return {
         "host": host,
+        "machines": 1,
         "price_per_hour": price,
         "ansible_host": "192.0.2.1",
         "ssh": ssh,
@@ -68,7 +68,24 @@ def test_a_host_alone_has_one_line() -> None:
     ],
 )
 def test_sums(rows: list[dict[str, Any]], total: str) -> None:
-    assert total in closing_lines(rows, Common(columns=LEASED))
+    assert any(line.startswith(total) for line in closing_lines(rows, Common()))
+
+
+@pytest.mark.parametrize(
+    ("shown", "has_config", "titles"),
+    [
+        ([row("a")], True, ["host", "USD/hour", "address"]),
+        ([row("a")], False, ["host", "USD/hour", "ssh"]),
+        ([], True, ["host", "USD/hour", "address"]),
+        # Whatever round each was bought in
+        ([row("a"), row("b", most=16.0)], True, ["host", "USD/hour", "until", "at most", "address"]),
+        ([row("a"), {**row("b"), "machines": 2}], True, ["host", "machines", "USD/hour", "address"]),
+    ],
+)
+def test_the_table_has_a_column_for_what_there_is(
+    shown: list[dict[str, Any]], has_config: bool, titles: list[str]
+) -> None:
+    assert list(columns(shown, has_config=has_config)) == titles
 
 
 @pytest.mark.parametrize(
@@ -85,7 +102,7 @@ def test_the_hosts_to_end_fit_a_line(hosts: list[str], option: str) -> None:
 
 def test_check_mode_ends_with_the_total() -> None:
     would = "gpu-1, gpu-2: USD 4.50 per hour, no cap on the bill; offers hold until 2026-11-29 08:31 UTC"
-    assert closing_lines([], Common(registry="registry: host_vars", columns=COLUMNS, would=would)) == [
+    assert closing_lines([], Common(registry="registry: host_vars", would=would)) == [
         "Without --check this buys gpu-1, gpu-2: USD 4.50 per hour, no cap on",
         "  the bill; offers hold until 2026-11-29 08:31 UTC.",
         "registry: host_vars",
@@ -94,8 +111,8 @@ def test_check_mode_ends_with_the_total() -> None:
 
 def test_no_line_is_wider_than_a_screen() -> None:
     rows = [{**row(f"{'x' * 50}-{n}"), "ansible_host": f"{'y' * 60}.example"} for n in range(2)]
-    shown = closing_lines(rows, Common(registry="registry: host_vars", columns=COLUMNS))
-    assert max(map(len, (line for line in shown if not line.startswith("~")))) <= LINE
+    shown = closing_lines(rows, COMMON)
+    assert max(map(len, (line for line in shown if not line.startswith(("~", "ssh"))))) <= LINE
     assert f"~ {'y' * 60}.example" in shown, "what was shortened stands below"
 
 
