@@ -154,6 +154,10 @@ def test_the_last_command_on_a_machine(project: Project) -> None:
     assert "'nowhere' is undefined" in unknown.text and "reap_before_end failed on it" in unknown.text
     slow = reap(project, 8.2, reap_before_end="sleep 30", reap_before_end_timeout=1)
     assert slow.returncode == 2 and len(project.simulator.billed) == 2, slow.output
+    # An inventory says so of all its hosts; this computer has nothing to save for them.
+    here = reap(project, 8.2, reap_before_end=f"touch {project.folder}/saved", ansible_connection="local")
+    assert here.returncode == 2 and len(project.simulator.billed) == 2, here.output
+    assert "this computer would be taken for its machine" in here.text and not (project.folder / "saved").exists()
     (project.simulator.home(bought["gpu-1"]) / "saves").touch()
     # Not all that programs print is UTF-8.
     command = r"test -e saves && printf 'checkpoint kept \377\n' || { echo saving >&2; exit 3; }"
