@@ -152,13 +152,16 @@ def started(run: RunView, now: str, job: Row) -> dict[str, t.Any]:
     }
 
 
-def lacks_results(results: Row) -> bool:
-    """Whether the job has not written what was asked for: a file without a wildcard in its name, or anything at all.
+def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
+    """Whether all results that were asked for have come home, checked.
 
-    After success that is rather a slip in ``run_results``, and the results go with the machine.
+    After success not if the job has not written a file without a wildcard in its name, or anything at all: that is
+    rather a slip in ``run_results``, and the results go with the machine. But a sweep ends no machine for it, so there
+    is no reason to come again.
     """
     missing = [str(path) for path in items_of(results.get("missing") or [])]
-    return any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
+    lacks = any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
+    return results.get("complete") is True and (is_swept or state != SUCCEEDED or not lacks)
 
 
 def over(
@@ -168,23 +171,30 @@ def over(
 
     If it is not over, that it has begun, so that it is not started again, whatever its machine says next. ``keep``:
     seconds that the machine stays after a failure (``kept_until``); its lease, until ``ends_at``, may be shorter.
-    ``is_swept``: what the job has not written is no reason to come again, since a sweep ends no machine for that.
+    ``is_swept``: by a sweep.
     """
     state = text_of(job.get("state"))
     if state not in OVER:
         return {**record, "began_at": record.get("began_at") or job.get("began_at")}
-    lacks = state == SUCCEEDED and not is_swept and lacks_results(results)
-    is_home = results.get("complete") is True and not lacks
-    is_kept = bool(keep) and is_home and state != SUCCEEDED
+    is_home = _is_home(state, results, is_swept=is_swept)
+    stays = keep if is_home and state != SUCCEEDED else 0.0
     return {
         **record,
-        **{name: job.get(name) for name in _OF_JOB if name in job},
-        **{name: results.get(name) for name in _OF_RESULTS if name in results},
+        **_answered(job, results),
         "state": state,
         "complete": is_home,
-        "kept_until": min(now + keep, math.inf if ends_at is None else ends_at) if is_kept else None,
-        "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
+        "kept_until": min(now + stays, math.inf if ends_at is None else ends_at) if stays else None,
         "phase": HOME if is_home else record.get("phase"),
+    }
+
+
+def _answered(job: Row, results: Row) -> dict[str, t.Any]:
+    """What the record keeps of a machine's answer, and of a transfer."""
+    lines = items_of(job.get("log") or [])[-_LINES:]
+    return {
+        **{name: job[name] for name in _OF_JOB if name in job},
+        **{name: results[name] for name in _OF_RESULTS if name in results},
+        "last_lines": [printable(str(line), LONGEST_LINE) for line in lines],
     }
 
 
