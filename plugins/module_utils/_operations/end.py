@@ -23,7 +23,7 @@ from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
 from .._provision.ownership import Account, OwnershipClaim, last_created_at, machines_among, refreshed
 from .._provision.place import NOWHERE, Place, place_of
-from .._provision.reaping import LastLook, SweptHost
+from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import doubtful
@@ -48,7 +48,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     decided = [*params["decided"], *params["ids"]]
     if params["forbidden"]:
         stop = End(Action.STOP, reason=params["forbidden"])
-        return _decided([endings.row(host, Entry(), NOWHERE, stop, None, None, check_mode) for host in hosts], decided)
+        return _decided([endings.row(host, Entry(), NOWHERE, stop, None, check_mode) for host in hosts], decided)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
     forget = frozenset(resource_id.strip().lower() for resource_id in params["forget"])
@@ -61,16 +61,16 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     asked = [endings.aged(one, clock) for one in asked]
     ends = []
     for raw, one in zip(hosts, asked):
-        place, look, is_checked = places[one.host], None, endings.is_checked(raw, check_mode)
+        place, is_checked = places[one.host], endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)
         found = ending.stopped(one.host, trouble) if trouble else ending.end(one, seen)
         sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
         if sweep is not None:
-            found, look = _reaped(one, sweep, found, clock, place, registries, is_checked)
+            found = _reaped(one, sweep, found, clock, place, registries, is_checked)
         elif not is_checked:
             _mark(one, found, clock, registries.at(place))
         found = ending.with_storage(one, found, snapshot.storage_of(place, one.host), seen)
-        ends.append(endings.row(raw, one.entry, place, found, look, api.ahead, is_checked))
+        ends.append(endings.row(raw, one.entry, place, found, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
 
 
@@ -102,21 +102,20 @@ def _trouble(
 
 def _reaped(
     one: EndRequest, sweep: SweptHost, found: End, clock: Clock, place: Place, registries: Registries, check_mode: bool
-) -> tuple[End, LastLook | None]:
+) -> End:
     """What ends of a host since its time is over: what it is now, not what the sweep has read.
 
     The entry is marked before anything is told to end. From then on it gets no more time, so of a sweep and an
     extension at the same moment one gets its way. Of two sweeps both may end it.
     """
     if sweep.place != place.text:
-        return ending.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text)), None
+        return ending.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text))
     if not found.ends:
-        return endings.being_ended(one.entry, found, clock.now(one.entry.clock)), None
+        return endings.being_ended(one.entry, found, clock.now(one.entry.clock))
     try:
-        look = _looked(one, sweep, last_created_at(found.machines), clock, registries.at(place), check_mode)
+        return _looked(one, sweep, found, clock, registries.at(place), check_mode)
     except RegistryError as error:
-        return ending.stopped(one.host, f"{error} The next sweep looks again."), None
-    return endings.after_look(one.host, found, look), look
+        return ending.stopped(one.host, f"{error} The next sweep looks again.")
 
 
 def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
@@ -137,24 +136,22 @@ def _note_begun(registry: Registry, entry: Entry, clock: Clock) -> None:
     registry.compare_and_set({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
 
 
-def _looked(
-    one: EndRequest, sweep: SweptHost, created: float | None, clock: Clock, store: Store, check_mode: bool
-) -> LastLook:
+def _looked(one: EndRequest, sweep: SweptHost, found: End, clock: Clock, store: Store, check_mode: bool) -> End:
     """The last look, noted; once more if another run changes the entry meanwhile. Raises RegistryError."""
-    registry = store.host(one.host)
+    registry, created = store.host(one.host), last_created_at(found.machines)
     if registry is None:
-        return reaping.last_look(one.host, sweep, reaping.life_by_name(sweep.lease, created, clock))
+        return reaping.last_look(one.host, found, sweep, reaping.life_by_name(sweep.lease, created, clock))
 
-    def look() -> LastLook:
+    def look() -> End:
         entry = read_entry(registry.read())
         if not entry.is_same(one.entry):
             if not _is_ended(one.host, one.entry.offer_id, store):
                 raise RegistryError(endings.changed_meanwhile(registry.where))
-            return LastLook(Action.NOTHING, endings.ended_meanwhile(one.host))
-        last_look = reaping.last_look(one.host, sweep, reaping.life(entry, created, clock))
-        if last_look.action is Action.END and not check_mode:
+            return End(Action.NOTHING, by_sweep=endings.ended_meanwhile(one.host))
+        still = reaping.last_look(one.host, found, sweep, reaping.life(entry, created, clock))
+        if still.ends and not check_mode:
             _note_begun(registry, entry, clock)
-        return last_look
+        return still
 
     return anew(look)
 

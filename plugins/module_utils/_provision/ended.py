@@ -15,14 +15,13 @@ from .. import _states
 from .._moments import formatted, seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
 from . import declaration, lease, storage
-from .ending import Action, End, EndRequest, stopped
+from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described, ids_of, joined
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
 from .prices import Sum, add_up
-from .reaping import LastLook
 from .spending import HOUR, Bill, cents, dollars, up_to_cents
 from .storage import Storage, read_storage
 
@@ -98,13 +97,6 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
     return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
 
 
-def after_look(host: str, end: End, look: LastLook) -> End:
-    """What ends of a host after the last look of a sweep."""
-    if look.action is Action.END:
-        return end
-    return stopped(host, look.said) if look.action is Action.STOP else End(Action.NOTHING)
-
-
 def being_ended(entry: Entry, end: End, now: float) -> End:
     """The same end; if nothing ends of a host, and another run began to end its machine, it says so.
 
@@ -118,11 +110,11 @@ def being_ended(entry: Entry, end: End, now: float) -> End:
 
 
 def ended_meanwhile(host: str) -> str:
-    """A line for a host whose machine another run has ended."""
+    """A line about a host whose machine another run has ended."""
     return f"{host}: another run has ended its machine meanwhile; nothing is left to end"
 
 
-def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bool) -> str:
+def label(host: str, entry: Entry, end: End, *, would: bool) -> str:
     """A line about the end of a host. ``would``: nothing ends in this run.
 
     If all has ended before, only the registry entry goes.
@@ -131,23 +123,23 @@ def label(host: str, entry: Entry, end: End, look: LastLook | None, *, would: bo
         return f"{host}: nothing ends, see error"
     if end.action is Action.NOTHING:
         nothing = _of_storage(end) or "; there is nothing to end"
-        return look.said if look else f"{host} owns no machine{nothing}"
+        return end.by_sweep or f"{host} owns no machine{nothing}"
     if end.action is Action.FORGET:
         ends = f"nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
     else:
         saved = saves(end)
         also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
         ends = f"{'would end' if would else 'ends'} {ids_of(end.ids)}, which saves {usd(saved.total)}{also}"
-    return "; ".join(filter(None, (f"{host}: {ends}", more(end, look))))
+    return "; ".join(filter(None, (f"{host}: {ends}", more(end))))
 
 
-def more(end: End, look: LastLook | None, *, stays: bool = True) -> str:
+def more(end: End, *, stays: bool = True) -> str:
     """What else there is to say of the end of a host: what is forgotten, its storage, and why a sweep ends it.
 
     ``stays``: also which storage does.
     """
     forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
-    return f"{forgotten}{_of_storage(end, stays)}{f'; {look.said}' if look else ''}".removeprefix("; ")
+    return f"{forgotten}{_of_storage(end, stays)}{f'; {end.by_sweep}' if end.by_sweep else ''}".removeprefix("; ")
 
 
 def saves(end: End) -> Sum:
@@ -336,9 +328,7 @@ def changed_meanwhile(registry: str) -> str:
 STOP, STORAGE, SAY = "stop", "storage", "say"
 
 
-def row(
-    raw: Row, entry: Entry, place: Place, found: End, look: LastLook | None, ahead: float | None, check_mode: bool
-) -> dict[str, t.Any]:
+def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, check_mode: bool) -> dict[str, t.Any]:
     """What ends of a host as a plain mapping: what the tasks need, and a person can read at -v. ``raw``: declared.
 
     ``ahead``: seconds by which the API's clock is ahead of this computer's. ``check_mode``: of this host's tasks.
@@ -361,8 +351,8 @@ def row(
         "ahead": ahead,
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
-        "label": label(host, entry, found, look, would=check_mode),
-        "more": more(found, look, stays=check_mode),  # else there is a line about each once the machine has ended
+        "label": label(host, entry, found, would=check_mode),
+        "more": more(found, stays=check_mode),  # else there is a line about each once the machine has ended
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),

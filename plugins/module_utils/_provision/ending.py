@@ -101,7 +101,8 @@ class End:
     ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what it leaves, and what
     the host has kept; of this ``storage_ends`` are the ids of what ends, too, ``storage_lost`` of what a person
     forgets, and ``storage_spared`` of what should end, with the reason why it does not. ``unremembered``: what it
-    leaves of a host of which no registry has noted the machine.
+    leaves of a host of which no registry has noted the machine. ``by_sweep``: why a sweep ends it, or a line about the
+    host if it does not.
     """
 
     action: Action
@@ -115,6 +116,7 @@ class End:
     storage_lost: tuple[str, ...] = ()
     storage_spared: t.Mapping[str, str] = field(default_factory=dict)
     unremembered: tuple[Storage, ...] = ()
+    by_sweep: str = ""
 
     @property
     def ends(self) -> bool:

@@ -9,14 +9,14 @@ Moments are seconds since the epoch, durations seconds.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import _states
 from .._moments import formatted
 from .._text import grouped, number_of, one_line, printable, text_of
 from .._wording import duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
-from .ending import Action
+from .ending import Action, End, stopped
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import abridged, ids_of, unreadable_lease
@@ -197,36 +197,24 @@ def newest(first: t.Any, again: t.Any) -> t.Any:
     return first if not again or again.get("skipped") else again
 
 
-@dataclass(frozen=True)
-class LastLook:
-    """What a sweep does with a host that it has sent to its end, when it looks for the last time, and a line about it.
+def last_look(host: str, end: End, sweep: SweptHost, lived: Life) -> End:
+    """What ends of a host that a sweep has sent to its ``end``, now that its last command was run.
 
     It stops if its last command has failed, and may be tried by the next sweep. Nothing happens if it has got more
-    time, or is in use again, or if another run has ended it.
-    """
-
-    action: Action
-    said: str
-
-
-def last_look(host: str, sweep: SweptHost, lived: Life) -> LastLook:
-    """What a sweep does with a host now that its last command was run.
-
-    A machine whose lease cannot be read ends neither by it nor by its idleness.
+    time, or is in use again. A machine whose lease cannot be read ends neither by it nor by its idleness.
     """
     use, grace = sweep.use, sweep.grace
     is_idle = use.is_over() and not lived.reason
     if not (lived.is_over() or is_idle):
-        return LastLook(Action.NOTHING, _why_it_stays(host, use, lived))
+        return End(Action.NOTHING, by_sweep=_why_it_stays(host, use, lived))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
-        return LastLook(
-            Action.STOP,
+        return stopped(
+            host,
             f"Its time is over, but reap_before_end failed on it. When it has been over for {grace / 60:g} minutes, a"
             " sweep ends it in any case.",
         )
-    if lived.is_over():
-        return LastLook(Action.END, f"its lease was over at {formatted(lived.end or 0.0)}")
-    return LastLook(Action.END, f"it was idle: {use.evidence}")
+    lease_over = f"its lease was over at {formatted(lived.end or 0.0)}"
+    return replace(end, by_sweep=lease_over if lived.is_over() else f"it was idle: {use.evidence}")
 
 
 def _why_it_stays(host: str, use: Idleness, lived: Life) -> str:

@@ -17,10 +17,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     End,
+    stopped,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import LastLook
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 
@@ -150,19 +150,16 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
 
 
 @pytest.mark.parametrize(
-    ("action", "last", "after", "label"),
+    ("end", "label"),
     [
-        (Action.END, Action.END, Action.END, "; said"),
-        (Action.FORGET, Action.END, Action.FORGET, "; said"),
-        (Action.END, Action.NOTHING, Action.NOTHING, "said"),
-        (Action.END, Action.STOP, Action.STOP, "gpu-1: nothing ends, see error"),
+        (End(Action.END, (machine(1),), by_sweep="its lease was over"), "; its lease was over"),
+        (End(Action.FORGET, by_sweep="its lease was over"), "; its lease was over"),
+        (End(Action.NOTHING, by_sweep="gpu-1 has got more time"), "gpu-1 has got more time"),
+        (stopped("gpu-1", "Its last command failed."), "gpu-1: nothing ends, see error"),
     ],
 )
-def test_the_last_look_of_a_sweep(action: Action, last: Action, after: Action, label: str) -> None:
-    look = LastLook(last, "said")
-    found = ended.after_look("gpu-1", End(action, (machine(1),) if action is Action.END else ()), look)
-    assert found.action is after
-    assert ended.label("gpu-1", known(), found, look, would=False).endswith(label)
+def test_what_a_sweep_says_of_an_end(end: End, label: str) -> None:
+    assert ended.label("gpu-1", known(), end, would=False).endswith(label)
 
 
 DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:00Z")
@@ -183,7 +180,7 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
     ],
 )
 def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
-    assert ended.label("gpu-1", entry(), end, None, would=False) == line
+    assert ended.label("gpu-1", entry(), end, would=False) == line
 
 
 @pytest.mark.parametrize(
@@ -323,17 +320,13 @@ def test_one_host_stands_for_all_if_the_same_follows_for_all(nexts: list[str], a
 
 
 @pytest.mark.parametrize(
-    ("texts", "left", "registry", "text"),
+    ("left", "noted", "text"),
     [
-        (
-            ["It runs."],
-            ["r"],
-            "/gpu-1.yml",
-            "It runs. Not known to have ended for gpu-1: r. Its entry stays in /gpu-1.yml.",
-        ),
-        (["It runs."], ["r", "s"], "", "It runs. Not known to have ended for gpu-1: r, s."),
-        (["The disk is full."], [], "", "The disk is full. All that gpu-1 had has ended."),
+        (["r"], True, "It runs. Not known to have ended for gpu-1: r. Its entry stays in /vars/gpu-1/"),
+        (["r", "s"], False, "It runs. Not known to have ended for gpu-1: r, s. Run again."),
+        ([], False, "It runs. All that gpu-1 had has ended. Run again."),
     ],
 )
-def test_what_is_unfinished_may_be_run_again(texts: list[str], left: list[str], registry: str, text: str) -> None:
-    assert ended.unfinished("gpu-1", texts, left, registry) == f"{text} Run again."
+def test_what_is_unfinished_may_be_run_again(left: list[str], noted: bool, text: str) -> None:
+    said = ended.unfinished({"host": "gpu-1", "registry": "/vars"}, ["It runs."], left, noted=noted)
+    assert said.startswith(text) and said.endswith(" Run again.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import reaping
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import Action, End
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
@@ -176,8 +176,10 @@ def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any]
 def test_the_last_look(passed: Any, idle: float | None, grace: float, action: Action, said: str) -> None:
     lived = Life(reason="odd") if passed == "odd" else Life() if passed is None else Life(BOUGHT, passed)
     use = Idleness(0.0) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
-    found = last_look("gpu-1", SweptHost("/registry", grace, "", use), lived)
-    assert found.action is action and said in found.said
+    for end in (End(Action.END, ({"resource_id": "r"},)), End(Action.FORGET, gone=("r",))):
+        found = last_look("gpu-1", end, SweptHost("/registry", grace, "", use), lived)
+        assert said in found.reason + found.by_sweep
+        assert found.action is action if action is not Action.END else replace(found, by_sweep="") == end
 
 
 @pytest.mark.parametrize(("life", "end"), [(Life(), None), (Life(BOUGHT, -60.0), 560.0), (Life(BOUGHT, 60.0), 440.0)])
