@@ -46,10 +46,13 @@ def note(
     with Registries.of(params, lambda: api.ahead, read_only=False) as registries:
         noting = _Noting(api, registries, snapshot, look)
         for place, host, entry in missing.of_others(snapshot.all(), leave):
-            noting.note(place, host, entry)
+            noting.note(place, host, entry, noting.taken)
         for place, name, entry in snapshot.strays():
-            noting.note_stray(place, name, entry)
+            noting.note(place, name, entry, noting.stray_ended)
         return Looked(tuple(noting.noted), tuple(noting.troubles))
+
+
+_Take = t.Callable[[Place, str, Entry], "MissingStep | None"]  # the step that was noted; raises RegistryError
 
 
 class _Noting:
@@ -66,30 +69,24 @@ class _Noting:
     def _account(self) -> Account:
         return Account.of(self._snapshot.claims(), refreshed(self._look.machines, self._look.read))
 
-    def note(self, place: Place, host: str, entry: Entry) -> None:
-        """Note what follows for one host."""
-        step = self._step(place, host, entry)
-        if step:
+    def note(self, place: Place, host: str, entry: Entry, take: _Take) -> None:
+        """Note what follows for one host, if anything does by the entry as it was read."""
+        if step := self._step(place, host, entry):
             try:
-                self.noted += missing.noted(host, anew(lambda: self._taken(place, host, entry)), entry)
+                self.noted += missing.noted(host, anew(lambda: take(place, host, entry)), entry)
             except RegistryError as error:
                 self.troubles.append((step, str(error)))
 
-    def note_stray(self, place: Place, name: str, entry: Entry) -> None:
-        """Note that what a host has beside its own machine has ended; a person has told it to."""
-        step = self._step(place, name, entry)
-        if step is MissingStep.END:
-            try:
-                bill = self._registries.end_stray(place, entry)
-                self.noted += missing.noted(name, step if bill else None, entry)
-            except RegistryError as error:
-                self.troubles.append((step, str(error)))
+    def stray_ended(self, place: Place, name: str, entry: Entry) -> MissingStep | None:
+        """The end of what a host has beside its own machine, noted; a person has told it to. No other step is."""
+        is_over = self._step(place, name, entry) is MissingStep.END and self._registries.end_stray(place, entry)
+        return MissingStep.END if is_over else None
 
     def _step(self, place: Place, host: str, entry: Entry) -> MissingStep | None:
         status = self._statuses.get(entry.offer_id, {})
         return self._look.step(host, entry, place, status, lambda: self._account)
 
-    def _taken(self, place: Place, host: str, known: Entry) -> MissingStep | None:
+    def taken(self, place: Place, host: str, known: Entry) -> MissingStep | None:
         """The step by the entry as it is now, noted; None if it is about another purchase by now."""
         registry = t.cast(Registry, self._registries.at(place).host(host))
         entry = missing.still(known, read_entry(registry.read()))
