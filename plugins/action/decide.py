@@ -85,9 +85,6 @@ preload()  # before Ansible forks its workers
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "awx_job_id", "awx_job_template_name", "awx_workflow_job_name")
 
-# What a host may say by itself of its end by a sweep
-_LIMITS = ("reap_grace", "reap_before_end_timeout")
-
 # What the role's tasks register that tell machines to end, or storage, and look at them
 _MACHINE_TASKS = ("decommission__told", "decommission__gone")
 _STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
@@ -787,7 +784,7 @@ STEPS = {
     "audit": Step(ActionModule._everything, "audit.AUDIT", of_all=True, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
     "spend": Step(ActionModule._everything, "spend.SPEND", of_all=True, prefix="spend_"),
-    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, aside=_LIMITS, prefix="reap_"),
+    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, aside=reaping.LIMITS, prefix="reap_"),
     "reap_asked": Step(ActionModule._nothing, "reap.REAP_ASKED", has_registry=False, got=_OF_A_SWEEP),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
     "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True, prefix="extend_"),

@@ -52,14 +52,13 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     noted = Looked() if check_mode else note(api, params, snapshot, looked(api, registries, snapshot, machines))
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, machines)
-    *able, left = reaping.playable(sweep_findings.due, sweep_findings.watched, params["unreadable"])
-    (due, odd), (watched, others) = (reaping.limited(item, params["own"], limits) for item in able)
+    able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)
     if not check_mode:
-        for item, _limits in (*due, *watched):  # commands may be run on their machines
+        for item, _limits in able:  # commands may be run on their machines
             registries.pin(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
-    kept = sweep_findings.keeps(dict.fromkeys(places.values()), [*left, *odd])
+    kept = sweep_findings.keeps(dict.fromkeys(places.values()), left)
     trouble = [
         *(
             *params["troubles"],
@@ -72,18 +71,15 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
                 lambda project: sweeps.trouble(SharedProject(project), refused=False),
             ),
         ),
-        *(why for _host, why in (*left, *odd, *others)),
+        *(why for _host, why in left),
     ]
     return {
         **BLANK,
-        "due": [
-            *(_due(host, registries, own_limits, 0) for host, own_limits in due),
-            *(_due(host, registries, own_limits, host.idle) for host, own_limits in watched),
-        ],
-        "hosts": [item.host for item, _limits in (*due, *watched)],
-        "patterns": [as_pattern(item.host) for item, _limits in (*due, *watched)],
+        "due": [_due(item, registries, own_limits, item.idle_allowed) for item, own_limits in able],
+        "hosts": [item.host for item, _limits in able],
+        "patterns": [as_pattern(item.host) for item, _limits in able],
         "runs": [_due(item, registries, limits, 0) for item in runs],
-        "batches": reaping.batches(len(due), params["forks"]),
+        "batches": reaping.batches([item for item, _limits in able], params["forks"]),
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(),
@@ -124,7 +120,7 @@ def reaped(params: Params, check_mode: bool) -> Result:
     """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
     trouble = [*params["trouble"], *map(reaping.outcome, params["hosts"])]
     if not check_mode:
-        trouble += _noted(params, reaping.kept(params["kept"], params["hosts"]))
+        trouble += _noted(params, reaping.swept_places(params["kept"], params["hosts"]))
     if text := messages.joined(*trouble):
         raise Failure(text, "unavailable")
     return {"changed": False}

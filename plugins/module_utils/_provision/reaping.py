@@ -32,6 +32,9 @@ _AHEAD = 1.0  # seconds by which it may be of the future: a clock was set a litt
 _GRACE_MOST, _COMMAND_MOST = 31 * 86_400.0, 86_400.0  # seconds; what is longer is a slip, and no limit
 
 
+LIMITS = ("reap_grace", "reap_before_end_timeout")  # what a host may say by itself of its end by a sweep
+
+
 @dataclass(frozen=True)
 class SweepLimits:
     """Seconds by which a failed last command delays an end (``grace``), and that it may take (``command``)."""
@@ -48,8 +51,7 @@ def read_limits(grace: t.Any, command: t.Any, usual: SweepLimits | None = None) 
     """
     usual = usual or SweepLimits()
     sweep_limits = SweepLimits(
-        _duration("reap_grace", grace, "m", usual.grace),
-        _duration("reap_before_end_timeout", command, "s", usual.command),
+        _duration(LIMITS[0], grace, "m", usual.grace), _duration(LIMITS[1], command, "s", usual.command)
     )
     if sweep_limits.grace > _GRACE_MOST:
         raise ValueError(f"reap_grace must be at most 31 days, not '{grace}'.")
@@ -67,9 +69,9 @@ def _duration(name: str, value: t.Any, unit: str, otherwise: float) -> float:
         raise ValueError(f"{name} must be a duration such as 90s, 30m or 2h, not '{printable(text, 60)}'.") from None
 
 
-def batches(due: int, forks: int) -> list[int]:
+def batches(hosts: t.Iterable[Host], forks: int) -> list[int]:
     """How many hosts take part at once: first all that are due, then as many as can be asked within seconds."""
-    return [max(1, due), max(1, min(forks, _ASKED_MOST))]
+    return [max(1, sum(item.life.is_over() for item in hosts)), max(1, min(forks, _ASKED_MOST))]
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,11 @@ class Host:
         return price_of(self.machines) if self.machines else self.entry.price_per_hour
 
     @property
+    def idle_allowed(self) -> float:
+        """Seconds for which it may still be idle when it is asked; 0 for one whose time is over in any case."""
+        return 0.0 if self.life.is_over() else self.idle
+
+    @property
     def row(self) -> dict[str, t.Any]:
         """It as people read it, and a workflow gets it."""
         return {
@@ -312,27 +319,13 @@ def _idle_after(text: str, machines: int) -> tuple[float, str]:
     return seconds if machines == 1 else 0.0, ""
 
 
-def playable(
-    due: t.Iterable[Host], watched: t.Iterable[Host], unreadable: t.Container[str]
-) -> tuple[list[Host], list[Host], list[tuple[Host, str]]]:
-    """Those that a play can look after, and each that it cannot, though its lease is over, with a sentence.
-
-    Ansible ends a play at a host whose files it cannot read, and a play has one host of a name.
-    """
-    first: dict[str, Host] = {}
-    left = []
-    for item in due:
-        if item.host in unreadable:
-            runs_on = f"{ids_of(item.row['resource_id'])} runs on at {usd(item.price_per_hour)}"
-            why = "Ansible runs nothing for it until its file can be read."
-            left.append((item, f"The lease of {item.host} is over, and {runs_on}: {why}"))
-        elif item.host in first:
-            why = f"Two registries have a {item.host} whose lease is over. One of them was ended; sweep again."
-            left.append((item, why))
-        else:
-            first[item.host] = item
-    others = [item for item in watched if item.host not in unreadable and item.host not in first]
-    return list(first.values()), list({item.host: item for item in others}.values()), left
+def _unplayable(item: Host, unreadable: t.Container[str]) -> str:
+    """Why no play looks after a host whose lease is over."""
+    if item.host not in unreadable:
+        return f"Two registries have a {item.host} whose lease is over. One of them was ended; sweep again."
+    runs_on = f"{ids_of(item.row['resource_id'])} runs on at {usd(item.price_per_hour)}"
+    why = "Ansible runs nothing for it until its file can be read."
+    return f"The lease of {item.host} is over, and {runs_on}: {why}"
 
 
 def unswept_projects(
@@ -390,6 +383,27 @@ class SweepFindings:
         asked = (item for item in self.ending if item.idle and not item.protection)
         return [item for item in asked if not (item.life.is_over() or item.life.reason)]
 
+    def playable(
+        self, unreadable: t.Container[str], own: t.Mapping[str, t.Mapping[str, t.Any]], usual: SweepLimits
+    ) -> tuple[list[tuple[Host, SweepLimits]], list[tuple[Host, str]]]:
+        """The hosts that a play can look after, first those that end, with their limits; and the others, with a reason.
+
+        Ansible ends a play at a host whose files it cannot read (``unreadable``), and a play has one host of a name.
+        ``own``: the variables ``reap_grace`` and ``reap_before_end_timeout`` of hosts that have any.
+        """
+        able: dict[str, tuple[Host, SweepLimits]] = {}
+        left = []
+        for item in (*self.due, *self.watched):
+            grace, command = (own.get(item.host, {}).get(name) for name in LIMITS)
+            if item.host in unreadable or item.host in able:
+                left += [(item, _unplayable(item, unreadable))] if item.life.is_over() else []
+                continue
+            try:
+                able[item.host] = item, read_limits(grace, command, usual)
+            except ValueError as error:
+                left.append((item, f"{item.host}: {error} Nothing was ended for it."))
+        return list(able.values()), left
+
     def late_runs(self, unreadable: t.Container[str], since: t.Callable[[Place], float | None]) -> list[Host]:
         """The hosts of runs that may end before the next sweep, so that their results come home now.
 
@@ -422,10 +436,10 @@ class SweepFindings:
         """Those of these registries in which all leases can be read, and are over by clocks that agree.
 
         One of which the account has no machine at all is rather another account's: see `of_another_account`. ``left``:
-        hosts whose lease is over and that do not end, and why.
+        hosts that do not take part, and why; one whose lease is over does not end.
         """
         unread = {item.place for item in self.all if item.life.reason}
-        broken = unread.union(self._unlisted(), (host.place for host, _why in left))
+        broken = unread.union(self._unlisted(), (host.place for host, _why in left if host.life.is_over()))
         return [] if self.clock.is_apart else [place for place in places if place and place not in broken]
 
     def _unlisted(self) -> dict[Place, list[str]]:
@@ -461,20 +475,15 @@ class SweepFindings:
         left = (item for item in self.all if item.life.end is not None and not item.life.is_over())
         return sorted(left, key=lambda item: item.life.end or 0.0)
 
-    @property
-    def _over_by_name(self) -> list[Host]:
-        """The hosts whose lease is over, and that their names alone would end, which nobody has asked for."""
-        return [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
-
     def _sentences(self) -> list[str]:
         """How many hosts do not end, and why not."""
-        live = self._living
+        live, over = self._living, [item for item in self.named if item.life.is_over() and not item.protection]
         next_end = f"{formatted(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
         kinds: dict[str, t.Sequence[t.Any]] = {
             f"{{count}} with time left; the next until {next_end}.": live,
             "{count} without a lease: {hosts}.": [item for item in self.all if item.machines and item.life == Life()],
             "{count} asked whether they are idle: {hosts}.": self.watched,
-            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name,
+            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": [] if self.by_name else over,
             "Over, but protected: {hosts}.": self.spared,
         }
         return [
@@ -482,25 +491,6 @@ class SweepFindings:
             for text, hosts in kinds.items()
             if hosts
         ]
-
-
-def limited(
-    hosts: t.Iterable[Host], own: t.Mapping[str, t.Mapping[str, t.Any]], usual: SweepLimits
-) -> tuple[list[tuple[Host, SweepLimits]], list[tuple[Host, str]]]:
-    """These hosts with the limits that hold for each, and those whose ``own`` cannot be read, with a sentence.
-
-    ``own``: their variables ``reap_grace`` and ``reap_before_end_timeout``, by host, where they have any.
-    """
-    found, odd = [], []
-    for host in hosts:
-        said = own.get(host.host) or {}
-        try:
-            limits = read_limits(said.get("reap_grace"), said.get("reap_before_end_timeout"), usual)
-        except ValueError as error:
-            odd.append((host, f"{host.host}: {error} Nothing was ended for it."))
-        else:
-            found.append((host, limits))
-    return found, odd
 
 
 # What has become of it
@@ -525,7 +515,7 @@ def outcome(raw: t.Mapping[str, t.Any]) -> str:
     return f"{host}: {unasked}{f': {why}' if why else '.'}"
 
 
-def kept(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+def swept_places(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """The registries in which a sweep has kept all leases: of those that it could read, where no end has failed."""
     broken = {row["place"] for row in rows if not number_of(row["idle"]) and outcome(row)}
     return [place for place in places if place not in broken]

@@ -362,8 +362,12 @@ def test_a_sweep_counts_for_a_registry_of_which_it_has_read_all(
 def test_a_play_has_one_host_of_a_name() -> None:
     first, second, unread = host(), host(place=OTHER), host("gpu-2")
     watched = host("gpu-3", LIVING, idle=60.0)
-    due, asked, left = reaping.playable([first, second, unread], [watched, first], {"gpu-2"})
-    assert (due, asked) == ([first], [watched])
+    asked_too = host(life=LIVING, place=OTHER, idle=60.0)
+    found = SweepFindings((first, second, unread, watched, asked_too), (), CLOCK)
+    able, left = found.playable({"gpu-2"}, {}, SweepLimits())
+    assert able == [(first, SweepLimits()), (watched, SweepLimits())]
+    assert [item.idle_allowed for item, _limits in able] == [0.0, 60.0]
+    assert reaping.batches([first, watched], 9) == [1, 9]
     assert [item.place for item, _why in left] == [OTHER, PLACE]
     assert "Two registries have a gpu-1" in left[0][1] and f"{M} runs on at USD 2.00 per hour" in left[1][1]
 
@@ -373,8 +377,8 @@ def test_a_play_has_one_host_of_a_name() -> None:
     [({}, 1800.0, False), ({"reap_grace": "1h"}, HOUR, False), ({"reap_grace": "x"}, 0, True)],
 )
 def test_a_host_may_have_limits_of_its_own(own: dict[str, Any], grace: float, is_odd: bool) -> None:
-    found, odd = reaping.limited([host()], {"gpu-1": own}, SweepLimits())
-    assert ([limits.grace for _host, limits in found], bool(odd)) == ([] if is_odd else [grace], is_odd)
+    able, left = SweepFindings((host(),), (), CLOCK).playable((), {"gpu-1": own}, SweepLimits())
+    assert ([limits.grace for _host, limits in able], bool(left)) == ([] if is_odd else [grace], is_odd)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +397,7 @@ def test_what_a_sweep_has_not_done(raw: dict[str, Any], words: str) -> None:
     found = reaping.outcome(row)
     assert words in found and bool(words) == bool(found)
     is_broken = bool(found) and not row["idle"]
-    assert reaping.kept(["/vars", "/b"], [row]) == (["/b"] if is_broken else ["/vars", "/b"])
+    assert reaping.swept_places(["/vars", "/b"], [row]) == (["/b"] if is_broken else ["/vars", "/b"])
 
 
 def test_other_projects_whose_leases_are_over_are_named() -> None:
