@@ -9,7 +9,7 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result
-from .._provision import extending, lease, messages
+from .._provision import extending, messages
 from .._provision.entry import read_entry
 from .._registry._protocol import Registry, anew
 from ._registries import LastSweeps, Registries
@@ -24,32 +24,28 @@ def extend(params: Params, check_mode: bool) -> Result:
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
     with Registries.of(params, read_only=check_mode) as registries:
-        rows, extensions, trouble, changed = [], {}, list(params["troubles"]), False
+        extensions, trouble = {}, list(params["troubles"])
         places = registries.places(params)
         for raw in params["hosts"]:
             host = raw["host"]
             try:
                 registry = registries.at(places[host]).host(host)
-                found, before = _extended(registry, raw, wish, check_mode)
+                extensions[host] = _extended(registry, raw, wish, check_mode)
             except ValueError as error:
                 trouble.append(f"{host}: {error}")
-                continue
-            changed |= found.end != before
-            rows.append(extending.row(host, found, before))
-            extensions[host] = found
         return {
-            "changed": changed,
-            "lines": extending.lines(rows, extensions),
+            "changed": any(item.end != item.before for item in extensions.values()),
+            "lines": extending.lines(extensions),
             "trouble": messages.joined(*dict.fromkeys(trouble)),
-            "extended": rows,
-            "warnings": LastSweeps(registries).warnings(places[row["host"]] for row in rows),
+            "extended": extending.rows(extensions),
+            "warnings": LastSweeps(registries).warnings(places[host] for host in extensions),
         }
 
 
 def _extended(
     registry: Registry | None, raw: t.Mapping[str, t.Any], wish: extending.TimeRequest, check_mode: bool
-) -> tuple[extending.Extension, float | None]:
-    """The extension, noted, and the end before; decided anew if another run changes the entry meanwhile.
+) -> extending.Extension:
+    """The extension, noted; decided anew if another run changes the entry meanwhile.
 
     Raises ValueError, as of a registry.
     """
@@ -57,12 +53,11 @@ def _extended(
     if registry is None:
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 
-    def step() -> tuple[extending.Extension, float | None]:
-        entry = read_entry(registry.read())
-        found = extending.extend(entry, wish, registry.clock())
+    def step() -> extending.Extension:
+        found = extending.extend(read_entry(registry.read()), wish, registry.clock())
         if not check_mode:
             registry.compare_and_set(extending.noted(found))
-        return found, lease.moment_of(entry.ends_at)
+        return found
 
     return anew(step)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from .._moments import formatted, seconds_of
 from .._text import printable
-from .._wording import amount, narrow_table, wrapped
+from .._wording import amount, applying, narrow_table, wrapped
 from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry
@@ -45,11 +45,13 @@ class TimeRequest:
 
 @dataclass(frozen=True)
 class Extension:
-    """What becomes of a wish: the new ``end``, what that costs more, and in all (USD); None if that is not known.
+    """What becomes of a wish: the end ``before`` and the new one, what that costs more, and in all (USD).
 
-    ``is_of_run``: its machine has a job, whose own end is known to that machine alone.
+    None if that is not known, or if there was no end. ``is_of_run``: its machine has a job, whose own end is known to
+    that machine alone.
     """
 
+    before: float | None
     end: float
     more: float | None
     at_most: float | None
@@ -93,70 +95,62 @@ def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
     Raises ValueError with a sentence for a person, which follows the host's name: why its end stays.
     """
     now, before = clock.now(entry.clock), life(entry, None, clock)
-    _check_may_move(entry, before, wish, now)
     end, begin = wish.end(before.end, now), seconds_of(entry.journaled_at)
     if begin is not None and begin > now + CLOCKS_APART:  # by a clock that was wrong
         begin = None
     at_most = prices.bill_between(entry.price_per_hour, begin, end)
-    _check_later(before.end, end, now)
-    _check_longest(wish, begin, end)
-    _check_bill(wish, end, at_most)
+    if reasons := [
+        *_fixed(entry, before, wish, now),
+        *_odd_end(before.end, end, now),
+        *_too_much(wish, begin, end, at_most),
+    ]:
+        raise ValueError(reasons[0])
     more = prices.bill_between(entry.price_per_hour, before.end, end)
-    return Extension(end, more, at_most, GROUP_OF_RUNS in entry.groups)
+    return Extension(before.end, end, more, at_most, GROUP_OF_RUNS in entry.groups)
 
 
-def _check_may_move(entry: Entry, before: Life, wish: TimeRequest, now: float) -> None:
-    """Raise ValueError if the end of the host's machine cannot be moved at all."""
-    if not entry.may_have_bought:
-        raise ValueError(
-            "The registry knows no machine of it, so there is nothing to extend. compute_index.supply.provision buys"
-            " one."
-        )
-    if before.reason:
-        raise ValueError(f"Its lease cannot be read: {before.reason}.")
+def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[str]:
+    """Why the end of the host's machine cannot be moved at all."""
     reaped = lease.end_begun(entry.reaped_at, now)
-    if reaped is not None:
-        raise ValueError(
-            f"A run began to end its machine at {formatted(reaped)}, so it gets no more time. If it is still there in a"
-            " quarter of an hour, it may be extended then."
-        )
-    if before.end is None and wish.until is None:
-        raise ValueError(
+    return applying(
+        {
+            "The registry knows no machine of it, so there is nothing to extend. compute_index.supply.provision buys"
+            " one.": not entry.may_have_bought,
+            f"Its lease cannot be read: {before.reason}.": before.reason,
+            f"A run began to end its machine at {formatted(reaped or now)}, so it gets no more time. If it is still"
+            " there in a quarter of an hour, it may be extended then.": reaped is not None,
             "Its machine has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
-            f" extend_until={lease.utc(wish.end(None, now))}"
-        )
+            f" extend_until={lease.utc(wish.end(None, now))}": before.end is None and wish.until is None,
+        }
+    )
 
 
-def _check_later(before: float | None, end: float, now: float) -> None:
-    """Raise ValueError if the new end is over, or earlier than the old one."""
-    if end <= now:
-        raise ValueError(f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now.")
-    if before is not None and end < before:
-        raise ValueError(
-            f"Its machine may live until {formatted(before)} already, which is later than {formatted(end)}. To end it"
-            " earlier, run compute_index.supply.decommission."
-        )
+def _odd_end(before: float | None, end: float, now: float) -> list[str]:
+    """That the new end is over, or earlier than the old one."""
+    return applying(
+        {
+            f"Its machine cannot be extended until {formatted(end)}: it is {formatted(now)} now.": end <= now,
+            f"Its machine may live until {formatted(before or end)} already, which is later than {formatted(end)}. To"
+            " end it earlier, run compute_index.supply.decommission.": before is not None and end < before,
+        }
+    )
 
 
-def _check_longest(wish: TimeRequest, begin: float | None, end: float) -> None:
-    """Raise ValueError if the lease would be longer than was agreed to, or if nobody knows."""
-    latest = math.inf if begin is None else wish.longest.end(begin) or math.inf
-    if wish.longest and (begin is None or end > latest):
-        longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
-        raise ValueError(
+def _too_much(wish: TimeRequest, begin: float | None, end: float, at_most: float | None) -> list[str]:
+    """That the lease would be longer, or the machine cost more, than was agreed to, or that nobody knows."""
+    longest = "unknown, since its purchase has no date" if begin is None else wish.longest.text
+    latest = -math.inf if begin is None else wish.longest.end(begin) or math.inf
+    costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
+    bill = math.inf if at_most is None else round(at_most, 6)
+    largest = math.inf if wish.max_bill is None else wish.max_bill
+    return applying(
+        {
             f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
-            " purchase. -e provision_lease_max=<duration> allows more."
-        )
-
-
-def _check_bill(wish: TimeRequest, end: float, at_most: float | None) -> None:
-    """Raise ValueError if the machine would cost more than was agreed to, or if nobody knows."""
-    if wish.max_bill is not None and (at_most is None or round(at_most, 6) > wish.max_bill):
-        costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
-        raise ValueError(
+            " purchase. -e provision_lease_max=<duration> allows more.": wish.longest and end > latest,
             f"Until {formatted(end)} its machine would cost {costs} in all, and provision_max_bill is USD"
-            f" {amount(wish.max_bill)}. -e provision_max_bill=<USD> allows more."
-        )
+            f" {amount(wish.max_bill or 0.0)}. -e provision_max_bill=<USD> allows more.": bill > largest,
+        }
+    )
 
 
 def noted(extension: Extension) -> dict[str, t.Any]:
@@ -169,27 +163,33 @@ def noted(extension: Extension) -> dict[str, t.Any]:
     }
 
 
-def row(host: str, extension: Extension, before: float | None) -> dict[str, t.Any]:
-    """An extension as people read it, and a workflow gets it. ``before``: the end until now."""
-    moments, sums = {"before": before, "until": extension.end}, {"more": extension.more, "at_most": extension.at_most}
-    return {
-        "host": host,
-        **{name: None if moment is None else formatted(moment) for name, moment in moments.items()},
-        **{name: None if usd is None else round(usd, 2) for name, usd in sums.items()},
-    }
+def rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.Any]]:
+    """The extensions of hosts as people read them, and a workflow gets them."""
+    return [
+        {
+            "host": host,
+            "before": None if item.before is None else formatted(item.before),
+            "until": formatted(item.end),
+            "more": None if item.more is None else round(item.more, 2),
+            "at_most": None if item.at_most is None else round(item.at_most, 2),
+        }
+        for host, item in extensions.items()
+    ]
 
 
-def lines(rows: t.Sequence[t.Mapping[str, t.Any]], extensions: t.Mapping[str, Extension]) -> list[str]:
-    """The same as a table, with what all of it costs more. ``extensions``: by host."""
-    runs = [host for host, extension in extensions.items() if extension.is_of_run]
-    more = [item["more"] for item in rows if item["more"] is not None]
-    if not rows:
+def lines(extensions: t.Mapping[str, Extension]) -> list[str]:
+    """The same as a table, with what all of it costs more."""
+    if not extensions:
         return ["No end was moved."]
-    shown = [{**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in _MOMENTS}} for item in rows]
+    runs = [host for host, extension in extensions.items() if extension.is_of_run]
+    more = [item["more"] for item in rows(extensions) if item["more"] is not None]
+    moments = ("before", "until")
+    shown = [
+        {**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in moments}} for item in rows(extensions)
+    ]
     jobs = f"A job that has begun ends as planned ({abridged(runs)}): only its results get more time." if runs else ""
     total = f"USD more in total: {amount(sum(more))}"
     return [*narrow_table(shown, _COLUMNS, ["host"]), "", total, *wrapped(jobs, indent="  ")]
 
 
 _COLUMNS = {"host": "host", "until (UTC)": "before", "extended to": "until", "USD more": "more", "at most": "at_most"}
-_MOMENTS = ("before", "until")
