@@ -43,13 +43,12 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     facts, deadline = ending_by_id.unsaid(facts), time.monotonic() + wait_timeout
     while True:  # Passing errors are looked past.
         left = deadline - time.monotonic()
-        text = not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api), left)
-        if not text:
-            return ending_by_id.is_gone(facts)
-        left = deadline - time.monotonic()
+        why = why_not_gone(api, facts, answer_of(api, facts["resource_id"]), Listing(api), left)
+        answer, left = ending_by_id.looked(facts, why, wait_timeout), deadline - time.monotonic()
+        if answer["billing_stopped"]:
+            return answer
         if left <= 0:
-            msg = ending_by_id.not_gone(facts["resource_id"], facts["resource"], wait_timeout, text)
-            raise Failure(msg, "unavailable", **facts)
+            raise Failure(answer["msg"], answer["error_class"], **facts)
         time.sleep(min(PAUSE, left))
 
 
@@ -114,18 +113,18 @@ def _ends_already(api: SupplyApi, facts: Result) -> bool:
 def _settle(api: SupplyApi, resource_id: str, lost: ApiError, facts: Result) -> None:
     """After a lost answer: see whether the resource ends. Raises Failure (unknown_outcome) if nothing shows that."""
     for look in range(SETTLE_LOOKS):
-        try:
-            if _states.is_ending(api.resource(resource_id, force_refresh=True)["status"]):
-                return
-        except ApiError as error:
-            lost = error
-        if look < SETTLE_LOOKS - 1:
+        if look:
             time.sleep(PAUSE)
-    msg = ending_by_id.doubtful(resource_id, facts["resource"], lost)
+        answer = answer_of(api, resource_id)
+        if isinstance(answer, ApiError):
+            lost = answer
+        elif _states.is_ending(answer["status"]):
+            return
+    msg = ending_by_id.unknown_outcome(resource_id, facts["resource"], lost)
     raise Failure(msg, "unknown_outcome", **{**facts, "status_code": lost.status_code})
 
 
-def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List, left: float) -> str:
+def why_not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: List, left: float) -> str:
     """Why the resource is not known to be gone, empty if it is. Raises Failure if no further look can tell.
 
     ``listing``: reads all resources, later than the ``answer`` about this one was given. Raises ApiError.
@@ -137,7 +136,7 @@ def not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing: Li
         if not answer.passing:
             raise Failure.of(answer, ending_by_id.still(facts["resource"]), **facts) from None
         return str(answer).rstrip(".")
-    return ending_by_id.found(facts, answer)
+    return ending_by_id.why_by_page(facts, answer)
 
 
 def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List, left: float) -> str:
@@ -157,8 +156,8 @@ def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List
     again = answer_of(api, facts["resource_id"])
     if isinstance(again, ApiError):
         is_unknown = again.error_class == "not_found"
-        return ending_by_id.listed(facts, time.monotonic(), left) if is_unknown else str(again).rstrip(".")
-    return ending_by_id.found(facts, again)
+        return ending_by_id.why_by_list(facts, time.monotonic(), left) if is_unknown else str(again).rstrip(".")
+    return ending_by_id.why_by_page(facts, again)
 
 
 # Many: told in one task, and looked at in another until all are gone; a few requests are sent at the same moment
@@ -215,10 +214,10 @@ def _looked(api: SupplyApi, jobs: t.Sequence[Params], answers: t.Mapping[str, Re
         job, answer = pair
         facts = ending_by_id.unsaid(answers[job["resource_id"]])
         try:
-            text = not_gone(api, facts, answer, listing, job["wait"] - again)
+            why = why_not_gone(api, facts, answer, listing, job["wait"] - again)
         except Failure as failure:
             return job["resource_id"], failure.result
-        return job["resource_id"], ending_by_id.looked(facts, text, job["wait"])
+        return job["resource_id"], ending_by_id.looked(facts, why, job["wait"])
 
     return dict(side_by_side(outcome_of, list(zip(jobs, seen))))
 

@@ -62,18 +62,13 @@ def refused(resource: Resource | None, error_class: str, force: bool) -> str:
     return still(resource) + (way_out if error_class == "conflict" and not force else "")
 
 
-def not_gone(resource_id: str, resource: Resource | None, seconds: float, why: str) -> str:
-    """The failure after waiting for so long."""
-    return f"{named(resource_id, resource)} is not gone after {seconds:g} seconds: {why}. {still(resource)}"
-
-
-def doubtful(resource_id: str, resource: Resource | None, lost: Exception) -> str:
+def unknown_outcome(resource_id: str, resource: Resource | None, lost: Exception) -> str:
     """The failure if the answer to the deletion is ``lost`` and no look shows whether it was accepted."""
     subject = named(resource_id, resource)
     return f"Whether {subject[0].lower()}{subject[1:]} is being deleted is not known: {lost} {still(resource)}"
 
 
-def found(facts: dict[str, t.Any], resource: Resource) -> str:
+def why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
     """What its own page says of a resource that is not gone, noted in ``facts``; empty if it is."""
     facts.pop(_UNFOUND, None)
     facts["resource"] = resource
@@ -82,7 +77,7 @@ def found(facts: dict[str, t.Any], resource: Resource) -> str:
     return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
 
 
-def listed(facts: dict[str, t.Any], now: float, left: float) -> str:
+def why_by_list(facts: dict[str, t.Any], now: float, left: float) -> str:
     """Why one is not known to be gone that its own page does not know, but the list has; empty if it is gone.
 
     Either may be behind: a replica that does not know it yet, or a list that shows it after its end. What its page has
@@ -151,10 +146,14 @@ def pause(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float, l
 
 
 def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
-    """What a look makes of the answer: gone, or ``why`` not yet, which is a failure if nothing looks again."""
+    """What a look makes of the answer: gone, or ``why`` not yet, which is a failure if nothing looks again.
+
+    ``seconds``: for how long its end is waited for.
+    """
     if not why:
         return is_gone(facts)
-    msg = not_gone(facts["resource_id"], facts["resource"], seconds, why)
+    beginning = f"{named(facts['resource_id'], facts['resource'])} is not gone after {seconds:g} seconds"
+    msg = f"{beginning}: {why}. {still(facts['resource'])}"
     return {**facts, "waits": True, "failed": True, "error_class": "unavailable", "msg": msg}
 
 

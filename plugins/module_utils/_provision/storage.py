@@ -206,7 +206,7 @@ def together(before: t.Iterable[Storage], now: t.Iterable[Storage]) -> tuple[Sto
     return tuple({**{item.resource_id: item for item in now}, **kept}.values())
 
 
-def kept(entry: Variables, moment: str) -> tuple[Storage, ...]:
+def kept_after_end(entry: Variables, moment: str) -> tuple[Storage, ...]:
     """The storage of a registry entry once its machine has ended, at a moment (ISO 8601, UTC) by the entry's clock."""
     clock, project = clock_of(entry.get(NOTED_BY)), text_of(entry.get("provision_project"))
     groups = texts_of(entry.get("provision_groups"))

@@ -26,7 +26,7 @@ from .._provision.spending import Bill, Ledger
 from .._provision.storage import (
     STORAGE,
     Storage,
-    kept,
+    kept_after_end,
     label_of,
     read_storage,
     together,
@@ -223,7 +223,7 @@ class HostFile:
     def _kept_in(self, variables: Variables | None) -> tuple[Storage, ...]:
         """The storage that is left of an entry if its purchase is over."""
         entry = variables or {}
-        return kept(entry, utc(self._time_of(entry))) if entry.get(STORAGE) else ()
+        return kept_after_end(entry, utc(self._time_of(entry))) if entry.get(STORAGE) else ()
 
     def _let_stay(self, variables: Variables | None) -> tuple[Storage, ...]:
         """The same, noted before the end of its purchase: a crash after that leaves both running."""

@@ -32,7 +32,7 @@ from .._provision.entry import EXPIRED, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.prices import Sum
 from .._provision.spending import Bill, Ledger
-from .._provision.storage import Storage, kept
+from .._provision.storage import Storage, kept_after_end
 from . import _statements as sql
 from ._connection import GRANTS, Connected, Done, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, Variables
@@ -279,7 +279,7 @@ class Database(Connected):
             before = self._row(connection, row.claim)
             for moment in self._column(connection, sql.END, values):
                 self._execute(connection, sql.GONE, values)
-                for item in kept({**before.variables(), "provision_project": before.project}, utc(moment)):
+                for item in kept_after_end({**before.variables(), "provision_project": before.project}, utc(moment)):
                     fact = _purchase_of(item, before.project, before.host, before.account)
                     self._note_storage(connection, replace(fact, begun=moment))
             return self._bill(connection, row.claim)

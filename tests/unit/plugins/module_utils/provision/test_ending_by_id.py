@@ -43,7 +43,7 @@ def test_a_sentence_says_what_ends_and_what_may_be_billed(resource: Any, sentenc
     ],
 )
 def test_only_an_end_in_the_api_is_an_end(status: str | None, why: str) -> None:
-    assert ending_by_id.found({}, {**MACHINE, "status": status}) == why
+    assert ending_by_id.why_by_page({}, {**MACHINE, "status": status}) == why
 
 
 def plan(*ids: str, **fields: Any) -> dict[str, Any]:
