@@ -30,7 +30,7 @@ def looked(
     """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
     known = [entry for _host, entry in snapshot.known()]
     at = registries.clock()  # before anything is read by its id
-    return MissingLook.of(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
+    return MissingLook(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
 
 
 def all_projects(registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot) -> RegistrySnapshot:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
@@ -56,29 +56,23 @@ class MissingStep(enum.Enum):
 
 @dataclass(frozen=True)
 class MissingLook:
-    """One look. ``machines``: the whole list. ``read``: ours by their ids, None for a 404 of the API's own.
+    """One look. ``known``: the entries of all that the registries know. ``machines``: the whole list.
 
-    ``is_believed``: whether what it does not find may be missing; ``at``: when it began, by each clock.
+    ``read``: ours by their ids, None for a 404 of the API's own. ``at``: when it began, by each clock.
     """
 
+    known: t.Collection[Entry] = ()
     machines: t.Collection[Machine] = ()
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
-    is_believed: bool = False
     at: Clock = field(default_factory=lambda: Clock(0.0))
 
-    @classmethod
-    def of(
-        cls,
-        entries: t.Iterable[Entry],
-        machines: t.Collection[Machine],
-        read: t.Mapping[str, Machine | None],
-        at: Clock,
-    ) -> MissingLook:
-        """The look for which these were read; ``entries``: all that the registries know."""
-        look, ids = cls(machines, read, at=at), (entry.resource_ids for entry in entries if not entry.is_missing)
-        fresh = {resource_id for item in ids for resource_id in item if look.sight(resource_id) is Sight.ABSENT}
-        others = [item for item in read if look.sight(item) is Sight.FOUND]
-        return replace(look, is_believed=0 < len(fresh) <= len(others))
+    @cached_property
+    def is_believed(self) -> bool:
+        """Whether what it does not find may be missing."""
+        ids = {resource_id for entry in self.known if not entry.is_missing for resource_id in entry.resource_ids}
+        absent = [resource_id for resource_id in ids if self.sight(resource_id) is Sight.ABSENT]
+        others = [resource_id for resource_id in self.read if self.sight(resource_id) is Sight.FOUND]
+        return 0 < len(absent) <= len(others)
 
     @cached_property
     def _listed(self) -> dict[str, Machine]:
@@ -146,7 +140,7 @@ class MissingLook:
             MissingStep.SECOND: {MISSING_AT: lease.utc(self._began(entry, place))},
             MissingStep.CLEAR: {MISSING_SINCE: None, MISSING_AT: None},
         }
-        return noted.get(step, {})
+        return noted[step]
 
     def _began(self, entry: Entry, place: Place) -> float:
         """When the look began, by the registry's clock."""

@@ -61,7 +61,7 @@ def look(
     beside = [machine(f"other-{number}") for number in range(others)]
     known = [own, *(entry(each["resource_id"]) for each in beside)]
     found = {each["resource_id"]: each for each in beside}
-    return MissingLook.of(known, [*beside, *listed], {**found, **read}, clock or Clock(NOW))
+    return MissingLook(known, [*beside, *listed], {**found, **read}, clock or Clock(NOW))
 
 
 def step_of(own: Entry, seen: MissingLook, phase: str | None = None, **status: Any) -> MissingStep | None:
@@ -178,7 +178,7 @@ def test_more_than_half_never_vanish_together(fresh: int, missing: int, found: i
     others = [machine(f"other-{number}") for number in range(found)]
     listed = {each["resource_id"]: each for each in others}
     known += [entry(each) for each in listed]
-    assert MissingLook.of(known, others, {**read, **listed}, Clock(NOW)).is_believed is believed
+    assert MissingLook(known, others, {**read, **listed}, Clock(NOW)).is_believed is believed
 
 
 def test_as_many_others_are_read_as_are_lacking() -> None:
@@ -234,7 +234,7 @@ def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
     lost, second, back = entry("r"), entry("s", since=9e3, at=7e3), entry("t", since=9e3)
     told = entry("u")
     read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted")}
-    seen = MissingLook.of([lost, second, back, told], [], read, Clock(NOW))
+    seen = MissingLook([lost, second, back, told], [], read, Clock(NOW))
     shown = rows([("gpu-1", lost), ("gpu-2", second), ("gpu-3", back), ("gpu-4", told)], seen, NOW)
     assert [(row["host"], row["since"], row["counts"]) for row in shown] == [
         ("gpu-1", utc(NOW), True),
