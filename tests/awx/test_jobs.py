@@ -349,6 +349,11 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     assert "give decommission_count=2" in refused.text, refused.text
     wrong = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "3", **launched})
     assert (wrong.status, len(controller.simulator.billed)) == ("failed", 2)
+    # Each slice would be as large as was said.
+    slice_of = {**launched, "awx_job_template_name": "GPU end", "awx_workflow_job_name": "GPU end"}
+    sliced = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "2", **slice_of})
+    assert (sliced.status, len(controller.simulator.billed)) == ("failed", 2), sliced.output
+    assert "each of them counts its own hosts alone" in sliced.text
     successful(
         controller.run("GPU decommission", {"decommission_hosts": "supply", "decommission_count": "2", **launched})
     )

@@ -39,7 +39,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     deed = NAMED_ACTIONS[params["verb"]]
     with refusing(ValueError):
-        check_slice(params["slice_of"], deed)
+        check_slice(params["slice_of"], deed, params["count"])
     parts = [PatternPart(part["text"], tuple(part["hosts"])) for part in params["parts"]]
     made = _made(api, unmatched_names(parts), params)
     parts = with_names(parts, made)

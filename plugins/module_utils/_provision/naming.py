@@ -187,8 +187,16 @@ def objection(
     return f"{reasons[0]} {deed.nothing}" if reasons else _unexpected(parts, hosts, asked, count, by_job, deed)
 
 
-def check_slice(template: str, deed: NamedAction) -> None:
-    """Raise ValueError in a job that is one of several slices, if each would do it. ``template``: of sliced jobs."""
+def check_slice(template: str, deed: NamedAction, count: str) -> None:
+    """Raise ValueError in a job that is one of several slices, if each would do it, or would be as large as was said.
+
+    ``template``: of sliced jobs. ``count``: how many hosts there are to be.
+    """
+    if template and count:
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and each of them counts its own hosts alone. Set Job"
+            f" Slicing of the template to 1. {deed.nothing}"
+        )
     if template and deed.adds:
         raise ValueError(
             f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
