@@ -8,15 +8,16 @@ Ansible shows a play to no plugin. `play_of` alone looks for it; what it cannot 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-import re
 import typing as t
 from pathlib import Path
 
 from ansible import constants as C
 from ansible import context
-from ansible.errors import AnsibleActionFail, AnsibleLookupError
+from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleLookupError
+from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.taggable import Taggable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import rounds
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
@@ -26,9 +27,7 @@ Variables = t.Mapping[str, t.Any]
 # Under others a task that runs once would run for each host, or for some.
 STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 
-_OURS = re.compile(r"import_playbook[\"']?: *[\"']?compute_index\.supply\.")
-# Behind these words of a playbook may be tags: there, in a role, or in another file.
-_TAGGED = re.compile(r"\b(tags|roles|(import|include)\w*)[\"']? *:")
+_IMPORTS = ("import_playbook", "ansible.builtin.import_playbook")
 
 _PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 
@@ -69,8 +68,8 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
     """The hosts of a play of the collection's playbooks; without a ``pattern`` this computer, or those of ``--limit``.
 
     Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out, or at a later task:
-    it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out, if tags may
-    choose anything else there: of those that are made for AWX they choose nothing.
+    it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out, unless that
+    has nothing else, as those that are made for AWX.
     """
     run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
     started, later = context.CLIARGS.get("args") or (), context.CLIARGS.get("start_at_task")
@@ -91,14 +90,14 @@ def _is_of_collection(playbook: str) -> bool:
 
 
 def _has_no_tags(playbook: str) -> bool:
-    """Whether tags choose nothing in a playbook of the command line: it has no word behind which some may be."""
+    """Whether tags choose nothing in a playbook of the command line: it is one of ours, or only imports such."""
     if _is_of_collection(playbook):
         return True
-    try:
-        text = Path(playbook).read_text("utf-8")
-    except (OSError, ValueError):
-        return False
-    return not _TAGGED.search(_OURS.sub("", text))
+    with contextlib.suppress(AnsibleError):  # as of an encrypted one
+        plays = DataLoader().load_from_file(playbook)
+        imported = [next(filter(None, map(play.get, _IMPORTS)), "") for play in plays if not play.get("tags")]
+        return len(imported) == len(plays) and all(map(_is_of_collection, imported))
+    return False
 
 
 class ForAll:
