@@ -428,16 +428,16 @@ class ActionModule(InProcessAction):
 
         If none is named, that is told of the members of their group.
         """
-        inventory = set(_hosts.inventory(task_vars))
-        owned = {host: _hosts.owned(host, task_vars) if host in inventory else [] for host in named or members}
-        ids = set().union(*owned.values())
+        hosts, inventory = named or members, _hosts.inventory(task_vars)
+        owned = {host: _hosts.owned(host, task_vars) for host in inventory if host in hosts}
+        reached, ids = list(filter(owned.get, owned)), set().union(*owned.values())
         # Another controller has read the inventory, as AWX's update of it: the host keys are there, and not here.
-        sought = [host for host in owned if self._hosts.url or not owned[host]]
+        sought = hosts if self._hosts.url else [host for host in hosts if host not in reached]
         numbered = self._numbered(named, task_vars).items()
         return {
             "further": [host for host, machines in numbered if machines and ids.issuperset(machines)],
             "sought": [{**row, "host": host} for host, row in self._rows_of(sought, task_vars).items()],
-            "reached": [host for host in owned if owned[host]],
+            "reached": reached,
         }
 
     # What each step of an end needs
@@ -545,9 +545,7 @@ class ActionModule(InProcessAction):
         with self._registries() as registries:
             folders = [registries.place(host, self._task.args) for host in hosts]
             snapshot = RegistrySnapshot(registries, folders)
-        # In a shared registry a host has no entry any more once its machine has ended. A group does not mean it.
-        kept = {host: list(groups) for host, groups in snapshot.keepers().items() if host in asked}
-        registered = {**kept, **{host: list(groups) for host, groups in snapshot.hosts().items()}}
+        registered = snapshot.hosts(named=asked)
         further = {host: groups for host, groups in registered.items() if host not in inventory}
         patterns = _hosts.Patterns(task_vars, self._loader, variable, further)
         asked = self._asked_parts(variable, patterns)

@@ -131,9 +131,14 @@ def check_base_url(url: str) -> str:
         raise ValueError("must not hold credentials, a query or a fragment")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("is plain http: the token would travel unencrypted; only a loopback address may do that")
+    return f"{parts.scheme}://{_server_of(parts.scheme, host, port)}{parts.path.rstrip('/')}"
+
+
+def _server_of(scheme: str, host: str, port: int | None) -> str:
+    """Host and port in their one spelling."""
     host = host[:-1] if host[1:].endswith(".") else host
-    shown = "" if port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{port}"
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{shown}{parts.path.rstrip('/')}"
+    shown = "" if port in (None, {"http": 80, "https": 443}[scheme]) else f":{port}"
+    return f"{f'[{host}]' if ':' in host else host}{shown}"
 
 
 def _moment(header: str | None) -> datetime | None:

@@ -283,14 +283,16 @@ class RegistrySnapshot:
             return ""
         return another_project(host, file, entry.project, project)
 
-    def hosts(self) -> dict[str, tuple[str, ...]]:
-        """All hosts that have an entry, be it one that cannot be read, with the groups that it notes."""
-        broken: dict[str, tuple[str, ...]] = {host: () for found in self._read.values() for host in found.broken}
-        return {**broken, **{host: entry.groups for _place, host, entry in self.all()}}
+    def hosts(self, named: t.Container[str]) -> dict[str, list[str]]:
+        """All hosts that have an entry, be it one that cannot be read, with the groups that it notes.
 
-    def keepers(self) -> dict[str, tuple[str, ...]]:
-        """The hosts that keep storage of machines that have ended, with the groups that it notes."""
-        return {entry.storage_of: entry.groups for entry in self.stray_entries().values()}
+        In a shared registry a host has none any more once its machine has ended. Of those that are ``named``, also who
+        keeps storage alone.
+        """
+        broken: dict[str, list[str]] = {host: [] for found in self._read.values() for host in found.broken}
+        kept = [(entry.storage_of, entry) for entry in self.stray_entries().values() if entry.storage_of in named]
+        entries = [*kept, *((host, entry) for _place, host, entry in self.all())]
+        return {**broken, **{host: list(entry.groups) for host, entry in entries}}
 
     def at(self, place: Place) -> Entries:
         """What the place holds; nothing if it cannot be read."""

@@ -165,10 +165,8 @@ def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
 def end(asked: EndRequest, api_view: ApiView) -> End:
     """What ends for the host, and which storage stays. Of a protected host no machine ends, but one is forgotten."""
     found, entry, account = _end(asked, api_view), asked.entry, api_view.account
-    if asked.protection and found.action is Action.END:
-        return stopped(asked.host, asked.protection)
-    if odd := [machine for machine in found.machines if not machine["resource_id"]]:
-        return stopped(asked.host, _NO_ID.format(described(odd)))
+    if refusal := _why_not(asked, found):
+        return stopped(asked.host, refusal)
     if not found.ends:
         return found
     if entry.offer_id:
@@ -179,6 +177,14 @@ def end(asked: EndRequest, api_view: ApiView) -> End:
         return replace(found, storage=storage_bought(entry, look, has_bought=has_bought))
     offers = {ownership.offer_of(machine) for machine in found.machines}
     return replace(found, unremembered=brought_with(asked.host, offers, found.ids, account))
+
+
+def _why_not(asked: EndRequest, found: End) -> str:
+    """Why what was found may not end, or cannot; empty if it may."""
+    if asked.protection and found.action is Action.END:
+        return asked.protection
+    odd = [machine for machine in found.machines if not machine["resource_id"]]
+    return _NO_ID.format(described(odd)) if odd else ""
 
 
 def _end(asked: EndRequest, api_view: ApiView) -> End:

@@ -104,11 +104,14 @@ class JudgedHost:
         outcome = str(self.purchase.get("outcome") or "")
         if outcome == "not_sent" and self.entry.is_open and self._is_noted:
             return "unknown"  # not by this task, but by an earlier run
-        if outcome and self._is_of_another_run(outcome):
-            return "claimed"
-        if outcome:
-            return outcome
-        return "unknown" if not self.plan["registry"] or self.trouble or self._is_noted else "not_sent"
+        if not outcome:
+            return "unknown" if self._may_be_sent else "not_sent"
+        return "claimed" if self._is_of_another_run(outcome) else outcome
+
+    @property
+    def _may_be_sent(self) -> bool:
+        """Whether a task that has reported nothing may have sent the purchase, as the journal says, if there is one."""
+        return not self.plan["registry"] or bool(self.trouble) or self._is_noted
 
     @property
     def is_planned(self) -> bool:
