@@ -41,10 +41,15 @@ SWEEP = "reap__sweep"  # what a sweep has handed to a host
 
 
 def completed(given: Row, record: Row) -> Row:
-    """The given variables. If they only name a run that was begun, its own are added, so that the name follows it."""
+    """The given variables. If they only name a run that was begun, its own are added, so that the name follows it.
+
+    Its results are added to any: those that a repeated command did not name would be lost with the machine.
+    """
     begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
+    if not begun:
+        return given
     is_named_alone = not any(given.get(name) for name in _OF_A_JOB)
-    return {**begun, **given} if begun and is_named_alone else given
+    return {**(begun if is_named_alone else {"run_results": begun.get("run_results")}), **given}
 
 
 def digest_of(request: Request, code: str, given: Row) -> str:

@@ -61,8 +61,10 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
     assert run_record.digest_of(again, "other code", completed) == "digest"
-    other = {**ASKED, "run_command": "false"}
-    assert run_record.completed(other, begun) == other
+    # A repeated command brings home what the first one named, unless it names other results.
+    whole = {**ASKED, "run_command": "false"}
+    assert run_record.completed(whole, begun) == {**whole, "run_results": ["out"]}
+    assert run_record.completed({**whole, "run_results": "log"}, begun) == {**whole, "run_results": "log"}
 
 
 @pytest.mark.parametrize(
