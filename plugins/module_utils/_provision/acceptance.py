@@ -140,6 +140,11 @@ class Report:
         )
 
     @property
+    def is_tested(self) -> bool:
+        """Whether a test of one of its machines has said anything, be it that the machine does not answer."""
+        return any(test.verdict == "bad" or test.result.get("verdict") for test in self.tests)
+
+    @property
     def passes(self) -> bool:
         """Whether all of its machines are kept."""
         return self.verdict != "bad"
@@ -190,9 +195,9 @@ def _unread(report: Report) -> t.Collection[str]:
 
 
 def trouble(reports: t.Collection[Report]) -> str:
-    """Which machines that run are not sound, and how to end them, or that there are none; empty if all is well."""
-    if reports and not any(report.has_machine for report in reports):
-        return "Nothing was tested: none of these hosts has a machine."
+    """Which machines that run are not sound, and how to end them, or that none was tested; empty if all is well."""
+    if reports and not any(report.is_tested for report in reports):
+        return "Nothing was tested: none of these hosts has a machine that could be."
     bad = [report for report in reports if not report.passes]
     causes = [f"{report.host}: {report.cause}" for report in bad]
     option = end_option(report.host for report in bad)

@@ -268,6 +268,9 @@ UNREACHABLE = {"unreachable": True, "msg": "Could not resolve hostname gpu-1"}
         (None, BAD, "bad", True),
         (None, OK, "ok", False),
         ("no mapping", UNREACHABLE, "bad", True),
+        # Where the test could not run at all, as without Python, a green play would be taken for a sound machine.
+        (BOUGHT, {"failed": True, "msg": "no interpreter"}, "unknown", True),
+        (BOUGHT, {**OK, "verdict": "unknown"}, "unknown", False),
     ],
 )
 def test_a_host_without_a_machine_has_none_that_is_bad(
@@ -279,7 +282,7 @@ def test_a_host_without_a_machine_has_none_that_is_bad(
     params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
     found = verified(params, False)
     assert (found["verified"], bool(found["trouble"])) == ({"gpu-1": verdict}, fails)
-    assert ("Nothing was tested" in found["trouble"]) == (verdict == "no machine")
+    assert ("Nothing was tested" in found["trouble"]) == (fails and verdict != "bad")
     assert found["lines"][0] == f"gpu-1: {verdict}"
     assert bool(found["warnings"]) == (known == "no mapping")
 
