@@ -22,7 +22,7 @@ from .._text import number_of
 from .._wording import amount, applying, usd, wrapped
 from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
 
-LONGEST_POST = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
+LONGEST_ANSWER = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
 LONGEST_DELAY = 60  # seconds from there until it lets in
 LONGEST_END = DELETE_RESOURCE["wait_timeout"]["default"]
@@ -122,7 +122,7 @@ def _post_time(exchanges: Exchanges) -> RuleResult:
     if last.status is None:
         return stands(False, f"no answer within {_seconds(last.seconds)}")
     _made(exchanges)
-    return stands(last.seconds <= LONGEST_POST, f"answered after {_seconds(last.seconds)}")
+    return stands(last.seconds <= LONGEST_ANSWER, f"answered after {_seconds(last.seconds)}")
 
 
 def _post_moment(exchanges: Exchanges) -> RuleResult:
