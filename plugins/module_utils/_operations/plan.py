@@ -102,7 +102,7 @@ class _Planning:
         if late and not self._registries.read_only:  # the registry says something else now
             return self.again(late, BLANK)
         clock = self._registries.clock()  # once the API has answered, which tells its time
-        cases = [candidates.refused_by_clocks(self._case(host, observed, snapshot), clock) for host in hosts]
+        cases = [candidates.unless_clocks_differ(self._case(host, observed, snapshot), clock) for host in hosts]
         cases = self._as_sealed(bought, cases, clock)
         seen = self._looked(cases, observed.account, snapshot)
         warnings = [*late, *seen.sentences({host.host for host in hosts})]

@@ -126,8 +126,7 @@ def _price(params: Params, name: str) -> float | None:
 def _terms(params: Params) -> Terms:
     """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
-    # A module's process does not see that Ansible was killed, so it sends nothing again.
-    returns, resends = (0, 0) if params.get(AS_MODULE) else (max(0, params["api_retries"]), 1)
+    as_module = bool(params.get(AS_MODULE))
     return Terms(
         price_per_hour=_price(params, "price_per_hour"),
         max_price_per_hour=_price(params, "max_price_per_hour"),
@@ -136,7 +135,7 @@ def _terms(params: Params) -> Terms:
         procure_timeout=given("procure_timeout", params["procure_timeout"], _spec.check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], _spec.check_seconds),
         is_planned=bool(params.get("account")),
-        repeats=Repeats(returns, resends, http.FIRST_PAUSE, http.LONGEST_PAUSE),
+        repeats=Repeats.of(params["api_retries"], http.FIRST_PAUSE, http.LONGEST_PAUSE, as_module=as_module),
         host=params["host"],
         listed_before=frozenset(params.get("listed_before") or ()),
     )

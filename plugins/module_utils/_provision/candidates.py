@@ -245,7 +245,7 @@ class Case:
         return self.buys and self.host.budget != UNLIMITED
 
 
-def refused_by_clocks(case: Case, clock: Clock) -> Case:
+def unless_clocks_differ(case: Case, clock: Clock) -> Case:
     """The case; a host that would buy what ends by the clock must not, if the clocks are apart."""
     host = case.host
     # What a wrong clock would make last longer, or cost more, than is declared

@@ -48,6 +48,11 @@ class Repeats:
     pause: float
     longest: float
 
+    @classmethod
+    def of(cls, retries: int, pause: float, longest: float, *, as_module: bool) -> Repeats:
+        """By the option ``api_retries``; a process that does not see that Ansible was killed sends nothing again."""
+        return cls(0 if as_module else max(0, retries), 0 if as_module else 1, pause, longest)
+
 
 ONCE = Repeats(returns=0, resends=0, pause=0.0, longest=0.0)
 

@@ -55,7 +55,7 @@ def buys(case: Case) -> Plan:
 )
 @pytest.mark.parametrize("ahead", [DAY, -DAY, YEAR, 301.0])
 def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], refuses: bool, ahead: float) -> None:
-    case = candidates.refused_by_clocks(free(**fields), Clock.of(NOON, ahead))
+    case = candidates.unless_clocks_differ(free(**fields), Clock.of(NOON, ahead))
     assert case.buys is not refuses
     assert bool(case.host.objections) is refuses
     if refuses:
@@ -66,11 +66,11 @@ def test_clocks_that_differ_buy_nothing_that_has_an_end(fields: dict[str, Any], 
 
 def test_clocks_that_agree_change_nothing() -> None:
     case = free(lease="8h", max_bill=20)
-    assert candidates.refused_by_clocks(case, Clock.of(NOON, 299.0, NOON + 100)) is case
-    assert candidates.refused_by_clocks(case, Clock(NOON)) is case
+    assert candidates.unless_clocks_differ(case, Clock.of(NOON, 299.0, NOON + 100)) is case
+    assert candidates.unless_clocks_differ(case, Clock(NOON)) is case
     # What is owned is kept, whatever the clocks say.
     kept = owner()
-    assert candidates.refused_by_clocks(kept, Clock.of(NOON, YEAR)) is kept
+    assert candidates.unless_clocks_differ(kept, Clock.of(NOON, YEAR)) is kept
 
 
 @pytest.mark.parametrize(
