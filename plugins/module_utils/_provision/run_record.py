@@ -311,7 +311,7 @@ def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
 # What people read of it
 
 
-def end_of(host: object) -> str:
+def command_to_end(host: object) -> str:
     """The command that ends the machine of a run, whatever becomes of its results."""
     return f"compute_index.supply.decommission {end_option([str(host)])}"
 
@@ -362,7 +362,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
         *([f"Not home: {abridged(left)}."] if left else []),
         *([f"Not written by the job: {missing}. Another run_results fetches what it wrote."] if missing else []),
         f"Its machine stays. {billed_until(until)} The same command tries again.",
-        f"To end it without them: {end_of(record.get('host'))}",
+        f"To end it without them: {command_to_end(record.get('host'))}",
     ]
 
 
@@ -382,7 +382,7 @@ def kept_result(record: Row, folder: str, price: float | None) -> dict[str, t.An
         ended(record),
         f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
-        f"To end it earlier: {end_of(record.get('host'))}",
+        f"To end it earlier: {command_to_end(record.get('host'))}",
     ]
     return {"lines": lines, "trouble": ended(record)}
 

@@ -32,7 +32,7 @@ from .run_record import (
     Trace,
     because,
     billed_until,
-    end_of,
+    command_to_end,
     ended,
     incomplete,
     kept_result,
@@ -101,7 +101,7 @@ def refused(record: Row, name: str) -> str:
         f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or"
         " names of environment variables differ from yours. Choose another run_name for yours."
         f" -e run_name={name} alone follows {name}, and brings its results home. To give it up:"
-        f" {end_of(record.get('host'))}, and then -e run_name={name} alone. {NOTHING_BOUGHT}"
+        f" {command_to_end(record.get('host'))}, and then -e run_name={name} alone. {NOTHING_BOUGHT}"
     )
 
 
@@ -180,7 +180,9 @@ def broken(stopped: Row, run: RunView, reason: str) -> str:
     # The role gives back no machine that was ready before, though it may fail its test for ever.
     is_tried = run.record.get("phase") == ORDERED and run.entry.was_ready
     again = "The same command tries it again. For another one, end this machine first:" if is_tried else ""
-    return joined(in_short(reason), billed, again or "The same command goes on. To end the machine:", end_of(host))
+    return joined(
+        in_short(reason), billed, again or "The same command goes on. To end the machine:", command_to_end(host)
+    )
 
 
 def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: str, *, has_registry: bool) -> float:
@@ -296,7 +298,7 @@ def forgotten(run: RunView) -> str:
     """The machine has lost what it had noted of a job that has begun, as after a start with an empty disk."""
     return (
         f"The machine of the run {run.request.name} knows nothing of its job any more, which had begun: it is not"
-        f" started again. {billed_until(run.entry.ends_at)} To end the machine: {end_of(run.request.host)}"
+        f" started again. {billed_until(run.entry.ends_at)} To end the machine: {command_to_end(run.request.host)}"
     )
 
 
@@ -313,7 +315,7 @@ def check_job(run: RunView, job: Row) -> None:
         command = one_line(str(job.get("command") or "")) or "its command is not known"
         raise ValueError(
             f"The machine of the run {run.request.name} has another job: {command} ({job['state']}). The results of"
-            f" that job are not home. Repeat its command, or end the machine: {end_of(run.request.host)}."
+            f" that job are not home. Repeat its command, or end the machine: {command_to_end(run.request.host)}."
         )
 
 
@@ -350,7 +352,7 @@ def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
             f"The run {request.name} has a machine at {usd(price)} already, and run_max_bill (USD"
             f" {amount(request.max_bill)}) does not pay for ten minutes more and the hour for the results."
             f" {billed_until(entry.ends_at)} Repeat the command with a larger one, or end the machine:"
-            f" {end_of(request.host)}."
+            f" {command_to_end(request.host)}."
         )
     return end
 
@@ -371,7 +373,7 @@ def over_result(run: RunView, folder: str, job: Row, why: str) -> dict[str, t.An
         return {"lines": lines, "trouble": joined(*lines)}
     if state in RUNS and not job.get("lost_sight"):
         runs = f"{record.get('name')} runs. The same command follows it, and brings its results home."
-        end = f"To end it now: {end_of(record.get('host'))}"
+        end = f"To end it now: {command_to_end(record.get('host'))}"
         return {"lines": [runs, billed_until(entry.ends_at), end]}
     if state == NONE and record.get("began_at"):
         return {"trouble": forgotten(run)}
