@@ -407,7 +407,7 @@ class _Purchase:
     def _do_not_send(self, objection: Failure) -> None:
         """Nothing more is sent, which ends it unless an earlier purchase may still be under way. Raises the Failure."""
         self._history = sending.after_objection(self._history, objection.result["error_class"])
-        end = sending.end_of(self._history)
+        end = sending.outcome_unsent(self._history)
         if end is not None:
             self._free()
             objection.result["outcome"] = end.value

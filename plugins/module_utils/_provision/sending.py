@@ -235,7 +235,7 @@ def after_objection(history: History, error_class: str) -> History:
     return replace(history, lost=history.lost or is_own, again=False, busy=False)
 
 
-def end_of(history: History) -> Decision | None:
+def outcome_unsent(history: History) -> Decision | None:
     """The end of a purchase that must not be sent (again); None while an earlier one may be under way."""
     if history.unanswered:
         return None

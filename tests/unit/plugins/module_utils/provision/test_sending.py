@@ -25,10 +25,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     Repeats,
     Terms,
     after,
-    end_of,
     meaning_of,
     needs_claim,
     note_of,
+    outcome_unsent,
     precedence,
     registry_refusal,
 )
@@ -219,7 +219,7 @@ def test_what_was_lost_or_put_off_once_stays_so() -> None:
     ],
 )
 def test_an_objection_ends_what_is_certainly_not_under_way(history: History, end: Decision | None) -> None:
-    assert end_of(history) is end
+    assert outcome_unsent(history) is end
 
 
 @pytest.mark.parametrize(
