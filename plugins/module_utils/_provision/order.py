@@ -14,7 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import printable
+from .._text import printable, text_of
 from .._wording import applying, nearest
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
@@ -256,11 +256,11 @@ def lost_words(extra: t.Iterable[str] = ()) -> str:
 
 
 def empty_limits(extra: Answers) -> list[str]:
-    """A sentence about limits that are empty among ``extra`` variables, as of ``-e provision_lease=$UNSET``.
+    """A sentence about limits that are empty among ``extra`` variables, as of ``-e provision_lease=$UNSET``, or null.
 
     They would lift what the inventory says. In AWX a survey's question was not answered.
     """
-    empty = sorted(name for name, value in extra.items() if isinstance(value, str) and not value.strip())
+    empty = sorted(name for name, value in extra.items() if not text_of(value))
     limits = [name for name in empty if name.startswith((_PREFIX, "order_")) and any(map(name.__contains__, _LIMITING))]
     named = f"{', '.join(limits)} must not be empty, for nothing would be limited. Give a value, or leave it out."
     return [named] if limits and not is_of_awx(extra) else []

@@ -224,12 +224,12 @@ def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> N
     ["provision_lease", "provision_budget", "provision_max_bill", "order_max_price_per_hour", "provision_idle_after"],
 )
 def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
-    """As with -e provision_lease=$UNSET, which would lift the lease that the inventory says."""
-    for nothing in ("", " "):
+    """As with -e provision_lease=$UNSET, or null in a file: it would lift the lease that the inventory says."""
+    for nothing in ("", " ", None):
         (wrong,) = empty_limits({variable: nothing, "order_region": "", "provision_cluster_name": ""})
         assert wrong.startswith(f"{variable} must not be empty")
         assert not empty_limits({variable: nothing, "awx_job_id": 7})
-    assert not any(empty_limits({variable: value}) for value in (None, "8h", "unlimited", "none", 0))
+    assert not any(empty_limits({variable: value}) for value in ("8h", "unlimited", "none", 0))
 
 
 @pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])
