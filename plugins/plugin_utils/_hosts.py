@@ -68,7 +68,10 @@ _HOST_DECIDES = (
     "depends on the host's name, so it is not known where hosts that were ordered are remembered. Put them into the"
     " inventory"
 )
-_UNPARSED = "could not be parsed by Ansible, so registries that it names are not read. Repair it"
+_UNPARSED = (
+    "could not be parsed by Ansible, so registries that it names are not read. Repair it; if it is no inventory, have"
+    " Ansible ignore it (inventory_ignore_patterns in ansible.cfg)"
+)
 USUAL = "/etc/ansible/hosts"  # the inventory of a run without one, which need not be there
 # Where ansible-core repeats a template or a line of a file, and what is left of that.
 _REPEATED = {
@@ -336,17 +339,25 @@ class Hosts:
             inventory_manager.add_group(group)  # files may name one that is made of what an API says
         for path in itertools.chain(*map(_files, self._sources)):
             with contextlib.suppress(AnsibleError):  # which Ansible has told before
-                if not (self._asks_an_api(path) or inventory_manager.parse_source(path)):
+                is_read = self._asks_an_api(path) or inventory_manager.parse_source(path)
+                # YAML of nothing, or of a list as a playbook is, names no registry.
+                if not is_read and isinstance(self._content(path), (str, t.Mapping)):
                     self._note("the inventory", path, _UNPARSED)
         inventory_manager.reconcile_inventory()
         return inventory_manager
 
     def _asks_an_api(self, path: str) -> bool:
         """Whether a file only says what to ask an API."""
-        with contextlib.suppress(AnsibleError, OSError):
-            if re.search(rb"^plugin\s*:", pathlib.Path(path).read_bytes(), re.MULTILINE):
-                return bool(self._loader.load_from_file(path))
+        with contextlib.suppress(OSError):
+            is_named = re.search(rb"^plugin\s*:", pathlib.Path(path).read_bytes(), re.MULTILINE)
+            return bool(is_named and self._content(path))
         return False
+
+    def _content(self, path: str) -> t.Any:
+        """What a file says as YAML; an empty text if it is none."""
+        with contextlib.suppress(AnsibleError):
+            return self._loader.load_from_file(path)
+        return ""
 
     def _told(self, name: str, variables: Variables) -> t.Any:
         """A variable that a host has, evaluated; as it stands if it cannot be."""

@@ -245,6 +245,14 @@ def test_a_part_of_the_inventory_that_ansible_only_warns_of_is_named(
     assert f"{inventory.folder}/hosts.yml could not be parsed" in trouble and "hunter2" not in trouble
 
 
+@pytest.mark.parametrize("text", ["# gpu: none yet\n---\n", "- hosts: gpu\n", "plugin: {\n"])
+def test_yaml_that_names_no_registry_is_no_trouble(inventory: Inventory, text: str) -> None:
+    """A playbook beside the inventory's files, or hosts that are all commented out, must not turn every sweep red."""
+    (inventory.folder / "hosts.yml").write_text(text)
+    troubles = inventory.gathered("reap")["troubles"]
+    assert bool(troubles) == ("{" in text) == ("inventory_ignore_patterns" in str(troubles))
+
+
 def test_a_group_with_a_variable_that_is_undefined_is_named(inventory: Inventory) -> None:
     inventory.write({"gpu": {"vars": {"provision_project": "{{ team }}"}}})
     (trouble,) = inventory.gathered("audit")["troubles"]
