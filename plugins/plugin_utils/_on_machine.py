@@ -130,6 +130,10 @@ def _parents() -> dict[int, int]:
 def asked(answer: dict[str, t.Any]) -> dict[str, t.Any]:
     """The answer. Raises ValueError with its sentence if it is a failure."""
     if answer.get("failed") or answer.get("unreachable"):
-        details = answer.get("module_stderr") or answer.get("exception") or ""
-        raise ValueError(" ".join(filter(None, (str(answer.get("msg") or "The machine does not answer."), details))))
+        parts = (
+            answer.get("msg") or "The machine does not answer.",
+            answer.get("module_stderr") or answer.get("exception"),
+        )
+        # Since ansible-core 2.19 an exception may be an object of Ansible's, whose sentence the message has.
+        raise ValueError(" ".join(part for part in parts if part and isinstance(part, str)))
     return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from types import ModuleType
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -15,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_files, run_follow, run_results, wait_for_boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    asked,
     descendants,
     leaving_nothing,
     limit_attempts,
@@ -76,3 +78,20 @@ def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_the
     action._remove_tmp_path = gone
     action.cleanup()
     assert gone.called
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ({"msg": "No space left.", "exception": object()}, "No space left."),  # since ansible-core 2.19
+        ({"msg": "No space left.", "exception": "Traceback"}, "No space left. Traceback"),
+        (
+            {"msg": "MODULE FAILURE", "module_stderr": "sh: no python", "exception": object()},
+            "MODULE FAILURE sh: no python",
+        ),
+        ({"exception": None}, "The machine does not answer."),
+    ],
+)
+def test_why_a_machine_could_not_do_it_is_a_sentence(answer: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        asked({"failed": True, **answer})
