@@ -58,7 +58,7 @@ class JudgedHost:
     ``listed``: machines that may concern the host, by id; None if the account could not be listed, or was not yet.
     ``listed_before``: ids that were listed before anything was bought. ``later``: whether another purchase of the
     host's name, whose machines are ``namesakes``, was the earlier one. ``storage_ends``: the ids of the storage that
-    ends with machines that were given back.
+    ends with machines that were given back. ``beside``: what was billed under its name beside these, in a sentence.
     """
 
     plan: Row
@@ -75,6 +75,7 @@ class JudgedHost:
     later: bool = False
     now: float = 0.0
     storage_ends: tuple[str, ...] = ()
+    beside: str = ""
 
     # What happened
 
@@ -436,7 +437,7 @@ class JudgedHost:
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
         else:
             again = self.has_ended if attempt.released else ""
-            money = self.stays or nothing_billed(self.host)
+            money = joined(self.stays, self.beside) or nothing_billed(self.host)
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
             # What was ended on purpose is not bought again.
             advice = _DROPPED.format(self.host) if attempt.dropped else advice
@@ -493,6 +494,8 @@ class JudgedHost:
                 "product": product(self.offer, number_of(self.plan["price_per_hour"])) if is_failed else "",
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
+                # Once its own machine has ended, no list shows any more how the API calls the host's.
+                "beside": f"Billed under its name: {described(self.namesakes)}." if self.namesakes else "",
             }
         ]
 

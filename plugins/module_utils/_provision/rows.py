@@ -308,6 +308,7 @@ def released(
         stop = joined(case.reason(), money)
         return Released(round=case.plan["round"], next="stop", stop=stop, attempts=attempts, money=money)
     tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
+    case = replace(case, beside=str(tried[-1].get("beside") or "") if tried else "")
     verdict = case.verdict(check_mode, released=True, unsound=bool(unsound))
     return Released(
         round=case.plan["round"],

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import is_over, released, verdict_row
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
-from provision_samples import entry, machine, machine_id, offer_id, planned
+from provision_samples import entry, host, machine, machine_id, offer_id, planned
 
 X, Y = offer_id(1), offer_id(2)
 M, N = machine_id(1), machine_id(2)
@@ -56,6 +60,18 @@ def test_after_the_last_attempt_the_host_stops_and_says_what_it_has_tried() -> N
     found = released(failed(left=0), TRIED, [OVER], "", check_mode=False)
     assert (found.over, found.next, found.again) == (True, "stop", False)
     assert f"Offers tried: {Y}, {X}." in found.stop
+
+
+def test_after_a_double_was_given_back_nobody_says_that_nothing_is_billed() -> None:
+    """The API calls both machines otherwise than the host, and the one that has ended is not listed any more."""
+    double = replace(failed(left=0), namesakes=(machine(2, "instance", Y),), later=True)
+    found = released(failed(left=0), double.tried(Verdict.RELEASE), [OVER], "", check_mode=False)
+    assert f"Billed under its name: {N} (called instance, " in found.stop
+    assert "Nothing is billed" not in found.stop
+    (planned_again,) = plan(
+        [Case(host(), entry(), Standing(HostState.FREE), found.attempts)], lambda _host: SearchResult([]), {}
+    )
+    assert N in planned_again.refusal and "Nothing is billed" not in planned_again.refusal
 
 
 def test_a_machine_that_did_not_pass_says_why() -> None:
