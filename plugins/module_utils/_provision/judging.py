@@ -139,10 +139,14 @@ class JudgedHost:
         return self.entry.may_have_bought and not self._is_noted
 
     def _is_of_another_run(self, outcome: str) -> bool:
-        """Whether the entry is what another run has bought meanwhile, and nothing is left of this task's purchase."""
+        """Whether the entry is what another run has bought or begun meanwhile, and nothing is left of this purchase.
+
+        A task notes a refusal before it ends, so a purchase that is open then was begun since, or must be asked about.
+        """
         if outcome in BOUGHT:
             return self.is_superseded and self.status.get("phase") == _states.ENDED
-        return self.entry.is_made and outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
+        theirs = self.entry.is_made or (self.entry.is_open and outcome == "rejected")
+        return theirs and outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
 
     @property
     def _is_dropped(self) -> bool:

@@ -219,6 +219,31 @@ def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
         assert verdict["stop"] == f"It is too expensive. {bought} Run again to use it."
 
 
+@pytest.mark.parametrize(("left", "follows"), [(1, "stop"), (3, "round")])
+@pytest.mark.parametrize("offer", [X, Y], ids=["the same offer", "another one"])
+def test_a_purchase_that_another_run_has_left_open_meanwhile_stays_noted(
+    tmp_path: Path, store: tuple[str | None, Place], offer: str, left: int, follows: str
+) -> None:
+    """This run's was refused, which it has noted; the other one was killed while it bought."""
+    url, place = store
+    plan = planned(registry=place.text, round="1", unused=True, left=left)
+    purchase = {"failed": True, "outcome": "rejected", "error_class": "conflict", "msg": "No.", "resource_ids": []}
+    where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
+    params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
+
+    def of_host() -> Any:
+        return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
+
+    theirs = of_host()
+    theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
+    theirs.close()
+    api: Any = Account([])
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert verdict["next"] == follows
+    assert (of_host().read() or {}).get("provision_procured_offer_id") == offer
+    assert follows == "round" or f"Offer {offer} was sent for gpu-1 before" in verdict["stop"]
+
+
 def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
     tmp_path: Path, store: tuple[str | None, Place]
 ) -> None:
