@@ -707,7 +707,8 @@ class ActionModule(InProcessAction):
     def _timer(self, task_vars: Variables) -> dict[str, t.Any]:
         from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer  # most plays have no timer
 
-        return _timer.gathered(self._hosts.call["sources"], self._hosts.call["here"])
+        project = str(self._extra.get("provision_project") or "")
+        return _timer.gathered(self._hosts.call["sources"], self._hosts.call["here"], project)
 
     def _numbered(self, hosts: list[str], task_vars: Variables) -> dict[str, list[str]]:
         """Hosts that are called as further machines of these would be, with the machines that they are known to be."""

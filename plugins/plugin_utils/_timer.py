@@ -24,14 +24,17 @@ _SECONDS = 10  # for a question to systemd or cron, which answer at once or neve
 _PROGRAM = "ansible-playbook"
 
 
-def gathered(sources: t.Iterable[str], here: str) -> dict[str, t.Any]:
-    """What the step takes: the timer of this inventory (``timer``), and what there is of it (``observed``)."""
+def gathered(sources: t.Iterable[str], here: str, project: str = "") -> dict[str, t.Any]:
+    """What the step takes: the timer of this inventory (``timer``), and what there is of it (``observed``).
+
+    ``project``: as an extra variable says.
+    """
     inventory = [source for source in sources if source != USUAL or os.path.exists(source)]
     command = rules.command_of(_program(), inventory, context.CLIARGS.get("extra_vars") or (), _options())
     home = os.path.expanduser("~")
     return {
-        "timer": {"sources": inventory, "here": here, "home": home, "command": command},
-        "observed": _observed(rules.Timer(tuple(inventory), here, home)),
+        "timer": {"sources": inventory, "here": here, "home": home, "command": command, "project": project},
+        "observed": _observed(rules.Timer(tuple(inventory), here, home, project=project)),
         "missing": [source for source in inventory if "," not in source and not os.path.exists(source)],
         "variables": rules.handed_on(name for name, value in os.environ.items() if value),
         "asks": bool(context.CLIARGS.get("ask_vault_pass")),

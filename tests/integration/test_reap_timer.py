@@ -78,6 +78,13 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
     assert (again.returncode, again.changed) == (0, 0), again.output
     assert left(project) == files
 
+    # Another project of the inventory has a timer of its own, beside the first.
+    for state in ("present", "absent"):
+        other = timed(project, "-e", "provision_project=other", state=state)
+        assert other.returncode == 0 and files.keys() <= left(project).keys(), other.output
+        assert (left(project) == files) is (state == "absent")
+        assert (left(project)["crontab"].count("\n"), state) in ((6, "present"), (4, "absent"))
+
     # A new token makes it sweep at once, and what goes wrong then is told.
     failed = timed(project, COMPUTE_INDEX_API_TOKEN="another")
     assert failed.changed == 2  # its file, and the sweep

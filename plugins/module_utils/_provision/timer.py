@@ -50,7 +50,8 @@ Result = dict[str, t.Any]
 class Timer:
     """The sweeps of one inventory: their name, the command that runs one, and how often (``minutes``).
 
-    ``sources``: the inventory as absolute paths, empty if there is none; ``here``: the folder to run in.
+    ``sources``: the inventory as absolute paths, empty if there is none; ``here``: the folder to run in. ``project``:
+    as an extra variable says for this run, else empty.
     """
 
     sources: tuple[str, ...]
@@ -58,14 +59,16 @@ class Timer:
     home: str
     command: tuple[str, ...] = ()
     minutes: int = 15
+    project: str = ""
 
     @property
     def name(self) -> str:
-        """Of its units: the same for the same inventory, and of no other on this computer."""
+        """Of its units: the same for the same inventory and project, and of no other on this computer."""
         paths = self.sources or (self.here,)
         last = "-".join(paths[0].rstrip("/").split("/")[-2:]).lower()
         slug = re.sub(r"[^a-z0-9]+", "-", last)[:_SLUG].strip("-")
-        digest = hashlib.sha256("\0".join(paths).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        whole = "\0".join((*paths, *(("", self.project) if self.project else ())))
+        digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         return "-".join(filter(None, ("supply-reap", slug, digest)))
 
     @property

@@ -86,6 +86,11 @@ def test_the_same_inventory_has_the_same_timer_wherever_it_is_run_from() -> None
     assert replace(ONE, here="/tmp", command=("other",), minutes=5).name == ONE.name
 
 
+def test_each_project_of_an_inventory_has_its_own_timer() -> None:
+    """The second one took the place of the first, whose project no sweep ended any more."""
+    assert len({replace(ONE, project=project).name for project in ("", "a", "b")}) == 3
+
+
 def test_what_sweeps_get_of_the_environment() -> None:
     names = ["COMPUTE_INDEX_API_TOKEN", "ANSIBLE_CONFIG", "PGPASSWORD", "https_proxy", "HOME", "PATH", "LC_ALL"]
     others = ["SSH_AUTH_SOCK", "OLDPWD", "AWS_SECRET_ACCESS_KEY", "XDG_RUNTIME_DIR", "BASH_FUNC_x%%", "ANSIBLE_A B"]
