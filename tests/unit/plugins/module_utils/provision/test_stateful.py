@@ -521,7 +521,7 @@ class Plays(RuleBasedStateMachine):
         if self.by_name:
             return
         if changes.get("provision_purchase") == "sent":
-            known, items = {}, storage.kept(before, MOMENT)
+            known, items = {}, storage.kept_after_end(before, MOMENT)
         else:
             stored = (storage.read_storage(each.get(storage.STORAGE)) for each in (before, changes))
             known, items = before, storage.together(*stored)
@@ -540,7 +540,7 @@ class Plays(RuleBasedStateMachine):
         """A purchase is over, which leaves this storage."""
         if left:
             self.note(name, **left)
-        self.keep_storage(name, storage.kept(self.registry.pop(name, {}), MOMENT))
+        self.keep_storage(name, storage.kept_after_end(self.registry.pop(name, {}), MOMENT))
 
     def keep_storage(self, name: str, items: tuple[Storage, ...]) -> None:
         known = {**self.registry.get(name, {}), **storage.variables_of(items)}
