@@ -481,7 +481,8 @@ class JudgedHost:
         if outcome == self.outcome:
             return reason
         if self.entry.is_open:
-            return joined(reason, still_open(self.host, self.offer_id, self.price_per_hour, self.ids))
+            price = self.price_per_hour if self._is_noted else self.entry.price_per_hour
+            return joined(reason, still_open(self.host, self.entry.offer_id, price, self.ids))
         return joined(reason, bought_meanwhile(self.host, self.entry))
 
     def tried(self, verdict: Verdict) -> list[Variables]:
