@@ -585,10 +585,9 @@ def test_a_machine_that_did_not_run_its_user_data_fails(make_project: MakeProjec
 def test_the_sampler_of_an_idle_machine_is_installed_if_it_is_asked_for(project: Project, template: str) -> None:
     texts = []
     for host, idle_after in (("gpu-1", ""), ("gpu-2", "8h")):
-        project.declare([host])
+        project.declare([host], provision_idle_after=idle_after)
         run = project.provision(
             provision_cloud_init_template=template,
-            provision_idle_after=idle_after,
             provision_idle_gpu_percent="7",
             provision_commands=["echo own"],
             provision_reach=False,
