@@ -236,6 +236,7 @@ def test_what_files_remember_is_moved_into_it(shop: Project, registry: str) -> N
     refused = shop.provision()
     assert (refused.returncode, len(shop.simulator.purchases)) == (2, 2), refused.output
     assert f"names offer {bought[0]}, which the shared registry does not name" in refused.text
+    assert refused.failure("gpu-1").count("Nothing was sent.") == 1, refused.output
     ends = shop.play("compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1")
     assert (ends.returncode, len(live(shop))) == (2, 2) and "does not name" in ends.failure("gpu-1"), ends.output
     move = "compute_index.supply.registry"

@@ -96,6 +96,8 @@ _OTHER_WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # The playbooks' variables that begin as the role's do are meant where the beginning is wrong.
 _OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group"})
+# What reads as if it named the hosts of a playbook that takes them by that variable.
+_MEAN_HOSTS = frozenset({"order_hosts", "verify_hosts", "configure_hosts"})
 # "no" leaves it to the inventory.
 _NOT_GIVEN = frozenset({"", "any", "none", "no"})
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
@@ -211,7 +213,10 @@ def misspelled_of_playbook(extra: t.Iterable[str], playbook: str) -> list[str]:
     """
     own = sorted(name for name in PLAYBOOKS if name.startswith(playbook))
     words = {word for name in own for word in _words(name, playbook)}
-    meaning = functools.partial(nearest, known=[*own, *_OF_PLAYBOOKS])
+    known = [*own, *_OF_PLAYBOOKS]
+
+    def meaning(name: str) -> str | None:
+        return "provision_hosts" if name in _MEAN_HOSTS else nearest(name, known)
 
     def limits(name: str) -> bool:
         if not name.startswith(playbook):
@@ -309,7 +314,7 @@ def order_of(
     template, inside = slice_of(variables), tuple(within(ordered_names, limited))
     alike = _alike(variable, asked, ordered_names, members)
     reasons = {
-        f"This job is one of the slices of '{template}', and each of them would buy all the machines that were named."
+        f"This job is one of the slices of '{template}', and each of them would be about all hosts that were named."
         " Set Job Slicing of the template to 1; or put the hosts into an inventory of their own, which AWX divides.": (
             # Hosts that a person names are no slice's.
             template and ordered_names and not isinstance(asked, t.Mapping)

@@ -163,7 +163,7 @@ def why_not_imported(path: str, entry: Entry, offer_id: str) -> str:
     if not entry.may_have_bought or entry.offer_id in ("", offer_id):
         return ""
     return (
-        f"{path} names offer {entry.offer_id}, which the shared registry does not name for this host. Nothing was sent."
+        f"{path} names offer {entry.offer_id}, which the shared registry does not name for this host."
         " Run compute_index.supply.registry with the same inventory and variables: it moves what files remember, also"
         " of hosts that were ordered by number."
     )

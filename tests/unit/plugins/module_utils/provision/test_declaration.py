@@ -399,7 +399,10 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
         ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "is longer than provision_lease_max 8h."),
         ({"lease_max": "8h"}, "provision_lease must say how long the machine may live"),
         ({"lease": "8h", "lease_max": "2026-01-01T00:00Z"}, "provision_lease_max must be a duration"),
-        ({"max_bill": 20}, "provision_max_bill is for the whole life of a machine, so it needs a provision_lease."),
+        (
+            {"max_bill": 20},
+            "provision_max_bill is for the whole life of a machine, so it needs provision_lease or order_lease.",
+        ),
         ({"lease": "8h", "max_bill": "3,5"}, "provision_max_bill must be a number (USD, for the whole lease)"),
     ],
 )
