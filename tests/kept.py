@@ -40,7 +40,7 @@ def write(file: Path, content: bytes) -> None:
     """Write a file at once. Whoever may not write there keeps nothing."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f"{file.name}-{os.getpid()}")
+        new = file.with_name(f"{file.name}-{os.urandom(8).hex()}")
         new.write_bytes(content)
         new.replace(file)
 

@@ -29,12 +29,13 @@ def keep() -> None:
         try:
             with open(file, "rb") as kept:
                 return marshal.loads(kept.read())
-        except OSError:
+        except (OSError, EOFError, ValueError, TypeError):
             pass
         code = compiles(path, source)
         try:
             os.makedirs(FOLDER, exist_ok=True)
-            with open(f"{file}-{os.getpid()}", "wb") as new:
+            # Processes of two containers may have the same number.
+            with open(f"{file}-{os.urandom(8).hex()}", "wb") as new:
                 marshal.dump(code, new)
             os.replace(new.name, file)
         except OSError:

@@ -47,3 +47,17 @@ def test_a_source_is_compiled_once_and_another_one_anew(tmp_path: Path) -> None:
         for word in words:
             for file in kept(word):
                 file.unlink()
+
+
+def test_what_was_kept_in_part_is_compiled_anew(tmp_path: Path) -> None:
+    word = uuid4().hex
+    try:
+        run(tmp_path / "first.zip", f"print('{word}')")
+        (file,) = kept(word)
+        whole = file.read_bytes()
+        file.write_bytes(whole[: whole.index(word.encode()) + len(word)])
+        assert run(tmp_path / "again.zip", f"print('{word}')") == word
+        assert len(kept(word)) == 1 and kept(word)[0].read_bytes() == whole
+    finally:
+        for file in kept(word):
+            file.unlink()
