@@ -28,13 +28,12 @@ class BriefAction(ActionBase):
     """The action of a module on a machine that may be frozen: it is not waited for, and leaves no process behind."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """What the module says. Raises AnsibleActionFail in a sweep for a machine in whose place this computer is."""
+        """What the module says. In a sweep a machine is unreachable if this computer would be taken for it."""
         super().run(tmp, task_vars)
         if self._connection.transport == "local" and "reap__sweep" in (task_vars or {}):
-            raise AnsibleActionFail(
-                "The connection of this host is local, so this computer would be taken for its machine. Set it for"
-                " tasks, not for the host."
-            )
+            # An exception would end the host's play, and a sweep whose hosts are all such.
+            msg = "The connection of this host is local, so this computer would be taken for its machine."
+            return {"unreachable": True, "msg": f"{msg} Set it for tasks, not for the host."}
         limit_attempts(self._connection)
         with leaving_nothing():
             return t.cast("dict[str, t.Any]", self._execute_module(task_vars=task_vars))

@@ -95,3 +95,10 @@ def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_the
 def test_why_a_machine_could_not_do_it_is_a_sentence(answer: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         asked({"failed": True, **answer})
+
+
+def test_a_sweep_goes_on_past_a_host_whose_connection_is_local() -> None:
+    """An exception would pass failed_when by: the host would leave its play, and all such would end the sweep."""
+    action = _on_machine.BriefAction(Mock(async_val=0), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
+    answer = action.run(task_vars={"reap__sweep": {}})
+    assert answer["unreachable"] and "this computer would be taken for its machine" in answer["msg"]
