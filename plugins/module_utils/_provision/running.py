@@ -192,7 +192,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     """
     if entry.may_have_bought and GROUP_OF_RUNS not in entry.groups:
         raise ValueError(
-            f"The registry knows a machine of {request.host} that no run has bought ({ids_of(entry.resource_ids)})."
+            f"The registry knows a machine of {request.host} that is noted for no run ({ids_of(entry.resource_ids)})."
             f" Choose another run_name. {NOTHING_BOUGHT}"
         )
     if found.refusal and way in (Way.BUY, Way.LOOK):  # else nothing is bought, whatever the plan says

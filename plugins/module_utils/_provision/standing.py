@@ -28,6 +28,7 @@ from .messages import (
     shared_name,
     still_open,
 )
+from .order import GROUP_OF_RUNS
 from .ownership import Account, Kind, Machine, Owned, OwnershipClaim, billed_among, is_one_alive, price_of
 from .place import Folder, Place
 from .prices import UNLIMITED, total_of
@@ -530,10 +531,15 @@ def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> s
         if host.registry_file  # else all controllers share it
         else ""
     )
+    advice = (
+        " A run takes no machine over: choose another run_name, or end this one by its id."
+        if GROUP_OF_RUNS in host.groups
+        else f" If it is {host.host}'s and no registry has it, set provision_adopt: true."
+        " If it is someone else's, or you want one more, set a provision_project or another provision_resource_name."
+    )
     return (
         f"There is a machine called {host.name} that the registry of {host.host} does not know: {described(machines)}."
-        f" Nothing was bought.{here} If it is {host.host}'s and no registry has it, set provision_adopt: true."
-        " If it is someone else's, or you want one more, set a provision_project or another provision_resource_name."
+        f" Nothing was bought.{here}{advice}"
     )
 
 

@@ -335,7 +335,7 @@ def test_the_machine_of_another_run_never_ends(world: World) -> None:
     world.buy(OTHER, provision_groups=["gpu"])
     (world.folder / "runs" / "train" / "run.json").unlink()
     world.ask()
-    assert "that no run has bought" in world.quoted(free=False)["trouble"]
+    assert "that is noted for no run" in world.quoted(free=False)["trouble"]
 
 
 def test_a_job_that_ended_meanwhile_is_not_bought_again(world: World) -> None:

@@ -239,8 +239,8 @@ def test_killed_at_any_step_and_repeated_the_command_runs_once(kills: list[tuple
         (Way.BUY, read_entry({}), "", True, ""),
         (Way.BUY, read_entry({}), "No sweep is known.", True, "run_unswept=true"),
         (Way.BUY, read_entry({}), "", False, "needs a registry"),
-        (Way.BUY, BOUGHT, "", True, "no run has bought (m)"),
-        (Way.LOOK, BOUGHT, "", True, "no run has bought (m)"),
+        (Way.BUY, BOUGHT, "", True, "is noted for no run (m)"),
+        (Way.LOOK, BOUGHT, "", True, "is noted for no run (m)"),
         (Way.LOOK, read_entry({}), "No sweep is known.", True, ""),  # it was bought already
         (Way.LOST, read_entry({}), "No sweep is known.", True, ""),
     ],

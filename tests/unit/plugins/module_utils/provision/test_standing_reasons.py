@@ -68,3 +68,8 @@ def test_only_a_registry_of_files_may_be_in_another_folder(place: Place) -> None
 def test_what_is_adopted(machines: list[Any], would: bool, begin: str, what: str) -> None:
     text = standing.what_is_adopted("gpu-1", machines, X, would=would)
     assert text.startswith(begin) and text.endswith(what)
+
+
+def test_a_run_is_not_told_to_take_over_what_it_never_takes() -> None:
+    text = standing.unregistered_namesake(Declaration("run-a", "run-a", groups=("supply_run",)), OWN)
+    assert "choose another run_name" in text and "provision_adopt" not in text
