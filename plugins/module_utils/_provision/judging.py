@@ -413,7 +413,7 @@ class JudgedHost:
         is_own = self.has_entry and self._is_noted
         return verdict is not Verdict.READY and failover.leaves_nothing(self.attempt()) and is_own
 
-    # What is said
+    # Why it stops, and what is billed then: `failure` is what a stopped host says
 
     def reason(self) -> str:
         """What the purchase or the last look said."""
@@ -484,6 +484,8 @@ class JudgedHost:
             price = self.price_per_hour if self._is_noted else self.entry.price_per_hour
             return joined(reason, still_open(self.host, self.entry.offer_id, price, self.ids))
         return joined(reason, bought_meanwhile(self.host, self.entry))
+
+    # What else is said: for the next attempt, and of a machine that runs
 
     def tried(self, verdict: Verdict) -> list[Variables]:
         """The attempt as the role hands it to a rescue; a machine that ran before this run is none."""
