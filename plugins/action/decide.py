@@ -40,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     reaping,
     run_request,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DELEGATED
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import delegated, truth
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -246,8 +246,8 @@ class ActionModule(InProcessAction):
             found = self._of_each(functools.partial(declared, extra=self._extra), DEFAULTS, FIXED, task_vars)
             return Declared(found, all_declared=len(found) == len(task_vars["ansible_play_batch"])).mapping
         declaration = declared(task_vars, self._templar, self._extra)
-        if self._task.delegate_to not in (None, declaration["host"]):
-            declaration["connection"] = DELEGATED
+        if self._task.delegate_to not in (None, declaration["host"]) and truth(declaration["reach"]):
+            raise AnsibleActionFail(f"{delegated(declaration['host'])} {NOTHING_SENT}")
         return Declared({declaration["host"]: declaration}).mapping
 
     def _of_each(

@@ -60,6 +60,9 @@ def test_a_role_that_runs_once_or_elsewhere_is_for_one_host_or_none(account: Sta
     assert "Leave out delegate_to" in failures(run, "gpu-1") and not account.purchases, run.output
     run = project.playbook(project.book(as_play("provision", tasks=[{**task, "run_once": True}])))
     assert run.returncode == 0 and [len(project.owned(host)) for host in hosts] == [1, 0], run.output
+    # Nor is another host taken for the machine once that is bought.
+    run = project.playbook(project.book(as_play("provision", "gpu-1", tasks=[{**task, **elsewhere}])))
+    assert "Leave out delegate_to" in failures(run, "gpu-1") and len(account.purchases) == 1, run.output
 
 
 @core

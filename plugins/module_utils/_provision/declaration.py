@@ -53,7 +53,6 @@ _VARIABLE = re.compile(r"provision_\w+")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 # What it calls a connection by the program ssh; empty: its default.
 _BY_SSH = frozenset({"", "ssh", "smart"})
-DELEGATED = "delegated"  # to another host; no connection of Ansible's is called so
 PROTECT = "provision_protect"
 # The last ones Ansible takes for a template.
 _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
@@ -443,10 +442,16 @@ def _of_connection(declaration: Declaration, connection: str, no_login: str) -> 
             " for tasks, not for the host, or set provision_reach to false.": (
                 declaration.reach and connection == "local" and not is_here
             ),
-            f"The role's tasks are delegated, so another host would be reached in place of {host}. Leave out"
-            " delegate_to: what asks the API runs here anyway.": declaration.reach and connection == DELEGATED,
             no_login: declaration.reach and connection in _BY_SSH and no_login,
         }
+    )
+
+
+def delegated(host: str) -> str:
+    """The role's tasks run for another host in place of this one, be its machine bought or not."""
+    return (
+        f"The role's tasks are delegated, so another host would be reached in place of {host}. Leave out delegate_to:"
+        f" what asks the API runs here anyway."
     )
 
 

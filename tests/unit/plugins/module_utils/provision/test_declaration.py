@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
-    DELEGATED,
     UNLIMITED,
     read_declaration,
     truth,
@@ -243,11 +242,6 @@ def test_this_computer_is_no_machine(name: str) -> None:
 )
 def test_a_local_connection_would_configure_this_computer(connection: str | None, reach: bool, refused: bool) -> None:
     assert ("connection of gpu-1 is local" in objections(connection=connection, reach=reach)) is refused
-
-
-@pytest.mark.parametrize("reach", [True, False])
-def test_a_delegated_role_would_reach_another_machine(reach: bool) -> None:
-    assert ("Leave out delegate_to" in objections(connection=DELEGATED, reach=reach)) is reach
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "..", ".", "a/b", "/etc"])
