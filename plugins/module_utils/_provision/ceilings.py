@@ -23,7 +23,7 @@ from .declaration import Declaration
 from .entry import Entry, all_storage
 from .messages import NOTHING_SENT, abridged
 from .ownership import Machine
-from .prices import UNLIMITED, Sum, add_up, highest_known_price, total_of
+from .prices import UNLIMITED, Sum, add_up
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars
 from .storage import label_of, priced
 
@@ -59,23 +59,21 @@ class CeilingPart:
     """A host, or a machine that no host owns, in a ceiling.
 
     ``cost``: USD per hour (of a month: USD), None if unknown. ``since``: seconds since the epoch, None if unknown or
-    still to come; of what is missing, when that was first seen. ``offer_id``: of what a registry notes; a name alone
-    may be that of another project's host, too.
+    still to come; of what is missing, when that was first seen.
     """
 
     name: str
     cost: float | None
     state: State = State.LIVE
     since: float | None = None
-    offer_id: str = ""
 
     @classmethod
     def of_entry(cls, host: str, entry: Entry) -> CeilingPart:
         """What a registry says of a host that owns or buys something."""
         if entry.is_missing:
-            return cls(host, entry.price_per_hour, State.MISSING, seconds_of(entry.missing_since), entry.offer_id)
+            return cls(host, entry.price_per_hour, State.MISSING, seconds_of(entry.missing_since))
         state = State.BUYING if entry.is_open else State.LIVE
-        return cls(host, entry.price_per_hour, state, seconds_of(entry.journaled_at), entry.offer_id)
+        return cls(host, entry.price_per_hour, state, seconds_of(entry.journaled_at))
 
     @classmethod
     def of_machine(cls, machine: t.Mapping[str, t.Any], state: State = State.UNOWNED) -> CeilingPart:
@@ -205,11 +203,7 @@ def costs_of_others(
     registries, by hosts.
     """
     unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
-    parts = [
-        CeilingPart(name, number_of(fact), offer_id=known.get(name, Entry()).offer_id)
-        for name, fact in facts.items()
-        if name not in unseen
-    ]
+    parts = [CeilingPart(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
     parts += parts_of_entries((name, known[name]) for name in unseen if name in known)
     return parts, [] if has_registry else [name for name in unseen if name not in known]
 
@@ -266,9 +260,9 @@ def account_prices(
 
 
 def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
-    """Purchases that the list leaves out, as they are noted: no offer's listed price."""
+    """Purchases that the list leaves out."""
     return [
-        replace(CeilingPart.of_entry(host, entry), offer_id="")
+        CeilingPart.of_entry(host, entry)
         for host, entry in purchases
         if not (stored if entry.storage_of else listed) & _ids_of_entry(entry)
     ]
@@ -297,13 +291,6 @@ def _at_listed_price(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> Ce
     """A host's machine at the price that it has now; what is listed is not missing."""
     mark = next(item for item in (ownership.id_of(machine), ownership.offer_of(machine)) if item in noted)
     return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
-
-
-def at_listed_prices(parts: t.Iterable[CeilingPart], account: AccountPrices) -> list[CeilingPart]:
-    """Parts of a play, at what the account's list says of all that a purchase holds, where that is more than noted."""
-    listed = grouped(((part.name, part.offer_id), part.cost) for part in account.registered if part.offer_id)
-    costs = {key: total_of(prices) for key, prices in listed.items()}
-    return [replace(part, cost=highest_known_price(part.cost, costs.get((part.name, part.offer_id)))) for part in parts]
 
 
 def _ids_of_entry(entry: Entry) -> set[str]:

@@ -67,10 +67,10 @@ def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
     noted = {"provision_journaled_at": "2026-02-27T00:00:00Z", "provision_price_per_hour": 2.0}
     assert CeilingPart.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == CeilingPart(
-        "a", 2.0, State.BUYING, NIGHT, offer_id(1)
+        "a", 2.0, State.BUYING, NIGHT
     )
     made = entry(offer_id(1), [machine_id(1)], "made", **noted)
-    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, NIGHT, offer_id(1))
+    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, NIGHT)
     listed = {**machine(1, "train"), "created_at": "2026-02-27T08:00:00Z"}
     assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED, MORNING)
     assert CeilingPart.of_machine({**listed, "name": None}).name == machine_id(1)
