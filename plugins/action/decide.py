@@ -399,7 +399,7 @@ class ActionModule(InProcessAction):
         # What buys refuses a quote that is not sealed; what looks for machines has no use for one.
         buys = not self._task.args.get("find")
         if buys:
-            self._check_group(task_vars)
+            _check_group(group, task_vars)
         read = self._extra if buys else {name: self._extra.get(name) for name in ("plan", "awx_job_id")}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
@@ -416,12 +416,6 @@ class ActionModule(InProcessAction):
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, list(groups.get(group) or ()), task_vars) if not buys else {}),
         }
-
-    def _check_group(self, task_vars: Variables) -> None:
-        """Raise AnsibleActionFail for a group that was asked for and is a slip of one of the inventory."""
-        is_asked, group = bool(task_vars.get("provision_group")), _hosts.group_of(task_vars, self._templar)
-        if slip := slip_of_group(group, task_vars.get("groups") or {}) if is_asked else "":
-            raise AnsibleActionFail(f"{slip} {NOTHING_SENT}")
 
     def _machines_of(self, named: list[str], members: list[str], task_vars: Variables) -> dict[str, t.Any]:
         """What the inventory knows of the machines of named hosts: the ``further`` ones of clusters; and who is sought.
@@ -687,7 +681,7 @@ class ActionModule(InProcessAction):
 
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
-        self._check_group(task_vars)
+        _check_group(_hosts.group_of(task_vars, self._templar), task_vars)
         given = self._given(run_request.VARIABLES, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
@@ -928,3 +922,10 @@ def _no_login(task_vars: Variables) -> str:
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:
     """Whether one of these hosts declares the ceiling."""
     return any(str(one[name] or "").strip() not in ("", "unlimited") for one in hosts)
+
+
+def _check_group(group: str, task_vars: Variables) -> None:
+    """Raise AnsibleActionFail if the play's ``group`` was asked for and is a slip of one of the inventory."""
+    is_asked = bool(task_vars.get("provision_group"))
+    if slip := slip_of_group(group, task_vars.get("groups") or {}) if is_asked else "":
+        raise AnsibleActionFail(f"{slip} {NOTHING_SENT}")

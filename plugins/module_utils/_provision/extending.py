@@ -182,11 +182,9 @@ def lines(extensions: t.Mapping[str, Extension]) -> list[str]:
     if not extensions:
         return ["No end was moved."]
     runs = [host for host, extension in extensions.items() if extension.is_of_run]
-    more = [item["more"] for item in rows(extensions) if item["more"] is not None]
-    moments = ("before", "until")
-    shown = [
-        {**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in moments}} for item in rows(extensions)
-    ]
+    table, moments = rows(extensions), ("before", "until")
+    more = [item["more"] for item in table if item["more"] is not None]
+    shown = [{**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in moments}} for item in table]
     jobs = f"A job that has begun ends as planned ({abridged(runs)}): only its results get more time." if runs else ""
     total = f"USD more in total: {amount(sum(more))}"
     return [*narrow_table(shown, _COLUMNS, ["host"]), "", total, *wrapped(jobs, indent="  ")]

@@ -190,6 +190,12 @@ def test_a_colleagues_machine_that_the_answer_names_is_noted_no_more(
     assert of_host().read()["provision_resource_ids"] == [machine_id(1)]
 
 
+def params_of(plan: dict[str, Any], purchase: dict[str, Any], url: str | None, here: Path) -> dict[str, Any]:
+    """The options of judge after one purchase of gpu-1."""
+    where = {"registry_url": url, "api_url": BASE, "here": str(here)}
+    return {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
+
+
 @pytest.mark.parametrize(("left", "follows"), [(0, "stop"), (3, "round")])
 @pytest.mark.parametrize("outcome", ["not_sent", "rejected"])
 @pytest.mark.parametrize("offer", [X, Y], ids=["the same offer", "another one"])
@@ -200,8 +206,7 @@ def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
     url, place = store
     plan = planned(registry=place.text, round="1", unused=True, left=left + (outcome != "not_sent"))
     purchase = {"failed": True, "outcome": outcome, "error_class": "price", "msg": "It is too expensive."}
-    where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
-    params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
+    params = params_of(plan, purchase, url, tmp_path)
 
     def of_host() -> Any:
         return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
@@ -228,8 +233,7 @@ def test_a_purchase_that_another_run_has_left_open_meanwhile_stays_noted(
     url, place = store
     plan = planned(registry=place.text, round="1", unused=True, left=left)
     purchase = {"failed": True, "outcome": "rejected", "error_class": "conflict", "msg": "No.", "resource_ids": []}
-    where = {"registry_url": url, "api_url": BASE, "here": str(tmp_path)}
-    params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
+    params = params_of(plan, purchase, url, tmp_path)
 
     def of_host() -> Any:
         return Registries(url, BASE, str(tmp_path), read_only=False).at(place).host("gpu-1")
@@ -249,10 +253,7 @@ def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
 ) -> None:
     url, place = store
     purchase = {"failed": True, "outcome": "rejected", "error_class": "quota", "msg": "No credit.", "resource_ids": []}
-    params = {
-        **{"plans": [planned(registry=place.text, round="1", unused=True, left=1)], "purchases": {"gpu-1": purchase}},
-        **{"offers": {}, "before": {}, "inventory": {}, "registry_url": url, "api_url": BASE, "here": str(tmp_path)},
-    }
+    params = params_of(planned(registry=place.text, round="1", unused=True, left=1), purchase, url, tmp_path)
     api: Any = Account([])
     (verdict,) = judge(api, params, False)["verdicts"]
     assert "No credit." in verdict["stop"]
