@@ -18,8 +18,17 @@ import typing as t
 from urllib.parse import quote, urlsplit
 
 from .. import _states
-from .._moments import seconds_of
-from .._text import LONGEST_NAME, QUOTA, foreign_currency, is_quota, letters_of, number_of, one_line, printable
+from .._text import (
+    LONGEST_NAME,
+    QUOTA,
+    foreign_currency,
+    is_quota,
+    letters_of,
+    number_of,
+    one_line,
+    printable,
+    seconds_of,
+)
 from .http import Answer, HttpClient, TransportError
 from .pages import Incomplete, Page, marks_of
 

@@ -18,8 +18,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._moments import formatted, utc
-from .._text import number_of, one_line
+from .._text import formatted, number_of, one_line, utc
 
 ACTIVE, IDLE, UNKNOWN = "active", "idle", "unknown"
 

@@ -25,8 +25,7 @@ import time
 import typing as t
 from dataclasses import asdict
 
-from .._moments import utc
-from .._text import printable
+from .._text import printable, utc
 from . import code_files, job_watcher
 from .job_state import RUNS, Notes, State, judge, must_start
 

@@ -18,7 +18,6 @@ import typing as t
 from dataclasses import replace
 
 from .._api.client import ApiError, Json, SupplyApi
-from .._moments import seconds_of, utc
 from .._provision import claims, ownership
 from .._provision.entry import (
     EXPIRED,
@@ -43,6 +42,7 @@ from .._provision.purchase import UNSEEN, History, OfferLook, ids_of, is_left, l
 from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
+from .._text import seconds_of, utc
 from ._by_id import read_by_id
 
 

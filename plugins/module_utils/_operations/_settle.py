@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from .. import _states
 from .._ansible.operation import Params
 from .._api.client import ApiError, SupplyApi
-from .._moments import seconds_of
 from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
 from .._provision.holdings import PurchaseLook
@@ -36,6 +35,7 @@ from .._provision.sending import Note, leaves_storage, note_of
 from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
+from .._text import seconds_of
 from ._by_id import read_by_id, side_by_side
 from ._purchase import Journal, asked_apart
 from ._registries import Registries, noted_in

@@ -18,13 +18,12 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._moments import seconds_of, utc
 from .._provision import messages, run_record, run_request, running, storage
 from .._provision.rows import shortest
 from .._provision.run_request import Request
 from .._registry._files import inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
-from .._text import text_of
+from .._text import seconds_of, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 _Value = t.TypeVar("_Value")

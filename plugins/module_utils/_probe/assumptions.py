@@ -16,11 +16,10 @@ from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
-from .._moments import seconds_of
 from .._provision.messages import abridged
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
-from .._text import one_line
+from .._text import one_line, seconds_of
 from .._wording import plural
 from . import purchases
 from .exchanges import (

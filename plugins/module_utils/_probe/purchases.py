@@ -14,11 +14,10 @@ import typing as t
 from .. import _states
 from .._api.client import RESOURCE_ENVELOPES, id_of
 from .._api.market import price_per_hour
-from .._moments import seconds_of
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
-from .._text import number_of
+from .._text import number_of, seconds_of
 from .._wording import amount, applying, usd, wrapped
 from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
 

@@ -14,8 +14,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS, least_version, thresholds_of
-from .._moments import seconds_of, utc
-from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, text_of
+from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, seconds_of, text_of, utc
 from .._wording import end_option
 from . import lease
 from .entry import Entry, ids_of

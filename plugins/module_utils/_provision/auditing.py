@@ -12,8 +12,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _states
-from .._moments import UNKNOWN, formatted, seconds_of
-from .._text import grouped, one_line, text_of
+from .._text import UNKNOWN, formatted, grouped, one_line, seconds_of, text_of
 from .._wording import age, amount, folded_lines, narrow_table, usd
 from . import ending, lease, ownership, storage
 from .ending import told_by_name

@@ -11,8 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._moments import formatted, moments
-from .._text import grouped, number_of
+from .._text import formatted, grouped, moments, number_of
 from .._wording import amount, gpus_of, narrow_table, shortened, usd
 from . import choosing, order, prices
 from .choosing import Choice

@@ -15,8 +15,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._moments import END, UNKNOWN, calendar, formatted, seconds_of
-from .._text import grouped, number_of
+from .._text import END, UNKNOWN, calendar, formatted, grouped, number_of, seconds_of
 from .._wording import amount, ranges, usd
 from . import ownership
 from .declaration import Declaration

@@ -18,8 +18,7 @@ import math
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._moments import formatted, seconds_of
-from .._text import grouped, number_of, one_line, printable, text_of
+from .._text import formatted, grouped, number_of, one_line, printable, seconds_of, text_of
 from .._wording import duration, gpus_of, plural, read, usd, usd_short
 from . import lease
 from .acceptance import UNSOUND

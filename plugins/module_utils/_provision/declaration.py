@@ -19,8 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from .._machine.connection import UNREADABLE
-from .._moments import formatted
-from .._text import FALSE, TRUE, UUID, number_of, printable, text_of
+from .._text import FALSE, TRUE, UUID, formatted, number_of, printable, text_of
 from .._wording import amount, applying, duration, read, usd
 from . import lease as leases
 from . import prices

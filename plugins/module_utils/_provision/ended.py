@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._moments import formatted, seconds_of
+from .._text import formatted, seconds_of
 from .._wording import amount, duration, folded_lines, usd, usd_short
 from . import declaration, lease, storage
 from .ending import Action, End, EndRequest

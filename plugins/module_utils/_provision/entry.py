@@ -13,8 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .._moments import seconds_of
-from .._text import items_of, number_of, text_of, texts_of
+from .._text import items_of, number_of, seconds_of, text_of, texts_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of
 from .prices import price_in, total_of
 from .storage import STORAGE, STORAGE_OF, Storage, changes_of, read_storage

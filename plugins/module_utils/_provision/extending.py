@@ -9,8 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._moments import formatted, seconds_of
-from .._text import printable
+from .._text import formatted, printable, seconds_of
 from .._wording import amount, applying, narrow_table, wrapped
 from . import lease, prices
 from .declaration import read_bill

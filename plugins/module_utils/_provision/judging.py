@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._moments import first_of, seconds_of
-from .._text import QUOTA, number_of
+from .._text import QUOTA, first_of, number_of, seconds_of
 from .._wording import applying, end_option, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already

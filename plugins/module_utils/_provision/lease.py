@@ -16,9 +16,8 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from .. import _moments, _states
-from .._moments import formatted, seconds_of
-from .._text import printable, text_of
+from .. import _states, _text
+from .._text import formatted, printable, seconds_of, text_of
 from .._wording import amount, duration
 
 NOTED_BY = "provision_clock"  # in the registry: the clock that noted the moments of an entry
@@ -180,7 +179,7 @@ def moment_of(value: t.Any) -> float | None:
 
 def utc(moment: float) -> str:
     """A moment for the registry and for programs, rounded up to a second: a lease never ends early."""
-    return _moments.utc(-(-moment // 1))
+    return _text.utc(-(-moment // 1))
 
 
 def end_begun(reaped_at: str, now: float) -> float | None:

@@ -17,8 +17,7 @@ import typing as t
 from collections import Counter
 from sys import intern
 
-from .._moments import seconds_of, seconds_of_utc
-from .._text import grouped, number_of, text_of, texts_of
+from .._text import grouped, number_of, seconds_of, seconds_of_utc, text_of, texts_of
 from .entry import Entry, ids_of, project_of
 from .prices import price_in
 from .spending import Bill

@@ -9,7 +9,7 @@ import re
 import textwrap
 import typing as t
 
-from .._moments import formatted, seconds_of
+from .._text import formatted, seconds_of
 from .._wording import end_option, narrow_table, usd
 from .ownership import Machine
 

@@ -30,8 +30,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
-from .._moments import moments, seconds_of
-from .._text import grouped
+from .._text import grouped, moments, seconds_of
 from .entry import Entry
 from .prices import total_of
 

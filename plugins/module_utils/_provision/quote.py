@@ -13,8 +13,7 @@ import itertools
 import typing as t
 from dataclasses import dataclass
 
-from .._moments import first_of, formatted, moments, seconds_of
-from .._text import grouped, number_of
+from .._text import first_of, formatted, grouped, moments, number_of, seconds_of
 from .._wording import amount, gpus_of, narrow_table
 from . import lease, planning, storage
 from .candidates import Case

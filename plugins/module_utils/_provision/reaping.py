@@ -12,8 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._moments import formatted
-from .._text import grouped, number_of, one_line, printable, text_of
+from .._text import formatted, grouped, number_of, one_line, printable, text_of
 from .._wording import duration, narrow_table, ranges, usd, wrapped
 from . import declaration, lease, ownership
 from .ending import Action, End, stopped

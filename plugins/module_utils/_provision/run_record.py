@@ -18,8 +18,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, facts
-from .._moments import formatted, seconds_of
-from .._text import LONGEST_LINE, items_of, number_of, one_line, printable, text_of
+from .._text import LONGEST_LINE, formatted, items_of, number_of, one_line, printable, seconds_of, text_of
 from .._wording import age, amount, end_option, narrow_table, plural, usd
 from . import lease, registration, spending
 from .entry import Entry

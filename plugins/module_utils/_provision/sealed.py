@@ -17,8 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._moments import first_of, formatted, moments
-from .._text import number_of
+from .._text import first_of, formatted, moments, number_of
 from .._wording import usd
 from . import lease
 from .candidates import Case

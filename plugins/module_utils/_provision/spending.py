@@ -22,8 +22,7 @@ from datetime import datetime, timezone
 from fractions import Fraction
 from functools import cached_property
 
-from .._moments import formatted, seconds_of, utc
-from .._text import grouped, number_of, printable, text_of
+from .._text import formatted, grouped, number_of, printable, seconds_of, text_of, utc
 from .._wording import amount, duration, narrow_table, table
 from .entry import USUAL_PROJECT, project_of
 from .messages import abridged, ids_of, missing_lines, missing_row

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._moments import seconds_of
+from .._text import seconds_of
 from .._wording import applying, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration

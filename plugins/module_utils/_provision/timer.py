@@ -16,8 +16,7 @@ import shlex
 import typing as t
 from dataclasses import dataclass
 
-from .._moments import formatted, seconds_of
-from .._text import printable
+from .._text import formatted, printable, seconds_of
 from .._wording import applying, duration, lasting
 from . import lease
 from .messages import WHOLE_SWEEP

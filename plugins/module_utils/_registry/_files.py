@@ -17,7 +17,6 @@ import time
 import typing as t
 import uuid
 
-from .._moments import utc
 from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, read_entry
 from .._provision.lease import NOTED_BY, Clock, clock_of
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
@@ -33,6 +32,7 @@ from .._provision.storage import (
     variables_of,
     without,
 )
+from .._text import utc
 from . import _ledger
 from ._locks import LOCKS, Hold, held_by, leave, locked, make_folder, sync_folder
 from ._protocol import (

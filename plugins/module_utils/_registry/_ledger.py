@@ -18,10 +18,10 @@ import re
 import typing as t
 from sys import intern
 
-from .._moments import seconds_of_utc, utc
 from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
+from .._text import seconds_of_utc, utc
 from ._locks import make_folder, sync_folder, try_lock, wait_for
 from ._protocol import Variables, explained
 

@@ -24,7 +24,6 @@ import uuid
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from .._moments import seconds_of, utc
 from .._provision import claims
 from .._provision.acceptance import EVIDENCE
 from .._provision.ceilings import Count
@@ -33,6 +32,7 @@ from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.prices import Sum
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import Storage, kept_after_end
+from .._text import seconds_of, utc
 from . import _statements as sql
 from ._connection import GRANTS, Connected, Done, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, Variables

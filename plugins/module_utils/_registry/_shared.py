@@ -15,14 +15,13 @@ import typing as t
 import uuid
 from dataclasses import dataclass, replace
 
-from .._moments import seconds_of
 from .._provision import claims, ownership
 from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
 from .._provision.spending import Bill
-from .._text import grouped
+from .._text import grouped, seconds_of
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
 from ._protocol import FAILED, GONE, LONGEST_POST, Claimed, Entries, RegistryError, Variables, as_seen
 from ._row import Row

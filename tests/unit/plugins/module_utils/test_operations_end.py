@@ -17,7 +17,6 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
@@ -31,6 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 
 from ends import after

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _missing, reap
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
@@ -40,6 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Database,
     Purchase,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 
 import postgresql
 from provision_samples import raw

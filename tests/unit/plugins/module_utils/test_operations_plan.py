@@ -17,7 +17,6 @@ from typing import Any, cast
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _missing
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import plan as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
@@ -30,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
 from provision_samples import SPEC, machine, machine_id, offer, raw
 from samples import BASE

@@ -22,7 +22,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete, gone
@@ -62,6 +61,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._fi
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import ReadsOnly, RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
 import postgresql
 from account_api import AccountApi

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
     AVOIDED_FOR,
@@ -25,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import LEDGER, HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import entries_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
 import postgresql
 from samples import BASE, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID

@@ -15,7 +15,6 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import accepted
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
@@ -29,6 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of, utc
 from hypothesis import given
 from hypothesis import strategies as st
 

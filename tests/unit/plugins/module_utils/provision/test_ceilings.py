@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import AccountPrices as Prices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
     Allowance,
@@ -29,6 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,8 +9,8 @@ import re
 from collections import Counter
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import CeilingPart, Count, State
+from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import ranges
 from hypothesis import given
 from hypothesis import strategies as st

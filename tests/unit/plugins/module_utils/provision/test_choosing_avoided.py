@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     Case,
     SearchResult,
@@ -29,6 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, Plan, plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from hypothesis import given
 from hypothesis import strategies as st
 

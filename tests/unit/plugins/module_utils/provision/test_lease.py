@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import formatted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Lease,
     begin_of,
@@ -25,6 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pr
     bill_of,
     max_price_for_bill,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted
 from hypothesis import given
 from hypothesis import strategies as st
 

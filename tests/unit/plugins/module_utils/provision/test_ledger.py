@@ -9,7 +9,6 @@ import itertools
 from dataclasses import dataclass, replace
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import (
     ADOPTED,
     ENDED,
@@ -22,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     fold,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import formatted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, lease, quote
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
@@ -16,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import Lifetime
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     lease,
     run_record,
@@ -23,6 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.run_request import Request
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.running import First, Way
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
     DAYS,
@@ -27,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     together,
     warnings,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of, utc
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     candidates,
     ceilings,
@@ -46,6 +45,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     still_kept,
     storage_of,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 from hypothesis import given
 from hypothesis import strategies as st
 

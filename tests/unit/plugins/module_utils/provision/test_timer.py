@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, timer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Observed, Timer
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
 from hypothesis import given
 from hypothesis import strategies as st

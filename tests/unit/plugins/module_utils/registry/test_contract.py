@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     AFFECTED,
     MADE,
@@ -40,6 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._pr
     RegistryError,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 
 from samples import OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID
 

@@ -22,7 +22,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import seconds_of, utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ledger as folded
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     MADE,
@@ -46,7 +45,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger_file
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
-from ansible_collections.compute_index.supply.plugins.module_utils._text import grouped
+from ansible_collections.compute_index.supply.plugins.module_utils._text import grouped, seconds_of, utc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,14 +9,14 @@ import math
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._moments import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import month_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import (
     END,
     first_of,
     formatted,
     seconds_of,
     utc,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import month_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
