@@ -119,7 +119,7 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there
     is no total. A price below zero is no price, nor is one in another currency. No GPU is free: a total or a sum of
     zero beside a price per GPU is unknown, and where the count of the GPUs is, the total cannot be less than the price
-    of one.
+    of one. Nor does a total or a price of storage count as nothing that is given and cannot be read.
     """
     if foreign_currency(offer):
         return None
@@ -129,8 +129,23 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     count = _gpus_of(offer)
     if total is not None:
         return number_of(max(total, round(per_gpu * max(count, 1), 6)))
-    storage = _price(offer.get("storage_price_per_hour")) or 0
-    return number_of(round(per_gpu * count + storage, 6)) or None if count >= 1 else None
+    costs = _costs_of_storage(offer)
+    if count < 1 or any(map(_is_unreadable, (offer.get("total_price_per_hour"), *costs))):
+        return None
+    return number_of(round(per_gpu * count + sum(_price(cost) or 0 for cost in costs), 6)) or None
+
+
+def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
+    """What an offer says of the prices of its storage: of all together, or else of each."""
+    together, details = offer.get("storage_price_per_hour"), offer.get("storage_details")
+    if together is not None or not isinstance(details, list):
+        return [together]
+    return [item.get("hourly_cost") for item in details if isinstance(item, dict)]
+
+
+def _is_unreadable(price: t.Any) -> bool:
+    """Whether a price is given, and is no number."""
+    return price not in (None, "") and not isinstance(price, bool) and number_of(price) is None
 
 
 def _gpus_of(offer: t.Mapping[str, t.Any]) -> float:

@@ -692,6 +692,11 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
 # The tolerant reader: prices
 
 
+def volumes(*costs: Any) -> list[dict[str, Any]]:
+    """Storage that an offer brings along, at these prices."""
+    return [{"name": "data", "hourly_cost": cost} for cost in costs]
+
+
 @pytest.mark.parametrize(
     ("fields", "price"),
     [
@@ -756,6 +761,21 @@ def test_offers_come_cheapest_first_and_unknown_prices_last() -> None:
         ({"total_price_per_hour": 2, "currency": "EUR"}, None),
         ({"total_price_per_hour": 2, "currency": "usd"}, 2.0),
         ({"total_price_per_hour": False, "gpu_price_per_hour": 1, "gpu_count": 2}, 2.0),
+        # What is given beside the price per GPU, and cannot be read, may be more.
+        ({"total_price_per_hour": "$9.95", "gpu_price_per_hour": 2, "gpu_count": 1}, None),
+        ({"total_price_per_hour": "9,95", "gpu_price_per_hour": 2, "gpu_count": 1}, None),
+        ({"total_price_per_hour": {"amount": 9.95}, "gpu_price_per_hour": 2, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 10**400, "gpu_price_per_hour": 2, "gpu_count": 1}, None),
+        ({"total_price_per_hour": "", "gpu_price_per_hour": 2, "gpu_count": 1}, 2.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": "3 USD"}, None),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": "3 USD", "total_price_per_hour": 5}, 5.0),
+        # The price of storage may be that of each volume alone.
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes(3, "0.5", None, -1)}, 5.5),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes("3 USD")}, None),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes(3), "storage_price_per_hour": 1}, 3.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": volumes(3), "total_price_per_hour": 4}, 4.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": ["?"]}, 2.0),
+        ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_details": "?"}, 2.0),
     ],
     ids=str,
 )
