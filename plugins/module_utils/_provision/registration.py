@@ -86,21 +86,20 @@ def _alias(machine: t.Mapping[str, t.Any], otherwise: str) -> str:
 
 
 def instances_in_order(
-    connections: Connections, noted: Connections, ids: t.Container[str]
+    connections: Connections, noted: Connections, ids: t.Sequence[str]
 ) -> list[t.Mapping[str, t.Any]]:
     """How the machines of a host are reached: in the noted order, since the first one is the host, then further ones.
 
-    One that is held (``ids``) and that a later status omits keeps its place and its address.
+    One that is held (``ids``) and that a later status omits keeps its place and its address. While the API does not
+    tell which is which, the only one has the only id, and several are reached as noted: by its id a key is pinned.
     """
     named = {connection.get("resource_id"): connection for connection in connections}
-    if None in named:  # which is which cannot be told
-        return list(connections)
-    before = {
-        item.get("resource_id"): item
-        for item in noted
-        if item.get("resource_id") in {*named} or item.get("resource_id") in ids
-    }
-    return list({**before, **named}.values()) if named else []
+    before = {item.get("resource_id"): item for item in noted if item.get("resource_id") in {*named, *ids}}
+    if None not in named:
+        return list({**before, **named}.values()) if named else []
+    if len(connections) == len(ids) == 1:
+        return [{**connections[0], "resource_id": ids[0]}]
+    return list(connections if None in before or len(before) < len(connections) else before.values())
 
 
 def facts_of_machine(

@@ -48,14 +48,14 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
 
     ``status``: that of its offer. ``known_hosts``: the file that pins its host keys.
     """
-    connections = status.get("connections") or []
+    host, entry, ids = case.host, case.entry, case.standing.resource_ids
+    connections = registration.instances_in_order(status.get("connections") or [], entry.instances, ids)
     # A cluster's further machines must be added as hosts in each run.
     if draft.action != WAIT or case.standing.kind is not HostState.READY or len(connections) != 1:
         return draft
-    host, entry = case.host, case.entry
     facts = registration.facts_of_machine(
         case.standing.offer_id,
-        case.standing.resource_ids,
+        ids,
         connections,
         entry.price_per_hour,
         host.trust,

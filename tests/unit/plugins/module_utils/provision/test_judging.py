@@ -130,6 +130,21 @@ def test_a_machine_that_a_status_omits_stays_with_its_address() -> None:
     assert (facts["ansible_host"], facts["provision_instances"]) == ("10.0.0.1", [FIRST, OTHER])
 
 
+def test_while_no_list_tells_which_machine_is_which_each_keeps_the_id_under_which_its_key_is_pinned() -> None:
+    """Without the list of resources the instances of a status have no ids, and may come in another order."""
+    alone = entry(X, [M], "made", provision_instances=[FIRST])
+    moved = {**FIRST, "ansible_host": "10.0.0.9"}
+    nameless = [{**moved, "resource_id": None}]
+    facts = case([M], known=alone, action="wait", outcome="", status={"connections": nameless}).facts()
+    assert facts["provision_instances"] == [moved] and f"HostKeyAlias={M}" in facts["ansible_ssh_extra_args"]
+    known = entry(X, [M, N], "made", provision_instances=[FIRST, OTHER])
+    nameless = [{**each, "resource_id": None} for each in (OTHER, FIRST)]
+    both = case([M, N], known=known, action="wait", outcome="", status={"connections": nameless}).facts()
+    assert both["provision_instances"] == [FIRST, OTHER] and f"HostKeyAlias={M}" in both["ansible_ssh_extra_args"]
+    first = case([M, N], known=entry(X, [M, N], "made"), status={"connections": nameless}).facts()
+    assert first["provision_instances"] == nameless
+
+
 @pytest.mark.parametrize(("is_new", "verdict"), [(True, STOP), (False, READY)])
 def test_a_machine_that_was_listed_before_anything_was_bought_is_not_what_was_bought(
     is_new: bool, verdict: Verdict

@@ -87,7 +87,7 @@ def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
         (case(), Plan("gpu-1", BUY, X), [HERE]),
         (case(HostState.UNDER_WAY), Plan("gpu-1", WAIT, X), [HERE]),
         (owner(), Plan("gpu-1", WAIT, X), []),
-        (owner(), Plan("gpu-1", WAIT, X), [HERE, HERE]),
+        (owner(), Plan("gpu-1", WAIT, X), [HERE, {**HERE, "resource_id": machine_id(2)}]),
         (owner(), Plan("gpu-1", WAIT, X), [{**HERE, "ansible_host": "192.0.2.2"}]),
         (case(HostState.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [HERE]),
     ],
