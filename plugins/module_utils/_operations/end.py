@@ -282,7 +282,7 @@ def _storage_noted(
 ) -> Result:
     if endings.is_checked(plan, check_mode):
         return {**BLANK_ENDED, "changed": True}
-    left = endings.left_of({**plan, "ids": plan["storage_ends"]}, answers)
+    left = endings.not_ended({**plan, "ids": plan["storage_ends"]}, answers)
     facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
         registry = t.cast(Registry, registries.of_plan(plan))
@@ -299,7 +299,7 @@ def _storage_noted(
 
 def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
     """What has not ended for certain, also of what came while the others ended."""
-    left = endings.left_of(plan, answers)
+    left = endings.not_ended(plan, answers)
     if left.ids or not plan["pending"]:
         return left
     try:

@@ -223,8 +223,8 @@ class NotEnded:
     over: tuple[str, ...] = ()
 
 
-def left_of(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
-    """What is left of ``ids`` of a host. ``answers``: those of `delete_resource`, by the ids of all that ends."""
+def not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
+    """Which ``ids`` of a host have not ended. ``answers``: those of `delete_resource`, by the ids of all that ends."""
     own = {item: answers.get(item, {}) for item in plan["ids"]}
     over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
     unknown = "What the API has answered to a deletion is not known."

@@ -115,7 +115,7 @@ def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[
     ],
 )
 def test_what_is_left(answers: list[dict[str, Any]], left: NotEnded) -> None:
-    assert ended.left_of(PLAN, {each["resource_id"]: each for each in answers}) == left
+    assert ended.not_ended(PLAN, {each["resource_id"]: each for each in answers}) == left
 
 
 @pytest.mark.parametrize(

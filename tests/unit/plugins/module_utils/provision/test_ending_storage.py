@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ended
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import left_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import not_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     ApiView,
@@ -55,9 +55,9 @@ def test_storage_is_forgotten_if_the_api_does_not_know_it(seen: ApiView, action:
     assert (found.action.value, found.storage_ends, found.storage_lost) == (action, ends, ends)
     plan = {"ids": ["old"], "storage_lost": list(ends)}
     answer = {"resource_id": "old", "error_class": "not_found", "msg": "404"}
-    assert left_of(plan, {"old": answer}).over == ends
-    assert left_of({**plan, "storage_lost": []}, {"old": answer}).ids == ("old",)
-    assert left_of(plan, {"old": {**answer, "error_class": "unavailable"}}).ids == ("old",)
+    assert not_ended(plan, {"old": answer}).over == ends
+    assert not_ended({**plan, "storage_lost": []}, {"old": answer}).ids == ("old",)
+    assert not_ended(plan, {"old": {**answer, "error_class": "unavailable"}}).ids == ("old",)
 
 
 @pytest.mark.parametrize(
