@@ -343,8 +343,8 @@ class _Planning:
             yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
             yield planning.sentences_of_storage(plans, would=self._check_mode)
         yield from planning.warnings_of_kept_storage(cases, plans)
-        yield from self._sweeps.warnings(quote.unswept_places(cases, plans))
-        yield from quote.lease_warnings(cases, plans, statuses, clock)
+        yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
+        yield from rows.lease_warnings(cases, plans, statuses, clock)
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), snapshot)
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
@@ -370,7 +370,7 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        lasting = quote.lifetimes_of(cases, plans, observed.statuses, clock)
+        lasting = rows.lifetimes_of(cases, plans, observed.statuses, clock)
         common = rows.common_part(
             plans,
             cases,

@@ -3,28 +3,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the machines of planned hosts cost and until when they live: a table for a person, an artifact for workflows.
 
-With it comes what people must know of leases and of the clocks that measure them. Prices are in USD per hour for whole
-offers, bills in USD, moments seconds since the epoch.
+Prices are in USD per hour for whole offers, bills in USD.
 """
 
 from __future__ import annotations
 
 import itertools
 import typing as t
-from dataclasses import dataclass
 
-from .._text import first_of, formatted, grouped, moments, number_of, seconds_of
+from .._text import formatted, grouped, moments, number_of
 from .._wording import amount, gpus_of, narrow_table
 from . import lease, planning, storage
-from .candidates import Case
-from .lease import API_CLOCK, VALID_TO, Clock, clocks_differ
-from .messages import abridged, unreadable_lease
-from .place import Place
-from .planning import BUY, LATER, STOP, Plan
-from .prices import Sum, add_up, bill_between, total_of
+from .lease import VALID_TO
+from .messages import abridged
+from .planning import BUY, LATER, Plan
+from .prices import Sum, add_up, total_of
 from .rounds import published
+from .rows import Lifetime
 from .search import SPOT, Offer
-from .standing import Status
 
 Row = dict[str, t.Any]
 PURCHASE = "compute_index.supply.provision"
@@ -49,117 +45,6 @@ _PUBLISHED = (
     "expires_at",
     VALID_TO,
 )
-
-
-# Until when machines live
-
-
-@dataclass(frozen=True)
-class Lifetime:
-    """Until when a machine lives (None for no end), and what it costs at most until then (None if not known)."""
-
-    end: float | None = None
-    bill: float | None = None
-
-
-def lifetimes_of(
-    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
-) -> dict[str, Lifetime]:
-    """Those of the hosts that own or would buy something."""
-    return {
-        draft.host: _lifetime(case, draft, statuses.get(draft.offer_id) or {}, clock)
-        for case, draft in zip(cases, plans)
-        if draft.action != STOP
-    }
-
-
-def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime:
-    """That of what the host owns or would buy."""
-    noted, created = seconds_of(case.entry.journaled_at), _created(case, status)
-    if draft.action == BUY or case.begins_anew:
-        begin = clock.now() if draft.action == BUY else created
-        end = case.host.lease.end(clock.now())
-    else:
-        begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
-        try:
-            end = _end_of_lease(case, status)
-        except ValueError:  # which `warnings` tells
-            end = None
-    return Lifetime(end, bill_between(draft.price_per_hour, begin, end))
-
-
-def _end_of_lease(case: Case, status: Status) -> float | None:
-    """When the machine of the host is over, None if never. Raises ValueError for what cannot be read."""
-    entry, created = case.entry, _created(case, status)
-    if not case.host.by_name:
-        return lease.end_of(entry.leased, entry.ends_at, created)
-    return None if created is None else case.host.lease.end(created)
-
-
-def _created(case: Case, status: Status) -> float | None:
-    """When the host's machine was bought, by the API's records; None if they do not say."""
-    return first_of([status.get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)])
-
-
-def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
-    """A line for each end, with the hosts that it is of."""
-    hosts = grouped(("" if item.end is None else formatted(item.end), host) for host, item in found.items())
-    for same in hosts.values():
-        total = total_of(found[host].bill for host in same)
-        line = lease.until(found[same[0]].end, total)
-        yield f"{abridged(same)}: {line}{' together' if len(same) > 1 and total else ''}"
-
-
-def lease_warnings(
-    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
-) -> t.Iterator[str]:
-    """What people must know of the leases of what the hosts own, and of the clocks that measure them."""
-    for case in cases:
-        if case.standing.owns:
-            yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
-    for case, draft in zip(cases, plans):
-        yield _ends_early(case, draft, statuses.get(draft.offer_id) or {}, clock)
-    if any(case.entry.ends_at or _begins_lease(case, draft) for case, draft in zip(cases, plans)):
-        yield clocks_differ(clock)
-
-
-def _overdue(case: Case, status: Status, clock: Clock) -> str:
-    """That a machine runs although its lease is over, or that this cannot be told; empty if its lease lasts."""
-    try:
-        end = _end_of_lease(case, status)
-    except ValueError as error:
-        return unreadable_lease(case.host.host, str(error))
-    noted_by = API_CLOCK if case.host.by_name else case.entry.clock
-    if end is None or clock.since(end, noted_by) < 0:
-        return ""
-    return (
-        f"The lease of {case.host.host} was over at {formatted(end)}, and its machine is still billed:"
-        " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
-    )
-
-
-def _ends_early(case: Case, draft: Plan, status: Status, clock: Clock) -> str:
-    """That what the host has or would buy ends before its lease, by the API; empty if the API does not say so."""
-    if draft.action in (STOP, LATER):
-        return ""
-    offer, now = draft.offer if draft.action == BUY else case.entry.offer, clock.now(API_CLOCK)
-    moments = [lease.end_of_offer(offer), *(lease.end_of_machine(machine, now) for machine in case.standing.machines)]
-    moment = min((item for item in moments if item is not None and item > now), default=None)
-    what = f"the {'offer' if draft.action == BUY else 'machine'} of {case.host.host}"
-    return "" if moment is None else lease.ends_before_lease(what, moment, _lifetime(case, draft, status, clock).end)
-
-
-def _begins_lease(case: Case, draft: Plan) -> bool:
-    return bool(case.host.lease) and (draft.action == BUY or case.begins_anew)
-
-
-def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:
-    """The registries of which people must know if no sweep enforces the leases that begin now."""
-    pairs = [(case, draft) for case, draft in zip(cases, plans) if _begins_lease(case, draft)]
-    return [case.host.registry for case, _draft in pairs if case.host.unswept != "refuse"]
-
-
-# A quote
 
 
 def quoted(
@@ -299,3 +184,12 @@ def _total_and_ends(costs: Sum, lifetimes: t.Mapping[str, Lifetime]) -> t.Iterat
     lasts = "" if has_ends or not lifetimes else f", until you end {'them' if len(lifetimes) > 1 else 'it'}"
     yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
     yield from lifetimes_shown(lifetimes) if has_ends else ()
+
+
+def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
+    """A line for each end, with the hosts that it is of."""
+    hosts = grouped(("" if item.end is None else formatted(item.end), host) for host, item in found.items())
+    for same in hosts.values():
+        total = total_of(found[host].bill for host in same)
+        line = lease.until(found[same[0]].end, total)
+        yield f"{abridged(same)}: {line}{' together' if len(same) > 1 and total else ''}"

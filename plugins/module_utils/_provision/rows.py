@@ -1,9 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans and verdicts as the role's tasks need them, and the lines with which a play ends.
+"""Plans and verdicts as the role's tasks need them, what people must know of leases, and the lines that end a play.
 
-Tasks get plain mappings, which a person can read at -v. Prices are in USD per hour.
+Tasks get plain mappings, which a person can read at -v. Prices are in USD per hour, bills in USD, moments seconds since
+the epoch.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import os
 import shlex
 import typing as t
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from .._text import number_of
+from .._text import first_of, formatted, number_of, seconds_of
 from .._wording import LINE, end_option, line, narrow_table, ranges, usd, usd_short, wrapped
 from . import acceptance, lease, registration, storage
 from .acceptance import UNSOUND
@@ -22,11 +23,11 @@ from .declaration import why_protected
 from .entry import MADE, PLAN
 from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
-from .lease import API_CLOCK, NOTED_BY, Clock
-from .messages import NOTHING_SENT, ids_of, in_short, joined
-from .place import place_of
+from .lease import API_CLOCK, NOTED_BY, Clock, clocks_differ
+from .messages import NOTHING_SENT, ids_of, in_short, joined, unreadable_lease
+from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
-from .prices import UNLIMITED, add_up, total_of
+from .prices import UNLIMITED, add_up, bill_between, total_of
 from .rounds import Common, HostVerdict, Released, published
 from .standing import HostState, Status
 
@@ -326,6 +327,108 @@ def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
     tested = {"error_class": UNSOUND, "msg": unsound} if unsound else {}
     row = {**attempt, "ended": sorted(item["resource_id"] for item in ended), **tested}
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
+
+
+# Until when machines live
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Until when a machine lives (None for no end), and what it costs at most until then (None if not known)."""
+
+    end: float | None = None
+    bill: float | None = None
+
+
+def lifetimes_of(
+    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
+) -> dict[str, Lifetime]:
+    """Those of the hosts that own or would buy something."""
+    return {
+        draft.host: _lifetime(case, draft, statuses.get(draft.offer_id) or {}, clock)
+        for case, draft in zip(cases, plans)
+        if draft.action != STOP
+    }
+
+
+def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime:
+    """That of what the host owns or would buy."""
+    noted, created = seconds_of(case.entry.journaled_at), _created(case, status)
+    if draft.action == BUY or case.begins_anew:
+        begin = clock.now() if draft.action == BUY else created
+        end = case.host.lease.end(clock.now())
+    else:
+        begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
+        try:
+            end = _end_of_lease(case, status)
+        except ValueError:  # which `warnings` tells
+            end = None
+    return Lifetime(end, bill_between(draft.price_per_hour, begin, end))
+
+
+def _end_of_lease(case: Case, status: Status) -> float | None:
+    """When the machine of the host is over, None if never. Raises ValueError for what cannot be read."""
+    entry, created = case.entry, _created(case, status)
+    if not case.host.by_name:
+        return lease.end_of(entry.leased, entry.ends_at, created)
+    return None if created is None else case.host.lease.end(created)
+
+
+def _created(case: Case, status: Status) -> float | None:
+    """When the host's machine was bought, by the API's records; None if they do not say."""
+    return first_of([status.get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)])
+
+
+def lease_warnings(
+    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
+) -> t.Iterator[str]:
+    """What people must know of the leases of what the hosts own, and of the clocks that measure them."""
+    for case in cases:
+        if case.standing.owns:
+            yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
+    for case, draft in zip(cases, plans):
+        yield _ends_early(case, draft, statuses.get(draft.offer_id) or {}, clock)
+    if any(case.entry.ends_at or _begins_lease(case, draft) for case, draft in zip(cases, plans)):
+        yield clocks_differ(clock)
+
+
+def _overdue(case: Case, status: Status, clock: Clock) -> str:
+    """That a machine runs although its lease is over, or that this cannot be told; empty if its lease lasts."""
+    try:
+        end = _end_of_lease(case, status)
+    except ValueError as error:
+        return unreadable_lease(case.host.host, str(error))
+    noted_by = API_CLOCK if case.host.by_name else case.entry.clock
+    if end is None or clock.since(end, noted_by) < 0:
+        return ""
+    return (
+        f"The lease of {case.host.host} was over at {formatted(end)}, and its machine is still billed:"
+        " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
+    )
+
+
+def _ends_early(case: Case, draft: Plan, status: Status, clock: Clock) -> str:
+    """That what the host has or would buy ends before its lease, by the API; empty if the API does not say so."""
+    if draft.action in (STOP, LATER):
+        return ""
+    offer, now = draft.offer if draft.action == BUY else case.entry.offer, clock.now(API_CLOCK)
+    moments = [lease.end_of_offer(offer), *(lease.end_of_machine(machine, now) for machine in case.standing.machines)]
+    moment = min((item for item in moments if item is not None and item > now), default=None)
+    what = f"the {'offer' if draft.action == BUY else 'machine'} of {case.host.host}"
+    return "" if moment is None else lease.ends_before_lease(what, moment, _lifetime(case, draft, status, clock).end)
+
+
+def _begins_lease(case: Case, draft: Plan) -> bool:
+    return bool(case.host.lease) and (draft.action == BUY or case.begins_anew)
+
+
+def unswept_places(cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> list[Place]:
+    """The registries of which people must know if no sweep enforces the leases that begin now."""
+    pairs = [(case, draft) for case, draft in zip(cases, plans) if _begins_lease(case, draft)]
+    return [case.host.registry for case, _draft in pairs if case.host.unswept != "refuse"]
+
+
+# The lines at the end
 
 
 def columns(rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:

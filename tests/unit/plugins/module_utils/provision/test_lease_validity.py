@@ -27,11 +27,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     WAIT,
     Plan,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import (
-    Lifetime,
-    lease_warnings,
-    quoted,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import Lifetime, lease_warnings
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import noted_offer
 

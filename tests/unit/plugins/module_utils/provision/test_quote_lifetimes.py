@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, lease, quote
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, lease, quote, rows
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import Lifetime
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import Lifetime
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted
 from hypothesis import example, given
@@ -86,7 +86,7 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
     assert host(lease="8h").noted(clock) == ends
     assert host().noted(clock) == {}
     case = free(lease="8h")
-    assert quote._lifetime(case, buys(case), {}, clock) == Lifetime(NOON + 8 * HOUR, 16.0)
+    assert rows._lifetime(case, buys(case), {}, clock) == Lifetime(NOON + 8 * HOUR, 16.0)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
 )
 def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> None:
     draft = Plan(case.host.host, WAIT, offer_id(1), price_per_hour=2.0)
-    assert quote.lifetimes_of([case], [draft], {offer_id(1): status}, Clock(NOON)) == {case.host.host: found}
-    assert quote.lifetimes_of([case], [Plan("gpu-1", STOP)], {}, Clock(NOON)) == {}
+    assert rows.lifetimes_of([case], [draft], {offer_id(1): status}, Clock(NOON)) == {case.host.host: found}
+    assert rows.lifetimes_of([case], [Plan("gpu-1", STOP)], {}, Clock(NOON)) == {}
 
 
 @pytest.mark.parametrize("place", ["/registry", ""])
@@ -117,8 +117,8 @@ def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) 
     draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
     # Without a registry nothing is noted: the lease has begun with the machine.
     found = Lifetime(NOON + 8 * HOUR, 18.0) if place else Lifetime(NOON + 7 * HOUR, 16.0)
-    assert quote.lifetimes_of([one], [draft], {}, Clock(NOON)) == {one.host.host: found}
-    assert quote.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
+    assert rows.lifetimes_of([one], [draft], {}, Clock(NOON)) == {one.host.host: found}
+    assert rows.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
 
 
 @given(
@@ -133,7 +133,7 @@ def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
     """From the plan to the journal it takes a while; a creation more than an hour later costs that hour at most."""
     case = owner(provision_journaled_at=lease.utc(NOON + waits), provision_clock=noted_by)
     status = {} if created is None else {"procured_at": lease.utc(NOON + created)}
-    found = quote._lifetime(case, Plan("gpu-1", WAIT, offer_id(1), price_per_hour=2.0), status, Clock(NOON))
+    found = rows._lifetime(case, Plan("gpu-1", WAIT, offer_id(1), price_per_hour=2.0), status, Clock(NOON))
     assert found.end is not None and NOON + 8 * HOUR <= found.end <= NOON + 9 * HOUR
     moved = created is not None and created + 2 > waits + HOUR
     assert found.bill is not None and found.bill <= (18.002 if moved else 16.002)
@@ -180,14 +180,14 @@ def test_what_lets_sweeps_run(refused: bool, by_job: bool, said: str) -> None:
     ],
 )
 def test_what_people_must_know(case: Case, clock: Clock, said: list[str]) -> None:
-    found = [each for each in quote.lease_warnings([case], [Plan("gpu-1", WAIT)], {}, clock) if each]
+    found = [each for each in rows.lease_warnings([case], [Plan("gpu-1", WAIT)], {}, clock) if each]
     assert len(found) == len(said) and all(part in each for part, each in zip(said, found, strict=True)), found
 
 
 def test_registries_that_must_be_swept() -> None:
     cases = [free(lease="8h"), free(lease="8h", lease_unswept="refuse"), free(), owner()]
     plans = [*map(buys, cases[:3]), Plan("gpu-1", WAIT)]
-    assert quote.unswept_places(cases, plans) == [cases[0].host.registry]
+    assert rows.unswept_places(cases, plans) == [cases[0].host.registry]
 
 
 def test_lines() -> None:
