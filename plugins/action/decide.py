@@ -73,11 +73,12 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     FIXED,
     declared,
     declared_end,
+    order_of,
+    plan_of,
     registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import in_terminal, tell
-from ansible_collections.compute_index.supply.plugins.plugin_utils._sealed import order_of, plan_of
 
 preload()  # before Ansible forks its workers
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.compute_index.supply.plugins.plugin_utils._sealed import plan_of
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import plan_of
 
 PLAN = {"number": "7f", "hosts": {"gpu-1": {}}}
 
