@@ -29,7 +29,6 @@ MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
 # How long a test may run by itself while people see that it goes on: longer than its own limit. The first is short.
 SECONDS = {level: int(TIMEOUTS[level]) + 60 for level in LEVELS[1:]}
 NO_MACHINE = "no machine"  # instead of a verdict
-_EXPECTED = ("min_driver", "min_cuda", "thresholds")
 
 
 def read_level(value: object, wrong: list[str]) -> str:
@@ -48,19 +47,21 @@ def check_level(level: str) -> None:
 
 
 def read_expected(value: object, wrong: list[str]) -> dict[str, t.Any]:
-    """The options of gpu_acceptance that ``provision_verify_expect`` gives, all of them."""
-    given: dict[t.Any, t.Any] = dict(value) if isinstance(value, t.Mapping) else {}
-    if value and (not given or given.keys() - set(_EXPECTED)):
-        wrong.append(f"provision_verify_expect must be a mapping of {', '.join(_EXPECTED)}.")
-    thresholds = given.get("thresholds") or {}
+    """The options of gpu_acceptance that ``provision_verify_expect`` gives, or what they are without it."""
+    expected: dict[str, t.Any] = {"min_driver": "", "min_cuda": "", "thresholds": {}}
+    if not value:
+        return expected
     try:
+        if not isinstance(value, t.Mapping) or value.keys() - expected.keys():
+            raise ValueError(f"it must be a mapping of {', '.join(expected)}.")
+        thresholds = value.get("thresholds") or {}
         if not isinstance(thresholds, t.Mapping):
             raise ValueError("thresholds must be a mapping.")
-        versions = {name: least_version(name, str(given.get(name) or "")) for name in _EXPECTED[:2]}
+        versions = {name: least_version(name, str(value.get(name) or "")) for name in ("min_driver", "min_cuda")}
         return {**versions, "thresholds": thresholds_of(thresholds)}
     except ValueError as error:
         wrong.append(f"provision_verify_expect: {error}")
-        return {"min_driver": "", "min_cuda": "", "thresholds": {}}
+        return expected
 
 
 @dataclass(frozen=True)
