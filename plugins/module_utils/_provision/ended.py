@@ -172,10 +172,13 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
 
 
 def _by_api(end: End) -> float:
-    """The price of the machines by the API (USD per hour), with the storage that came with them; 0 if unknown."""
+    """The price of the machines by the API (USD per hour), with the storage that came with them; 0 if unknown.
+
+    Also of those that had ended before: their price may have risen as well.
+    """
     price = price_of(end.machines)
     came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
-    return 0.0 if price is None else round(price + came_along, 6)
+    return 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:

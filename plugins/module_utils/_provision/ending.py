@@ -23,6 +23,7 @@ from .entry import Entry
 from .holdings import linked_to
 from .messages import described, ids_of, if_gone
 from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
+from .prices import add_up
 from .standing import Status, brought_with, look_at, storage_bought
 from .storage import Storage, together
 
@@ -98,6 +99,7 @@ class ApiView:
 class End:
     """What ends: ``machines``; of what is registered ``gone`` has ended before, and a person forgets ``forgotten``.
 
+    ``price_when_gone``: of what has ended before, by the API (USD per hour), as far as it is known.
     ``pending``: the offer is still under way, so further machines of it may come. ``storage``: what it leaves, and what
     the host has kept; of this ``storage_ends`` are the ids of what ends, too, ``storage_lost`` of what a person
     forgets, and ``storage_spared`` of what should end, with the reason why it does not. ``unremembered``: what it
@@ -108,6 +110,7 @@ class End:
     action: Action
     machines: tuple[Machine, ...] = ()
     gone: tuple[str, ...] = ()
+    price_when_gone: float = 0.0
     forgotten: tuple[str, ...] = ()
     reason: str = ""
     pending: bool = False
@@ -365,8 +368,10 @@ def _of(machines: t.Iterable[Machine], forgotten: t.Sequence[str] = (), *, pendi
     """What is gone is not ended again; what is on its way is waited for."""
     machines = list(machines)
     left = tuple(machine for machine in machines if not _states.is_gone(machine["status"]))
-    gone = tuple(filter(None, (machine["resource_id"] for machine in machines if _states.is_gone(machine["status"]))))
-    return End(Action.END if left else Action.FORGET, left, gone, tuple(forgotten), pending=pending)
+    over = [machine for machine in machines if _states.is_gone(machine["status"])]
+    gone = tuple(filter(None, (machine["resource_id"] for machine in over)))
+    price = add_up(machine["price_per_hour"] for machine in over).total
+    return End(Action.END if left else Action.FORGET, left, gone, price, tuple(forgotten), pending=pending)
 
 
 def _contested(asked: EndRequest, owned: t.Iterable[Owned]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import costs
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     FRESH,
     Action,
@@ -206,6 +207,19 @@ def test_what_ends(
     stops = End(Action.STOP, reason="Nothing was ended for h. It is protected.")
     guarded = ending(replace(one, protection="It is protected."), machines, **context)
     assert guarded == (stops if action is Action.END else found)
+
+
+@pytest.mark.parametrize(
+    ("words", "prices", "highest"),
+    [("deleted", [5.0], 5.0), ("deleted", [None], 3.0), ("deleted running", [5.0, 4.0], 9.0),
+     ("deleted running", [None, 4.0], 4.0)],
+)  # fmt: skip
+def test_what_had_ended_before_was_billed_at_its_last_price(words: str, prices: list[Any], highest: float) -> None:
+    billed = dict(zip("rs", prices, strict=False))
+    one = asked({**entry(*billed), "provision_price_per_hour": 3.0})
+    states = dict(zip(billed, words.split(), strict=True))
+    machines = [machine(key, status=states[key], price_per_hour=price) for key, price in billed.items()]
+    assert costs(one.entry, ending(one, machines))["price_per_hour"] == highest
 
 
 SHARED = (owner("copy", "r", offer="x"),)
