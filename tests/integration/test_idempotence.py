@@ -77,6 +77,7 @@ DIFFERENCES: dict[str, Any] = {
     "provision_resource_ids": [],
     "provision_instances": [],
     "ansible_sftp_extra_args": "",
+    "ansible_host_key_checking": False,
 }
 
 

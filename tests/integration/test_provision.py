@@ -99,6 +99,20 @@ def test_a_machine_is_bought_configured_and_never_bought_again(project: Project,
     assert (check.returncode, check.changed) == (0, 0), check.output
 
 
+def test_a_later_play_checks_the_key_that_answered_first(project: Project) -> None:
+    """Also where a setting that is for all hosts says to check none, as AWX and many an ansible.cfg have it."""
+    project.declare(["gpu-1"])
+    assert project.provision().returncode == 0
+    entry = project.registry("gpu-1") or {}
+    assert entry["ansible_host_key_checking"] is True
+    other = f"{entry['provision_resource_ids'][0]} {' '.join(project.public_key.split()[:2])}\n"
+    project.registry_file("gpu-1").with_name(".known_hosts").write_text(other)
+    play = project.write({"hosts": "gpu-1", "gather_facts": False, "tasks": [{"ansible.builtin.raw": "true"}]})
+    # A connection that is still open would not be checked again.
+    run = project.play(play, ANSIBLE_HOST_KEY_CHECKING="false", ANSIBLE_SSH_ARGS="-o ControlPath=none")
+    assert run.returncode == 4 and "Host key verification failed" in run.text, run.output
+
+
 @core
 def test_user_data_is_rendered_as_by_template(project: Project) -> None:
     (project.folder / "boot.j2").write_text("{{ inventory_hostname }} {{ more }} {{ template_path | basename }}\n")

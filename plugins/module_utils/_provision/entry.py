@@ -185,14 +185,10 @@ class Entry:
         return bool(self.instances) or self.adopted
 
 
-CONNECTION = (
-    "ansible_host",
-    "ansible_port",
-    "ansible_user",
-    "ansible_ssh_extra_args",
-    "ansible_sftp_extra_args",
-    "ansible_scp_extra_args",
-)
+ADDRESS = ("ansible_host", "ansible_port", "ansible_user")
+SSH_ARGUMENTS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args")
+HOST_KEY_CHECKING = "ansible_host_key_checking"
+CONNECTION = (*ADDRESS, *SSH_ARGUMENTS, HOST_KEY_CHECKING)
 
 
 def read_entry(variables: Variables | None) -> Entry:

@@ -12,7 +12,7 @@ import typing as t
 from .._machine.connection import Machine, is_readable, quoted
 from .._text import number_of
 from . import lease, prices
-from .entry import BOOT_MARK, CONNECTION, Entry
+from .entry import ADDRESS, BOOT_MARK, CONNECTION, HOST_KEY_CHECKING, SSH_ARGUMENTS, Entry
 from .messages import abridged
 
 Variables = dict[str, t.Any]
@@ -20,7 +20,6 @@ Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, an
 
 _HANDED_OVER = "provision_bootstrap_host_key"  # the host key in the user data
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
-ADDRESS, SSH_ARGUMENTS = CONNECTION[:3], CONNECTION[3:]
 SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
 
 
@@ -37,17 +36,17 @@ def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> st
     return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"
 
 
-def checked(reached: Variables) -> Variables:
-    """The same with a check of the host key as its options of ssh say.
+def ssh_variables(arguments: str) -> Variables:
+    """How Ansible calls ssh for a machine: with these options (`ssh_args`), and with the check of its key, as they say.
 
     A setting that is for all hosts, as AWX has it, would come before these options, and beat them.
     """
-    return {**reached, "ansible_host_key_checking": True} if SSH_ARGUMENTS[0] in reached else reached
+    return {**dict.fromkeys(SSH_ARGUMENTS, arguments), HOST_KEY_CHECKING: True}
 
 
 def without_local_paths(variables: t.Mapping[str, t.Any]) -> Variables:
     """The same for the registry of all controllers: without the paths of this one, by which they mean nothing."""
-    gone = (*SSH_ARGUMENTS, "provision_identity_file")
+    gone = (*SSH_ARGUMENTS, HOST_KEY_CHECKING, "provision_identity_file")
     kept = {name: value for name, value in variables.items() if name not in gone}
     word = _word_in(variables.get("ansible_ssh_extra_args"))
     return {**kept, SSH_TRUST: trust_of(word)} if word else kept
@@ -120,7 +119,7 @@ def facts_of_machine(
         "provision_resource_ids": list(resource_ids),
         "provision_instances": [dict(connection) for connection in connections],
         **{name: first.get(name) for name in ADDRESS},  # a person may have written it
-        **dict.fromkeys(SSH_ARGUMENTS, arguments),
+        **ssh_variables(arguments),
     }
 
 
@@ -131,11 +130,11 @@ def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variabl
     a registry that several controllers share.
     """
     if not is_shared:
-        return checked({name: value for name, value in entry.connection.items() if value is not None})
+        return {name: value for name, value in entry.connection.items() if value is not None}
     if not entry.instances:
         return {}
     every = facts_of_machine(entry.offer_id, entry.resource_ids, entry.instances, None, entry.ssh_trust, known_hosts)
-    return checked({name: every[name] for name in CONNECTION if every[name] is not None})
+    return {name: every[name] for name in CONNECTION if every[name] is not None}
 
 
 def facts_of_first_boot(entry: Entry) -> Variables:
@@ -191,7 +190,9 @@ def further_hosts(plan: t.Mapping[str, t.Any], connections: Connections) -> list
         {
             "name": name,
             **{key: machine[key] for key in ADDRESS},
-            "ssh_args": ssh_args(_alias(machine, name), plan["trust"], plan["known_hosts_file"], plan["identity_file"]),
+            **ssh_variables(
+                ssh_args(_alias(machine, name), plan["trust"], plan["known_hosts_file"], plan["identity_file"])
+            ),
             "alias": _alias(machine, name),
             "resource_ids": [machine["resource_id"]] if machine["resource_id"] else [],
             "groups": plan["groups"],

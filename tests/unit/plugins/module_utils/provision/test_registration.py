@@ -156,7 +156,8 @@ def test_the_machines_of_a_cluster() -> None:
     second, third = further_hosts({**plan, "groups": ["gpu", "ray"]}, connections)
     assert (second["name"], second["ansible_host"], second["ansible_port"]) == ("ray-1", "192.0.2.2", 2222)
     assert (second["alias"], second["resource_ids"]) == (N, [N])
-    assert shlex.split(second["ssh_args"])[1] == f"HostKeyAlias={N}"
+    assert shlex.split(second["ansible_ssh_extra_args"])[1] == f"HostKeyAlias={N}"
+    assert second["ansible_host_key_checking"] is True
     assert (third["name"], third["alias"], third["resource_ids"]) == ("ray-2", "ray-2", [])
     assert second["groups"] == third["groups"] == ["gpu", "ray"] and further_hosts(plan, connections[:1]) == []
 

@@ -210,13 +210,13 @@ def test_all_runs() -> None:
 def test_how_a_machine_is_reached() -> None:
     """Files beside an inventory are not read without one."""
     connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-    noted = {**connection, "ansible_ssh_extra_args": "-o HostKeyAlias=m1"}
-    checked = {"ansible_host_key_checking": True}  # AWX switches it off for all hosts that do not say so
+    noted = {**connection, "ansible_ssh_extra_args": "-o HostKeyAlias=m1", "ansible_host_key_checking": True}
     instances = {"provision_resource_ids": ["m1"], "provision_instances": [{**connection, "resource_id": "m1"}]}
     entry = read_entry({**instances, **noted})
-    assert run_record.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == {**noted, **checked}
+    assert run_record.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == noted
     shared = run_record.machine(SharedProject("default"), "run-train", read_entry(instances), "/known_hosts")["reached"]
     assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
+    assert shared["ansible_host_key_checking"] is True
     assert not run_record.machine(Folder("/host_vars"), "run-train", read_entry({}), "")["reached"]
     assert not run_record.machine(SharedProject("default"), "run-train", read_entry({}), "")["reached"]
 
