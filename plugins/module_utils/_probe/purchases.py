@@ -221,8 +221,8 @@ def _listed(exchanges: Exchanges) -> RuleResult:
 
 
 def _running_price(exchanges: Exchanges) -> RuleResult:
-    """A machine's `pricing_total_hourly` is its offer's price. Source: inferred. If not: the registry's price counts
-    for its own machines, the machine's price for the rest of the account.
+    """A machine's `pricing_total_hourly` is its offer's price. Source: inferred. If not: of its own machines the
+    registry's price counts, or the machine's where that is higher; for the account's ceiling the machine's price.
     """
     price = price_per_hour(needed(exchanges.life("life_offer"))[-1])
     if price is None:

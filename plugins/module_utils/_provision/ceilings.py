@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import math
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .. import _states
 from .._text import END, UNKNOWN, calendar, formatted, grouped, number_of, seconds_of
@@ -58,21 +58,23 @@ class CeilingPart:
     """A host, or a machine that no host owns, in a ceiling.
 
     ``cost``: USD per hour (of a month: USD), None if unknown. ``since``: seconds since the epoch, None if unknown or
-    still to come; of what is missing, when that was first seen.
+    still to come; of what is missing, when that was first seen. ``offer_id``: of what a registry notes; a name alone
+    may be that of another project's host, too.
     """
 
     name: str
     cost: float | None
     state: State = State.LIVE
     since: float | None = None
+    offer_id: str = ""
 
     @classmethod
     def of_entry(cls, host: str, entry: Entry) -> CeilingPart:
         """What a registry says of a host that owns or buys something."""
         if entry.is_missing:
-            return cls(host, entry.price_per_hour, State.MISSING, seconds_of(entry.missing_since))
+            return cls(host, entry.price_per_hour, State.MISSING, seconds_of(entry.missing_since), entry.offer_id)
         state = State.BUYING if entry.is_open else State.LIVE
-        return cls(host, entry.price_per_hour, state, seconds_of(entry.journaled_at))
+        return cls(host, entry.price_per_hour, state, seconds_of(entry.journaled_at), entry.offer_id)
 
     @classmethod
     def of_machine(cls, machine: t.Mapping[str, t.Any], state: State = State.UNOWNED) -> CeilingPart:
@@ -202,7 +204,11 @@ def costs_of_others(
     registries, by hosts.
     """
     unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
-    parts = [CeilingPart(name, number_of(fact)) for name, fact in facts.items() if name not in unseen]
+    parts = [
+        CeilingPart(name, number_of(fact), offer_id=known.get(name, Entry()).offer_id)
+        for name, fact in facts.items()
+        if name not in unseen
+    ]
     parts += parts_of_entries((name, known[name]) for name in unseen if name in known)
     return parts, [] if has_registry else [name for name in unseen if name not in known]
 
@@ -230,11 +236,21 @@ class AccountPrices:
     """What is billed on the account already, or is being bought.
 
     ``foreign``: of this what no registry of the play knows. ``unreadable``: why the account cannot be listed.
+    ``listed_costs``: USD per hour of the listed machines of registered purchases, without their storage, by offers.
     """
 
     registered: tuple[CeilingPart, ...] = ()
     foreign: tuple[CeilingPart, ...] = ()
     unreadable: str = ""
+    listed_costs: t.Mapping[str, float] = field(default_factory=dict)
+
+    def dearer(self, part: CeilingPart) -> CeilingPart:
+        """A purchase, at the listed price of its machines if that has risen above the noted price.
+
+        Their storage is not added: the noted price includes it, and a machine's listed price may do so, too.
+        """
+        listed = self.listed_costs.get(part.offer_id, 0.0)
+        return part if part.cost is None or part.cost >= listed else replace(part, cost=listed)
 
 
 def account_prices(
@@ -249,13 +265,15 @@ def account_prices(
     noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _ids_of_entry(entry)}
     owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.
-    listed = set().union(*map(_ids_of_machine, filter(_states.is_machine, owned)))
+    machines = list(filter(_states.is_machine, owned))
+    listed = set().union(*map(_ids_of_machine, machines))
     stored = set(map(ownership.id_of, owned))
     open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
     parts = [_at_listed_price(machine, noted) for machine in owned]
     parts += _unlisted(open_purchases, listed, stored)
     parts += _storage_beside(purchases, listed, stored)
-    return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)))
+    costs = _listed_costs(machines, noted)
+    return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)), listed_costs=costs)
 
 
 def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
@@ -288,8 +306,18 @@ def _owned_and_foreign(
 
 def _at_listed_price(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
     """A host's machine at the price that it has now; what is listed is not missing."""
-    mark = next(item for item in (ownership.id_of(machine), ownership.offer_of(machine)) if item in noted)
-    return replace(noted[mark], cost=machine["price_per_hour"], state=State.LIVE)
+    return replace(_noted_of(machine, noted), cost=machine["price_per_hour"], state=State.LIVE)
+
+
+def _listed_costs(machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]) -> dict[str, float]:
+    """USD per hour of the machines of each offer together, as far as the list says that."""
+    prices = grouped((_noted_of(machine, noted).offer_id, machine["price_per_hour"]) for machine in machines)
+    return {offer_id: add_up(costs).total for offer_id, costs in prices.items() if offer_id}
+
+
+def _noted_of(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
+    """What a registry has noted of the purchase of a machine."""
+    return next(noted[mark] for mark in (ownership.id_of(machine), ownership.offer_of(machine)) if mark in noted)
 
 
 def _ids_of_entry(entry: Entry) -> set[str]:

@@ -107,8 +107,9 @@ def plan(
     results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers, lack = _allocated(cases, results, taken)
     drafts = [_draft(case, item, offers.get(case.host.host), now, lack) for case, item in zip(cases, results)]
-    count = Count((*_parts(cases, drafts), *others))
-    drafts = _within_ceilings(cases, drafts, count, unread, account or AccountPrices(), spent or {}, now)
+    account = account or AccountPrices()
+    count = Count(tuple(map(account.dearer, (*_parts(cases, drafts), *others))))
+    drafts = _within_ceilings(cases, drafts, count, unread, account, spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
     stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]

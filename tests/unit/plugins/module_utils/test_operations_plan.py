@@ -209,6 +209,7 @@ def planned(
     elsewhere: Iterable[dict[str, Any]] = (),
     api: Offers | None = None,
     attempts: Mapping[str, Any] | None = None,
+    others: Mapping[str, Any] | None = None,
     quote: bool = False,
     check_mode: bool = True,
     here: str = "/",
@@ -225,7 +226,7 @@ def planned(
             "hosts": hosts,
             "ids": [one["id"] for one in hosts],
             "decided": [],
-            "others": {},
+            "others": others or {},
             "attempts": attempts or {},
         },
         **{
@@ -654,3 +655,34 @@ def test_storage_of_a_machine_that_has_ended_elsewhere_counts_at_once(
         (found,) = planned(tmp_path, 1, api=api, check_mode=False, **limits)["plans"]
         assert found["action"] == action, found["refusal"]
         assert action == "buy" or "USD 2.25 per hour together" in found["refusal"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "ceiling", "action"),
+    [
+        pytest.param(5.0, 6.5, "stop", id="it has become dearer"),
+        pytest.param(5.0, 7.0, "buy", id="and there is room all the same"),
+        pytest.param(1.0, 3.5, "stop", id="one that has become cheaper counts as it is noted"),
+        pytest.param(None, 4.0, "buy", id="its price is not listed"),
+    ],
+)
+@pytest.mark.parametrize(("owner", "others"), [("gpu-0", {}), ("gpu-7", {"gpu-7": 2.0}), ("gpu-7", {"gpu-7": None})])
+def test_a_machine_that_has_become_dearer_counts_at_its_listed_price(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: str,
+    others: dict[str, Any],
+    listed: float | None,
+    ceiling: float,
+    action: str,
+) -> None:
+    bought = offer(9)["offer_id"]
+    status = {"phase": "ready", "ready": True, "resource_ids": [machine_id(1)], "connections": [], "msg": ""}
+    monkeypatch.setattr(operation, "offer_statuses", lambda _api, ids: {each: status for each in ids if each})
+    noted = {"provision_resource_ids": [machine_id(1)], "provision_price_per_hour": 2.0, "provision_purchase": "made"}
+    HostFile(str(tmp_path / owner / "compute_index_supply.yml")).note({"provision_procured_offer_id": bought, **noted})
+    api = Offers(3, listed=[machine(1, owner, bought, price_per_hour=listed)])
+    count = 1 if others else 2
+    buyer = planned(tmp_path, count, api=api, others=others, max_total_price_per_hour=ceiling)["plans"][-1]
+    assert (buyer["host"], buyer["action"]) == (f"gpu-{count - 1}", action), buyer["refusal"]
+    assert action == "buy" or f"{owner} USD {max(2.0, listed or 0.0):.2f} (live" in buyer["refusal"]

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import CeilingPart, Count, State
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
+    CeilingPart,
+    Count,
+    State,
+    account_prices,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Machine
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import ranges
 from hypothesis import given
@@ -67,13 +74,45 @@ def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
     noted = {"provision_journaled_at": "2026-02-27T00:00:00Z", "provision_price_per_hour": 2.0}
     assert CeilingPart.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == CeilingPart(
-        "a", 2.0, State.BUYING, NIGHT
+        "a", 2.0, State.BUYING, NIGHT, offer_id(1)
     )
     made = entry(offer_id(1), [machine_id(1)], "made", **noted)
-    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, NIGHT)
+    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, NIGHT, offer_id(1))
     listed = {**machine(1, "train"), "created_at": "2026-02-27T08:00:00Z"}
     assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED, MORNING)
     assert CeilingPart.of_machine({**listed, "name": None}).name == machine_id(1)
+
+
+VOLUME = {"kind": "storage", "price_per_hour": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("noted", "listed", "counted"),
+    [
+        pytest.param(2.25, [], 2.25, id="the list has nothing of it"),
+        pytest.param(2.25, [machine(1, price_per_hour=5.0)], 5.0, id="it has become dearer"),
+        pytest.param(2.25, [machine(1, price_per_hour=1.0)], 2.25, id="it has become cheaper"),
+        pytest.param(2.25, [machine(1, price_per_hour=None)], 2.25, id="its price is not listed"),
+        pytest.param(None, [machine(1, price_per_hour=5.0)], None, id="its price was never known"),
+        pytest.param(2.25, [machine(1), machine(3, **VOLUME)], 2.25, id="storage has a price of its own"),
+        pytest.param(2.25, [machine(1, price_per_hour=2.25), machine(3, **VOLUME)], 2.25, id="or the machine's has it"),
+        pytest.param(2.25, [machine(1), machine(4, offer=offer_id(1), **VOLUME)], 2.25, id="kept storage is linked"),
+        pytest.param(2.25, [machine(1, price_per_hour=3.0), machine(5, offer=offer_id(1))], 5.0, id="a cluster"),
+        pytest.param(2.25, [machine(1, price_per_hour=5.0, status="deleted")], 2.25, id="it has ended"),
+        pytest.param(2.25, [machine(2, offer=offer_id(2), price_per_hour=5.0)], 2.25, id="of another purchase"),
+    ],
+)
+def test_a_purchase_counts_at_what_its_machines_cost_now(
+    noted: float | None, listed: list[Machine], counted: float | None
+) -> None:
+    ids, kept = [machine_id(1)], {"resource_id": machine_id(4), "kept_since": "2026-02-27T00:00:00Z"}
+    storage = [{"resource_id": machine_id(3), "price_per_hour": 0.25}, {**kept, "price_per_hour": 0.25}]
+    bought = entry(offer_id(1), ids, "made", provision_price_per_hour=noted, provision_storage=storage)
+    account = account_prices(listed, [("a", bought), ("b", entry("", [machine_id(2)], "made"))], ())
+    part = CeilingPart.of_entry("a", bought)
+    assert account.dearer(part) == replace(part, cost=counted)
+    ordered = CeilingPart("c", 1.0, State.ORDERED)
+    assert account.dearer(ordered) is ordered
 
 
 def test_a_large_account_does_not_fill_the_page() -> None:
