@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import typing as t
 
 from ansible.errors import AnsibleError
@@ -18,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     asked,
     leaving_nothing,
     limit_attempts,
+    local_folder,
 )
 
 _TRIES = 3  # to pack a folder in which somebody works
@@ -42,7 +42,7 @@ class ActionModule(MachineAction):
         code = code_files.scan(src, exclude)
         has = self._ask(options, task_vars, digest=code.digest)["has"]
         if not has and not self._task.check_mode:
-            with tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
+            with local_folder() as folder:
                 archive = os.path.join(folder, "code.tar.gz")
                 code = _packed(src, exclude, archive, code)
                 tmp = self._make_tmp_path()

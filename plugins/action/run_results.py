@@ -9,7 +9,6 @@ import gzip
 import json
 import os
 import shutil
-import tempfile
 import time
 import typing as t
 
@@ -24,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     asked,
     leaving_nothing,
     limit_attempts,
+    local_folder,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import QUIET
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
@@ -49,7 +49,7 @@ class ActionModule(MachineAction):
         self._dest = os.path.abspath(str(self._options["dest"]))
         self._variables, self._home = task_vars, t.cast("Home | None", None)
         limit_attempts(self._connection)
-        with leaving_nothing(), tempfile.TemporaryDirectory(prefix="compute-index-run-") as folder:
+        with leaving_nothing(), local_folder() as folder:
             try:
                 with alone(self._dest, self._wait):
                     self._bring(folder)

@@ -9,10 +9,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import typing as t
 from collections.abc import Iterator
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
@@ -88,6 +90,14 @@ def limit_attempts(connection: t.Any, seconds: int = ATTEMPT) -> None:
         arguments = connection.get_option("ssh_extra_args")
         # The first value counts for ssh, so the user's own stay in force.
         connection.set_option("ssh_extra_args", f"{arguments or ''} {_ALIVE}".strip())
+
+
+def local_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder on this computer for what a task brings to a machine or home.
+
+    It is in Ansible's own, which the main process removes: a worker may be killed before it has removed anything.
+    """
+    return tempfile.TemporaryDirectory(prefix="compute-index-run-", dir=C.DEFAULT_LOCAL_TMP)
 
 
 @contextlib.contextmanager

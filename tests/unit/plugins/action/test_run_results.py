@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, job_watcher, results
@@ -75,8 +76,8 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.run, self.dest = folder / "runs" / "train", folder / "home" / "train"
         self.work, self.state = self.run / "work", self.run / "state"
-        self.files, self.into = self.dest / "files", folder / "tmp"
-        for place in (self.work, self.state, self.run / "parts", self.into):
+        self.files, self.into, self.local = self.dest / "files", folder / "tmp", folder / "local"
+        for place in (self.work, self.state, self.run / "parts", self.into, self.local):
             place.mkdir(parents=True)
         (self.run / "log.txt").write_text("the log\n")
         job_watcher.note(str(self.state / "job.json"), {"digest": "1"})
@@ -121,7 +122,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(run_results, "PAUSE", 0)
     monkeypatch.setattr(run_results, "PATIENCE", 0.2)
     monkeypatch.setattr(run_results, "LEAST_PART", 1000)
-    return Site(tmp_path)
+    site = Site(tmp_path)
+    monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(site.local))
+    return site
 
 
 # What comes home
@@ -468,6 +471,7 @@ def test_a_kill_before_any_line_leaves_only_complete_files_and_the_next_run_goes
             assert site.is_home() and (site.dest / "log.txt").read_text() == "the log\n"
             shutil.rmtree(site.dest)
     assert site.is_home()
+    assert any(site.local.iterdir()), "what a killed worker leaves is where Ansible's main process removes it"
 
 
 @pytest.fixture
