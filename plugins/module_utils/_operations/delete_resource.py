@@ -130,34 +130,27 @@ def why_not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing
     ``listing``: reads all resources, later than the ``answer`` about this one was given. Raises ApiError.
     ``left``: seconds in which further looks follow.
     """
+    if _is_unknown(answer):
+        if not facts["accepted"]:
+            raise _unknown(t.cast(ApiError, answer), facts) from None
+        try:
+            if not ending_by_id.is_listed(facts["resource_id"], listing()):
+                return ""
+        except ApiError as unlisted:
+            return str(unlisted).rstrip(".")
+        answer = answer_of(api, facts["resource_id"])
+        if _is_unknown(answer):
+            return ending_by_id.why_by_list(facts, time.monotonic(), left)
     if isinstance(answer, ApiError):
-        if answer.error_class == "not_found":
-            return _not_forgotten(api, facts, answer, listing, left)
         if not answer.passing:
             raise Failure.of(answer, ending_by_id.still(facts["resource"]), **facts) from None
         return str(answer).rstrip(".")
     return ending_by_id.why_by_page(facts, answer)
 
 
-def _not_forgotten(api: SupplyApi, facts: Result, error: ApiError, listing: List, left: float) -> str:
-    """The same of a resource that its own page does not know. Raises Failure if no deletion was accepted.
-
-    The list must not have it either. Since a list may lag behind an end, one that has it asks for further looks.
-    While there is no list at all, as of an API that is being installed anew, a 404 is about the address.
-    """
-    if not facts["accepted"]:
-        raise _unknown(error, facts) from None
-    try:
-        listed = {resource["resource_id"]: resource["status"] for resource in listing()}
-    except ApiError as unlisted:
-        return str(unlisted).rstrip(".")
-    if _states.is_gone(listed.get(facts["resource_id"], "deleted")):
-        return ""
-    again = answer_of(api, facts["resource_id"])
-    if isinstance(again, ApiError):
-        is_unknown = again.error_class == "not_found"
-        return ending_by_id.why_by_list(facts, time.monotonic(), left) if is_unknown else str(again).rstrip(".")
-    return ending_by_id.why_by_page(facts, again)
+def _is_unknown(answer: Json | ApiError) -> bool:
+    """Whether the API itself says that it does not know the resource."""
+    return isinstance(answer, ApiError) and answer.error_class == "not_found"
 
 
 # Many: told in one task, and looked at in another until all are gone; a few requests are sent at the same moment

@@ -77,6 +77,14 @@ def why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
     return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
 
 
+def is_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
+    """Whether a list of all ``resources`` has one that its own page does not know. If it has not either, it is gone.
+
+    While there is no list at all, as of an API that is being installed anew, a 404 may be about the address.
+    """
+    return any(item["resource_id"] == resource_id and not _states.is_gone(item["status"]) for item in resources)
+
+
 def why_by_list(facts: dict[str, t.Any], now: float, left: float) -> str:
     """Why one is not known to be gone that its own page does not know, but the list has; empty if it is gone.
 
