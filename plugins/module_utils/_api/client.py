@@ -63,6 +63,7 @@ _PLAIN_UUID = re.compile(r"\A([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PROBLEM = frozenset({"title", "type", "instance"})
 LONGEST_ODD = 60  # characters of what is no id
+_DEAREST = 1e15  # USD per hour: no price, and what it comes to in a year can still be reckoned with
 
 # Both are on the API's pages, and none says which is the current one.
 HOSTS = ("supply-api.compute-index.com", "supply-api.compute-desk.com")
@@ -501,7 +502,7 @@ def read_resource(data: t.Any) -> Json:
         "linked_resources": list(_linked(resource.get("linked_resources"))),
         "access": access,
         "spec": spec,
-        "price_per_hour": price if price is not None and price >= 0 else None,
+        "price_per_hour": price if price is not None and 0 <= price < _DEAREST else None,
     }
 
 

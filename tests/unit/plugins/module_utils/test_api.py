@@ -1126,7 +1126,9 @@ def test_access_and_spec_are_always_mappings(value: Any) -> None:
     assert (read["access"], read["spec"]) == ({}, {})
 
 
-@pytest.mark.parametrize(("value", "price"), [(2, 2.0), ("2.5", 2.5), (None, None), (True, None), ("?", None)])
+@pytest.mark.parametrize(
+    ("value", "price"), [(2, 2.0), ("2.5", 2.5), (None, None), (True, None), ("?", None), (1e300, None)]
+)
 def test_the_price_of_a_resource(value: Any, price: float | None) -> None:
     assert client.read_resource(resource(pricing_total_hourly=value))["price_per_hour"] == price
 
