@@ -487,14 +487,16 @@ class Account:
     def named(self, name: str) -> list[Owned]:
         """The machines that have the name and may be billed: they live, or have failed.
 
-        With those of the same offer that the API has numbered after it. Without a machine of the very name several
-        numbered ones of one offer are a cluster of that name.
+        With all others of their offers, whatever the API calls these. Without a machine of the very name several of one
+        offer that the API has numbered after it are a cluster of that name.
         """
-        called = self._owned_by_key.get(("name", name), [])
-        offers = {offer_of(machine) for machine, _owner in called} - {""}
-        numbered = [(item, offer_of(item[0])) for item in self._owned_by_key.get(("base", name), [])]
-        alike = [item for item, its in numbered if (its in offers if called else (its, name) in self._clusters)]
-        return billed_among([*called, *alike])
+        numbered = self._owned_by_key.get(("base", name), ())
+        called = self._owned_by_key.get(("name", name)) or [
+            item for item in numbered if (offer_of(item[0]), name) in self._clusters
+        ]
+        offers = dict.fromkeys(offer_of(machine) for machine, _owner in called)
+        further = [item for offer_id in offers for item in self.of_offer(offer_id) if item not in called]
+        return billed_among([*called, *further])
 
     def of_offer(self, offer_id: str) -> list[Owned]:
         """The machines that say that they were bought as this offer."""

@@ -448,10 +448,11 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
 def _taken(host: Declaration, named: list[Owned], bought: list[Owned]) -> list[Owned]:
     """What the host takes over: machines of its name; those of the offer that it wants only if a person lets it.
 
-    Those that live, else those that have failed.
+    Those of offers of which one lives, else those that have failed. What has failed beside it may be billed, too.
     """
     machines = named or bought if host.adopt else named if host.by_name else []
-    return [owned for owned in machines if _states.is_live(owned[0]["status"])] or machines
+    alive = {ownership.offer_of(machine) for machine, _owner in machines if _states.is_live(machine["status"])}
+    return [owned for owned in machines if ownership.offer_of(owned[0]) in alive] or machines
 
 
 def _owners(machines: t.Iterable[Owned]) -> set[str]:

@@ -271,6 +271,17 @@ def test_a_cluster_that_is_found_by_its_name_costs_all_its_machines() -> None:
     assert (found.price_per_hour, found.resource_ids) == (4.0, (M, N))
 
 
+def test_all_that_is_billed_of_an_adopted_offer_counts() -> None:
+    """Of a cluster one machine has failed, and the API calls one otherwise: neither is billed less for that."""
+    listed = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X, status="failed"), machine(3, "vm-3", X)]
+    for mode in ({"adopt": True}, {"by_name": True}):
+        one, cheap = (host(max_price_per_hour=most, **mode) for most in (6, 5))
+        found = standing_of(one, entry(), None, account([(one, entry())], listed))
+        assert (found.kind, found.price_per_hour, found.resource_ids) == (UNDER_WAY, 6.0, (M, N, machine_id(3)))
+        above = standing_of(cheap, entry(), None, account([(cheap, entry())], listed))
+        assert above.kind is STOP and "USD 6.00" in above.reason
+
+
 def test_a_lost_registry_of_a_cluster_buys_no_second_one() -> None:
     one = host()
     machines = [machine(1, "gpu-1-1", X), machine(2, "gpu-1-2", X)]

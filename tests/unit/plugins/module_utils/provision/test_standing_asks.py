@@ -107,7 +107,8 @@ def test_which_offers_are_asked_for() -> None:
     [
         pytest.param(BOUGHT, {"phase": "failed", "resource_ids": [N]}, [], {M, N}, id="of a failed offer"),
         pytest.param(BOUGHT, {"phase": "ready", "resource_ids": [M]}, [machine(1, "gpu-1", X)], set(), id="it runs"),
-        pytest.param(entry(), {}, [machine(1, "gpu-1", Y), machine(2, "train", Y)], {M}, id="it has the name"),
+        pytest.param(entry(), {}, [machine(1, "gpu-1", Y), machine(2, "train", X)], {M}, id="it has the name"),
+        pytest.param(entry(), {}, [machine(1, "gpu-1", Y), machine(2, "vm", Y)], {M, N}, id="with others of its offer"),
         pytest.param(entry(), {}, [machine(1, "gpu-1", Y, status="deleted")], set(), id="the list calls it gone"),
         pytest.param(OPEN, {"phase": "ready"}, [machine(1, "train", X)], {M}, id="of an open purchase"),
         pytest.param(BOUGHT, {"phase": "ended"}, [machine(1, "train", X, status="deleting")], {M}, id="over"),
