@@ -401,7 +401,7 @@ class ActionModule(InProcessAction):
         buys = not self._task.args.get("find")
         if buys:
             _check_group(group, task_vars)
-        read = self._extra if buys else {name: self._extra.get(name) for name in ("plan", "awx_job_id")}
+        read = {name: value for name, value in self._extra.items() if buys or name in ("plan", "awx_job_id")}
         variables["plan"] = plan_of(read)
         groups = task_vars.get("groups") or {}
         (variable, asked), limit, named = asked_hosts(variables), task_vars.get("ansible_limit"), []

@@ -329,7 +329,7 @@ def plan_of(extra: Variables, *, buys: bool = False) -> Variables:
     given = extra.get("plan")
     if not given:
         _check_none_meant(extra, buys=buys)
-    if given is None or (given in ("", {}) and order.is_of_awx(extra)):  # as in a survey that was not answered
+    if "plan" not in extra or (given in (None, "", {}) and order.is_of_awx(extra)):  # a survey was not answered
         return {}
     plan = _read(given.strip()) if isinstance(given, str) else given
     if not isinstance(plan, t.Mapping) or not isinstance(plan.get("hosts"), t.Mapping) or not plan["hosts"]:

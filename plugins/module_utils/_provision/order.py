@@ -338,14 +338,16 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
 
     What an earlier job has published names hosts only where nobody does: a person may order others by now.
     """
-    nothing = _NOTHING if is_of_awx(variables) else (None,)
+    nothing = _NOTHING if is_of_awx(variables) else ()
     # A survey's answer of another name, since it would hide an artifact of the same name.
-    given = [name for name in _ASKED if variables.get(name) not in nothing]
+    given = [name for name in _ASKED if name in variables and variables[name] not in nothing]
     variable = min(given, key=lambda name: isinstance(variables[name], t.Mapping), default="")
     plan = variables.get("plan")
     if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
         return "plan", list(plan["hosts"])
-    return variable or _ASKED[0], variables.get(variable)
+    asked = variables.get(variable)
+    # Null, as in a file of variables whose names were never filled in, does not mean the whole group either.
+    return variable or _ASKED[0], "" if variable and asked is None else asked
 
 
 def is_of_awx(variables: Answers) -> bool:

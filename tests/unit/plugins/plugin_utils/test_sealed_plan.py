@@ -21,9 +21,9 @@ def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     for given in ("plan.json", str(tmp_path / "plan.json"), json.dumps(PLAN), PLAN):
         assert plan_of({"plan": given, "quote": {"hosts": {}}}) == PLAN
-    for nothing in ({}, {"plan": None}, {"quote": "a word of the user's own"}):
+    for nothing in ({}, {"quote": "a word of the user's own"}):
         assert plan_of(nothing) == {}
-    for unanswered in ("", {}):
+    for unanswered in ("", {}, None):
         assert plan_of({"plan": unanswered, "awx_job_id": 7}) == {}
 
 
@@ -31,6 +31,7 @@ def test_a_plan_is_a_file_or_what_a_quote_has_published(tmp_path: Path, monkeypa
     ("extra", "reason"),
     [
         ({"plan": ""}, "plan= cannot be read: No such file or directory. Give the file that quote_file wrote, or no"),
+        ({"plan": None}, "plan must be a file that the playbook quote has written."),
         ({"plan": {}}, "plan must be a file that the playbook quote has written."),
         ({"plan": "missing.json"}, "plan=missing.json cannot be read: No such file or directory."),
         ({"plan": "{"}, "cannot be read: it is no JSON."),

@@ -199,7 +199,7 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
         ({"provision_hosts": "a", "order_names": "b"}, ["a"]),
         ({"provision_hosts": "", "order_names": "b", "awx_job_id": 7}, ["b"]),
         ({"provision_hosts": {}, "order_names": "", "awx_job_id": 7}, []),  # a survey without an answer
-        ({"provision_hosts": None}, []),
+        ({"provision_hosts": None, "order_names": None, "awx_job_id": 7}, []),
         ({"provision_hosts": {"a": REACHED}}, ["a"]),
         # What an earlier job of a workflow has published, beside what this one is asked for
         ({"provision_hosts": {"a": REACHED}, "order_names": "b"}, ["b"]),
@@ -233,9 +233,9 @@ def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
 
 
 @pytest.mark.parametrize("variable", ["provision_hosts", "order_names"])
-@pytest.mark.parametrize("nothing", ["", " ", ",", [], {}], ids=str)
+@pytest.mark.parametrize("nothing", ["", " ", ",", [], {}, None], ids=str)
 def test_names_that_are_none_are_not_the_whole_group(variable: str, nothing: Any) -> None:
-    """As with -e provision_hosts=$UNSET, or a list of which a program has left nothing."""
+    """As with -e provision_hosts=$UNSET, a list of which a program has left nothing, or null in a file of variables."""
     with pytest.raises(ValueError, match=rf"^{variable}=.* is for no host. For all of 'gpu', leave it out."):
         order_of({variable: nothing}, "gpu", {"gpu": 3})
 
