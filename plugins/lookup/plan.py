@@ -30,6 +30,11 @@ options:
       - Hosts that were configured. Then the lookup returns the lines with which the playbook configure ends.
     type: list
     elements: str
+  expected:
+    description:
+      - The value of C(provision_verify_expect). Then the lookup returns what machines are compared with. It fails for
+        what is no such mapping.
+    type: raw
   group:
     description:
       - A group of the inventory. Then the lookup returns the group that was made for the hosts of an order, or this one
@@ -71,6 +76,7 @@ _raw:
 import functools
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import acceptance, order, rows
@@ -89,6 +95,15 @@ def _read_settings_of_lookups() -> None:
         lookup_loader.get(name, class_only=True)
 
 
+def _expected(given: object) -> dict[str, t.Any]:
+    """What the playbook verify compares machines with. Raises AnsibleError for what the role would refuse, too."""
+    wrong: list[str] = []
+    expected = acceptance.read_expected(given, wrong)
+    if wrong:
+        raise AnsibleError(f"{' '.join(wrong)} Nothing was tested.")
+    return expected
+
+
 class LookupModule(LookupBase):
     """Ansible's way to find the plugin."""
 
@@ -104,7 +119,9 @@ class LookupModule(LookupBase):
             return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
         if "level" in options:
             # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
-            return [acceptance.SECONDS.get(options["level"], max(acceptance.SECONDS.values()))]
+            return [acceptance.SECONDS.get(str(options["level"]), max(acceptance.SECONDS.values()))]
+        if "expected" in options:
+            return [_expected(options["expected"])]
         planned = round_of(variables or {})
         if planned.common.acquires:
             _read_settings_of_lookups()

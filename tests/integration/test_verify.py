@@ -115,6 +115,8 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
         ("verify_hosts=gpu-9", "verify_hosts is not a variable"),
         ("provision_group=other", "There is no host in"),
         ('{"provision_verify_expect": "{{ driver }}"}', "'driver' is undefined"),
+        ('{"provision_verify_expect": {"min_drver": "9"}}', "must be a mapping of min_driver, "),
+        ('{"verify_level": ["specs"]}', "verify_level must be specs, "),
     ):
         unheard = project.play("compute_index.supply.verify", "-e", wrong)
         assert unheard.returncode == 2 and why in unheard.text and "gpu-1: ok" not in unheard.output, unheard.output
