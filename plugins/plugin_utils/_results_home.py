@@ -56,11 +56,9 @@ def _locked(folder: str, wait: t.Callable[[], None]) -> int | None:
     while True:
         os.makedirs(folder, exist_ok=True)
         try:
-            handle = try_lock(folder, os.O_RDONLY)
+            handle = try_lock(folder, flags=os.O_RDONLY)
         except NoLocks:
             return None
-        except FileNotFoundError:  # another command has just removed it
-            continue
         if handle is not None:
             return handle
         wait()

@@ -22,7 +22,7 @@ from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
 from .._text import seconds_of_utc, utc
-from ._locks import make_folder, sync_folder, try_lock, wait_for
+from ._locks import sync_folder, try_lock, wait_for
 from ._protocol import Variables, explained
 
 
@@ -52,8 +52,8 @@ def line_of(
 def append(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line, durably. Raises RegistryError."""
     with explained(f"The ledger {path} cannot be kept"):
-        make_folder(os.path.dirname(path))
-        handle = wait_for(lambda: try_lock(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), path)
+        folder, name = os.path.split(path)
+        handle = wait_for(lambda: try_lock(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT), path)
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
@@ -62,7 +62,7 @@ def append(path: str, line: t.Mapping[str, t.Any]) -> None:
         finally:
             os.close(handle)  # gives the lock back
         if not size:
-            sync_folder(os.path.dirname(path))
+            sync_folder(folder)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -62,9 +62,17 @@ def wait_for(attempt: t.Callable[[], int | None], what: str, seconds: float = LO
         time.sleep(PAUSE)
 
 
-def try_lock(target: str, flags: int) -> int | None:
-    """A handle that holds the lock of a file or a folder; None if another one has it. Raises NoLocks, an OSError."""
-    handle = os.open(target, flags, 0o600)
+def try_lock(folder: str, file: str = "", flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
+    """A handle that holds the lock of a folder, which is made if need be, or of a file in it.
+
+    None if another one has it, or somebody has just removed the folder. Raises OSError, such as NoLocks.
+    """
+    target = os.path.join(folder, file)
+    make_folder(folder)
+    try:
+        handle = os.open(target, flags, 0o600)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), os.stat(target)):
@@ -77,24 +85,17 @@ def try_lock(target: str, flags: int) -> int | None:
         if error.errno not in _NO_LOCKS:
             raise
         if made:
-            leave(*os.path.split(target))
+            leave(folder, file)
         raise NoLocks(target) from None
     os.close(handle)
     return None
 
 
 def _try_folder(folder: str) -> int | None:
-    make_folder(folder)
-    # Network file systems lock only files that are open for writing.
-    for target, flags in ((folder, os.O_RDONLY), (os.path.join(folder, _WRITING), os.O_RDWR | os.O_CREAT)):
-        try:
-            return try_lock(target, flags)
-        except FileNotFoundError:  # somebody has just removed the folder
-            return None
-        except OSError:
-            if target != folder:
-                raise
-    return None
+    try:
+        return try_lock(folder, flags=os.O_RDONLY)
+    except OSError:  # network file systems lock only files that are open for writing
+        return try_lock(folder, _WRITING)
 
 
 def leave(folder: str, *files: str) -> None:
@@ -122,7 +123,7 @@ class Hold:
         """Hold the folder; who else does, empty if this run does now. Raises OSError."""
         if self._handle is None:
             try:
-                self._handle = wait_for(self._try, self._folder, HOLD_TIMEOUT)
+                self._handle = wait_for(lambda: try_lock(self._folder, _BUYING), self._folder, HOLD_TIMEOUT)
             except TimeoutError:
                 return held_by(self._folder) or _SOMEBODY
             os.truncate(self._handle, 0)
@@ -140,12 +141,6 @@ class Hold:
             return
         leave(self._folder, _BUYING)
         os.close(handle)
-
-    def _try(self) -> int | None:
-        make_folder(self._folder)
-        with contextlib.suppress(FileNotFoundError):  # somebody has just removed the folder
-            return try_lock(os.path.join(self._folder, _BUYING), os.O_RDWR | os.O_CREAT)
-        return None
 
 
 _SOMEBODY = "another process"
