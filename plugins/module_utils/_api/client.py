@@ -157,16 +157,16 @@ class SupplyApi:
         is not known to be whole: machines that are left out would bill unseen.
         """
         query = {} if offer_id is None else {"offer_id": offer_id}
-        found, pages, odd = self._listed(query, retries)
-        for _reading in range(MOST_READINGS if pages > 1 else 0):
-            before, (found, pages, odd) = (found, odd), self._listed(query, retries)
-            if before[0].keys() == found.keys() and not (odd or before[1]):
+        before: t.Collection[str] | None = None  # the ids of the reading before, if its end was not odd
+        for _reading in range(1 + MOST_READINGS):
+            found, pages, odd = self._listed(query, retries)
+            if not odd and (pages == 1 or found.keys() == before):
+                return [read_resource(item) for item in found.values()]
+            if pages == 1:
                 break
-        else:
-            if pages > 1:
-                message = odd or "GET /resources: the list changes faster than its pages can be read."
-                raise ApiError(message, "protocol", status_code=200, passing=not odd)
-        return [read_resource(item) for item in found.values()]
+            before = None if odd else found.keys()
+        message = odd or "GET /resources: the list changes faster than its pages can be read."
+        raise ApiError(message, "protocol", status_code=200, passing=not odd)
 
     def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int, str]:
         """The resources of all pages by their ids, how many pages there are, and what is odd about their end.
@@ -184,15 +184,10 @@ class SupplyApi:
             try:
                 following = page.following
             except Incomplete as error:
-                odd = f"GET /resources: {error}"
-                if number == 1:
-                    raise ApiError(odd, "protocol", status_code=200) from None
-                return found, number, odd
-            if following is None:
-                return found, number, ""
-            if len(found) == known and number > 1:
-                return found, number, ENDLESS
-            if len(found) == known or len(found) > MOST_RESOURCES:
+                return found, number, f"GET /resources: {error}"
+            if following is None or len(found) == known:
+                return found, number, "" if following is None else ENDLESS
+            if len(found) > MOST_RESOURCES:
                 break
             first = page.number if first is None else first
             query = {**query, **following}
