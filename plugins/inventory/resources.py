@@ -131,7 +131,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec, _states
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.secrets import masked, secrets_of
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import masked, secrets_of
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import id_of
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     MISSING_REQUESTS,

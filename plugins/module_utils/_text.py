@@ -154,6 +154,13 @@ def printable(text: str, longest: int) -> str:
     return _UNPRINTABLE.sub("\ufffd", cut)
 
 
+def starred(text: str, secrets: t.Iterable[str]) -> str:
+    """The text with stars in place of the secrets."""
+    for secret in secrets:
+        text = text.replace(secret, "********")
+    return text
+
+
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     """Sentences of the API on one line."""
     return printable(" ".join(text.split()), longest)

@@ -30,8 +30,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
     Operation,
     Result,
     folded,
+    secrets_of,
+    without_secrets,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.secrets import secrets_of, without_secrets
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 

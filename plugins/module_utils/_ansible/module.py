@@ -9,8 +9,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .operation import AS_MODULE, Operation, Result, folded
-from .secrets import secrets_of, without_secrets
+from .operation import AS_MODULE, Operation, Result, folded, secrets_of, without_secrets
 
 
 class _Module(AnsibleModule):

@@ -27,6 +27,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
+from .._text import starred
 from . import pages
 
 try:
@@ -222,9 +223,7 @@ class HttpClient:
 
         Not for data: a secret may be a word that the API uses itself.
         """
-        for secret in self._secrets:
-            text = text.replace(secret, "********")
-        return text
+        return starred(text, self._secrets)
 
     def exchange(
         self,
