@@ -110,7 +110,7 @@ class Journal:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
-        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), self.order.kept(self.entry))
+        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), self.order.to_note(self.entry))
         self._entry = self._registry.claim(entry)
 
     def check_held(self) -> None:
@@ -259,7 +259,7 @@ class OfferMachines:
         self._named, self._resources = list(ids), []
         ids = ids_of(status["phase"], ids, noted_ids)
         found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
-        self.billed = ownership.left_of(ownership.without_storage(ids, self._resources), found)
+        self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
         left = is_left(status["phase"], self.billed, is_listed=self.unreadable is None)
         self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
@@ -283,7 +283,7 @@ class OfferMachines:
         # Who is named there, and not in the answer, is proved like all others.
         self._named = ownership.ids_in(status)
         found = self._read(self._named, ownership.ids_for_match(status))
-        self.billed = ownership.left_of(self._named, found)
+        self.billed = ownership.not_told_gone(self._named, found)
         return bool(self.billed) or not self.unreadable
 
     def look_afterwards(self, nodes: int) -> None:

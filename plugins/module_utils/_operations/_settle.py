@@ -160,6 +160,6 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     held, contradictions = look.concluded
     if contradictions:
         return OfferLook(None), [], "; ".join(map(str, contradictions)), look
-    own, left = list(filter(None, map(look.page_of, held.ids))), look.left_of(held.may_be_billed)
+    own, left = list(filter(None, map(look.page_of, held.ids))), look.left_of(held.billable)
     offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
     return offer_look, list(left), phase_in_words(status), look

@@ -134,7 +134,7 @@ def why_not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing
         if not facts["accepted"]:
             raise _unknown(t.cast(ApiError, answer), facts) from None
         try:
-            if not ending_by_id.is_listed(facts["resource_id"], listing()):
+            if not ending_by_id.still_listed(facts["resource_id"], listing()):
                 return ""
         except ApiError as unlisted:
             return str(unlisted).rstrip(".")

@@ -188,7 +188,7 @@ def _ending(run: _Run) -> Result:
     if run.got["run__quoted"]["lost"]:
         return _lost(run)
     view = run.view
-    if kept := run_record.kept(view.record, view.entry, view.now, view.request.keep):
+    if kept := run_record.while_kept(view.record, view.entry, view.now, view.request.keep):
         return run_record.kept_result(kept, run.shown_folder, view.entry.price_per_hour)
     return {"ends": True}
 

@@ -53,7 +53,7 @@ def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozens
     )
 
 
-def next_of(end: End) -> str:
+def first_step(end: End) -> str:
     """What the role does for a host first; empty for nothing."""
     if end.action is Action.NOTHING and end.storage_ends:
         return "storage"
@@ -343,7 +343,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         # Declared with all others, not by the host itself.
         "together": bool(raw.get("together")),
         "action": found.action.value,
-        "next": next_of(found),
+        "next": first_step(found),
         "ids": list(found.ids),
         "wait": wait_of(raw)[0],
         "force": bool(raw.get("force")),

@@ -77,7 +77,7 @@ def why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
     return f"the API still says '{resource['status']}'" if resource["status"] else "no state is told"
 
 
-def is_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
+def still_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
     """Whether a list of all ``resources`` has one that its own page does not know. If it has not either, it is gone.
 
     While there is no list at all, as of an API that is being installed anew, a 404 may be about the address.

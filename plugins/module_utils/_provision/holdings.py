@@ -90,7 +90,7 @@ class Holdings:
     storage: tuple[str, ...] = ()
 
     @property
-    def may_be_billed(self) -> tuple[str, ...]:
+    def billable(self) -> tuple[str, ...]:
         """All machines that the purchase may be billed for; of an entry that was refused there are none."""
         return (*self.ids, *self.pending)
 

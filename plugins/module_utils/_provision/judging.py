@@ -25,7 +25,7 @@ from .messages import (
     described,
     ids_of,
     joined,
-    may_be_billed,
+    may_be_bought,
     nothing_billed,
     offers_tried,
     sentence,
@@ -241,7 +241,7 @@ class JudgedHost:
         """The ids that are or may be billed, for people: of a purchase without an answer whatever its status names."""
         if self.outcome == "rejected":
             return tuple(self.purchase.get("resource_ids") or ())  # what the status names may be another buyer's
-        return self.held.may_be_billed or tuple(self.status.get("resource_ids") or ())
+        return self.held.billable or tuple(self.status.get("resource_ids") or ())
 
     @property
     def needs_list(self) -> bool:
@@ -255,7 +255,7 @@ class JudgedHost:
             return ()
         if self.listed is None:
             return self.ids or None
-        return self.look.left_of(self.ids if self.outcome == "rejected" else self.held.may_be_billed)
+        return self.look.left_of(self.ids if self.outcome == "rejected" else self.held.billable)
 
     @property
     def billed(self) -> tuple[str, ...]:
@@ -474,7 +474,7 @@ class JudgedHost:
             words = " ".join(reason.split()).rstrip(".")
             return (
                 f"The task that was buying offer {self.offer_id} ended without a result ({words}), and its purchase"
-                f" may have been sent. {may_be_billed(self.price_per_hour, self.ids)} Do not buy another offer instead."
+                f" may have been sent. {may_be_bought(self.price_per_hour, self.ids)} Do not buy another offer instead."
                 " Run again: it asks first what became of this one."
             )
         if outcome == self.outcome:

@@ -66,7 +66,7 @@ def shared_name(name: str, others: t.Iterable[str]) -> str:
 
 def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[str]) -> str:
     """A host that stops, and has an earlier purchase whose answer never came."""
-    return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_billed(price, ids)}"
+    return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_bought(price, ids)}"
 
 
 def abridged(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
@@ -85,7 +85,7 @@ def nothing_billed(host: str) -> str:
     return f"Nothing is billed for {host}."
 
 
-def may_be_billed(price: float | None, ids: t.Iterable[str]) -> str:
+def may_be_bought(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase with an unknown outcome."""
     return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_of(ids)}."
 

@@ -116,7 +116,7 @@ def ids_not_gone(machines: t.Iterable[Machine]) -> list[str]:
     ]
 
 
-def left_of(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
+def not_told_gone(ids: t.Iterable[str], machines: t.Collection[Machine]) -> list[str]:
     """Those of the ids, and of those of the machines, that have not been told to be gone."""
     gone = {machine["resource_id"] for machine in machines if _states.is_gone(machine["status"])}
     return [item for item in dict.fromkeys([*ids, *ids_not_gone(machines)]) if item not in gone]

@@ -58,7 +58,7 @@ class Place:
         """The file of the private key for the machine of an entry; empty if nobody knows it here."""
         return entry.identity_file
 
-    def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    def remembered(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """What an entry keeps of these variables of a host."""
         return dict(facts)
 
@@ -110,7 +110,7 @@ class SharedProject(Place):
     def identity_file(self, entry: Entry) -> str:
         return ""  # each controller has its own
 
-    def kept(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    def remembered(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         return registration.without_local_paths(facts)
 
 

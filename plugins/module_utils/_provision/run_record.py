@@ -221,7 +221,7 @@ def is_here(record: Row) -> bool:
     return record.get("phase") in (HOME, GONE)
 
 
-def kept(record: Row, entry: Entry, now: float, keep: float) -> Row:
+def while_kept(record: Row, entry: Entry, now: float, keep: float) -> Row:
     """The record of a run whose results are home, if its machine stays for now, so that a person can look at it.
 
     Until the end of its lease, which was that of ``run_keep`` and may have been extended since. Else it is empty.

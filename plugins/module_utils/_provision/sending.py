@@ -617,7 +617,7 @@ class OrderDigests:
             others = [_OTHER.get(part, f"another {part}") for part in parts]
             raise ValueError(f"The plan was quoted with {' and '.join(others)}.")  # the caller says what to do
 
-    def kept(self, entry: Entry) -> dict[str, t.Any]:
+    def to_note(self, entry: Entry) -> dict[str, t.Any]:
         """What the registry keeps while the order is sent (again): what was ordered first may still arrive."""
         first = entry.first_ordered
         mark = entry.boot_mark if first else self.leaves_mark

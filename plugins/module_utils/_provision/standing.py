@@ -24,7 +24,7 @@ from .messages import (
     ids_of,
     if_gone,
     joined,
-    may_be_billed,
+    may_be_bought,
     shared_name,
     still_open,
 )
@@ -289,7 +289,7 @@ def _registered(host: Declaration, entry: Entry, status: Status, account: Accoun
     if entry.is_open:
         return _opened(host, entry, phase, ours, account)
     held, contradictions = look.concluded
-    ours = replace(ours, resource_ids=held.may_be_billed)
+    ours = replace(ours, resource_ids=held.billable)
     if contradictions:
         text = holdings.disagreed(host.host, entry.offer_id, entry.price_per_hour, held.ids, contradictions)
         return stopped(text, ours, resource_ids=held.ids)
@@ -315,7 +315,7 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
 
 
 def _failed(host: Declaration, entry: Entry, ours: Standing, look: PurchaseLook, account: Account) -> Standing:
-    left = _left(look, look.concluded[0].may_be_billed, account)
+    left = _left(look, look.concluded[0].billable, account)
     if left == ():
         return _void(host, entry, look, account, has_bought=True)
     return replace(ours, kind=HostState.FAILED, resource_ids=left or ours.resource_ids)
@@ -343,7 +343,7 @@ def _unknown(host: Declaration, entry: Entry, status: Status, ours: Standing) ->
     if status.get("error_class") != "not_found":
         return stopped(
             f"What became of offer {entry.offer_id}, which the registry names for {host.host}, cannot be read: {said}"
-            f" {may_be_billed(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again.",
+            f" {may_be_bought(ours.price_per_hour, ours.resource_ids)} Nothing else was bought. Run again.",
             ours,
         )
     if entry.is_open:

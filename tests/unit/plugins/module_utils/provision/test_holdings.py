@@ -96,7 +96,7 @@ def test_a_further_machine_of_the_offer_is_held_beside_the_first() -> None:
 
 def test_a_contradiction_names_both_sides_and_overwrites_nothing() -> None:
     found, (contradiction,) = look(named=(machine_id(2),), read=listed(machine(2, "train", THEIRS))).concluded
-    assert found.ids == (machine_id(1),) and machine_id(2) not in found.may_be_billed
+    assert found.ids == (machine_id(1),) and machine_id(2) not in found.billable
     assert all(part in str(contradiction) for part in (machine_id(2), "called train", THEIRS, "the offer's status"))
 
 
@@ -109,13 +109,13 @@ def test_the_offer_that_only_the_list_names_contradicts_like_that_of_a_page() ->
 
 def test_what_is_pending_is_billed_and_not_held() -> None:
     found, contradictions = look(noted=(), named=(machine_id(2),), read={machine_id(2): None}).concluded
-    assert (found.ids, found.may_be_billed, contradictions) == ((), (machine_id(2),), ())
+    assert (found.ids, found.billable, contradictions) == ((), (machine_id(2),), ())
 
 
 def test_only_what_was_told_gone_goes() -> None:
     gone = {**machine(2, None, OURS), "status": "deleted"}
     one = look(noted=(machine_id(1), machine_id(2)), listed=listed(gone))
-    assert one.left_of(one.concluded[0].may_be_billed) == (machine_id(1),)
+    assert one.left_of(one.concluded[0].billable) == (machine_id(1),)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ M = machine_id(1)
 @pytest.mark.parametrize(("ids", "text"), [([], "none known yet"), (["a"], "a"), (["a", "b"], "a, b")])
 def test_ids(ids: list[str], text: str) -> None:
     assert messages.ids_of(ids) == text
-    assert messages.may_be_billed(2.0, ids) == (
+    assert messages.may_be_bought(2.0, ids) == (
         f"It MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: {text}."
     )
 

@@ -64,17 +64,17 @@ def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -
 def test_only_what_may_have_been_bought_counts(purchase: str, is_told: bool) -> None:
     first, now = (OrderDigests.of({**ORDER, "cloud_init": text}, TOKEN, {}) for text in ("#!/bin/sh", f"# {NO_MARK}"))
     assert (first.leaves_mark, now.leaves_mark) == (True, False)
-    noted = entry(X, purchase=purchase, **first.kept(Entry()))
+    noted = entry(X, purchase=purchase, **first.to_note(Entry()))
     texts = now.warnings(noted)
     assert bool(texts) is is_told
     assert all(f"Offer {X} was first ordered with another cloud_init." in text for text in texts)
-    kept = now.kept(noted)
+    kept = now.to_note(noted)
     assert kept == {"provision_ordered": (first if is_told else now).digests, "provision_boot_mark": is_told or None}
 
 
 def test_of_what_an_earlier_version_has_ordered_the_next_order_is_kept() -> None:
     now = OrderDigests.of(ORDER, TOKEN, {})
-    assert now.kept(entry(X, purchase="sent")) == {"provision_ordered": now.digests, "provision_boot_mark": True}
+    assert now.to_note(entry(X, purchase="sent")) == {"provision_ordered": now.digests, "provision_boot_mark": True}
 
 
 @pytest.mark.parametrize("value", [None, "", 7, [], {"token": 1}, {"token": None}])
