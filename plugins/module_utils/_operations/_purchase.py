@@ -37,7 +37,7 @@ from .._provision.entry import (
     seconds_gone,
 )
 from .._provision.holdings import PurchaseLook
-from .._provision.lease import NOTED_BY, noted_clock
+from .._provision.lease import NOTED_BY, Clock, noted_clock
 from .._provision.purchase import UNSEEN, History, OfferLook, ids_of, is_left, lists_machines, told_apart, whose_by_name
 from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
@@ -71,6 +71,11 @@ class Journal:
     def _writes(self) -> Registry | None:
         """The registry, if it may be changed."""
         return None if self._registry is None or self._registry.read_only else self._registry
+
+    @property
+    def clock(self) -> Clock:
+        """The clocks of the registry at this moment; without one this computer's."""
+        return self._registry.clock() if self._registry else Clock(time.time())
 
     @property
     def entry(self) -> Entry:
@@ -171,9 +176,9 @@ class Journal:
 
     def gone_for(self) -> float:
         """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
-        if self._registry is None or not self._entry:
+        if not self._entry:
             return 0.0
-        earliest, latest = self._registry.clock().span
+        earliest, latest = self.clock.span
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
@@ -188,7 +193,7 @@ class Journal:
         """The moment of the purchase, and the clock that notes it: the one that noted the end of its lease, if any."""
         if self._registry is None:
             return {}
-        clock = self._registry.clock()
+        clock = self.clock
         noted_by = self._facts.get(NOTED_BY) or clock.noting
         return {NOTED_BY: noted_clock(noted_by), JOURNALED: utc(clock.now(noted_by))}
 

@@ -126,11 +126,12 @@ def _price(params: Params, name: str) -> float | None:
 def _terms(params: Params) -> Terms:
     """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
-    as_module = bool(params.get(AS_MODULE))
+    as_module, noted = bool(params.get(AS_MODULE)), read_entry(params.get("note"))
     return Terms(
         price_per_hour=_price(params, "price_per_hour"),
         max_price_per_hour=_price(params, "max_price_per_hour"),
-        offer=read_entry(params.get("note")).offer,
+        offer=noted.offer,
+        ends_at=noted.ends_at,
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
         procure_timeout=given("procure_timeout", params["procure_timeout"], _spec.check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], _spec.check_seconds),
@@ -333,10 +334,9 @@ class _Purchase:
         sent = self._journal.entry.price_per_hour if self._journal.entry.is_open else None
         facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"], sent)
         facts["status"] = _states.word(facts["offer"]["status"])
-        if refusal := self._terms.refusal(self._offer_id, facts["price_per_hour"]):
-            raise self._objection(refusal, "price")
-        if refusal := self._terms.other_refusal(self._offer_id, facts["offer"]):
-            raise self._objection(refusal, "conflict")
+        terms, clock = self._terms, self._journal.clock
+        for reason, error_class in terms.refusals(self._offer_id, facts["price_per_hour"], facts["offer"], clock):
+            raise self._objection(reason, error_class)
 
     def _check_account(self) -> None:
         """Compare all that is live on the account, with this purchase, with its limit. Raises Failure."""

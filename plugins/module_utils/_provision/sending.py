@@ -24,6 +24,7 @@ from .boot import NO_MARK
 from .ceilings import CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
 from .failover import class_of
+from .lease import Clock, clocks_differ
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
 from .ownership import Machine
 from .prices import highest_known_price
@@ -64,6 +65,7 @@ class Terms:
     price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
     max_price_per_hour: the limit of the offer (USD per hour), None for none.
     offer: what the offer sells, as far as the purchase was planned with that (`storage.noted_offer`).
+    ends_at: when its lease is over, as that is noted; empty without one.
     max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
         registry compares it.
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
@@ -75,6 +77,7 @@ class Terms:
     price_per_hour: float | None = None
     max_price_per_hour: float | None = None
     offer: Json = field(default_factory=dict)
+    ends_at: str = ""
     max_account_price_per_hour: float | None = None
     procure_timeout: float = 600.0
     settle_timeout: float = 30.0
@@ -109,6 +112,18 @@ class Terms:
             return f"Offer {offer_id} is sold in {currency}. Only prices in USD are compared and counted."
         odd = search.other_than_planned(self.offer, page)
         return odd and f"Offer {offer_id} is not what it was found as. Its own page says: {odd}."
+
+    def refusals(self, offer_id: str, price: float | None, page: Json, clock: Clock) -> t.Iterator[tuple[str, str]]:
+        """Why the offer may not be bought now, at this price and as its own page describes it, with the error classes.
+
+        The plan has compared the clocks, but a clock may have been set since.
+        """
+        reasons = {
+            "price": self.refusal(offer_id, price),
+            "conflict": self.other_refusal(offer_id, page),
+            "unavailable": clocks_differ(clock) if self.ends_at else "",
+        }
+        return ((reason, error_class) for error_class, reason in reasons.items() if reason)
 
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
         """Why the offer may not be bought beside all resources of the account; empty if it may."""

@@ -446,6 +446,19 @@ def test_an_offer_in_another_currency_is_not_bought(queue: RequestQueue, buy: An
     assert "USD" in msg and msg.endswith("Nothing was bought.")
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_clock_that_was_set_since_the_plan_buys_nothing_with_a_lease(
+    queue: RequestQueue, buy: Any, tmp_path: Path, check_mode: bool
+) -> None:
+    """The registry would note a purchase of tomorrow, which costs nothing until its lease is over."""
+    file, tomorrow = tmp_path / "trainer" / "compute_index_supply.yml", {"Date": "Sun, 01 Feb 2026 12:00:00 GMT"}
+    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer(), headers=tomorrow)
+    lease = {"provision_leased": "8h", "provision_ends_at": "2026-01-31T20:00:00Z"}
+    msg = assert_failed(buy(check_mode, registry_file=str(file), note=lease), "unavailable", "not_sent")
+    assert msg.startswith("The clocks differ: it is ") and msg.endswith("Nothing was bought.")
+    assert not file.exists()
+
+
 def test_a_discount_for_storage_does_not_get_an_offer_below_the_ceiling(queue: RequestQueue, buy: Any) -> None:
     free(queue, total_price_per_hour=None, storage_price_per_hour=-0.5)
     assert_failed(buy(max_price_per_hour=1.9), "price", "not_sent")

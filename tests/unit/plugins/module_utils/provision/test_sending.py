@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, clocks_differ
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     OURS,
     THEIRS,
@@ -80,6 +81,18 @@ def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None
     )
     assert not terms.other_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
     assert not Terms().other_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb"})
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "ahead", "is_bought"), [("2026-01-31T20:00:00Z", 301, False), ("2026-01-31T20:00:00Z", 299, True),
+                                        ("", 301, True)],
+)  # fmt: skip
+def test_a_clock_that_was_set_since_the_plan_buys_nothing_with_a_lease(
+    ends_at: str, ahead: float, is_bought: bool
+) -> None:
+    clock = Clock.of(1769860800.0, ahead)
+    expected = [] if is_bought else [(clocks_differ(clock), "unavailable")]
+    assert list(Terms(ends_at=ends_at).refusals("o", 2.0, {}, clock)) == expected
 
 
 TERMS = Terms(price_per_hour=5.0, host="gpu-1")
