@@ -332,7 +332,7 @@ class JudgedHost:
             except ValueError:
                 return None
         begin = self.begin if self.begin is not None or self.outcome != "created" else self.now
-        return None if begin is None else lease.read_lease(self.plan["lease"]).end(begin)
+        return lease.read_lease(self.plan["lease"]).end(begin)
 
     @cached_property
     def instances(self) -> list[Row]:

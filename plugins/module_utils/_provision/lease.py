@@ -130,9 +130,14 @@ class Lease:
     def __bool__(self) -> bool:
         return self.seconds is not None or self.moment is not None
 
-    def end(self, begin: float) -> float | None:
-        """The moment at which one that begins then is over, None if it never is."""
-        return self.moment if self.seconds is None else begin + self.seconds
+    def end(self, begin: float | None) -> float | None:
+        """The moment at which one that begins then is over; None if it never is, or if nobody knows when it begins.
+
+        Without a registry nothing else says when a lease ends; see `end_of`.
+        """
+        if self.seconds is None:
+            return self.moment
+        return None if begin is None else begin + self.seconds
 
     def lasts(self, now: float) -> float:
         """The seconds that one that begins now lasts, infinite if it never ends."""

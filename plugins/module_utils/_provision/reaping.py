@@ -113,7 +113,7 @@ def life_by_name(leased: str, created: float | None, clock: Clock) -> Life:
         return Life(reason=f"provision_lease {error}")
     if found.seconds is not None and created is None:
         return Life(reason="the API does not say when it was made")
-    return _life(found.end(created or 0.0), clock, API_CLOCK)
+    return _life(found.end(created), clock, API_CLOCK)
 
 
 def _life(end: float | None, clock: Clock, noted_by: str) -> Life:

@@ -371,7 +371,7 @@ def _end_of_lease(case: Case, status: Status) -> float | None:
     entry, created = case.entry, _created(case, status)
     if not case.host.by_name:
         return lease.end_of(entry.leased, entry.ends_at, created)
-    return None if created is None else case.host.lease.end(created)
+    return case.host.lease.end(created)
 
 
 def _created(case: Case, status: Status) -> float | None:

@@ -68,7 +68,8 @@ def test_what_is_no_lease(text: str) -> None:
 
 def test_when_it_is_over() -> None:
     assert read_lease("8h").end(NOON) == NOON + 8 * HOUR
-    assert read_lease("2026-11-26T12:00Z").end(0.0) == NOON
+    assert read_lease("2026-11-26T12:00Z").end(0.0) == read_lease("2026-11-26T12:00Z").end(None) == NOON
+    assert read_lease("8h").end(None) is None
     assert Lease().end(NOON) is None
     assert (read_lease("8h").lasts(5.0), Lease().lasts(5.0)) == (8 * HOUR, math.inf)
     assert read_lease("2026-11-26T12:00Z").lasts(NOON - 60) == 60.0

@@ -8,9 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, lease, quote, rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    candidates,
+    lease,
+    quote,
+    reaping,
+    rows,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import Lifetime
@@ -19,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from provision_samples import declared, entry, host, machine_id, offer_id
+from provision_samples import declared, entry, host, machine, machine_id, offer_id, planned
 
 NOON = 1_800_000_000.0
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365 * 86_400.0
@@ -107,6 +114,29 @@ def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> N
     draft = Plan(case.host.host, WAIT, offer_id(1), price_per_hour=2.0)
     assert rows.lifetimes_of([case], [draft], {offer_id(1): status}, Clock(NOON)) == {case.host.host: found}
     assert rows.lifetimes_of([case], [Plan("gpu-1", STOP)], {}, Clock(NOON)) == {}
+
+
+@pytest.mark.parametrize(
+    ("leased", "created", "end"),
+    [
+        ("8h", NOON + 60, NOON + 8 * HOUR + 60),
+        ("8h", None, None),
+        ("", NOON, None),
+        (lease.utc(NOON + DAY), NOON, NOON + DAY),
+        (lease.utc(NOON + DAY), None, NOON + DAY),
+    ],
+)
+def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: float | None, end: float | None) -> None:
+    known = machine(1, "gpu-1", offer_id(1), created_at=None if created is None else lease.utc(created))
+    owned = Standing(HostState.READY, offer_id=offer_id(1), machines=(known,))
+    case = Case(host(by_name=True, lease=leased), Entry(), owned)
+    found = rows.lifetimes_of([case], [Plan("gpu-1", WAIT, offer_id(1))], {}, Clock(NOON))
+    assert found["gpu-1"].end == end
+    status = {"procured_at": known["created_at"]}
+    plan = planned(registry="", lease=leased)
+    judged = JudgedHost(plan, {"outcome": "existing"}, status, Entry(), has_entry=False, now=NOON)
+    swept = reaping.life_by_name(leased, created, Clock(NOON))
+    assert judged.end() == swept.end == end
 
 
 @pytest.mark.parametrize("place", ["/registry", ""])
