@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
     BLANK,
     PROCURE_OFFER,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -448,13 +449,14 @@ def test_an_offer_in_another_currency_is_not_bought(queue: RequestQueue, buy: An
 
 @pytest.mark.parametrize("check_mode", [False, True])
 def test_a_clock_that_was_set_since_the_plan_buys_nothing_with_a_lease(
-    queue: RequestQueue, buy: Any, tmp_path: Path, check_mode: bool
+    queue: RequestQueue, buy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
 ) -> None:
     """The registry would note a purchase of tomorrow, which costs nothing until its lease is over."""
-    file, tomorrow = tmp_path / "trainer" / "compute_index_supply.yml", {"Date": "Sun, 01 Feb 2026 12:00:00 GMT"}
-    queue.expect("GET", STATUS_PATH, status()).expect("GET", OFFER_PATH, offer(), headers=tomorrow)
-    lease = {"provision_leased": "8h", "provision_ends_at": "2026-01-31T20:00:00Z"}
-    msg = assert_failed(buy(check_mode, registry_file=str(file), note=lease), "unavailable", "not_sent")
+    free(queue)
+    monkeypatch.setattr(HostFile, "clock", lambda _file: lease.Clock.of(1769860800.0, ahead=86400.0))
+    file = tmp_path / "trainer" / "compute_index_supply.yml"
+    note = {"provision_leased": "8h", "provision_ends_at": "2026-01-31T20:00:00Z"}
+    msg = assert_failed(buy(check_mode, registry_file=str(file), note=note), "unavailable", "not_sent")
     assert msg.startswith("The clocks differ: it is ") and msg.endswith("Nothing was bought.")
     assert not file.exists()
 
