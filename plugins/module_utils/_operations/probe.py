@@ -40,7 +40,6 @@ from .._probe.exchanges import (
     Exchanges,
     Finding,
     Read,
-    families_of,
     first_offer_id,
     hosts_beside,
     items_in,
@@ -214,7 +213,7 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     gpus = api.get("gpus", "available_gpus")
     for kind in CATALOGS:
         api.get(kind, f"available_{kind}")
-    api.read(reads_of_offer(_look_at_market(api, families_of(gpus))))
+    api.read(reads_of_offer(_look_at_market(api, list(gpus.fields))))
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
     api.read(reads_of_machines(items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else []))
@@ -309,7 +308,7 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
 
 def _cheapest(api: Prober) -> Json:
     """The cheapest offer of one machine with one GPU, of those with a price. Raises Failure."""
-    families = families_of(api.get_first("gpus", "available_gpus"))
+    families = list(api.get_first("gpus", "available_gpus").fields)
     parts = [families[begin : begin + MOST_TYPES] for begin in range(0, len(families), MOST_TYPES)]
     offers = [offer for part in parts for offer in _offers(api, part)]
     cheapest = purchases.cheapest((price_per_hour(offer), offer) for offer in offers)

@@ -93,7 +93,7 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 
 
 # The same, as the tasks of a purchase have asked for it
-_LIVED = {"offer": "life_offer", "offer_status": "life_status", "resource": "life_resource"}
+_LIVED = {"offer": ["life_offer"], "offer_status": ["life_status"], "resource": ["life_resource"]}
 
 
 def findings(exchanges: Exchanges) -> list[Finding]:
@@ -537,11 +537,10 @@ def _sync(exchanges: Exchanges) -> RuleResult:
 
 def _two_looks(exchanges: Exchanges) -> tuple[Json, Json]:
     """A machine as it was seen by force_refresh, and in the look after that; empty where there are no such looks."""
-    if exchanges.objects("fresh_resource") and exchanges.objects("resource"):
-        return exchanges.objects("fresh_resource")[0], exchanges.objects("resource")[0]
+    fresh, plain = (exchanges.objects(name) for name in ("fresh_resource", "resource"))
     looks = [item for item in exchanges.all("life_resource") if item.fields]
-    pairs = [two for two in zip(looks, looks[1:]) if [bool(item.query) for item in two] == [True, False]]
-    return (pairs[0][0].fields, pairs[0][1].fields) if pairs else ({}, {})
+    lived = [(one.fields, two.fields) for one, two in zip(looks, looks[1:]) if one.query and not two.query]
+    return next(iter([*zip(fresh, plain), *lived]), ({}, {}))
 
 
 def _resource_words(exchanges: Exchanges) -> RuleResult:
@@ -620,9 +619,8 @@ def _more_fields(exchanges: Exchanges) -> RuleResult:
 def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
     for name in _FORMS:
-        objects = exchanges.offers("search")[:1] if name == "search" else exchanges.objects(name)
-        lived = exchanges.life(_LIVED[name]) if name in _LIVED else []
-        yield from ((name, item) for item in (*objects, *lived))
+        objects = exchanges.objects(name, *_LIVED[name]) if name in _LIVED else exchanges.offers(name)[:1]
+        yield from ((name, item) for item in objects)
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (

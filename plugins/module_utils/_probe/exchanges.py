@@ -100,10 +100,6 @@ class Exchanges:
         """All exchanges of this name that were answered."""
         return [exchange for exchange in self.exchanges if exchange.name == name and exchange.status is not None]
 
-    def life(self, name: str) -> list[Json]:
-        """The objects that all exchanges of this name brought."""
-        return [item.fields for item in self.all(name) if item.fields]
-
     def success(self, name: str) -> Exchange | None:
         """The last exchange of this name that was answered, if it brought what was asked for."""
         exchange = self.last(name)
@@ -115,8 +111,9 @@ class Exchanges:
         return exchange.data if exchange is not None else None
 
     def objects(self, *names: str) -> list[Json]:
-        """The answers of these names that are objects."""
-        return [name for name in map(self.data, names) if isinstance(name, dict)]
+        """The objects that all exchanges of these names brought."""
+        answers = (item for name in names for item in self.all(name) if item.is_success)
+        return [item.data for item in answers if isinstance(item.data, dict)]
 
     def offers(self, *names: str) -> list[Json]:
         """The offers of searches."""
@@ -130,22 +127,22 @@ class Exchanges:
     @property
     def statuses(self) -> list[Json]:
         """The status answers of offers, bought and not."""
-        return [*self.objects("offer_status", "bought_status", "under_way_status"), *self.life("life_status")]
+        return self.objects("offer_status", "bought_status", "under_way_status", "life_status")
 
     @property
     def under_way(self) -> list[Json]:
         """The status answers of offers whose machines are on their way."""
-        return [*self.objects("under_way_status"), *_in_phase(self.life("life_status"), _states.GOING_ON)]
+        return [*self.objects("under_way_status"), *_in_phase(self.objects("life_status"), _states.GOING_ON)]
 
     @property
     def bought(self) -> list[Json]:
         """The status answers of offers whose machines are ready."""
-        return [*self.objects("bought_status"), *_in_phase(self.life("life_status"), _states.READY)]
+        return [*self.objects("bought_status"), *_in_phase(self.objects("life_status"), _states.READY)]
 
     @property
     def machines(self) -> list[Json]:
         """The machines that were read by themselves."""
-        return [*self.objects("resource", "fresh_resource", "under_way"), *self.life("life_resource")]
+        return self.objects("resource", "fresh_resource", "under_way", "life_resource")
 
 
 @dataclass(frozen=True)
@@ -246,11 +243,6 @@ def items_in(data: t.Any, *envelopes: str) -> list[Json]:
 
 CATALOGS = ("vendors", "regions", "contracts", "storage")
 Read = tuple[str, tuple[str, ...], dict[str, str]]  # a GET: what it is for, the parts of its path, its query
-
-
-def families_of(gpus: Exchange) -> list[str]:
-    """The families of GPUs that the catalogue names."""
-    return list(gpus.data) if gpus.is_success and isinstance(gpus.data, dict) else []
 
 
 def hosts_beside(base_url: str) -> tuple[str, ...]:

@@ -224,10 +224,10 @@ def _running_price(exchanges: Exchanges) -> RuleResult:
     """A machine's `pricing_total_hourly` is its offer's price. Source: inferred. If not: of its own machines the
     registry's price counts, or the machine's where that is higher; for the account's ceiling the machine's price.
     """
-    price = price_per_hour(needed(exchanges.life("life_offer"))[-1])
+    price = price_per_hour(needed(exchanges.objects("life_offer"))[-1])
     if price is None:
         raise NotSeen
-    told = needed([item.get("pricing_total_hourly") for item in exchanges.life("life_resource")])
+    told = needed([item.get("pricing_total_hourly") for item in exchanges.objects("life_resource")])
     numbers = [item for item in told if isinstance(item, (int, float)) and not isinstance(item, bool)]
     if not numbers:
         return stands(False, "pricing_total_hourly is missing")
