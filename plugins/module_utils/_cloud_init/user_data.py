@@ -166,20 +166,15 @@ def _doubts(document: dict[t.Any, t.Any]) -> list[str]:
 
 def _misfits(place: str, where: str, value: t.Any) -> Iterator[tuple[bool, str]]:
     """What does not fit at a place, and whether cloud-init stops there. Without the document's own words."""
-    if not _is_any(schema.FITS[place], value):
-        yield _misfit(place, where, value)
-        return
-    for part in _parts(place, where, value):
-        yield from _misfits(*part)
-
-
-def _misfit(place: str, where: str, value: t.Any) -> tuple[bool, str]:
-    """Whether cloud-init stops at a value that does not fit at a place, and what it must or should be."""
     fits = schema.FITS[place]
+    if _is_any(fits, value):
+        for part in _parts(place, where, value):
+            yield from _misfits(*part)
+        return
     stops = place in schema.STOPS and not _is_any(schema.STOPS[place], value)
     hint = " (quote a text that holds ': ')" if isinstance(value, dict) and "text" in fits else ""
     kinds = " or ".join(kind for kind in fits if kind != "nothing")
-    return stops, f"{where} {'must' if stops else 'should'} be {kinds}{hint}"
+    yield stops, f"{where} {'must' if stops else 'should'} be {kinds}{hint}"
 
 
 def _parts(place: str, where: str, value: t.Any) -> Iterator[tuple[str, str, t.Any]]:

@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from ._files import write_durably
-from ._protocol import RegistryError, reason_of
+from ._protocol import RegistryError, explained, reason_of
 
 RECORD, MANIFEST, PARTIAL = "run.json", ".manifest.json", ".partial"
 _BUSY = 180.0  # seconds
@@ -22,6 +22,7 @@ class RecordFolder:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._unwritable = f"run_results_dir: the results cannot be kept in {path}"
 
     def read(self) -> dict[str, t.Any]:
         """What is known of the run; empty if that is nothing, or if `fault` says why. Raises RegistryError."""
@@ -39,11 +40,9 @@ class RecordFolder:
 
     def write(self, record: t.Mapping[str, t.Any]) -> None:
         """Note how far the run is, durably. Raises RegistryError."""
-        try:
+        with explained(self._unwritable):
             os.makedirs(self.path, exist_ok=True)
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
-        except OSError as error:
-            raise RegistryError(self._unwritable(reason_of(error))) from None
 
     def fault(self) -> str:
         """Why results could not be kept here; empty if they can."""
@@ -51,13 +50,7 @@ class RecordFolder:
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
-        return "" if is_writable else self._unwritable(f"{folder} is no folder that you may change")
-
-    def _unwritable(self, why: str) -> str:
-        return (
-            f"run_results_dir: the results would go to {self.path}, which cannot be written ({why})."
-            " Choose another folder."
-        )
+        return "" if is_writable else f"{self._unwritable}: {folder} is no folder that you may change."
 
     def is_busy(self, now: float) -> bool:
         """Whether something was brought home here in the last minutes, as by a command that goes on."""
@@ -72,11 +65,8 @@ class RecordFolder:
         number = 1
         while os.path.lexists(f"{self.path}.{number}"):
             number += 1
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(self.path, f"{self.path}.{number}")
-        except OSError as error:
-            raise RegistryError(self._unwritable(reason_of(error))) from None
+        with explained(self._unwritable), contextlib.suppress(FileNotFoundError):
+            os.rename(self.path, f"{self.path}.{number}")
 
 
 def records_in(folder: str) -> tuple[list[dict[str, t.Any]], list[str]]:
