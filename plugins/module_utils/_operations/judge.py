@@ -212,7 +212,7 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
 def accepted(params: Params, check_mode: bool) -> Result:
     """What follows from the tests of a host's machines. Raises Failure if one is bad, once the evidence is kept."""
     plan, place, trouble = params["plans"][0], "", ""
-    report = acceptance.Report.of(plan["host"], params["tests"])
+    report = acceptance.Report.of_plan(plan, params["tests"])
     if report.passes:
         return {"changed": False, "warnings": report.warnings}
     try:
@@ -220,7 +220,7 @@ def accepted(params: Params, check_mode: bool) -> Result:
             store = registries.at(place_of(plan["registry"]))
             registries.recall(plan["ahead"])
             entry, now = store.entry(plan["host"])
-            if acceptance.has_ended(entry, plan, now):
+            if report.has_ended(entry, now):
                 raise Failure(acceptance.ended_meanwhile(report), "not_found")
             place = store.keep_evidence(plan["host"], acceptance.bundle(report, plan, entry, now))
     except RegistryError as error:

@@ -100,12 +100,16 @@ _REPLACED = "the machine that was tested has ended, and the host has another one
 
 @dataclass(frozen=True)
 class Report:
-    """The tests of all machines of a host. ``resource_ids``: theirs, as far as that is known."""
+    """The tests of all machines of a host.
+
+    ``resource_ids``, ``offer_id``: theirs, as far as they are known, of what a registry has noted.
+    """
 
     host: str
     tests: tuple[Tested, ...]
     has_machine: bool = True
     resource_ids: tuple[str, ...] = ()
+    offer_id: str = ""
 
     @classmethod
     def of(cls, host: str, results: t.Iterable[Row], resource_ids: object = None) -> Report:
@@ -113,10 +117,27 @@ class Report:
         newest = {test.machine: test for test in map(Tested.of, results)}
         return cls(host, tuple(newest.values()), resource_ids=ids_of(resource_ids))
 
+    @classmethod
+    def of_plan(cls, plan: Row, results: t.Iterable[Row]) -> Report:
+        """The same of the machines of a purchase."""
+        return replace(cls.of(plan["host"], results), offer_id=plan["offer_id"] if plan["registry"] else "")
+
     def is_about(self, entry: Entry) -> bool:
         """Whether the registry names a machine of the host, and no other one than was tested."""
-        others = self.resource_ids and set(self.resource_ids).isdisjoint(entry.resource_ids)
-        return bool(entry.resource_ids) and not others
+        return bool(entry.resource_ids) and self._is_noted(entry)
+
+    def _is_noted(self, entry: Entry) -> bool:
+        """Whether the entry is about what was tested, or nobody knows which machine that was."""
+        if self.offer_id:
+            return entry.may_have_bought and entry.offer_id in ("", self.offer_id)
+        return not (self.resource_ids and set(self.resource_ids).isdisjoint(entry.resource_ids))
+
+    def has_ended(self, entry: Entry, now: float) -> bool:
+        """Whether the registry says that somebody has ended what was tested meanwhile, or has begun to.
+
+        ``now``: seconds since the epoch by the clock that noted the entry.
+        """
+        return not self._is_noted(entry) or lease.end_begun(entry.reaped_at, now) is not None
 
     def as_noted(self, entry: Entry, now: float) -> Report:
         """The same by what the registry says of the host: a machine that ends, or has ended, is not bad.
@@ -125,9 +146,8 @@ class Report:
         """
         if entry.resource_ids and not self.is_about(entry):
             return replace(self, tests=(Tested(self.host, "unknown", (_REPLACED,), {}),))
-        is_over = self.resource_ids if entry.is_empty else lease.end_begun(entry.reaped_at, now) is not None
         answered = any(test.result.get("verdict") for test in self.tests)
-        runs = not is_over and (entry.resource_ids or answered)
+        runs = not self.has_ended(entry, now) and (entry.resource_ids or answered)
         return self if runs else Report(self.host, (), has_machine=False)
 
     @property
@@ -203,15 +223,6 @@ def trouble(reports: t.Collection[Report]) -> str:
     option = end_option(report.host for report in bad)
     end = f"Nothing was ended; compute_index.supply.decommission {option} would do that."
     return joined(*causes, end) if bad else ""
-
-
-def has_ended(entry: Entry, plan: Row, now: float) -> bool:
-    """Whether the registry says that somebody has ended the machine while it was tested, or has begun to.
-
-    ``now``: seconds since the epoch by the clock that noted the entry.
-    """
-    is_its = entry.may_have_bought and entry.offer_id in ("", plan["offer_id"])
-    return bool(plan["registry"]) and not (is_its and lease.end_begun(entry.reaped_at, now) is None)
 
 
 def ended_meanwhile(report: Report) -> str:

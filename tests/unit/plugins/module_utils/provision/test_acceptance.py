@@ -300,6 +300,7 @@ LATER = "5e500000-0000-4000-8000-000000000002"
         ([MACHINE], "now", BAD, "no machine"),
         ([MACHINE], "2026-01-31T12:00:00Z", UNREACHABLE, "bad"),
         ([MACHINE], "gone", BAD, "no machine"),
+        ([MACHINE], "bought anew", BAD, "no machine"),
     ],
 )
 def test_what_ended_while_it_was_tested_is_not_bad_nor_is_what_came_in_its_place(
@@ -308,7 +309,9 @@ def test_what_ended_while_it_was_tested_is_not_bad_nor_is_what_came_in_its_place
     """Other machines are tested for an hour, and only then all are judged."""
     moment = utc(time.time()) if reaped_at == "now" else reaped_at
     file = entry_of(tmp_path)
-    file.write_text(json.dumps({**({} if reaped_at == "gone" else BOUGHT), "provision_reaped_at": moment}))
+    anew = {"provision_procured_offer_id": LATER, "provision_purchase": "sent"}
+    noted: dict[str, Any] = {"gone": {}, "bought anew": anew}.get(str(reaped_at), BOUGHT)
+    file.write_text(json.dumps({**noted, "provision_reaped_at": moment}))
     row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
     row["machines"] = tested
     params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
