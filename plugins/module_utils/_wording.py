@@ -43,7 +43,7 @@ def read(
     try:
         return reader(value)
     except ValueError as error:
-        wrong.append(f"{name} {error}.")
+        wrong.append(f"{name} {str(error).rstrip('.')}.")
         return otherwise
 
 

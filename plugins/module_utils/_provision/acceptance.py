@@ -13,8 +13,8 @@ import json
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS, least_version, thresholds_of
-from .._text import FALSE, LONGEST_LINE, TRUE, items_of, printable, seconds_of, text_of, utc
+from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS
+from .._text import LONGEST_LINE, items_of, printable, seconds_of, text_of, utc
 from .._wording import end_option
 from . import lease
 from .entry import Entry, ids_of
@@ -31,37 +31,11 @@ SECONDS = {level: int(TIMEOUTS[level]) + 60 for level in LEVELS[1:]}
 NO_MACHINE = "no machine"  # instead of a verdict
 
 
-def read_level(value: object, wrong: list[str]) -> str:
-    """The level of ``provision_verify``; empty for no test, and the first one for true."""
-    word = text_of(value).lower()
-    if word not in ("", "none", *LEVELS, *TRUE, *FALSE):
-        wrong.append(f"provision_verify must be none, {', '.join(LEVELS)}, true or false.")
-    return word if word in LEVELS else LEVELS[0] if word in TRUE else ""
-
-
 def check_level(level: str) -> None:
     """Raise ValueError for a ``verify_level`` that is none: nothing was tested, and that is no success."""
     if level and level not in LEVELS:
         levels = f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
         raise ValueError(f"verify_level must be {levels}, not '{printable(level, 60)}'. Nothing was tested.")
-
-
-def read_expected(value: object, wrong: list[str]) -> dict[str, t.Any]:
-    """The options of gpu_acceptance that ``provision_verify_expect`` gives, or what they are without it."""
-    expected: dict[str, t.Any] = {"min_driver": "", "min_cuda": "", "thresholds": {}}
-    if not value:
-        return expected
-    try:
-        if not isinstance(value, t.Mapping) or value.keys() - expected.keys():
-            raise ValueError(f"it must be a mapping of {', '.join(expected)}.")
-        thresholds = value.get("thresholds") or {}
-        if not isinstance(thresholds, t.Mapping):
-            raise ValueError("thresholds must be a mapping.")
-        versions = {name: least_version(name, str(value.get(name) or "")) for name in ("min_driver", "min_cuda")}
-        return {**versions, "thresholds": thresholds_of(thresholds)}
-    except ValueError as error:
-        wrong.append(f"provision_verify_expect: {error}")
-        return expected
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from .._machine.connection import UNREADABLE
+from .._machine.wanted import LEVELS, least_version, thresholds_of
 from .._text import FALSE, TRUE, UUID, formatted, number_of, printable, text_of
 from .._wording import amount, applying, duration, read, usd
 from . import lease as leases
 from . import prices
-from .acceptance import read_expected, read_level
 from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience
 from .entry import PROTECTED_SINCE, USUAL_PROJECT, Entry
 from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc
@@ -53,6 +53,8 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 # What it calls a connection by the program ssh; empty: its default.
 _BY_SSH = frozenset({"", "ssh", "smart"})
 PROTECT = "provision_protect"
+# What a test expects beside the offer if the host says nothing; gpu_acceptance has thresholds of its own.
+_EXPECTED: t.Mapping[str, t.Any] = {"min_driver": "", "min_cuda": "", "thresholds": {}}
 # The last ones Ansible takes for a template.
 _UNREADABLE = (*UNREADABLE, "{{", "{%", "{#")
 
@@ -207,8 +209,8 @@ def read_declaration(
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
         reach=truth(raw["reach"]),
-        verify=read_level(raw["verify"], wrong),
-        expected=read_expected(raw["verify_expect"], wrong),
+        verify=read("provision_verify", raw["verify"], read_level, "", wrong),
+        expected=read("provision_verify_expect", raw["verify_expect"], read_expected, _EXPECTED, wrong),
         avoid=read("provision_avoid", raw["avoid"], read_avoid, 0.0, wrong),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
@@ -370,6 +372,27 @@ def _count(value: t.Any, least: int = 0) -> int:
 def _read_pause(value: t.Any) -> int:
     """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit. Raises ValueError."""
     return math.ceil(duration(str(value)))
+
+
+def read_level(value: object) -> str:
+    """The level of a test of machines, empty for none; the first one for true. Raises ValueError."""
+    word = text_of(value).lower()
+    if word not in ("", "none", *LEVELS, *TRUE, *FALSE):
+        raise ValueError(f"must be none, {', '.join(LEVELS)}, true or false")
+    return word if word in LEVELS else LEVELS[0] if word in TRUE else ""
+
+
+def read_expected(value: t.Any) -> dict[str, t.Any]:
+    """What a test expects of a machine: options of gpu_acceptance. Raises ValueError."""
+    if not value:
+        return dict(_EXPECTED)
+    if not isinstance(value, t.Mapping) or value.keys() - _EXPECTED.keys():
+        raise ValueError(f"must be a mapping of {', '.join(_EXPECTED)}")
+    thresholds = value.get("thresholds") or {}
+    if not isinstance(thresholds, t.Mapping):
+        raise ValueError("must have thresholds as a mapping")
+    versions = {name: least_version(name, str(value.get(name) or "")) for name in ("min_driver", "min_cuda")}
+    return {**versions, "thresholds": thresholds_of(thresholds)}
 
 
 def _check_percent(value: t.Any) -> None:

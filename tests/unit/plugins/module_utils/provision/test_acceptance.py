@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import accepted
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
@@ -23,8 +22,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
     Report,
     bundle,
     noted,
-    read_expected,
-    read_level,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
@@ -51,46 +48,6 @@ BOUGHT = {
     "provision_price_per_hour": 12.0,
     "provision_journaled_at": "2026-01-31T12:00:00Z",
 }
-
-
-@pytest.mark.parametrize(
-    ("given", "level"),
-    [
-        *[(given, "") for given in (None, "", "none", "None", False, "false", "no", 0)],
-        *[(given, "specs") for given in (True, "true", "Yes", "specs", " Specs ", 1)],
-        *[(given, given) for given in ("health", "load", "burnin")],
-    ],
-)
-def test_the_level(given: Any, level: str) -> None:
-    wrong: list[str] = []
-    assert (read_level(given, wrong), wrong) == (level, [])
-
-
-@pytest.mark.parametrize("given", ["perhaps", "healthy", ["specs"], {}, 2])
-def test_no_level(given: Any) -> None:
-    wrong: list[str] = []
-    assert read_level(given, wrong) == "" and wrong[0].startswith("provision_verify must be none, specs, health,")
-
-
-def test_what_is_expected() -> None:
-    wrong: list[str] = []
-    given = {"min_driver": 550, "min_cuda": 12.4, "thresholds": {"clock": "5"}}
-    assert read_expected(given, wrong) == {
-        "min_driver": "550",
-        "min_cuda": "12.4",
-        "thresholds": {**THRESHOLDS, "clock": 5.0},
-    }
-    assert read_expected({}, wrong) == {"min_driver": "", "min_cuda": "", "thresholds": {}}
-    assert wrong == []
-
-
-@pytest.mark.parametrize(
-    "given", ["550", ["550"], {"driver": "550"}, {"min_driver": "new"}, {"thresholds": {"clok": 1}}, {"thresholds": 7}]
-)
-def test_what_cannot_be_expected(given: Any) -> None:
-    wrong: list[str] = []
-    read_expected(given, wrong)
-    assert len(wrong) == 1 and wrong[0].startswith("provision_verify_expect")
 
 
 @pytest.mark.parametrize(

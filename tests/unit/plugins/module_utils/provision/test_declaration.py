@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import THRESHOLDS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     UNLIMITED,
     read_declaration,
+    read_expected,
+    read_level,
     truth,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, place_of
@@ -483,3 +486,41 @@ def test_searches_in_the_order_of_preference(spec: Any, ceilings: list[float]) -
 )
 def test_what_is_no_list_of_searches(fields: dict[str, Any], said: str) -> None:
     assert said in objections(**fields) if said else objections(**fields) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        *[(value, "") for value in (None, "", "none", "None", False, "false", "no", 0)],
+        *[(value, "specs") for value in (True, "true", "Yes", "specs", " Specs ", 1)],
+        *[(value, value) for value in ("health", "load", "burnin")],
+    ],
+)
+def test_the_level_of_a_test(value: Any, level: str) -> None:
+    assert read_level(value) == level
+
+
+@pytest.mark.parametrize("value", ["perhaps", "healthy", ["specs"], {}, 2])
+def test_no_level_of_a_test(value: Any) -> None:
+    found = declared(verify=value)
+    assert found.verify == "" and found.objections[0].startswith("provision_verify must be none, specs, health,")
+
+
+def test_what_a_test_expects() -> None:
+    value = {"min_driver": 550, "min_cuda": 12.4, "thresholds": {"clock": "5"}}
+    assert read_expected(value) == {
+        "min_driver": "550",
+        "min_cuda": "12.4",
+        "thresholds": {**THRESHOLDS, "clock": 5.0},
+    }
+    assert read_expected({}) == {"min_driver": "", "min_cuda": "", "thresholds": {}}
+
+
+@pytest.mark.parametrize(
+    "value", ["550", ["550"], {"driver": "550"}, {"min_driver": "new"}, {"thresholds": {"clok": 1}}, {"thresholds": 7}]
+)
+def test_what_cannot_be_expected(value: Any) -> None:
+    found = declared(verify_expect=value)
+    (said,) = found.objections
+    assert said.startswith("provision_verify_expect") and said.endswith(".") and not said.endswith("..")
+    assert found.expected == read_expected(None)  # a machine that runs may be tested all the same
