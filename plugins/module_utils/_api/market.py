@@ -132,7 +132,7 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     costs = _costs_of_storage(offer)
     if count < 1 or any(map(_is_unreadable, (offer.get("total_price_per_hour"), *costs))):
         return None
-    return number_of(round(per_gpu * count + sum(_price(cost) or 0 for cost in costs), 6)) or None
+    return number_of(round(per_gpu * count + sum(filter(None, map(_price, costs))), 6)) or None
 
 
 def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:

@@ -33,6 +33,7 @@ from .._provision import (
 )
 from .._provision.candidates import Case, SearchResult
 from .._provision.ceilings import CeilingPart, State
+from .._provision.choosing import MarketLook, Offers
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
@@ -43,6 +44,7 @@ from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Plan
 from .._provision.sealed import SealedPlan
+from .._provision.search import Offer
 from .._provision.spending import Ledger
 from .._provision.standing import Observed, doubtful, standing_of, stopped
 from .._registry._files import text_in
@@ -51,11 +53,15 @@ from .._registry._protocol import Claimed, RegistryError, end_with
 from ._by_id import read_by_id
 from ._missing import all_projects, looked, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
-from ._searches import Searches, waiting, with_history
 from ._settle import settle
+from .offer_info import find
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
+
+# What was seen while offers were waited for, by the first declaration of those that wait. The looks of one task follow
+# each other in one process, which remembers them.
+_HISTORY: dict[str, list[MarketLook]] = {}
 
 
 @with_registries
@@ -88,6 +94,7 @@ class _Planning:
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
+        self._history = _HISTORY.setdefault(str(next(iter(params["ids"]), "")), [])
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -112,7 +119,7 @@ class _Planning:
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, **waiting}
-        plans = with_history(plans, self._params)
+        plans = self._after_waiting(plans)
         noted = self._noted(cases, snapshot, clock)
         if noted is None:
             return self.again((), BLANK)
@@ -263,7 +270,7 @@ class _Planning:
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         return planning.plan(
             cases,
-            Searches(self._api, cases, warnings).of,
+            _Searches(self._api, cases, warnings).of,
             {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
             taken=snapshot.taken(case.entry for case in cases),
             others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],
@@ -283,7 +290,22 @@ class _Planning:
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
-        return {} if self._check_mode else waiting(cases, plans, self._params, clock.here, account.unreadable)
+        history, now, trouble = self._history, clock.here, account.unreadable
+        if self._check_mode or not choosing.may_wait(self._params, len(history)):
+            return {}
+        lacking = planning.lacking(cases, plans, now, trouble)
+        if not lacking:
+            return {}
+        look = MarketLook.of(now, [price for _case, draft in lacking for price in draft.market])
+        history.append(look)
+        return {"waiting": planning.line_of_waiting(lacking, history[0].moment, now, trouble or look.said)}
+
+    def _after_waiting(self, plans: list[Plan]) -> list[Plan]:
+        """The plans, in which those that have waited in vain say what was seen."""
+        if not self._history:
+            return plans
+        text = choosing.waited(self._history)
+        return [draft.after_waiting(text) for draft in plans]
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
@@ -534,6 +556,69 @@ def _with_account(
         return observed
     read = {**dict.fromkeys(ids), **read_by_id(api, ids, retries=None)}
     return replace(observed, account=replace(Account.of(claims, refreshed(machines, read)), read=read))
+
+
+class _Searches:
+    """Each different search of these cases is sent once, or until it has brought an offer for each of them."""
+
+    def __init__(self, api: Market, cases: t.Sequence[Case], warnings: list[str]) -> None:
+        self._api = api
+        self._cases = cases
+        self._warnings = warnings
+        self._sent: list[tuple[t.Any, SearchResult]] = []
+        self._found: list[tuple[t.Any, SearchResult]] = []
+
+    def of(self, host: Declaration) -> SearchResult:
+        """What the host's searches find, best first, without what is not what was asked for."""
+        return _once(self._found, (host.choices, host.order), lambda: self._choose(host))
+
+    def _choose(self, host: Declaration) -> SearchResult:
+        seen = []
+        for choice in host.choices:
+            answer = self._search(choice.spec)
+            if answer.said:
+                return answer
+            offers = choosing.in_region(choice, answer.offers)
+            seen.append(Offers(offers, [] if offers else choosing.in_region(choice, self._beyond(choice.spec))))
+        return SearchResult.of(host, seen)
+
+    def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
+        """What there is beyond each limit of a search, only to say so."""
+        return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider).offers]
+
+    def _search(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
+        """The offers that fit, cheapest first, or why there is no answer."""
+        return _once(self._sent, spec, lambda: self._ask(spec))
+
+    def _ask(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
+        try:
+            found, _total, warnings = find(self._api, spec)
+        except Failure as error:
+            return SearchResult(said=str(error))
+        except ApiError as error:
+            said = messages.joined(str(error), ADVICE.get(error.error_class, ""))
+            return SearchResult(said=said, is_passing=error.passing)
+        self._warnings += warnings
+        offers, reason = choosing.fitting(spec, found)
+        if reason:
+            return SearchResult(said=reason)
+        is_short = functools.partial(candidates.is_short, self._cases, spec)
+        return SearchResult(choosing.pooled(offers, is_short, functools.partial(self._again, spec)))
+
+    def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
+        """What the same search brings now; nothing if that fails."""
+        with contextlib.suppress(Failure, ApiError):
+            return choosing.fitting(spec, find(self._api, spec)[0])[0]
+        return []
+
+
+def _once(known: list[tuple[t.Any, SearchResult]], key: t.Any, make: t.Callable[[], SearchResult]) -> SearchResult:
+    """What was made for an equal key before, else what is made now. A search cannot be hashed."""
+    for item, value in known:
+        if item == key:
+            return value
+    known.append((key, make()))
+    return known[-1][1]
 
 
 def _own_mode(path: str) -> int:
