@@ -79,7 +79,12 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import acceptance, order, rows
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
+    acceptance,
+    declaration,
+    order,
+    rows,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
@@ -97,11 +102,10 @@ def _read_settings_of_lookups() -> None:
 
 def _expected(given: object) -> dict[str, t.Any]:
     """What the playbook verify compares machines with. Raises AnsibleError for what the role would refuse, too."""
-    wrong: list[str] = []
-    expected = acceptance.read_expected(given, wrong)
-    if wrong:
-        raise AnsibleError(f"{' '.join(wrong)} Nothing was tested.")
-    return expected
+    try:
+        return declaration.read_expected(given)
+    except ValueError as error:
+        raise AnsibleError(f"provision_verify_expect {str(error).rstrip('.')}. Nothing was tested.") from None
 
 
 class LookupModule(LookupBase):
