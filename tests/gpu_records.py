@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import CommandResult
 
 Paths = Mapping[str, str]
 """The text of an element of nvidia-smi's XML by its path below a GPU."""
@@ -140,7 +140,7 @@ class Machine:
     diagnosis: Mapping[int, tuple[str, Sequence[int]]] = field(default_factory=dict)
     bandwidth: float = 470.0
     faulty: Sequence[int] = ()
-    replaced: Mapping[str, Answer | None] = field(default_factory=dict)
+    replaced: Mapping[str, CommandResult | None] = field(default_factory=dict)
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class Machine:
         """The end of ``all_reduce_perf``."""
         return f"# Out of bounds values : 0 OK\n# Avg bus bandwidth    : {self.bandwidth} \n#\n"
 
-    def answers(self, level: str) -> dict[str, Answer]:
+    def answers(self, level: str) -> dict[str, CommandResult]:
         """What the module hears at a level."""
         texts = {"nvidia-smi": self.smi()}
         if level != "specs":
@@ -228,7 +228,7 @@ class Machine:
             texts |= {"dcgmi": self.dcgmi(), "gpu_burn": self.gpu_burn(), "loaded": self.smi(busy=True)}
         if level == "burnin" and not self.parts:
             texts |= {"all_reduce": self.all_reduce()}
-        answers = {name: Answer((name,), 0, text, seconds=0.2) for name, text in texts.items()}
+        answers = {name: CommandResult((name,), 0, text, seconds=0.2) for name, text in texts.items()}
         if "dcgmi" in answers and self.diagnosis:
             answers["dcgmi"] = replace(answers["dcgmi"], code=226)
         answers |= {name: answer for name, answer in self.replaced.items() if name in answers and answer}
@@ -249,9 +249,9 @@ def _add_gpu(root: ElementTree.Element, elements: Paths, parts: int) -> None:
         ElementTree.SubElement(ElementTree.SubElement(devices, "mig_device"), "index").text = str(number)
 
 
-def says(name: str, text: str, code: int | None = 0) -> dict[str, Answer | None]:
+def says(name: str, text: str, code: int | None = 0) -> dict[str, CommandResult | None]:
     """Another answer of a program; ``code`` None: it does not answer."""
-    return {name: Answer((name,), code, text)}
+    return {name: CommandResult((name,), code, text)}
 
 
 LINK = "pci/pci_gpu_link_info/link_widths/current_link_width"
@@ -452,7 +452,7 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     ),
     "a full disk": (Machine(replaced=says("disk", "", 1)), "bad", "bad", {"disk_write"}),
     "a slow disk": (
-        Machine(replaced={"disk": Answer(("disk",), 0, seconds=4.0)}),
+        Machine(replaced={"disk": CommandResult(("disk",), 0, seconds=4.0)}),
         *("degraded", "degraded", {"disk_write"}),
     ),
 }

@@ -132,7 +132,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec, _states
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import masked, secrets_of
-from ansible_collections.compute_index.supply.plugins.module_utils._api.client import id_of
+from ansible_collections.compute_index.supply.plugins.module_utils._api.client import normalized_id
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import (
     MISSING_REQUESTS,
     REQUESTS_IMPORT_ERROR,
@@ -198,7 +198,7 @@ def _are_machines(kept: object) -> bool:
         and item.keys() >= _NEEDED
         and isinstance(item["spec"], dict)
         and all(item[name] is None or isinstance(item[name], str) for name in ("name", "status", "ansible_host"))
-        and (item["resource_id"] is None or id_of(item["resource_id"]) is not None)
+        and (item["resource_id"] is None or normalized_id(item["resource_id"]) is not None)
         for item in kept
     )
 
@@ -363,7 +363,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             owner = (owned or {}).get(resource["resource_id"])
             if owner or (owned is None and str(resource["name"] or "").startswith(begin)):
                 noted = owner.variables if owner else {}
-                yield _Machine(resource, owner, no_template({**_inventory.variables_of(resource, prefix), **noted}))
+                yield _Machine(resource, owner, no_template({**_inventory.host_variables(resource, prefix), **noted}))
 
     def _host_names(self, machines: list[_Machine]) -> list[str]:
         """The machines' names in the inventory. Warns of those that several would have."""

@@ -109,7 +109,7 @@ def _path(expression: str) -> tuple[str, ...]:
     return names if _DOTTED.fullmatch(expression) and names[0] not in _WORDS else ("",)
 
 
-def variables_of(resource: Json, prefix: str) -> Json:
+def host_variables(resource: Json, prefix: str) -> Json:
     """The host's variables: the API's fields behind the prefix, and how to reach it."""
     variables = {_variable(prefix, key): value for key, value in resource.items() if key not in CONNECTION}
     if resource["ansible_host"] is None:

@@ -197,7 +197,9 @@ class SupplyApi:
         """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""
         query = {"force_refresh": "true"} if force_refresh else None
         path = path_to("resources", resource_id)
-        return named(read_resource(self._read("GET", path, query=query, retries=retries)), "resource_id", resource_id)
+        return as_asked(
+            read_resource(self._read("GET", path, query=query, retries=retries)), "resource_id", resource_id
+        )
 
     # Changes
 
@@ -209,7 +211,7 @@ class SupplyApi:
         query = {"force": "true"} if force else None
         answer = object_of(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
         if _states.word(answer.get("status")) == "failed":
-            message = one_line(self._http.redact(text_of(answer.get("message")) or "it names no reason"))
+            message = one_line(self._http.redact(text_or_none(answer.get("message")) or "it names no reason"))
             raise ApiError(f"The API's answer to the deletion says 'failed': {message}.", "protocol", status_code=200)
         return t.cast(Json, about(answer, "resource_id", resource_id))
 
@@ -327,7 +329,7 @@ def _validation_line(item: object) -> str:
 # The tolerant reader
 
 
-def named(item: Json, field: str, asked: str) -> Json:
+def as_asked(item: Json, field: str, asked: str) -> Json:
     """An offer or a resource that is what was asked for. Raises ApiError (protocol) if it is another one."""
     _check_asked(item[field] or item.get("odd_id"), asked, field)
     item[field] = item[field] or asked
@@ -339,7 +341,7 @@ def about(answer: t.Any, field: str, asked: str) -> t.Any:
 
     A gateway may mix answers up; what another one's says must not decide about this one.
     """
-    _check_asked(id_of(answer.get(field)) if isinstance(answer, dict) else None, asked, field, passing=True)
+    _check_asked(normalized_id(answer.get(field)) if isinstance(answer, dict) else None, asked, field, passing=True)
     return answer
 
 
@@ -374,17 +376,17 @@ def _collect(found: dict[str, t.Any], items: t.Iterable[t.Any]) -> None:
     Of two of one id that is kept which may be billed. What has no id is counted by its own.
     """
     for item in items:
-        name = id_of(item.get("resource_id")) if isinstance(item, dict) else None
+        name = normalized_id(item.get("resource_id")) if isinstance(item, dict) else None
         if name not in found or not _states.is_gone(_states.word(item.get("status"))):
             found[name or f"number {len(found)}: {item!r}"] = item
 
 
-def text_of(value: t.Any) -> str | None:
+def text_or_none(value: t.Any) -> str | None:
     """A text that is not empty."""
     return value or None if isinstance(value, str) else None
 
 
-def id_of(value: t.Any) -> str | None:
+def normalized_id(value: t.Any) -> str | None:
     """An id of the API in its one spelling; None for anything else: ids end in paths, file names and arguments.
 
     The documentation says UUID: small letters, with hyphens. What else could be one is let through; options, blanks and
@@ -397,7 +399,7 @@ def id_of(value: t.Any) -> str | None:
 
 def _odd(value: t.Any) -> str | None:
     """What stands in an id's place and is none, as a text for people; None where nothing stands there."""
-    return None if value in (None, "") or id_of(value) else printable(repr(value), LONGEST_ODD)
+    return None if value in (None, "") or normalized_id(value) else printable(repr(value), LONGEST_ODD)
 
 
 def with_checked_ids(item: Json, id_field: str) -> Json:
@@ -409,11 +411,11 @@ def with_checked_ids(item: Json, id_field: str) -> Json:
     for field in ("offer_id", "resource_id", "instance_id"):
         if field in item:
             odd = _odd(item[field])
-            item[field] = id_of(item[field])
+            item[field] = normalized_id(item[field])
             if odd is not None and (field == id_field or field == "instance_id"):
                 item["odd_id"] = odd
     if "name" in item:
-        name = text_of(item["name"])
+        name = text_or_none(item["name"])
         item["name"] = name and printable(name, LONGEST_NAME)
     return item
 
@@ -431,7 +433,7 @@ def without_user_data(value: t.Any) -> t.Any:
     return [without_user_data(part) for part in value] if isinstance(value, list) else value
 
 
-def ids_in(data: Json) -> tuple[list[str], list[str]]:
+def ids_and_oddities(data: Json) -> tuple[list[str], list[str]]:
     """Ids out of ``resource_ids`` (list of ids) or ``resources`` (list of ids or of objects), and what is odd there.
 
     The second list has texts for people, of what stands in the place of an id and is none.
@@ -440,7 +442,7 @@ def ids_in(data: Json) -> tuple[list[str], list[str]]:
         items = data.get(name)
         if isinstance(items, list):
             named = [item.get("resource_id") if isinstance(item, dict) else item for item in items]
-            ids = list(dict.fromkeys(filter(None, map(id_of, named))))
+            ids = list(dict.fromkeys(filter(None, map(normalized_id, named))))
             odd = list(dict.fromkeys(filter(None, map(_odd, named))))
             if ids or odd:
                 return ids, odd
@@ -461,8 +463,8 @@ def read_status(data: t.Any, offer_id: str) -> Json:
     instances = [
         with_checked_ids(without_user_data(item), "resource_id") for item in instances if isinstance(item, dict)
     ]
-    resource_ids, odd_ids = ids_in(data)
-    procured_at = text_of(data.get("procured_at"))
+    resource_ids, odd_ids = ids_and_oddities(data)
+    procured_at = text_or_none(data.get("procured_at"))
     has_machines = bool(instances or resource_ids or odd_ids or procured_at)
     return {
         "offer_id": offer_id,
@@ -473,8 +475,10 @@ def read_status(data: t.Any, offer_id: str) -> Json:
         "resource_ids": resource_ids,
         "odd_ids": odd_ids,
         # The page shows the text of this field, but not its name.
-        "progress": next(filter(None, (text_of(data.get(n)) for n in ("progress", "message", "status_message"))), None),
-        "failure_reason": text_of(data.get("failure_reason")),
+        "progress": next(
+            filter(None, (text_or_none(data.get(n)) for n in ("progress", "message", "status_message"))), None
+        ),
+        "failure_reason": text_or_none(data.get("failure_reason")),
         "procured_at": procured_at,
     }
 
@@ -535,7 +539,7 @@ def _is_primary(entry: Json) -> bool:
 
 def _offers_in(*parts: Json) -> set[str | None]:
     """The offers that a resource or entries of its history name."""
-    return {id_of(part.get("offer_id")) for part in parts} - {None}
+    return {normalized_id(part.get("offer_id")) for part in parts} - {None}
 
 
 def _was_linked(entry: Json, resource: Json) -> bool:

@@ -90,7 +90,7 @@ class Answer:
 Observer = t.Callable[[str, str, "t.Mapping[str, str] | None", float, "Answer | None"], None]
 
 
-def is_busy(status: int | None, retry_after: float | None) -> bool:
+def asks_for_retry(status: int | None, retry_after: float | None) -> bool:
     """Whether the server asks to come back. It says that it did not take the request up, which need not be true."""
     return status == 429 or (status == 503 and retry_after is not None)
 
@@ -396,7 +396,7 @@ def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_bu
         return not outcome.lasting and (repeatable or not outcome.sent)
     if repeatable:
         return outcome.status in PASSING
-    return repeat_if_busy and is_busy(outcome.status, outcome.retry_after)
+    return repeat_if_busy and asks_for_retry(outcome.status, outcome.retry_after)
 
 
 def _is_unreached(error: BaseException) -> bool:

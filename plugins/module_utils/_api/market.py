@@ -17,12 +17,12 @@ from .client import (
     Json,
     SupplyApi,
     about,
-    ids_in,
+    as_asked,
+    ids_and_oddities,
     list_in,
-    named,
     object_of,
     path_to,
-    text_of,
+    text_or_none,
     with_checked_ids,
     without_user_data,
 )
@@ -68,7 +68,7 @@ class Market(SupplyApi):
 
     def offer(self, offer_id: str) -> Json:
         """GET /offers/{offer_id}: details and a fresh price of one offer."""
-        return named(read_offer(self._read("GET", path_to("offers", offer_id))), "offer_id", offer_id)
+        return as_asked(read_offer(self._read("GET", path_to("offers", offer_id))), "offer_id", offer_id)
 
     def catalog(self, kind: str) -> t.Any:
         """GET /available_{kind}: as the API answers, since only the shape of ``gpus`` is documented."""
@@ -178,11 +178,11 @@ def read_procurement(data: t.Any) -> Json:
     status = _states.word(data.get("status"))
     if status is None:
         raise ApiError("The API's answer to the purchase names no status.", "protocol", status_code=200)
-    resource_ids, odd_ids = ids_in(data)
+    resource_ids, odd_ids = ids_and_oddities(data)
     return {
         "status": status,
-        "procured_at": text_of(data.get("procured_at")),
+        "procured_at": text_or_none(data.get("procured_at")),
         "resource_ids": resource_ids,
         "odd_ids": odd_ids,
-        "error": text_of(data.get("error")),
+        "error": text_or_none(data.get("error")),
     }

@@ -42,7 +42,7 @@ def observer_of(file: str, redact: t.Callable[[str], str]) -> Observer:
     return observe
 
 
-def lines_of(file: str) -> list[dict[str, t.Any]]:
+def recorded_exchanges(file: str) -> list[dict[str, t.Any]]:
     """What was written, in its order; nothing where there is no file. A line that is cut off is passed over."""
     result = []
     with contextlib.suppress(OSError), open(file, encoding="utf-8") as log:

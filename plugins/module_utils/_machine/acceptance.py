@@ -44,7 +44,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """How a program ended; ``code`` is None if it did not end in time, or wrote too much."""
 
     command: tuple[str, ...]
@@ -60,16 +60,16 @@ class Answer:
 
 
 Kill = t.Callable[[int, int], None]
-Run = t.Callable[[t.Mapping[str, Command]], "dict[str, Answer]"]
+Run = t.Callable[[t.Mapping[str, Command]], "dict[str, CommandResult]"]
 
 
-def run(commands: t.Mapping[str, Command], kill: Kill = os.killpg) -> dict[str, Answer]:
+def run(commands: t.Mapping[str, Command], kill: Kill = os.killpg) -> dict[str, CommandResult]:
     """Run programs side by side, so that eight which hang take no longer than one. Answers by the commands' names.
 
     One with a delay looks at the others, and does not start if they have ended.
     """
     began = time.monotonic()
-    waiting, running, answers = dict(commands), dict[str, _Process](), dict[str, Answer]()
+    waiting, running, answers = dict(commands), dict[str, _Process](), dict[str, CommandResult]()
     while True:
         now = time.monotonic()
         for name in [name for name, command in waiting.items() if now - began >= command.delay]:
@@ -100,7 +100,7 @@ class _Process:
             start_new_session=True,
         )
 
-    def answer(self) -> Answer | None:
+    def answer(self) -> CommandResult | None:
         """How it ended, None while it may still end in time."""
         code, seconds = self._process.poll(), time.monotonic() - self._began
         too_long = max(os.fstat(file.fileno()).st_size for file in (self._output, self._errors)) > MOST_OUTPUT
@@ -113,7 +113,7 @@ class _Process:
                 self._kill(self._process.pid, signal.SIGKILL)
         output, errors = _text(self._output), _text(self._errors)
         code = None if too_long else code
-        return Answer(self._command.arguments, code, output, errors, seconds, too_long)
+        return CommandResult(self._command.arguments, code, output, errors, seconds, too_long)
 
 
 def _text(file: t.IO[bytes]) -> str:
@@ -185,9 +185,9 @@ class Acceptance:
     def __init__(self, wanted: Wanted, timeout: float, tool_timeout: float, run: Run = run) -> None:
         self._wanted, self._tool_timeout, self._run = wanted, tool_timeout, run
         self._end = time.monotonic() + timeout
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, CommandResult] = {}
 
-    def ask(self, writes: bool) -> dict[str, Answer]:
+    def ask(self, writes: bool) -> dict[str, CommandResult]:
         """Run all programs of the level; after one that did not answer only the kernel log is read, as evidence."""
         level = self._wanted.level
         queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
@@ -203,7 +203,7 @@ class Acceptance:
         """DCGM's diagnosis, the first load that can be used, and at last the traffic between the GPUs."""
         self._long({"dcgmi": ("dcgmi", "diag", "-r", diagnosis, "--json")}, _SHORTEST)
         for name, arguments in loads(seconds).items():
-            if burnt_of(self.answers, 1) is None:
+            if gpus_calculating(self.answers, 1) is None:
                 self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
         if self._wanted.level == "burnin" and gpus > 1:
             self._long({"all_reduce": (*_ALL_REDUCE, str(gpus))}, _SHORTEST)
@@ -233,7 +233,7 @@ class Acceptance:
             self.answers.update(self._run(limited))
 
 
-def _hanging(answers: t.Mapping[str, Answer]) -> tuple[str, ...]:
+def _hanging(answers: t.Mapping[str, CommandResult]) -> tuple[str, ...]:
     return tuple(name for name, answer in answers.items() if answer.hangs)
 
 
@@ -271,7 +271,7 @@ def accept(
 
 def measure(root: str, seconds: float = 60.0, run: Run = run) -> dict[str, t.Any]:
     """What a machine has, for `machine_info`; nvidia-smi gets so many seconds to answer."""
-    return readings.measure(_smi(run({"nvidia-smi": Command(SMI, seconds)}), "nvidia-smi"), root)
+    return readings.hardware_of(_smi(run({"nvidia-smi": Command(SMI, seconds)}), "nvidia-smi"), root)
 
 
 def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -288,11 +288,11 @@ def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     return accept(wanted, timeout, options["tool_timeout"], options["controller_time"], writes=not check_mode)
 
 
-def readings_of(answers: t.Mapping[str, Answer], root: str, ahead: float | None) -> Readings:
+def readings_of(answers: t.Mapping[str, CommandResult], root: str, ahead: float | None) -> Readings:
     """What the answers and the files below ``root`` say."""
     smi = _smi(answers, "nvidia-smi")
     return Readings(
-        machine=readings.measure(smi, root),
+        machine=readings.hardware_of(smi, root),
         smi=smi,
         smi_code=_code(answers, "nvidia-smi"),
         loaded=_smi(answers, "loaded"),
@@ -303,26 +303,26 @@ def readings_of(answers: t.Mapping[str, Answer], root: str, ahead: float | None)
         fabric_manager=answers["fabric_manager"].output.strip() if "fabric_manager" in answers else None,
         **_written(answers.get("disk")),
         clock=ahead,
-        boot_errors=readings.boot_errors_of(readings.read(os.path.join(root, "run/cloud-init/result.json"))),
+        boot_errors=readings.boot_errors_of(readings.read_text_file(os.path.join(root, "run/cloud-init/result.json"))),
         diagnosis=readings.diagnosis_of(answers["dcgmi"].output) if _code(answers, "dcgmi") is not None else None,
         diagnosis_code=_code(answers, "dcgmi"),
-        burnt=burnt_of(answers, len(smi.gpus) if smi else 0),
+        burnt=gpus_calculating(answers, len(smi.gpus) if smi else 0),
         all_reduce=readings.all_reduce_of(answers["all_reduce"].output) if _code(answers, "all_reduce") == 0 else None,
         programs=tuple(answers),
         hanging=_hanging(answers),
     )
 
 
-def _code(answers: t.Mapping[str, Answer], name: str) -> int | None:
+def _code(answers: t.Mapping[str, CommandResult], name: str) -> int | None:
     """The exit code of a program, None if it did not end or was not started."""
     return answers[name].code if name in answers else None
 
 
-def _smi(answers: t.Mapping[str, Answer], name: str) -> readings.Smi | None:
+def _smi(answers: t.Mapping[str, CommandResult], name: str) -> readings.Smi | None:
     return readings.smi_of(answers[name].output) if _code(answers, name) is not None else None
 
 
-def _log(answers: t.Mapping[str, Answer]) -> readings.KernelLog | None:
+def _log(answers: t.Mapping[str, CommandResult]) -> readings.KernelLog | None:
     """What journald and the kernel's own buffer say together: each may lack the beginning."""
     texts = [answers[name].output for name in _LOGS if _code(answers, name) == 0]
     logs = [readings.kernel_log_of(text) for text in texts if text.strip()]
@@ -330,7 +330,7 @@ def _log(answers: t.Mapping[str, Answer]) -> readings.KernelLog | None:
     return readings.KernelLog(xids, any(log.is_complete for log in logs)) if logs else None
 
 
-def _written(answer: Answer | None) -> dict[str, t.Any]:
+def _written(answer: CommandResult | None) -> dict[str, t.Any]:
     if answer is None or answer.code in (None, *NOT_RUN):
         return {}
     if answer.code:
@@ -338,11 +338,11 @@ def _written(answer: Answer | None) -> dict[str, t.Any]:
     return {"write_speed": round(_MIB_WRITTEN * 2**20 / 1e6 / max(answer.seconds, 0.001))}
 
 
-def burnt_of(answers: t.Mapping[str, Answer], gpus: int) -> dict[int, bool] | None:
+def gpus_calculating(answers: t.Mapping[str, CommandResult], gpus: int) -> dict[int, bool] | None:
     """Which GPUs calculate right, None if no load could be used. nvbandwidth checks what it copies, of all of them."""
     for name in loads(0):
         if _code(answers, name) is not None:
-            burnt = readings.burnt_of(answers[name].output)
+            burnt = readings.gpu_burn_results(answers[name].output)
             if burnt and (answers[name].code == 0 or not all(burnt.values())):
                 return burnt
     copied = _code(answers, "nvbandwidth") == 0 and "\nSUM " in answers["nvbandwidth"].output
@@ -354,7 +354,7 @@ _CLOCKS = re.compile(r"<supported_clocks>.*?</supported_clocks>\s*", re.DOTALL)
 _OF_INTEREST = re.compile(r"NVRM|nvidia|nvlink|Xid|AER|Linux version", re.IGNORECASE)
 
 
-def evidence(answers: t.Mapping[str, Answer], most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
+def evidence(answers: t.Mapping[str, CommandResult], most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
     """The raw outputs, in at most so many bytes of JSON: the longest are cut first."""
     rows = [
         {"command": " ".join(answer.command)[:200], "exit_code": answer.code, "seconds": round(answer.seconds, 1)}

@@ -35,7 +35,7 @@ _SSH = re.compile(r"sshd(?:-session)?: (?!\[)\S+")
 
 
 @dataclass(frozen=True)
-class Readings:
+class ActivityReadings:
     """What was found on a machine; None for what could not be read."""
 
     boot: str  # the id of this boot
@@ -79,7 +79,7 @@ class _Sample:
     load: float  # above which the machine is in use
 
 
-def activity_of(look: Readings) -> Activity:
+def activity_of(look: ActivityReadings) -> Activity:
     """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
     until, complaint = None, ""
     try:
@@ -105,7 +105,7 @@ def activity_of(look: Readings) -> Activity:
     return Activity(IDLE, evidence, since=since, idle_seconds=idle)
 
 
-def _sample(look: Readings) -> _Sample:
+def _sample(look: ActivityReadings) -> _Sample:
     """What the sampler has noted. Raises ValueError if that says nothing of this moment."""
     state = _state_of(look.state)
     at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
@@ -137,7 +137,7 @@ def _state_of(text: str | None) -> dict[str, t.Any]:
     return state
 
 
-def _use_now(look: Readings, sample: _Sample) -> str:
+def _use_now(look: ActivityReadings, sample: _Sample) -> str:
     """What is in use at this moment, which is less than it takes to count as use; empty for nothing."""
     if look.others is None or look.load is None:
         raise ValueError("other processes of the machine cannot be seen")
@@ -147,7 +147,7 @@ def _use_now(look: Readings, sample: _Sample) -> str:
     return "" if look.load <= sample.load else f"load {look.load:.2f} now"
 
 
-def _kept_until(look: Readings) -> float | None:
+def _kept_until(look: ActivityReadings) -> float | None:
     """The last moment that somebody has asked for, by the clock as it is now; None if that is over."""
     if look.keeps is None:
         raise ValueError("the folder of supply-keep cannot be read")
@@ -178,13 +178,13 @@ def _number(value: t.Any) -> float | None:
 # What is on the machine
 
 
-def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> Readings:
+def look(root: str = "/", pid: int | None = None, clock: float | None = None) -> ActivityReadings:
     """Read it all. ``pid``: a process of the connection that looks. Raises ValueError where there is no Linux."""
     uptime = number_of((_read(root, "proc/uptime") or "").partition(" ")[0])
     boot = (_read(root, "proc/sys/kernel/random/boot_id") or "").strip()
     if uptime is None or not boot:
         raise ValueError("the machine does not tell how long it has been running")
-    return Readings(
+    return ActivityReadings(
         boot=boot,
         uptime=uptime,
         clock=time.time() if clock is None else clock,

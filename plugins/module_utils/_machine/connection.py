@@ -62,7 +62,7 @@ def _port(value: object) -> int | None:
     return int(value) if 0 < int(value) < 65536 else None
 
 
-def plain(values: t.Mapping[str, t.Any]) -> Connection | None:
+def checked_connection(values: t.Mapping[str, t.Any]) -> Connection | None:
     """Connection variables of any origin, checked as those of the API are; None if one of them is missing or odd."""
     host, port = _host(values.get("ansible_host")), _port(values.get("ansible_port"))
     user = _user(values.get("ansible_user"))
@@ -243,7 +243,7 @@ class Machine(t.NamedTuple):
     identity: str = ""
 
 
-def quoted(path: str) -> str:
+def quoted_path(path: str) -> str:
     """A path as ssh reads it, be it in a file or behind ``-o``; see UNREADABLE for those that it cannot read."""
     return '"' + path.replace("%", "%%") + '"'
 
@@ -258,7 +258,7 @@ def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
     return _file(["\n".join(map(_block, machines)) for machines in hosts if machines])
 
 
-def without(text: str | None, hosts: t.Iterable[str]) -> str | None:
+def without_hosts(text: str | None, hosts: t.Iterable[str]) -> str | None:
     """What `render` has made, but for these hosts and their further machines; None if nothing is left."""
     parts = (text or "").rstrip("\n").split("\n\n")[1:]
     theirs = tuple(beginning for host in hosts for beginning in (f"Host {host}\n", _odd(host)))
@@ -270,7 +270,7 @@ def _file(parts: t.Sequence[str]) -> str | None:
 
 
 def _block(machine: Machine) -> str:
-    found, known_hosts = plain(machine.connection), machine.known_hosts
+    found, known_hosts = checked_connection(machine.connection), machine.known_hosts
     if machine.trust == "no":
         known_hosts = "/dev/null"
     is_plain = _NAME.fullmatch(machine.name) and _NAME.fullmatch(machine.alias) and machine.trust in _TRUST
@@ -284,10 +284,10 @@ def _block(machine: Machine) -> str:
         f"  User {found['ansible_user']}",
         f"  HostKeyAlias {machine.alias}",
         f"  StrictHostKeyChecking {machine.trust}",
-        f"  UserKnownHostsFile {quoted(known_hosts)}",
+        f"  UserKnownHostsFile {quoted_path(known_hosts)}",
     ]
     if is_readable(machine.identity):
-        lines.append(f"  IdentityFile {quoted(machine.identity)}")
+        lines.append(f"  IdentityFile {quoted_path(machine.identity)}")
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ from dataclasses import asdict
 
 from .._text import printable, utc
 from . import code_files, job_watcher
-from .job_state import RUNS, Notes, State, judge, must_start
+from .job_state import RUNS, JobState, Notes, must_start, state_by_notes
 
 PLACE = "COMPUTE_INDEX_RUN_DIR"  # in the environment: replaces the folder of all runs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -76,8 +76,8 @@ def held(folder: str) -> t.Iterator[None]:
 # Its state
 
 
-def state_of(folder: str) -> State:
-    return judge(_notes(folder))
+def state_of(folder: str) -> JobState:
+    return state_by_notes(_notes(folder))
 
 
 def _notes(folder: str) -> Notes:
@@ -103,7 +103,7 @@ def report(name: str, lines: int) -> dict[str, t.Any]:
     """What run_info returns: the state of a run, and the newest lines of its log. Raises ValueError for a bad name."""
     folder = folder_of(name)
     notes = _notes(folder)
-    state = judge(notes)
+    state = state_by_notes(notes)
     log, size = tail(os.path.join(folder, "log.txt"), max(0, min(lines, _MOST_LINES)))
     job, watcher, end = notes.job or {}, notes.watcher or {}, notes.end or {}
     return {
@@ -166,11 +166,11 @@ def _check_is_still(folder: str) -> None:
 
 def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """What run_job returns. Raises ValueError if another job runs, or nothing begins."""
-    folder, variables = folder_of(params["name"]), variables_of(env)
+    folder, variables = folder_of(params["name"]), environment_of_job(env)
     job = {name: params[name] for name in _OF_A_JOB}
     with contextlib.nullcontext() if check_mode else held(folder):
         notes = _notes(folder)
-        changed = must_start(judge(notes), (notes.job or {}).get("digest", ""), job["digest"], params["again"])
+        changed = must_start(state_by_notes(notes), (notes.job or {}).get("digest", ""), job["digest"], params["again"])
         how = start(folder, job, variables, is_begun=notes.is_begun) if changed and not check_mode else ""
     state = state_of(folder)
     notices = [_LINGER] if how == "fork" and needs_linger() else []
@@ -194,7 +194,7 @@ def start(folder: str, job: Job, variables: t.Mapping[str, str], *, is_begun: bo
     return _begun(folder) or "fork"
 
 
-def variables_of(env: t.Mapping[str, t.Any]) -> dict[str, str]:
+def environment_of_job(env: t.Mapping[str, t.Any]) -> dict[str, str]:
     """The variables of a job: those of the user's session, without the connection's, and the given ones.
 
     Raises ValueError, without a value, for what cannot be one.

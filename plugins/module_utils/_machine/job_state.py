@@ -54,7 +54,7 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class State:
+class JobState:
     """The state of a job; ``reason`` is a word for programs (`REASONS`), ``msg`` a sentence for people."""
 
     state: str
@@ -64,12 +64,14 @@ class State:
     signal: int | None = None
 
 
-def _state(state: str, reason: str = "", code: int | None = None, number: int | None = None, detail: str = "") -> State:
+def _state(
+    state: str, reason: str = "", code: int | None = None, number: int | None = None, detail: str = ""
+) -> JobState:
     why = facts(code, number, reason, detail)
-    return State(state, reason, f"The job {_DOES[state]}{f' ({why})' if why else ''}.", code, number)
+    return JobState(state, reason, f"The job {_DOES[state]}{f' ({why})' if why else ''}.", code, number)
 
 
-def judge(notes: Notes) -> State:
+def state_by_notes(notes: Notes) -> JobState:
     if notes.job is None:
         return _state(NONE, detail="there is no such run on the machine")
     if notes.end is not None:
@@ -83,7 +85,7 @@ def judge(notes: Notes) -> State:
     return _state(RUNNING, "unwatched") if notes.command_lives else _lost(notes)
 
 
-def must_start(state: State, digest: str, wanted: str, again: bool) -> bool:
+def must_start(state: JobState, digest: str, wanted: str, again: bool) -> bool:
     """Whether the ``wanted`` job starts in place of the noted one, by digest. Raises ValueError if another runs."""
     if state.state in RUNS:
         if digest != wanted:
@@ -92,7 +94,7 @@ def must_start(state: State, digest: str, wanted: str, again: bool) -> bool:
     return again or state.state == NONE or digest != wanted
 
 
-def _ended(end: t.Mapping[str, t.Any]) -> State:
+def _ended(end: t.Mapping[str, t.Any]) -> JobState:
     """By what the watcher noted at the end."""
     code, number, full = end.get("exit_code"), end.get("signal"), "disk" if end.get("disk_full") else ""
     if end.get("error"):
@@ -106,7 +108,7 @@ def _ended(end: t.Mapping[str, t.Any]) -> State:
     return _state(state, full or ("setup" if is_setup else ""), code, number)
 
 
-def _lost(notes: Notes) -> State:
+def _lost(notes: Notes) -> JobState:
     """The state of a job that has ended without a note."""
     is_rebooted = notes.watcher is not None and notes.watcher.get("boot") != notes.boot
     return _state(INTERRUPTED, "disk" if notes.disk_full else "rebooted" if is_rebooted else "gone")

@@ -246,7 +246,7 @@ def _gpu_id(result: t.Mapping[str, t.Any]) -> int | None:
     return None if number is None else int(number)
 
 
-def burnt_of(text: str) -> dict[int, bool]:
+def gpu_burn_results(text: str) -> dict[int, bool]:
     """Which GPUs calculate without errors under load, by their numbers: ``GPU 0: OK`` or ``GPU 0: FAULTY``."""
     verdicts = re.findall(r"^\s*GPU ([0-9]+): (OK|FAULTY)\s*$", text, re.MULTILINE)
     return {int(number): word == "OK" for number, word in verdicts}
@@ -302,14 +302,14 @@ _MODELS = {
 }
 
 
-def measure(smi: Smi | None, root: str) -> Json:
+def hardware_of(smi: Smi | None, root: str) -> Json:
     """GPUs (with model and memory), CPUs, memory and boot disk; sizes in GB (10^9 bytes), None for what is unknown.
 
     ``smi``: what nvidia-smi says. Without it, the PCI bus tells. ``root``: the folder of the file system to measure.
     """
     on_bus = [(_MODELS.get(model), None) for kind, model in _devices(root) if kind.startswith(_DISPLAY)]
     gpus = on_bus if smi is None else [(gpu.model, gpu.memory and gpu.memory * 2**20) for gpu in smi.gpus]
-    memory = re.search(r"^MemTotal:\s+(\d+) kB", read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", read_text_file(os.path.join(root, "proc/meminfo")), re.MULTILINE)
     return {
         # Be there a driver or not, the kernel sees them on the PCI bus.
         "gpus": [{"model": model, "memory_in_gb": _gigabytes(size)} for model, size in gpus],
@@ -333,7 +333,9 @@ def _devices(root: str) -> t.Iterator[tuple[str, str]]:
     """Class and model of each device of NVIDIA's on the PCI bus."""
     folder = os.path.join(root, "sys/bus/pci/devices")
     for device in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-        vendor, kind, model = (read(os.path.join(folder, device, name)) for name in ("vendor", "class", "device"))
+        vendor, kind, model = (
+            read_text_file(os.path.join(folder, device, name)) for name in ("vendor", "class", "device")
+        )
         if vendor == _NVIDIA:
             yield kind, model
 
@@ -353,7 +355,7 @@ def _disk(root: str) -> float | None:
         return None
 
 
-def read(path: str) -> str:
+def read_text_file(path: str) -> str:
     """The text of a file, empty if it cannot be read."""
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         return file.read().strip()
@@ -364,7 +366,7 @@ def read(path: str) -> str:
 class Readings:
     """What was read on a machine; None for what could not be read, or was not."""
 
-    machine: t.Mapping[str, t.Any]  # as `measure` returns it
+    machine: t.Mapping[str, t.Any]  # as `hardware_of` returns it
     smi: Smi | None = None
     smi_code: int | None = None  # the exit code of nvidia-smi, None if it does not answer
     loaded: Smi | None = None  # what it said under load, if the program of this name was started

@@ -46,7 +46,7 @@ def step(name: str, patterns: t.Sequence[str], asked: t.Mapping[str, t.Any]) -> 
         raise ValueError("run_results is an action: it begins on the controller, as a task.")
     folder, into = job.folder_of(name), str(asked["into"])
     if "list" in asked:
-        return pack(folder, str(asked["list"]), asked["wanted"], into)
+        return pack_part(folder, str(asked["list"]), asked["wanted"], into)
     return list_files(folder, patterns, into)
 
 
@@ -70,7 +70,7 @@ def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t
     return {"sha256": code_files.digest_of_file(place)}
 
 
-def pack(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any]:
+def pack_part(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any]:
     """Write a part with these ranges of the list's entries; ``unusable`` says by number why one is not good.
 
     ``full`` is true if the disk has no room for it. Raises ValueError if the list is not the one the controller has.

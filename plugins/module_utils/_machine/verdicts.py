@@ -289,7 +289,7 @@ _MONITOR, _CONFIGURATION = 1, 5  # DCGM's severities that end no job
 _OF_STATUS = {"pass": OK, "skip": OK, "skipped": OK, "warn": DEGRADED, "fail": BAD}
 
 
-def outcome(result: Outcome) -> Finding:
+def finding_of_dcgm(result: Outcome) -> Finding:
     """A test of DCGM. A failure whose severities are all harmless is degraded."""
     verdict = _OF_STATUS.get(result.status, UNKNOWN)
     if verdict == BAD and result.severities and {*result.severities} <= {_MONITOR, _CONFIGURATION}:
@@ -502,7 +502,7 @@ def _diagnosed(readings: Readings) -> list[Finding]:
     diagnosis, code = readings.diagnosis, readings.diagnosis_code
     if diagnosis is None:
         return [] if code in (None, 126, 127) else [Finding(UNKNOWN, "dcgmi cannot be read")]
-    judged = list(map(outcome, diagnosis.outcomes))
+    judged = list(map(finding_of_dcgm, diagnosis.outcomes))
     if worse := [item for item in judged if item.verdict != OK]:
         return worse
     if code != 0 or all(result.status != "pass" for result in diagnosis.outcomes):

@@ -24,7 +24,7 @@ from ._registries import Registries, RegistrySnapshot, leave_out_of_ssh
 from .offer_status import offer_statuses
 
 
-def looked(
+def look_for_missing(
     api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, machines: t.Collection[Machine]
 ) -> MissingLook:
     """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""

@@ -27,8 +27,8 @@ from .._provision.spending import Bill, Ledger, together
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
-from .._registry._protocol import Entries, Registry, RegistryError, Variables, run_of
-from .._registry._shared import Read, late_of, note_late_purchase
+from .._registry._protocol import Entries, Registry, RegistryError, Variables, run_in_words
+from .._registry._shared import Read, late_purchases, note_late_purchase
 from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
@@ -150,7 +150,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         ``read`` asks for machines by their ids. Raises RegistryError.
         """
         machines = list(unclaimed) if self._url else []
-        late = late_of(self.database(), self.account, machines, read) if machines else []
+        late = late_purchases(self.database(), self.account, machines, read) if machines else []
         if self.read_only:
             return [item.sentence(would=True) for item in late]
         return [note_late_purchase(self.database(), item) for item in late]
@@ -197,7 +197,7 @@ def reading_registries(function: _Function[Api]) -> _Opened[Api]:
 
 def this_run() -> str:
     """This run, as others name it."""
-    return run_of(_who())
+    return run_in_words(_who())
 
 
 def _who() -> dict[str, str]:
@@ -339,7 +339,7 @@ def leave_out_of_ssh(hosts: t.Collection[str], place: Place) -> list[str]:
     """The same for hosts whose entries have just ended, without a look at all the others."""
     try:
         if place.ssh_config:
-            keep_ssh_config(place.ssh_config, lambda before: connection.without(before, hosts))
+            keep_ssh_config(place.ssh_config, lambda before: connection.without_hosts(before, hosts))
     except RegistryError as error:
         return [str(error)]
     return []

@@ -19,7 +19,7 @@ from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
 from ._by_id import read_by_id
-from ._missing import all_projects, looked, note
+from ._missing import all_projects, look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
 from ._settle import settle
 
@@ -35,7 +35,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     places = registries.places(params)
     settled = settle(api, params, places.values() if params["settle"] else [], check_mode, everywhere=True)
     snapshot, machines = RegistrySnapshot(registries, places.values()), _machines(api)
-    look, noted = looked(api, registries, snapshot, machines), Looked()
+    look, noted = look_for_missing(api, registries, snapshot, machines), Looked()
     if params["settle"] and not check_mode:
         noted = note(api, params, all_projects(registries, places.values(), snapshot), look)
         snapshot = RegistrySnapshot(registries, places.values())

@@ -51,7 +51,7 @@ from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
 from ._by_id import read_by_id
-from ._missing import all_projects, looked, note
+from ._missing import all_projects, look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from ._settle import settle
 from .offer_info import find
@@ -243,7 +243,7 @@ class _Planning:
             return Looked()
         self._has_noted = True
         look, known = (
-            looked(self._api, self._registries, snapshot, account.resources),
+            look_for_missing(self._api, self._registries, snapshot, account.resources),
             t.cast(RegistrySnapshot, snapshot),
         )
         if ceilings.has_account_ceiling(case.host for case in cases):

@@ -30,15 +30,15 @@ from .._api.client import (
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import price_per_hour, search_body
 from .._probe import page, purchases
-from .._probe.assumptions import count_of_clusters, findings
+from .._probe.assumptions import assumption_findings, count_of_clusters
 from .._probe.exchanges import (
     CATALOGS,
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
+    AssumptionFinding,
     Exchange,
     Exchanges,
-    Finding,
     Read,
     first_offer_id,
     hosts_beside,
@@ -165,13 +165,13 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     _look_around(api, ended, params["wrong_token"])
     _check_answered(api)
     # What the tasks of a purchase have asked and were answered, if one was made
-    lines = recorder.lines_of(params["log"])
+    lines = recorder.recorded_exchanges(params["log"])
     life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
     all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
     wished.update({key: str(params["name"]) for key in purchases.bought_ids(all_seen) if params["name"]})
-    found = findings(all_seen)
+    found = assumption_findings(all_seen)
     exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     writes = bool(file) and not check_mode
     if writes:
@@ -242,7 +242,7 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
 # What is told
 
 
-def _published(found: t.Sequence[Finding], requests: int) -> Result:
+def _published(found: t.Sequence[AssumptionFinding], requests: int) -> Result:
     verdicts = {
         verdict.replace(" ", "_"): [item.id for item in found if item.verdict == verdict]
         for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)
@@ -289,7 +289,7 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
     most = given("probe_max_usd", params["max_usd"], purchases.check_usd)
     about = {name: params[name] for name in ("limited", "is_known", "extra")}
     remembers = all(registries.places(params).values())
-    if refusal := purchases.refusal(PROBE_HOST, remembers=remembers, **about):
+    if refusal := purchases.why_not_bought(PROBE_HOST, remembers=remembers, **about):
         raise Failure(f"{refusal} Nothing was sent.", "invalid")
     offer = _cheapest(api)
     price = price_per_hour(offer)

@@ -421,7 +421,7 @@ class _Purchase:
             return
         self._update_story(error=error)
         refused = error.status_code if error.refused else None
-        busy, retry_after = http.is_busy(error.status_code, error.retry_after), error.retry_after or 0.0
+        busy, retry_after = http.asks_for_retry(error.status_code, error.retry_after), error.retry_after or 0.0
         self._history, self._repeats, pause = sending.after(self._history, self._repeats, refused, busy, retry_after)
         self._note_answer()
         if pause:

@@ -21,7 +21,7 @@ from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
 from .._wording import as_pattern
-from ._missing import looked, note
+from ._missing import look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from ._settle import settle
 
@@ -49,7 +49,9 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     places = registries.places(params)
     settled = settle(api, params, places.values(), check_mode)
     snapshot, machines = RegistrySnapshot(registries, places.values()), api.resources()
-    noted = Looked() if check_mode else note(api, params, snapshot, looked(api, registries, snapshot, machines))
+    noted = (
+        Looked() if check_mode else note(api, params, snapshot, look_for_missing(api, registries, snapshot, machines))
+    )
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, machines)
     able, left = sweep_findings.playable(params["unreadable"], params["own"], limits)

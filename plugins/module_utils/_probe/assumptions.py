@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .. import _states
-from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, id_of
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, normalized_id
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
@@ -27,9 +27,9 @@ from .exchanges import (
     CONTRADICTED,
     NOT_SEEN,
     Assumption,
+    AssumptionFinding,
     Exchange,
     Exchanges,
-    Finding,
     NotSeen,
     RuleResult,
     items_in,
@@ -96,17 +96,17 @@ _FURTHER: dict[str, tuple[str, ...]] = {
 _LIVED = {"offer": ["life_offer"], "offer_status": ["life_status"], "resource": ["life_resource"]}
 
 
-def findings(exchanges: Exchanges) -> list[Finding]:
+def assumption_findings(exchanges: Exchanges) -> list[AssumptionFinding]:
     """A finding for each assumption, in their order."""
     return [_finding(assumption, exchanges) for assumption in ASSUMPTIONS]
 
 
-def _finding(assumption: Assumption, exchanges: Exchanges) -> Finding:
+def _finding(assumption: Assumption, exchanges: Exchanges) -> AssumptionFinding:
     try:
         verdict, evidence = assumption.rule(exchanges)
     except NotSeen:
         verdict, evidence = NOT_SEEN, f"needs {assumption.needs}"
-    return Finding(assumption.id, verdict, one_line(evidence, 200))
+    return AssumptionFinding(assumption.id, verdict, one_line(evidence, 200))
 
 
 # Token, clock, errors
@@ -246,8 +246,8 @@ def _same_again(exchanges: Exchanges) -> RuleResult:
     whichever id it has.
     """
     first, again = (needed(exchanges.offers(name)) for name in ("search", "without_count"))
-    ids = {id_of(offer.get("offer_id")) for offer in again}
-    same = sum(id_of(offer.get("offer_id")) in ids for offer in first)
+    ids = {normalized_id(offer.get("offer_id")) for offer in again}
+    same = sum(normalized_id(offer.get("offer_id")) in ids for offer in first)
     return stands(same > 0, f"{same} of {plural(len(first), 'offer')} found again")
 
 
@@ -499,7 +499,7 @@ def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
     """The names of all machines that were listed."""
     lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
     listed = [value for item in (*lists, exchanges.resources) for value in item]
-    return {item["resource_id"]: item.get("name") for item in listed if id_of(item.get("resource_id"))}
+    return {item["resource_id"]: item.get("name") for item in listed if normalized_id(item.get("resource_id"))}
 
 
 def _history(exchanges: Exchanges) -> RuleResult:
@@ -508,7 +508,7 @@ def _history(exchanges: Exchanges) -> RuleResult:
     offer is unknown.
     """
     entries = [entry for machine in needed(exchanges.machines) for entry in items_in(machine.get("offer_history"))]
-    roles = [_states.word(entry.get("role")) or "none" for entry in entries if id_of(entry.get("offer_id"))]
+    roles = [_states.word(entry.get("role")) or "none" for entry in entries if normalized_id(entry.get("offer_id"))]
     if not roles:
         return stands(False, "offer_history names no offer")
     return stands("primary" in roles, f"role: {abridged(roles)}")

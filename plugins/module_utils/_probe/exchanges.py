@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from .. import _states
-from .._api.client import HOSTS, RESOURCE_ENVELOPES, ApiError, Json, id_of, read_detail, read_resource, read_status
+from .._api.client import (
+    HOSTS,
+    RESOURCE_ENVELOPES,
+    ApiError,
+    Json,
+    normalized_id,
+    read_detail,
+    read_resource,
+    read_status,
+)
 from .._api.http import PASSING, Answer
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
@@ -146,7 +155,7 @@ class Exchanges:
 
 
 @dataclass(frozen=True)
-class Finding:
+class AssumptionFinding:
     """How an assumption stands."""
 
     id: str
@@ -278,4 +287,4 @@ def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
 
 def first_offer_id(offers: t.Iterable[Json]) -> str:
     """The id of the first offer that has one, empty if none has."""
-    return next(filter(None, (id_of(offer.get("offer_id")) for offer in offers)), "")
+    return next(filter(None, (normalized_id(offer.get("offer_id")) for offer in offers)), "")

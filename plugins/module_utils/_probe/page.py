@@ -14,7 +14,7 @@ import typing as t
 
 from .._wording import narrow_table, wrapped
 from .assumptions import ASSUMPTIONS
-from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, Exchange, Finding
+from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, AssumptionFinding, Exchange
 
 WIDTH = 80  # characters of a line
 REPORT = "https://github.com/compute-index/ansible-collection-supply/issues/new/choose"
@@ -36,7 +36,7 @@ def file_beside(recording: str) -> str:
     return f"{recording if ending == '.md' else stem}.md" if recording else ""
 
 
-def page_of(findings: t.Sequence[Finding], recording: str, version: str) -> str:
+def page_of(findings: t.Sequence[AssumptionFinding], recording: str, version: str) -> str:
     """The page, in Markdown, with lines of 80 characters.
 
     ``recording``: the file that it lies beside. ``version``: the collection's.
@@ -53,20 +53,20 @@ def page_of(findings: t.Sequence[Finding], recording: str, version: str) -> str:
     return "\n".join("\n".join([title, "", *lines, ""]) for title, lines in sections if lines)
 
 
-def _to_do(findings: t.Iterable[Finding]) -> list[str]:
+def _to_do(findings: t.Iterable[AssumptionFinding]) -> list[str]:
     """What a user should do, since an assumption is wrong."""
     wrong = [_BY_ID[finding.id] for finding in findings if finding.verdict == CONTRADICTED]
     items = [f"{assumption.to_do} (`{assumption.id}`)" for assumption in wrong if assumption.to_do]
     return _listed(items or [_MANAGED if wrong else "Nothing: no assumption is contradicted."])
 
 
-def _described(verdict: str, note: str, findings: t.Iterable[Finding]) -> list[str]:
+def _described(verdict: str, note: str, findings: t.Iterable[AssumptionFinding]) -> list[str]:
     """The findings of one verdict; nothing if there are none."""
     items = [_item(_BY_ID[finding.id], finding) for finding in findings if finding.verdict == verdict]
     return [*wrapped(note, WIDTH), "", *_listed(items)] if items else []
 
 
-def _item(assumption: Assumption, finding: Finding) -> str:
+def _item(assumption: Assumption, finding: AssumptionFinding) -> str:
     """A line about one finding: what it changes only if it is not as assumed."""
     assumed, _source, otherwise = assumption.statement
     if finding.verdict == CONFIRMED:
@@ -101,7 +101,12 @@ _WITHOUT_PAGE = "-e probe_recording=probe.json also writes a page: what that cha
 
 
 def lines_of(
-    findings: t.Sequence[Finding], exchanges: t.Sequence[Exchange], hosts: int, lived: int, recording: str, page: str
+    findings: t.Sequence[AssumptionFinding],
+    exchanges: t.Sequence[Exchange],
+    hosts: int,
+    lived: int,
+    recording: str,
+    page: str,
 ) -> list[str]:
     """The findings for a person.
 

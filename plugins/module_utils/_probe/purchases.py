@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .. import _states
-from .._api.client import RESOURCE_ENVELOPES, id_of
+from .._api.client import RESOURCE_ENVELOPES, normalized_id
 from .._api.market import price_per_hour
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
@@ -45,7 +45,7 @@ def check_usd(value: str) -> float:
     return result
 
 
-def refusal(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str], remembers: bool) -> str:
+def why_not_bought(host: str, *, limited: bool, is_known: bool, extra: t.Iterable[str], remembers: bool) -> str:
     """Why nothing is bought for this host, empty if it may be.
 
     limited: --limit leaves it out. is_known: the inventory has it. extra: the names of extra variables. remembers:
@@ -215,7 +215,7 @@ def _listed(exchanges: Exchanges) -> RuleResult:
     # Before it is ready, nothing is expected of the list.
     ready = (item.at for item in _statuses(exchanges, made) if phase_of(item.fields) == _states.READY)
     first = needed([item for item in _since(exchanges, "life_list", next(ready, made.end)) if item.is_success])[0]
-    listed = {id_of(item.get("resource_id")) for item in items_in(first.data, *RESOURCE_ENVELOPES)}
+    listed = {normalized_id(item.get("resource_id")) for item in items_in(first.data, *RESOURCE_ENVELOPES)}
     when = f"{_seconds(first.at - made.end)} after the answer"
     return stands(ids <= listed, f"{'listed' if ids <= listed else 'not listed'} {when}")
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from .._api.client import without_user_data
 from .._machine.connection import parse_ssh_command
-from .exchanges import Exchange, Finding
+from .exchanges import AssumptionFinding, Exchange
 
 Json = dict[str, t.Any]
 
@@ -60,8 +60,8 @@ _MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no m
 
 
 def redacted(
-    exchanges: t.Iterable[Exchange], findings: t.Iterable[Finding], secrets: t.Iterable[str]
-) -> tuple[list[Json], list[Finding]]:
+    exchanges: t.Iterable[Exchange], findings: t.Iterable[AssumptionFinding], secrets: t.Iterable[str]
+) -> tuple[list[Json], list[AssumptionFinding]]:
     """Both without what is somebody's own, the exchanges as plain values with the beginnings of long lists.
 
     ``secrets`` are texts that must not stand in them.

@@ -9,7 +9,7 @@ import re
 import shlex
 import typing as t
 
-from .._machine.connection import Machine, is_readable, quoted
+from .._machine.connection import Machine, is_readable, quoted_path
 from .._text import number_of
 from . import lease, prices
 from .entry import ADDRESS, BOOT_MARK, CONNECTION, HOST_KEY_CHECKING, SSH_ARGUMENTS, Entry
@@ -29,8 +29,8 @@ def ssh_args(alias: str, trust: str, known_hosts: str, identity: str = "") -> st
     ``identity``: the file of the private key, which ssh may not try by itself; empty where nobody knows it, as with a
     registry that other controllers share.
     """
-    pinned = shlex.quote(quoted(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
-    offered = f" -o IdentityFile={shlex.quote(quoted(identity))}" if is_readable(identity) else ""
+    pinned = shlex.quote(quoted_path(known_hosts)) if known_hosts and trust != "none" else "/dev/null"
+    offered = f" -o IdentityFile={shlex.quote(quoted_path(identity))}" if is_readable(identity) else ""
     word = _TRUST.get(trust, _TRUST["first_use"])  # a later version may have noted another one
     kept = f"-o StrictHostKeyChecking={word} -o UserKnownHostsFile={pinned}"
     return f"-o HostKeyAlias={shlex.quote(alias)} {kept}{offered}"

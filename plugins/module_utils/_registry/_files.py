@@ -245,7 +245,7 @@ class HostFile:
         host = host_of_entry(self._path)
         book, of_entry = Book(), line_of(host, entry)
         with contextlib.suppress(RegistryError):
-            _ledger.read(ledger_file(self._path), book, host)
+            _ledger.read_lines(ledger_file(self._path), book, host)
         return book.bill(of_entry.purchase) if of_entry else None
 
     def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
@@ -298,7 +298,7 @@ def entries(folder: str) -> Entries:
     return found
 
 
-def note(path: str, text: str) -> None:
+def write_beside_entries(path: str, text: str) -> None:
     """Write a file beside the entries. Raises RegistryError."""
     with explained(f"The file {path} cannot be kept"):
         write_durably(path, text)
@@ -315,7 +315,7 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
         held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
         now = (line_of(host, entry) for host, entry in held)
         book = Book(filter(None, now), since)
-        unread = _ledger.read(path, book)
+        unread = _ledger.read_lines(path, book)
         bills = book.bills(known.broken)
         # What has begun between entries and ledger seems to have no entry, until the next look.
         if all(bill.registered for bill in bills) or entries(folder) == known:

@@ -87,7 +87,7 @@ _MACHINES, _CLAIM = ', "resource_ids": [', ', "journaled_at": '
 _ABOUT = {"price_per_hour", "groups", "name", "project"}
 
 
-def read(path: str, book: Book, host: str = "") -> int:
+def read_lines(path: str, book: Book, host: str = "") -> int:
     """Let the book read the lines, of one host or of all; how many cannot be read. Raises RegistryError."""
     reader = _Reader(book, host)
     with explained(f"The ledger {path} cannot be read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):

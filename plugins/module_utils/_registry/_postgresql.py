@@ -36,7 +36,7 @@ from .._text import seconds_of, utc
 from . import _statements as sql
 from ._connection import GRANTS, Connected, Done, Moved, NoTables, Step, Unreachable
 from ._protocol import GONE, RegistryError, Variables
-from ._row import Row, note_of
+from ._row import Row, note_of_claim
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -510,7 +510,7 @@ class Database(Connected):
         """
         own = (fact.project, fact.host, fact.account)
         for row in self._rows(connection, sql.OF_OFFER, {"offer": fact.offer}):
-            is_over = row.state == claims.ENDED or row.note == note_of(fact.note)
+            is_over = row.state == claims.ENDED or row.note == note_of_claim(fact.note)
             if is_over and (row.project, row.host, row.account) == own:
                 return replace(fact, claim=row.claim, note={**dict.fromkeys(row.note), **fact.note})
         return fact
@@ -527,7 +527,7 @@ class Database(Connected):
         return {
             **({} if what is None else vars(what)),
             "price_per_hour": None if price_per_hour is None else Decimal(str(price_per_hour)),
-            "note": None if note is None else _json(note_of(note)),
+            "note": None if note is None else _json(note_of_claim(note)),
             "gone": [name for name, value in (note or {}).items() if value is None],
             "holder": _json(self._holder),
         }

@@ -185,7 +185,7 @@ class Entries:
     further: dict[tuple[str, str], Entry] = field(default_factory=dict)
 
 
-def run_of(holder: t.Mapping[str, t.Any]) -> str:
+def run_in_words(holder: t.Mapping[str, t.Any]) -> str:
     """A run in a message, by who has started it: ``alice at bastion (AWX job 7, process 4711)``."""
     known = [f"{name} {holder[key]}" for key, name in (("job", "AWX job"), ("process", "process")) if holder.get(key)]
     where = f"{holder.get('user') or 'someone'} at {holder.get('host') or 'an unknown computer'}"

@@ -28,7 +28,7 @@ from .._provision.entry import (
 )
 from .._provision.lease import DATABASE_CLOCK, NOTED_BY
 from .._provision.storage import STORAGE_OF, label_of
-from ._protocol import Variables, run_of
+from ._protocol import Variables, run_in_words
 
 # These have columns of their own; all other variables stand in the note.
 COLUMNS = frozenset({OFFER, PRICE, IDS, PURCHASE, JOURNALED, EXPIRED, HELD_BY, BOUGHT_BY})
@@ -93,10 +93,10 @@ class Row:
             PURCHASE: _WORDS.get(self.state, MADE),
             EXPIRED: self.expired_seen and _utc(self.expired_seen),
             IDS: self.resource_ids or None,
-            BOUGHT_BY: run_of(self.holder),
+            BOUGHT_BY: run_in_words(self.holder),
         }
         if self.is_held_by_another(run):
-            entry[HELD_BY] = run_of(self.holder)
+            entry[HELD_BY] = run_in_words(self.holder)
         return {name: value for name, value in entry.items() if value is not None}
 
     @property
@@ -105,7 +105,7 @@ class Row:
         return claims.needs_settling(self.state, is_sent=self.sent_at is not None, is_held=self.held)
 
 
-def note_of(variables: Variables) -> Variables:
+def note_of_claim(variables: Variables) -> Variables:
     """What of an entry stands in the note of its claim."""
     return {name: value for name, value in variables.items() if name not in COLUMNS and value is not None}
 

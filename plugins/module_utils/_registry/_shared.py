@@ -229,7 +229,7 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     return entries
 
 
-def late_of(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[LatePurchase]:
+def late_purchases(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[LatePurchase]:
     """What freed claims have bought after all, of machines that no host has. Raises RegistryError.
 
     ``read`` asks for them by their ids, since a list may lag. An offer that another claim has bought, and be it that

@@ -145,13 +145,13 @@ class _FolderStore(Store):
             raise ReadsOnly(self._path)
         # It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
         if os.path.isdir(os.path.dirname(self._path)):
-            _files.note(os.path.join(self._path, SWEPT), f"{lease.utc(now)}\n")
+            _files.write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc(now)}\n")
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         path = self._place.evidence_file(host, str(whole["offer_id"]))
         if self._session.read_only:
             return ""
-        _files.note(path, json.dumps(whole, indent=1))
+        _files.write_beside_entries(path, json.dumps(whole, indent=1))
         return path
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:

@@ -25,7 +25,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.o
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import (
+    ASSUMPTIONS,
+    assumption_findings,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Exchanges
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 
@@ -251,7 +254,7 @@ def test_a_recording_of_a_purchase_shows_nothing_of_the_account(
     assert made.simulator.settings.token not in log.read_text() and KEY.split()[1] not in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
     recording = json.loads(file.read_text())
-    again = findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
+    again = assumption_findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
     kept = {each["id"]: (each["verdict"], each["evidence"]) for each in recording["findings"]}
     needy = {"names", "lets-in"}
     assert {each.id: (each.verdict, each.evidence) for each in again if each.id not in needy} == {
@@ -287,7 +290,7 @@ def test_a_recording_tells_the_same_as_what_was_recorded(account: Make, tmp_path
     )
     found.probe(recording="recording.json")
     recording = json.loads((tmp_path / "recording.json").read_text())
-    again = findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
+    again = assumption_findings(Exchanges(tuple(Exchange(**each) for each in recording["exchanges"])))
     kept = {each["id"]: (each["verdict"], each["evidence"]) for each in recording["findings"]}
     # These need what the registry knew.
     needy = {"names", "deleted-listed", "deleted-read"}

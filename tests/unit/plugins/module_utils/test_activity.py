@@ -11,20 +11,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.activity import Readings, activity_of
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.activity import (
+    ActivityReadings,
+    activity_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 NOTE = {"boot": "b", "at": 40_000.0, "active": 4_000.0, "load": 0.5, "why": "GPU 7 at 97 %", "seen": "8 GPUs at 0 %"}
-LOOK = Readings(boot="b", uptime=40_030.0, clock=1_795_780_830.0, state=json.dumps(NOTE))
+LOOK = ActivityReadings(boot="b", uptime=40_030.0, clock=1_795_780_830.0, state=json.dumps(NOTE))
 KEEP = {"until": LOOK.clock + 3600, "boot": "b", "uptime": LOOK.uptime + 3600}
 
 
-def note(**fields: Any) -> Readings:
+def note(**fields: Any) -> ActivityReadings:
     return replace(LOOK, state=json.dumps({**NOTE, **fields}))
 
 
-def keep(**fields: Any) -> Readings:
+def keep(**fields: Any) -> ActivityReadings:
     return replace(LOOK, keeps={"1000": json.dumps({**KEEP, **fields})})
 
 
@@ -85,7 +88,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("look", "state", "evidence"), TABLE.values(), ids=TABLE.keys())
-def test_what_follows(look: Readings, state: str, evidence: str) -> None:
+def test_what_follows(look: ActivityReadings, state: str, evidence: str) -> None:
     found = activity_of(look)
     assert (found.state, evidence in found.evidence) == (state, True), found
     assert (found.idle_seconds > 0) == (state == "idle")

@@ -841,13 +841,13 @@ ODD = pytest.mark.parametrize(("odd", "shown"), ODD_IDS, ids=[shown for _odd, sh
 def test_a_uuid_has_one_spelling(value: str) -> None:
     """One that is noted in another one could not be found in the list, nor be ended."""
     assert client.read_resource(resource(value))["resource_id"] == RESOURCE_ID
-    assert client.ids_in({"resource_ids": [value, RESOURCE_ID]}) == ([RESOURCE_ID], [])
-    assert client.id_of(f"{value}0") == f"{value}0".lower()
+    assert client.ids_and_oddities({"resource_ids": [value, RESOURCE_ID]}) == ([RESOURCE_ID], [])
+    assert client.normalized_id(f"{value}0") == f"{value}0".lower()
 
 
 @pytest.mark.parametrize("value", [RESOURCE_ID, RESOURCE_ID.upper(), "r2", "abc-123", "a_b", "0", "x" * 64])
 def test_what_may_be_an_id(value: str) -> None:
-    assert client.id_of(value) == value.lower()
+    assert client.normalized_id(value) == value.lower()
     read = client.read_resource(resource(value))
     assert (read["resource_id"], "odd_id" in read) == (value.lower(), False)
 

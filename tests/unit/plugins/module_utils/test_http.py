@@ -449,7 +449,7 @@ def test_a_wish_to_wait_alone_does_not_say_that_a_purchase_was_refused(
 ) -> None:
     queue.expect("POST", "/x", status=status, headers={"Retry-After": "1"})
     got = client(retries=5).exchange("POST", "/x", **PURCHASE)
-    assert (http.is_busy(got.status, got.retry_after), naps) == (False, [])
+    assert (http.asks_for_retry(got.status, got.retry_after), naps) == (False, [])
 
 
 @pytest.mark.parametrize("step", [hang_up, read_and_hang_up, stall, answer(200, b"{", length=9)])
@@ -481,7 +481,7 @@ def test_a_purchase_is_not_even_then(
 ) -> None:
     queue.expect("POST", "/x", status=status, headers=headers)
     got = client(retries=5).exchange("POST", "/x", **PURCHASE)
-    assert (got.status, http.is_busy(got.status, got.retry_after), naps) == (status, True, [])
+    assert (got.status, http.asks_for_retry(got.status, got.retry_after), naps) == (status, True, [])
 
 
 def test_a_purchase_that_was_certainly_not_sent_is_repeated(refusing: RawServer) -> None:

@@ -150,7 +150,7 @@ def test_a_field_at_a_dotted_path(path: str, expected: Any) -> None:
 
 
 def test_the_fields_of_a_resource_stand_behind_the_prefix() -> None:
-    variables = _inventory.variables_of(read(extra=[1]), "supply_")
+    variables = _inventory.host_variables(read(extra=[1]), "supply_")
     assert (variables["supply_name"], variables["supply_status"], variables["supply_extra"]) == (
         "trainer",
         "running",
@@ -174,7 +174,7 @@ def test_the_fields_of_a_resource_stand_behind_the_prefix() -> None:
     ],
 )
 def test_each_field_becomes_a_variable_that_a_template_can_name(prefix: str, key: str, expected: str) -> None:
-    assert _inventory.variables_of(read(**{key: "here"}), prefix)[expected] in ("here", "trainer")
+    assert _inventory.host_variables(read(**{key: "here"}), prefix)[expected] in ("here", "trainer")
 
 
 @pytest.mark.parametrize(
@@ -186,14 +186,14 @@ def test_each_field_becomes_a_variable_that_a_template_can_name(prefix: str, key
 )
 @pytest.mark.parametrize("ip", ["203.0.113.7", None])
 def test_a_field_of_the_api_is_never_a_variable_of_ansibles(name: str, ip: str | None) -> None:
-    variables = _inventory.variables_of(read(ip=ip, **{name: "198.51.100.1"}), "supply_")
+    variables = _inventory.host_variables(read(ip=ip, **{name: "198.51.100.1"}), "supply_")
     assert variables.get(name) != "198.51.100.1"
     assert variables.get(f"supply_{name}", "198.51.100.1") == "198.51.100.1"
 
 
 @pytest.mark.parametrize("key", [FIRST, None])
 def test_without_an_address_nobody_is_reached(key: Any) -> None:
-    variables = _inventory.variables_of(read(key, None), "supply_")
+    variables = _inventory.host_variables(read(key, None), "supply_")
     assert {name: value for name, value in variables.items() if name.startswith("ansible")} == {
         "ansible_host": f"{key}.invalid"
     }
@@ -246,5 +246,5 @@ KEYS = st.sampled_from(["ansible_host", "ansible_connection", "ansible_user", "n
 
 @given(st.dictionaries(KEYS, st.text() | st.integers()))
 def test_whatever_the_api_calls_its_fields_variables_are_behind_the_prefix(fields: Any) -> None:
-    variables = _inventory.variables_of(connection.with_connection(read_resource(fields)), "supply_")
+    variables = _inventory.host_variables(connection.with_connection(read_resource(fields)), "supply_")
     assert [name for name in variables if not re.fullmatch(r"supply_[A-Za-z0-9_]*", name)] == ["ansible_host"]

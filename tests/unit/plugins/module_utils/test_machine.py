@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu, Smi, measure, switches
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import (
+    Gpu,
+    Smi,
+    hardware_of,
+    switches,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
 
 H100 = {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": 85.5}
@@ -44,7 +49,7 @@ def add_device(root: Path, slot: str, vendor: str, kind: str, device: str) -> No
 
 def test_gpus_are_those_of_the_driver(root: Path) -> None:
     gpus = [Gpu(0, model="NVIDIA H100 80GB HBM3", memory=81559.0), Gpu(1, model="Odd, name")]
-    machine = measure(Smi(tuple(gpus), 2.0, "550", "12"), str(root))
+    machine = hardware_of(Smi(tuple(gpus), 2.0, "550", "12"), str(root))
     assert machine["gpu_source"] == "nvidia-smi"
     assert machine["gpus"] == [H100, {"model": "Odd, name", "memory_in_gb": None}]
     assert machine["memory_in_gb"] == 8.0
@@ -75,7 +80,7 @@ def test_without_a_driver_the_bus_tells(
 
 
 def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:
-    machine = measure(None, str(tmp_path / "nowhere"))
+    machine = hardware_of(None, str(tmp_path / "nowhere"))
     assert (machine["gpus"], machine["memory_in_gb"], machine["boot_disk_in_gb"]) == ([], None, None)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance, readings, verdicts
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Answer
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import CommandResult
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import CHECKS, Finding
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import LEVELS, THRESHOLDS, Wanted
@@ -26,7 +26,7 @@ from gpu_records import H100, LINK, RECORDS, RUBBISH, Machine
 
 ROOT = Path(__file__).parents[4]
 WORDS = ["", "N/A", "[N/A]", "[Unknown Error]", "[GPU requires reset]", "???", "None"]
-Answers = dict[str, Answer]
+Answers = dict[str, CommandResult]
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_no_reader_raises(text: str) -> None:
     readings.diagnosis_of(text)
     readings.kernel_log_of(text)
     readings.nvlinks_of(text)
-    readings.burnt_of(text)
+    readings.gpu_burn_results(text)
     readings.all_reduce_of(text)
     readings.boot_errors_of(text)
 
@@ -302,7 +302,7 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
     old = readings.diagnosis_of(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
     assert old and old.version == "3.3.6"
     assert [(item.gpu, item.status) for item in old.outcomes] == [(0, "pass"), (1, "fail")]
-    assert verdicts.outcome(old.outcomes[1]) == verdicts.Finding("bad", "Denylist: it is denied", "pass", 1)
+    assert verdicts.finding_of_dcgm(old.outcomes[1]) == verdicts.Finding("bad", "Denylist: it is denied", "pass", 1)
     new = readings.diagnosis_of(Machine().dcgmi())
     assert new and new.version == "4.2.3" and [item.gpu for item in new.outcomes] == [*range(8)]
     failed = readings.diagnosis_of(
@@ -325,7 +325,7 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
 )
 def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: str) -> None:
     result = readings.Outcome("software", "fail", 0, tuple(severities))
-    assert verdicts.outcome(result).verdict == expected
+    assert verdicts.finding_of_dcgm(result).verdict == expected
 
 
 SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": "NVIDIA H100 NVL"}
@@ -368,7 +368,9 @@ def test_the_fabric(model: str, state: str, switches: int, service: str | None, 
 def test_a_load_of_copies_will_do(root: str) -> None:
     answers = {name: item for name, item in Machine().answers("load").items() if name not in ("dcgmi", "gpu_burn")}
     for code, expected in ((0, "ok"), (1, "unknown")):
-        answers["nvbandwidth"] = Answer(("nvbandwidth",), code, "Running...\nSUM host_to_device_memcpy_ce 440.1\n")
+        answers["nvbandwidth"] = CommandResult(
+            ("nvbandwidth",), code, "Running...\nSUM host_to_device_memcpy_ce 440.1\n"
+        )
         assert verdict(answers, root, Machine(), "load") == expected
 
 
@@ -393,14 +395,14 @@ def test_the_clock(ahead: float, expected: str, root: str) -> None:
 
 
 def test_a_machine_without_gpus_is_not_asked_for_them(root: str) -> None:
-    answers = {**Machine().answers("burnin"), "nvidia-smi": Answer((), 127)}
+    answers = {**Machine().answers("burnin"), "nvidia-smi": CommandResult((), 127)}
     made = verdicts.findings(acceptance.readings_of(answers, root, None), Wanted("burnin", {"gpu_count": 0}))
     assert {finding.check for finding in made} == {"answers", "gpu_count", "disk_write", "user_data"}
     assert verdict_of(made) == "ok"
 
 
 def test_a_missing_driver_is_no_fault_of_what_was_paid_for(root: str) -> None:
-    answers = {"nvidia-smi": Answer((), 127)}
+    answers = {"nvidia-smi": CommandResult((), 127)}
     for demand, expected in (("", "unknown"), ("535", "bad")):
         made = verdicts.findings(acceptance.readings_of(answers, root, None), Wanted("specs", {}, min_driver=demand))
         assert verdict_of(made) == expected
@@ -480,7 +482,7 @@ def test_the_module_documents_its_options() -> None:
 
 def test_evidence_fits_and_keeps_serial_numbers() -> None:
     noise = "NVRM: \u00e4\u4e16\U0001f600\n" * 100_000
-    answers = {**Machine().answers("burnin"), "journalctl": Answer(("journalctl",), 0, noise)}
+    answers = {**Machine().answers("burnin"), "journalctl": CommandResult(("journalctl",), 0, noise)}
     rows = acceptance.evidence(answers)
     assert len(json.dumps(rows)) <= acceptance.MOST_EVIDENCE
     (smi,) = [row["output"] for row in rows if row["command"] == "nvidia-smi"]
@@ -491,5 +493,5 @@ def test_evidence_fits_and_keeps_serial_numbers() -> None:
 
 @given(st.lists(st.text(max_size=300), max_size=5), st.integers(1000, 3000))
 def test_evidence_is_never_larger(texts: list[str], most: int) -> None:
-    answers = {str(index): Answer((str(index),), 0, text) for index, text in enumerate(texts)}
+    answers = {str(index): CommandResult((str(index),), 0, text) for index, text in enumerate(texts)}
     assert len(json.dumps(acceptance.evidence(answers, most))) <= most

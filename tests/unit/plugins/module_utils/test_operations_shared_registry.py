@@ -19,7 +19,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _connection, _postgresql
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import late_of, note_late_purchase
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import (
+    late_purchases,
+    note_late_purchase,
+)
 
 import postgresql
 from request_queue import LOST, RequestQueue
@@ -635,7 +638,7 @@ def test_what_a_freed_claim_has_bought_after_all_is_on_record(
     machine = read_resource(resource(name=name))
 
     def late(*machines: Any) -> list[str]:
-        found = late_of(shared, account, machines, lambda ids: dict.fromkeys(ids, machine))
+        found = late_purchases(shared, account, machines, lambda ids: dict.fromkeys(ids, machine))
         return [note_late_purchase(shared, each) for each in found]
 
     assert late({**machine, "offer_id": None}, {**machine, "offer_id": OTHER_ID}) == []

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import HOSTS
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS, findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import (
+    ASSUMPTIONS,
+    assumption_findings,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import (
     CATALOGS,
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
+    AssumptionFinding,
     Exchange,
     Exchanges,
-    Finding,
     named_by_path,
 )
 from hypothesis import given
@@ -44,12 +47,12 @@ def offers(*found: Any, **fields: Any) -> dict[str, Any]:
     return {"offers": list(found), "total_count": len(found), "filters_applied": {}, **fields}
 
 
-def found(assumption: str, *looks: Exchange, **seen: Any) -> Finding:
-    (finding,) = [each for each in findings(Exchanges(looks, **seen)) if each.id == assumption]
+def found(assumption: str, *looks: Exchange, **seen: Any) -> AssumptionFinding:
+    (finding,) = [each for each in assumption_findings(Exchanges(looks, **seen)) if each.id == assumption]
     return finding
 
 
-def decided(finding: Finding) -> dict[str, Any]:
+def decided(finding: AssumptionFinding) -> dict[str, Any]:
     """The simulator's switches that a finding decides."""
     return switches_of(finding.id, finding.verdict, finding.evidence)
 
@@ -591,7 +594,7 @@ def test_a_machine_that_ended_may_be_on_the_next_page(data: Any, verdict: str) -
 
 
 def test_nothing_seen_is_no_verdict() -> None:
-    assert {each.verdict for each in findings(Exchanges(()))} == {NOT_SEEN}
+    assert {each.verdict for each in assumption_findings(Exchanges(()))} == {NOT_SEEN}
     assert len({each.id for each in ASSUMPTIONS}) == len(ASSUMPTIONS)
 
 
@@ -615,6 +618,6 @@ LOOKS = st.builds(
 
 @given(st.lists(LOOKS, max_size=8))
 def test_no_answer_breaks_a_rule(looks: list[Exchange]) -> None:
-    found = findings(Exchanges(tuple(looks), {"x": "y"}, "z", 1.0))
+    found = assumption_findings(Exchanges(tuple(looks), {"x": "y"}, "z", 1.0))
     assert [each.id for each in found] == [each.id for each in ASSUMPTIONS]
     assert {each.verdict for each in found} <= {CONFIRMED, CONTRADICTED, NOT_SEEN}

@@ -24,7 +24,7 @@ MAY = {"limited": False, "is_known": False, "extra": ["probe_buy"], "remembers":
     ],
 )
 def test_why_nothing_is_bought(fields: dict[str, Any], refusal: str) -> None:
-    told = purchases.refusal("the-probe", **{**MAY, **fields})
+    told = purchases.why_not_bought("the-probe", **{**MAY, **fields})
     assert refusal in told and bool(told) is bool(refusal)
 
 

@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchan
     CONTRADICTED,
     NOT_SEEN,
     Assumption,
-    Finding,
+    AssumptionFinding,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.page import FORM, REPORT, file_beside, page_of
 from hypothesis import given
@@ -30,14 +30,15 @@ _verdicts = st.lists(
 def page(**verdicts: str) -> str:
     """The page if all is as assumed but for these."""
     named = {name.replace("_", "-"): verdict for name, verdict in verdicts.items()}
-    findings = [Finding(each.id, named.get(each.id, CONFIRMED), "seen so") for each in ASSUMPTIONS]
+    findings = [AssumptionFinding(each.id, named.get(each.id, CONFIRMED), "seen so") for each in ASSUMPTIONS]
     return page_of(findings, "/home/ann/recording.json", "1.0.0")
 
 
 @given(_verdicts, st.text(st.characters(categories=["L", "N", "Zs"]), max_size=200))
 def test_each_finding_is_there_once_below_its_verdict(verdicts: list[str], evidence: str) -> None:
     findings = [
-        Finding(each.id, verdict, "seen: " + evidence) for each, verdict in zip(ASSUMPTIONS, verdicts, strict=True)
+        AssumptionFinding(each.id, verdict, "seen: " + evidence)
+        for each, verdict in zip(ASSUMPTIONS, verdicts, strict=True)
     ]
     text = page_of(findings, "recording.json", "1.0.0")
     titles = {CONTRADICTED: "Contradicted", NOT_SEEN: "Not seen", CONFIRMED: "Confirmed"}

@@ -32,7 +32,7 @@ def test_each_attempt_is_noted(
         "GET", f"/resources/{samples.RESOURCE_ID}", samples.resource(**echoed), query={"force_refresh": "true"}
     )
     perform(RESOURCE_INFO, resource_id=samples.RESOURCE_ID, force_refresh=True)
-    lost, read = recorder.lines_of(str(file))
+    lost, read = recorder.recorded_exchanges(str(file))
     assert (lost["path"], lost["status"], lost["is_json"], lost["ahead"]) == (samples.STATUS_PATH, None, False, None)
     assert (read["status"], read["query"], read["data"]["status"]) == (200, {"force_refresh": "true"}, "running")
     assert read["data"]["name"] == "********" and "cloud_init" not in read["data"]
@@ -49,7 +49,7 @@ def test_without_the_variable_nothing_is_noted(
     monkeypatch.delenv(recorder.LOG)
     # The same client, which is kept for the tasks of a process.
     perform(RESOURCE_INFO)
-    assert len(recorder.lines_of(str(tmp_path / "log"))) == 1
+    assert len(recorder.recorded_exchanges(str(tmp_path / "log"))) == 1
 
 
 def test_what_cannot_be_written_stops_nothing(
@@ -64,5 +64,5 @@ def test_what_cannot_be_written_stops_nothing(
 def test_a_line_that_is_cut_off_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text('{"path": "/a"}\n{"path": "/b"')
-    assert recorder.lines_of(str(file)) == [{"path": "/a"}]
-    assert recorder.lines_of(str(tmp_path / "none")) == []
+    assert recorder.recorded_exchanges(str(file)) == [{"path": "/a"}]
+    assert recorder.recorded_exchanges(str(tmp_path / "none")) == []

@@ -11,8 +11,12 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import findings
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import Exchange, Exchanges, Finding
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import assumption_findings
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import (
+    AssumptionFinding,
+    Exchange,
+    Exchanges,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.recording import redacted
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,7 +99,7 @@ def test_the_same_gets_the_same_everywhere() -> None:
         Exchange("unknown_resource", "GET", "/resources/nobody", status=404, data=other),
         Exchange("resources_of_offer", "GET", "/resources", {"offer_id": samples.OFFER_ID}, data=[]),
     ]
-    found = [Finding("unknown-id", "confirmed", f"404: {other['detail']}")]
+    found = [AssumptionFinding("unknown-id", "confirmed", f"404: {other['detail']}")]
     (first, second, third), (finding,) = redacted(looks, found, [TOKEN])
     key = first["data"]["resource_id"]
     assert first["path"] == f"/resources/{key}"
@@ -108,7 +112,9 @@ def test_the_same_gets_the_same_everywhere() -> None:
 def test_the_name_of_a_machine_is_no_word_of_the_api() -> None:
     looks = [Exchange("resource", "GET", "/resources/x", data={"name": "trainer"})]
     words = ("trainer", "trainer starts", "warming up")
-    _exchanges, clean = redacted(looks, [Finding("odd-words", "contradicted", each) for each in words], [TOKEN])
+    _exchanges, clean = redacted(
+        looks, [AssumptionFinding("odd-words", "contradicted", each) for each in words], [TOKEN]
+    )
     assert [each.evidence for each in clean] == ["name-1", "name-1 starts", "warming up"]
     decided = [switches_of(each.id, each.verdict, each.evidence) for each in clean]
     assert decided == [{}, {}, {"odd_word": "warming up"}]
@@ -175,7 +181,7 @@ def test_nothing_that_is_somebodys_own_comes_out(
         Exchange("wrong_token", "GET", "/resources", status=401, data={"detail": sentence}),
         Exchange("invalid", "POST", "/get_offers", status=422, data={"detail": [{"msg": sentence, "loc": [sentence]}]}),
     ]
-    found = [Finding("error-body", "confirmed", sentence)]
+    found = [AssumptionFinding("error-body", "confirmed", sentence)]
     exchanges, clean = redacted(looks, found, [own["token"]])
     written = json.dumps([exchanges, [each.evidence for each in clean]])
     kept = {name: value for name, value in own.items() if value in written}
@@ -192,5 +198,5 @@ ANYTHING = st.recursive(
 @given(ANYTHING)
 def test_whatever_an_api_answers_can_be_recorded(data: Any) -> None:
     exchanges, _found = redacted([Exchange("resource", "GET", "/resources/x", data=data)], [], [TOKEN])
-    assert findings(Exchanges((Exchange("resource", "GET", "/resources/x", data=data),)))
+    assert assumption_findings(Exchanges((Exchange("resource", "GET", "/resources/x", data=data),)))
     json.dumps(exchanges)

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import Machine, render, without
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import (
+    Machine,
+    render,
+    without_hosts,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
     facts_of_machine,
@@ -143,9 +147,9 @@ def test_no_value_adds_a_line(values: list[str], name: str) -> None:
 def test_a_host_that_has_ended_goes_with_all_its_machines(host: str) -> None:
     others = [[machine(each)] for each in ("gpu-10", "gpu-1-2", "a  b", "x*", "z")]
     text = render([*others[:2], [machine(host), machine(f"{host}-1")], *others[2:]])
-    assert without(text, [host]) == render(others) == without(render(others), [host])
-    assert without(render([[machine(host)]]), [host]) is None
-    assert without(None, [host]) is None
+    assert without_hosts(text, [host]) == render(others) == without_hosts(render(others), [host])
+    assert without_hosts(render([[machine(host)]]), [host]) is None
+    assert without_hosts(None, [host]) is None
 
 
 # From the registry

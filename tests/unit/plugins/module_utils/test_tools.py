@@ -176,7 +176,7 @@ def test_no_load_starts_that_we_would_have_to_cut_off(level: str, timeout: float
     """What we end would seem to hang, and a machine that is well would be bad."""
     asked: set[str] = set()
 
-    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.Answer]:
+    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.CommandResult]:
         asked.update(commands)
         return {name: item for name, item in Machine().answers(level).items() if name in commands}
 
@@ -191,7 +191,7 @@ def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> Non
     program("gpu_burn", "trap '' TERM; sleep 600")
     asked: list[set[str]] = []
 
-    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.Answer]:
+    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.CommandResult]:
         asked.append(set(commands))
         hangs = {"gpu_burn": LIMIT}
         return run({name: replace(item, limit=hangs.get(name, item.limit)) for name, item in commands.items()})

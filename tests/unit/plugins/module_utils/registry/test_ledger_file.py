@@ -100,7 +100,7 @@ def bills(folder: Path) -> list[Bill]:
 
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
     """The lines of a file, and how many cannot be read."""
-    unread = _ledger.read(path, Book())
+    unread = _ledger.read_lines(path, Book())
     texts = Path(path).read_text().splitlines() if Path(path).exists() else []
     return [json.loads(text) for text in texts], unread
 
@@ -504,7 +504,7 @@ def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger")
         path.write_text("\n".join(texts) + chance.choice(["", "\n", "\n\n"]))
-        unread = _ledger.read(str(path), book)
+        unread = _ledger.read_lines(str(path), book)
     lines, torn = [], set()
     for text in dict.fromkeys(map(str.rstrip, texts)):
         with contextlib.suppress(ValueError):
