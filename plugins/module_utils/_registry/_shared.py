@@ -20,6 +20,7 @@ from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry,
 from .._provision.lease import DATABASE_CLOCK, Clock
 from .._provision.ownership import Machine, price_of
 from .._provision.place import prefix_of
+from .._provision.prices import highest_known_price
 from .._provision.spending import Bill
 from .._text import grouped, seconds_of
 from ._postgresql import Ceilings, ClaimedByOther, Contested, Database, Purchase, TakenOver
@@ -277,7 +278,8 @@ def _proved(row: Row, machines: t.Iterable[Machine | None]) -> LatePurchase:
 def note_late_purchase(database: Database, late: LatePurchase) -> str:
     """Note what a freed claim has bought after all, and the sentence about it. Raises RegistryError."""
     row = late.row
-    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price_of(late.machines))
+    price = highest_known_price(price_of(late.machines), read_entry(row.variables()).price_per_hour)
+    fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price)
     try:
         database.note(fact, late.ids)
     except Contested as error:

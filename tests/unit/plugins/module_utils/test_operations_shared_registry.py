@@ -647,3 +647,17 @@ def test_what_a_freed_claim_has_bought_after_all_is_on_record(
     assert [RESOURCE_ID in each for each in said] == [True] * (expected != ["void"])
     claimed = {each.claim: each.resource_ids for each in shared.counted()}
     assert claimed.get(row.claim) == (None if expected == ["void"] else [RESOURCE_ID])
+
+
+@pytest.mark.parametrize(("listed", "price"), [(1.5, 2), (3.0, 3), (None, 2)])
+def test_what_a_freed_claim_has_bought_after_all_counts_at_the_higher_price(
+    registry_url: str, listed: float | None, price: int
+) -> None:
+    """A search may have named the price of its storage as well."""
+    shared = database(registry_url)
+    row = other_run(registry_url)
+    shared.void(row, "not made", {"provision_resource_name": "trainer"})
+    machine = {**read_resource(resource(name="trainer")), "price_per_hour": listed}
+    [late] = late_of(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine))
+    note_late_purchase(shared, late)
+    assert [each.price_per_hour for each in shared.counted()] == [price]
