@@ -71,7 +71,8 @@ _CHPASSWD = re.compile(rf"\w:{_PLAIN}\S")
 def completed(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """A cloud-config, ready to be written as YAML: with what its parts need, and without what is empty."""
     mounts = config.get("mounts") or []
-    folders = tuple(f"{mount[1]}/" for mount in mounts)
+    # One that names no folder removes what the vendor has listed, such as [swap].
+    folders = tuple(f"{folder}/" for mount in mounts for folder in mount[1:2])
 
     def written(file: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
         # cloud-init writes files before it mounts and before it makes users.

@@ -511,7 +511,7 @@ def test_a_cloud_config_is_completed_and_what_is_empty_is_left_out(config: Any, 
 def test_files_of_users_and_on_mounts_are_written_late() -> None:
     owned = [{"path": "/a", "owner": owner} for owner in ("root", "root:root", "ml:ml", "root:adm", "rooted")]
     assert written({"path": "/a"}, *owned) == [None, None, None, True, True, True]
-    mounts = [["/dev/vdb", "/data"], ["/dev/vdc", "/sr.v", "xfs"]]
+    mounts = [["/dev/vdb", "/data"], ["/dev/vdc", "/sr.v", "xfs"], ["swap"], ["ephemeral0", None]]
     paths = [{"path": path} for path in ("/data/x", "/database/x", "/data", "/sr.v/x", "/srXv/x", "/home/data/x")]
     assert written(*paths, mounts=mounts) == [True, None, None, True, None, None]
     assert written({"path": "/data/x", "defer": False}, mounts=mounts) == [False], "who says it gets it"
