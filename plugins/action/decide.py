@@ -63,8 +63,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared, not_declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._text import items_of
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import folded_lines
+from ansible_collections.compute_index.supply.plugins.module_utils._text import folded_lines, items_of
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,

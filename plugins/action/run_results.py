@@ -17,7 +17,7 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import plural
+from ansible_collections.compute_index.supply.plugins.module_utils._text import plural
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     MachineAction,
     asked,

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
-from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _wording
+from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _text
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     ATTEMPT,
@@ -72,7 +72,7 @@ def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
     try:
         connect = _spec.check_seconds(options[name])
         name = "boot_timeout"
-        return boot.BootTimeouts(connect, _wording.duration(options[name]), options["seeded"], options["marked"])
+        return boot.BootTimeouts(connect, _text.duration(options[name]), options["seeded"], options["marked"])
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.module_utils import _text, _wording
+from ansible_collections.compute_index.supply.plugins.module_utils import _text
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, read_entry
@@ -50,12 +50,12 @@ def owned_machines(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t
 
 def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str], alone: bool = False) -> list[str]:
     """The lines of a table with a column for each key, or of a row that stands ``alone``."""
-    return [_wording.line(rows[0], columns)] if alone and len(rows) == 1 else _wording.table(rows, columns)
+    return [_text.line(rows[0], columns)] if alone and len(rows) == 1 else _text.narrow_table(rows, columns)
 
 
 def usd(price: t.Any) -> str:
     """The price in words; it may be a text, what ansible-core before 2.19 makes of a number."""
-    return _wording.usd(_text.number_of(price))
+    return _text.usd(_text.number_of(price))
 
 
 class FilterModule:

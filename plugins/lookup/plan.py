@@ -85,7 +85,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     order,
     rows,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import wrapped
+from ansible_collections.compute_index.supply.plugins.module_utils._text import wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 

@@ -44,8 +44,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import folders_of, registry_dir
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._text import one_line, printable
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import as_pattern
+from ansible_collections.compute_index.supply.plugins.module_utils._text import as_pattern, one_line, printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]

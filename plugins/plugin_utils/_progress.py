@@ -10,7 +10,7 @@ import time
 
 from ansible import constants as C
 from ansible.utils.display import Display
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import COLUMNS, wrapped
+from ansible_collections.compute_index.supply.plugins.module_utils._text import COLUMNS, wrapped
 
 MINUTE = 60.0  # seconds after which a state that has not changed is told again
 QUIET = 10.0  # the first seconds of a wait, which need no word

@@ -15,8 +15,7 @@ import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from .._text import starred
-from .._wording import COLUMNS, wrapped
+from .._text import COLUMNS, starred, wrapped
 
 try:
     from ansible.module_utils.secrets import register_secrets

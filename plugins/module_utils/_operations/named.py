@@ -27,7 +27,7 @@ from .._provision.naming import (
     with_names,
 )
 from .._provision.order import within
-from .._wording import as_pattern
+from .._text import as_pattern
 
 BLANK: Result = {"changed": False, "hosts": [], "patterns": [], "add": [], "trouble": ""}
 

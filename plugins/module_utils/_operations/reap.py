@@ -20,7 +20,7 @@ from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
-from .._wording import as_pattern
+from .._text import as_pattern
 from ._missing import look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from ._settle import settle

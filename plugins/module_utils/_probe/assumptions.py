@@ -19,8 +19,7 @@ from .._machine.connection import parse_ssh_command
 from .._provision.messages import abridged
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
-from .._text import one_line, seconds_of
-from .._wording import plural
+from .._text import one_line, plural, seconds_of
 from . import purchases
 from .exchanges import (
     CATALOGS,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._wording import narrow_table, wrapped
+from .._text import narrow_table, wrapped
 from .assumptions import ASSUMPTIONS
 from .exchanges import CONFIRMED, CONTRADICTED, NOT_SEEN, Assumption, AssumptionFinding, Exchange
 

@@ -17,8 +17,7 @@ from .._api.market import price_per_hour
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
-from .._text import number_of, seconds_of
-from .._wording import amount, applying, usd, wrapped
+from .._text import amount, applying, number_of, seconds_of, usd, wrapped
 from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
 
 LONGEST_ANSWER = PROCURE_OFFER["procure_timeout"]["default"]  # seconds

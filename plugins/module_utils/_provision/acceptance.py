@@ -14,8 +14,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS
-from .._text import LONGEST_LINE, items_of, printable, seconds_of, text_of, utc
-from .._wording import end_option
+from .._text import LONGEST_LINE, end_option, items_of, printable, seconds_of, text_of, utc
 from . import lease
 from .entry import Entry, ids_of
 from .messages import joined

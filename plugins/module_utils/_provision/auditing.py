@@ -12,8 +12,19 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .. import _states
-from .._text import UNKNOWN, formatted, grouped, one_line, seconds_of, text_of
-from .._wording import age, amount, folded_lines, narrow_table, usd
+from .._text import (
+    UNKNOWN,
+    age,
+    amount,
+    folded_lines,
+    formatted,
+    grouped,
+    narrow_table,
+    one_line,
+    seconds_of,
+    text_of,
+    usd,
+)
 from . import ending, lease, ownership, storage
 from .ending import told_by_name
 from .entry import Entry

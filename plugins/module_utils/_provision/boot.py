@@ -14,8 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._text import one_line
-from .._wording import lasting
+from .._text import lasting, one_line
 
 ANSWER_SECONDS = 20  # that one look may take on the machine: systemd, which cloud-init asks, may hang
 CONNECT = "true"

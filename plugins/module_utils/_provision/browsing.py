@@ -11,8 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._text import formatted, grouped, moments, number_of
-from .._wording import amount, gpus_of, narrow_table, shortened, usd
+from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, number_of, shortened, usd
 from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit

@@ -14,8 +14,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, number_of
-from .._wording import amount, usd
+from .._text import QUOTA, amount, number_of, usd
 from . import choosing, search
 from .choosing import Avoided, Offers, site_of
 from .declaration import Declaration

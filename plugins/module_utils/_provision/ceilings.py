@@ -15,8 +15,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import END, UNKNOWN, calendar, formatted, grouped, number_of, seconds_of
-from .._wording import amount, ranges, usd
+from .._text import END, UNKNOWN, amount, calendar, formatted, grouped, number_of, ranges, seconds_of, usd
 from . import ownership
 from .declaration import Declaration
 from .entry import Entry, all_storage

@@ -18,8 +18,21 @@ import math
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._text import formatted, grouped, number_of, one_line, printable, seconds_of, text_of
-from .._wording import duration, gpus_of, plural, read, usd, usd_short
+from .._text import (
+    duration,
+    formatted,
+    gpus_of,
+    grouped,
+    number_of,
+    one_line,
+    plural,
+    printable,
+    read,
+    seconds_of,
+    text_of,
+    usd,
+    usd_short,
+)
 from . import lease
 from .acceptance import UNSOUND
 from .lease import Clock, clock_of

@@ -21,7 +21,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._wording import usd
+from .._text import usd
 from .entry import USUAL_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of

@@ -20,8 +20,7 @@ from functools import partial
 
 from .._machine.connection import UNREADABLE
 from .._machine.wanted import LEVELS, least_version, thresholds_of
-from .._text import FALSE, TRUE, UUID, formatted, number_of, printable, text_of
-from .._wording import amount, applying, duration, read, usd
+from .._text import FALSE, TRUE, UUID, amount, applying, duration, formatted, number_of, printable, read, text_of, usd
 from . import lease as leases
 from . import prices
 from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience

@@ -12,8 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import formatted, seconds_of
-from .._wording import amount, duration, folded_lines, usd, usd_short
+from .._text import amount, duration, folded_lines, formatted, seconds_of, usd, usd_short
 from . import declaration, lease, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._wording import end_option
+from .._text import end_option
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to

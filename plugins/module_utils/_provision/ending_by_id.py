@@ -12,7 +12,7 @@ import math
 import typing as t
 
 from .. import _states
-from .._wording import end_option, usd
+from .._text import end_option, usd
 from . import ownership
 from .messages import described
 from .ownership import Machine, OwnershipClaim

@@ -9,8 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import formatted, printable, seconds_of
-from .._wording import amount, applying, narrow_table, wrapped
+from .._text import amount, applying, formatted, narrow_table, printable, seconds_of, wrapped
 from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._text import QUOTA, first_of, number_of, seconds_of
-from .._wording import applying, end_option, usd
+from .._text import QUOTA, applying, end_option, first_of, number_of, seconds_of, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict

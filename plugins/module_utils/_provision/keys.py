@@ -11,7 +11,7 @@ import hashlib
 import re
 import typing as t
 
-from .._wording import applying
+from .._text import applying
 from .declaration import Declaration
 
 LEAST_RSA = 1024  # bits; sshd takes no shorter keys (RequiredRSASize in sshd_config(5))

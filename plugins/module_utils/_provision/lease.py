@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .. import _states, _text
-from .._text import formatted, printable, seconds_of, text_of
-from .._wording import amount, duration
+from .._text import amount, duration, formatted, printable, seconds_of, text_of
 
 NOTED_BY = "provision_clock"  # in the registry: the clock that noted the moments of an entry
 # In the registry: the lease as it was given, and the moment that follows from it or to which it was extended

@@ -9,8 +9,7 @@ import re
 import textwrap
 import typing as t
 
-from .._text import formatted, seconds_of
-from .._wording import end_option, narrow_table, usd
+from .._text import end_option, formatted, narrow_table, seconds_of, usd
 from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."

@@ -9,7 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._wording import applying, plural
+from .._text import applying, plural
 from .messages import NOTHING_ENDED, abridged
 from .order import GROUP_OF_RUNS, HOST_NAME, alike, within
 from .ownership import Machine, is_named, machines_among

@@ -14,8 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import printable, text_of
-from .._wording import applying, nearest
+from .._text import applying, nearest, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT

@@ -8,8 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, formatted, grouped
-from .._wording import COLUMNS, amount, gpus_of, plural, ranges, usd, usd_short
+from .._text import COLUMNS, QUOTA, amount, formatted, gpus_of, grouped, plural, ranges, usd, usd_short
 from . import ceilings, choosing, storage
 from .candidates import Case, SearchResult, about_bad_sites, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State

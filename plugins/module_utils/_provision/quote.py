@@ -11,8 +11,7 @@ from __future__ import annotations
 import itertools
 import typing as t
 
-from .._text import formatted, grouped, moments, number_of
-from .._wording import amount, gpus_of, narrow_table
+from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, number_of
 from . import lease, planning, storage
 from .lease import VALID_TO
 from .messages import abridged

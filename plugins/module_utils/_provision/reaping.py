@@ -12,8 +12,19 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import formatted, grouped, number_of, one_line, printable, text_of
-from .._wording import duration, narrow_table, ranges, usd, wrapped
+from .._text import (
+    duration,
+    formatted,
+    grouped,
+    narrow_table,
+    number_of,
+    one_line,
+    printable,
+    ranges,
+    text_of,
+    usd,
+    wrapped,
+)
 from . import declaration, lease, ownership
 from .ending import Action, End, stopped
 from .entry import Entry

@@ -14,8 +14,20 @@ import shlex
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._text import first_of, formatted, number_of, seconds_of
-from .._wording import LINE, end_option, line, narrow_table, ranges, usd, usd_short, wrapped
+from .._text import (
+    LINE,
+    end_option,
+    first_of,
+    formatted,
+    line,
+    narrow_table,
+    number_of,
+    ranges,
+    seconds_of,
+    usd,
+    usd_short,
+    wrapped,
+)
 from . import acceptance, lease, registration, storage
 from .acceptance import UNSOUND
 from .candidates import Case

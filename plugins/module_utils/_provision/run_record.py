@@ -18,8 +18,22 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, facts
-from .._text import LONGEST_LINE, formatted, items_of, number_of, one_line, printable, seconds_of, text_of
-from .._wording import age, amount, end_option, narrow_table, plural, usd
+from .._text import (
+    LONGEST_LINE,
+    age,
+    amount,
+    end_option,
+    formatted,
+    items_of,
+    narrow_table,
+    number_of,
+    one_line,
+    plural,
+    printable,
+    seconds_of,
+    text_of,
+    usd,
+)
 from . import lease, registration, spending
 from .entry import Entry
 from .messages import abridged, joined, sentence

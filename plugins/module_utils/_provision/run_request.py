@@ -11,8 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import items_of, printable, text_of
-from .._wording import amount, applying, gpus_of, plural, read, usd, usd_short
+from .._text import amount, applying, gpus_of, items_of, plural, printable, read, text_of, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT

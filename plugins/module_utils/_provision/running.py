@@ -15,8 +15,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, OVER, RUNS, SUCCEEDED
-from .._text import LONGEST_LINE, formatted, items_of, number_of, one_line, printable, seconds_of, text_of
-from .._wording import amount, usd
+from .._text import LONGEST_LINE, amount, formatted, items_of, number_of, one_line, printable, seconds_of, text_of, usd
 from . import lease, prices
 from .declaration import why_protected
 from .entry import Entry

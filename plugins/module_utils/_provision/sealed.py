@@ -17,8 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import first_of, formatted, moments, number_of
-from .._wording import usd
+from .._text import first_of, formatted, moments, number_of, usd
 from . import lease
 from .candidates import Case
 from .declaration import Declaration

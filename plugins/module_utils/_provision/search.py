@@ -12,8 +12,7 @@ import difflib
 import re
 import typing as t
 
-from .._text import LONGEST_NAME, letters_of, number_of, printable
-from .._wording import applying, nearest
+from .._text import LONGEST_NAME, applying, letters_of, nearest, number_of, printable
 
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it

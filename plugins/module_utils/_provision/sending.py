@@ -17,8 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import QUOTA, foreign_currency
-from .._wording import applying, gpus_of, usd
+from .._text import QUOTA, applying, foreign_currency, gpus_of, usd
 from . import search
 from .boot import NO_MARK
 from .ceilings import CeilingPart, Count, State

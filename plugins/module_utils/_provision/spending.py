@@ -22,8 +22,7 @@ from datetime import datetime, timezone
 from fractions import Fraction
 from functools import cached_property
 
-from .._text import formatted, grouped, number_of, printable, seconds_of, text_of, utc
-from .._wording import amount, duration, narrow_table, table
+from .._text import amount, duration, formatted, grouped, narrow_table, number_of, printable, seconds_of, text_of, utc
 from .entry import USUAL_PROJECT, project_of
 from .messages import abridged, ids_of, missing_lines, missing_row
 from .prices import Sum, add_up
@@ -391,7 +390,7 @@ def lines(spending: Spending) -> list[str]:
         report += [*narrow_table(shown, columns, [title]), ""] if shown else []
     for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
-        report += [*table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
+        report += [*narrow_table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
     if len(spending.days) > DAYS:
         report += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
     report += missing_lines(spending.missing)

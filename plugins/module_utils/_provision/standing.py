@@ -10,8 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import seconds_of
-from .._wording import applying, usd
+from .._text import applying, seconds_of, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry

@@ -14,8 +14,19 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import grouped, items_of, number_of, printable, text_of, texts_of
-from .._wording import end_option, plural, ranges, usd, usd_short
+from .._text import (
+    end_option,
+    grouped,
+    items_of,
+    number_of,
+    plural,
+    printable,
+    ranges,
+    text_of,
+    texts_of,
+    usd,
+    usd_short,
+)
 from .lease import LOCAL_CLOCK, NOTED_BY, VALID_TO, clock_of, end_of_offer
 from .prices import price_in, total_of
 from .search import product_of

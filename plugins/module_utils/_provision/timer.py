@@ -16,8 +16,7 @@ import shlex
 import typing as t
 from dataclasses import dataclass
 
-from .._text import formatted, printable, seconds_of
-from .._wording import applying, duration, lasting
+from .._text import applying, duration, formatted, lasting, printable, seconds_of
 from . import lease
 from .messages import WHOLE_SWEEP
 

@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
     Declared,
     HostVerdict,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE
 from ansible_collections.compute_index.supply.plugins.modules import decide as modules_decide
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.filter.adapters import FilterModule
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import table
+from ansible_collections.compute_index.supply.plugins.module_utils._text import table
 
 NAME = {"name": "name"}
 

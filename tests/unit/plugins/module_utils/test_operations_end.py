@@ -30,8 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
-from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 
 from ends import after
 

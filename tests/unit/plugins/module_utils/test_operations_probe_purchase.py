@@ -13,7 +13,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE_ENDED, PROBE_PURCHASE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import DECIDED_BY_PLAYS, PROBE_HOST
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE
 
 import samples
 from request_queue import RequestQueue

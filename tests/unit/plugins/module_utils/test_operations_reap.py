@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
 
 from ends import after
 from provision_samples import made_entry

@@ -25,7 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     noted_claim,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import up_to_cents
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE
 
 from provision_samples import machine as sample
 from provision_samples import machine_id, offer_id

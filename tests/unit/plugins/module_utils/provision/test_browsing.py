@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import browsing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Choice
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -17,8 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     account_prices,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Machine
-from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import ranges
+from ansible_collections.compute_index.supply.plugins.module_utils._text import ranges, seconds_of
 from hypothesis import given
 from hypothesis import strategies as st
 

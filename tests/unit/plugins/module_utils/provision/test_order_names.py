@@ -26,7 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     RoleNames,
     misspelled_of_playbook,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import nearest
+from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -43,7 +43,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import noted_offer
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import usd_short
+from ansible_collections.compute_index.supply.plugins.module_utils._text import usd_short
 from hypothesis import given
 from hypothesis import strategies as st
 

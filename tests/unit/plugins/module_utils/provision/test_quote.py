@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE, folded_lines
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
 
 from provision_samples import offer, offer_id
 

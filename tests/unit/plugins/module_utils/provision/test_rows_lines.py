@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
     configured_lines,
     unusable,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE
 
 COMMON = Common(registry="registry: host_vars", logins=["ssh -F host_vars/.ssh_config"])
 END = "To end {}: compute_index.supply.decommission"

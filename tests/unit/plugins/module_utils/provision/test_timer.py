@@ -16,8 +16,7 @@ import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, timer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Observed, Timer
-from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
-from ansible_collections.compute_index.supply.plugins.module_utils._wording import LINE
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.compute_index.supply.plugins.module_utils import _wording
+from ansible_collections.compute_index.supply.plugins.module_utils import _text
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _wordi
     ],
 )
 def test_an_amount_has_cents_and_more_digits_only_where_there_are_any(price: float, text: str) -> None:
-    assert _wording.amount(price) == text
-    assert _wording.usd(price) == f"USD {text} per hour"
+    assert _text.amount(price) == text
+    assert _text.usd(price) == f"USD {text} per hour"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_pattern_matches_just_its_host(host: str) -> None:
     manager.add_group("gpu")
     for name in (host, "gpu-1", "gpu-5", "5", "a", "b", "x", "y", "本"):
         manager.add_host(name, group="gpu")
-    assert [found.name for found in manager.get_hosts(pattern=[_wording.as_pattern(host)])] == [host]
+    assert [found.name for found in manager.get_hosts(pattern=[_text.as_pattern(host)])] == [host]
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_a_pattern_matches_just_its_host(host: str) -> None:
     ],
 )
 def test_a_command_that_ends_hosts_names_no_others(hosts: list[str], option: str) -> None:
-    assert _wording.end_option(hosts) == option
+    assert _text.end_option(hosts) == option
 
 
 def test_an_unknown_price_is_said_to_be_unknown() -> None:
-    assert _wording.usd(None) == "an unknown price"
+    assert _text.usd(None) == "an unknown price"
 
 
 KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
@@ -88,17 +88,17 @@ KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
     ],
 )
 def test_a_mistyped_word_is_within_two_edits_of_a_known_one(word: str, near: str | None) -> None:
-    assert _wording.nearest(word, KNOWN) == near
+    assert _text.nearest(word, KNOWN) == near
 
 
 def test_the_nearest_word_is_named() -> None:
-    assert _wording.nearest("cat", ("cart", "act", "bats")) == "cart"
-    assert _wording.nearest("bat", ("cart", "bats")) == "bats"
-    assert _wording.nearest("x", ()) is None
+    assert _text.nearest("cat", ("cart", "act", "bats")) == "cart"
+    assert _text.nearest("bat", ("cart", "bats")) == "bats"
+    assert _text.nearest("x", ()) is None
 
 
 def test_a_word_of_any_length_is_compared_at_once() -> None:
-    assert _wording.nearest("x" * 10_000_000, KNOWN) is None
+    assert _text.nearest("x" * 10_000_000, KNOWN) is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_word_of_any_length_is_compared_at_once() -> None:
     [("0", 0), ("90", 90), ("90s", 90), (" 30m ", 1800), ("1.5h", 5400), ("2h", 7200), ("3d", 259_200), ("0.5", 0.5)],
 )
 def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float) -> None:
-    assert _wording.duration(text) == seconds
+    assert _text.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_duration_is_a_number_with_or_without_a_unit(text: str, seconds: float
 )
 def test_what_is_no_duration_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds, or a duration such as 90s or 30m, not '"):
-        _wording.duration(text)
+        _text.duration(text)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_is_no_duration_is_said(text: str) -> None:
     ],
 )
 def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
-    assert _wording.lasting(seconds) == text
+    assert _text.lasting(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -140,37 +140,37 @@ def test_a_duration_is_said_in_whole_numbers(seconds: float, text: str) -> None:
     [(-1, "0s"), (59, "59s"), (60, "1m"), (7199, "119m"), (7200, "2h"), (172_799, "47h"), (172_800, "2d")],
 )
 def test_an_age_is_short(seconds: float, text: str) -> None:
-    assert _wording.age(seconds) == text
+    assert _text.age(seconds) == text
 
 
 def test_the_sentences_whose_condition_holds_apply() -> None:
-    assert _wording.applying({"a": True, "b": "", "c": ["x"], "d": None}) == ["a", "c"]
+    assert _text.applying({"a": True, "b": "", "c": ["x"], "d": None}) == ["a", "c"]
 
 
 def test_lines_of_a_report_are_folded() -> None:
     report = ["host   USD/h", "", "  -e a=b", " ".join(["word"] * 20), "x" * 80]
-    folded = _wording.folded_lines(report)
+    folded = _text.folded_lines(report)
     assert folded == [*report[:3], " ".join(["word"] * 14), f"  {' '.join(['word'] * 6)}", "x" * 80]
 
 
 def test_a_variable_of_a_command_stays_whole() -> None:
     text = "To end it: compute_index.supply.decommission -e decommission_hosts=run-train -e a=b"
     folded = ["To end it: compute_index.supply.decommission", "  -e decommission_hosts=run-train -e a=b"]
-    assert _wording.wrapped(text, indent="  ") == folded
-    assert _wording.wrapped("the-e x", 6) == ["the-e", "x"]
+    assert _text.wrapped(text, indent="  ") == folded
+    assert _text.wrapped("the-e x", 6) == ["the-e", "x"]
 
 
 def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"a": "x" * 30 + "-1", "b": "provisioning", "c": "whole" * 6}, {"a": "b", "b": "", "c": 1}]
     columns = {"A": "a", "B": "b", "C": "c"}
-    assert max(map(len, _wording.table(rows, columns))) == 78
-    monkeypatch.setattr(_wording, "LINE", 60)
-    lines = _wording.narrow_table(rows, columns, ("A", "B"))
+    assert max(map(len, _text.narrow_table(rows, columns))) == 78
+    monkeypatch.setattr(_text, "LINE", 60)
+    lines = _text.narrow_table(rows, columns, ("A", "B"))
     assert max(map(len, lines)) == 60 and lines[1].startswith("xxxxxxx~xxxx-1  provisioning  whole")
     assert lines[3:] == [f"~ {'x' * 30}-1"]
-    monkeypatch.setattr(_wording, "LINE", 48)
-    lines = _wording.narrow_table(rows, columns, ("A", "B"))
+    monkeypatch.setattr(_text, "LINE", 48)
+    lines = _text.narrow_table(rows, columns, ("A", "B"))
     assert max(map(len, lines)) == 48 and lines[1].startswith("xxx~-1  prov~ing  whole")
     assert lines[3:] == [f"~ {'x' * 30}-1", "~ provisioning"]
-    monkeypatch.setattr(_wording, "LINE", 100)
-    assert _wording.narrow_table(rows, columns, ("A",)) == _wording.table(rows, columns)
+    monkeypatch.setattr(_text, "LINE", 100)
+    assert _text.narrow_table(rows, columns, ("A",)) == _text.narrow_table(rows, columns)
