@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.filter.adapters import FilterModule
-from ansible_collections.compute_index.supply.plugins.module_utils._text import table
+from ansible_collections.compute_index.supply.plugins.module_utils._text import narrow_table
 
 NAME = {"name": "name"}
 
@@ -55,7 +55,7 @@ NAME = {"name": "name"}
     ],
 )  # fmt: skip
 def test_a_table(rows: list[Any], columns: dict[str, str], lines: list[str]) -> None:
-    assert table(rows, columns) == lines
+    assert narrow_table(rows, columns) == lines
 
 
 COLUMNS = {
@@ -72,5 +72,5 @@ def test_a_single_row_can_do_without_a_table() -> None:
     (line,) = FilterModule().filters()["table"]([ROW], COLUMNS, alone=True)
     assert line == ("gpu-1  3 machines  2.50 USD/hour  until 2026-11-27 13:00 UTC  60.00 at most  address 192.0.2.1")
     for rows in ([], [ROW, ROW]):
-        assert FilterModule().filters()["table"](rows, COLUMNS, alone=True) == table(rows, COLUMNS)
-    assert FilterModule().filters()["table"]([ROW], COLUMNS) == table([ROW], COLUMNS)
+        assert FilterModule().filters()["table"](rows, COLUMNS, alone=True) == narrow_table(rows, COLUMNS)
+    assert FilterModule().filters()["table"]([ROW], COLUMNS) == narrow_table([ROW], COLUMNS)
