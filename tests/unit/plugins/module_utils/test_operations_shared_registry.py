@@ -658,6 +658,6 @@ def test_what_a_freed_claim_has_bought_after_all_counts_at_the_higher_price(
     row = other_run(registry_url)
     shared.void(row, "not made", {"provision_resource_name": "trainer"})
     machine = {**read_resource(resource(name="trainer")), "price_per_hour": listed}
-    [late] = late_of(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine))
+    [late] = late_purchases(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine))
     note_late_purchase(shared, late)
     assert [each.price_per_hour for each in shared.counted()] == [price]
