@@ -85,7 +85,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     order,
     rows,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._text import wrapped
+from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
@@ -105,7 +105,7 @@ def _expected(given: object) -> dict[str, t.Any]:
     try:
         return declaration.read_expected(given)
     except ValueError as error:
-        raise AnsibleError(f"provision_verify_expect {str(error).rstrip('.')}. Nothing was tested.") from None
+        raise AnsibleError(f"{sentence(f'provision_verify_expect {error}')} Nothing was tested.") from None
 
 
 class LookupModule(LookupBase):

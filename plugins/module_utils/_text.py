@@ -169,10 +169,12 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     return printable(" ".join(text.split()), longest)
 
 
-# For people: durations, slips of the pen, prices, tables
+# For people: durations, slips of the pen, prices, sentences, tables
 
 COLUMNS = 80  # of a screen
 LINE = 69  # characters of these, where Ansible prints a list: with blanks, quotes and a comma around
+_SHOWN = 5  # names in a sentence
+_SHORT = 60  # characters of a sentence that may be shown twice
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # of durations, in seconds
 
 
@@ -197,7 +199,7 @@ def read(
     try:
         return reader(value)
     except ValueError as error:
-        wrong.append(f"{name} {str(error).rstrip('.')}.")
+        wrong.append(sentence(f"{name} {error}"))
         return otherwise
 
 
@@ -259,6 +261,34 @@ def amount(price: float) -> str:
 def gpus_of(count: object, kind: object) -> str:
     """So many GPUs of a kind; without a number, the kind alone."""
     return f"{count} x {kind}" if count else str(kind)
+
+
+def ids_of(ids: t.Iterable[str]) -> str:
+    """Ids in a sentence."""
+    return ", ".join(ids) or "none known yet"
+
+
+def abridged(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
+    """The first of many names, each once."""
+    names = list(dict.fromkeys(hosts))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def sentence(text: object) -> str:
+    """A sentence with one full stop at its end, whoever has written it."""
+    return f"{str(text).rstrip('.')}."
+
+
+def joined(*sentences: str) -> str:
+    """Sentences in a row, without the empty ones."""
+    return " ".join(filter(None, (sentence.strip() for sentence in sentences)))
+
+
+def in_short(text: object) -> str:
+    """A text that was shown before: its first sentence, or the beginning of that if it is long."""
+    first = re.split(r"(?<=\.) ", str(text).strip())[0]
+    head = first if len(first) < _SHORT else re.split("[:;] ", first)[0]
+    return head and sentence(head) if len(head) < _SHORT else textwrap.shorten(head, _SHORT, placeholder=" ...")
 
 
 def ranges(names: t.Iterable[str]) -> list[str]:

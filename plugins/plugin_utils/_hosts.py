@@ -25,7 +25,6 @@ from ansible.inventory.group import Group
 from ansible.inventory.host import Host
 from ansible.inventory.manager import IGNORED, InventoryManager, split_host_pattern
 from ansible.plugins.inventory import detect_range, expand_hostname_range
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import messages
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
     PROTECT,
@@ -33,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     mistyped,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, IDS, project_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT, abridged
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     range_size,
@@ -44,7 +43,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import folders_of, registry_dir
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._text import as_pattern, one_line, printable
+from ansible_collections.compute_index.supply.plugins.module_utils._text import (
+    abridged,
+    as_pattern,
+    joined,
+    one_line,
+    printable,
+)
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
@@ -214,7 +219,7 @@ class Hosts:
 
     def trouble_of(self, host: str) -> str:
         """What cannot be read of a host, in sentences."""
-        return messages.joined(*self.troubles(lambda each: each == host))
+        return joined(*self.troubles(lambda each: each == host))
 
     def described(self, host: str) -> dict[str, t.Any] | None:
         """Where the host's registry is, and what it claims without one; None if that cannot be told."""
@@ -454,7 +459,7 @@ def value_of(name: str, variables: Variables, templar: t.Any, who: str = "", aft
     try:
         return evaluated(name, variables.get(name), templar)
     except AnsibleActionFail as error:
-        raise AnsibleActionFail(messages.joined(f"{who}{name} {error}.", after)) from None
+        raise AnsibleActionFail(joined(f"{who}{name} {error}.", after)) from None
 
 
 def group_of(variables: Variables, templar: t.Any) -> str:

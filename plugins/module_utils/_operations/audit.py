@@ -18,6 +18,7 @@ from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
+from .._text import joined
 from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
@@ -56,9 +57,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         "changed": bool(settled.closed or noted.noted),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
         "lines": auditing.lines(found, leases),
-        "trouble": messages.joined(
-            *dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble
-        ),
+        "trouble": joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble),
         "warnings": [*settled.warnings, *noted.sentences(), *unswept],
     }
 
@@ -82,7 +81,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     reason = given("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)
     snapshot = RegistrySnapshot(registries, places.values())
-    if unread := messages.joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):
+    if unread := joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings()])):
         raise Failure(ending_by_id.cannot_tell_owner(resource_id, unread), "invalid", **BLANK_ORPHAN)
     try:
         machine = api.resource(resource_id, force_refresh=True)

@@ -9,9 +9,10 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result
-from .._provision import extending, messages
+from .._provision import extending
 from .._provision.entry import read_entry
 from .._registry._protocol import Registry, anew
+from .._text import joined
 from ._registries import LastSweeps, Registries
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
@@ -36,7 +37,7 @@ def extend(params: Params, check_mode: bool) -> Result:
         return {
             "changed": any(item.end != item.before for item in extensions.values()),
             "lines": extending.lines(extensions),
-            "trouble": messages.joined(*dict.fromkeys(trouble)),
+            "trouble": joined(*dict.fromkeys(trouble)),
             "extended": extending.rows(extensions),
             "warnings": LastSweeps(registries).warnings(places[host] for host in extensions),
         }

@@ -11,7 +11,6 @@ from .._ansible import steps
 from .._ansible.on_api import on_api
 from .._ansible.operation import Failure, Params, Result, refusing
 from .._api.client import SupplyApi
-from .._provision import messages
 from .._provision.naming import (
     NAMED_ACTIONS,
     PatternPart,
@@ -27,7 +26,7 @@ from .._provision.naming import (
     with_names,
 )
 from .._provision.order import within
-from .._text import as_pattern
+from .._text import as_pattern, joined
 
 BLANK: Result = {"changed": False, "hosts": [], "patterns": [], "add": [], "trouble": ""}
 
@@ -48,12 +47,12 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     if reason:
         hosts = [*params["known"], *params["registered"]]
         advice = elsewhere(unmatched_names(parts), params["elsewhere"], hosts)
-        raise Failure(messages.joined(reason, *advice), "invalid")
-    trouble = messages.joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
+        raise Failure(joined(reason, *advice), "invalid")
+    trouble = joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
     try:
         left = playable(hosts, params["unreadable"], params["several"], deed)
     except ValueError as error:
-        raise Failure(messages.joined(trouble, str(error)), "invalid") from None
+        raise Failure(joined(trouble, str(error)), "invalid") from None
     add = added(left, params["known"], params["registered"], params["group"])
     runs = of_runs(parts, left, params["registered"], deed)
     warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]

@@ -23,7 +23,6 @@ from .._provision import (
     ceilings,
     choosing,
     keys,
-    messages,
     ownership,
     planning,
     quote,
@@ -38,7 +37,7 @@ from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import API_CLOCK, Clock
-from .._provision.messages import NOTHING_SENT
+from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.missing import Looked
 from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
@@ -50,6 +49,7 @@ from .._provision.standing import Observed, doubtful, standing_of, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
+from .._text import joined
 from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
@@ -78,7 +78,7 @@ def plan(api: Market, registries: Registries, params: Params, check_mode: bool) 
     if settled.closed:  # the sums are others now
         planned = look.again(settled.closed, planned)
     for item in rows.too_dear(planned["plans"]):
-        item["refusal"] = messages.joined(item["refusal"], *settled.uncertain)
+        item["refusal"] = joined(item["refusal"], *settled.uncertain)
     return planned
 
 
@@ -548,7 +548,7 @@ def _with_account(
         machines = standing.without_ended(api.resources(), attempts)
     except ApiError as error:
         advice = ADVICE.get(error.error_class, "")
-        text = messages.joined(str(error), advice, messages.NOTHING_BOUGHT)
+        text = joined(str(error), advice, NOTHING_BOUGHT)
         return replace(observed, account=Account.of(claims, None, text))
     observed = replace(observed, account=Account.of(claims, machines))
     ids = standing.ids_to_read(hosts, observed)
@@ -596,7 +596,7 @@ class _Searches:
         except Failure as error:
             return SearchResult(said=str(error))
         except ApiError as error:
-            said = messages.joined(str(error), ADVICE.get(error.error_class, ""))
+            said = joined(str(error), ADVICE.get(error.error_class, ""))
             return SearchResult(said=said, is_passing=error.passing)
         self._warnings += warnings
         offers, reason = choosing.fitting(spec, found)

@@ -20,7 +20,7 @@ from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
-from .._text import as_pattern
+from .._text import as_pattern, joined
 from ._missing import look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from ._settle import settle
@@ -85,7 +85,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,
         "lines": sweep_findings.lines(),
-        "trouble": messages.joined(*dict.fromkeys(trouble)),
+        "trouble": joined(*dict.fromkeys(trouble)),
         "changed": bool(settled.closed or noted.noted),
         "warnings": [*settled.warnings, *noted.sentences(), *sweep_findings.of_another_account],
         "reap": {
@@ -123,7 +123,7 @@ def reaped(params: Params, check_mode: bool) -> Result:
     trouble = [*params["trouble"], *map(reaping.outcome, params["hosts"])]
     if not check_mode:
         trouble += _noted(params, reaping.swept_places(params["kept"], params["hosts"]))
-    if text := messages.joined(*trouble):
+    if text := joined(*trouble):
         raise Failure(text, "unavailable")
     return {"changed": False}
 

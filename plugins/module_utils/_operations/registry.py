@@ -9,13 +9,13 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, refusing
-from .._provision import messages, moving, registration
+from .._provision import moving, registration
 from .._provision.entry import Entry, project_of, read_entry
 from .._provision.place import Place, SharedProject
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
 from .._registry._statements import SCHEMA
-from .._text import seconds_of
+from .._text import joined, seconds_of
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
@@ -39,7 +39,7 @@ def registry(params: Params, check_mode: bool) -> Result:
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [moving.tables_made(name, made, would=check_mode), *moved]
     diff = {"before": "" if made else SCHEMA, "after": SCHEMA, "before_header": "tables", "after_header": "tables"}
-    text = messages.joined(*dict.fromkeys(trouble))
+    text = joined(*dict.fromkeys(trouble))
     return {"changed": made or bool(moved), "lines": lines, "trouble": text, "diff": diff}
 
 

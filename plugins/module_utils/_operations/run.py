@@ -23,7 +23,7 @@ from .._provision.rows import shortest
 from .._provision.run_request import Request
 from .._registry._files import inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
-from .._text import seconds_of, text_of, utc
+from .._text import joined, seconds_of, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 _Value = t.TypeVar("_Value")
@@ -48,7 +48,7 @@ def asked(params: Params, check_mode: bool) -> Result:
         code = _tried(lambda: code_files.scan(request.files, request.exclude).digest, code, wrong, "run_files: ")
     wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
-        return {**_NOTHING, "trouble": messages.joined(*wrong, messages.NOTHING_SENT)}
+        return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
     digest = run_record.digest_of(request, code, given)
     first = running.first(record, digest, again=request.again)
     job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
@@ -255,7 +255,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         "hosts": [item["host"] for item in reached],
         "machines": reached,
         "lines": run_record.table(known, time.time()),
-        "trouble": messages.joined(*params["troubles"], *snapshot.warnings(), *unreadable),
+        "trouble": joined(*params["troubles"], *snapshot.warnings(), *unreadable),
     }
 
 

@@ -10,9 +10,10 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, given
-from .._provision import messages, spending
+from .._provision import spending
 from .._provision.place import Place
 from .._registry._protocol import RegistryError
+from .._text import joined
 from ._registries import Registries, RegistrySnapshot, nameable
 
 BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
@@ -29,7 +30,7 @@ def spend(params: Params, check_mode: bool) -> Result:
     with Registries.of(params, read_only=True) as registries:
         places = registries.places(params)
         if not any(places.values()):
-            reason = messages.joined(*params["troubles"], spending.SPEND_NEEDS_REGISTRY)
+            reason = joined(*params["troubles"], spending.SPEND_NEEDS_REGISTRY)
             raise Failure(reason, "invalid", **BLANK)
         ledger, unread = _ledger(registries, list(dict.fromkeys(filter(None, places.values()))), since)
         snapshot = RegistrySnapshot(registries, (place for place in places.values() if place.keeps_sums))
@@ -41,7 +42,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         "spend": costs.published,
         "csv": costs.csv,
         "lines": spending.lines(costs),
-        "trouble": messages.joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
+        "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
         "warnings": list(spending.warnings(costs, uncounted, beside)),
     }
 
@@ -55,7 +56,7 @@ def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> 
         except RegistryError as error:
             unread.append(error)
     if not found:
-        raise Failure(messages.joined(*map(str, unread)), unread[0].error_class, **BLANK)
+        raise Failure(joined(*map(str, unread)), unread[0].error_class, **BLANK)
     return spending.together(found, since), list(map(str, unread))
 
 

@@ -16,10 +16,9 @@ from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, normalized_id
 from .._api.market import price_per_hour
 from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
-from .._provision.messages import abridged
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
-from .._text import one_line, plural, seconds_of
+from .._text import abridged, one_line, plural, seconds_of
 from . import purchases
 from .exchanges import (
     CATALOGS,

@@ -14,10 +14,9 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS
-from .._text import LONGEST_LINE, end_option, items_of, printable, seconds_of, text_of, utc
+from .._text import LONGEST_LINE, end_option, items_of, joined, printable, seconds_of, text_of, utc
 from . import lease
 from .entry import Entry, ids_of
-from .messages import joined
 from .spending import Bill, dollars
 
 Row = t.Mapping[str, t.Any]

@@ -19,6 +19,7 @@ from .._text import (
     folded_lines,
     formatted,
     grouped,
+    joined,
     narrow_table,
     one_line,
     seconds_of,
@@ -29,7 +30,7 @@ from . import ending, lease, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
 from .lease import VALID_TO
-from .messages import joined, missing_lines
+from .messages import missing_lines
 from .missing import MissingLook
 from .missing import rows as missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof

@@ -14,13 +14,13 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, amount, number_of, usd
+from .._text import QUOTA, amount, joined, number_of, usd
 from . import choosing, search
 from .choosing import Avoided, Offers, site_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, clocks_differ, read_lease
-from .messages import NOTHING_BOUGHT, does_not_fit, joined
+from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
 from .prices import UNLIMITED, at_prices, count_within, highest_known_price, within
 from .search import Offer

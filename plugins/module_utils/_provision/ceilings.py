@@ -15,11 +15,11 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import END, UNKNOWN, amount, calendar, formatted, grouped, number_of, ranges, seconds_of, usd
+from .._text import END, UNKNOWN, abridged, amount, calendar, formatted, grouped, number_of, ranges, seconds_of, usd
 from . import ownership
 from .declaration import Declaration
 from .entry import Entry, all_storage
-from .messages import NOTHING_SENT, abridged
+from .messages import NOTHING_SENT
 from .ownership import Machine
 from .prices import UNLIMITED, Sum, add_up
 from .spending import HOUR, MILLION, Bill, cents, cost, dollars

@@ -12,12 +12,12 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import amount, duration, folded_lines, formatted, seconds_of, usd, usd_short
+from .._text import amount, duration, folded_lines, formatted, ids_of, joined, seconds_of, usd, usd_short
 from . import declaration, lease, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, Clock
-from .messages import described, ids_of, joined
+from .messages import described
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
 from .prices import Sum, add_up

@@ -17,11 +17,11 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import end_option
+from .._text import end_option, ids_of
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
-from .messages import described, ids_of, if_gone
+from .messages import described, if_gone
 from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
 from .prices import add_up
 from .standing import Status, brought_with, look_at, storage_bought

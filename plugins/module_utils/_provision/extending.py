@@ -9,12 +9,11 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import amount, applying, formatted, narrow_table, printable, seconds_of, wrapped
+from .._text import abridged, amount, applying, formatted, narrow_table, printable, seconds_of, wrapped
 from . import lease, prices
 from .declaration import read_bill
 from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
-from .messages import abridged
 from .order import GROUP_OF_RUNS
 from .prices import UNLIMITED
 from .reaping import Life, life

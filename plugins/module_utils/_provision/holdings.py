@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
-from .._text import grouped, seconds_of, usd
-from .messages import ids_of
+from .._text import grouped, ids_of, seconds_of, usd
 from .ownership import Machine, shown_by_both
 from .storage import Storage, storage_of, together
 

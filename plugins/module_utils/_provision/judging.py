@@ -14,22 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._text import QUOTA, applying, end_option, first_of, number_of, seconds_of, usd
+from .._text import QUOTA, applying, end_option, first_of, ids_of, joined, number_of, seconds_of, sentence, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
-from .messages import (
-    NO_REASON,
-    described,
-    ids_of,
-    joined,
-    may_be_bought,
-    nothing_billed,
-    offers_tried,
-    sentence,
-    still_open,
-)
+from .messages import NO_REASON, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of
 from .planning import BUY, WAIT
 from .prices import highest_known_price

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 import typing as t
 
-from .._text import end_option, formatted, narrow_table, seconds_of, usd
+from .._text import end_option, formatted, ids_of, narrow_table, seconds_of, usd
 from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
@@ -17,13 +15,6 @@ NOTHING_SENT = "Nothing was sent."
 NOTHING_ENDED = "Nothing was ended."
 WHOLE_SWEEP = "A sweep is about all machines that the registry knows: leave --limit out."
 NO_REASON = "the API gives no reason"
-_SHOWN = 5  # names in a sentence
-_SHORT = 60  # characters of a sentence that may be shown twice
-
-
-def ids_of(ids: t.Iterable[str]) -> str:
-    """Ids in a sentence."""
-    return ", ".join(ids) or "none known yet"
 
 
 def described(machines: t.Iterable[Machine]) -> str:
@@ -68,12 +59,6 @@ def still_open(host: str, offer_id: str, price: float | None, ids: t.Iterable[st
     return f"Offer {offer_id} was sent for {host} before, and no answer came. {may_be_bought(price, ids)}"
 
 
-def abridged(hosts: t.Iterable[str], most: int = _SHOWN) -> str:
-    """The first of many names, each once."""
-    names = list(dict.fromkeys(hosts))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def unreadable_lease(host: str, why: str) -> str:
     """A registry entry whose end cannot be read, so that nothing ends its machine."""
     return f"The lease of {host} cannot be read, so its machine is never ended by it: {why}."
@@ -92,23 +77,6 @@ def may_be_bought(price: float | None, ids: t.Iterable[str]) -> str:
 def offers_tried(offer_ids: t.Sequence[str]) -> str:
     """The offers of several attempts."""
     return f"Offers tried: {', '.join(offer_ids)}." if len(offer_ids) > 1 else ""
-
-
-def in_short(text: object) -> str:
-    """A text that was shown before: its first sentence, or the beginning of that if it is long."""
-    first = re.split(r"(?<=\.) ", str(text).strip())[0]
-    head = first if len(first) < _SHORT else re.split("[:;] ", first)[0]
-    return head and sentence(head) if len(head) < _SHORT else textwrap.shorten(head, _SHORT, placeholder=" ...")
-
-
-def joined(*sentences: str) -> str:
-    """Sentences in a row, without the empty ones."""
-    return " ".join(filter(None, (sentence.strip() for sentence in sentences)))
-
-
-def sentence(text: object) -> str:
-    """A sentence with one full stop at its end, whoever has written it."""
-    return f"{str(text).rstrip('.')}."
 
 
 # What reports tell people of missing machines

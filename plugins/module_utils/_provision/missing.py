@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
-from .._text import usd
+from .._text import ids_of, usd
 from . import ending, lease
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
 from .lease import DATABASE_CLOCK, Clock
-from .messages import ids_of, if_gone, missing_row
+from .messages import if_gone, missing_row
 from .ownership import Account, Machine, id_of, offer_of
 from .place import Place
 from .standing import Status, look_at, storage_bought

@@ -9,8 +9,8 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import applying, plural
-from .messages import NOTHING_ENDED, abridged
+from .._text import abridged, applying, plural
+from .messages import NOTHING_ENDED
 from .order import GROUP_OF_RUNS, HOST_NAME, alike, within
 from .ownership import Machine, is_named, machines_among
 

@@ -8,24 +8,28 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import COLUMNS, QUOTA, amount, formatted, gpus_of, grouped, plural, ranges, usd, usd_short
+from .._text import (
+    COLUMNS,
+    QUOTA,
+    abridged,
+    amount,
+    formatted,
+    gpus_of,
+    grouped,
+    ids_of,
+    joined,
+    plural,
+    ranges,
+    usd,
+    usd_short,
+)
 from . import ceilings, choosing, storage
 from .candidates import Case, SearchResult, about_bad_sites, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
 from .choosing import OfferRequest
 from .declaration import Declaration
 from .entry import Entry, project_of
-from .messages import (
-    NOTHING_BOUGHT,
-    NOTHING_SENT,
-    abridged,
-    ids_of,
-    joined,
-    nothing_billed,
-    offers_tried,
-    shared_name,
-    still_open,
-)
+from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
 from .prices import UNLIMITED, bill_of, count_within, highest_prices, max_price_of_one, within
 from .search import Offer, product_of

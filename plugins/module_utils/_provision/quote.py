@@ -11,10 +11,9 @@ from __future__ import annotations
 import itertools
 import typing as t
 
-from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, number_of
+from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, number_of
 from . import lease, planning, storage
 from .lease import VALID_TO
-from .messages import abridged
 from .planning import BUY, LATER, Plan
 from .prices import Sum, add_up, total_of
 from .rounds import published

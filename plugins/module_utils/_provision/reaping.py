@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._text import (
+    abridged,
     duration,
     formatted,
     grouped,
+    ids_of,
     narrow_table,
     number_of,
     one_line,
@@ -29,7 +31,7 @@ from . import declaration, lease, ownership
 from .ending import Action, End, stopped
 from .entry import Entry
 from .lease import API_CLOCK, Clock
-from .messages import abridged, ids_of, unreadable_lease
+from .messages import unreadable_lease
 from .order import GROUP_OF_RUNS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place

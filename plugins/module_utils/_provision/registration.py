@@ -10,10 +10,9 @@ import shlex
 import typing as t
 
 from .._machine.connection import Machine, is_readable, quoted_path
-from .._text import number_of
+from .._text import abridged, number_of
 from . import lease, prices
 from .entry import ADDRESS, BOOT_MARK, CONNECTION, HOST_KEY_CHECKING, SSH_ARGUMENTS, Entry
-from .messages import abridged
 
 Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user

@@ -13,8 +13,9 @@ import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
 
+from .._text import ids_of
 from .ended import STOP, STORAGE
-from .messages import NOTHING_SENT, ids_of
+from .messages import NOTHING_SENT
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]

@@ -19,6 +19,9 @@ from .._text import (
     end_option,
     first_of,
     formatted,
+    ids_of,
+    in_short,
+    joined,
     line,
     narrow_table,
     number_of,
@@ -36,7 +39,7 @@ from .entry import MADE, PLAN
 from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
 from .lease import API_CLOCK, NOTED_BY, Clock, clocks_differ
-from .messages import NOTHING_SENT, ids_of, in_short, joined, unreadable_lease
+from .messages import NOTHING_SENT, unreadable_lease
 from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
 from .prices import UNLIMITED, add_up, bill_between, total_of

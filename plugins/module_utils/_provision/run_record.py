@@ -20,23 +20,25 @@ from dataclasses import dataclass, field
 from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, facts
 from .._text import (
     LONGEST_LINE,
+    abridged,
     age,
     amount,
     end_option,
     formatted,
     items_of,
+    joined,
     narrow_table,
     number_of,
     one_line,
     plural,
     printable,
     seconds_of,
+    sentence,
     text_of,
     usd,
 )
 from . import lease, registration, spending
 from .entry import Entry
-from .messages import abridged, joined, sentence
 from .order import GROUP_OF_RUNS
 from .place import Place
 from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of

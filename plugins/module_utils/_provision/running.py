@@ -15,11 +15,25 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._machine.job_state import NONE, OVER, RUNS, SUCCEEDED
-from .._text import LONGEST_LINE, amount, formatted, items_of, number_of, one_line, printable, seconds_of, text_of, usd
+from .._text import (
+    LONGEST_LINE,
+    amount,
+    formatted,
+    ids_of,
+    in_short,
+    items_of,
+    joined,
+    number_of,
+    one_line,
+    printable,
+    seconds_of,
+    text_of,
+    usd,
+)
 from . import lease, prices
 from .declaration import why_protected
 from .entry import Entry
-from .messages import NOTHING_BOUGHT, ids_of, in_short, joined
+from .messages import NOTHING_BOUGHT
 from .order import GROUP_OF_RUNS
 from .run_record import (
     GONE,

@@ -17,11 +17,11 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import first_of, formatted, moments, number_of, usd
+from .._text import abridged, first_of, formatted, joined, moments, number_of, usd
 from . import lease
 from .candidates import Case
 from .declaration import Declaration
-from .messages import NOTHING_SENT, abridged, joined
+from .messages import NOTHING_SENT
 from .ownership import is_named
 from .place import Place
 from .prices import UNLIMITED, total_of

@@ -17,14 +17,14 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import QUOTA, applying, foreign_currency, gpus_of, usd
+from .._text import QUOTA, applying, foreign_currency, gpus_of, sentence, usd
 from . import search
 from .boot import NO_MARK
 from .ceilings import CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
 from .failover import class_of
 from .lease import Clock, clocks_differ
-from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described, sentence
+from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described
 from .ownership import Machine
 from .prices import highest_known_price
 from .purchase import OURS, PHASE_OF_ERROR, THEIRS, UNSEEN, Decision, History, NextStep, Reason, is_put_off

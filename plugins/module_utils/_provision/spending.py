@@ -22,9 +22,22 @@ from datetime import datetime, timezone
 from fractions import Fraction
 from functools import cached_property
 
-from .._text import amount, duration, formatted, grouped, narrow_table, number_of, printable, seconds_of, text_of, utc
+from .._text import (
+    abridged,
+    amount,
+    duration,
+    formatted,
+    grouped,
+    ids_of,
+    narrow_table,
+    number_of,
+    printable,
+    seconds_of,
+    text_of,
+    utc,
+)
 from .entry import USUAL_PROJECT, project_of
-from .messages import abridged, ids_of, missing_lines, missing_row
+from .messages import missing_lines, missing_row
 from .prices import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import applying, seconds_of, usd
+from .._text import applying, ids_of, joined, seconds_of, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
@@ -20,9 +20,7 @@ from .messages import (
     NOTHING_SENT,
     described,
     does_not_fit,
-    ids_of,
     if_gone,
-    joined,
     may_be_bought,
     shared_name,
     still_open,

@@ -174,3 +174,37 @@ def test_a_table_that_is_too_wide_shortens_the_columns_that_may_be(monkeypatch: 
     assert lines[3:] == [f"~ {'x' * 30}-1", "~ provisioning"]
     monkeypatch.setattr(_text, "LINE", 100)
     assert _text.narrow_table(rows, columns, ("A",)) == _text.narrow_table(rows, columns)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, ""), (1, "h0"), (5, "h0, h1, h2, h3, h4"), (6, "h0, h1, h2, h3, h4 and 1 more")],
+)
+def test_the_first_of_many(count: int, text: str) -> None:
+    assert _text.abridged(f"h{number}" for number in range(count)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("", ""),
+        ("It failed. Nothing was bought.", "It failed."),
+        ("No full stop", "No full stop."),
+        (f"It failed: {'x' * 60}", "It failed."),
+        (f"{'word ' * 20}", "word word word word word word word word word word word ..."),
+    ],
+)
+def test_what_was_shown_before_is_shown_in_short(text: str, short: str) -> None:
+    assert _text.in_short(text) == short and len(_text.in_short(text)) <= 60
+
+
+@pytest.mark.parametrize(
+    ("sentences", "text"), [([], ""), (["a."], "a."), (["", "a. ", "", " b."], "a. b."), ([" "], "")]
+)
+def test_sentences_in_a_row(sentences: list[str], text: str) -> None:
+    assert _text.joined(*sentences) == text
+
+
+@pytest.mark.parametrize("text", ["no disk", "no disk.", "no disk..."])
+def test_a_sentence_ends_once(text: str) -> None:
+    assert _text.sentence(text) == "no disk."

@@ -17,7 +17,6 @@ M = machine_id(1)
 
 @pytest.mark.parametrize(("ids", "text"), [([], "none known yet"), (["a"], "a"), (["a", "b"], "a, b")])
 def test_ids(ids: list[str], text: str) -> None:
-    assert messages.ids_of(ids) == text
     assert messages.may_be_bought(2.0, ids) == (
         f"It MAY BE BOUGHT and billed at USD 2.00 per hour. Resource ids: {text}."
     )
@@ -36,40 +35,6 @@ def test_ids(ids: list[str], text: str) -> None:
 def test_a_machine_in_a_sentence(fields: dict[str, Any], text: str) -> None:
     own = {**machine(1, "gpu-1"), **fields}
     assert messages.described([own]) == text and messages.described([own, own]) == f"{text}; {text}"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, ""), (1, "h0"), (5, "h0, h1, h2, h3, h4"), (6, "h0, h1, h2, h3, h4 and 1 more")],
-)
-def test_the_first_of_many(count: int, text: str) -> None:
-    assert messages.abridged(f"h{number}" for number in range(count)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "short"),
-    [
-        ("", ""),
-        ("It failed. Nothing was bought.", "It failed."),
-        ("No full stop", "No full stop."),
-        (f"It failed: {'x' * 60}", "It failed."),
-        (f"{'word ' * 20}", "word word word word word word word word word word word ..."),
-    ],
-)
-def test_what_was_shown_before_is_shown_in_short(text: str, short: str) -> None:
-    assert messages.in_short(text) == short and len(messages.in_short(text)) <= 60
-
-
-@pytest.mark.parametrize(
-    ("sentences", "text"), [([], ""), (["a."], "a."), (["", "a. ", "", " b."], "a. b."), ([" "], "")]
-)
-def test_sentences_in_a_row(sentences: list[str], text: str) -> None:
-    assert messages.joined(*sentences) == text
-
-
-@pytest.mark.parametrize("text", ["no disk", "no disk.", "no disk..."])
-def test_a_sentence_ends_once(text: str) -> None:
-    assert messages.sentence(text) == "no disk."
 
 
 @pytest.mark.parametrize(("ids", "text"), [([], ""), (["a"], ""), (["a", "b"], "Offers tried: a, b.")])
