@@ -149,8 +149,9 @@ class Audit:
 
     @property
     def doubled(self) -> list[Row]:
-        """Orphans that live and have the name of a host that owns another machine: it may have bought twice."""
-        return [row for row in self.orphans if row["trouble"] == ending.NAMESAKE and _states.is_live(row["status"])]
+        """Orphans that live and have the name of a host that has bought something: it may have bought twice."""
+        doubts = (ending.NAMESAKE, ending.UNNAMED)
+        return [row for row in self.orphans if row["trouble"] in doubts and _states.is_live(row["status"])]
 
     @property
     def published(self) -> Row:
@@ -286,7 +287,8 @@ class _Near:
             trouble = ending.NOT_NAMED if ids else ending.STRANGER.format(name=machine["name"] or "nothing")
         else:
             near = [claim for claim in self._by_name.get(machine["name"] or "", []) if claim.is_registered]
-            trouble = ending.NAMESAKE if near else ""
+            ids = any(claim.resource_ids for claim in near)
+            trouble = "" if not near else ending.NAMESAKE if ids else ending.UNNAMED
         return [claim.host for claim in near], trouble
 
     def ending_hours(self, machine: Machine, hosts: t.Iterable[str], now: float) -> float | None:
@@ -438,8 +440,9 @@ _FAILURES = {
         "{id} ({hosts}: {trouble})",
     ),
     "doubled": (
-        "{count} machine(s) have the name of a host that owns another one: {found}. End each that is not needed by its"
-        " id (compute_index.supply.end_by_id); if it is another project's, give one of the two a provision_project.",
+        "{count} machine(s) have the name of a host that has bought another one, or one that no registry names yet:"
+        " {found}. End each that is not needed by its id (compute_index.supply.end_by_id); if it is another project's,"
+        " give one of the two a provision_project.",
         "{id} ({hosts}, {usd})",
     ),
     "orphans": (

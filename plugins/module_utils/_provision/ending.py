@@ -35,6 +35,7 @@ _Odd = tuple[Machine, str]  # a machine, and what is odd about it
 OTHER_OFFER = "its offer is {offer_id}, not that of the registry"
 NOT_NAMED = "it belongs to the host's offer, but the registry does not name it"
 NAMESAKE = "it has the name of a host whose registry names another machine"
+UNNAMED = "it has the name of a host whose registry names no machine"
 STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
 ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
@@ -77,9 +78,10 @@ class EndRequest:
     @property
     def claim(self) -> OwnershipClaim:
         """What the host says that it owns."""
-        if self.resource_id and self.entry.is_empty:
-            return OwnershipClaim(self.host, self.name, resource_ids=frozenset({self.resource_id}))
-        return ownership.claim_of(self.host, self.name, self.entry, by_name=self.by_name)
+        claim = ownership.claim_of(self.host, self.name, self.entry, by_name=self.by_name)
+        if self.resource_id and _may_be_named(self.entry):
+            return replace(claim, resource_ids=frozenset({self.resource_id}), by_name=False)
+        return claim
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def undecided_offers(entries: t.Iterable[Entry], listed: t.Collection[str]) -> s
     ``listed``: the ids of the machines that the list has.
     """
     bought = [entry for entry in entries if not entry.is_refused]
-    return {item.offer_id for item in bought if not (item.was_ready and set(item.resource_ids).issubset(listed))}
+    ready = ((entry.offer_id, entry.resource_ids if entry.was_ready else ()) for entry in bought)
+    return {offer_id for offer_id, ids in ready if not (ids and set(ids).issubset(listed))}
 
 
 def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
@@ -220,7 +223,7 @@ def _claimed_by_nobody(asked: EndRequest, machines: t.Sequence[Machine]) -> str:
     return (
         f"The registry of {asked.host} names no machine, but there is one called {asked.name} that no host claims:"
         f" {described(machines)}. On a shared account it may be a colleague's. If it is this host's, end it by its"
-        f" id: {end_option([asked.host])} -e decommission_resource_id={ids[0] if ids else '<id>'} (or"
+        f" id: {naming_its_machine([asked.host], *ids[:1])} (or"
         " compute_index.supply.delete_resource), or run compute_index.supply.provision with provision_adopt: true."
     )
 
@@ -242,9 +245,9 @@ def _contested_by(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machin
 def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
     """Why the machine that is given by its id is none of the host; empty if it may be, or none is given."""
     resource_id, entry = asked.resource_id, asked.entry
-    if entry.is_empty and resource_id in api_view.unknown:
+    if resource_id in api_view.unknown and (entry.is_empty or resource_id not in (*entry.resource_ids, *asked.forget)):
         return f"{api_view.unknown[resource_id]} Is the token of the right account?"
-    if entry.is_empty or resource_id in ("", *entry.resource_ids):
+    if resource_id in ("", *asked.claim.resource_ids):
         return ""
     return (
         f"decommission_resource_id is {resource_id}, but the registry names {ids_of(entry.resource_ids)} for this host."
@@ -286,7 +289,7 @@ def _objections(
     if any(not _states.is_gone(machine["status"]) for machine in refuted):
         known = f"The API knows {described(refuted)}, so it cannot be forgotten."
         yield f"{known} Leave decommission_forget out to end it."
-    yield _none_yet(entry.offer_id, lost) if lost and _pending(entry, api_view) else ""
+    yield _none_yet(asked, lost) if lost and _pending(entry, api_view) else ""
     yield _lost(asked, api_view, lost)
 
 
@@ -299,12 +302,23 @@ def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[_Odd]) -> str:
     )
 
 
-def _none_yet(offer_id: str, ids: t.Sequence[str]) -> str:
-    known = f" ({ids_of(ids)})" if ids else ""
+def _none_yet(asked: EndRequest, ids: t.Sequence[str]) -> str:
+    entry, known = asked.entry, f" ({ids_of(ids)})" if ids else ""
+    shown = f" If an audit shows that, name it: {naming_its_machine([asked.host])}." if _may_be_named(entry) else ""
     return (
-        f"Offer {offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again when"
-        " there is one."
+        f"Offer {entry.offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again"
+        f" when there is one.{shown}"
     )
+
+
+def naming_its_machine(hosts: t.Iterable[str], resource_id: str = "<id>") -> str:
+    """How a person ends the machine of hosts whose registry does not name it."""
+    return f"{end_option(hosts)} -e decommission_resource_id={resource_id}"
+
+
+def _may_be_named(entry: Entry) -> bool:
+    """Whether a person may say which machine is meant: the registry names none, and no purchase that is still open."""
+    return entry.is_empty or (entry.is_made and not entry.resource_ids)
 
 
 def _oddities(
@@ -448,7 +462,7 @@ def _not_over(asked: EndRequest, api_view: ApiView, unlisted: t.Sequence[str], *
     # One that was answered to be bought and is called unbought is shown late, or by another account.
     is_late = entry.is_made and phase in (_states.UNBOUGHT, _states.EXPIRED)
     if is_bought or is_late or (phase == _states.GOING_ON and (unlisted or not has_machines)):
-        return _none_yet(entry.offer_id, unlisted)
+        return _none_yet(asked, unlisted)
     return _unread(api_view, unlisted) or _lost(asked, api_view, unlisted)
 
 
@@ -465,7 +479,7 @@ def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status) -> End:
 def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
     if namesakes := _namesakes(asked, api_view.account):
-        odd = [(machine, NAMESAKE) for machine in namesakes]
+        odd = [(machine, UNNAMED) for machine in namesakes]
         return stopped(asked.host, _differs(asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
         minutes = max(1, math.ceil((FRESH - max(asked.age, 0.0)) / 60))
@@ -489,7 +503,7 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     trouble = trouble or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
     doubt = (
         f"For the name {asked.name} the API has {described(mine)}: {trouble}. {_BY_ID}, or name one with"
-        f" {end_option([asked.host])} -e decommission_resource_id=<id>."
+        f" {naming_its_machine([asked.host])}."
     )
     reason = _contested(asked, owned_machines) or (doubt if trouble else "")
     return stopped(asked.host, reason) if reason else _of(mine)

@@ -13,7 +13,7 @@ import typing as t
 
 from .. import _states
 from .._text import end_option, usd
-from . import ownership
+from . import ending, ownership
 from .messages import described
 from .ownership import Machine, OwnershipClaim
 
@@ -243,11 +243,12 @@ def objection(
         end = f"To end it: compute_index.supply.decommission {end_option(hosts)}."
         advice = "Ask the people of that project." if any(" " in host for host in hosts) else end
         return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
-    if open_ := [claim.host for claim in claims if found and _may_have_bought(claim, machine)]:
-        return (
-            f"{described([machine])} may be what {', '.join(open_)} may just be buying. Nothing was ended. Run"
-            " compute_index.supply.audit with audit_settle: true, and then the same again."
-        )
+    if near := [claim for claim in claims if found and _may_have_bought(claim, machine)]:
+        hosts = tuple(claim.host for claim in near)
+        settle = "Run compute_index.supply.audit with audit_settle: true, and then the same again."
+        name_it = f"If it is: compute_index.supply.decommission {ending.naming_its_machine(hosts, resource_id)}."
+        advice = settle if any(claim.unanswered for claim in near) else name_it
+        return f"{described([machine])} may be what {', '.join(hosts)} may have bought. Nothing was ended. {advice}"
     return ""
 
 

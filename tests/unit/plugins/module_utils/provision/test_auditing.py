@@ -36,6 +36,7 @@ UNNAMED = "it belongs to the host's offer, but the registry does not name it"
 OFFERS = "several offers have machines of this name"
 STRANGER = "it is called n, and the registry names only its offer"
 NAMESAKE = "it has the name of a host whose registry names another machine"
+UNNAMED = "it has the name of a host whose registry names no machine"
 
 
 def machine(key: str, name: str | None = "n", offer: str | None = "o", **fields: Any) -> dict[str, Any]:
@@ -121,6 +122,10 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
             [machine("r", "h"), machine("s", "h", "p")], [owns("h", "r", offer="o")], [("r", ["h"], "")], [],
             [("s", ["h"], NAMESAKE)], id="an orphan with the name of a registered host",
         ),
+        pytest.param(
+            [machine("s", "h", None)], [owns("h", offer="o")], [], [], [("s", ["h"], UNNAMED)],
+            id="an orphan that may be what a host has bought",
+        ),
         pytest.param([machine("r", status="failed")], [], [], [], [("r", [], "")], id="failed is billed"),
         pytest.param([machine("r", status=None)], [], [], [], [("r", [], "")], id="unknown is billed"),
         *(
@@ -135,8 +140,8 @@ def test_each_machine_has_an_owner_or_is_an_orphan(
     found = audit(machines, claims, {claim.host for claim in claims}, NOW)
     assert (brief(found.claimed), brief(found.contested), brief(found.orphans)) == (claimed, contested, orphans)
     assert found.unlisted == []
-    # Those with the name of a host that owns another machine, which is rather bought twice.
-    assert brief(found.doubled) == [row for row in brief(found.orphans) if row[2] == NAMESAKE]
+    # Those with the name of a host that has bought something, which may be bought twice.
+    assert brief(found.doubled) == [row for row in brief(found.orphans) if row[2] in (NAMESAKE, UNNAMED)]
 
 
 def test_hosts_that_only_the_registry_knows_have_a_section() -> None:
@@ -376,7 +381,8 @@ def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> A
         (
             [OTHER],
             False,
-            f"1 machine(s) have the name of a host that owns another one: {M} (gpu-1, USD 2.00",
+            "1 machine(s) have the name of a host that has bought another one, or one that no registry names yet:"
+            f" {M} (gpu-1, USD 2.00",
         ),
     ],
 )

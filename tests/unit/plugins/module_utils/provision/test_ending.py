@@ -45,6 +45,7 @@ def entry(*ids: str, offer: str = "o", purchase: str = "") -> dict[str, Any]:
 
 
 JOURNAL = entry()
+MADE = entry(purchase="made")
 
 
 def asked(registered: dict[str, Any] | None = None, name: str = "h", **more: Any) -> EndRequest:
@@ -184,6 +185,10 @@ def ending(
         ),
         # By its id
         pytest.param(asked(resource_id="r"), [machine("r", "x")], {}, Action.END, ["r"], [], id="id"),
+        pytest.param(
+            asked(MADE, resource_id="r"), [machine("r", "x", None)], {"phase": "ready"}, Action.END, ["r"], [],
+            id="id, of a purchase whose machine nobody names",
+        ),
         pytest.param(
             asked(resource_id="r"), [machine("r", "x", status="deleted")], {}, Action.FORGET, [], ["r"], id="id, gone"
         ),
@@ -389,6 +394,22 @@ SHARED = (owner("copy", "r", offer="x"),)
             id="another's",
         ),
         pytest.param(asked(entry("r"), resource_id="s"), [machine("r")], {}, ["is s", "names r"], id="another id"),
+        pytest.param(
+            asked(JOURNAL, resource_id="s"), [machine("s", offer=None)], {"phase": "ready"}, ["is s", "none known"],
+            id="of an open purchase",
+        ),
+        pytest.param(
+            asked(MADE, resource_id="s"), [machine("s", offer="p")], {"phase": "ready"}, ["its offer is p"],
+            id="of another offer",
+        ),
+        pytest.param(
+            asked(MADE, resource_id="s"), [], {"phase": "ready", "unknown": {"s": "404."}}, ["right account?"],
+            id="unknown, of a purchase",
+        ),
+        pytest.param(
+            asked(MADE), [machine("s", offer=None)], {"phase": "ready"},
+            ["lists no machine of it yet", "-e decommission_hosts=h -e decommission_resource_id=<id>"], id="no id told",
+        ),
     ],
 )  # fmt: skip
 def test_what_ends_nothing_and_why(one: EndRequest, machines: Any, context: dict[str, Any], words: list[str]) -> None:
@@ -469,6 +490,7 @@ def test_storage_that_a_purchase_only_touched_stays_another_s() -> None:
         ({**entry("r"), "provision_instances": [{}]}, [], True),
         ({**entry("r", "s"), "provision_instances": [{}]}, ["r"], True),
         ({**entry("r"), "provision_adopted": True}, ["r"], False),
+        ({**entry(purchase="made"), "provision_instances": [{}]}, [], True),  # its machine has no id
         (entry("r"), ["r"], True),  # it was never ready
         (entry(), [], True),
         (entry(purchase="refused"), [], False),

@@ -153,20 +153,20 @@ def machine(key: str = "r", name: str | None = "n", offer: str | None = "o", **f
         pytest.param(
             [machine()],
             [OwnershipClaim("h", "x", "o", unanswered=True)],
-            "h may just be buying",
+            "h may have bought",
             id="the API keeps no names",
         ),
         pytest.param([machine()], [OwnershipClaim("h", "x", "p", unanswered=True)], "", id="another offer"),
         pytest.param(
             [machine(offer=None)],
             [OwnershipClaim("h", "n", "o", unanswered=True)],
-            "h may just be buying",
+            "h may have bought",
             id="no offer is told",
         ),
         pytest.param(
             [machine(name="n-2", offer=None)],
             [OwnershipClaim("h", "n", "o", bought=True)],
-            "h may just be buying",
+            "h may have bought",
             id="a cluster",
         ),
         pytest.param(
@@ -195,6 +195,14 @@ def test_only_what_no_host_owns_may_end(
     objection = ending_by_id.objection("r", machines, claims)
     assert said in objection if said else objection == ""
     assert "Nothing was ended." in objection or not said
+
+
+def test_what_a_host_may_have_bought_ends_with_it_once_nothing_is_open() -> None:
+    claims = [OwnershipClaim("h", "n", "o", bought=True)]
+    named = "decommission -e decommission_hosts=h -e decommission_resource_id=r."
+    assert named in ending_by_id.objection("r", [machine(offer=None)], claims)
+    unanswered = [OwnershipClaim("h", "n", "o", unanswered=True)]
+    assert "audit_settle: true, and then the same" in ending_by_id.objection("r", [machine(offer=None)], unanswered)
 
 
 @pytest.mark.parametrize("seed", range(300))
