@@ -207,7 +207,7 @@ REGISTRY: Spec = _READ
 
 AUDIT: Spec = {**_READ, **_options("names", "fail_on_orphans", "settle"), "limited": _FLAG}
 
-ORPHAN: Spec = {**_READ, **_options("resource_id", "reason"), "by": _TEXT}
+ORPHAN: Spec = {**_READ, **_options("resource_id", "reason"), "by": _TEXT, "limited": _FLAG}
 
 PROBE: Spec = {
     **_HOSTS,

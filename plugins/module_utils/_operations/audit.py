@@ -77,6 +77,8 @@ def _machines(api: SupplyApi) -> list[Json]:
 @reading_registries
 def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
     """The machine that a person wants to end by its id alone, which no host owns. Raises Failure: nothing may end."""
+    if params["limited"]:  # the next task would run on the hosts that are left
+        raise Failure(f"An end by id is about no host: leave --limit out. {messages.NOTHING_ENDED}", "invalid")
     resource_id = given("end_resource_id", params["resource_id"], _spec.check_uuid)
     reason = given("end_reason", params["reason"], ending_by_id.check_reason)
     places = registries.places(params)

@@ -59,6 +59,12 @@ def test_what_no_host_owns_is_told_with_the_reason(queue: RequestQueue, orphan: 
     assert orphan(check_mode=True)["lines"][-1] == f"No host owns it. It would end for eve: {WHY}"
 
 
+def test_with_a_limit_nothing_is_asked_for(queue: RequestQueue, orphan: Callable[..., Result]) -> None:
+    """The machine would be told to end by the hosts that the limit leaves, over SSH."""
+    found = orphan(limited=True)
+    assert found["failed"] and found["msg"] == "An end by id is about no host: leave --limit out. Nothing was ended."
+
+
 @pytest.mark.parametrize("folder", ["a", "b"])
 def test_hosts_of_one_name_in_two_places_both_own_theirs(
     queue: RequestQueue, orphan: Callable[..., Result], tmp_path: Path, folder: str
