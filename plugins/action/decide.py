@@ -85,9 +85,6 @@ preload()  # before Ansible forks its workers
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "awx_job_id", "awx_job_template_name", "awx_workflow_job_name")
 
-# What the role's tasks register that tell machines to end, or storage, and look at them
-_MACHINE_TASKS = ("decommission__told", "decommission__gone")
-_STORAGE_TASKS = ("decommission__storage_told", "decommission__storage_gone")
 # What the tasks of other plays register
 _OF_A_SWEEP = ("reap__sweep", "reap__activity", "run__late", "run__late_job", "run__late_results")
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__next", "run__followed", "run__results")
@@ -497,9 +494,8 @@ class ActionModule(InProcessAction):
 
     def _deletions(self, task_vars: Variables) -> dict[str, t.Any]:
         """What ends now: machines, or storage once they have ended."""
-        of_storage, this_round = self._of_storage(), _hosts.end_round_of(task_vars)
-        plans = this_round.plans_of_storage if of_storage else this_round.plans
-        return {"round": this_round.ends.round, "jobs": ending_by_id.jobs(plans, of_storage=of_storage)}
+        this_round = _hosts.end_round_of(task_vars)
+        return {"round": this_round.ends.round, "jobs": ending_by_id.jobs(this_round.plans)}
 
     def _gone(self, task_vars: Variables) -> dict[str, t.Any]:
         """The same with what it has been answered, by the last look of this ``until`` if it is not the first."""
@@ -508,24 +504,20 @@ class ActionModule(InProcessAction):
         return {**gathered, "answers": last.get("answers") or {}, "began": last.get("began", 0.0)}
 
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
-        of_storage, this_round = self._of_storage(), _hosts.end_round_of(task_vars)
+        this_round = _hosts.end_round_of(task_vars)
+        ends = this_round.ends.ends
         told, looked = self._answers(task_vars, this_round.ends.round)
-        hosts = {plan["host"] for plan in this_round.plans}
         return {
             "round": this_round.ends.round,
-            "ends": this_round.plans_of_storage if of_storage else this_round.plans,
+            "ends": list(ends.values()),
             "answers": (looked or told).get("answers") or {},
-            "said": {host: one["lines"] for host, one in this_round.ended.outcomes.items()} if of_storage else {},
-            "alone": hosts.issuperset(task_vars["ansible_play_batch"]) and not _play.keyword_of(self._task, "serial"),
+            "before": this_round.outcomes,
+            "alone": ends.keys() >= set(task_vars["ansible_play_batch"]) and not _play.keyword_of(self._task, "serial"),
         }
 
-    def _of_storage(self) -> bool:
-        return bool(self._task.args.get("storage"))
-
     def _answers(self, task_vars: Variables, round_id: str) -> list[Variables]:
-        """What the tasks have registered that told this round's machines to end, and that looked at them."""
-        names = _STORAGE_TASKS if self._of_storage() else _MACHINE_TASKS
-        results = [task_vars.get(name) or {} for name in names]
+        """What the tasks have registered that told this round's machines or storage to end, and that looked at them."""
+        results = [task_vars.get(name) or {} for name in ("decommission__told", "decommission__gone")]
         return [result if result.get("round") == round_id else {} for result in results]
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:

@@ -45,7 +45,7 @@ options:
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
       - V(declare_end) - what does a host say of its end? For a host that declares by itself.
       - V(end) - which machines of each host end?
-      - V(delete) - tells these machines to end, or with O(storage) the storage that ends after them.
+      - V(delete) - tells these machines to end, or, once that was noted, the storage that ends after them.
       - V(gone) - are they gone? For C(until).
       - V(ended) - brings the registry up to date. What has not ended for certain is told of its host alone.
         V(storage_ended) - the same for the storage of one host, which fails.
@@ -157,11 +157,6 @@ options:
     type: list
     elements: str
     default: []
-  storage:
-    description:
-      - For O(step=delete), O(step=gone) and O(step=ended) whether it is about storage, which ends after its machines.
-    type: bool
-    default: false
   since:
     description:
       - For O(step=spend) a date, an ISO 8601 time, or a duration before now such as V(30d). Without it all counts.

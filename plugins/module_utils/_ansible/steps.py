@@ -39,7 +39,6 @@ OPTIONS: Spec = {
     "group": {"type": "str", "default": "gpu"},
     "find": _FLAG,
     "forget": _TEXTS,
-    "storage": _FLAG,
     "since": _TEXT,
     "names": _TEXTS,
     "resource_id": _TEXT,
@@ -143,17 +142,16 @@ ORDER: Spec = {
 END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
 # Which resources end, and what the steps of an end have been answered about them, by their ids
-DELETE: Spec = {**_STEP, **_options("storage"), "round": _TEXT, "jobs": _ROWS}
+DELETE: Spec = {**_STEP, "round": _TEXT, "jobs": _ROWS}
 
 GONE: Spec = {**DELETE, "answers": _MAPPING, "began": {"type": "float", "default": 0.0}}
 
 ENDED: Spec = {
     **_STEP,
-    **_options("storage"),
     "round": _TEXT,
     "ends": _ROWS,
     "answers": _MAPPING,
-    "said": _MAPPING,  # by host, what there is to say of its machines once its storage has ended
+    "before": _MAPPING,  # what became of the hosts' machines, once storage has ended
     "alone": _FLAG,  # whether these are all hosts of the play
 }
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import typing as t
 import uuid
 from dataclasses import replace
@@ -37,6 +36,8 @@ from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False}
 BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}
+
+_Noted = tuple[bool, list[t.Optional[Bill]]]
 
 _RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has just seen
 
@@ -201,27 +202,26 @@ def _seen(
 
 @with_registries
 def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """Bring the registry up to date, once the machines of hosts were told to end: it keeps what may be billed.
+    """Bring the registry up to date, once machines or storage were told to end: it keeps what may be billed.
 
     What became of each host is in ``outcomes``. What fails for one, as of what has not ended for certain, is told
     there, and the next host follows.
     """
-    plans, of_storage, listing = params["ends"], params["storage"], Listing(api, retries=None)
+    plans, listing = endings.now(params["ends"], params["before"]), Listing(api, retries=None)
     registries.recall(next((plan["ahead"] for plan in plans), None))
-    note = _storage_ended if of_storage else functools.partial(_machines_ended, listing)
     noted = {}
     for plan in plans:
         try:
-            noted[plan["host"]] = note(plan, params["answers"], registries, check_mode)
+            noted[plan["host"]] = _noted(listing, plan, params["answers"], registries, check_mode)
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
-    outcomes = endings.outcomes(plans, noted, params["said"], of_storage=of_storage)
-    over, lines = endings.over(plans, outcomes), endings.lines(plans, outcomes)
+    outcomes = endings.outcomes(plans, noted, params["before"])
+    over, lines = endings.over(plans, outcomes), endings.lines(params["ends"], outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     return {
         **BLANK,
         **Ended(params["round"], outcomes, over, lines, one_for_all).mapping,
-        "changed": any(one["changed"] for one in outcomes.values()),
+        "changed": any(one["changed"] for one in noted.values()),
         "warnings": _left_out_of_ssh(plans, noted),
     }
 
@@ -233,68 +233,44 @@ def _left_out_of_ssh(plans: t.Iterable[t.Mapping[str, t.Any]], noted: t.Mapping[
     return [text for place, hosts in places.items() for text in leave_out_of_ssh(hosts, place)]
 
 
-def _machines_ended(
+@with_registries
+def storage_ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
+    """Note which of a host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
+    registries.recall(params["end"]["ahead"])
+    answers = {str(answer.get("resource_id")): answer for answer in params["deleted"]}
+    return _noted(Listing(api), params["end"], answers, registries, check_mode)
+
+
+def _noted(
     listing: List,
     plan: t.Mapping[str, t.Any],
     answers: t.Mapping[str, t.Any],
     registries: Registries,
     check_mode: bool,
 ) -> Result:
-    """Note the end of one host's machines. Raises Failure with ``left``, the ids of what has not ended for certain.
+    """Note what has ended of one host. Raises Failure with ``left``, the ids of what has not ended for certain.
 
     ``has_ended``: its entry has.
     """
     if endings.is_planned(plan, check_mode):
         return {**BLANK_ENDED, "changed": plan["next"] in endings.NOTED and bool(plan["registry"])}
     left, store = _left(listing, plan, answers), registries.at(place_of(plan["registry"]))
-    facts = {**BLANK_ENDED, "left": list(left.ids)}
+    facts, of_storage = {**BLANK_ENDED, "left": list(left.ids)}, plan["next"] == endings.STORAGE
     try:
-        if left.ids and _is_ended(plan["host"], plan["offer_id"], store):
+        if left.ids and not of_storage and _is_ended(plan["host"], plan["offer_id"], store):
             return {**BLANK_ENDED, "cost": endings.ended_meanwhile(plan["host"])}
-        facts["changed"], bill = _noted(plan, left.ids, registries)
+        facts["changed"], bills = (_storage_noted if of_storage else _machines_noted)(plan, left, registries)
     except RegistryError as error:
         raise Failure(
             endings.unfinished(plan, [str(error), *left.said], left.ids, noted=False), "invalid", **facts
         ) from None
     if left.ids:
         raise Failure(endings.unfinished(plan, left.said, left.ids), left.error_class, **facts)
-    cost = endings.has_cost(plan, bill, registries.clock().now(plan["clock"]))
-    return {**facts, **cost, "storage": endings.stays(plan), "has_ended": True}
-
-
-@with_registries
-def storage_ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
-    """Note which of a host's storage has ended for certain. Raises Failure with ``left``, the ids of the rest."""
-    registries.recall(params["end"]["ahead"])
-    answers = {str(answer.get("resource_id")): answer for answer in params["deleted"]}
-    return _storage_noted(params["end"], answers, registries, check_mode)
-
-
-def _storage_ended(
-    plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any], registries: Registries, check_mode: bool
-) -> Result:
-    """The same of a host whose machines have ended, with lines about what stays."""
-    return {**_storage_noted(plan, answers, registries, check_mode), "storage": endings.stays(plan)}
-
-
-def _storage_noted(
-    plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any], registries: Registries, check_mode: bool
-) -> Result:
-    if endings.is_checked(plan, check_mode):
-        return {**BLANK_ENDED, "changed": True}
-    left = endings.not_ended({**plan, "ids": plan["storage_ends"]}, answers)
-    facts = {**BLANK_ENDED, "left": list(left.ids)}
-    try:
-        registry = t.cast(Registry, registries.of_plan(plan))
-        bills = [registry.end_storage(item, plan.get("why", DECOMMISSIONED)) for item in left.over]
-    except RegistryError as error:
-        raise Failure(
-            endings.unfinished(plan, [str(error), *left.said], left.ids, noted=False), "invalid", **facts
-        ) from None
-    facts["changed"] = any(bills)
-    if left.ids:
-        raise Failure(endings.unfinished(plan, left.said, left.ids), left.error_class, **facts)
-    return {**facts, **endings.storage_cost(plan["host"], list(filter(None, bills)))}
+    facts["storage"] = plan["stays"]
+    if of_storage:
+        return {**facts, **endings.storage_cost(plan["host"], list(filter(None, bills)))}
+    cost = endings.has_cost(plan, next(iter(bills), None), registries.clock().now(plan["clock"]))
+    return {**facts, **cost, "has_ended": True}
 
 
 def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
@@ -310,7 +286,7 @@ def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.
     return replace(left, ids=late.ids, said=(*left.said, *late.said))
 
 
-def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Registries) -> tuple[bool, Bill | None]:
+def _machines_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Registries) -> _Noted:
     """Whether the registry was changed, and what the purchase has cost by its ledger.
 
     Raises RegistryError, also if the entry is about something else by now.
@@ -319,15 +295,22 @@ def _noted(plan: t.Mapping[str, t.Any], left: t.Sequence[str], registries: Regis
     before = registry.read() if registry else None
     entry = read_entry(before)
     if registry is None or entry.is_empty:  # another run has ended it, and storage may be left
-        return False, None
+        return False, []
     if not endings.is_as_planned(entry, plan):
         raise RegistryError(endings.changed_meanwhile(registry.where))
-    changes = endings.notes(entry, plan, left)
+    changes = endings.notes(entry, plan, left.ids)
     changed = bool(changes) and registry.note(changes) != before
-    if left:
-        return changed, None
+    if left.ids:
+        return changed, []
     why = REAPED if plan["reaped"] else DECOMMISSIONED
-    return True, registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])
+    return True, [registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])]
+
+
+def _storage_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Registries) -> _Noted:
+    """The same of storage that has ended, each with what it has cost by itself. Raises RegistryError."""
+    registry = t.cast(Registry, registries.of_plan(plan))
+    bills = [registry.end_storage(item, plan.get("why", DECOMMISSIONED)) for item in left.over]
+    return any(bills), bills
 
 
 END = on_api(SupplyApi, end, steps.END, BLANK)

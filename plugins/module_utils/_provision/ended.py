@@ -26,8 +26,10 @@ from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
 
-# What the role does for a host of which machines end, or have ended.
-NOTED = ("end", "note")
+# What ends of a host by its plan, or has ended before: its machines, no more than its entry, or storage
+NOTED = MACHINES, ENTRY, STORAGE = "end", "note", "storage"
+# Files of tasks of the role, for what follows once that was noted: storage ends, too, or the host stops or has its say
+END, STOP, SAY = "end", "stop", "say"
 
 
 def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
@@ -55,8 +57,8 @@ def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozens
 def first_step(end: End) -> str:
     """What the role does for a host first; empty for nothing."""
     if end.action is Action.NOTHING and end.storage_ends:
-        return "storage"
-    return {Action.END: "end", Action.FORGET: "note", Action.NOTHING: "", Action.STOP: "stop"}[end.action]
+        return STORAGE
+    return {Action.END: MACHINES, Action.FORGET: ENTRY, Action.NOTHING: "", Action.STOP: STOP}[end.action]
 
 
 def is_checked(raw: Row, check_mode: bool) -> bool:
@@ -65,7 +67,7 @@ def is_checked(raw: Row, check_mode: bool) -> bool:
 
 
 def is_planned(plan: Row, check_mode: bool) -> bool:
-    """Whether the registry notes nothing of a host: in check mode, and if no machine of it ends or has ended."""
+    """Whether the registry notes nothing of a host: in check mode, and if nothing of it ends or has ended."""
     return is_checked(plan, check_mode) or plan["next"] not in NOTED
 
 
@@ -148,9 +150,8 @@ def saves(end: End) -> Sum:
 
 def _of_storage(end: End, stays: bool = True) -> str:
     ending_ids = {*end.storage_ends} - {*end.storage_lost}
-    left = [item for item in (*end.storage, *end.unremembered) if item.resource_id not in end.storage_ends]
     parts = (
-        storage.brief(left if stays else ()),
+        storage.brief((*end.storage_stays, *end.unremembered) if stays else ()),
         storage.brief([item for item in end.storage if item.resource_id in ending_ids], ends=True),
         f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
         *(f"; {item} does not end, since {reason}" for item, reason in end.storage_spared.items()),
@@ -202,14 +203,9 @@ def unknown_cost(host: str) -> str:
     return f"What {host} has cost is not known: its price or its beginning is not."
 
 
-def stays(plan: Row) -> list[str]:
-    """Lines about the storage that stays after the end of a host's machines; none in check mode."""
-    if plan["check_mode"]:
-        return []
-    items = [item for item in read_storage(plan["storage"]) if item.resource_id not in plan["storage_ends"]]
-    return storage.lines(plan["host"], items) + storage.lines(
-        plan["host"], read_storage(plan["unremembered"]), is_remembered=False
-    )
+def stays(host: str, end: End) -> list[str]:
+    """Lines about the storage that stays after the end of a host's machines."""
+    return storage.lines(host, end.storage_stays) + storage.lines(host, end.unremembered, is_remembered=False)
 
 
 @dataclass(frozen=True)
@@ -285,8 +281,8 @@ def storage_to_end(
     ``why``: for the ledger. ``ahead``: seconds by which the API's clock is ahead of this one, None if unknown.
     """
     stays = [item.resource_id for item in items if item.resource_id not in ends]
-    known = {"host": plan["host"], "registry": plan["registry"], "why": why, "ahead": ahead}
-    return {**known, "storage_ends": list(ends), "storage_stays": stays, "storage_lost": []}
+    known = {"host": plan["host"], "registry": plan["registry"], "next": STORAGE, "why": why, "ahead": ahead}
+    return {**known, "ids": list(ends), "pending": False, "stays": [], "storage_stays": stays}
 
 
 def storage_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
@@ -326,24 +322,21 @@ def changed_meanwhile(registry: str) -> str:
 
 # What the tasks of an end and people read
 
-# Files of tasks of the role, for what follows once the registry was brought up to date.
-STOP, STORAGE, SAY = "stop", "storage", "say"
-
 
 def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, check_mode: bool) -> dict[str, t.Any]:
     """What ends of a host as a plain mapping: what the tasks need, and a person can read at -v. ``raw``: declared.
 
     ``ahead``: seconds by which the API's clock is ahead of this computer's. ``check_mode``: of this host's tasks.
     """
-    host = raw["host"]
+    host, first = raw["host"], first_step(found)
     return {
         "host": host,
         "declaration": str(raw["id"]),
         # Declared with all others, not by the host itself.
         "together": bool(raw.get("together")),
         "action": found.action.value,
-        "next": first_step(found),
-        "ids": list(found.ids),
+        "next": first,
+        "ids": list(found.storage_ends if first == STORAGE else found.ids),
         "wait": wait_of(raw)[0],
         "force": bool(raw.get("force")),
         "check_mode": check_mode,
@@ -359,10 +352,10 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [item.variables for item in found.storage],
-        "unremembered": [item.variables for item in found.unremembered],
+        "stays": [] if check_mode else stays(host, found),
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
-        "storage_stays": [item.resource_id for item in found.storage if item.resource_id not in found.storage_ends],
+        "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unremembered)],
         "pending": found.pending,
         "reaped": bool(raw.get("reaped")),
         "registry": "" if entry.is_empty and not found.storage else place.text,
@@ -370,37 +363,41 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
     }
 
 
+def now(plans: t.Iterable[Row], before: t.Mapping[str, Row]) -> list[Row]:
+    """What ends now: what is planned, and then the storage of hosts whose machines have ended (``before``)."""
+    if not before:
+        return list(plans)
+    waiting = [plan for plan in plans if before[plan["host"]]["waits"]]
+    return [{**plan, "next": STORAGE, "ids": plan["storage_ends"], "pending": False} for plan in waiting]
+
+
 def outcomes(
-    plans: t.Iterable[Row],
-    noted: t.Mapping[str, Row],
-    said: t.Mapping[str, t.Sequence[str]],
-    *,
-    of_storage: bool = False,
-) -> dict[str, Row]:
+    plans: t.Iterable[Row], noted: t.Mapping[str, Row], before: t.Mapping[str, Row]
+) -> dict[str, dict[str, t.Any]]:
     """What became of each host, by its name, with the file of tasks that follows (``next``), and why it stops there.
 
-    ``noted``: what the registry has noted of each, or the failure. ``over``: all has ended that was to end, so that the
-    host loses its variables. Until its storage has ended it keeps them: they may be in a role's ``when``. Where there
-    is something to say, each host that does not stop says it for all. ``said``: the lines about the machines of hosts
-    whose storage has ended since.
+    ``plans``: what has just ended, and ``noted`` what the registry says of that, or the failure. ``before``: what
+    became of all hosts' machines, if storage has ended now. ``waits``: storage of the host is still to end. ``over``:
+    all has ended that was to end, so that the host loses its variables. Until then it keeps them: they may be in a
+    role's ``when``. At the end each host that does not stop says what there is to say for all.
     """
-    found = {
-        plan["host"]: _outcome(plan, noted[plan["host"]], of_storage, said.get(plan["host"], ())) for plan in plans
-    }
-    says = {"next": SAY} if _said_now(found) else {}
-    return {host: one if one["next"] else {**one, **says} for host, one in found.items()}
+    new = {plan["host"]: _outcome(plan, noted[plan["host"]], before.get(plan["host"])) for plan in plans}
+    found = {**before, **new}
+    following = END if any(one["waits"] for one in new.values()) else SAY if _said(found) else ""
+    return {host: {**one, "next": STOP if one["stop"] else following} for host, one in found.items()}
 
 
-def _outcome(plan: Row, noted: Row, of_storage: bool, said: t.Sequence[str]) -> dict[str, t.Any]:
-    """The same of one host, with ``lines`` for people."""
+def _outcome(plan: Row, noted: Row, before: Row | None) -> dict[str, t.Any]:
+    """The same of one host, with ``lines`` for people. ``before``: that of its machines, once its storage has ended."""
     stop = str(plan["refusal"] or (noted["msg"] if noted.get("failed") else ""))
     if stop:
-        return {**noted, "next": STOP, "stop": stop, "over": False, "lines": []}
+        return {**noted, "stop": stop, "waits": False, "over": False, "lines": []}
+    of_storage = plan["next"] == STORAGE
     waits = bool(plan["storage_ends"]) and not of_storage
-    is_over = (of_storage or plan["next"] in NOTED) and not (waits or plan["check_mode"])
+    is_over = bool(plan["next"]) and not (waits or plan["check_mode"])
     cost = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
-    lines = [*(said if of_storage else _lines(plan)), *cost, *([] if waits else noted["storage"])]
-    return {**noted, "next": STORAGE if waits else "", "stop": "", "over": is_over, "lines": folded_lines(lines)}
+    lines = [*(before["lines"] if before else _lines(plan)), *cost, *([] if waits else noted["storage"])]
+    return {**noted, "stop": "", "waits": waits, "over": is_over, "lines": folded_lines(lines)}
 
 
 def _lines(plan: Row) -> list[str]:
@@ -420,26 +417,34 @@ def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
 
 def lines(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> list[str]:
     """Lines for people about all hosts, in check mode with what the ends of several would save."""
-    checked = [plan for plan in plans if plan["check_mode"] and plan["ids"]]
+    checked = [plan for plan in plans if plan["check_mode"] and plan["next"] == MACHINES]
     total = [f"in total: would save {_saved(checked)}"] if len(checked) > 1 else []
-    return [*_said_now(found), *total]
+    return [*_said(found), *total]
 
 
-def _said_now(found: t.Mapping[str, Row]) -> list[str]:
-    """The lines of all hosts, but for those that have them once their storage has ended."""
-    return [line for one in found.values() if one["next"] != STORAGE for line in one["lines"]]
+def _said(found: t.Mapping[str, Row]) -> list[str]:
+    return [line for one in found.values() for line in one["lines"]]
 
 
-def over(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, str]]:
-    """A line about each host of which all has ended, and for several one about their sum, with a host to show it."""
+def over(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
+    """A line about each host of which all has ended, with the ids of its ``storage`` that stays.
+
+    And one about the sum of several hosts' machines, with a host to show it.
+    """
     ends = [plan for plan in plans if found[plan["host"]]["over"]]
-    rows = [{"host": plan["host"], "label": _cost(plan, found[plan["host"]])} for plan in ends]
-    return rows + ([{"host": ends[0]["host"], "label": _total(ends, found)}] if len(ends) > 1 else [])
+    rows = [_over(plan, _cost(plan, found[plan["host"]])) for plan in ends]
+    machines = [plan for plan in ends if plan["next"] != STORAGE]
+    return rows + ([_over(machines[0], _total(machines, found))] if len(machines) > 1 else [])
+
+
+def _over(plan: Row, label: str) -> dict[str, t.Any]:
+    return {"host": plan["host"], "label": label, "storage": plan["storage_stays"]}
 
 
 def _cost(plan: Row, outcome: Row) -> str:
     """What ended and what it cost at most, which fits into a line of a terminal if the host's name is short."""
-    what = ", ".join(plan["ids"][:1]) if len(plan["ids"]) < 2 else f"{len(plan['ids'])} machines"
+    kind = "volumes" if plan["next"] == STORAGE else "machines"
+    what = ", ".join(plan["ids"][:1]) if len(plan["ids"]) < 2 else f"{len(plan['ids'])} {kind}"
     cost = "unknown" if outcome["usd"] is None else f"USD {amount(up_to_cents(outcome['usd']))}"
     return ", ".join(filter(None, (what, cost if outcome["cost"] else ""))) or "has ended"
 

@@ -133,6 +133,11 @@ class End:
         """The ids of what ends."""
         return tuple(machine["resource_id"] for machine in self.machines)
 
+    @property
+    def storage_stays(self) -> tuple[Storage, ...]:
+        """The storage that does not end."""
+        return tuple(item for item in self.storage if item.resource_id not in self.storage_ends)
+
 
 def decisive(claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machines: t.Iterable[Machine]) -> set[str]:
     """The ids to read by themselves before anything ends: what the list lacks, and what it alone calls gone.

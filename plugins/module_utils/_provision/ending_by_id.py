@@ -106,13 +106,13 @@ def difference(resource: Resource) -> dict[str, t.Any]:
 # Many, told to end in one task and waited for in another
 
 
-def jobs(plans: t.Iterable[Row], *, of_storage: bool = False) -> list[dict[str, t.Any]]:
-    """What the tasks do for each id that ends by these plans (`ended.row`).
+def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
+    """What the tasks do for each id that ends by these plans (`ended.now`).
 
     ``wait``: for how many seconds its end is waited for. ``looks_only``: nothing is deleted, in check mode, and of what
     a person forgets: should the API know it after all, it does not end.
     """
-    ids = [(plan, resource_id) for plan in plans for resource_id in plan["storage_ends" if of_storage else "ids"]]
+    ids = [(plan, resource_id) for plan in plans for resource_id in plan["ids"]]
     return [
         {
             **{name: plan[name] for name in ("force", "wait")},

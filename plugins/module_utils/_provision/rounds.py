@@ -14,7 +14,7 @@ from collections import abc
 from dataclasses import dataclass, field, fields
 
 from .._text import ids_of
-from .ended import STOP, STORAGE
+from .ended import STOP, now
 from .messages import NOTHING_SENT
 from .planning import BUY, WAIT
 
@@ -154,7 +154,7 @@ class Ends(RoundPart):
 
 @dataclass(frozen=True)
 class Ended(RoundPart):
-    """What became of the hosts of a ``round`` (`ended.outcomes`), be it of their machines or storage.
+    """What became of the hosts of a ``round`` (`ended.outcomes`) until now: of their machines, or storage, too.
 
     ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
     same follows for all hosts of the play.
@@ -285,13 +285,12 @@ class Round(_HostRound):
 class EndRound(_HostRound):
     """All that the steps of an end have handed on until now.
 
-    ``storage``: what became of the storage that ends after its machine. ``together``: all hosts of the play take part.
+    ``together``: all hosts of the play take part.
     """
 
     together: bool = False
     ends: Ends = field(default_factory=Ends)
     ended: Ended = field(default_factory=Ended)
-    storage: Ended = field(default_factory=Ended)
 
     @classmethod
     def of(cls, variables: Variables) -> EndRound:
@@ -302,7 +301,6 @@ class EndRound(_HostRound):
             together=bool(variables.get("decommission__together")),
             ends=Ends.of(variables.get("decommission__decided")),
             ended=Ended.of(variables.get("decommission__ended")),
-            storage=Ended.of(variables.get("decommission__storage_ended")),
         )
 
     @property
@@ -312,15 +310,14 @@ class EndRound(_HostRound):
         return plan if plan and (plan["together"] or plan["declaration"] == self.declaration.get("id")) else {}
 
     @property
-    def plans(self) -> list[Variables]:
-        """What ends of all hosts of this round."""
-        return list(self.ends.ends.values())
+    def outcomes(self) -> t.Mapping[str, Variables]:
+        """What became of all hosts of this round until now, by their names; empty if nothing was noted of it yet."""
+        return self.ended.outcomes if self.ended.round == self.ends.round else {}
 
     @property
-    def plans_of_storage(self) -> list[Variables]:
-        """Those of the hosts whose machines have ended, and whose storage ends now."""
-        outcomes = self.ended.outcomes if self.ended.round == self.ends.round else {}
-        return [plan for plan in self.plans if outcomes.get(plan["host"], {}).get("next") == STORAGE]
+    def plans(self) -> list[Variables]:
+        """What ends now of the hosts of this round."""
+        return now(self.ends.ends.values(), self.outcomes)
 
     @property
     def for_tasks(self) -> dict[str, t.Any]:
@@ -330,15 +327,11 @@ class EndRound(_HostRound):
         declared, and about which nothing was decided, decides by itself. One that has not takes no part, as under a
         role's ``run_once``, unless all do.
         """
-        of_round = [part for part in (self.storage, self.ended) if part.round == self.ends.round]
-        # The last that was noted of what ends of the host, if anything was
-        part = next((part for part in of_round if self.plan and self.host in part.outcomes), None)
+        noted = self.outcomes.get(self.host) if self.plan else None
         return {
-            "over": False,
-            **(part.outcomes[self.host] if part else self._unnoted()),
-            "lines": part.lines if part else [],
-            "storage_stays": self.plan.get("storage_stays", []),
-            "one_for_all": self.ended.round == self.ends.round and self.ended.one_for_all,
+            **(noted or self._unnoted()),
+            "lines": self.ended.lines,
+            "one_for_all": bool(self.outcomes) and self.ended.one_for_all,
         }
 
     def _unnoted(self) -> Variables:
@@ -348,8 +341,8 @@ class EndRound(_HostRound):
             undeclared = "alone" if self.together else ""
             return {"next": undeclared if not declaration else "" if is_decided else "round", "stop": ""}
         stop = (
-            f"What became of the machines of {self.host} was not noted ({ids_of(plan['ids'])}): a condition of the role"
-            " has left tasks out. They may have ended, or be billed. Run again: it asks the API first."
+            f"What became of {self.host} was not noted ({ids_of(plan['ids'])}): a condition of the role has left tasks"
+            " out. It may have ended, or be billed. Run again: it asks the API first."
         )
         return {"next": STOP if plan["next"] else "", "stop": stop}
 

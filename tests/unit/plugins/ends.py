@@ -26,9 +26,9 @@ def by_id(answers: Iterable[Json]) -> Json:
     return {str(each.get("resource_id")): each for each in answers}
 
 
-def deleted(api: Any, plans: Sequence[Json], *, storage: bool = False, looks: int = 100) -> Json:
+def deleted(api: Any, plans: Sequence[Json], *, looks: int = 100) -> Json:
     """The answers by id, once what ends by these plans was told to, and waited for."""
-    jobs = ending_by_id.jobs(plans, of_storage=storage)
+    jobs = ending_by_id.jobs(plans)
     result = delete_resource.delete(api, params(steps.DELETE, round="1", jobs=jobs), False)
     given = {"round": "1", "jobs": jobs, "answers": result["answers"], "began": 0.0}
     for _look in range(looks):
@@ -39,15 +39,18 @@ def deleted(api: Any, plans: Sequence[Json], *, storage: bool = False, looks: in
     raise AssertionError("the wait has no end")
 
 
-def noted(api: Any, plans: Sequence[Json], answers: Json, *, check_mode: bool = False, storage: bool = False) -> Json:
-    """The result of the step `ended`."""
-    given = {"round": "1", "ends": list(plans), "answers": answers, "storage": storage, "alone": True}
+def noted(
+    api: Any, plans: Sequence[Json], answers: Json, *, check_mode: bool = False, before: Json | None = None
+) -> Json:
+    """The result of the step `ended`. ``before``: the outcomes of the machines, once storage has ended."""
+    given = {"round": "1", "ends": list(plans), "answers": answers, "before": before or {}, "alone": True}
     return ended(api, params(steps.ENDED, **given), check_mode)
 
 
 def after(api: Any, plan: Json, *answers: Json, check_mode: bool = False, storage: bool = False) -> Json:
-    """What was noted of one host. Raises Failure as its task does."""
-    result = noted(api, [plan], by_id(answers), check_mode=check_mode, storage=storage)
+    """What was noted of one host, whose ``storage`` alone may be left. Raises Failure as its task does."""
+    before = {plan["host"]: {"waits": True, "lines": []}} if storage else {}
+    result = noted(api, [plan], by_id(answers), check_mode=check_mode, before=before)
     one = result["outcomes"][plan["host"]]
     if one.get("failed"):
         raise Failure(one["stop"], one["error_class"], left=one["left"])

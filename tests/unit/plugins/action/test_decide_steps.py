@@ -258,5 +258,5 @@ def test_tasks_wait_as_long_between_two_looks_as_their_number_counts_on() -> Non
     loops = re.findall(r"retries: \"(.*)\"\n\s+delay: ([0-9]+)\n", "".join(path.read_text() for path in files))
     of_ends = [delay for retries, delay in loops if retries == "{{ decommission__decided.looks }}"]
     of_tests = [(retries, delay) for retries, delay in loops if "//" in retries]
-    assert of_ends == [f"{delete_resource.PAUSE:g}"] * 2
+    assert of_ends == [f"{delete_resource.PAUSE:g}"]
     assert len(of_tests) == 2 and all(retries.endswith(f"// {delay} }}}}") for retries, delay in of_tests)

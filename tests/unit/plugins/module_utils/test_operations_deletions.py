@@ -195,8 +195,7 @@ def test_check_mode_tells_nothing_and_waits_for_nothing() -> None:
 def test_storage_that_a_person_forgets_is_only_looked_at() -> None:
     api = Api(2)
     known, forgotten = api.looks
-    plans = [plan(storage_ends=[known, forgotten], storage_lost=[forgotten])]
-    answers = ends.deleted(api, plans, storage=True)
+    answers = ends.deleted(api, [plan(known, forgotten, storage_lost=[forgotten])])
     assert api.asked == {known: 1}
     assert (answers[known]["billing_stopped"], answers[forgotten]["billing_stopped"]) == (True, False)
 

@@ -32,7 +32,6 @@ OFFER, M, N = offer_id(1), machine_id(1), machine_id(2)
 MADE = {"provision_purchase": "made"}
 PLAN = {
     "storage": [],
-    "unremembered": [],
     "host": "gpu-1",
     "ids": [M],
     "gone": [],
@@ -217,27 +216,52 @@ IDLE: Json = {**ENDS, "action": "nothing", "next": "", "ids": []}
 
 
 @pytest.mark.parametrize(
-    ("plan", "noted", "of_storage", "follows", "stop", "over"),
+    ("plan", "noted", "follows", "stop", "over"),
     [
-        pytest.param(ENDS, OVER, False, "", "", True, id="it has ended"),
-        pytest.param(FORGETS, OVER, False, "say", "", True, id="it had ended before"),
-        pytest.param(ENDS, FAILS, False, "stop", "It may run.", False, id="it has not"),
-        pytest.param(STOPS, OVER, False, "stop", "Whose is it?", False, id="nothing was ended"),
-        pytest.param(IDLE, OVER, False, "say", "", False, id="there was nothing"),
-        pytest.param(CHECKED, OVER, False, "say", "", False, id="check mode"),
-        pytest.param(ENDS, {**OVER, "storage": ["a line"]}, False, "say", "", True, id="its storage stays"),
-        pytest.param(STORES, OVER, False, "storage", "", False, id="its storage is to end"),
-        pytest.param(STORES, FAILS, False, "stop", "It may run.", False, id="no storage ends before its machine"),
-        pytest.param({**STORES, "check_mode": True}, OVER, False, "storage", "", False, id="storage in check mode"),
-        pytest.param(STORES, OVER, True, "say", "", True, id="its storage has ended"),
-        pytest.param({**STORES, "next": "storage"}, OVER, True, "say", "", True, id="of a host without a machine"),
-        pytest.param({**STORES, "check_mode": True}, OVER, True, "say", "", False, id="its storage would end"),
-        pytest.param(STORES, FAILS, True, "stop", "It may run.", False, id="its storage has not"),
+        pytest.param(ENDS, OVER, "", "", True, id="it has ended"),
+        pytest.param(FORGETS, OVER, "say", "", True, id="it had ended before"),
+        pytest.param(ENDS, FAILS, "stop", "It may run.", False, id="it has not"),
+        pytest.param(STOPS, OVER, "stop", "Whose is it?", False, id="nothing was ended"),
+        pytest.param(IDLE, OVER, "say", "", False, id="there was nothing"),
+        pytest.param(CHECKED, OVER, "say", "", False, id="check mode"),
+        pytest.param(ENDS, {**OVER, "storage": ["a line"]}, "say", "", True, id="its storage stays"),
+        pytest.param(STORES, OVER, "end", "", False, id="its storage is to end"),
+        pytest.param(STORES, FAILS, "stop", "It may run.", False, id="no storage ends before its machine"),
+        pytest.param({**STORES, "check_mode": True}, OVER, "end", "", False, id="storage in check mode"),
+        pytest.param({**STORES, "next": "storage"}, OVER, "say", "", True, id="of a host without a machine"),
     ],
 )
-def test_what_follows(plan: Json, noted: Json, of_storage: bool, follows: str, stop: str, over: bool) -> None:
-    one = ended.outcomes([plan], {"gpu-1": noted}, {}, of_storage=of_storage)["gpu-1"]
+def test_what_follows(plan: Json, noted: Json, follows: str, stop: str, over: bool) -> None:
+    one = ended.outcomes([plan], {"gpu-1": noted}, {})["gpu-1"]
+    assert (one["next"], one["stop"], one["over"], one["waits"]) == (follows, stop, over, follows == "end")
+
+
+@pytest.mark.parametrize(
+    ("fields", "noted", "follows", "stop", "over"),
+    [
+        pytest.param({}, OVER, "say", "", True, id="its storage has ended"),
+        pytest.param({"check_mode": True}, OVER, "say", "", False, id="its storage would end"),
+        pytest.param({}, FAILS, "stop", "It may run.", False, id="its storage has not"),
+    ],
+)
+def test_what_follows_once_storage_was_told_to_end(
+    fields: Json, noted: Json, follows: str, stop: str, over: bool
+) -> None:
+    before = ended.outcomes([{**STORES, **fields}], {"gpu-1": OVER}, {})
+    (plan,) = ended.now([{**STORES, **fields}], before)
+    assert (plan["next"], plan["ids"]) == ("storage", ["disk"])
+    found = ended.outcomes([plan], {"gpu-1": noted}, before)
+    one = found["gpu-1"]
     assert (one["next"], one["stop"], one["over"]) == (follows, stop, over)
+    assert ended.now([STORES], found) == [], "and nothing more"
+
+
+def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
+    plans = [STORES, {**STORES, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}, {**STORES, "host": "gpu-4", "ids": []}]
+    plans[-1] |= {"next": "storage", "ids": ["kept"]}
+    assert ended.now(plans, {}) == plans
+    before = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": FAILS, "gpu-3": OVER, "gpu-4": OVER}, {})
+    assert [plan["host"] for plan in ended.now(plans, before)] == ["gpu-1"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +281,7 @@ def test_what_follows(plan: Json, noted: Json, of_storage: bool, follows: str, s
 )
 def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines: list[str]) -> None:
     found = ended.outcomes([plan], {"gpu-1": noted}, {})
-    assert ended.over([plan], found) == [{"host": "gpu-1", "label": label} for label in over]
+    assert ended.over([plan], found) == [{"host": "gpu-1", "label": label, "storage": ["kept"]} for label in over]
     assert ended.lines([plan], found) == lines
     # As Ansible prints the item of a loop, for hosts whose names have six letters, and the item of a list.
     printed = [f"ok: [gpu-10 -> gpu-11] => (item={label})" for label in over]
@@ -294,13 +318,23 @@ def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
     assert [one["next"] for one in found.values()] == ["say", "say", "stop"]
 
 
-def test_what_is_to_be_said_of_a_machine_is_said_once_its_storage_has_ended() -> None:
-    plans = [{**STORES, "more": "its lease"}, {**IDLE, "host": "gpu-2"}]
-    first = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER}, {})
-    assert ended.lines(plans, first) == ["a sentence"], "of the other host"
-    said = {host: one["lines"] for host, one in first.items()}
-    then = ended.outcomes(plans[:1], {"gpu-1": {**OVER, "cost": "storage"}}, said, of_storage=True)
-    assert ended.lines(plans[:1], then) == ["gpu-1: its lease", "sentence", "storage"]
+def test_what_there_is_to_say_is_said_once_storage_has_ended() -> None:
+    """Of a host that stops only why, whenever its task for that comes."""
+    plans = [{**STORES, "more": "its lease"}, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
+    first = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
+    assert [one["next"] for one in first.values()] == ["end", "end", "stop"]
+    stored = ended.now(plans, first)
+    then = ended.outcomes(stored, {"gpu-1": {**OVER, "cost": "storage"}}, first)
+    assert ended.lines(plans, then) == ["gpu-1: its lease", "sentence", "storage", "a sentence"]
+    assert [(one["next"], one["stop"]) for one in then.values()] == [("say", ""), ("say", ""), ("stop", "Whose is it?")]
+    assert [row["label"] for row in ended.over(stored, then)] == ["disk, USD 22.50"]
+
+
+def test_the_sum_of_several_ends_is_of_machines() -> None:
+    plans = [ENDS, *({**STORES, "host": host, "next": "storage", "ids": ["a", "b"]} for host in ("gpu-2", "gpu-3"))]
+    found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
+    labels = [row["label"] for row in ended.over(plans, found)]
+    assert labels == [f"{ID}, USD 22.50", "2 volumes, USD 22.50", "2 volumes, USD 22.50"]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +344,7 @@ def test_what_is_to_be_said_of_a_machine_is_said_once_its_storage_has_ended() ->
         (["say", "say"], True, True),
         (["say", "stop"], True, False),
         (["stop", "stop"], True, False),
-        (["storage", "storage"], True, False),
+        (["end", "end"], True, False),
         (["", ""], False, False),
     ],
 )

@@ -56,15 +56,15 @@ def plan(*ids: str, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "of_storage", "jobs"),
+    ("ids", "fields", "jobs"),
     [
-        ({}, False, [(M, False)]),
-        ({}, True, [(N, True)]),  # what is forgotten is only looked at
-        ({"check_mode": True}, False, [(M, True)]),
+        ([M], {}, [(M, False)]),
+        ([N], {}, [(N, True)]),  # what is forgotten is only looked at
+        ([M], {"check_mode": True}, [(M, True)]),
     ],
 )
-def test_what_is_deleted_and_what_is_only_looked_at(fields: Any, of_storage: bool, jobs: Any) -> None:
-    found = ending_by_id.jobs([plan(M, **fields)], of_storage=of_storage)
+def test_what_is_deleted_and_what_is_only_looked_at(ids: Any, fields: Any, jobs: Any) -> None:
+    found = ending_by_id.jobs([plan(*ids, **fields)])
     assert [(item["resource_id"], item["looks_only"]) for item in found] == jobs
 
 

@@ -175,7 +175,7 @@ def test_what_was_listed_before_concerns_a_host_whose_purchase_is_the_first() ->
 END = {"host": "gpu-1", "declaration": "d1", "together": False, "next": "end", "ids": ["r"]}
 OF_ALL = {"gpu-1": {**END, "declaration": "d0", "together": True}}
 ENDS = Ends("r1", {"gpu-1": END}, ("d1", "d2"))
-STOPS, STORES = {"next": "stop", "stop": "Why."}, {"next": "storage", "stop": ""}
+STOPS, STORES = {"next": "stop", "stop": "Why."}, {"next": "end", "stop": "", "waits": True}
 
 
 def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
@@ -183,30 +183,27 @@ def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("own", "ends", "noted", "storage", "following"),
+    ("own", "ends", "noted", "following"),
     [
-        pytest.param("d1", ENDS, ended({"next": "", "stop": ""}), None, ("", "", True), id="all-has-ended"),
-        pytest.param("d1", ENDS, ended(STOPS), None, ("stop", "Why.", True), id="it-stops"),
-        pytest.param("d1", ENDS, ended(STORES), None, ("storage", "", True), id="its-storage-ends"),
-        pytest.param("d1", ENDS, ended(STORES), ended(STOPS), ("stop", "Why.", True), id="its-storage-does-not-end"),
-        pytest.param("d1", ENDS, ended(STORES), ended(STOPS, "r0"), ("storage", "", True), id="storage-of-before"),
-        pytest.param("d1", ENDS, None, None, ("stop", "was not noted (r)", False), id="nothing-was-noted"),
-        pytest.param("d1", ENDS, {"skipped": True}, None, ("stop", "was not noted (r)", False), id="skipped"),
-        pytest.param("d1", ENDS, ended(STOPS, "r0"), None, ("stop", "was not noted (r)", False), id="noted-before"),
-        pytest.param("d2", ENDS, ended(STOPS), None, ("", "", True), id="decided-in-an-earlier-round"),
-        pytest.param("d3", ENDS, ended(STOPS), None, ("round", "", True), id="declared-anew"),
-        pytest.param("d1", None, None, None, ("round", "", True), id="the-first-host-was-left-out"),
-        pytest.param(None, with_(ENDS, ends=OF_ALL), ended(STOPS), None, ("stop", "Why.", True), id="of-all"),
-        pytest.param("d9", with_(ENDS, ends=OF_ALL), ended(STOPS), None, ("stop", "Why.", True), id="of-all-again"),
+        pytest.param("d1", ENDS, ended({"next": "", "stop": ""}), ("", "", True), id="all-has-ended"),
+        pytest.param("d1", ENDS, ended(STOPS), ("stop", "Why.", True), id="it-stops"),
+        pytest.param("d1", ENDS, ended(STORES), ("end", "", True), id="its-storage-ends"),
+        pytest.param("d1", ENDS, None, ("stop", "was not noted (r)", False), id="nothing-was-noted"),
+        pytest.param("d1", ENDS, {"skipped": True}, ("stop", "was not noted (r)", False), id="skipped"),
+        pytest.param("d1", ENDS, ended(STOPS, "r0"), ("stop", "was not noted (r)", False), id="noted-before"),
+        pytest.param("d2", ENDS, ended(STOPS), ("", "", True), id="decided-in-an-earlier-round"),
+        pytest.param("d3", ENDS, ended(STOPS), ("round", "", True), id="declared-anew"),
+        pytest.param("d1", None, None, ("round", "", True), id="the-first-host-was-left-out"),
+        pytest.param(None, with_(ENDS, ends=OF_ALL), ended(STOPS), ("stop", "Why.", True), id="of-all"),
+        pytest.param("d9", with_(ENDS, ends=OF_ALL), ended(STOPS), ("stop", "Why.", True), id="of-all-again"),
     ],
 )
-def test_what_follows_for_a_host_that_ends(own: Any, ends: Any, noted: Any, storage: Any, following: Any) -> None:
+def test_what_follows_for_a_host_that_ends(own: Any, ends: Any, noted: Any, following: Any) -> None:
     variables = {
         "inventory_hostname": "gpu-1",
         "decommission__declared": Declared({"gpu-1": {"id": own}} if own else {}).mapping,
         "decommission__decided": ends and ends.mapping,
         "decommission__ended": noted,
-        "decommission__storage_ended": storage,
     }
     found = EndRound.of(variables).for_tasks
     assert (found["next"], following[1] in found["stop"]) == (following[0], True)
@@ -220,12 +217,13 @@ def test_a_host_that_has_not_declared_takes_part_where_all_do(together: bool, fo
     assert EndRound.of(variables).for_tasks["next"] == following
 
 
-def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
-    plans = {host: {**END, "host": host} for host in ("gpu-1", "gpu-2")}
-    noted = Ended("r1", {"gpu-1": STORES, "gpu-2": STOPS})
-    for part, hosts in ((noted, ["gpu-1"]), (with_(noted, round="r0"), [])):
+def test_storage_ends_once_the_machines_of_this_round_have() -> None:
+    plans = {host: {**END, "host": host, "storage_ends": ["d"]} for host in ("gpu-1", "gpu-2")}
+    noted = Ended("r1", {"gpu-1": STORES, "gpu-2": {**STOPS, "waits": False}})
+    machines = [("gpu-1", ["r"]), ("gpu-2", ["r"])]
+    for part, now in ((noted, [("gpu-1", ["d"])]), (with_(noted, round="r0"), machines), (Ended(), machines)):
         variables = {"decommission__decided": with_(ENDS, ends=plans).mapping, "decommission__ended": part.mapping}
-        assert [plan["host"] for plan in EndRound.of(variables).plans_of_storage] == hosts
+        assert [(plan["host"], plan["ids"]) for plan in EndRound.of(variables).plans] == now
 
 
 # The shapes
