@@ -173,6 +173,35 @@ def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_proje
     assert project.requests("DELETE", f"/resources/{volume}") == 0
 
 
+def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: MakeProject) -> None:
+    """One stops, one ends its storage, and one keeps it; what there is to say is said once, at the end."""
+    project = make_project()
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    for _number in hosts:
+        project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(hosts, provision_spec=WITH_STORAGE, provision_reach=False)
+    playbook(project, "provision")
+    volumes = {each.name[:5]: each.resource_id for each in project.simulator.resources.values() if each.volume}
+    project.declare_host("gpu-1", provision_protect=True)
+    project.declare_host("gpu-2", decommission_storage="end")
+    shown = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ provision_storage_ids | join(' ') }}."}}
+    tasks = [as_in_playbooks("decommission"), {"name": "Show", **shown}]
+    play = {"hosts": "gpu", "gather_facts": False, "tasks": tasks}
+    for words in (["--check"], []):
+        run = project.play(project.write(play), *words)
+        assert run.returncode == 2 and run.text.count("Show notes on the hosts") == 1, run.output
+        assert "Nothing was ended for gpu-1. " in run.text and "gpu-1 has" not in run.text, run.output
+        would = "would end" if words else "gpu-3 keeps its storage"
+        assert run.text.count(would) >= 1 and f"gpu-3 has {volumes['gpu-3']}." in run.text, run.output
+        kept = volumes["gpu-2"] if words else ""
+        assert f"gpu-2 has {kept}." in run.text, run.output
+    machine = project.registry("gpu-1")["provision_resource_ids"]
+    assert sorted(project.simulator.billed) == sorted([*machine, volumes["gpu-1"], volumes["gpu-3"]])
+    assert run.text.count("The storage of gpu-2 has ended.") == run.text.count("gpu-3 keeps its storage") == 1
+    assert run.text.index("The storage of gpu-2") < run.text.index("gpu-3 keeps")
+    assert project.registry("gpu-2") is None
+
+
 def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_project: MakeProject) -> None:
     """Each attempt would leave some else, without any data."""
     project = make_project()
