@@ -56,7 +56,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     misspelled_of_playbook,
     slice_of,
     slip_of_group,
-    texts_of,
+    texts_naming_hosts,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
@@ -644,7 +644,7 @@ class ActionModule(InProcessAction):
         return {"hosts": rows, "level": str(level or "")}
 
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
-        named = texts_of("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
+        named = texts_naming_hosts("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
         return {"hosts": hosts, "troubles": self._hosts.troubles(lambda host: host in named)}
 

@@ -37,7 +37,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     range_size,
     split_names,
-    texts_of,
+    texts_naming_hosts,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
@@ -129,7 +129,7 @@ def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str
     One of the ``names``, of hosts, stays whole whatever it has.
     """
     with _refusing():
-        texts = texts_of(variable, given)
+        texts = texts_naming_hosts(variable, given)
     lines = [line for text in texts for line in text.splitlines()]
     return [
         part.strip()

@@ -89,7 +89,7 @@ class _Noting:
     def taken(self, place: Place, host: str, known: Entry) -> MissingStep | None:
         """The step by the entry as it is now, noted; None if it is about another purchase by now."""
         registry = t.cast(Registry, self._registries.at(place).host(host))
-        entry = missing.still(known, read_entry(registry.read()))
+        entry = missing.entry_if_same(known, read_entry(registry.read()))
         step = self._step(place, host, entry)
         if step is MissingStep.END:
             status = self._statuses.get(entry.offer_id, {})

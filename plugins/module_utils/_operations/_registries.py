@@ -23,7 +23,7 @@ from .._provision import lease, registration
 from .._provision.entry import ADDRESS, IDS, OFFER, PRICE, Entry, project_of, read_entry, storage_kept_by
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
-from .._provision.spending import Bill, Ledger, together
+from .._provision.spending import Bill, Ledger, combined_ledger
 from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
@@ -130,7 +130,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
-        return together([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
+        return combined_ledger([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
 
     def end_stray(self, place: Place, entry: Entry) -> Bill | None:
         """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""

@@ -44,19 +44,19 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
     claims = _claims(snapshot, nameable(params, places), names.claims)
     billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
-    found = auditing.audit(billed, claims, {*places, *names.hosts}, time.time())
+    found = auditing.audit_by_owners(billed, claims, {*places, *names.hosts}, time.time())
     found.note_expected(names.machines)
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())
     found.note_missing(snapshot.known(), look, time.time())
     leases = _leases(snapshot)
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
-    trouble = auditing.trouble(found, fail_on_orphans=params["fail_on_orphans"])
+    trouble = auditing.why_audit_fails(found, fail_on_orphans=params["fail_on_orphans"])
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),
         "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
-        "lines": auditing.lines(found, leases),
+        "lines": auditing.audit_lines(found, leases),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble),
         "warnings": [*settled.warnings, *noted.sentences(), *unswept],
     }

@@ -134,7 +134,7 @@ def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
 
 def _note_begun(registry: Registry, entry: Entry, clock: Clock) -> None:
     """Note that the end of the entry's machine begins now. Raises RegistryError."""
-    registry.compare_and_set({lease.REAPED_AT: lease.utc(clock.now(entry.clock))})
+    registry.compare_and_set({lease.REAPED_AT: lease.utc_rounded_up(clock.now(entry.clock))})
 
 
 def _looked(one: EndRequest, sweep: SweptHost, found: End, clock: Clock, store: Store, check_mode: bool) -> End:

@@ -36,9 +36,9 @@ def extend(params: Params, check_mode: bool) -> Result:
                 trouble.append(f"{host}: {error}")
         return {
             "changed": any(item.end != item.before for item in extensions.values()),
-            "lines": extending.lines(extensions),
+            "lines": extending.extension_lines(extensions),
             "trouble": joined(*dict.fromkeys(trouble)),
-            "extended": extending.rows(extensions),
+            "extended": extending.extension_rows(extensions),
             "warnings": LastSweeps(registries).warnings(places[host] for host in extensions),
         }
 
@@ -55,9 +55,9 @@ def _extended(
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 
     def step() -> extending.Extension:
-        found = extending.extend(read_entry(registry.read()), wish, registry.clock())
+        found = extending.extension_of(read_entry(registry.read()), wish, registry.clock())
         if not check_mode:
-            registry.compare_and_set(extending.noted(found))
+            registry.compare_and_set(extending.variables_of_extension(found))
         return found
 
     return anew(step)

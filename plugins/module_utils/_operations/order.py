@@ -24,7 +24,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     """
     group = params["group"]
     with refusing(ValueError, NOTHING_SENT):
-        found = order.order_of(params["variables"], group, params["sizes"], params["limited"], params["members"])
+        found = order.ordered_hosts(params["variables"], group, params["sizes"], params["limited"], params["members"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
     hosts = found.looked_for(params["sought"])
     registries = Registries.of(params, read_only=True)

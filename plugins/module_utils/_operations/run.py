@@ -19,7 +19,7 @@ from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
 from .._provision import messages, run_record, run_request, running, storage
-from .._provision.rows import shortest
+from .._provision.rows import shortest_path
 from .._provision.run_request import Request
 from .._registry._files import inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
@@ -38,7 +38,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     name = run_request.name_of(params["given"], wrong)
     folder = RecordFolder(os.path.join(base, name))
     record = _tried(folder.read, dict[str, t.Any](), wrong) if name else {}
-    given = run_record.completed(params["given"], record)
+    given = run_record.with_variables_of_run(params["given"], record)
     request = run_request.read_request(given, wrong)
     files = os.path.join(params["here"], os.path.expanduser(request.files))
     # Whatever links lead there: by its name alone a folder of results would not seem to be in that of the code.
@@ -52,7 +52,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     digest = run_record.digest_of(request, code, given)
     first = running.first(record, digest, again=request.again)
     job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
-    job.update(dest=folder.path, folder=shortest(folder.path, params["here"]), record=record)
+    job.update(dest=folder.path, folder=shortest_path(folder.path, params["here"]), record=record)
     return {**_NOTHING, **running.begun(first, request, job)}
 
 
@@ -131,7 +131,7 @@ def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
     unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
     try:
         protect = params["hosts"][0]["protect"]
-        follows = running.quoted(
+        follows = running.play_after_quote(
             run.view, found, unswept, protect=protect, has_registry=bool(run.place), check_mode=check_mode
         )
     except ValueError as error:
@@ -202,8 +202,8 @@ def _lost(run: _Run) -> Result:
 def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
     view, host = run.view, run.view.request.host
-    cost = run_record.cost(view.ledger, host, view.record)
-    run.note(run_record.gone(view.record, cost, storage.stays(host, view.entry.kept_storage)))
+    cost = run_record.cost_of_run(view.ledger, host, view.record)
+    run.note(run_record.record_of_gone_machine(view.record, cost, storage.stays(host, view.entry.kept_storage)))
     return running.last_result(run.view.record, run.shown_folder)
 
 
@@ -220,7 +220,7 @@ def late(params: Params, check_mode: bool) -> Result:
     folder = RecordFolder(os.path.join(base, run_record.late_folder(name, usual.read(), params["got"])))
     now = time.time()
     skips = folder.is_busy(now) or check_mode
-    found = run_record.late(name, folder.read(), params["got"], params["given"], now, skips=skips)
+    found = run_record.late_fetch(name, folder.read(), params["got"], params["given"], now, skips=skips)
     return {**_LATE, **found, "dest": folder.path}
 
 
@@ -229,10 +229,13 @@ def swept(params: Params, check_mode: bool) -> Result:
     """Note what a sweep has brought home."""
     got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
     known = folder.read()
-    record = run_record.swept(known, got)
+    record = run_record.record_of_sweep(known, got)
     for changed in record:
         folder.write(changed)
-    return {**BLANK, "lines": run_record.swept_lines([known, *record][-1], got, shortest(folder.path, params["here"]))}
+    return {
+        **BLANK,
+        "lines": run_record.swept_lines([known, *record][-1], got, shortest_path(folder.path, params["here"])),
+    }
 
 
 def runs(params: Params, check_mode: bool) -> Result:
@@ -254,7 +257,7 @@ def runs(params: Params, check_mode: bool) -> Result:
         "runs": known,
         "hosts": [item["host"] for item in reached],
         "machines": reached,
-        "lines": run_record.table(known, time.time()),
+        "lines": run_record.table_of_runs(known, time.time()),
         "trouble": joined(*params["troubles"], *snapshot.warnings(), *unreadable),
     }
 

@@ -41,7 +41,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         **BLANK,
         "spend": costs.published,
         "csv": costs.csv,
-        "lines": spending.lines(costs),
+        "lines": spending.cost_lines(costs),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
         "warnings": list(spending.warnings(costs, uncounted, beside)),
     }
@@ -57,7 +57,7 @@ def _ledger(registries: Registries, places: t.Sequence[Place], since: float) -> 
             unread.append(error)
     if not found:
         raise Failure(joined(*map(str, unread)), unread[0].error_class, **BLANK)
-    return spending.together(found, since), list(map(str, unread))
+    return spending.combined_ledger(found, since), list(map(str, unread))
 
 
 SPEND = steps.operation(spend, steps.SPEND, BLANK)

@@ -27,9 +27,9 @@ def verified(params: Params, check_mode: bool) -> Result:
     reports = [report for report, _trouble in noted]
     return {
         "changed": False,
-        "lines": acceptance.lines(reports),
+        "lines": acceptance.verdict_lines(reports),
         "verified": {report.host: report.verdict for report in reports},
-        "trouble": acceptance.trouble(reports),
+        "trouble": acceptance.why_verify_fails(reports),
         "warnings": [*params["troubles"], *filter(None, (trouble for _report, trouble in noted))],
     }
 

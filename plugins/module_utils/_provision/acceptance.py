@@ -166,7 +166,7 @@ class Report:
         return [f"{self.host} is kept, but {word}: {text}." for word, text in reasons if text]
 
 
-def lines(reports: t.Iterable[Report]) -> list[str]:
+def verdict_lines(reports: t.Iterable[Report]) -> list[str]:
     """The verdicts of machines that run, for people."""
     rows: list[str] = []
     for report in reports:
@@ -186,7 +186,7 @@ def _unread(report: Report) -> t.Collection[str]:
     return dict.fromkeys(printable(text_of(row.get("check")), _LONGEST_NAME) for row in rows)
 
 
-def trouble(reports: t.Collection[Report]) -> str:
+def why_verify_fails(reports: t.Collection[Report]) -> str:
     """Which machines that run are not sound, and how to end them, or that none was tested; empty if all is well."""
     if reports and not any(report.is_tested for report in reports):
         return "Nothing was tested: none of these hosts has a machine that could be."
@@ -235,7 +235,7 @@ def signed(whole: Row) -> dict[str, t.Any]:
     return {**rest, "sha256": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
-def noted(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
+def fitted_to_note(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
     """What fits into a claim's note: no raw output, and of the findings, if need be, those that are worst."""
     machines = [{name: value for name, value in row.items() if name != "evidence"} for row in whole["machines"]]
     for words in (VERDICTS, VERDICTS[1:], VERDICTS[2:], VERDICTS[3:]):

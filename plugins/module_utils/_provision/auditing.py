@@ -31,11 +31,10 @@ from .ending import told_by_name
 from .entry import Entry
 from .lease import VALID_TO
 from .messages import missing_lines
-from .missing import MissingLook
-from .missing import rows as missing_rows
+from .missing import MissingLook, missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .prices import add_up
-from .spending import HOUR, cost, dollars, up_to_cents
+from .spending import HOUR, dollars, millionths_of_usd, up_to_cents
 
 Row = dict[str, t.Any]
 
@@ -173,7 +172,7 @@ class Audit:
         }
 
 
-def audit(
+def audit_by_owners(
     resources: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim], inventory: t.Container[str], now: float
 ) -> Audit:
     """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
@@ -325,7 +324,7 @@ def _so_far(row: Row, now: float) -> Row:
     begin, price = seconds_of(row["created_at"]), row["price_per_hour"]
     if begin is None:
         return {}
-    usd = None if price is None else dollars(cost(price, begin, now))
+    usd = None if price is None else dollars(millionths_of_usd(price, begin, now))
     return {"hours": round(max(0.0, now - begin) / HOUR, 4), "usd": usd}
 
 
@@ -344,7 +343,7 @@ _BUYING = "BUYING: purchases that count, with no known machine yet"
 _LEASES = 10  # that are shown
 
 
-def lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
+def audit_lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
     """The leases that end first, the machines by owners, and the sums."""
     return [*_of_leases(leases), *_ends_earlier(audit, leases), *_of_machines(audit)]
 
@@ -459,7 +458,7 @@ _FAILURES = {
 }
 
 
-def trouble(audit: Audit, *, fail_on_orphans: bool) -> str:
+def why_audit_fails(audit: Audit, *, fail_on_orphans: bool) -> str:
     """Why the audit fails; empty if it does not."""
     kinds = [kind for kind in _FAILURES if getattr(audit, kind) and (fail_on_orphans or kind != "orphans")]
     return joined(*(_troubled(*_FAILURES[kind], getattr(audit, kind)) for kind in kinds))

@@ -104,7 +104,9 @@ def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
 def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
     """The offers that can be bought and may be, cheapest first."""
     named = [offer for offer in offers if offer["offer_id"]]
-    return sorted((offer for offer in named if prices.within(offer, choice.max_price_per_hour)), key=prices.by_price)
+    return sorted(
+        (offer for offer in named if prices.passes_max_price(offer, choice.max_price_per_hour)), key=prices.by_price
+    )
 
 
 def _gpu(offer: Offer) -> str:

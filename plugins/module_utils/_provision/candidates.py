@@ -22,7 +22,7 @@ from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, clocks_differ, read_lease
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
-from .prices import UNLIMITED, at_prices, count_within, highest_known_price, within
+from .prices import UNLIMITED, at_prices, count_within, highest_known_price, passes_max_price
 from .search import Offer
 from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of
@@ -332,7 +332,7 @@ def none_left(host: Declaration, offers: t.Sequence[Offer], tried: int) -> str:
     elif host.is_bound_by_bill and host.max_bill and (cheapest or 0.0) > limit:
         in_all = math.ceil(round(host.max_bill * cheapest / limit * 100, 6)) / 100  # so that this sum is enough
         why = f", and USD {amount(in_all)} in all: raise provision_max_bill, or shorten provision_lease"
-    if within(offers[0], min(of_search, limit)):  # something else keeps it from the host
+    if passes_max_price(offers[0], min(of_search, limit)):  # something else keeps it from the host
         why = "; hosts of a play never share an offer"
     none = "The only matching offer is not" if len(offers) == 1 else f"None of the {len(offers)} matching offers is"
     again = f" after {tried} tried" if tried else ""
@@ -368,7 +368,7 @@ def about_bad_sites(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.I
 
 def why_too_dear(host: Declaration, offer: Offer) -> str:
     """Why the very offer that the host wants is above its ceiling; empty if it is not."""
-    if within(offer, host.max_price_per_hour):
+    if passes_max_price(offer, host.max_price_per_hour):
         return ""
     costs = f"Offer {offer['offer_id']} costs {usd(offer['price_per_hour'])}"
     return joined(f"{costs}, which is not within {host.ceiling}. {NOTHING_BOUGHT}", host.advice)

@@ -22,7 +22,7 @@ from .entry import Entry, all_storage
 from .messages import NOTHING_SENT
 from .ownership import Machine
 from .prices import UNLIMITED, Sum, add_up
-from .spending import HOUR, MILLION, Bill, cents, cost, dollars
+from .spending import HOUR, MILLION, Bill, cents, dollars, millionths_of_usd
 from .storage import label_of, priced
 
 NOT_ASKED_FOR = "They were not asked for."
@@ -428,8 +428,8 @@ def _still_to_come(
     """The month's shares of bills in this state, from now on. A lease ends a machine; its storage goes on."""
     for bill in bills:
         end = _billed_until(bill.ends_at, now, after)
-        yield state, bill.host, cost(bill.price_per_hour, now, end), None
-        yield state, bill.host, cost(bill.stays_per_hour, end, after), None
+        yield state, bill.host, millionths_of_usd(bill.price_per_hour, now, end), None
+        yield state, bill.host, millionths_of_usd(bill.stays_per_hour, end, after), None
 
 
 def _billed_until(end: float | None, now: float, after: float) -> float:

@@ -36,7 +36,7 @@ from .._text import (
 from . import lease
 from .acceptance import UNSOUND
 from .lease import Clock, clock_of
-from .prices import UNLIMITED, at_prices, highest_prices, within
+from .prices import UNLIMITED, at_prices, highest_prices, passes_max_price
 from .search import ANY, CEILING, Offer, Spec, as_sent, compute_of, contract_of, differ, mismatch
 from .storage import Storage
 
@@ -276,7 +276,7 @@ def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str) ->
     for number, (choice, item) in enumerate(zip(choices, seen), start=1):
         for offer in item.offers:
             offer_id = offer["offer_id"]
-            if offer_id not in numbers and within(offer, choice.max_price_per_hour):
+            if offer_id not in numbers and passes_max_price(offer, choice.max_price_per_hour):
                 offers.append(offer)
                 numbers[offer_id] = number
     if order == CHEAPEST:
@@ -312,7 +312,7 @@ def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) ->
         # Hosts that share a search and a limit go on where the last one has stopped.
         rest = rests.setdefault(
             (id(wish.offers), wish.max_price_per_hour),
-            iter([o for o in wish.offers if within(o, wish.max_price_per_hour)]),
+            iter([o for o in wish.offers if passes_max_price(o, wish.max_price_per_hour)]),
         )
         offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
         if offer is not None:

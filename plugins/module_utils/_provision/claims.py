@@ -81,14 +81,14 @@ def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
     return VOID if step.decision in (Decision.REJECTED, Decision.NOT_SENT) and offer_look.phase is not None else BUYING
 
 
-def host_of(host: str, project: str) -> str:
+def host_with_project(host: str, project: str) -> str:
     """A host, with its project where that is not the usual one."""
     return host if project_of(project) == USUAL_PROJECT else f"{host} of project {project}"
 
 
 def settled_as_made(host: str, entry: Entry, ids: list[str]) -> str:
     """A purchase whose run has died was made."""
-    named = host_of(host, entry.project)
+    named = host_with_project(host, entry.project)
     return (
         f"The run that bought offer {entry.offer_id} for {named} has ended without noting it. It is BOUGHT and billed"
         f" at {usd(entry.price_per_hour)}, resources: {', '.join(ids) or 'not known yet'}; that is noted now. Run"
@@ -98,7 +98,7 @@ def settled_as_made(host: str, entry: Entry, ids: list[str]) -> str:
 
 def settled_as_not_made(host: str, entry: Entry, stays: str) -> str:
     """A purchase whose run has died was not made, or has failed; ``stays``: what that has left of storage."""
-    named = host_of(host, entry.project)
+    named = host_with_project(host, entry.project)
     if stays:
         return f"Offer {entry.offer_id} was bought for {named} by a run that has ended, and has failed. {stays}"
     return f"The purchase of offer {entry.offer_id} for {named}, whose run has ended, was not made. It counts no more."
@@ -106,7 +106,7 @@ def settled_as_not_made(host: str, entry: Entry, stays: str) -> str:
 
 def still_counts(host: str, entry: Entry, words: str) -> str:
     """A purchase whose run has died, and whose outcome is not known, for the reason in ``words``."""
-    named = host_of(host, entry.project)
+    named = host_with_project(host, entry.project)
     return (
         f"Offer {entry.offer_id} for {named} counts with {usd(entry.price_per_hour)}: it was sent at"
         f" {entry.journaled_at}, in a run of {entry.bought_by or 'an unknown user'}, and its outcome is not known"

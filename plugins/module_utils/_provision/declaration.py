@@ -25,7 +25,7 @@ from . import lease as leases
 from . import prices
 from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience
 from .entry import PROTECTED_SINCE, USUAL_PROJECT, Entry
-from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc
+from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc_rounded_up
 from .place import NOWHERE, Place, twin_of
 from .prices import UNLIMITED
 from .search import CEILING, misspelled_in
@@ -130,8 +130,8 @@ class Declaration:
         """What the registry notes of what begins now: the end of its lease, and that its machine is protected."""
         now = clock.now()
         end = self.lease.end(now)
-        leased = {} if end is None else {LEASED: self.lease.text, ENDS_AT: utc(end), NOTED_BY: clock.noting}
-        return {**leased, **({PROTECTED_SINCE: utc(now)} if self.protect else {})}
+        leased = {} if end is None else {LEASED: self.lease.text, ENDS_AT: utc_rounded_up(end), NOTED_BY: clock.noting}
+        return {**leased, **({PROTECTED_SINCE: utc_rounded_up(now)} if self.protect else {})}
 
     def noted_of_purchase(self, clock: Clock) -> dict[str, t.Any]:
         """The same with how long its machine may be idle, whose first boot installs what notes that."""
@@ -141,7 +141,7 @@ class Declaration:
         """What the registry must change about a machine that runs, now that this is declared; empty for nothing."""
         if not entry.resource_ids or entry.held_by or self.protect is bool(entry.protected_since):
             return {}
-        return {PROTECTED_SINCE: utc(now) if self.protect else None}
+        return {PROTECTED_SINCE: utc_rounded_up(now) if self.protect else None}
 
     @property
     def max_price_per_hour(self) -> float:

@@ -86,7 +86,7 @@ def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any]) -> TimeRequest:
     return replace(wish, longest=lease.read_lease(raw["lease_max"]), max_bill=None if bill == UNLIMITED else bill)
 
 
-def extend(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
+def extension_of(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
     """The new end of a host's machine, by the clock that noted the old one.
 
     Raises ValueError with a sentence for a person, which follows the host's name: why its end stays.
@@ -117,7 +117,7 @@ def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[st
             f"A run began to end its machine at {formatted(reaped or now)}, so it gets no more time. If it is still"
             " there in a quarter of an hour, it may be extended then.": reaped is not None,
             "Its machine has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
-            f" extend_until={lease.utc(wish.end(None, now))}": before.end is None and wish.until is None,
+            f" extend_until={lease.utc_rounded_up(wish.end(None, now))}": before.end is None and wish.until is None,
         }
     )
 
@@ -150,17 +150,17 @@ def _too_much(wish: TimeRequest, begin: float | None, end: float, at_most: float
     )
 
 
-def noted(extension: Extension) -> dict[str, t.Any]:
+def variables_of_extension(extension: Extension) -> dict[str, t.Any]:
     """What the registry keeps of it; the mark of an end that came to nothing goes."""
     bill = extension.at_most
     return {
-        lease.ENDS_AT: lease.utc(extension.end),
+        lease.ENDS_AT: lease.utc_rounded_up(extension.end),
         lease.AT_MOST: None if bill is None else round(bill, 2),
         lease.REAPED_AT: None,
     }
 
 
-def rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.Any]]:
+def extension_rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.Any]]:
     """The extensions of hosts as people read them, and a workflow gets them."""
     return [
         {
@@ -174,12 +174,12 @@ def rows(extensions: t.Mapping[str, Extension]) -> list[dict[str, t.Any]]:
     ]
 
 
-def lines(extensions: t.Mapping[str, Extension]) -> list[str]:
+def extension_lines(extensions: t.Mapping[str, Extension]) -> list[str]:
     """The same as a table, with what all of it costs more."""
     if not extensions:
         return ["No end was moved."]
     runs = [host for host, extension in extensions.items() if extension.is_of_run]
-    table, moments = rows(extensions), ("before", "until")
+    table, moments = extension_rows(extensions), ("before", "until")
     more = [item["more"] for item in table if item["more"] is not None]
     shown = [{**item, **{key: str(item[key] or "-").removesuffix(" UTC") for key in moments}} for item in table]
     jobs = f"A job that has begun ends as planned ({abridged(runs)}): only its results get more time." if runs else ""

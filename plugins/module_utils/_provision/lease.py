@@ -181,7 +181,7 @@ def moment_of(value: t.Any) -> float | None:
     return seconds_of(value, zoned=True) if isinstance(value, (str, datetime)) else None
 
 
-def utc(moment: float) -> str:
+def utc_rounded_up(moment: float) -> str:
     """A moment for the registry and for programs, rounded up to a second: a lease never ends early."""
     return _text.utc(-(-moment // 1))
 

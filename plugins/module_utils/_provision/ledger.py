@@ -117,7 +117,7 @@ def _once(groups: tuple[str, ...]) -> tuple[str, ...]:
     return groups
 
 
-def line_of(host: str, entry: Entry) -> Line | None:
+def line_of_entry(host: str, entry: Entry) -> Line | None:
     """What the entry of a host says; None if it says nothing of a purchase."""
     event = HELD if entry.may_have_bought else FREED if entry.is_refused else ""
     return Line(event, host, entry, begin=seconds_of(entry.journaled_at)) if event else None

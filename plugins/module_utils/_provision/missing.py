@@ -136,8 +136,8 @@ class MissingLook:
     def changes(self, step: MissingStep, entry: Entry, place: Place, now: float) -> Row:
         """What is noted of a step. ``now``: by the registry's clock, later than all that the look has read."""
         noted: dict[MissingStep, Row] = {
-            MissingStep.FIRST: {MISSING_SINCE: lease.utc(now), MISSING_AT: None},
-            MissingStep.SECOND: {MISSING_AT: lease.utc(self._began(entry, place))},
+            MissingStep.FIRST: {MISSING_SINCE: lease.utc_rounded_up(now), MISSING_AT: None},
+            MissingStep.SECOND: {MISSING_AT: lease.utc_rounded_up(self._began(entry, place))},
             MissingStep.CLEAR: {MISSING_SINCE: None, MISSING_AT: None},
         }
         return noted[step]
@@ -175,7 +175,7 @@ def of_others(
     return (entry for entry in entries if entry[1] not in hosts)
 
 
-def still(entry: Entry, now: Entry) -> Entry:
+def entry_if_same(entry: Entry, now: Entry) -> Entry:
     """The entry as it is now, if it is about the same purchase as before; else one that says nothing."""
     return now if now.is_same(entry) else Entry()
 
@@ -258,12 +258,12 @@ def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
     return [Noted(host, step, said)]
 
 
-def rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:
+def missing_rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:
     """What is not found, or was noted as missing and could not be looked at, for an audit. ``now``: by this clock."""
     return [
         missing_row(
             host,
-            entry.missing_since or lease.utc(now),
+            entry.missing_since or lease.utc_rounded_up(now),
             entry.price_per_hour,
             entry.resource_ids,
             counts=not entry.is_missing,

@@ -107,7 +107,7 @@ def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bil
 def evidence_to_note(kept: t.Iterable[Facts]) -> list[dict[str, t.Any]]:
     """What a shared registry notes of evidence by host and offer, for `choosing`; files keep the results of tests."""
     whole = [item for item in kept if all(isinstance(item.get(name), str) for name in ("host", "offer_id"))]
-    return [acceptance.noted({**item, "machines": []}) for item in whole]
+    return [acceptance.fitted_to_note({**item, "machines": []}) for item in whole]
 
 
 def tables_made(registry: str, made: bool, *, would: bool) -> str:

@@ -293,7 +293,7 @@ class OrderedHosts:
         return [row for row in self.reached if not places.get(row["name"], NOWHERE).hands_facts]
 
 
-def order_of(
+def ordered_hosts(
     variables: Answers,
     group: str,
     sizes: Sizes,
@@ -391,10 +391,12 @@ def _given_names(asked: t.Any, variable: str) -> list[str]:
     """The texts of a list, a mapping's keys, or a text with commas. Raises ValueError that names the variable."""
     if isinstance(asked, str):
         return split_names(asked)
-    return [text.strip() for text in texts_of(variable, list(asked) if isinstance(asked, t.Mapping) else asked)]
+    return [
+        text.strip() for text in texts_naming_hosts(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
+    ]
 
 
-def texts_of(variable: str, value: t.Any) -> list[str]:
+def texts_naming_hosts(variable: str, value: t.Any) -> list[str]:
     """What a person gave to name hosts: a text, or a list of such. A whole number is the name that it looks like.
 
     Raises ValueError that names the variable for anything else: none of ``true``, ``1.5`` and a mapping is a host.

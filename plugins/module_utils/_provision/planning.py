@@ -31,7 +31,7 @@ from .declaration import Declaration
 from .entry import Entry, project_of
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
-from .prices import UNLIMITED, bill_of, count_within, highest_prices, max_price_of_one, within
+from .prices import UNLIMITED, cost_in_usd, count_within, highest_prices, max_price_of_one, passes_max_price
 from .search import Offer, product_of
 from .spending import Bill, Ledger
 from .standing import HostState
@@ -307,7 +307,9 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         offer,
         []
         if case.wanted
-        else [offer for offer in case.elsewhere(search_result.offers) if within(offer, host.max_price_per_hour)],
+        else [
+            offer for offer in case.elsewhere(search_result.offers) if passes_max_price(offer, host.max_price_per_hour)
+        ],
         offer["price_per_hour"],
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
@@ -316,7 +318,7 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
             *about_bad_sites(case, search_result.offers, offer),
         ),
         label=offer_in_one_line(
-            host.host, offer, _lasts(host), bill_of(offer["price_per_hour"], host.lease.lasts(now))
+            host.host, offer, _lasts(host), cost_in_usd(offer["price_per_hour"], host.lease.lasts(now))
         ),
         ends_storage=host.ends_storage,
         # Of an offer that is bought by its id only that offer's own page tells.

@@ -82,7 +82,7 @@ def total_of(prices: t.Iterable[float | None]) -> float | None:
     return None if found.unknown else found.total
 
 
-def within(offer: Offer, max_price_per_hour: float) -> bool:
+def passes_max_price(offer: Offer, max_price_per_hour: float) -> bool:
     """Whether the offer may be bought: an unknown price passes no limit."""
     price = offer["price_per_hour"]
     return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
@@ -90,7 +90,7 @@ def within(offer: Offer, max_price_per_hour: float) -> bool:
 
 def count_within(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
     """How many of the offers are within the limit (USD per hour), and not ``taken`` (their ids)."""
-    return sum(within(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
+    return sum(passes_max_price(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
 
 
 def max_price_of_one(
@@ -108,14 +108,14 @@ def max_price_of_one(
     return max(0.0, min(max_price_per_hour, math.floor(millionths) / 1e6))
 
 
-def bill_of(price: float | None, seconds: float) -> float | None:
+def cost_in_usd(price: float | None, seconds: float) -> float | None:
     """What a machine at this price (USD per hour) costs in so many seconds, in USD; None if nobody can tell."""
     return None if price is None or seconds == math.inf else price * seconds / _HOUR
 
 
 def bill_between(price: float | None, begin: float | None, end: float | None) -> float | None:
     """The same from one moment until another; None if one of them is not known."""
-    return None if begin is None or end is None else bill_of(price, max(0.0, end - begin))
+    return None if begin is None or end is None else cost_in_usd(price, max(0.0, end - begin))
 
 
 def seconds_for_bill(bill: float, price: float) -> float:

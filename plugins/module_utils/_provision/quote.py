@@ -106,7 +106,7 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
         **{name: offer[name] for name in _PUBLISHED if name in offer},
         "storage": storage.brought_by(offer),
         "storage_on_end": "end" if draft.ends_storage else "keep",
-        "ends_at": None if life is None or life.end is None else lease.utc(life.end),
+        "ends_at": None if life is None or life.end is None else lease.utc_rounded_up(life.end),
         "at_most": None if life is None or life.bill is None else round(life.bill, 2),
     }
 

@@ -149,7 +149,7 @@ def lease_facts(end: float | None, begin: float | None, price: float | None) -> 
     if end is None:
         return {}
     bill = prices.bill_between(price, begin, end)
-    return {lease.ENDS_AT: lease.utc(end), lease.AT_MOST: None if bill is None else round(bill, 2)}
+    return {lease.ENDS_AT: lease.utc_rounded_up(end), lease.AT_MOST: None if bill is None else round(bill, 2)}
 
 
 def is_registered(variables: Variables, entry: Entry, seen: t.Mapping[str, t.Any]) -> bool:

@@ -462,16 +462,16 @@ def columns(rows: t.Sequence[Row], *, has_config: bool) -> dict[str, str]:
 
 def login(ssh_config: str, here: str) -> str:
     """The command that takes a host's name and logs in. ``here``: the folder in which Ansible was started."""
-    return f"ssh -F {shlex.quote(shortest(ssh_config, here))}"
+    return f"ssh -F {shlex.quote(shortest_path(ssh_config, here))}"
 
 
 def line_of_registries(names: t.Sequence[str], here: str) -> str:
     """Where the hosts are remembered, for a line of the play. ``names``: those of their registries."""
-    shown = ", ".join(shortest(name, here) if os.path.isabs(name) else name for name in names)
+    shown = ", ".join(shortest_path(name, here) if os.path.isabs(name) else name for name in names)
     return f"registry: {shown}" if names else "no registry, machines are known by their names"
 
 
-def shortest(path: str, here: str) -> str:
+def shortest_path(path: str, here: str) -> str:
     """The path from here, or the whole of it."""
     return min(path, os.path.relpath(path, here), key=len)
 

@@ -55,7 +55,7 @@ _LINES = 5  # of the log that the record keeps
 SWEEP = "reap__sweep"  # what a sweep has handed to a host
 
 
-def completed(given: Row, record: Row) -> Row:
+def with_variables_of_run(given: Row, record: Row) -> Row:
     """The given variables. If they only name a run that was begun, its own are added, so that the name follows it.
 
     Its results are added to any: those that a repeated command did not name would be lost with the machine.
@@ -70,7 +70,7 @@ def completed(given: Row, record: Row) -> Row:
 def digest_of(request: Request, code: str, given: Row) -> str:
     """What tells one job from another. ``code``: the digest of its files; empty without any.
 
-    ``given``: the variables. To those that only name a run, `completed` has added its digest, as its files were then.
+    ``given``: the variables. To those that only name a run, `with_variables_of_run` has added its digest.
     """
     if given.get("run_digest"):
         return str(given["run_digest"])
@@ -227,7 +227,7 @@ def lost(record: Row) -> dict[str, t.Any]:
     return {**record, **state, "complete": record.get("complete") is True}
 
 
-def gone(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
+def record_of_gone_machine(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
     """The record of a run whose machine has ended. ``usd``: what it has cost at most; ``stays``: storage, in words."""
     return {**record, "phase": GONE, "cost_usd": usd, "stays": stays}
 
@@ -247,7 +247,7 @@ def while_kept(record: Row, entry: Entry, now: float, keep: float) -> Row:
     return {**record, "kept_until": until} if keep and until and now < until else {}
 
 
-def cost(ledger: spending.Ledger, host: str, record: Row) -> float | None:
+def cost_of_run(ledger: spending.Ledger, host: str, record: Row) -> float | None:
     """What the purchases of a run's host have cost at most (USD); None if that of one is unknown, or there is none.
 
     What was bought before the run was ordered was for another one. A record that was noted by a sweep does not name it.
@@ -282,7 +282,7 @@ def late_folder(name: str, record: Row, got: Row) -> str:
     return f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}" if record and offer_id and any(differs) else name
 
 
-def late(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
+def late_fetch(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
     """What a sweep fetches of a run, and for how many seconds, at most until its lease ends: then its machine ends.
 
     ``skips``: nothing is fetched, since a command does it right now, or in check mode. A host of the group need not be
@@ -299,7 +299,7 @@ def late(name: str, record: Row, got: Row, given: Row, now: float, *, skips: boo
     }
 
 
-def swept(record: Row, got: Row) -> list[dict[str, t.Any]]:
+def record_of_sweep(record: Row, got: Row) -> list[dict[str, t.Any]]:
     """The new record once a sweep has fetched what it could; none if it has fetched nothing, or the job is not over.
 
     Nor if a command has come to its end meanwhile, which knows more.
@@ -337,7 +337,7 @@ def billed_until(until: str) -> str:
     return f"It is billed until its lease ends{'' if moment is None else f' at {formatted(moment)}'}."
 
 
-def ended(record: Row) -> str:
+def job_outcome(record: Row) -> str:
     """What became of the job."""
     why = facts(record.get("exit_code"), record.get("signal"), one_line(str(record.get("reason") or "")))
     begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
@@ -349,7 +349,7 @@ def last_word(record: Row, folder: str) -> list[str]:
     """The end of a run whose machine has ended. ``folder``: of its results, as people write it."""
     usd_spent = record.get("cost_usd")
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    lines = [ended(record), f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
+    lines = [job_outcome(record), f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
     if record.get("complete"):
         missing = ", ".join(map(str, record.get("missing") or []))
         lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
@@ -372,7 +372,7 @@ def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[st
     left = list(map(_not_home, record.get("incomplete") or []))
     missing = abridged(record.get("missing") or [])
     return [
-        ended(record),
+        job_outcome(record),
         joined("Its results are NOT complete.", because(why), f"See {folder}."),
         *([f"Not home: {abridged(left)}."] if left else []),
         *([f"Not written by the job: {missing}. Another run_results fetches what it wrote."] if missing else []),
@@ -394,12 +394,12 @@ def _not_home(item: Row) -> str:
 def kept_result(record: Row, folder: str, price: float | None) -> dict[str, t.Any]:
     """The result of a step for a job that has failed, whose machine stays for a while (run_keep)."""
     lines = [
-        ended(record),
+        job_outcome(record),
         f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
         f"Results: {folder}",
         f"To end it earlier: {command_to_end(record.get('host'))}",
     ]
-    return {"lines": lines, "trouble": ended(record)}
+    return {"lines": lines, "trouble": job_outcome(record)}
 
 
 def why_not_home(results: Row) -> str:
@@ -416,7 +416,7 @@ _COLUMNS = {
 }
 
 
-def table(runs: t.Sequence[Row], now: float) -> list[str]:
+def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
     """All runs (`all_runs`), with how long each has been in its state. ``now``: seconds since the epoch."""
     rows = []
     for run in runs:
@@ -464,7 +464,7 @@ def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spendin
     """The row of a run. The record knows its cost once it is over, the ledger before that."""
     answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
     lines = job.get("log") or record.get("last_lines") or [""]
-    costs = [cost(ledger, str(record.get("host")), record) for ledger in ledgers]
+    costs = [cost_of_run(ledger, str(record.get("host")), record) for ledger in ledgers]
     spent = record.get("cost_usd") if entry is None else next((usd for usd in costs if usd is not None), None)
     return {
         **{name: record.get(name) for name in ("name", "host", "ordered_at", "state", "began_at", "ended_at")},

@@ -16,7 +16,7 @@ from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
 from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, PLAYBOOKS, lost_words
-from .prices import UNLIMITED, bill_of, seconds_for_bill
+from .prices import UNLIMITED, cost_in_usd, seconds_for_bill
 
 Row = t.Mapping[str, t.Any]
 Value = t.TypeVar("Value")
@@ -253,7 +253,7 @@ def lease_of(request: Request, price: float | None) -> float:
             raise ValueError(f"{unpriced} {NOTHING_BOUGHT}")
         seconds = seconds_for_bill(request.max_bill, price) - TAIL
     if seconds < LEAST:
-        least = math.ceil((bill_of(price, LEAST + TAIL) or 0) * 100) / 100
+        least = math.ceil((cost_in_usd(price, LEAST + TAIL) or 0) * 100) / 100
         raise ValueError(
             f"run_max_bill (USD {amount(request.max_bill)}) is too small: ten minutes, and the hour for the results,"
             f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
@@ -261,7 +261,7 @@ def lease_of(request: Request, price: float | None) -> float:
     return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
 
 
-def shortest(request: Request) -> str:
+def shortest_lease(request: Request) -> str:
     """The lease with which the market is searched: the shortest that the run may get."""
     return lease_text((LEAST if request.seconds is None else request.seconds) + TAIL)
 

@@ -45,13 +45,13 @@ from .run_record import (
     because,
     billed_until,
     command_to_end,
-    ended,
     incomplete,
+    job_outcome,
     kept_result,
     last_word,
     still_billed,
 )
-from .run_request import LEAST, TAIL, Request, in_minutes, lease_of, lease_text, quote, shortest
+from .run_request import LEAST, TAIL, Request, in_minutes, lease_of, lease_text, quote, shortest_lease
 
 Row = t.Mapping[str, t.Any]
 
@@ -104,7 +104,7 @@ def begun(first: First, request: Request, job: Row) -> dict[str, t.Any]:
         again = "Nothing was bought. -e run_again=true runs it once more."
         return last_result(job["record"], job["folder"], again)
     role = {"provision_spec": dict(request.spec), "provision_max_bill": request.max_bill}
-    return {"hosts": [request.host], "job": job, "role": {**role, "provision_lease": shortest(request)}}
+    return {"hosts": [request.host], "job": job, "role": {**role, "provision_lease": shortest_lease(request)}}
 
 
 def refused(record: Row, name: str) -> str:
@@ -120,7 +120,7 @@ def refused(record: Row, name: str) -> str:
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     """The last word, and in ``trouble`` that a job did not succeed, or has lost results."""
     is_good = record.get("state") == SUCCEEDED and record.get("complete") is True
-    failed = "" if is_good else joined(ended(record), incomplete(record))
+    failed = "" if is_good else joined(job_outcome(record), incomplete(record))
     return {"lines": [*last_word(record, folder), *further], "trouble": failed}
 
 
@@ -210,7 +210,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     if found.refusal and way in (Way.BUY, Way.LOOK):  # else nothing is bought, whatever the plan says
         raise ValueError(found.refusal)
     if way is not Way.BUY:
-        return lasting(request, entry)
+        return lease_seconds(request, entry)
     if not has_registry:
         raise ValueError(
             "A run needs a registry, which remembers its machine, and provision_registry_dir is empty. Leave that out,"
@@ -221,7 +221,7 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     return lease_of(request, found.price_per_hour)
 
 
-def lasting(request: Request, entry: Entry) -> float:
+def lease_seconds(request: Request, entry: Entry) -> float:
     """The seconds of the lease that a machine was bought for; those that are asked for if the registry has none."""
     with contextlib.suppress(ValueError):
         if seconds := lease.read_lease(entry.leased).seconds:
@@ -239,7 +239,7 @@ def unenforced(host: str, protect: t.Any, unswept: str) -> str:
     return f"No sweep would end {host}, since its group has provision_protect: choose another provision_group."
 
 
-def quoted(
+def play_after_quote(
     run: RunView, found: Quoted, unswept: str, *, protect: t.Any, has_registry: bool, check_mode: bool
 ) -> dict[str, t.Any]:
     """What the play does now: it provisions the host, or ends its machine; in check mode neither.
@@ -256,7 +256,7 @@ def quoted(
     seconds = lease_for(does, run.request, found, run.entry, unswept, has_registry=has_registry)
     lines = [does.value]
     if does is Way.BUY:
-        bill = prices.bill_of(found.price_per_hour, seconds) or run.request.max_bill
+        bill = prices.cost_in_usd(found.price_per_hour, seconds) or run.request.max_bill
         lines = quote(found.host, seconds - TAIL, bill, found.registry)
     return {
         "provisions": has_machine,
@@ -339,7 +339,7 @@ def _start(run: RunView) -> dict[str, t.Any]:
     request, entry = run.request, run.entry
     until = earlier_end(request, entry, run.now)
     end = seconds_of(entry.ends_at) if until is None else until
-    seconds = max(60, math.floor((run.now + lasting(request, entry) if end is None else end) - TAIL - run.now))
+    seconds = max(60, math.floor((run.now + lease_seconds(request, entry) if end is None else end) - TAIL - run.now))
     lines = []
     if end is not None and (until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST):
         lines = [f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {formatted(end)}."]
@@ -371,7 +371,7 @@ def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
 
 def ends_earlier(until: float) -> dict[str, t.Any]:
     """The changes to an entry so that a sweep ends its machine at this moment, however long its lease was."""
-    return {lease.ENDS_AT: lease.utc(until), lease.LEASED: lease.utc(until)}
+    return {lease.ENDS_AT: lease.utc_rounded_up(until), lease.LEASED: lease.utc_rounded_up(until)}
 
 
 def over_result(run: RunView, folder: str, job: Row, why: str) -> dict[str, t.Any]:

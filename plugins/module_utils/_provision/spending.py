@@ -120,7 +120,7 @@ class Ledger:
         return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in self.bills)
 
 
-def together(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
+def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
     """What several registries know of the time since a moment (seconds since the epoch).
 
     Of a purchase that was moved from one into another both have a part, and the one that ended last has all of it.
@@ -255,7 +255,7 @@ def _cell(value: t.Any) -> t.Any:
     return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
-def cost(price: float | None, begin: float, end: float) -> int:
+def millionths_of_usd(price: float | None, begin: float, end: float) -> int:
     """Millionths of a USD of so many USD per hour between two moments, rounded up; 0 for an unknown price."""
     if price is None or end <= begin:
         return 0
@@ -329,7 +329,7 @@ def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
     while begin < end:
         day = begin // DAY
         midnight = min(end, (day + 1) * DAY)
-        yield _date(day), cost(bill.price_per_hour, begin, midnight)
+        yield _date(day), millionths_of_usd(bill.price_per_hour, begin, midnight)
         begin = midnight
 
 
@@ -393,7 +393,7 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
         yield f"Not counted: the project {project} of the shared registry. -e provision_project={project} counts it."
 
 
-def lines(spending: Spending) -> list[str]:
+def cost_lines(spending: Spending) -> list[str]:
     """The costs by hosts, groups, months and days, and the sums."""
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]

@@ -19,7 +19,7 @@ import uuid
 
 from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, read_entry
 from .._provision.lease import NOTED_BY, Clock, clock_of
-from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of
+from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of_entry
 from .._provision.place import ENTRY, Folder
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import (
@@ -243,7 +243,7 @@ class HostFile:
     def _bill(self, entry: Entry) -> Bill | None:
         """The purchase of the entry by the ledger; None if it names none, or if that cannot be read."""
         host = host_of_entry(self._path)
-        book, of_entry = Book(), line_of(host, entry)
+        book, of_entry = Book(), line_of_entry(host, entry)
         with contextlib.suppress(RegistryError):
             _ledger.read_lines(ledger_file(self._path), book, host)
         return book.bill(of_entry.purchase) if of_entry else None
@@ -313,7 +313,7 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     for _look in range(2):
         known = entries(folder)
         held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
-        now = (line_of(host, entry) for host, entry in held)
+        now = (line_of_entry(host, entry) for host, entry in held)
         book = Book(filter(None, now), since)
         unread = _ledger.read_lines(path, book)
         bills = book.bills(known.broken)

@@ -321,7 +321,7 @@ class Database(Connected):
         )
 
     def note_evidence(self, evidence: t.Collection[t.Mapping[str, t.Any]]) -> int:
-        """Note what another registry has kept against machines (`acceptance.noted`); of how many that was news."""
+        """Note evidence of another registry (`acceptance.fitted_to_note`); of how many machines that was news."""
         return self._at_once(
             lambda connection: sum(self._note_evidence(connection, bundle) for bundle in evidence), self._patience
         )

@@ -145,7 +145,7 @@ class _FolderStore(Store):
             raise ReadsOnly(self._path)
         # It is made if it would lie in a folder that there is: the first purchase, too, must know that sweeps run.
         if os.path.isdir(os.path.dirname(self._path)):
-            _files.write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc(now)}\n")
+            _files.write_beside_entries(os.path.join(self._path, SWEPT), f"{lease.utc_rounded_up(now)}\n")
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         path = self._place.evidence_file(host, str(whole["offer_id"]))
@@ -222,7 +222,7 @@ class _SharedStore(Store):
         if registry.read_only:
             return ""
         registry.read()
-        registry.note({acceptance.EVIDENCE: acceptance.noted(whole)})
+        registry.note({acceptance.EVIDENCE: acceptance.fitted_to_note(whole)})
         return self.name()
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:

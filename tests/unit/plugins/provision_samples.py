@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     read_declaration,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 
@@ -130,7 +130,7 @@ def made_entry(key: str) -> dict[str, Any]:
         "provision_purchase": "made",
         "provision_resource_ids": [key],
         "provision_price_per_hour": 2.0,
-        "provision_journaled_at": utc(time.time() - 3600.0),
+        "provision_journaled_at": utc_rounded_up(time.time() - 3600.0),
     }
 
 

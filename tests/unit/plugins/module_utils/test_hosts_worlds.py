@@ -22,7 +22,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.a
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,18 +99,18 @@ class World:
         entry = {
             **made_entry(key),
             "provision_leased": "8h",
-            "provision_ends_at": utc(time.time() + (-3 * HOUR if host.over else HOUR)),
+            "provision_ends_at": utc_rounded_up(time.time() + (-3 * HOUR if host.over else HOUR)),
             "provision_groups": [host.group],
             **({"provision_storage": [volume.noted]} if volume else {}),
         }
         if volume and host.kept:
-            entry = {"provision_storage": [{**volume.noted, "kept_since": utc(time.time() - HOUR)}]}
+            entry = {"provision_storage": [{**volume.noted, "kept_since": utc_rounded_up(time.time() - HOUR)}]}
         file.write_text(BROKEN["entry"] if host.broken == "entry" else yaml.safe_dump(entry))
         if host.kept:
             return
         machine = {
             **{"resource_id": key, "name": host.name, "offer_id": f"o-{key}", "status": "running", "vendor": "v"},
-            **{"created_at": utc(time.time() - HOUR), "price_per_hour": 2.0},
+            **{"created_at": utc_rounded_up(time.time() - HOUR), "price_per_hour": 2.0},
         }
         self.machines.append(linked(machine, [volume] if volume else []))
 

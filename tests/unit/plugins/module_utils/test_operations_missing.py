@@ -29,7 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     MISSING_SINCE,
     Entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import (
@@ -83,7 +83,7 @@ class Registered:
             registry = registries.at(self.place).host(host)
             assert registry is not None
             registry.read()
-            sent = {**known, "provision_journaled_at": utc(1e9), "provision_purchase": "sent"}
+            sent = {**known, "provision_journaled_at": utc_rounded_up(1e9), "provision_purchase": "sent"}
             registry.claim(sent)
             bought = {"provision_resource_ids": [machine["resource_id"]], "provision_purchase": "made"}
             reached = {"provision_instances": [connection]} if ready else {}
@@ -118,7 +118,7 @@ class Registered:
             known = yaml.safe_load(path.read_text())
             for name in (MISSING_SINCE, MISSING_AT):
                 if name in known:
-                    known[name] = utc((seconds_of(known[name]) or 0.0) - seconds)
+                    known[name] = utc_rounded_up((seconds_of(known[name]) or 0.0) - seconds)
             path.write_text(yaml.safe_dump(known))
 
     def bills(self) -> dict[str, bool]:

@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
@@ -58,7 +58,7 @@ def statuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def machine(key: str, name: str, created: float | None = None, **fields: Any) -> Json:
-    moment = None if created is None else utc(created)
+    moment = None if created is None else utc_rounded_up(created)
     return {
         **{"resource_id": key, "name": name, "offer_id": f"o-{key}", "status": "running", "created_at": moment},
         **{"vendor": "v", "price_per_hour": 2.0, **fields},
@@ -69,7 +69,11 @@ def write(folder: Path, host: str, key: str, hours: float | None, leased: str = 
     """The entry of a host whose lease is over in so many hours."""
     file = folder / host / "compute_index_supply.yml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    ends = {} if hours is None else {"provision_leased": leased, "provision_ends_at": utc(time.time() + hours * HOUR)}
+    ends = (
+        {}
+        if hours is None
+        else {"provision_leased": leased, "provision_ends_at": utc_rounded_up(time.time() + hours * HOUR)}
+    )
     file.write_text(yaml.safe_dump({**made_entry(key), **ends, **more}))
     return file
 
@@ -198,7 +202,7 @@ def test_a_sweep_is_noted_but_not_in_check_mode(tmp_path: Path) -> None:
     report(answer, check_mode=True)
     assert not mark.exists()
     report(answer)
-    assert mark.read_text() == f"{utc(answer['at'])}\n"
+    assert mark.read_text() == f"{utc_rounded_up(answer['at'])}\n"
     # Before the first purchase, too, which may ask for it.
     report(swept(Api(), described("gpu-1", tmp_path / "host_vars")))
     assert (tmp_path / "host_vars" / mark.name).exists()
@@ -301,7 +305,7 @@ def test_a_creation_that_moves_delays_an_end_by_an_hour_at_most(tmp_path: Path, 
     """A resync says that all machines were made just now: a lease must not follow it for ever."""
     write(tmp_path, "gpu-1", "r1", hours)
     write(tmp_path, "gpu-2", "r2", -0.1)
-    moment = utc(time.time()) if created == "now" else created
+    moment = utc_rounded_up(time.time()) if created == "now" else created
     api = Api(machine("r1", "gpu-1", created_at=moment), machine("r2", "gpu-2"))
     answer = swept(api, described("gpu-1", tmp_path))
     assert ("gpu-1" in due(answer)) is (hours < -1 or created != "now")
@@ -355,7 +359,7 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
     def late(self: HostFile, changes: Json) -> Json:
         other = HostFile(str(file))
         other.read()
-        mark(other, {"provision_ends_at": utc(time.time() + HOUR)})
+        mark(other, {"provision_ends_at": utc_rounded_up(time.time() + HOUR)})
         return mark(self, changes)
 
     monkeypatch.setattr(HostFile, "compare_and_set", late)
@@ -505,7 +509,7 @@ def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.Mo
         if others and others.pop():
             other = HostFile(str(file))
             other.read()
-            mark(other, {"provision_reaped_at": utc(time.time() - 2)})
+            mark(other, {"provision_reaped_at": utc_rounded_up(time.time() - 2)})
         return mark(self, changes)
 
     monkeypatch.setattr(HostFile, "compare_and_set", late)

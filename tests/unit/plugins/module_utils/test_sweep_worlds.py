@@ -25,7 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved, newest
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
@@ -163,7 +163,7 @@ class Sweep:
         colleagues = Volume(99, "a colleague", Form("list"), next(iter(worlds)), "o-theirs")
         self.api.volumes = [*self.volumes.values(), colleagues]
         for host, (world, each) in zip(worlds, zip(worlds.values(), self.api.machines, strict=True), strict=True):
-            each["created_at"] = utc(time.time()) if world.created == "now" else world.created
+            each["created_at"] = utc_rounded_up(time.time()) if world.created == "now" else world.created
             self.write(host, world)
         self.ended: list[str] = []
         self.ended_storage: list[str] = []
@@ -200,9 +200,9 @@ class Sweep:
         file = HostFile(str(self.folder / host / "compute_index_supply.yml"))
         file.read()
         if world.meanwhile == "extended":
-            file.compare_and_set({"provision_ends_at": utc(time.time() + 100 * HOUR)})
+            file.compare_and_set({"provision_ends_at": utc_rounded_up(time.time() + 100 * HOUR)})
         elif world.meanwhile == "marked":
-            file.compare_and_set({"provision_reaped_at": utc(time.time() - 1)})
+            file.compare_and_set({"provision_reaped_at": utc_rounded_up(time.time() - 1)})
         else:
             file.end("reaped")
             self.api.machines[:] = [each for each in self.api.machines if each["name"] != host]

@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ac
     MOST_NOTED,
     Report,
     bundle,
-    noted,
+    fitted_to_note,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
@@ -106,7 +106,7 @@ def test_what_a_shared_registry_notes_is_small_and_has_the_verdict(counts: list[
         {**BAD, "item": f"gpu-1-{number}", "findings": [FINDING] * count + [{**FINDING, "verdict": "ok"}] * good}
         for number, count in enumerate(counts)
     ]
-    kept = noted(whole(results))
+    kept = fitted_to_note(whole(results))
     assert len(json.dumps(kept)) <= MOST_NOTED and is_signed(kept)
     assert "serial" not in json.dumps(kept)
     assert [machine["verdict"] for machine in kept["machines"]] == ["bad"] * len(counts)

@@ -13,10 +13,10 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import auditing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import (
     Audit,
-    audit,
+    audit_by_owners,
+    audit_lines,
     expected,
-    lines,
-    trouble,
+    why_audit_fails,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
@@ -137,7 +137,7 @@ def brief(rows: list[Any]) -> list[tuple[Any, ...]]:
 def test_each_machine_has_an_owner_or_is_an_orphan(
     machines: list[Any], claims: list[OwnershipClaim], claimed: list[Any], contested: list[Any], orphans: list[Any]
 ) -> None:
-    found = audit(machines, claims, {claim.host for claim in claims}, NOW)
+    found = audit_by_owners(machines, claims, {claim.host for claim in claims}, NOW)
     assert (brief(found.claimed), brief(found.contested), brief(found.orphans)) == (claimed, contested, orphans)
     assert found.unlisted == []
     # Those with the name of a host that has bought something, which may be bought twice.
@@ -145,14 +145,14 @@ def test_each_machine_has_an_owner_or_is_an_orphan(
 
 
 def test_hosts_that_only_the_registry_knows_have_a_section() -> None:
-    found = audit([machine("r"), machine("s", offer="p")], [owns("a", "r"), owns("b", "s")], {"b"}, NOW)
+    found = audit_by_owners([machine("r"), machine("s", offer="p")], [owns("a", "r"), owns("b", "s")], {"b"}, NOW)
     assert (brief(found.claimed), brief(found.unlisted)) == ([("s", ["b"], "")], [("r", ["a"], "")])
     assert [row["hosts"] for row in found.published["claimed"]] == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize("status", [None, "terminated", "deleted"])
 def test_what_is_claimed_by_id_and_has_ended_is_gone(status: str | None) -> None:
-    found = audit([machine("r", status=status)] if status else [], [owns("h", "r", offer="p")], {"h"}, NOW)
+    found = audit_by_owners([machine("r", status=status)] if status else [], [owns("h", "r", offer="p")], {"h"}, NOW)
     assert (found.claimed, found.orphans, brief(found.gone)) == ([], [], [("r", ["h"], "")])
     assert (found.gone[0]["status"], found.gone[0]["offer_id"]) == (status, "o" if status else "p")
 
@@ -173,7 +173,7 @@ DAY_AGO, HALF_AN_HOUR_AGO, TOMORROW = "2027-01-14T08:00:00Z", "2027-01-15T07:30:
 def test_what_is_ending_is_shown_with_its_age_and_its_price(
     word: str, claims: list[OwnershipClaim], hosts: list[str], who: str
 ) -> None:
-    found = audit([machine("r", status=word, created_at=DAY_AGO)], claims, {"h"}, NOW)
+    found = audit_by_owners([machine("r", status=word, created_at=DAY_AGO)], claims, {"h"}, NOW)
     found.note_buying([("h", entry("o", "made"))])
     assert (found.claimed, found.contested, found.orphans, found.gone, found.buying) == ([], [], [], [], [])
     assert brief(found.ending) == [("r", hosts, "")] and (found.ending[0]["hours"], found.ending[0]["usd"]) == (24, 48)
@@ -184,7 +184,7 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
         "ending": 2.0,
         "total": 2.0,
     }
-    lines = auditing.lines(found, [])
+    lines = auditing.audit_lines(found, [])
     title, _head, row = lines[: lines.index("")]
     assert title == f"ENDING: being deleted, and billed until it is gone ({word})"
     assert row.split() == [*who.split(), "2.00", "24h", "48.00", "r"]
@@ -204,8 +204,8 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
 )
 def test_an_end_that_does_not_come_fails_the_audit(valid_to: Any, reaped_at: str, hours: float | None) -> None:
     claim = replace(owns("h", "r"), reaped_at=reaped_at)
-    found = audit([machine("r", status="deleting", valid_to=valid_to)], [claim], {"h"}, NOW)
-    said = auditing.trouble(found, fail_on_orphans=False)
+    found = audit_by_owners([machine("r", status="deleting", valid_to=valid_to)], [claim], {"h"}, NOW)
+    said = auditing.why_audit_fails(found, fail_on_orphans=False)
     assert said.startswith("1 machine(s) have been ending for more than an hour") is (hours is not None)
     assert [row["ending_hours"] for row in found.stuck] == ([] if hours is None else [hours])
     assert "r (USD 2.00 per hour, 24.0 h)" in said or hours is None
@@ -220,7 +220,7 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         machine("v", None, "x", price_per_hour=None),
         machine("w", price_per_hour=100.0, status="deleting"),
     ]
-    published = audit(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
+    published = audit_by_owners(machines, [owns("h", "r", "s", "t", "w")], {"h"}, NOW).published
     assert published["price_per_hour"] == {
         "claimed": 0.3,
         "storage": 0,
@@ -240,7 +240,7 @@ def entry(offer: str, purchase: str, *ids: str) -> Entry:
 
 
 def test_a_purchase_without_a_machine_is_shown_while_it_counts() -> None:
-    found = audit([machine("r", "h", "shown")], [owns("h", offer="shown", purchase="sent")], {"h"}, NOW)
+    found = audit_by_owners([machine("r", "h", "shown")], [owns("h", offer="shown", purchase="sent")], {"h"}, NOW)
     found.note_buying(
         [
             ("sent", entry("o1", "sent")),
@@ -263,7 +263,7 @@ def noted_test(**fields: Any) -> Entry:
 
 
 def test_the_last_tests_of_machines_are_shown() -> None:
-    found = audit([], [], {"a"}, NOW)
+    found = audit_by_owners([], [], {"a"}, NOW)
     reasons = "bad: GPU 3: xid: Xid 79 (fell off the bus); degraded: GPU 1: pcie: generation 4 x16 instead of 5."
     found.note_tests(
         [
@@ -276,7 +276,7 @@ def test_the_last_tests_of_machines_are_shown() -> None:
         ]
     )
     assert [row["verdict"] for row in found.published["tested"]] == ["ok", "bad", ""]
-    lines = auditing.lines(found, [])
+    lines = auditing.audit_lines(found, [])
     begin = lines.index("TESTED by the playbook verify")
     assert lines[begin + 1 : begin + 6] == [
         "a (2027-01-15 08:00 UTC): ok",
@@ -286,7 +286,7 @@ def test_the_last_tests_of_machines_are_shown() -> None:
         "",
     ]
     assert max(map(len, lines)) <= 69
-    assert not any(line.startswith("TESTED") for line in auditing.lines(audit([], [], {"a"}, NOW), []))
+    assert not any(line.startswith("TESTED") for line in auditing.audit_lines(audit_by_owners([], [], {"a"}, NOW), []))
 
 
 def test_thousands_of_machines_and_hosts() -> None:
@@ -294,7 +294,7 @@ def test_thousands_of_machines_and_hosts() -> None:
     machines = [machine(f"r{n}", f"h{n}", f"o{n}") for n in range(count)]
     claims = [owns(f"h{n}", f"r{n}", offer=f"o{n}") if n % 2 else named(f"h{n}") for n in range(count)]
     began = time.process_time()
-    found = audit(machines, claims, {claim.host for claim in claims}, NOW)
+    found = audit_by_owners(machines, claims, {claim.host for claim in claims}, NOW)
     assert len(found.claimed) == count
     assert time.process_time() - began < 3
 
@@ -308,7 +308,7 @@ def test_age_and_cost_so_far() -> None:
         machine("v", offer="x", created_at="2027-01-15T08:00:01Z"),
         machine("w", created_at=DAY_AGO, status="deleting"),
     ]
-    published = audit(machines, [owns("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
+    published = audit_by_owners(machines, [owns("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
     shown = [(row["hours"], row["usd"]) for row in published["claimed"]]
     assert shown == [(24.0, 48.0), (24.0, None), (None, None), (None, None)]
     assert [(row["hours"], row["usd"]) for row in published["orphans"]] == [(0.0, 0.0)]
@@ -328,7 +328,9 @@ def test_names_that_are_expected_are_those_of_the_project() -> None:
 
 def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries() -> None:
     red, blue = owns("h", "r", offer="o"), owns("h", "s", offer="p")
-    found = audit([machine("r", "h", "o"), machine("s", "h", "p"), machine("t", "h", "q")], [red, blue], {"h"}, NOW)
+    found = audit_by_owners(
+        [machine("r", "h", "o"), machine("s", "h", "p"), machine("t", "h", "q")], [red, blue], {"h"}, NOW
+    )
     assert brief(found.claimed) == [("r", ["h"], ""), ("s", ["h"], "")]
     assert [row[0] for row in brief(found.orphans)] == ["t"]
 
@@ -336,7 +338,7 @@ def test_hosts_of_one_name_in_two_projects_are_compared_with_their_own_entries()
 @pytest.mark.parametrize(("registered", "is_shared"), [((), True), (("h",), False)])
 def test_a_name_claims_nothing_for_a_host_with_a_registry(registered: tuple[str, ...], is_shared: bool) -> None:
     names = expected(["h"], [{"host": "localhost", "prefix": ""}], registered, is_shared=is_shared)
-    found = audit([machine("r", "h"), machine("s", "x", "p")], names.claims, {*names.hosts}, NOW)
+    found = audit_by_owners([machine("r", "h"), machine("s", "x", "p")], names.claims, {*names.hosts}, NOW)
     found.note_expected(names.machines)
     assert brief(found.orphans) == [("r", [], "only audit_names names it, no registry"), ("s", [], "")]
     assert found.claimed == []
@@ -351,13 +353,13 @@ def test_storage_that_a_purchase_only_names_is_shown_with_its_host_and_is_not_it
     own = [
         noted_claim("b", read_entry({"provision_procured_offer_id": "p", "provision_storage": [{"resource_id": "v"}]}))
     ]
-    found = audit([volume], [names, *(own if of_host else [])], {"a", "b"}, 0.0)
+    found = audit_by_owners([volume], [names, *(own if of_host else [])], {"a", "b"}, 0.0)
     (row,) = found.storage if claimed else found.orphans
     assert (row["hosts"], row["trouble"]) == (
         claimed or ["a"],
         "storage that a purchase of a names and has not bought",
     )
-    assert [line for line in auditing.lines(found, []) if line == f"v: {row['trouble']}"]
+    assert [line for line in auditing.audit_lines(found, []) if line == f"v: {row['trouble']}"]
 
 
 X, M = offer_id(1), machine_id(1)
@@ -368,7 +370,7 @@ OTHER = OwnershipClaim("gpu-1", "gpu-1", offer_id(2), frozenset({machine_id(2)})
 
 def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> Audit:
     """The audit of an account with one machine."""
-    return audit([sample(1, name, X, **fields)], claims, {"gpu-1"}, NOW)
+    return audit_by_owners([sample(1, name, X, **fields)], claims, {"gpu-1"}, NOW)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +389,7 @@ def found(claims: list[OwnershipClaim], name: str = "gpu-1", **fields: Any) -> A
     ],
 )
 def test_why_an_audit_fails(claims: list[OwnershipClaim], fails_on_orphans: bool, words: str) -> None:
-    text = trouble(found(claims), fail_on_orphans=fails_on_orphans)
+    text = why_audit_fails(found(claims), fail_on_orphans=fails_on_orphans)
     assert text.startswith(words) and bool(text) is bool(words)
 
 
@@ -400,7 +402,7 @@ def test_why_an_audit_fails(claims: list[OwnershipClaim], fails_on_orphans: bool
     ],
 )
 def test_each_machine_has_a_section(claims: list[OwnershipClaim], title: str, total: str) -> None:
-    report = lines(found(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"), [])
+    report = audit_lines(found(claims, "gpu-1" if claims else "a-very-long-name-of-a-machine"), [])
     assert title in report and any(M in line for line in report)
     assert max(map(len, report)) <= LINE
     assert report[-1].startswith("USD per hour: ") and total.split(" = ")[0] in report[-1]
@@ -408,7 +410,7 @@ def test_each_machine_has_a_section(claims: list[OwnershipClaim], title: str, to
 
 def test_the_leases_that_end_first_come_first() -> None:
     leases = [(f"2027-01-{day:02d} 08:00 UTC", f"gpu-{day}", 16.0) for day in range(1, 13)]
-    report = lines(Audit(), leases)
+    report = audit_lines(Audit(), leases)
     assert report[0] == "LEASES, what ends first" and "and 2 more" in report
     assert [line for line in report if line.startswith("gpu-1 ")] and not [line for line in report if "gpu-12" in line]
 

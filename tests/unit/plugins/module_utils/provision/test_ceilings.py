@@ -26,7 +26,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, cost, dollars
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
+    Bill,
+    dollars,
+    millionths_of_usd,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
 from hypothesis import given
@@ -342,10 +346,10 @@ def test_what_passes_stays_within_the_budget(
         end = ends[each.offer_id]
         if end is None or (each.end is None and end <= NOW):
             end = moment
-        total += cost(each.price_per_hour, max(begin, each.begin or 0.0), min(end, moment))
-        total += cost(each.stays_per_hour, end, moment) if each.end is None else 0
+        total += millionths_of_usd(each.price_per_hour, max(begin, each.begin or 0.0), min(end, moment))
+        total += millionths_of_usd(each.stays_per_hour, end, moment) if each.end is None else 0
     for each_wanted in wanted:
         end = each_wanted.ends_at if each_wanted.ends_at is not None and each_wanted.ends_at > NOW else moment
-        total += cost(each_wanted.price_per_hour, NOW, min(end, moment))
-        total += cost(each_wanted.stays_per_hour, end, moment)
+        total += millionths_of_usd(each_wanted.price_per_hour, NOW, min(end, moment))
+        total += millionths_of_usd(each_wanted.stays_per_hour, end, moment)
     assert dollars(total) <= budget + 1e-4

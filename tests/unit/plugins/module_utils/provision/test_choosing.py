@@ -34,7 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pr
     UNLIMITED,
     at_prices,
     highest_prices,
-    within,
+    passes_max_price,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -264,7 +264,9 @@ def test_allocation(
     earlier = set(ids)
     for wish in wishes:
         free = [
-            each for each in wish.offers if each["offer_id"] not in earlier and within(each, wish.max_price_per_hour)
+            each
+            for each in wish.offers
+            if each["offer_id"] not in earlier and passes_max_price(each, wish.max_price_per_hour)
         ]
         # The first that is left, each host in its turn; and none only if none is left.
         assert found.get(wish.host) == (free[0] if free else None)

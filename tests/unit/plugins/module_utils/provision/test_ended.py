@@ -19,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     End,
     stopped,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
@@ -57,8 +57,13 @@ def known(ids: Any = (M,), purchase: str = "made", **fields: Any) -> Any:
         (known((), "sent"), {"ids": [], "forgotten": [M]}, [], MADE),
         (known((), "sent"), {"ids": []}, [], {"provision_purchase": "refused"}),
         # The API alone knows when it was made.
-        (known(), {"began": utc(NOON)}, [], {"provision_journaled_at": utc(NOON), "provision_clock": "api"}),
-        (known(provision_journaled_at=utc(NOON)), {"began": utc(NOON)}, [], {}),
+        (
+            known(),
+            {"began": utc_rounded_up(NOON)},
+            [],
+            {"provision_journaled_at": utc_rounded_up(NOON), "provision_clock": "api"},
+        ),
+        (known(provision_journaled_at=utc_rounded_up(NOON)), {"began": utc_rounded_up(NOON)}, [], {}),
     ],
 )
 def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[str], notes: dict[str, Any]) -> None:
@@ -79,23 +84,38 @@ def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[s
     ],
 )
 def test_what_it_has_cost(plan: dict[str, Any], clock: Clock, usd: float | None, said: str) -> None:
-    whole = {**PLAN, "began": utc(NOON), "clock": "here", **plan}
+    whole = {**PLAN, "began": utc_rounded_up(NOON), "clock": "here", **plan}
     found = ended.has_cost(whole, None, clock.now(whole["clock"]))
     assert found.get("usd") == usd and said in found.get("cost", "")
 
 
 def test_what_the_ledger_says_of_the_cost_counts() -> None:
     bill = Bill("", "gpu-1", OFFER, price_per_hour=5.0, begin=NOON, end=NOON + HOUR)
-    assert ended.has_cost({**PLAN, "began": utc(NOON)}, bill, NOON + DAY)["usd"] == 5.0
-    assert "is not known" in ended.has_cost({**PLAN, "began": utc(NOON)}, bill._replace(end=NOON - 1), NOON)["cost"]
+    assert ended.has_cost({**PLAN, "began": utc_rounded_up(NOON)}, bill, NOON + DAY)["usd"] == 5.0
+    assert (
+        "is not known"
+        in ended.has_cost({**PLAN, "began": utc_rounded_up(NOON)}, bill._replace(end=NOON - 1), NOON)["cost"]
+    )
 
 
 @pytest.mark.parametrize(
     ("entry_", "machines", "found"),
     [
-        (known(provision_journaled_at=utc(NOON), provision_clock="api"), [], (2.0, utc(NOON), "api")),
-        (known(provision_journaled_at=utc(NOON)), [machine(1, price_per_hour=5.0)], (5.0, utc(NOON), "here")),
-        (entry(), [machine(1, created_at=utc(NOON), price_per_hour=5.0)], (5.0, utc(NOON), "api")),
+        (
+            known(provision_journaled_at=utc_rounded_up(NOON), provision_clock="api"),
+            [],
+            (2.0, utc_rounded_up(NOON), "api"),
+        ),
+        (
+            known(provision_journaled_at=utc_rounded_up(NOON)),
+            [machine(1, price_per_hour=5.0)],
+            (5.0, utc_rounded_up(NOON), "here"),
+        ),
+        (
+            entry(),
+            [machine(1, created_at=utc_rounded_up(NOON), price_per_hour=5.0)],
+            (5.0, utc_rounded_up(NOON), "api"),
+        ),
         (known((), "refused"), [], (None, "", "here")),
     ],
 )
@@ -129,9 +149,9 @@ def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool)
 @pytest.mark.parametrize(
     ("entry_", "by_name", "age"),
     [
-        (known((), "sent", provision_journaled_at=utc(NOON - 60)), False, 60.0),
-        (known((), "sent", provision_journaled_at=utc(NOON - 60)), True, 0.0),
-        (known((), "sent", provision_journaled_at=utc(NOON + DAY - 60), provision_clock="api"), False, 60.0),
+        (known((), "sent", provision_journaled_at=utc_rounded_up(NOON - 60)), False, 60.0),
+        (known((), "sent", provision_journaled_at=utc_rounded_up(NOON - 60)), True, 0.0),
+        (known((), "sent", provision_journaled_at=utc_rounded_up(NOON + DAY - 60), provision_clock="api"), False, 60.0),
         (known((), "sent"), False, None),
     ],
 )

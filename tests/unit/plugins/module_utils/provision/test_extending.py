@@ -12,9 +12,9 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
     TimeRequest,
-    extend,
-    lines,
-    noted,
+    extension_lines,
+    extension_of,
+    variables_of_extension,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     API_CLOCK,
@@ -22,19 +22,19 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     Clock,
     Lease,
     read_lease,
-    utc,
+    utc_rounded_up,
 )
 
 from provision_samples import machine_id, offer_id
 
 HOUR = 3600.0
 BOUGHT = 1_800_000_000.0
-ENDS = utc(BOUGHT + 8 * HOUR)
+ENDS = utc_rounded_up(BOUGHT + 8 * HOUR)
 
 
 def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
     fields = {"provision_leased": leased, "provision_ends_at": ends_at, "provision_price_per_hour": 2.0}
-    fields = {"provision_journaled_at": utc(BOUGHT), **fields, **more}
+    fields = {"provision_journaled_at": utc_rounded_up(BOUGHT), **fields, **more}
     own = {"provision_procured_offer_id": offer_id(1), "provision_resource_ids": [machine_id(1)]}
     return read_entry({**own, **fields})
 
@@ -51,14 +51,14 @@ def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
     ],
 )
 def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_most: float) -> None:
-    found = extend(known(), wish, Clock(BOUGHT + hours * HOUR))
+    found = extension_of(known(), wish, Clock(BOUGHT + hours * HOUR))
     assert (found.end, found.more, found.at_most) == (
         BOUGHT + end * HOUR,
         pytest.approx(more),
         pytest.approx(at_most),
     )
-    assert noted(found) == {
-        "provision_ends_at": utc(BOUGHT + end * HOUR),
+    assert variables_of_extension(found) == {
+        "provision_ends_at": utc_rounded_up(BOUGHT + end * HOUR),
         "provision_at_most": round(at_most, 2),
         "provision_reaped_at": None,
     }
@@ -84,35 +84,39 @@ def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_
         (known(provision_price_per_hour=None), TimeRequest(by=HOUR, max_bill=1e6), "would cost an unknown sum"),
         # A purchase in the future was noted by a wrong clock.
         (
-            known(provision_journaled_at=utc(BOUGHT + 9 * HOUR)),
+            known(provision_journaled_at=utc_rounded_up(BOUGHT + 9 * HOUR)),
             TimeRequest(by=HOUR, max_bill=99.0),
             "would cost an unknown sum",
         ),
-        (known(provision_reaped_at=utc(BOUGHT + HOUR)), TimeRequest(by=HOUR), "A run began to end its machine"),
+        (
+            known(provision_reaped_at=utc_rounded_up(BOUGHT + HOUR)),
+            TimeRequest(by=HOUR),
+            "A run began to end its machine",
+        ),
     ],
 )
 def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
-        extend(entry, wish, Clock(BOUGHT + HOUR))
+        extension_of(entry, wish, Clock(BOUGHT + HOUR))
 
 
 def test_a_machine_without_a_lease_gets_one() -> None:
-    found = extend(known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
+    found = extension_of(known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
 
 
 def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
-    entry = known(provision_reaped_at=utc(BOUGHT + 8 * HOUR))
+    entry = known(provision_reaped_at=utc_rounded_up(BOUGHT + 8 * HOUR))
     wish = TimeRequest(by=HOUR)
     with pytest.raises(ValueError, match="A run began to end its machine"):
-        extend(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
-    assert extend(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
+        extension_of(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
+    assert extension_of(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
 
 
 @pytest.mark.parametrize("groups", [["gpu", "supply_run"], ["gpu"]])
 def test_a_job_that_has_begun_gets_no_more_time_and_that_is_said(groups: list[str]) -> None:
-    found = extend(known(provision_groups=groups), TimeRequest(by=HOUR), Clock(BOUGHT + HOUR))
-    shown = lines({"run-train": found})
+    found = extension_of(known(provision_groups=groups), TimeRequest(by=HOUR), Clock(BOUGHT + HOUR))
+    shown = extension_lines({"run-train": found})
     assert any("A job that has begun ends as planned (run-train)" in line for line in shown) == ("supply_run" in groups)
     assert max(map(len, shown)) <= 70
 
@@ -125,5 +129,5 @@ def test_the_clock_that_noted_the_end_moves_it() -> None:
     """A controller that is a day ahead takes and gives no time."""
     entry, clock = known(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
     assert clock.now(API_CLOCK) == BOUGHT + HOUR
-    assert extend(entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
-    assert extend(known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0
+    assert extension_of(entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
+    assert extension_of(known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0

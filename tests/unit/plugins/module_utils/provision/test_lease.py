@@ -17,11 +17,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     moment_of,
     read_lease,
     until,
-    utc,
+    utc_rounded_up,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
     UNLIMITED,
-    bill_of,
+    cost_in_usd,
     max_price_for_bill,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted
@@ -80,20 +80,20 @@ def test_when_it_is_over() -> None:
     ("leased", "noted", "created", "end"),
     [
         # The later one holds: clocks differ, and an API needs its time.
-        ("8h", utc(NOON + 8 * HOUR), None, NOON + 8 * HOUR),
-        ("8h", utc(NOON + 8 * HOUR), NOON + 60, NOON + 8 * HOUR + 60),
-        ("8h", utc(NOON + 8 * HOUR), NOON - 60, NOON + 8 * HOUR),
+        ("8h", utc_rounded_up(NOON + 8 * HOUR), None, NOON + 8 * HOUR),
+        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + 60, NOON + 8 * HOUR + 60),
+        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON - 60, NOON + 8 * HOUR),
         # The API's records move with a resync: an hour at most.
-        ("8h", utc(NOON + 8 * HOUR), NOON + HOUR, NOON + 9 * HOUR),
-        ("8h", utc(NOON + 8 * HOUR), NOON + DAY, NOON + 9 * HOUR),
+        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + HOUR, NOON + 9 * HOUR),
+        ("8h", utc_rounded_up(NOON + 8 * HOUR), NOON + DAY, NOON + 9 * HOUR),
         # An end that was moved is later than what the lease says.
-        ("8h", utc(NOON + 20 * HOUR), NOON + 60, NOON + 20 * HOUR),
+        ("8h", utc_rounded_up(NOON + 20 * HOUR), NOON + 60, NOON + 20 * HOUR),
         # A time is meant as it was said.
-        ("2026-11-26T12:00Z", utc(NOON), NOON + 60, NOON),
-        ("2026-11-26T12:00Z", utc(NOON + DAY), NOON + 60, NOON + DAY),
+        ("2026-11-26T12:00Z", utc_rounded_up(NOON), NOON + 60, NOON),
+        ("2026-11-26T12:00Z", utc_rounded_up(NOON + DAY), NOON + 60, NOON + DAY),
         # What a person has written counts as it stands.
-        ("", utc(NOON), NOON + 60, NOON),
-        ("eight", utc(NOON), NOON + 60, NOON),
+        ("", utc_rounded_up(NOON), NOON + 60, NOON),
+        ("eight", utc_rounded_up(NOON), NOON + 60, NOON),
         ("8h", "", NOON, None),
         ("8h", None, NOON, None),
     ],
@@ -109,8 +109,8 @@ def test_an_end_that_cannot_be_read(noted: Any) -> None:
 
 
 def test_moments() -> None:
-    assert moment_of(utc(NOON)) == NOON
-    assert utc(NOON + 0.2) == "2026-11-26T12:00:01Z"  # never early
+    assert moment_of(utc_rounded_up(NOON)) == NOON
+    assert utc_rounded_up(NOON + 0.2) == "2026-11-26T12:00:01Z"  # never early
     assert formatted(NOON + 59.9) == "2026-11-26 12:00 UTC"
 
 
@@ -119,7 +119,7 @@ def test_moments() -> None:
     [(2.0, 8 * HOUR, 16.0), (7.2, 8 * HOUR, 57.6), (None, HOUR, None), (2.0, math.inf, None), (0.0, HOUR, 0.0)],
 )
 def test_the_most_that_it_costs(price: float | None, seconds: float, usd: float | None) -> None:
-    assert bill_of(price, seconds) == (None if usd is None else pytest.approx(usd))
+    assert cost_in_usd(price, seconds) == (None if usd is None else pytest.approx(usd))
 
 
 @given(st.decimals(min_value="0.01", max_value="500", places=2), st.integers(min_value=1, max_value=10_000))
@@ -144,7 +144,7 @@ def test_a_line(end: float | None, bill: float | None, line: str) -> None:
 
 @pytest.mark.parametrize("moment", [-1.0, -1e18, 253_400_000_000.0, 1e18, math.inf, -math.inf, math.nan])
 def test_a_moment_outside_the_calendar_is_unknown(moment: float) -> None:
-    assert (utc(moment), formatted(moment)) == ("unknown", "unknown")
+    assert (utc_rounded_up(moment), formatted(moment)) == ("unknown", "unknown")
     assert until(moment, 5.0) == "until unknown, at most USD 5.00"
 
 

@@ -12,7 +12,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     auditing,
     lease,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import audit_by_owners
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
     Clock,
@@ -39,7 +39,7 @@ HOUR = 3600.0
 
 
 def at(hours: float) -> str:
-    return lease.utc(NOON + hours * HOUR)
+    return lease.utc_rounded_up(NOON + hours * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_a_quote_publishes_it_and_counts_the_whole_lease() -> None:
 )
 def test_an_audit_shows_machines_that_end_before_their_leases(valid_to: str | None, ends_at: str, said: str) -> None:
     claim = OwnershipClaim("gpu-1", "gpu-1", offer_id(1), frozenset({machine_id(1)}))
-    found = audit([machine(1, "gpu-1", offer_id(1), valid_to=valid_to)], [claim], {"gpu-1"}, NOON)
+    found = audit_by_owners([machine(1, "gpu-1", offer_id(1), valid_to=valid_to)], [claim], {"gpu-1"}, NOON)
     (row,) = found.claimed
     assert row["valid_to"] == (valid_to if valid_to and valid_to > at(0) else None)
-    lines = auditing.lines(found, [(ends_at, "gpu-1", 16.0)] if ends_at else [])
+    lines = auditing.audit_lines(found, [(ends_at, "gpu-1", 16.0)] if ends_at else [])
     expected = [f"By the API, {said.format(id=machine_id(1))}"] if said else []
     assert [line for line in lines if line.startswith("By the API")] == expected

@@ -21,13 +21,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     Entry,
     read_entry,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import missing_lines
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.missing import (
     APART,
     MissingLook,
     MissingStep,
-    rows,
+    missing_rows,
     to_read,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
@@ -49,7 +49,9 @@ def machine(key: str, status: str | None = "running", **fields: Any) -> Json:
 
 def entry(*keys: str, since: float | None = None, at: float | None = None, ready: bool = True, **more: Any) -> Entry:
     """The entry of a host that owns these machines; ``since``, ``at``: how many seconds ago looks did not find them."""
-    looks = {name: utc(NOW - ago) for name, ago in ((MISSING_SINCE, since), (MISSING_AT, at)) if ago is not None}
+    looks = {
+        name: utc_rounded_up(NOW - ago) for name, ago in ((MISSING_SINCE, since), (MISSING_AT, at)) if ago is not None
+    }
     known = {**made_entry(keys[0]), "provision_resource_ids": list(keys), **looks, **more}
     return read_entry({**known, "provision_instances": [ADDRESS]} if ready else known)
 
@@ -207,8 +209,11 @@ def test_the_clock_of_the_registry_decides() -> None:
 def test_the_second_moment_is_that_at_which_the_look_began() -> None:
     own = entry("r", since=9e3)
     seen = look(own, read=ABSENT)
-    assert seen.changes(MissingStep.FIRST, own, FOLDER, NOW + 50) == {MISSING_SINCE: utc(NOW + 50), MISSING_AT: None}
-    assert seen.changes(MissingStep.SECOND, own, FOLDER, NOW + 50) == {MISSING_AT: utc(NOW)}
+    assert seen.changes(MissingStep.FIRST, own, FOLDER, NOW + 50) == {
+        MISSING_SINCE: utc_rounded_up(NOW + 50),
+        MISSING_AT: None,
+    }
+    assert seen.changes(MissingStep.SECOND, own, FOLDER, NOW + 50) == {MISSING_AT: utc_rounded_up(NOW)}
     assert seen.changes(MissingStep.CLEAR, own, FOLDER, NOW) == dict.fromkeys((MISSING_SINCE, MISSING_AT))
 
 
@@ -235,17 +240,17 @@ def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
     told = entry("u")
     read: Json = {"r": None, "s": None, "t": machine("t"), "u": machine("u", "deleted")}
     seen = MissingLook([lost, second, back, told], [], read, Clock(NOW))
-    shown = rows([("gpu-1", lost), ("gpu-2", second), ("gpu-3", back), ("gpu-4", told)], seen, NOW)
+    shown = missing_rows([("gpu-1", lost), ("gpu-2", second), ("gpu-3", back), ("gpu-4", told)], seen, NOW)
     assert [(row["host"], row["since"], row["counts"]) for row in shown] == [
-        ("gpu-1", utc(NOW), True),
-        ("gpu-2", utc(NOW - 9e3), False),
+        ("gpu-1", utc_rounded_up(NOW), True),
+        ("gpu-2", utc_rounded_up(NOW - 9e3), False),
     ]
 
 
 def test_the_budget_of_a_month_goes_on_to_count_it() -> None:
     begin, now = 1_799_996_400.0, 1_800_000_000.0
     bill = Bill("default", "gpu-1", "o", price_per_hour=2.0, begin=begin)
-    lost = bill._replace(missing_since=utc(begin), is_missing=True)
+    lost = bill._replace(missing_since=utc_rounded_up(begin), is_missing=True)
     assert costs_of_month([lost], [], now) == costs_of_month([bill], [], now)
     found = spent([lost, bill._replace(host="gpu-2")], now)
     assert (found.runs.total, found.runs_found.total, found.total) == (4.0, 2.0, 4_000_000)
@@ -255,7 +260,7 @@ def test_the_budget_of_a_month_goes_on_to_count_it() -> None:
 def test_the_lines_of_a_report_fit_where_ansible_prints_a_list() -> None:
     few = [(f"gpu-{number:03d}-of-a-long-name", entry(f"{number:036d}")) for number in range(3)]
     many = entry(*(f"{number:036d}" for number in range(8)), since=9e3, at=7e3)
-    lines = missing_lines(rows([*few, ("cluster", many)], MissingLook(), NOW))
+    lines = missing_lines(missing_rows([*few, ("cluster", many)], MissingLook(), NOW))
     assert sum("MISSING" in line for line in lines) == 2
     assert max(map(len, lines)) <= 69, lines
     assert missing_lines([]) == []

@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     misplaced,
     new_order_group,
     order_group_of,
-    order_of,
+    ordered_hosts,
     ordered_variables,
     published_hosts,
     range_size,
@@ -212,7 +212,7 @@ REACHED = {"offer_id": X, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansi
     ],
 )
 def test_the_hosts_of_an_order(variables: dict[str, Any], added: list[str]) -> None:
-    order = order_of(variables, "gpu", {"gpu": 1})
+    order = ordered_hosts(variables, "gpu", {"gpu": 1})
     assert list(order.hosts) == added
     is_artifact = isinstance(variables.get("provision_hosts"), dict)
     assert [each["name"] for each in order.reached] == (["a"] if is_artifact and "a" in added else [])
@@ -237,7 +237,7 @@ def test_a_limit_that_was_typed_is_not_empty(variable: str) -> None:
 def test_names_that_are_none_are_not_the_whole_group(variable: str, nothing: Any) -> None:
     """As with -e provision_hosts=$UNSET, a list of which a program has left nothing, or null in a file of variables."""
     with pytest.raises(ValueError, match=rf"^{variable}=.* is for no host. For all of 'gpu', leave it out."):
-        order_of({variable: nothing}, "gpu", {"gpu": 3})
+        ordered_hosts({variable: nothing}, "gpu", {"gpu": 3})
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_names_that_are_none_are_not_the_whole_group(variable: str, nothing: Any
 )
 def test_an_order_for_nothing_is_refused(variables: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        order_of(variables, "gpu", {})
+        ordered_hosts(variables, "gpu", {})
 
 
 ANYTHING = st.recursive(
@@ -263,7 +263,7 @@ ANYTHING = st.recursive(
 @given(asked=ANYTHING)
 def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variable: str, asked: Any) -> None:
     try:
-        found = order_of({variable: asked}, "gpu", {}).hosts
+        found = ordered_hosts({variable: asked}, "gpu", {}).hosts
     except ValueError as error:
         assert variable in str(error) or "cannot name a machine" in str(error) or "no host in the group" in str(error)
         return
@@ -275,7 +275,7 @@ def test_whatever_is_asked_for_becomes_names_or_is_told_with_the_variable(variab
 @pytest.mark.parametrize("asked", [True, 1.5, [True], [1.5], [["gpu-1"]], [None], "true", "None", {1.5: {}}], ids=str)
 def test_no_machine_is_called_by_a_slip_of_the_type(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"^provision_hosts must be |cannot name a machine"):
-        order_of({"provision_hosts": asked}, "gpu", {"gpu": 1})
+        ordered_hosts({"provision_hosts": asked}, "gpu", {"gpu": 1})
 
 
 @given(st.sampled_from(["order_gpu_type", "order_gpu_count", "order_max_price_per_hour", "order_lease"]), ANYTHING)
@@ -309,10 +309,10 @@ MEMBERS = ["gpu-1", "train-1-1", "own"]
 def test_a_name_that_is_nearly_that_of_a_host_buys_no_second_machine(asked: Any, meant: str) -> None:
     wanted = {"provision_hosts": asked}
     if not meant:
-        assert order_of(wanted, "gpu", {"gpu": 3}, members=MEMBERS).hosts
+        assert ordered_hosts(wanted, "gpu", {"gpu": 3}, members=MEMBERS).hosts
         return
     with pytest.raises(ValueError, match=f"the inventory has {meant}"):
-        order_of(wanted, "gpu", {"gpu": 3}, members=MEMBERS)
+        ordered_hosts(wanted, "gpu", {"gpu": 3}, members=MEMBERS)
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "gpu-1", "gpu-2", "web"]), max_size=4)
@@ -324,7 +324,7 @@ def test_an_order_covers_what_it_names_within_the_limit(
 ) -> None:
     wanted = [name for name in dict.fromkeys(asked) if limited is None or name in limited]
     try:
-        order = order_of({"provision_hosts": asked}, "gpu", {"gpu": has_members}, limited)
+        order = ordered_hosts({"provision_hosts": asked}, "gpu", {"gpu": has_members}, limited)
     except ValueError as error:
         assert not wanted
         assert all(name in str(error) for name in asked)
@@ -348,7 +348,7 @@ def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], in
     refusal = why_no_hosts("gpu", sizes)
     assert refusal.startswith("There is no host in the group 'gpu'. ") and instead in refusal
     with pytest.raises(ValueError, match=re.escape(instead)):
-        order_of({}, "gpu", sizes)
+        ordered_hosts({}, "gpu", sizes)
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def free(**fields: Any) -> Case:
 
 
 def owner(ends: float | None = 8 * HOUR, **fields: Any) -> Case:
-    noted = {"provision_leased": "8h", "provision_ends_at": None if ends is None else lease.utc(NOON + ends)}
-    known = {"provision_journaled_at": lease.utc(NOON), "provision_price_per_hour": 2.0, **noted, **fields}
+    noted = {"provision_leased": "8h", "provision_ends_at": None if ends is None else lease.utc_rounded_up(NOON + ends)}
+    known = {"provision_journaled_at": lease.utc_rounded_up(NOON), "provision_price_per_hour": 2.0, **noted, **fields}
     found = entry(offer_id(1), [machine_id(1)], "made", **known)
     return Case(host(lease="8h"), found, Standing(HostState.READY, offer_id=offer_id(1)))
 
@@ -89,7 +89,11 @@ def test_clocks_that_agree_change_nothing() -> None:
     ],
 )
 def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
-    ends = {"provision_leased": "8h", "provision_ends_at": lease.utc(NOON + 8 * HOUR), "provision_clock": noted}
+    ends = {
+        "provision_leased": "8h",
+        "provision_ends_at": lease.utc_rounded_up(NOON + 8 * HOUR),
+        "provision_clock": noted,
+    }
     assert host(lease="8h").noted(clock) == ends
     assert host().noted(clock) == {}
     case = free(lease="8h")
@@ -100,10 +104,10 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
     ("case", "status", "found"),
     [
         (owner(), {}, Lifetime(NOON + 8 * HOUR, 16.0)),
-        (owner(), {"procured_at": lease.utc(NOON + 60)}, Lifetime(NOON + 8 * HOUR + 60, 16.0)),
+        (owner(), {"procured_at": lease.utc_rounded_up(NOON + 60)}, Lifetime(NOON + 8 * HOUR + 60, 16.0)),
         # By another clock, or moved
-        (owner(), {"procured_at": lease.utc(NOON - YEAR)}, Lifetime(NOON + 8 * HOUR, 16.0)),
-        (owner(), {"procured_at": lease.utc(NOON + YEAR)}, Lifetime(NOON + 9 * HOUR, 18.0)),
+        (owner(), {"procured_at": lease.utc_rounded_up(NOON - YEAR)}, Lifetime(NOON + 8 * HOUR, 16.0)),
+        (owner(), {"procured_at": lease.utc_rounded_up(NOON + YEAR)}, Lifetime(NOON + 9 * HOUR, 18.0)),
         (owner(), {"procured_at": "9999-12-31T23:59:59Z"}, Lifetime(NOON + 8 * HOUR, 16.0)),
         (owner(None), {}, Lifetime()),
         (owner(provision_ends_at="soon"), {}, Lifetime()),
@@ -122,12 +126,12 @@ def test_what_is_owned(case: Case, status: dict[str, Any], found: Lifetime) -> N
         ("8h", NOON + 60, NOON + 8 * HOUR + 60),
         ("8h", None, None),
         ("", NOON, None),
-        (lease.utc(NOON + DAY), NOON, NOON + DAY),
-        (lease.utc(NOON + DAY), None, NOON + DAY),
+        (lease.utc_rounded_up(NOON + DAY), NOON, NOON + DAY),
+        (lease.utc_rounded_up(NOON + DAY), None, NOON + DAY),
     ],
 )
 def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: float | None, end: float | None) -> None:
-    known = machine(1, "gpu-1", offer_id(1), created_at=None if created is None else lease.utc(created))
+    known = machine(1, "gpu-1", offer_id(1), created_at=None if created is None else lease.utc_rounded_up(created))
     owned = Standing(HostState.READY, offer_id=offer_id(1), machines=(known,))
     case = Case(host(by_name=True, lease=leased), Entry(), owned)
     found = rows.lifetimes_of([case], [Plan("gpu-1", WAIT, offer_id(1))], {}, Clock(NOON))
@@ -141,7 +145,7 @@ def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: f
 
 @pytest.mark.parametrize("place", ["/registry", ""])
 def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) -> None:
-    made = lease.utc(NOON - HOUR)
+    made = lease.utc_rounded_up(NOON - HOUR)
     stands = Standing(HostState.READY, offer_id(1), (), 2.0, adopted=True, machines=({"created_at": made},))
     one = Case(declared(place, lease="8h"), entry(), stands)
     draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
@@ -161,8 +165,8 @@ def test_no_bill_is_above_what_was_declared_whatever_the_apis_records_say(
     waits: float, created: float | None, noted_by: str
 ) -> None:
     """From the plan to the journal it takes a while; a creation more than an hour later costs that hour at most."""
-    case = owner(provision_journaled_at=lease.utc(NOON + waits), provision_clock=noted_by)
-    status = {} if created is None else {"procured_at": lease.utc(NOON + created)}
+    case = owner(provision_journaled_at=lease.utc_rounded_up(NOON + waits), provision_clock=noted_by)
+    status = {} if created is None else {"procured_at": lease.utc_rounded_up(NOON + created)}
     found = rows._lifetime(case, Plan("gpu-1", WAIT, offer_id(1), price_per_hour=2.0), status, Clock(NOON))
     assert found.end is not None and NOON + 8 * HOUR <= found.end <= NOON + 9 * HOUR
     moved = created is not None and created + 2 > waits + HOUR

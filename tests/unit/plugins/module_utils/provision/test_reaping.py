@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     DATABASE_CLOCK,
     LOCAL_CLOCK,
     Clock,
-    utc,
+    utc_rounded_up,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
@@ -47,7 +47,7 @@ from provision_samples import entry, machine, machine_id, offer_id
 
 HOUR = 3600.0
 BOUGHT = 1_800_000_000.0
-ENDS = utc(BOUGHT + 8 * HOUR)
+ENDS = utc_rounded_up(BOUGHT + 8 * HOUR)
 OVER, LIVES, ENDLESS, UNKNOWN = "over", "lives", "endless", "unknown"
 
 
@@ -104,8 +104,8 @@ def test_what_has_no_end_or_an_odd_one_is_never_over(leased: str, ends_at: str, 
         ("8h", None, 1e6, UNKNOWN),
         ("eight", BOUGHT, 1e6, UNKNOWN),
         ("", BOUGHT, 1e6, ENDLESS),
-        (utc(BOUGHT + HOUR), None, 1.0, OVER),
-        (utc(BOUGHT + HOUR), BOUGHT, 0.9, LIVES),
+        (utc_rounded_up(BOUGHT + HOUR), None, 1.0, OVER),
+        (utc_rounded_up(BOUGHT + HOUR), BOUGHT, 0.9, LIVES),
     ],
 )
 def test_without_a_registry(leased: str, created: float | None, hours: float, state: str) -> None:
@@ -237,7 +237,7 @@ NOW = 1_800_000_000.0
 X, M = offer_id(1), machine_id(1)
 PLACE, OTHER = Folder("/vars"), SharedProject("red")
 CLOCK = Clock(NOW)
-LIMITS = {"provision_leased": "8h", "provision_ends_at": utc(NOW - HOUR)}
+LIMITS = {"provision_leased": "8h", "provision_ends_at": utc_rounded_up(NOW - HOUR)}
 LONG_OVER, LIVING, ENDLESS_LIFE = Life(NOW - HOUR, HOUR), Life(NOW + HOUR, -HOUR), Life()
 ODD = Life(reason="'soon' is no time")
 
@@ -295,7 +295,9 @@ def test_how_long_a_machine_may_be_idle(
 
 def test_a_run_whose_machine_an_inventory_lists_is_not_watched_and_its_results_come_home() -> None:
     """Its group may be watched; who is asked whether it is idle is not asked for results."""
-    own = entry(X, [M], "made", provision_groups=["gpu", "supply_run"], provision_ends_at=utc(CLOCK.here + 1800))
+    own = entry(
+        X, [M], "made", provision_groups=["gpu", "supply_run"], provision_ends_at=utc_rounded_up(CLOCK.here + 1800)
+    )
     found = reaping.of_entry(PLACE, "run-train", own, Account.of([], []), CLOCK, {"run-train": "30m"}, {})
     assert found is not None
     findings = SweepFindings((found,), (), CLOCK)

@@ -52,9 +52,9 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     request, _wrong = read_asked(run_results="out", run_keep="90m")
     run = run_record.RunView(request, "digest")
     record = run_record.ordered(run, "2026-12-01T06:00:00Z")
-    assert run_record.completed({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
+    assert run_record.with_variables_of_run({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
     begun = run_record.started(replace(run, record=record), "2026-12-01T06:00:00Z", {})
-    completed = run_record.completed({"run_name": "train", "run_follow": "false"}, begun)
+    completed = run_record.with_variables_of_run({"run_name": "train", "run_follow": "false"}, begun)
     again = run_request.read_request(completed, [])
     assert (again.command, again.results, again.spec) == (request.command, request.results, request.spec)
     # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
@@ -63,8 +63,8 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     assert run_record.digest_of(again, "other code", completed) == "digest"
     # A repeated command brings home what the first one named, unless it names other results.
     whole = {**ASKED, "run_command": "false"}
-    assert run_record.completed(whole, begun) == {**whole, "run_results": ["out"]}
-    assert run_record.completed({**whole, "run_results": "log"}, begun) == {**whole, "run_results": "log"}
+    assert run_record.with_variables_of_run(whole, begun) == {**whole, "run_results": ["out"]}
+    assert run_record.with_variables_of_run({**whole, "run_results": "log"}, begun) == {**whole, "run_results": "log"}
 
 
 @pytest.mark.parametrize(
@@ -163,15 +163,15 @@ def test_what_a_run_has_cost() -> None:
     ledger = Ledger(bills, 17_200.0)
     # Whatever this computer's clock says, which is not the one of the purchases
     record = {"ordered_at": "1970-01-01T02:56:40Z", "earlier_offers": ["o1"]}
-    assert run_record.cost(ledger, "run-train", record) == 6.0
-    assert [run_record.cost(ledger, "run-train", other) for other in ({}, {"earlier_offers": []})] == [8.0, 8.0]
-    assert run_record.cost(ledger, "run-eval", {}) is None
+    assert run_record.cost_of_run(ledger, "run-train", record) == 6.0
+    assert [run_record.cost_of_run(ledger, "run-train", other) for other in ({}, {"earlier_offers": []})] == [8.0, 8.0]
+    assert run_record.cost_of_run(ledger, "run-eval", {}) is None
     for offer_id, earlier in (("", ["o1", "o2", "o3"]), ("o3", ["o1", "o2"])):
         entry = read_entry({"provision_procured_offer_id": offer_id})
         run = run_record.RunView(run_request.Request(name="train"), entry=entry, ledger=ledger)
         assert run_record.ordered(run, "2026-12-01T06:00:00Z")["earlier_offers"] == earlier
     unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
-    assert run_record.cost(unknown, "run-train", record) is None
+    assert run_record.cost_of_run(unknown, "run-train", record) is None
 
 
 def test_all_runs() -> None:
@@ -202,9 +202,9 @@ def test_all_runs() -> None:
         ("new", "unknown", ["m1"], None, ""),
         ("train", "succeeded", [], 2.5, ""),
     ]
-    lines = run_record.table(found, 0.0)
+    lines = run_record.table_of_runs(found, 0.0)
     assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
-    assert run_record.table([], 0.0) == ["There are no runs."]
+    assert run_record.table_of_runs([], 0.0) == ["There are no runs."]
 
 
 def test_how_a_machine_is_reached() -> None:
@@ -236,7 +236,7 @@ def test_how_a_machine_is_reached() -> None:
 def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches: bool) -> None:
     record = {"phase": phase} if phase else {}
     got = {"run__late_job": {"results": ["out"]}}
-    found = run_record.late(name, record, got, {"run_fetch_timeout": "5m"}, 0.0, skips=skips)
+    found = run_record.late_fetch(name, record, got, {"run_fetch_timeout": "5m"}, 0.0, skips=skips)
     assert found == {"name": name, "paths": ["out"], "seconds": 300, "fetches": fetches}
 
 
@@ -255,7 +255,10 @@ def test_what_a_sweep_fetches(name: str, phase: str | None, skips: bool, fetches
 )
 def test_no_sweep_fetches_for_longer_than_the_lease(timeout: str, ends_at: float | None, seconds: int) -> None:
     got = {"reap__sweep": {"ends_at": ends_at}}
-    assert run_record.late("train", {}, got, {"run_fetch_timeout": timeout}, 1000.0, skips=False)["seconds"] == seconds
+    assert (
+        run_record.late_fetch("train", {}, got, {"run_fetch_timeout": timeout}, 1000.0, skips=False)["seconds"]
+        == seconds
+    )
 
 
 @pytest.mark.parametrize(
@@ -294,12 +297,12 @@ def test_results_of_another_run_of_the_name_have_another_folder(
 )
 def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
     got = {"run__late": {"name": "train", "fetches": True}, "run__late_job": job, "run__late_results": results}
-    noted = run_record.swept(record, {**got, "reap__sweep": {"offer_id": "o1"}})
+    noted = run_record.record_of_sweep(record, {**got, "reap__sweep": {"offer_id": "o1"}})
     assert [item["phase"] for item in noted] == ([phase] if phase else [])
     assert record or not noted or noted[0]["offer_id"] == "o1"
     (line, *_more) = run_record.swept_lines([record, *noted][-1], got, "runs/train")
     assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
-    assert run_record.swept(record, {**got, "run__late": {"name": "train", "fetches": False}}) == []
+    assert run_record.record_of_sweep(record, {**got, "run__late": {"name": "train", "fetches": False}}) == []
 
 
 @pytest.mark.parametrize(
@@ -333,7 +336,7 @@ def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results
     ],
 )
 def test_what_became_of_a_job(changes: dict[str, Any], sentence: str) -> None:
-    assert run_record.ended({**RECORD, **changes}) == sentence
+    assert run_record.job_outcome({**RECORD, **changes}) == sentence
 
 
 def test_the_last_word() -> None:

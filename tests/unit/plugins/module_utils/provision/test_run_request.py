@@ -165,7 +165,9 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
     with pytest.raises(ValueError, match="run_time"):
         run_request.lease_of(Request(max_bill=5), None)
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
-    assert run_request.shortest(Request()) == "70m" and run_request.shortest(Request(seconds=7200.0)) == "3h"
+    assert (
+        run_request.shortest_lease(Request()) == "70m" and run_request.shortest_lease(Request(seconds=7200.0)) == "3h"
+    )
 
 
 def test_who_gave_a_search_reads_its_name() -> None:

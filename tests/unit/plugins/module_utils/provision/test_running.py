@@ -188,7 +188,7 @@ class World:
         self.step()
         self.machine = False
         self.step()
-        self.record = run_record.gone(self.record, 1.0)
+        self.record = run_record.record_of_gone_machine(self.record, 1.0)
         return "done"
 
     def _work(self, request: Request) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, Plan, plan
@@ -50,7 +50,7 @@ def hosts(**fields: Any) -> list[Declaration]:
 def draft(*plans: Plan, declared: list[Declaration] | None = None) -> dict[str, Any]:
     """What a quote of these plans would seal: by default that gpu-1 buys an offer, and gpu-2 has one."""
     brings = [{"name": "data", "type": "disk", "persistent": True, "hourly_cost": 0.1}]
-    buys = offer(1, expires_at=utc(HOLDS), storage_details=brings)
+    buys = offer(1, expires_at=utc_rounded_up(HOLDS), storage_details=brings)
     its = plans or (
         Plan("gpu-1", BUY, X, buys, price_per_hour=2.0),
         Plan("gpu-2", KEEP, Y, price_per_hour=3),
@@ -74,8 +74,8 @@ def test_what_a_plan_says() -> None:
     assert {name: plan[name] for name in ("number", "account", "quoted_at", "expires_at", "price_per_hour")} == {
         "number": "7f3a",
         "account": ACCOUNT,
-        "quoted_at": utc(NOW),
-        "expires_at": utc(HOLDS),
+        "quoted_at": utc_rounded_up(NOW),
+        "expires_at": utc_rounded_up(HOLDS),
         "price_per_hour": 5.0,
     }
     assert plan["at_most"] is None and plan["summary"].startswith("gpu-1: USD 2.00 per hour, no cap on the bill")
@@ -102,7 +102,7 @@ def test_what_cannot_be_bought_is_not_sealed(plans: list[Plan], orders: Any) -> 
 
 def test_a_plan_holds_as_long_as_an_offer_lives_if_the_api_does_not_say() -> None:
     plan = draft(Plan("gpu-1", BUY, X, offer(1), price_per_hour=2.0))
-    assert plan["expires_at"] == utc(NOW + 1800)
+    assert plan["expires_at"] == utc_rounded_up(NOW + 1800)
 
 
 # The seal

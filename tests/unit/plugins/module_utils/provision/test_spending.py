@@ -18,12 +18,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     Bill,
     Ledger,
     cents,
-    cost,
+    combined_ledger,
+    cost_lines,
     dollars,
-    lines,
+    millionths_of_usd,
     since_of,
     spent,
-    together,
     warnings,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of, utc
@@ -74,9 +74,9 @@ def test_days(bill: Bill, since: float, days: dict[str, float]) -> None:
 def test_what_was_moved_between_registries_counts_once(first: bool) -> None:
     moved, other = ended("2026-02-27T20:00:00Z")._replace(why="moved"), BILL._replace(host="gpu-2", offer_id="p")
     ledgers = [Ledger((moved, other), NOW - 1, ("one",)), Ledger((BILL, BILL._replace(project="team")), NOW, ("two",))]
-    found = together(ledgers if first else ledgers[::-1], 0.0)
+    found = combined_ledger(ledgers if first else ledgers[::-1], 0.0)
     assert sorted(found.bills) == sorted([BILL, BILL._replace(project="team"), other])
-    assert (found.now, sorted(found.warnings), together([], 5.0)) == (NOW, ["one", "two"], Ledger((), 5.0))
+    assert (found.now, sorted(found.warnings), combined_ledger([], 5.0)) == (NOW, ["one", "two"], Ledger((), 5.0))
 
 
 def test_rows() -> None:
@@ -118,7 +118,7 @@ def test_of_many_purchases_those_are_published_that_may_run_or_have_ended_last()
 def test_whole_seconds_cost_what_fractions_of_them_do(price: float, begin: int, more: float) -> None:
     for end in (begin + more, float(begin + int(more))):
         exact = Fraction(str(price)) * (Fraction(end) - begin) * MILLION / 3600
-        assert cost(price, float(begin), end) == math.ceil(exact)
+        assert millionths_of_usd(price, float(begin), end) == math.ceil(exact)
 
 
 def test_what_is_published() -> None:
@@ -144,7 +144,7 @@ def test_cents(millionths: int, shown: float) -> None:
     [(3.6, 1, 1000), (0.57, 3600, 570_000), (0.1, 1, 28), (1e-9, 1, 1), (2.5, 0, 0), (2.5, -1, 0), (None, 9, 0)],
 )
 def test_it_is_rounded_up(price: float | None, seconds: float, millionths: int) -> None:
-    assert cost(price, 100.0, 100.0 + seconds) == millionths
+    assert millionths_of_usd(price, 100.0, 100.0 + seconds) == millionths
 
 
 prices = st.one_of(st.none(), st.floats(0, 500, allow_nan=False), st.sampled_from([0.0, 0.1, 2.95]))
@@ -170,7 +170,7 @@ def test_all_sums_agree(found: list[Bill], since: float) -> None:
     # What `decommission` says of each is rounded up in the same way.
     assert spending.total == sum(bill.cost(since, NOW) for bill in found)
     begun = [(bill, max(bill.begin, since)) for bill in found if bill.begin is not None]
-    exact = sum(cost(bill.price_per_hour, begin, bill.until(NOW)) for bill, begin in begun)
+    exact = sum(millionths_of_usd(bill.price_per_hour, begin, bill.until(NOW)) for bill, begin in begun)
     assert exact <= spending.total <= exact + sum(2 + len(spending.days) for _bill in found)
     assert spending.runs.unknown == sum(row.runs.unknown for row in spending.hosts.values())
 
@@ -249,16 +249,16 @@ REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT 
     ],
 )
 def test_the_last_line_has_the_sum(bill: Bill, end: str) -> None:
-    found = lines(spent([bill], REPORTED_AT, 0.0))
+    found = cost_lines(spent([bill], REPORTED_AT, 0.0))
     assert found[-1] == end
     assert max(map(len, found)) <= 80 and any(line.startswith("gpu-1 ") for line in found)
     assert any("MISSING" in line for line in found) is bill.is_missing
 
 
 def test_of_many_days_the_last_ones_are_shown() -> None:
-    found = lines(spent([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
+    found = cost_lines(spent([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
     assert f"The last {DAYS} of 41 days; the result has all of them." in found
-    assert not [line for line in lines(spent([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
+    assert not [line for line in cost_lines(spent([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     Book,
     bill_of,
     facts_of,
-    line_of,
+    line_of_entry,
     read_line,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION, Bill
@@ -499,7 +499,7 @@ def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
     since = chance.choice([0.0, 0.0, BEGIN + 3600.5, BEGIN + 7201])
     numbers = chance.sample(range(30), chance.randrange(3))
     known = {f"gpu-{number % 3}": read_entry(made(f"o-{number}")) for number in numbers}
-    held = [line for host, entry in known.items() for line in [line_of(host, entry)] if line]
+    held = [line for host, entry in known.items() for line in [line_of_entry(host, entry)] if line]
     book = Book(held, since)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger")
