@@ -77,7 +77,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import in_terminal, tell
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import in_terminal, tell
 
 preload()  # before Ansible forks its workers
 

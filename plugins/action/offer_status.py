@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import Progress, in_terminal, tell
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, tell
 
 MOST_LINES = 5  # about the offers of one look at many
 

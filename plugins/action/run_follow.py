@@ -12,8 +12,12 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import MachineAction, limit_attempts
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import display, in_terminal
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    MachineAction,
+    display,
+    in_terminal,
+    limit_attempts,
+)
 
 MODULE = "compute_index.supply.run_info"
 

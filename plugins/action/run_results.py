@@ -19,13 +19,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.module_utils._text import plural
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    QUIET,
     MachineAction,
     asked,
     leaving_nothing,
     limit_attempts,
     local_folder,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._progress import QUIET
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
 
 TRIES = 3  # of each request to the machine

@@ -25,7 +25,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, job_watcher, results
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _progress, _results_home
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine, _results_home
 
 from kills import kills
 
@@ -118,7 +118,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv(job.PLACE, str(tmp_path / "runs"))
-    monkeypatch.setattr(_progress.display, "display", lambda *_words: None)
+    monkeypatch.setattr(_on_machine.display, "display", lambda *_words: None)
     monkeypatch.setattr(run_results, "PAUSE", 0)
     monkeypatch.setattr(run_results, "PATIENCE", 0.2)
     monkeypatch.setattr(run_results, "LEAST_PART", 1000)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.action import offer_status as action
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _progress
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(_progress, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(_on_machine, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(action, "_told", {})
     return clock
 
@@ -79,8 +79,8 @@ def test_of_many_that_fail_a_few_are_told() -> None:
 
 def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(_progress.display, "display", told.append)
-    progress = _progress.Progress("gpu-1")
+    monkeypatch.setattr(_on_machine.display, "display", told.append)
+    progress = _on_machine.Progress("gpu-1")
     progress.tell("SSH does not answer yet: Connection refused.")
     progress.tell("SSH refuses the user's key: Permission denied. Set another one.", urgent=True)
     clock.now += 60
