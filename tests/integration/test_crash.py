@@ -26,7 +26,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
@@ -188,7 +188,7 @@ def run(simulator: Simulator, offer_id: str, registry: Path | str | None, host: 
         "host": (host or offer_id) if shared else "gpu-1",
         "note": {"provision_ends_at": "2099-01-01T00:00:00Z"},
     }
-    on_api._client.cache_clear()  # each process has a session of its own
+    operation._client.cache_clear()  # each process has a session of its own
     return PROCURE_OFFER.perform(params, False)
 
 

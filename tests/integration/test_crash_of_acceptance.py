@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
@@ -162,7 +162,7 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
             offers = [
                 simulator.add_offer(gpu_price_per_hour=2.0 + n, vendor=v, region="EU") for n, v in enumerate("ab")
             ]
-            on_api._client.cache_clear()
+            operation._client.cache_clear()
             role = Role(simulator, place, url, raw, offers[0].offer_id)
             trials.append(role)
             assert role.acquire([]) in ("prepare", "reach"), role.row
@@ -196,7 +196,7 @@ def test_a_crash_before_any_line_from_a_bad_verdict_to_the_end_does_no_harm(
                 continue
             check(role)
             outcomes.append((len(role.evidence()), len(role.simulator.billed)))
-            on_api._client.cache_clear()
+            operation._client.cache_clear()
             following = role.run()
             simulator = role.simulator
             kept = [one for one in role.evidence() if one["offer_id"] == role.bad]
@@ -228,7 +228,7 @@ def test_a_machine_that_another_run_has_ended_while_it_was_tested_is_not_bad_and
     ) as simulator:
         for number, vendor in enumerate("ab"):
             simulator.add_offer(gpu_price_per_hour=2.0 + number, vendor=vendor, region="EU")
-        on_api._client.cache_clear()
+        operation._client.cache_clear()
         tests, other = (Role(simulator, place, url, raw) for _run in range(2))
         assert tests.acquire([]) in ("prepare", "reach"), tests.row
         (first,) = simulator.billed

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
 import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from .. import _spec
+from .._api import http
+from .._api.client import USER_AGENT, ApiError, SupplyApi
+from .._api.recorder import LOG, observer_of
 from .._text import COLUMNS, starred, wrapped
 
 try:
@@ -22,13 +27,16 @@ try:
 except ImportError:  # before 2.22
     register_secrets = None
 
-if t.TYPE_CHECKING:
-    from .._api.client import ApiError
-
 Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
 Spec = t.Mapping[str, t.Mapping[str, t.Any]]
 Checked = t.TypeVar("Checked")
+Api = t.TypeVar("Api", bound=SupplyApi)
+
+ADVICE = {
+    "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url.",
+    "unavailable": "Try again later; check api_url, the network and proxies.",
+}
 
 # A parameter beside the options: the operation runs in a module's process, which does not see the end of Ansible.
 AS_MODULE = "_as_module"
@@ -136,6 +144,61 @@ class Operation:
         if "outcome" in self.blank:
             facts["outcome"] = "unknown"
         return self._complete(Failure(f"{msg} {self.doubt}", "unknown_outcome", **{**facts, "changed": True}).result)
+
+
+# Operations that ask the API: they get its client beside the options.
+
+
+def on_api(
+    api: type[Api],
+    function: t.Callable[[Api, Params, bool], Result],
+    argument_spec: _spec.Spec,
+    blank: Result | None = None,
+    rules: dict[str, t.Any] | None = None,
+    doubt: str = "",
+    outcome: str = "",
+) -> Operation:
+    """The operation of a function ``(api, params, check_mode) -> result``, with the common options beside its own.
+
+    ``outcome``: what follows if the API fails, in a sentence.
+    """
+
+    @functools.wraps(function)
+    def connected(params: Params, check_mode: bool) -> Result:
+        try:
+            return function(_connect(api, params, check_mode), params, check_mode)
+        except ApiError as error:
+            advice = filter(None, (ADVICE.get(error.error_class, ""), outcome))
+            raise Failure.of(error, " ".join(advice)) from None
+
+    return Operation(connected, {**_spec.API, **argument_spec}, blank or {}, rules or {}, doubt)
+
+
+def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
+    """The client of the common options. Nothing is sent yet."""
+    if http.REQUESTS_IMPORT_ERROR is not None:
+        raise Failure(f"{http.MISSING_REQUESTS} Nothing was sent.", "invalid")
+    ca_path = params.get("ca_path")
+    if ca_path and not os.path.exists(ca_path):
+        raise Failure(f"ca_path: there is no file or folder '{ca_path}'. Nothing was sent.", "invalid")
+    http_client = _client(
+        # A connection that was opened before a fork must not be used on both sides of it.
+        os.getpid(),
+        given("api_url", params["api_url"], http.check_base_url),
+        given("api_token", params["api_token"], _spec.check_token, "auth"),
+        given("api_timeout", params["api_timeout"], _spec.check_timeout),
+        max(0, params["api_retries"]),
+        (ca_path or True) if params["validate_certs"] else False,
+    )
+    file = os.environ.get(LOG)
+    http_client.observer = observer_of(file, http_client.redact) if file else None
+    return api(http_client, read_only=check_mode)
+
+
+@functools.lru_cache(maxsize=4)
+def _client(pid: int, url: str, token: str, timeout: float, retries: int, verify: bool | str) -> http.HttpClient:
+    """The client with an open session, kept for the items of a loop and the looks of an ``until``."""
+    return http.HttpClient(url, token, USER_AGENT, timeout=timeout, retries=retries, verify=verify)
 
 
 def is_job() -> bool:

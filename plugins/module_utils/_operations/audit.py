@@ -10,8 +10,7 @@ import typing as t
 
 from .. import _spec
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import auditing, ending_by_id, messages
 from .._provision.entry import all_storage

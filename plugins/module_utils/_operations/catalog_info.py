@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from .. import _spec
-from .._ansible.on_api import on_api
-from .._ansible.operation import Params, Result
+from .._ansible.operation import Params, Result, on_api
 from .._api.market import Market
 
 

@@ -10,8 +10,7 @@ import typing as t
 
 from .. import _spec, _states
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
 from ._by_id import List, Listing, answer_of, side_by_side

@@ -11,8 +11,7 @@ import uuid
 from dataclasses import replace
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, on_api
 from .._api.client import ApiError, SupplyApi
 from .._provision import ended as endings
 from .._provision import ending, ending_by_id, lease, reaping

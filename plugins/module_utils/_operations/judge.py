@@ -11,8 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result
+from .._ansible.operation import Failure, Params, Result, on_api
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import acceptance, ending, registration, standing

@@ -8,8 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, refusing
+from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import SupplyApi
 from .._provision.naming import (
     NAMED_ACTIONS,

@@ -9,8 +9,7 @@ import contextlib
 import typing as t
 
 from .. import _spec
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given, on_api
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import search

@@ -9,8 +9,7 @@ import copy
 import typing as t
 
 from .. import _spec, _states
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, given
+from .._ansible.operation import Failure, Params, Result, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.ownership import bought_with, ids_for_match, ids_in

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, refusing
+from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import Json
 from .._api.market import Market
 from .._provision import browsing

@@ -14,8 +14,7 @@ import uuid
 from dataclasses import replace
 
 from .._ansible import steps
-from .._ansible.on_api import ADVICE, on_api
-from .._ansible.operation import Failure, Params, Result, refusing
+from .._ansible.operation import ADVICE, Failure, Params, Result, on_api, refusing
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import (

@@ -13,8 +13,7 @@ import typing as t
 from dataclasses import asdict, replace
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, given, refusing
+from .._ansible.operation import Failure, Params, Result, given, on_api, refusing
 from .._api import recorder
 from .._api.client import (
     RESOURCE_ENVELOPES,

@@ -20,8 +20,7 @@ import time
 import typing as t
 
 from .. import _spec, _states
-from .._ansible.on_api import on_api
-from .._ansible.operation import AS_MODULE, Failure, Params, Result, given, refusing
+from .._ansible.operation import AS_MODULE, Failure, Params, Result, given, on_api, refusing
 from .._api import http
 from .._api.client import ApiError, Json
 from .._api.market import Market

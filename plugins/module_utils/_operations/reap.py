@@ -12,8 +12,7 @@ import math
 import typing as t
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Failure, Params, Result, refusing
+from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import Json, SupplyApi
 from .._provision import messages, reaping, registration
 from .._provision.missing import Looked

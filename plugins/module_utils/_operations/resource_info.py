@@ -8,8 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _spec, _states
-from .._ansible.on_api import on_api
-from .._ansible.operation import Params, Result, given
+from .._ansible.operation import Params, Result, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._machine import connection
 from .._provision import ownership

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 
 from .._ansible import steps
-from .._ansible.on_api import on_api
-from .._ansible.operation import Params, Result, refusing
+from .._ansible.operation import Params, Result, on_api, refusing
 from .._api.market import Market
 from .._provision import sealed, sending
 from .._provision.rounds import published

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import responses
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._api import http
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _purchase, procure_offer
@@ -68,7 +68,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def new_sessions() -> None:
     """No test gets a client that another one has opened."""
-    on_api._client.cache_clear()
+    operation._client.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError, SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
@@ -341,7 +341,7 @@ def test_reads_are_repeated_as_often_as_was_said(queue: RequestQueue, info: Any,
 
 def test_nothing_is_sent_while_connecting(queue: RequestQueue) -> None:
     params = {"api_url": BASE, "api_token": TOKEN, "api_timeout": 60, "api_retries": 5, "validate_certs": True}
-    assert isinstance(on_api._connect(SupplyApi, params, True), SupplyApi)
+    assert isinstance(operation._connect(SupplyApi, params, True), SupplyApi)
 
 
 def test_a_failure_takes_the_facts_of_its_error() -> None:

@@ -23,7 +23,7 @@ import pytest
 
 pytest.importorskip("uvicorn")  # ansible-test units installs only tests/unit/requirements.txt
 
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible import on_api
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import _registries, procure_offer
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
@@ -134,7 +134,7 @@ def in_a_process(world: World, plan: Json, place: int = 0) -> int:
     child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
-            on_api._client.cache_clear()
+            operation._client.cache_clear()
             with lines_of_ours(place):
                 world.provision(plan)
         os._exit(0)
