@@ -76,6 +76,7 @@ _raw:
 import functools
 import typing as t
 
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
@@ -88,6 +89,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
+
+
+# Who may use what is undefined, before ansible-core 2.19, has the text of a template where the role loops over this.
+_UNDEFINED: dict[str, t.Any] = {} if getattr(C, "DEFAULT_UNDEFINED_VAR_BEHAVIOR", True) else {"purchases": []}
 
 
 @functools.cache
@@ -135,4 +140,6 @@ class LookupModule(LookupBase):
             return wrapped(options["text"], indent="  ")
         if "configured" in options:
             return rows.configured_lines(options["configured"], options["rows"], planned.common)
-        return rows.closing_lines(options["rows"], planned.common) if "rows" in options else [planned.for_tasks]
+        if "rows" in options:
+            return rows.closing_lines(options["rows"], planned.common)
+        return [{**_UNDEFINED, **planned.for_tasks}]

@@ -42,6 +42,8 @@ def settle(project: Project, *words: str, **variables: Any) -> dict[str, Any]:
 @core
 def test_a_finished_host_is_only_asked_about(finished: Project) -> None:
     entry, requests = finished.registry("gpu-1"), len(finished.simulator.requests)
+    # Before 2.19 this leaves the text of a template where something is undefined, as the purchases of such a host are.
+    finished.environment["ANSIBLE_ERROR_ON_UNDEFINED_VARS"] = "false"
     run = finished.provision()
     assert (run.returncode, run.changed) == (0, 0), run.output
     assert finished.registry("gpu-1") == entry
