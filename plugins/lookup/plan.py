@@ -90,7 +90,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
 
-
 # Who may use what is undefined, before ansible-core 2.19, has the text of a template where the role loops over this.
 _UNDEFINED: dict[str, t.Any] = {} if getattr(C, "DEFAULT_UNDEFINED_VAR_BEHAVIOR", True) else {"purchases": []}
 
