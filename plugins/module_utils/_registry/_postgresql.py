@@ -27,7 +27,7 @@ from decimal import Decimal
 from .._provision import claims
 from .._provision.acceptance import EVIDENCE
 from .._provision.ceilings import Count
-from .._provision.entry import EXPIRED, read_entry
+from .._provision.entry import EXPIRED, JOURNALED, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
 from .._provision.prices import Sum
 from .._provision.spending import Bill, Ledger
@@ -623,10 +623,11 @@ def _purchase_of(storage: Storage, project: str, host: str, account: str) -> Pur
 
 
 def _lines(row: t.Mapping[str, t.Any]) -> t.Iterator[Line]:
-    """What a row says of its purchase, as a ledger's events."""
+    """What a row says of its purchase, as a ledger's events of one claim: its end is its own, by whatever clock."""
     entry = read_entry(
         {
             **row["note"],
+            JOURNALED: str(row["begin"]),
             "provision_procured_offer_id": row["offer"],
             "provision_resource_ids": row["resource_ids"],
             "provision_price_per_hour": row["price_per_hour"],

@@ -748,6 +748,18 @@ def test_what_was_bought_after_all_is_billed_until_it_ends(
     assert round((bill.end - bill.begin) / 3600) == 9
 
 
+def test_an_end_counts_although_the_clock_of_the_database_was_set_back(
+    run: Callable[..., Database], registry_url: str
+) -> None:
+    """Else what has ended would run for ever in each report, and in each budget."""
+    row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
+    run().note(purchase(claim=row.claim), [RESOURCE_ID])
+    postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET claimed_at = now() + interval '1 day'")
+    bill = run().end(row)
+    assert bill is not None and not bill.runs and bill.registered and not bill.is_known(time.time())
+    assert run().ledger("default").bills == (bill,)
+
+
 def test_a_lost_row_is_written_again(run: Callable[..., Database], registry_url: str) -> None:
     row = run().claim(purchase(), NO_CEILING)
     postgresql.execute(registry_url, "DELETE FROM compute_index_supply.purchase")
