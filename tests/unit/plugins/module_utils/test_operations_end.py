@@ -694,6 +694,17 @@ def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_sa
     assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
 
 
+def test_storage_without_a_registry_can_be_forgotten() -> None:
+    """An earlier task of the play knows it; the step failed for all hosts."""
+    known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o", "provision_storage": [KEPT]}
+    host = declared("gpu-1", "", known={**known, "provision_purchase": "made"})
+    (plan,) = plans(Api(machine("r")), host, forget=["v"])["ends"]
+    assert (plan["next"], plan["storage_lost"]) == ("end", ["v"]), plan["refusal"]
+    assert after(Api(), plan, gone("r"))["left"] == []
+    answer = {"resource_id": "v", "error_class": "not_found", "billing_stopped": False, "msg": "answered 404."}
+    assert after(Api(), plan, answer, storage=True) == NOTHING
+
+
 def test_storage_that_does_not_end_stays_in_an_entry_that_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, "gpu-1", storage=[KEPT])
     api = Api(machine("v", "data", kind="storage"))
