@@ -27,7 +27,8 @@ from .storage import Storage, read_storage
 Row = t.Mapping[str, t.Any]
 
 # What ends of a host by its plan, or has ended before: its machines, no more than its entry, or storage
-NOTED = MACHINES, ENTRY, STORAGE = "end", "note", "storage"
+MACHINES, STORAGE = Action.END.value, Action.STORAGE.value
+NOTED = (MACHINES, Action.FORGET.value, STORAGE)
 # Files of tasks of the role, for what follows once that was noted: storage ends, too, or the host stops or has its say
 END, STOP, SAY = "end", "stop", "say"
 
@@ -52,13 +53,6 @@ def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozens
         is_swept=bool(raw.get("reaped")),
         forget=forget,
     )
-
-
-def first_step(end: End) -> str:
-    """What the role does for a host first; empty for nothing."""
-    if end.action is Action.NOTHING and end.storage_ends:
-        return STORAGE
-    return {Action.END: MACHINES, Action.FORGET: ENTRY, Action.NOTHING: "", Action.STOP: STOP}[end.action]
 
 
 def is_checked(raw: Row, check_mode: bool) -> bool:
@@ -122,7 +116,7 @@ def label(host: str, entry: Entry, end: End, *, would: bool) -> str:
     """
     if end.action is Action.STOP:
         return f"{host}: nothing ends, see error"
-    if end.action is Action.NOTHING:
+    if end.action in (Action.NOTHING, Action.STORAGE):
         nothing = _of_storage(end) or "; there is nothing to end"
         return end.by_sweep or f"{host} owns no machine{nothing}"
     if end.action is Action.FORGET:
@@ -328,15 +322,14 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
 
     ``ahead``: seconds by which the API's clock is ahead of this computer's. ``check_mode``: of this host's tasks.
     """
-    host, first = raw["host"], first_step(found)
+    host = raw["host"]
     return {
         "host": host,
         "declaration": str(raw["id"]),
         # Declared with all others, not by the host itself.
         "together": bool(raw.get("together")),
-        "action": found.action.value,
-        "next": first,
-        "ids": list(found.storage_ends if first == STORAGE else found.ids),
+        "next": found.action.value,
+        "ids": list(found.storage_ends if found.action is Action.STORAGE else found.ids),
         "wait": wait_of(raw)[0],
         "force": bool(raw.get("force")),
         "check_mode": check_mode,
@@ -403,7 +396,7 @@ def _outcome(plan: Row, noted: Row, before: Row | None) -> dict[str, t.Any]:
 def _lines(plan: Row) -> list[str]:
     """What there is to say of what was decided for a host, beside what its end has cost."""
     host = plan["host"]
-    if plan["action"] != Action.END.value:
+    if plan["next"] != MACHINES:
         return [plan["label"]]
     checked = plan["ids"] if plan["check_mode"] else []
     ends = [f"{host}: would end {item}, {usd_short(plan['prices'].get(item))}" for item in checked]

@@ -47,8 +47,9 @@ class Action(enum.Enum):
     """What happens for a host."""
 
     END = "end"
-    FORGET = "forget"  # the registry names something, and nothing of it runs any more
-    NOTHING = "nothing"
+    FORGET = "note"  # the registry names something, and nothing of it runs any more
+    STORAGE = "storage"  # it has no machine, and its storage ends
+    NOTHING = ""
     STOP = "stop"  # a person must decide
 
 
@@ -551,7 +552,8 @@ def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view:
     reasons = {**_held(claims, one.host), **_used(machines, end.ids, items)} if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
-    return replace(end, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
+    action = Action.STORAGE if over and end.action is Action.NOTHING else end.action
+    return replace(end, action=action, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
 
 
 def _held(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:

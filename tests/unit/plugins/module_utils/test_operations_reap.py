@@ -345,7 +345,7 @@ def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path) -> None
 def test_what_got_more_time_since_the_sweep_looked_stays(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
-    assert (found["action"], found["ids"], found["next"]) == ("nothing", [], "")
+    assert (found["next"], found["ids"]) == ("", [])
     assert "has got more time meanwhile, until" in found["label"]
 
 
@@ -364,7 +364,7 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
 
     monkeypatch.setattr(HostFile, "compare_and_set", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
-    assert (found["action"], found["ids"]) == ("nothing", [])
+    assert (found["next"], found["ids"]) == ("", [])
     assert "has got more time meanwhile, until" in found["label"]
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
 
@@ -373,7 +373,7 @@ def test_the_command_before_the_end_delays_it_no_longer_than_its_grace(tmp_path:
     write(tmp_path, "gpu-1", "r1", -1.0)
     api = Api(machine("r1", "gpu-1"))
     found = ended(api, "gpu-1", tmp_path, grace=2 * HOUR)
-    assert (found["action"], found["ids"]) == ("stop", []) and "reap_before_end failed" in found["refusal"]
+    assert (found["next"], found["ids"]) == ("stop", []) and "reap_before_end failed" in found["refusal"]
     assert ended(api, "gpu-1", tmp_path, grace=str(0.9 * HOUR))["ids"] == ["r1"]
 
 
@@ -388,7 +388,7 @@ def test_a_host_whose_variables_lead_elsewhere_is_no_success(tmp_path: Path) -> 
     write(tmp_path, "gpu-1", "r1", -1.0)
     (due_,) = swept(Api(machine("r1", "gpu-1")), described("localhost", tmp_path))["due"]
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path / "another", place=due_["sweep"]["place"])
-    assert found["action"] == "stop" and f"by the registry {tmp_path}, but" in found["refusal"]
+    assert found["next"] == "stop" and f"by the registry {tmp_path}, but" in found["refusal"]
     assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, place=due_["sweep"]["place"])["ids"] == ["r1"]
 
 
@@ -485,7 +485,7 @@ def test_a_wait_that_cannot_be_read_ends_nothing_of_this_host(tmp_path: Path, wa
         declared.append({**own, "id": f"gpu-{number}", "resource_id": "", "listed_id": ""})
     given = params(steps.END, *declared, ids=["gpu-1", "gpu-2"])
     first, second = end(Api(machine("r1", "gpu-1"), machine("r2", "gpu-2")), given, False)["ends"].values()  # type: ignore[arg-type]
-    assert first["action"] == "stop" and "decommission_wait_timeout must be" in first["refusal"]
+    assert first["next"] == "stop" and "decommission_wait_timeout must be" in first["refusal"]
     assert (second["ids"], second["wait"]) == (["r2"], 300.0)
 
 
@@ -530,9 +530,9 @@ def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytes
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert found["ids"] == []
     if by == "a run":
-        assert (found["action"], "another run has ended its machine meanwhile" in found["label"]) == ("nothing", True)
+        assert (found["next"], "another run has ended its machine meanwhile" in found["label"]) == ("", True)
     else:
-        assert found["action"] == "stop" and "The next sweep looks again." in found["refusal"]
+        assert found["next"] == "stop" and "The next sweep looks again." in found["refusal"]
 
 
 @pytest.mark.parametrize("by", ["a run", "hand"])
@@ -616,7 +616,7 @@ def test_idleness_without_a_limit_ends_nothing(tmp_path: Path) -> None:
 def test_the_last_command_delays_the_end_of_an_idle_machine_too(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", "r1", None)
     api, late = Api(machine("r1", "gpu-1")), asked({**IDLE, "idle_seconds": 9 * HOUR})
-    assert ended(api, "gpu-1", tmp_path, activity=asked(IDLE), idle=8 * HOUR, grace=1800)["action"] == "stop"
+    assert ended(api, "gpu-1", tmp_path, activity=asked(IDLE), idle=8 * HOUR, grace=1800)["next"] == "stop"
     assert ended(api, "gpu-1", tmp_path, activity=late, idle=8 * HOUR, grace=1800)["ids"] == ["r1"]
 
 

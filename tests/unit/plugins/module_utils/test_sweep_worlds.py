@@ -237,9 +237,9 @@ class Sweep:
 
     def end(self, plan: Json) -> str:
         """End what ends of a host; what went wrong."""
-        if plan["action"] == "stop":
+        if plan["next"] == "stop":
             return f"{plan['host']}: {plan['refusal']}"
-        if plan["action"] == "nothing":
+        if plan["next"] == "":
             return ""
         refused = self.worlds[plan["host"]].refused
         answers = [

@@ -193,7 +193,7 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
             "gpu-1 owns no machine; its storage (1 volume, USD 0.05 per hour) stays and is billed",
         ),
         (
-            End(Action.NOTHING, storage=(DISK,), storage_ends=("d1",)),
+            End(Action.STORAGE, storage=(DISK,), storage_ends=("d1",)),
             "gpu-1 owns no machine; its storage (1 volume, USD 0.05 per hour) ends",
         ),
     ],
@@ -216,7 +216,6 @@ ID = "00000000-0000-4000-8000-000000000001"
 ENDS: Json = {
     **{
         "host": "gpu-1",
-        "action": "end",
         "next": "end",
         "ids": [ID],
         "check_mode": False,
@@ -228,11 +227,11 @@ ENDS: Json = {
 }
 OVER: Json = {"changed": True, "usd": 22.5, "cost": "sentence", "storage": []}
 FAILS: Json = {**OVER, "failed": True, "msg": "It may run.", "usd": None, "cost": ""}
-STOPS: Json = {**ENDS, "action": "stop", "next": "stop", "refusal": "Whose is it?", "ids": [], "label": "nothing"}
+STOPS: Json = {**ENDS, "next": "stop", "refusal": "Whose is it?", "ids": [], "label": "nothing"}
 STORES: Json = {**ENDS, "storage_ends": ["disk"]}
 CHECKED: Json = {**ENDS, "check_mode": True}
-FORGETS: Json = {**ENDS, "action": "forget", "next": "note", "ids": []}
-IDLE: Json = {**ENDS, "action": "nothing", "next": "", "ids": []}
+FORGETS: Json = {**ENDS, "next": "note", "ids": []}
+IDLE: Json = {**ENDS, "next": "", "ids": []}
 
 
 @pytest.mark.parametrize(
