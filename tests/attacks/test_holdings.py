@@ -47,7 +47,7 @@ def answers_with(account: StandIn, offer: Offer, *machines: Machine, status: str
     account.on("POST", "/procure_offer", buy, sent=offer.offer_id)
 
 
-STAYING = ("swapped", "silent", "second", "fine")
+STAYING = ("swapped", "silent", "shown", "second", "fine")
 
 
 @pytest.mark.first
@@ -67,6 +67,7 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
             "failed": release,
             "swapped": {},
             "silent": {},
+            "shown": {},
             "second": {},
             "cluster": {},
             "fine": {},
@@ -111,11 +112,12 @@ def test_a_status_never_turns_a_colleagues_machine_into_the_hosts(account: Stand
     names(offers["second"], second)
     names(offers["swapped"], colleague)
     names(offers["silent"], old)
+    offers["shown"].status = {"instances": [{"resource_id": colleague.resource_id, "external_ip": "192.0.2.7"}]}
     cluster = offers["cluster"].purchase
     assert cluster
     names(offers["cluster"], cluster.machines[1])
-    again = project.role("provision", "swapped:silent:second:cluster:fine")
-    for host, other in (("swapped", colleague), ("silent", old)):
+    again = project.role("provision", "swapped:silent:shown:second:cluster:fine")
+    for host, other in (("swapped", colleague), ("silent", old), ("shown", colleague)):
         with check(host):
             purchase = offers[host].purchase
             assert purchase and failed(again, host), "the host became a colleague's machine, green (P2b)"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .. import _states
 from .._machine import connection
 from .messages import NO_REASON
-from .ownership import ids_in, is_one_alive, refreshed
+from .ownership import ids_for_match, ids_in, is_one_alive, refreshed
 
 Json = dict[str, t.Any]
 
@@ -32,13 +32,15 @@ _WORDS = {
 class View:
     """What a look has shown: the machines, the phase, and why a ready offer cannot be used yet (empty if it can).
 
-    ``left``: of an offer whose machines have failed, the ids that may be billed.
+    ``left``: of an offer whose machines have failed, the ids that may be billed. ``named``: of listed machines that the
+    status or its instances name, and that may be another's.
     """
 
     machines: list[Json]
     phase: str
     hindrance: str = ""
     left: tuple[str, ...] | None = None
+    named: tuple[str, ...] = ()
 
 
 def seen_alone(status: Json) -> View:
@@ -90,7 +92,9 @@ def seen_with(status: Json, resources: list[Json]) -> View:
     if machines and not is_one_alive(machines):
         return _without_life(status, resources)
     reached = connection.machines(status["instances"], resources)
-    return View(reached, _states.READY, _hindrance(reached, ids_in(status)))
+    named = {*ids_for_match(status)}
+    ids = tuple(machine["resource_id"] for machine in machines if machine["resource_id"] in named)
+    return View(reached, _states.READY, _hindrance(reached, ids_in(status)), named=ids)
 
 
 def _hindrance(machines: list[Json], ids: list[str]) -> str:
@@ -127,7 +131,8 @@ def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
         "phase": view.phase,
         "instances": machines,
         "connections": [{key: m[key] for key in _CONNECTION} for m in machines if m["ansible_host"] is not None],
-        "resource_ids": status["resource_ids"] or [m["resource_id"] for m in machines if m["resource_id"]],
+        "resource_ids": list(dict.fromkeys([*status["resource_ids"], *view.named]))
+        or [m["resource_id"] for m in machines if m["resource_id"]],
         "ready": ready,
         "terminal": ready or over,
         "transient_error": view.phase == _states.READY and not ready,

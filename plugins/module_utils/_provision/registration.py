@@ -88,13 +88,15 @@ def instances_in_order(
 ) -> list[t.Mapping[str, t.Any]]:
     """How the machines of a host are reached: in the noted order, since the first one is the host, then further ones.
 
-    One that is held (``ids``) and that a later status omits keeps its place and its address. While the API does not
-    tell which is which, the only one has the only id, and several are reached as noted: by its id a key is pinned.
+    One that is held (``ids``) and that a later status omits keeps its place and its address. Of one that is neither
+    held nor noted nothing follows. While the API does not tell which is which, the only one has the only id, and
+    several are reached as noted: by its id a key is pinned.
     """
     named = {connection.get("resource_id"): connection for connection in connections}
     before = {item.get("resource_id"): item for item in noted if item.get("resource_id") in {*named, *ids}}
     if None not in named:
-        return list({**before, **named}.values()) if named else []
+        own = {item: named[item] for item in named if item in before or item in ids or not before}
+        return list({**before, **own}.values()) if named else []
     if len(connections) == len(ids) == 1:
         return [{**connections[0], "resource_id": ids[0]}]
     return list(connections if None in before or len(before) < len(connections) else before.values())

@@ -666,6 +666,15 @@ def test_ids_are_found_at_the_instances(queue: RequestQueue, look: Look) -> None
     assert look()["resource_ids"] == [RESOURCE_ID]
 
 
+@pytest.mark.parametrize("field", ["resource_id", "instance_id"])
+def test_a_listed_machine_that_only_an_instance_names_is_named(queue: RequestQueue, look: Look, field: str) -> None:
+    """Be it another's: that follows from what it says of itself."""
+    others = resource(SECOND_RESOURCE_ID, offer_history=[])
+    shown = [instance(A, **{field: SECOND_RESOURCE_ID})]
+    ready(queue, shown, [resource(), others], resource_ids=[RESOURCE_ID])
+    assert look()["resource_ids"] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+
+
 @pytest.mark.parametrize("value", [7, True, ["x"], {"id": "x"}], ids=str)
 @pytest.mark.parametrize("place", ["instance", "resource"])
 def test_ids_of_another_kind_are_none(queue: RequestQueue, look: Look, value: Any, place: str) -> None:

@@ -145,6 +145,14 @@ def test_while_no_list_tells_which_machine_is_which_each_keeps_the_id_under_whic
     assert first["provision_instances"] == nameless
 
 
+def test_an_instance_that_is_not_held_becomes_no_further_host() -> None:
+    """While the list cannot be read, nothing tells whose it is."""
+    alone = entry(X, [M], "made", provision_instances=[FIRST])
+    for shown in ([OTHER], [FIRST, OTHER]):
+        facts = case([M], known=alone, action="wait", outcome="", status={"connections": shown}).facts()
+        assert facts["provision_instances"] == [FIRST]
+
+
 @pytest.mark.parametrize(("is_new", "verdict"), [(True, STOP), (False, READY)])
 def test_a_machine_that_was_listed_before_anything_was_bought_is_not_what_was_bought(
     is_new: bool, verdict: Verdict

@@ -44,6 +44,11 @@ def owner(place: str = REGISTRY, **fields: Any) -> Case:
     return case(HostState.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
 
 
+def cluster() -> Case:
+    """One whose purchase has two machines."""
+    return replace(owner(), standing=Standing(HostState.READY, X, (M, machine_id(2)), 2.0))
+
+
 def adopter(**fields: Any) -> Case:
     return replace(case(HostState.READY, **fields), standing=Standing(HostState.READY, X, (M,), 2.0, adopted=True))
 
@@ -87,7 +92,7 @@ def test_a_machine_that_runs_as_registered_is_only_reached() -> None:
         (case(), Plan("gpu-1", BUY, X), [HERE]),
         (case(HostState.UNDER_WAY), Plan("gpu-1", WAIT, X), [HERE]),
         (owner(), Plan("gpu-1", WAIT, X), []),
-        (owner(), Plan("gpu-1", WAIT, X), [HERE, {**HERE, "resource_id": machine_id(2)}]),
+        (cluster(), Plan("gpu-1", WAIT, X), [HERE, {**HERE, "resource_id": machine_id(2)}]),
         (owner(), Plan("gpu-1", WAIT, X), [{**HERE, "ansible_host": "192.0.2.2"}]),
         (case(HostState.READY, entry(X, [M], "made")), Plan("gpu-1", WAIT, X), [HERE]),
     ],
