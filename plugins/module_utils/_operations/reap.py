@@ -23,6 +23,7 @@ from .._text import as_pattern, joined
 from ._missing import look_for_missing, note
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from ._settle import settle
+from .offer_status import offer_statuses
 
 BLANK: Result = {
     **{"changed": False, "due": [], "hosts": [], "patterns": [], "lines": [], "trouble": "", "reap": {}},
@@ -59,6 +60,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             registries.pin(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
+    moved = filter(reaping.may_have_moved, (*(item for item, _limits in able), *runs))
+    statuses = offer_statuses(api, {item.entry.offer_id for item in moved})
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), left)
     trouble = [
         *(
@@ -76,10 +79,10 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     ]
     return {
         **BLANK,
-        "due": [_due(item, registries, own_limits, item.idle_allowed) for item, own_limits in able],
+        "due": [_due(item, registries, own_limits, item.idle_allowed, statuses) for item, own_limits in able],
         "hosts": [item.host for item, _limits in able],
         "patterns": [as_pattern(item.host) for item, _limits in able],
-        "runs": [_due(item, registries, limits, 0) for item in runs],
+        "runs": [_due(item, registries, limits, 0, statuses) for item in runs],
         "batches": reaping.batches([item for item, _limits in able], params["forks"]),
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,
@@ -137,14 +140,23 @@ def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
                 yield str(error)
 
 
-def _due(host: reaping.Host, registries: Registries, limits: reaping.SweepLimits, idle: float) -> Result:
+def _due(
+    host: reaping.Host,
+    registries: Registries,
+    limits: reaping.SweepLimits,
+    idle: float,
+    statuses: t.Mapping[str, Json],
+) -> Result:
     """A host as the play takes it, with how its machine is reached.
 
-    ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
+    ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case. ``statuses``: of the offers of
+    hosts whose machines may have another address by now.
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
     reached = registration.connection_of(entry, known_hosts, is_shared=host.place.hands_facts)
+    if entry.offer_id in statuses:
+        reached.update(registration.address_by(statuses[entry.offer_id].get("connections") or (), entry))
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))

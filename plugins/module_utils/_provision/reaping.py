@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
+from .._machine.connection import with_connection
 from .._text import (
     abridged,
     duration,
@@ -317,6 +318,13 @@ def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     idle, odd = _idle_after(str(raw["idle_after"]), len(own))
     lived = life_by_name(leased, last_created_at(own), clock) if own else Life()
     return Host(host, NOWHERE, Entry(), tuple(own), lived, idle, odd if own else "", leased, spared)
+
+
+def may_have_moved(host: Host) -> bool:
+    """Whether the list has another address of the host's machine than the registry; the status of its offer tells."""
+    noted = next(iter(host.entry.instances), {})
+    own = (with_connection(dict(item)) for item in host.machines if ownership.id_of(item) == noted.get("resource_id"))
+    return any(item["ansible_host"] not in (None, noted.get("ansible_host")) for item in own)
 
 
 def _idle_after(text: str, machines: int) -> tuple[float, str]:
