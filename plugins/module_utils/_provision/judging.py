@@ -19,7 +19,7 @@ from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
-from .messages import NO_REASON, described, may_be_bought, nothing_billed, offers_tried, still_open
+from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of
 from .planning import BUY, WAIT
 from .prices import highest_known_price
@@ -427,6 +427,7 @@ class JudgedHost:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
             end = f"compute_index.supply.decommission {end_option([self.host])}"
             advice = f"End it with {end}; then run again for another one." if self.is_failed else ""
+            advice = REPAIR if self.trouble else advice
         else:
             again = self.has_ended if attempt.released else ""
             money = joined(self.stays, self.beside) or nothing_billed(self.host)

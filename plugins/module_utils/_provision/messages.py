@@ -12,6 +12,8 @@ from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
 NOTHING_SENT = "Nothing was sent."
+# After a purchase that could not be noted
+REPAIR = "Repair the registry, and run the same again: it buys nothing twice."
 NOTHING_ENDED = "Nothing was ended."
 WHOLE_SWEEP = "A sweep is about all machines that the registry knows: leave --limit out."
 NO_REASON = "the API gives no reason"

@@ -24,7 +24,7 @@ from .ceilings import CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
 from .failover import class_of
 from .lease import Clock, clocks_differ
-from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, described
+from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described
 from .ownership import Machine
 from .prices import highest_known_price
 from .purchase import OURS, PHASE_OF_ERROR, THEIRS, UNSEEN, Decision, History, NextStep, Reason, is_put_off
@@ -525,7 +525,7 @@ def bought_not_noted(offer_id: str, price: float | None, ids: list[str], said: o
     """The registry could not be written after the purchase."""
     return (
         f"Offer {offer_id} was BOUGHT and is billed at {usd(price)}, resources: {', '.join(ids) or 'not known yet'}."
-        f" But that could not be noted: {said} Repair the registry, and run the same again: it buys nothing twice."
+        f" But that could not be noted: {said} {REPAIR}"
     )
 
 

@@ -63,6 +63,14 @@ def test_a_failure_says_why_what_was_bought_is_not_given_back() -> None:
     assert "It was not released. gpu-1 is protected. The offer is BOUGHT and" in told
 
 
+@pytest.mark.parametrize("phase", ["ready", "failed"])
+def test_what_was_bought_and_cannot_be_noted_says_what_to_do(phase: str) -> None:
+    bought = case([M], [OURS], trouble="The registry cannot be reached.", status={"phase": phase})
+    told = bought.failure(bought.attempt(), [X])
+    assert told.startswith("The registry cannot be reached. The offer is BOUGHT and may be billed at USD ")
+    assert told.endswith(f"Resource ids: {M}. Repair the registry, and run the same again: it buys nothing twice.")
+
+
 def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine() -> None:
     """Another run took the purchase over while this one was suspended, ended it, and bought another offer."""
     ended = {"phase": "ended", "ready": False, "resource_ids": [M], "msg": "Its machines have been deleted since."}
