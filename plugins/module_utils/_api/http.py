@@ -439,10 +439,6 @@ _PIECE = 65536  # bytes
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-class BodyError(ValueError):
-    """A body that cannot be read, or that nobody should."""
-
-
 class _UntilDeadline(io.RawIOBase):
     """What a socket receives within its timeout, counted from now for all reads together."""
 
@@ -525,12 +521,12 @@ def _new_session(headers: dict[str, str]) -> t.Any:
 def _read_body(response: t.Any) -> bytes:
     """The decompressed body of an answer, in memory that is bounded whatever arrives. Closes what is not read.
 
-    Raises BodyError, and what urllib3 raises.
+    Raises ValueError for what cannot be read or should not be, and what urllib3 raises.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in (*_COMPRESSED, "", "identity"):
         response.close()
-        raise BodyError(f"its body is compressed in a way that was not asked for ({encoding[:40]!r})")
+        raise ValueError(f"its body is compressed in a way that was not asked for ({encoding[:40]!r})")
     response.raw.enforce_content_length = True  # urllib3 1.26 would pass over a body that is cut
     body = bytearray()
     with response:
@@ -538,7 +534,7 @@ def _read_body(response: t.Any) -> bytes:
         for piece in _decompressed(pieces) if encoding in _COMPRESSED else pieces:
             body += piece
             if len(body) > MOST_BODY:
-                raise BodyError(f"its body is larger than {MOST_BODY / 1e6:.0f} MB")
+                raise ValueError(f"its body is larger than {MOST_BODY / 1e6:.0f} MB")
     return bytes(body)
 
 
@@ -550,7 +546,7 @@ def _decompressed(pieces: t.Iterator[bytes]) -> t.Iterator[bytes]:
             try:
                 yield decoder.decompress(piece, _PIECE)
             except zlib.error:
-                raise BodyError("its body cannot be decompressed") from None
+                raise ValueError("its body cannot be decompressed") from None
             piece = decoder.unconsumed_tail
     if not decoder.eof:
-        raise BodyError("its body is cut")
+        raise ValueError("its body is cut")

@@ -115,10 +115,6 @@ class Entry:
         """Whether the two are about the same purchase, with the same machines."""
         return (self.offer_id, self.resource_ids) == (other.offer_id, other.resource_ids)
 
-    def is_purchase(self, other: Entry) -> bool:
-        """Whether the two are about the same request for an offer, whatever became of it."""
-        return (self.offer_id, self.journaled_at) == (other.offer_id, other.journaled_at)
-
     @property
     def is_open(self) -> bool:
         """Whether a purchase was sent whose answer is not known."""

@@ -93,7 +93,7 @@ class HostFile:
         self.where = self._path = os.path.abspath(path)
         self._folder = os.path.dirname(os.path.realpath(self._path))
         self._known: Variables | None = None  # as this run has read or written it last
-        self._claimed_as: Entry | None = None  # by this run
+        self._claimed_as = Entry()  # by this run
         self._ahead = ahead
         self._hold = Hold(self._folder, who)
         self._run = uuid.uuid4().hex[:12]
@@ -145,7 +145,7 @@ class HostFile:
 
     def holds(self) -> bool:
         found, own = read_entry(_load(self._path)), self._claimed_as
-        return own is not None and found.is_open and found.is_purchase(own)
+        return found.is_open and (found.offer_id, found.journaled_at) == (own.offer_id, own.journaled_at)
 
     def note(self, changes: Variables, disowned: t.Collection[str] = ()) -> Variables:
         with self._changing():
