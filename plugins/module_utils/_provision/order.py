@@ -492,14 +492,15 @@ def why_no_hosts(group: str, sizes: Sizes) -> str:
 
     ``sizes``: of the inventory's groups.
     """
-    none = f"There is no host in the group '{group}'."
+    is_none = group in _RESERVED
+    none = f"'{group}' is no group to buy for." if is_none else f"There is no host in the group '{group}'."
     others = [name for name in lasting_groups(sizes) if sizes[name] and name not in _RESERVED]
     similar = nearest(group, others)
     if others := sorted(others, key=lambda name: (name != similar, -sizes[name], name)):
         shown = ", ".join(others[:_GROUPS_SHOWN])
         return f"{none} The inventory has hosts in {shown}: add -e provision_group={others[0]}."
     if sizes.get("ungrouped"):
-        return f"{none} The inventory's hosts are in no group: put them in '{group}'."
+        return f"{none} The inventory's hosts are in no group: put them in '{'gpu' if is_none else group}'."
     return f"{none} Add some to the inventory, or give provision_hosts (names, or how many)."
 
 

@@ -351,6 +351,12 @@ def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], in
         ordered_hosts({}, "gpu", sizes)
 
 
+def test_a_word_of_ansible_is_no_group_to_put_hosts_in() -> None:
+    alone = why_no_hosts("all", {"all": 2, "ungrouped": 2})
+    assert alone == "'all' is no group to buy for. The inventory's hosts are in no group: put them in 'gpu'."
+    assert why_no_hosts("ungrouped", {"all": 2, "train": 2}).endswith("hosts in train: add -e provision_group=train.")
+
+
 @pytest.mark.parametrize(
     ("group", "meant"),
     [("gpus", "gpu"), ("gup", "gpu"), ("trian", "train"), ("gpu", ""), ("train", ""), ("web", ""), ("alle", "")],
