@@ -72,12 +72,12 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     FIXED,
     declared,
     declared_end,
-    order_of,
+    host_order,
     plan_of,
     registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import in_terminal, tell
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import in_terminal, show_lines
 
 preload()  # before Ansible forks its workers
 
@@ -168,7 +168,7 @@ class ActionModule(InProcessAction):
         if "trouble" in result:  # so that no playbook must decide it
             result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():
-            tell(result["waiting"])
+            show_lines(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
         words = answers_by_variable(self._extra) if task_vars.get("provision__group") else {}
         words = run_request.spelled(task_vars) if task_vars.get("run__is_of_a_run") else words
@@ -194,7 +194,7 @@ class ActionModule(InProcessAction):
 
         It would not be heard. It may be an extra variable, or be given to the ``import_playbook``.
         """
-        given = {*self._extra, *_play.variables_of(self._task)} if prefix else ()
+        given = {*self._extra, *_play.play_variables(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
         slips = dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(given, playbook))
         if wrong := [*slips, *(empty_limits(self._extra) if playbooks else ())]:
@@ -336,7 +336,7 @@ class ActionModule(InProcessAction):
         quote = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
         variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
-        orders = {row["host"]: order_of(row, variables.of(row["host"]), self._templar) for row in rows}
+        orders = {row["host"]: host_order(row, variables.of(row["host"]), self._templar) for row in rows}
         file = "" if self._task.check_mode else self._quote_file(task_vars)
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
 

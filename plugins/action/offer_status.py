@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, tell
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, show_lines
 
 MOST_LINES = 5  # about the offers of one look at many
 
@@ -38,7 +38,7 @@ class ActionModule(InProcessAction):
         if waits and in_terminal():
             labels = self._templar.template(self._labels)
             for line in news(str(host), result, labels if isinstance(labels, Mapping) else {}):
-                tell(line)
+                show_lines(line)
         return result
 
 

@@ -14,10 +14,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     MachineAction,
-    asked,
     leaving_nothing,
     limit_attempts,
     local_folder,
+    unless_failed,
 )
 
 _TRIES = 3  # to pack a folder in which somebody works
@@ -53,7 +53,7 @@ class ActionModule(MachineAction):
         return {"changed": not has, "digest": code.digest, "files": code.files, "bytes": code.bytes}
 
     def _ask(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None, **step: t.Any) -> dict[str, t.Any]:
-        return asked(self._execute_module(module_args={**options, "step": step}, task_vars=task_vars))
+        return unless_failed(self._execute_module(module_args={**options, "step": step}, task_vars=task_vars))
 
 
 def _packed(src: str, exclude: t.Sequence[str], archive: str, code: code_files.Code) -> code_files.Code:

@@ -21,10 +21,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     QUIET,
     MachineAction,
-    asked,
     leaving_nothing,
     limit_attempts,
     local_folder,
+    unless_failed,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
 
@@ -86,7 +86,9 @@ class ActionModule(MachineAction):
 
     def _ask(self, **step: t.Any) -> dict[str, t.Any]:
         arguments = {**self._options, "step": step}
-        return self._repeated(lambda: asked(self._execute_module(module_args=arguments, task_vars=self._variables)))
+        return self._repeated(
+            lambda: unless_failed(self._execute_module(module_args=arguments, task_vars=self._variables))
+        )
 
     def _fetched(self, answer: dict[str, t.Any], source: str, place: str) -> str:
         """Fetch a file of the machine to this place, and return its SHA-256. Raises AnsibleError if it is damaged."""

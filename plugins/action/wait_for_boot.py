@@ -59,11 +59,11 @@ class ActionModule(MachineAction):
             self._connection.reset()
         self._low_level_execute_command(boot.CONNECT, sudoable=False)
 
-    def _ask(self) -> boot.Report:
+    def _ask(self) -> boot.CloudInitStatus:
         """What cloud-init says. Raises AnsibleError if SSH does not answer any more."""
         # Without become, since any user may ask, and without a terminal, which would mix the outputs.
         answer = self._low_level_execute_command(boot.ASK, sudoable=False)
-        return boot.read(answer["rc"], answer["stdout"], answer["stderr"])
+        return boot.cloud_init_status(answer["rc"], answer["stdout"], answer["stderr"])
 
 
 def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
@@ -77,7 +77,9 @@ def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
         raise ValueError(f"{name} {error}.") from error
 
 
-def _result(wait: boot.Wait, step: boot.BootStep, report: boot.Report | None, seconds: float) -> dict[str, t.Any]:
+def _result(
+    wait: boot.Wait, step: boot.BootStep, report: boot.CloudInitStatus | None, seconds: float
+) -> dict[str, t.Any]:
     return {
         "changed": False,
         "failed": step.failed,

@@ -189,7 +189,7 @@ def duration(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def read(
+def read_variable(
     name: str, value: t.Any, reader: t.Callable[[t.Any], Value], otherwise: Default, wrong: list[str]
 ) -> Value | Default:
     """What the ``reader`` makes of a variable's value; ``otherwise``, if that is wrong, which is added to ``wrong``.

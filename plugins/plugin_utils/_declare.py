@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     CONNECTION,
     project_of,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fault_of, fingerprint
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fingerprint, why_no_public_key
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
     RoleNames,
@@ -53,7 +53,7 @@ _SALT = os.urandom(16)  # the same in all workers, which Ansible forks once this
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
-def read(path: str) -> t.Any:
+def read_role_file(path: str) -> t.Any:
     """What a file of a role has."""
     return yaml.load((_ROLES / path).read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
@@ -68,11 +68,14 @@ def templates(value: t.Any) -> t.Any:
 
 
 # Read before Ansible forks its workers.
-_ARGUMENTS = read("provision/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-DEFAULTS, FIXED = templates(read("provision/defaults/main.yml")), templates(read("provision/vars/main.yml"))
-_END_ARGUMENTS = read("decommission/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-END_DEFAULTS = templates(read("decommission/defaults/main.yml"))
-END_FIXED = templates(read("decommission/vars/main.yml"))
+_ARGUMENTS = read_role_file("provision/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+DEFAULTS, FIXED = (
+    templates(read_role_file("provision/defaults/main.yml")),
+    templates(read_role_file("provision/vars/main.yml")),
+)
+_END_ARGUMENTS = read_role_file("decommission/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+END_DEFAULTS = templates(read_role_file("decommission/defaults/main.yml"))
+END_FIXED = templates(read_role_file("decommission/vars/main.yml"))
 
 _ROLE_NAMES = RoleNames(_ARGUMENTS)
 _NAMES = ("provision_resource_name", "provision_hostname")
@@ -146,7 +149,7 @@ def _described(given: Variables) -> dict[str, t.Any]:
         "boot_timeout": str(given["provision_boot_timeout"]),
         **_waits(given["provision_wait"], given["provision_wait_delay"]),
         "has_ssh_public_key": bool(given["provision_ssh_public_key"]),
-        "ssh_key_fault": fault_of(str(given["provision_ssh_public_key"] or "")),
+        "ssh_key_fault": why_no_public_key(str(given["provision_ssh_public_key"] or "")),
         "ssh_fingerprint": fingerprint(str(given["provision_ssh_public_key"] or "")),
         "has_cloud_init": bool(given["provision_cloud_init"]),
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
@@ -298,7 +301,7 @@ _BODY = templates(
 )
 
 
-def order_of(row: Variables, variables: Variables, templar: t.Any) -> dict[str, t.Any]:
+def host_order(row: Variables, variables: Variables, templar: t.Any) -> dict[str, t.Any]:
     """What a host would order by the ``row`` of its plan, with its ``variables``.
 
     User data with a host key, which each run makes anew, are left out, as `sending.order_digests` does. Raises

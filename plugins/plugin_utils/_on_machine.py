@@ -42,7 +42,7 @@ def in_terminal() -> bool:
     return C.DEFAULT_STDOUT_CALLBACK in _TERMINAL
 
 
-def tell(text: str) -> None:
+def show_lines(text: str) -> None:
     """Show a line in the terminal, or as many as it needs there."""
     for line in wrapped(f"  {text}", COLUMNS, "    "):
         display.display(line)
@@ -77,7 +77,7 @@ class Progress:
         passed = self.news(msg)
         if passed is not None:
             message = f"unchanged: {re.split('[.:] ', msg)[0].removesuffix('.')}." if again else msg
-            tell(f"{self.host}, after {passed:.0f} s: {message}")
+            show_lines(f"{self.host}, after {passed:.0f} s: {message}")
 
 
 class BriefAction(ActionBase):
@@ -164,13 +164,13 @@ def leaving_nothing() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for pid in descendants(os.getpid()):
+        for pid in child_processes(os.getpid()):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         raise
 
 
-def descendants(pid: int) -> list[int]:
+def child_processes(pid: int) -> list[int]:
     """The processes that this one has begun, and those that they have, the latter last."""
     parents, found = _parents(), [pid]
     for item in found:  # which grows meanwhile
@@ -190,7 +190,7 @@ def _parents() -> dict[int, int]:
     return {}
 
 
-def asked(answer: dict[str, t.Any]) -> dict[str, t.Any]:
+def unless_failed(answer: dict[str, t.Any]) -> dict[str, t.Any]:
     """The answer. Raises ValueError with its sentence if it is a failure."""
     if answer.get("failed") or answer.get("unreachable"):
         parts = (

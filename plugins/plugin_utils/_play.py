@@ -51,7 +51,7 @@ def keyword_of(task: t.Any, name: str) -> t.Any:
     return getattr(play_of(task), name, None) or ""
 
 
-def variables_of(task: t.Any) -> dict[str, t.Any]:
+def play_variables(task: t.Any) -> dict[str, t.Any]:
     """The variables of the task's play, with those that were given to an ``import_playbook``."""
     play = play_of(task)
     return play.get_vars() if play else {}
@@ -114,7 +114,7 @@ class ForAll:
         """``task_vars``: of the host for which the task runs. The role has ``defaults`` and ``fixed`` variables."""
         self._task_vars = task_vars
         variables = raw(str(task_vars["inventory_hostname"]), task_vars)
-        by_play = {**variables_of(task), **fixed, **task.get_vars()}
+        by_play = {**play_variables(task), **fixed, **task.get_vars()}
         # What is the same for all hosts, such as the names of those that take part.
         common = {
             name: value for name, value in task_vars.items() if name not in variables and name not in _OF_ONE_HOST

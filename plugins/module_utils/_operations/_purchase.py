@@ -38,7 +38,16 @@ from .._provision.entry import (
 )
 from .._provision.holdings import PurchaseLook
 from .._provision.lease import NOTED_BY, Clock, noted_clock
-from .._provision.purchase import UNSEEN, History, OfferLook, ids_of, is_left, lists_machines, told_apart, whose_by_name
+from .._provision.purchase import (
+    UNSEEN,
+    History,
+    OfferLook,
+    ids_of_purchase,
+    is_left,
+    lists_machines,
+    told_apart,
+    whose_by_name,
+)
 from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
 from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
@@ -262,7 +271,7 @@ class OfferMachines:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = ownership.ids_in(status)
         self._named, self._resources = list(ids), []
-        ids = ids_of(status["phase"], ids, noted_ids)
+        ids = ids_of_purchase(status["phase"], ids, noted_ids)
         found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
         left = is_left(status["phase"], self.billed, is_listed=self.unreadable is None)

@@ -90,10 +90,10 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
         raise Failure.of(error, messages.NOTHING_ENDED, **BLANK_ORPHAN) from None
     claims, strays = _claims(snapshot, nameable(params, places), []), snapshot.stray_entries()
     machines = refreshed(api.resources(), {resource_id: machine})
-    if objection := ending_by_id.objection(resource_id, machines, claims, strays):
+    if objection := ending_by_id.why_not_by_id(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
-    found = ending_by_id.ended(machine, reason, params["by"] or registries.who)
-    lines = ending_by_id.lines(machine, found, claims, strays, would=check_mode)
+    found = ending_by_id.end_for_workflow(machine, reason, params["by"] or registries.who)
+    lines = ending_by_id.lines_of_ownerless_end(machine, found, claims, strays, would=check_mode)
     return {**BLANK_ORPHAN, "ended": found, "lines": lines}
 
 

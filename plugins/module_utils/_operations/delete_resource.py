@@ -93,7 +93,7 @@ def _delete(api: SupplyApi, resource_id: str, force: bool, facts: Result) -> boo
         if error.error_class in ("conflict", "not_found") and _ends_already(api, facts):
             return False
         if error.refused or not error.sent:
-            advice = ending_by_id.refused(facts["resource"], error.error_class, force)
+            advice = ending_by_id.billed_after_refusal(facts["resource"], error.error_class, force)
             raise Failure.of(error, advice, **{**facts, "changed": False}) from None
         _settle(api, resource_id, error, facts)
     return True

@@ -220,7 +220,7 @@ def accepted(params: Params, check_mode: bool) -> Result:
             registries.recall(plan["ahead"])
             entry, now = store.entry(plan["host"])
             if report.has_ended(entry, now):
-                raise Failure(acceptance.ended_meanwhile(report), "not_found")
+                raise Failure(acceptance.why_no_evidence(report), "not_found")
             place = store.keep_evidence(plan["host"], acceptance.bundle(report, plan, entry, now))
     except RegistryError as error:
         trouble = str(error)

@@ -19,9 +19,9 @@ from .._provision.naming import (
     left_out,
     names_of,
     objection,
-    of_runs,
     playable,
     unmatched_names,
+    warnings_of_runs,
     with_names,
 )
 from .._provision.order import within
@@ -53,7 +53,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     except ValueError as error:
         raise Failure(joined(trouble, str(error)), "invalid") from None
     add = added(left, params["known"], params["registered"], params["group"])
-    runs = of_runs(parts, left, params["registered"], deed)
+    runs = warnings_of_runs(parts, left, params["registered"], deed)
     warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]
     patterns = list(map(as_pattern, left))  # for a play
     return {**BLANK, "hosts": left, "patterns": patterns, "add": add, "trouble": trouble, "warnings": warnings}

@@ -72,7 +72,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
     offers = dict(side_by_side(look, texts))
     for result in offers.values():
         result.pop("offers")
-    together = {**copy.deepcopy(BLANK), **_offer.together(offers.values()), "offers": offers}
+    together = {**copy.deepcopy(BLANK), **_offer.combined_look(offers.values()), "offers": offers}
     if refused := _offer.refused_token(offers.values()):
         together.update(ready=False, terminal=True, transient_error=False, status_code=refused["status_code"])
         raise Failure(refused["msg"], "auth", **together)
@@ -114,7 +114,7 @@ def _view(api: SupplyApi, status: Json, listing: List) -> _offer.View:
         return alone
     unlisted = () if is_reachable else set(ids_in(status)).difference(resource["resource_id"] for resource in resources)
     # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
-    read = _read(api, {*unlisted, *_offer.doubtful(status, resources)})
+    read = _read(api, {*unlisted, *_offer.ids_to_read_when_ready(status, resources)})
     return _offer.seen_with(status, _offer.as_read(status, resources, read))
 
 

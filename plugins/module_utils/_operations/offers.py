@@ -43,7 +43,7 @@ def _search_apart(api: Market, search: Params, warnings: list[str]) -> list[Json
     try:
         return _search(api, search, warnings)
     except Failure as refusal:
-        parts = browsing.apart(search)
+        parts = browsing.searches_by_gpu(search)
         warnings += [] if parts else [str(refusal)]
     return [offer for part in parts for offer in _search_apart(api, part, warnings)]
 

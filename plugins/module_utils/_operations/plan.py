@@ -267,7 +267,7 @@ class _Planning:
     ) -> list[Plan]:
         parts, unread = snapshot.parts(self._params["others"])
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
-        return planning.plan(
+        return planning.host_plans(
             cases,
             _Searches(self._api, cases, warnings).of,
             {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
@@ -276,7 +276,7 @@ class _Planning:
             unread=unread,
             failed=self._params["failed"],
             now=clock.now(),
-            account=planning.account_prices(account, cases, snapshot.billed()),
+            account=planning.prices_of_others(account, cases, snapshot.billed()),
             spent=self._spent(cases, clock.now()),
         )
 
@@ -343,7 +343,7 @@ class _Planning:
 
     def _finished(self, case: Case, draft: Plan, statuses: t.Mapping[str, Json]) -> Plan:
         status = statuses.get(case.entry.offer_id) or {}
-        draft = planning.stopped(draft, self._contested.get(draft.host, ""))
+        draft = planning.stopped_if_refused(draft, self._contested.get(draft.host, ""))
         draft = rows.keep_if_as_registered(case, draft, status, self._known_hosts(case, case.standing.offer_id))
         return rows.unless_names_are_taken(draft, self._params["inventory"])
 

@@ -154,7 +154,7 @@ def _due(
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
-    reached = registration.connection_of(entry, known_hosts, is_shared=host.place.hands_facts)
+    reached = registration.connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
     if entry.offer_id in statuses:
         reached.update(registration.address_by(statuses[entry.offer_id].get("connections") or (), entry))
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}

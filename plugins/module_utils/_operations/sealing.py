@@ -25,7 +25,7 @@ def seal(_api: Market, params: Params, check_mode: bool) -> Result:
     token = params["api_token"]
     orders = {host: sending.order_digests(checked_body(body)[0], token, {}) for host, body in params["orders"].items()}
     with refusing(ValueError, error_class="capacity"):
-        plan = sealed.seal(params["plan"], orders, token)
+        plan = sealed.sealed_with_orders(params["plan"], orders, token)
     if params["quote_file"]:
         with refusing(RegistryError), explained(f"The plan cannot be written to {params['quote_file']}"):
             write_durably(params["quote_file"], json.dumps(plan, indent=1) + "\n")  # for people, too

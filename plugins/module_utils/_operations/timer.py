@@ -32,12 +32,12 @@ def timer_due(params: Params, check_mode: bool) -> Result:
         return {**BLANK, **rules.due(params["state"], *_read(params), check_mode=check_mode)}
 
 
-def _read(params: Params, minutes: int = 0) -> tuple[rules.Timer, rules.Observed]:
+def _read(params: Params, minutes: int = 0) -> tuple[rules.Timer, rules.TimerState]:
     """The timer and what there is of it. Raises ValueError for a run that no timer can be made of."""
     run = {name: params[name] for name in ("missing", "limited", "asks", "by_job")}
     rules.check(params["state"], params["variables"], params["timer"]["command"], **run)
     given = {**params["timer"], **{name: tuple(params["timer"][name]) for name in ("sources", "command")}}
-    return rules.Timer(**given, minutes=minutes), rules.Observed(
+    return rules.Timer(**given, minutes=minutes), rules.TimerState(
         **{**params["observed"], "files": tuple(params["observed"]["files"])}
     )
 

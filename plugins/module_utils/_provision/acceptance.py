@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS
 from .._text import LONGEST_LINE, end_option, items_of, joined, printable, seconds_of, text_of, utc
 from . import lease
-from .entry import Entry, ids_of
+from .entry import Entry, unique_ids
 from .spending import Bill, dollars
 
 Row = t.Mapping[str, t.Any]
@@ -87,7 +87,7 @@ class Report:
     def of(cls, host: str, results: t.Iterable[Row], resource_ids: object = None) -> Report:
         """By the results of the tasks that have started the tests, and waited for them: of each machine the last."""
         newest = {test.machine: test for test in map(Tested.of, results)}
-        return cls(host, tuple(newest.values()), resource_ids=ids_of(resource_ids))
+        return cls(host, tuple(newest.values()), resource_ids=unique_ids(resource_ids))
 
     @classmethod
     def of_plan(cls, plan: Row, results: t.Iterable[Row]) -> Report:
@@ -197,7 +197,7 @@ def why_verify_fails(reports: t.Collection[Report]) -> str:
     return joined(*causes, end) if bad else ""
 
 
-def ended_meanwhile(report: Report) -> str:
+def why_no_evidence(report: Report) -> str:
     """Why there is no evidence then: what the test says is about its end."""
     return f"By its registry, somebody has ended the machine of {report.host} while it was tested."
 

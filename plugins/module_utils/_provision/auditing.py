@@ -176,7 +176,7 @@ def audit_by_owners(
     resources: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim], inventory: t.Container[str], now: float
 ) -> Audit:
     """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
-    machines, storage, claims = ownership.apart(resources, claims)
+    machines, storage, claims = ownership.machines_and_storage(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
     doubts = _doubts(owned, machines)
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)

@@ -87,7 +87,7 @@ class BootTimeouts:
 
 
 @dataclass(frozen=True)
-class Report:
+class CloudInitStatus:
     """What cloud-init says of itself."""
 
     status: str  # in its words; ABSENT, or UNCLEAR where nobody can read the answer
@@ -127,17 +127,17 @@ class BootStep:
 # What was said
 
 
-def read(code: int, stdout: str, stderr: str) -> Report:
+def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
     """What cloud-init has answered to ASK."""
     if code == _TIMED_OUT:
-        return Report(RUNNING, detail=f"it did not answer within {ANSWER_SECONDS} seconds")
+        return CloudInitStatus(RUNNING, detail=f"it did not answer within {ANSWER_SECONDS} seconds")
     answer = _from_json(stdout) or _from_text(stdout)
     if not answer:
         return _unreadable(code, stdout.strip() or stderr.strip())
     word, extended, detail = (one_line(str(answer.get(name) or "")) for name in ("status", "extended_status", "detail"))
     # If it goes on after an error, so does its own --wait.
     goes_on = word == "error" and extended.endswith(RUNNING)
-    return Report(
+    return CloudInitStatus(
         status=RUNNING if goes_on else word,
         errors=_errors_of(answer),
         detail=detail,
@@ -146,9 +146,9 @@ def read(code: int, stdout: str, stderr: str) -> Report:
     )
 
 
-def _unreadable(code: int, output: str) -> Report:
+def _unreadable(code: int, output: str) -> CloudInitStatus:
     """An answer that nobody can read, with its last line, or else its exit code."""
-    return Report(UNCLEAR, detail=one_line(output.rpartition("\n")[2]) or f"exit code {code}")
+    return CloudInitStatus(UNCLEAR, detail=one_line(output.rpartition("\n")[2]) or f"exit code {code}")
 
 
 def _errors_of(answer: dict[str, t.Any]) -> tuple[str, ...]:
@@ -255,7 +255,7 @@ def _silence(wait: Wait, reason: str, late: bool) -> str:
     return f"{before}SSH does not answer {how_long}: {reason}."
 
 
-def after_report(wait: Wait, report: Report, now: float) -> tuple[Wait, BootStep]:
+def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait, BootStep]:
     """SSH answers, and cloud-init has said this."""
     wait = replace(wait, unclear=_since(wait.unclear, now) if report.status == UNCLEAR else None)
     errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
@@ -286,7 +286,7 @@ def _pause(passed: float, limit: float) -> float:
     return min(SOON_PAUSE if passed < SOON else LATE_PAUSE, max(limit - passed, 0.1))
 
 
-def _while_it_runs(wait: Wait, report: Report, now: float) -> BootStep:
+def _while_it_runs(wait: Wait, report: CloudInitStatus, now: float) -> BootStep:
     """The next look at a cloud-init that has not ended, as far as one can tell."""
     passed = now - t.cast(float, wait.connected)
     over = passed >= wait.limits.boot
@@ -298,7 +298,7 @@ def _while_it_runs(wait: Wait, report: Report, now: float) -> BootStep:
     return BootStep(msg, pause=None if over else _pause(passed, wait.limits.boot), failed=over)
 
 
-def _still(report: Report, limit: float | None) -> str:
+def _still(report: CloudInitStatus, limit: float | None) -> str:
     """cloud-init has not finished; ``limit`` are the seconds that are over, None if it may go on."""
     # Its words are "not run" and "not started", by version; what else it may say one day is no end, either.
     does = "is still running" if report.status == RUNNING else f"still says '{report.status}'"

@@ -71,7 +71,7 @@ def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
     return searches(replace(choice, spec=spec)) if families else []
 
 
-def apart(search: t.Mapping[str, t.Any]) -> list[Row]:
+def searches_by_gpu(search: t.Mapping[str, t.Any]) -> list[Row]:
     """A search for several GPUs as one for each, for an API that refuses it; none if it is for one."""
     compute = compute_of(search)
     gpus = str(compute.get("gpu_type")).split(" | ")

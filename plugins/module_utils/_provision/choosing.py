@@ -27,7 +27,7 @@ from .._text import (
     one_line,
     plural,
     printable,
-    read,
+    read_variable,
     seconds_of,
     text_of,
     usd,
@@ -372,8 +372,8 @@ class Patience:
 
 def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> Patience:
     """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``wrong``."""
-    wanted = read("provision_wait", wait, lease.read_lease, None, wrong)
-    pause = read("provision_wait_delay", delay, _read_delay, None, wrong)
+    wanted = read_variable("provision_wait", wait, lease.read_lease, None, wrong)
+    pause = read_variable("provision_wait_delay", delay, _read_delay, None, wrong)
     if wanted is None or pause is None:
         return Patience()
     if wanted.seconds is not None and not pause:

@@ -20,7 +20,20 @@ from functools import partial
 
 from .._machine.connection import UNREADABLE
 from .._machine.wanted import LEVELS, least_version, thresholds_of
-from .._text import FALSE, TRUE, UUID, amount, applying, duration, formatted, number_of, printable, read, text_of, usd
+from .._text import (
+    FALSE,
+    TRUE,
+    UUID,
+    amount,
+    applying,
+    duration,
+    formatted,
+    number_of,
+    printable,
+    read_variable,
+    text_of,
+    usd,
+)
 from . import lease as leases
 from . import prices
 from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience
@@ -182,13 +195,14 @@ def read_declaration(
     """
     wrong: list[str] = []
     host, name = str(raw["host"]), str(raw["name"])
-    ceiling = read("provision_max_price_per_hour", raw["max_price_per_hour"], _read_usd, 0.0, wrong)
+    ceiling = read_variable("provision_max_price_per_hour", raw["max_price_per_hour"], _read_usd, 0.0, wrong)
     total = read_limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
     account = read_limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
     budget = read_limit("provision_budget", raw["budget"], wrong, "USD a month")
-    bill = read("provision_max_bill", raw["max_bill"], read_bill, 0.0, wrong)
+    bill = read_variable("provision_max_bill", raw["max_bill"], read_bill, 0.0, wrong)
     lease, lease_max = (
-        read(f"provision_{name}", raw[name], leases.read_lease, Lease(), wrong) for name in ("lease", "lease_max")
+        read_variable(f"provision_{name}", raw[name], leases.read_lease, Lease(), wrong)
+        for name in ("lease", "lease_max")
     )
     wrong += _of_lease(raw, lease, lease_max, bill, now)
     choices = _choices(raw["spec"], wrong)
@@ -203,20 +217,20 @@ def read_declaration(
         max_total_price_per_hour=total,
         max_account_price_per_hour=account,
         budget=budget,
-        max_attempts=read("provision_max_attempts", raw["max_attempts"], partial(_count, least=1), 1, wrong),
+        max_attempts=read_variable("provision_max_attempts", raw["max_attempts"], partial(_count, least=1), 1, wrong),
         cluster_name=_text(raw["cluster_name"]),
         all_or_nothing=truth(raw["all_or_nothing"]),
         adopt=truth(raw["adopt"]),
         reach=truth(raw["reach"]),
-        verify=read("provision_verify", raw["verify"], read_level, "", wrong),
-        expected=read("provision_verify_expect", raw["verify_expect"], read_expected, _EXPECTED, wrong),
-        avoid=read("provision_avoid", raw["avoid"], read_avoid, 0.0, wrong),
+        verify=read_variable("provision_verify", raw["verify"], read_level, "", wrong),
+        expected=read_variable("provision_verify_expect", raw["verify_expect"], read_expected, _EXPECTED, wrong),
+        avoid=read_variable("provision_avoid", raw["avoid"], read_avoid, 0.0, wrong),
         trust=str(raw["host_key_trust"]),
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),
         ends_storage=str(raw["storage_on_end"]) == "end",
-        poll_delay=read("provision_poll_delay", raw["poll_delay"], _read_pause, 0, wrong),
-        poll_retries=read("provision_poll_retries", raw["poll_retries"], _count, 0, wrong),
+        poll_delay=read_variable("provision_poll_delay", raw["poll_delay"], _read_pause, 0, wrong),
+        poll_retries=read_variable("provision_poll_retries", raw["poll_retries"], _count, 0, wrong),
         registry=registry,
         groups=tuple(raw["groups"]),
         lease=lease,
@@ -230,14 +244,14 @@ def read_declaration(
     )
     wrong += raw["slips"]
     wrong += _of_order(declaration)
-    read("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
-    read("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
-    read("provision_idle_gpu_percent", raw["idle_gpu_percent"], _check_percent, None, wrong)
+    read_variable("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
+    read_variable("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
+    read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], _check_percent, None, wrong)
     wrong += _of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
     wrong += _of_registry(declaration)
     wrong += _of_name(declaration)
     wrong += _of_first_boot(raw)
-    read("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
+    read_variable("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
     # Where both checks object to a variable, the sentence of this file is the one for people.
     named = set(_VARIABLE.findall(" ".join(wrong)))
     wrong += [f"{item}." for item in raw["invalid"] if named.isdisjoint(_VARIABLE.findall(item))]
@@ -307,7 +321,7 @@ def read_bill(value: t.Any) -> float | None:
 
 def read_limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
     """A limit of USD per hour, none if nothing was given. What is wrong with it is added to ``wrong``."""
-    limit = read(name, value, partial(_read_usd, unit=unit), 0.0, wrong)
+    limit = read_variable(name, value, partial(_read_usd, unit=unit), 0.0, wrong)
     return UNLIMITED if limit is None else limit
 
 

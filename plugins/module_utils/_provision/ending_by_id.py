@@ -35,14 +35,14 @@ def _words_of(resource: Resource | None) -> tuple[str, str, str]:
     return _WORDS[resource["kind"]] if resource else _UNREAD
 
 
-def named(resource_id: str, resource: Resource | None) -> str:
+def kind_and_id(resource_id: str, resource: Resource | None) -> str:
     """What a sentence about it begins with, as "Storage <id>"."""
     return f"{_words_of(resource)[0]} {resource_id}"
 
 
 def deletion(resource_id: str, resource: Resource | None, verb: str) -> str:
     """The beginning of a sentence about its end; ``verb``: as "is deleted"."""
-    return f"{named(resource_id, resource)} {verb}{_words_of(resource)[1]}"
+    return f"{kind_and_id(resource_id, resource)} {verb}{_words_of(resource)[1]}"
 
 
 def planned(resource_id: str, resource: Resource) -> str:
@@ -56,7 +56,7 @@ def still(resource: Resource | None) -> str:
     return f"It may still {_words_of(resource)[2]} and be billed at {usd(price)}."
 
 
-def refused(resource: Resource | None, error_class: str, force: bool) -> str:
+def billed_after_refusal(resource: Resource | None, error_class: str, force: bool) -> str:
     """What may be billed after the API refused a deletion, and the way out if it says that the resource is in use."""
     way_out = " If it must end: decommission with -e decommission_force=true; what that ends is not documented."
     return still(resource) + (way_out if error_class == "conflict" and not force else "")
@@ -64,7 +64,7 @@ def refused(resource: Resource | None, error_class: str, force: bool) -> str:
 
 def unknown_outcome(resource_id: str, resource: Resource | None, lost: Exception) -> str:
     """The failure if the answer to the deletion is ``lost`` and no look shows whether it was accepted."""
-    subject = named(resource_id, resource)
+    subject = kind_and_id(resource_id, resource)
     return f"Whether {subject[0].lower()}{subject[1:]} is being deleted is not known: {lost} {still(resource)}"
 
 
@@ -159,13 +159,13 @@ def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
     ``seconds``: for how long its end is waited for.
     """
     if not why:
-        return is_gone(facts)
-    beginning = f"{named(facts['resource_id'], facts['resource'])} is not gone after {seconds:g} seconds"
+        return answer_once_gone(facts)
+    beginning = f"{kind_and_id(facts['resource_id'], facts['resource'])} is not gone after {seconds:g} seconds"
     msg = f"{beginning}: {why}. {still(facts['resource'])}"
     return {**facts, "waits": True, "failed": True, "error_class": "unavailable", "msg": msg}
 
 
-def is_gone(facts: Row) -> dict[str, t.Any]:
+def answer_once_gone(facts: Row) -> dict[str, t.Any]:
     """The answer once the API says so."""
     msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
     return {**{key: item for key, item in facts.items() if key != _UNFOUND}, "billing_stopped": True, "msg": msg}
@@ -205,12 +205,12 @@ def check_reason(text: str) -> str:
     return reason
 
 
-def ended(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
+def end_for_workflow(machine: Machine, reason: str, by: str) -> dict[str, t.Any]:
     """What a workflow gets of a machine that ends without an owner."""
     return {**{name: machine.get(name) for name in _PUBLISHED}, "by": by, "why": reason}
 
 
-def lines(
+def lines_of_ownerless_end(
     machine: Machine, end: Row, claims: t.Iterable[OwnershipClaim], strays: t.Container[str], *, would: bool
 ) -> list[str]:
     """What people read of the ``end`` of a machine that no host owns; ``would``: nothing ends in this run.
@@ -227,7 +227,7 @@ def lines(
     ]
 
 
-def objection(
+def why_not_by_id(
     resource_id: str, machines: t.Sequence[Machine], claims: t.Iterable[OwnershipClaim], strays: t.Container[str] = ()
 ) -> str:
     """Why the machine of this id may not end, empty if it may. ``machines``: of the account, and this one.

@@ -195,7 +195,7 @@ def read_entry(variables: Variables | None) -> Entry:
     known = variables or {}
     offer = known.get("provision_offer")
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
-    ids, affected = ids_of(known.get("provision_resource_ids")), ids_of(known.get(AFFECTED))
+    ids, affected = unique_ids(known.get("provision_resource_ids")), unique_ids(known.get(AFFECTED))
     beside = {*affected, *(item.resource_id for item in storage)}
     ordered, tested = known.get(ORDERED), known.get(TESTED)
     refused = number_of(known.get("provision_refused_status"))
@@ -228,7 +228,7 @@ def read_entry(variables: Variables | None) -> Entry:
         idles=text_of(known.get(IDLES)),
         reaped_at=_moment(known.get(REAPED_AT)),
         # Of what a purchase only touched a later look may tell less than the first one.
-        listed_before=(*ids_of(known.get(LISTED_BEFORE)), *affected),
+        listed_before=(*unique_ids(known.get(LISTED_BEFORE)), *affected),
         ordered=ordered if isinstance(ordered, t.Mapping) else {},
         boot_mark=known.get(BOOT_MARK) is True,
         missing_since=_moment(known.get(MISSING_SINCE)),
@@ -261,7 +261,7 @@ def project_of(given: object) -> str:
     return str(given or USUAL_PROJECT)
 
 
-def ids_of(value: t.Any) -> tuple[str, ...]:
+def unique_ids(value: t.Any) -> tuple[str, ...]:
     """Ids, or a single one, in small letters and each once."""
     return tuple(dict.fromkeys(item.lower() for item in texts_of(value)))
 

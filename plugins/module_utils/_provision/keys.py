@@ -46,7 +46,7 @@ def why_key_unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
             f"There is no SSH public key: neither provision_ssh_public_key nor the file {file}"
             " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
         )
-    fault = fault_of(text)
+    fault = why_no_public_key(text)
     return f"The file {file} (provision_ssh_public_key_file) {fault}." if fault else ""
 
 
@@ -158,7 +158,7 @@ def check_ssh_public_key(value: str) -> str:
     return key
 
 
-def fault_of(value: str) -> str:
+def why_no_public_key(value: str) -> str:
     """Why this is no public key, to follow its name in a sentence; empty if it is one."""
     try:
         check_ssh_public_key(value)

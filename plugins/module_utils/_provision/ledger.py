@@ -18,7 +18,7 @@ from collections import Counter
 from sys import intern
 
 from .._text import grouped, number_of, seconds_of, seconds_of_utc, text_of, texts_of
-from .entry import Entry, ids_of, project_of
+from .entry import Entry, project_of, unique_ids
 from .prices import price_in
 from .spending import Bill
 
@@ -103,7 +103,7 @@ def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
     """What a line of a file says of its purchase: by the rules of `read_entry`, only faster."""
     return LineFacts(
         text_of(line.get("offer_id")).lower(),
-        ids_of(line.get("resource_ids")),
+        unique_ids(line.get("resource_ids")),
         price_in(line.get("price_per_hour")),
         _once(texts_of(line.get("groups"))),
         intern(text_of(line.get("project"))),

@@ -117,7 +117,7 @@ def added(
     return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
 
 
-def of_runs(
+def warnings_of_runs(
     parts: t.Iterable[PatternPart], hosts: t.Iterable[str], registered: Registered, deed: NamedAction
 ) -> t.Iterator[str]:
     """A warning of the runs that a group or pattern ends; they end all the same, since a person has asked for it.

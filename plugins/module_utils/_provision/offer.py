@@ -54,7 +54,7 @@ def is_reachable(view: View) -> bool:
     return bool(commands) and all(connection.parse_ssh_command(command).host for command in commands)
 
 
-def doubtful(status: Json, resources: t.Collection[Json]) -> set[str]:
+def ids_to_read_when_ready(status: Json, resources: t.Collection[Json]) -> set[str]:
     """The ids of listed resources of a ready offer that are read by themselves before anything follows.
 
     By the list none of them lives, which would end the purchase; or one lives though an instance says that it ends.
@@ -167,7 +167,7 @@ def refused_token(results: t.Collection[Json]) -> Json | None:
     return refused[0] if refused and every else None
 
 
-def together(results: t.Collection[Json]) -> Json:
+def combined_look(results: t.Collection[Json]) -> Json:
     """Many looks in one result."""
     pauses = [result["retry_after"] for result in results if result["retry_after"] is not None]
     return {
@@ -179,11 +179,11 @@ def together(results: t.Collection[Json]) -> Json:
         "terminal": all(result["terminal"] for result in results),
         "transient_error": any(result["transient_error"] for result in results),
         "retry_after": max(pauses, default=None),
-        "msg": summary(results),
+        "msg": summary_of_offers(results),
     }
 
 
-def summary(results: t.Collection[Json]) -> str:
+def summary_of_offers(results: t.Collection[Json]) -> str:
     """Many offers in one line."""
     if not results:
         return "There is no offer to look at."

@@ -312,7 +312,7 @@ def with_unnoted(noted: t.Sequence[OwnershipClaim], others: t.Iterable[Ownership
     return [*noted, *(claims[0] for claims in further.values())]
 
 
-def apart(
+def machines_and_storage(
     resources: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]
 ) -> tuple[list[Machine], list[Machine], list[OwnershipClaim]]:
     """What is listed as machines, and as storage; and the claims, which name no storage as a machine any more.
@@ -453,7 +453,7 @@ class Account:
         cls, claims: t.Iterable[OwnershipClaim], resources: t.Iterable[Machine] | None, unreadable: str = ""
     ) -> Account:
         """The account as these claims see it. What is listed as storage is no machine, whatever a claim says."""
-        machines, storage, known = apart(resources or (), claims)
+        machines, storage, known = machines_and_storage(resources or (), claims)
         owned = None if resources is None else tuple(owners(machines, known))
         of_host = {claim.host: claim for claim in known}
         return cls(owned, unreadable, of_host, rivals(known), storage=tuple(storage))

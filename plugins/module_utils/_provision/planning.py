@@ -85,7 +85,7 @@ class Plan:
         return replace(self, refusal=joined(self.refusal, text)) if self.error_class == _NO_OFFER else self
 
 
-def plan(
+def host_plans(
     cases: t.Sequence[Case],
     searches: t.Callable[[Declaration], SearchResult],
     wanted: t.Mapping[str, SearchResult],
@@ -404,7 +404,7 @@ def _within_ceilings(
     ]
 
 
-def stopped(draft: Plan, refusal: str) -> Plan:
+def stopped_if_refused(draft: Plan, refusal: str) -> Plan:
     """The plan of a host that stops for this reason; the same if there is none."""
     return replace(draft, action=STOP, refusal=refusal) if refusal else draft
 
@@ -423,7 +423,7 @@ def _limited(case: Case, draft: Plan, allowances: t.Iterable[Allowance], max_acc
     return replace(draft, max_price_per_hour=max_price_per_hour, max_account_price_per_hour=max_account_price_per_hour)
 
 
-def account_prices(account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]]) -> AccountPrices:
+def prices_of_others(account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]]) -> AccountPrices:
     """What is billed on the account, or is being bought by others than these hosts. ``billed``: as registries note."""
     if account.machines is None:
         return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)

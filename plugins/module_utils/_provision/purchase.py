@@ -282,7 +282,7 @@ def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextSt
     return unless_overtaken(history, _alone(history, offer_look, patience))
 
 
-def ids_of(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[str]:
+def ids_of_purchase(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[str]:
     """The ids by which a purchase knows its machines: the status names them; of one that failed, also the registry."""
     return list(dict.fromkeys([*named, *(noted if phase == _states.FAILED else ())]))
 

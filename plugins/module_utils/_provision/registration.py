@@ -124,7 +124,7 @@ def facts_of_machine(
     }
 
 
-def connection_of(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
+def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
     """How the machine of an entry is reached; empty if that is not known.
 
     Files beside an inventory say the same to Ansible, but without an inventory it does not read them. ``is_shared``: of

@@ -428,7 +428,7 @@ def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
 
 def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str, t.Any]:
     """A run's host as a play takes it, with how its machine is reached."""
-    reached = registration.connection_of(entry, known_hosts, is_shared=place.hands_facts)
+    reached = registration.connection_variables(entry, known_hosts, is_shared=place.hands_facts)
     return {"host": host, "groups": list(entry.groups), "reached": reached}
 
 

@@ -11,7 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import amount, applying, gpus_of, items_of, plural, printable, read, text_of, usd, usd_short
+from .._text import amount, applying, gpus_of, items_of, plural, printable, read_variable, text_of, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
@@ -219,7 +219,7 @@ def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 def _read(name: str, given: Row, reader: t.Callable[[t.Any], Value | None], default: Value, wrong: list[str]) -> Value:
     """A variable as its reader makes it; the default if it says nothing, or makes no sense."""
-    value = read(name, given.get(name), reader, None, wrong)
+    value = read_variable(name, given.get(name), reader, None, wrong)
     return default if value is None else value
 
 

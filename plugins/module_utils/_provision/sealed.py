@@ -93,7 +93,7 @@ def draft(quote: Row, declared: t.Iterable[Declaration], account: str, number: s
     }
 
 
-def seal(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
+def sealed_with_orders(plan: Plain, orders: t.Mapping[str, Plain], token: str) -> Row:
     """The plan with the digests of the ``orders`` by host (`sending.order_digests`), and sealed.
 
     Raises ValueError for a plan with a host that has neither a machine nor an offer with a price and an order.

@@ -100,7 +100,7 @@ class Timer:
 
 
 @dataclass(frozen=True)
-class Observed:
+class TimerState:
     """What there is of a timer on this computer.
 
     ``has_systemd``, ``has_crontab``: what could run it. ``runs_systemd``: whether the user's own systemd runs, and
@@ -198,7 +198,7 @@ def check(
 _NOTHING = "Nothing was changed."
 
 
-def scheduler_of(wanted: str, observed: Observed) -> str:
+def scheduler_of(wanted: str, observed: TimerState) -> str:
     """What is to run it. Raises ValueError with a sentence for a person."""
     scheduler = wanted or (SYSTEMD if observed.has_systemd else CRON)
     if observed.has_systemd if scheduler == SYSTEMD else observed.has_crontab:
@@ -243,7 +243,7 @@ def service(timer: Timer) -> str:
     )
 
 
-def calendar(timer: Timer) -> str:
+def timer_unit(timer: Timer) -> str:
     """The unit that starts the other one. A time that the computer has slept through is made up for."""
     return (
         "[Unit]\n"
@@ -274,7 +274,7 @@ def _word(path: str) -> str:
 # What the tasks do
 
 
-def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[str], *, check_mode: bool) -> Result:
+def install(timer: Timer, scheduler: str, observed: TimerState, names: t.Iterable[str], *, check_mode: bool) -> Result:
     """All that makes a timer run, as lists for loops; ``names``: of the variables that it gets."""
     script_file = {"path": timer.file("sweep"), "content": script(timer), "mode": "0600"}
     files = {
@@ -285,7 +285,7 @@ def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[
     if scheduler == CRON:
         job = cron_command(timer).replace("%", r"\%")  # a bare one is a new line to cron
         return {**files, "cron": [{"state": PRESENT, "minute": f"*/{timer.minutes}", "job": job}]}
-    texts = {timer.unit("service"): service(timer), timer.unit("timer"): calendar(timer)}
+    texts = {timer.unit("service"): service(timer), timer.unit("timer"): timer_unit(timer)}
     unit_files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
     # Nothing is said to systemd of units that check mode has not written.
     has_units = timer.unit("timer") in observed.files and observed.runs_systemd
@@ -306,7 +306,7 @@ def install(timer: Timer, scheduler: str, observed: Observed, names: t.Iterable[
     }
 
 
-def remove(timer: Timer, observed: Observed) -> Result:
+def remove(timer: Timer, observed: TimerState) -> Result:
     """All that takes a timer away, whatever runs it. What was never there is not asked to stop."""
     has_unit = timer.unit("timer") in observed.files and observed.runs_systemd
     name = timer.name
@@ -318,7 +318,7 @@ def remove(timer: Timer, observed: Observed) -> Result:
     }
 
 
-def due(state: str, timer: Timer, observed: Observed, *, check_mode: bool) -> Result:
+def due(state: str, timer: Timer, observed: TimerState, *, check_mode: bool) -> Result:
     """The sweep that proves that a timer works: unless its files, as they are, have had one that succeeded."""
     last = last_of(observed)
     if state != PRESENT or check_mode or observed.is_sweeping or (last and not last.code):
@@ -332,7 +332,7 @@ def due(state: str, timer: Timer, observed: Observed, *, check_mode: bool) -> Re
 # How it does
 
 
-def last_of(observed: Observed) -> LastSweep | None:
+def last_of(observed: TimerState) -> LastSweep | None:
     """The last sweep of the files as they are; None if none was noted since they were changed, or it cannot be read."""
     words = observed.last.split()
     moments = [seconds_of(word, zoned=True) for word in words[:2]]
@@ -354,7 +354,7 @@ def next_after(now: float, minutes: int, offset: float) -> float:
     return ((now + offset) // step + 1) * step - offset
 
 
-def report(timer: Timer, observed: Observed) -> Result:
+def sweep_report(timer: Timer, observed: TimerState) -> Result:
     """How sweeps do: lines of a screen, in ``trouble`` why leases may not be enforced, and what else is to be known."""
     if not observed.runs and not observed.files:
         return {"lines": ["No sweeps are scheduled for this inventory on this computer."]}
@@ -370,7 +370,7 @@ def report(timer: Timer, observed: Observed) -> Result:
     }
 
 
-def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:
+def _lines(observed: TimerState, last: LastSweep | None) -> t.Iterator[str]:
     if observed.runs:
         minutes = lasting(max(1, observed.interval) * 60)
         yield f"runs every {minutes}, by {SYSTEMD if observed.is_active else CRON}"
@@ -384,12 +384,12 @@ def _lines(observed: Observed, last: LastSweep | None) -> t.Iterator[str]:
         yield f"next: {formatted(next_after(observed.now, max(1, observed.interval), observed.offset))}"
 
 
-def _output(timer: Timer, observed: Observed) -> str:
+def _output(timer: Timer, observed: TimerState) -> str:
     """Where to read what sweeps have printed."""
     return f"~/.config/{timer.name}/output" if observed.in_crontab else f"journalctl --user -u {timer.name}"
 
 
-def _trouble(timer: Timer, observed: Observed, last: LastSweep | None) -> str:
+def _trouble(timer: Timer, observed: TimerState, last: LastSweep | None) -> str:
     """Why leases may not be enforced; empty if nothing speaks for that."""
     if not observed.runs:
         return f"{timer.name} is installed but does not run. compute_index.supply.reap_timer starts it."
@@ -406,11 +406,11 @@ def _trouble(timer: Timer, observed: Observed, last: LastSweep | None) -> str:
 
 
 def decide(
-    state: str, scheduler: str, timer: Timer, observed: Observed, names: t.Sequence[str], *, check_mode: bool
+    state: str, scheduler: str, timer: Timer, observed: TimerState, names: t.Sequence[str], *, check_mode: bool
 ) -> Result:
     """What the tasks do for a state. Raises ValueError with a sentence for a person."""
     if state == SHOW:
-        return report(timer, observed)
+        return sweep_report(timer, observed)
     if state == ABSENT:
         return remove(timer, observed)
     return install(timer, scheduler_of(scheduler, observed), observed, names, check_mode=check_mode)

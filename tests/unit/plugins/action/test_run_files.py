@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.action import run_files
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import asked
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import unless_failed
 
 
 @pytest.mark.parametrize(("changes", "good"), [(0, True), (1, True), (2, True), (3, False), (9, False)])
@@ -43,14 +43,14 @@ def test_a_folder_in_which_somebody_works_is_packed_again(
 
 
 def test_what_a_module_says_of_its_failure_is_kept() -> None:
-    assert asked({"changed": False, "has": True})["has"] is True
+    assert unless_failed({"changed": False, "has": True})["has"] is True
     for answer, words in (
         ({"failed": True, "msg": "No room."}, r"^No room\.$"),
         ({"failed": True, "msg": "MODULE FAILURE", "module_stderr": "python3: not found"}, "^MODULE FAILURE python3"),
         ({"unreachable": True}, r"^The machine does not answer\.$"),
     ):
         with pytest.raises(ValueError, match=words):
-            asked(answer)
+            unless_failed(answer)
 
 
 @pytest.mark.parametrize("name", ["run_files", "run_job", "run_info", "run_results"])

@@ -16,10 +16,10 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_files, run_follow, run_results, wait_for_boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
-    asked,
-    descendants,
+    child_processes,
     leaving_nothing,
     limit_attempts,
+    unless_failed,
 )
 
 
@@ -43,7 +43,7 @@ def test_what_was_begun_ends_with_all_that_it_has_begun() -> None:
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as begun:
         assert begun.stdout is not None
         proxy = int(begun.stdout.readline())
-        assert {begun.pid, proxy} <= set(descendants(os.getpid()))
+        assert {begun.pid, proxy} <= set(child_processes(os.getpid()))
         with pytest.raises(LimitIsOver), leaving_nothing():
             raise LimitIsOver
         assert begun.wait(30) < 0
@@ -94,7 +94,7 @@ def test_a_machine_that_has_gone_with_files_of_a_task_is_not_unreachable_for_the
 )
 def test_why_a_machine_could_not_do_it_is_a_sentence(answer: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{sentence}$"):
-        asked({"failed": True, **answer})
+        unless_failed({"failed": True, **answer})
 
 
 def test_a_sweep_goes_on_past_a_host_whose_connection_is_local() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import TIMER, timer, timer_due
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Observed, Timer
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Timer, TimerState
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer
 
 CRONTAB = "#!/bin/sh\nprintf '%s\\n' '0 4 * * * backup' '#Ansible: {}' '*/5 * * * * /bin/sh x' '# end'\n"
@@ -85,7 +85,7 @@ def test_the_program_is_the_one_that_runs(here: Path, monkeypatch: pytest.Monkey
 
 def test_what_there_is_of_it(here: Path) -> None:
     one = Timer((), str(here), str(here))
-    nothing = Observed(**_timer._observed(one))
+    nothing = TimerState(**_timer._observed(one))
     assert not (nothing.runs or nothing.files or nothing.has_crontab or nothing.changed_at or nothing.runs_systemd)
 
     write(here / "bin" / "crontab", CRONTAB.format(one.name))
@@ -93,7 +93,7 @@ def test_what_there_is_of_it(here: Path) -> None:
     for path in (one.file("sweep"), one.file("last"), one.unit("timer"), f"{here}/run/systemd/private"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text("text")
-    found = Observed(**_timer._observed(one))
+    found = TimerState(**_timer._observed(one))
     assert found.is_active and found.is_sweeping and found.in_crontab and found.has_crontab and found.runs_systemd
     assert (found.interval, found.last) == (5, "text")
     assert set(found.files) == {one.unit("timer"), one.folder} and found.changed_at > 0

@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import (
     BootStep,
     BootTimeouts,
-    Report,
+    CloudInitStatus,
     Wait,
 )
 
@@ -83,15 +83,15 @@ SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
 @pytest.mark.parametrize(
     ("code", "stdout", "stderr", "report"),
     [
-        pytest.param(0, said(), "", Report("done", detail=SOURCE), id="done"),
-        pytest.param(0, json.dumps(JSON_22), "", Report("done", detail="DataSourceEc2"), id="22"),
-        pytest.param(0, "Welcome!\n" + said(), "", Report("done", detail=SOURCE), id="greeting"),
+        pytest.param(0, said(), "", CloudInitStatus("done", detail=SOURCE), id="done"),
+        pytest.param(0, json.dumps(JSON_22), "", CloudInitStatus("done", detail="DataSourceEc2"), id="22"),
+        pytest.param(0, "Welcome!\n" + said(), "", CloudInitStatus("done", detail=SOURCE), id="greeting"),
         pytest.param(
             2,
             said(extended_status="degraded done", recoverable_errors={"WARNING": ["a\nb", "a b"], "ERROR": ["c"]})
             + "status: done",
             "",
-            Report("done", ("WARNING: a b", "ERROR: c"), SOURCE, degraded=True),
+            CloudInitStatus("done", ("WARNING: a b", "ERROR: c"), SOURCE, degraded=True),
             id="degraded",
         ),
         pytest.param(
@@ -103,69 +103,85 @@ SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
                 recoverable_errors={"WARNING": ["w"]},
             ),
             "",
-            Report("error", ("x" * 400 + "...",), SOURCE),
+            CloudInitStatus("error", ("x" * 400 + "...",), SOURCE),
             id="error",
         ),
         pytest.param(
             1,
             said(status="error", extended_status="error - running", errors=["e"], stage="modules-final"),
             "",
-            Report("running", ("e",), SOURCE, "modules-final"),
+            CloudInitStatus("running", ("e",), SOURCE, "modules-final"),
             id="error-and-goes-on",
         ),
         pytest.param(
             0,
             said(status="running", extended_status="running", stage="modules-config"),
             "",
-            Report("running", (), SOURCE, "modules-config"),
+            CloudInitStatus("running", (), SOURCE, "modules-config"),
             id="running",
         ),
-        pytest.param(0, said(status="not started"), "", Report("not started", detail=SOURCE), id="not-started"),
         pytest.param(
-            0, LONG_20.format("done", "DataSourceEc2"), "usage", Report("done", detail="DataSourceEc2"), id="20"
+            0, said(status="not started"), "", CloudInitStatus("not started", detail=SOURCE), id="not-started"
+        ),
+        pytest.param(
+            0,
+            LONG_20.format("done", "DataSourceEc2"),
+            "usage",
+            CloudInitStatus("done", detail="DataSourceEc2"),
+            id="20",
         ),
         pytest.param(
             0,
             LONG_20.format("running", "Running in stage: init-local"),
             "",
-            Report("running", (), "Running in stage: init-local", "init-local"),
+            CloudInitStatus("running", (), "Running in stage: init-local", "init-local"),
             id="20-running",
         ),
-        pytest.param(1, LONG_20.format("error", "('a',\n 'b')"), "", Report("error", (), "('a', 'b')"), id="20-error"),
-        pytest.param(1, LONG_25, "", Report("error", ("it broke", "and that, too"), SOURCE), id="long"),
-        pytest.param(0, "status: absent\n", "", Report("absent"), id="absent"),
-        pytest.param(124, "", "", Report("running", detail="it did not answer within 20 seconds"), id="hangs"),
         pytest.param(
-            1, "", "Traceback:\n  x\nImportError: yaml\n", Report("unclear", detail="ImportError: yaml"), id="trace"
+            1, LONG_20.format("error", "('a',\n 'b')"), "", CloudInitStatus("error", (), "('a', 'b')"), id="20-error"
         ),
-        pytest.param(1, "", "", Report("unclear", detail="exit code 1"), id="silent"),
+        pytest.param(1, LONG_25, "", CloudInitStatus("error", ("it broke", "and that, too"), SOURCE), id="long"),
+        pytest.param(0, "status: absent\n", "", CloudInitStatus("absent"), id="absent"),
+        pytest.param(124, "", "", CloudInitStatus("running", detail="it did not answer within 20 seconds"), id="hangs"),
+        pytest.param(
+            1,
+            "",
+            "Traceback:\n  x\nImportError: yaml\n",
+            CloudInitStatus("unclear", detail="ImportError: yaml"),
+            id="trace",
+        ),
+        pytest.param(1, "", "", CloudInitStatus("unclear", detail="exit code 1"), id="silent"),
         pytest.param(
             142,
             'Please login as the user "ubuntu" rather than the user "root".\n\n',
             "",
-            Report("unclear", detail='Please login as the user "ubuntu" rather than the user "root".'),
+            CloudInitStatus("unclear", detail='Please login as the user "ubuntu" rather than the user "root".'),
             id="other-user",
         ),
-        pytest.param(0, '{"status": 1}', "", Report("unclear", detail='{"status": 1}'), id="number"),
-        pytest.param(0, '{"a":' * 9999, "", Report("unclear", detail=('{"a":' * 80)[:400] + "..."), id="deep"),
-        pytest.param(0, said(errors={"a": 1}, stage=["x"], detail=None), "", Report("done", stage="['x']"), id="odd"),
+        pytest.param(0, '{"status": 1}', "", CloudInitStatus("unclear", detail='{"status": 1}'), id="number"),
+        pytest.param(0, '{"a":' * 9999, "", CloudInitStatus("unclear", detail=('{"a":' * 80)[:400] + "..."), id="deep"),
+        pytest.param(
+            0, said(errors={"a": 1}, stage=["x"], detail=None), "", CloudInitStatus("done", stage="['x']"), id="odd"
+        ),
     ],
 )
-def test_what_cloud_init_says_is_read(code: int, stdout: str, stderr: str, report: Report) -> None:
-    assert boot.read(code, stdout, stderr) == report
+def test_what_cloud_init_says_is_read(code: int, stdout: str, stderr: str, report: CloudInitStatus) -> None:
+    assert boot.cloud_init_status(code, stdout, stderr) == report
 
 
 @pytest.mark.parametrize(
     ("program", "report"),
     [
-        pytest.param(None, Report("absent"), id="absent"),
-        pytest.param('echo \'{"status": "done"}\'', Report("done"), id="json"),
-        pytest.param("[ $2 = --long ] || exit 2; echo status: done", Report("done"), id="long"),
-        pytest.param("echo status: done; exit 2", Report("done", degraded=True), id="code"),
-        pytest.param("exit 127", Report("unclear", detail="exit code 127"), id="broken"),
+        pytest.param(None, CloudInitStatus("absent"), id="absent"),
+        pytest.param('echo \'{"status": "done"}\'', CloudInitStatus("done"), id="json"),
+        pytest.param("[ $2 = --long ] || exit 2; echo status: done", CloudInitStatus("done"), id="long"),
+        pytest.param("echo status: done; exit 2", CloudInitStatus("done", degraded=True), id="code"),
+        pytest.param("exit 127", CloudInitStatus("unclear", detail="exit code 127"), id="broken"),
     ],
 )
-def test_the_question_is_one_that_a_shell_understands(tmp_path: Path, program: str | None, report: Report) -> None:
+def test_the_question_is_one_that_a_shell_understands(
+    tmp_path: Path, program: str | None, report: CloudInitStatus
+) -> None:
     if program is not None:
         (tmp_path / "cloud-init").write_text(f"#!/bin/sh\n{program}\n")
         (tmp_path / "cloud-init").chmod(0o755)
@@ -177,7 +193,7 @@ def test_the_question_is_one_that_a_shell_understands(tmp_path: Path, program: s
         text=True,
         check=False,
     )
-    assert boot.read(answer.returncode, answer.stdout, answer.stderr) == report
+    assert boot.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == report
 
 
 def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
@@ -185,7 +201,7 @@ def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
         (tmp_path / name).chmod(0o755)
     answer = subprocess.run(["/bin/sh", "-c", boot.ASK], env={"PATH": str(tmp_path)}, check=False)
-    assert boot.read(answer.returncode, "", "").detail == "it did not answer within 20 seconds"
+    assert boot.cloud_init_status(answer.returncode, "", "").detail == "it did not answer within 20 seconds"
     assert (tmp_path / "timeout.log").read_text() == "20 cloud-init status --format json\n"
 
 
@@ -390,33 +406,41 @@ def test_a_key_that_is_refused_again_later_has_its_time_again() -> None:
     assert wait.denied == 300
 
 
-RUNNING = Report("running", stage="modules-final")
+RUNNING = CloudInitStatus("running", stage="modules-final")
 
 
 @pytest.mark.parametrize(
     ("report", "now", "step"),
     [
-        pytest.param(Report("done"), 21, BootStep("cloud-init has finished."), id="done"),
-        pytest.param(Report("done"), 9999, BootStep("cloud-init has finished."), id="done-late"),
-        pytest.param(Report("disabled"), 21, BootStep("cloud-init is disabled."), id="disabled"),
-        pytest.param(Report("absent"), 21, BootStep("There is no cloud-init on the machine."), id="absent"),
+        pytest.param(CloudInitStatus("done"), 21, BootStep("cloud-init has finished."), id="done"),
+        pytest.param(CloudInitStatus("done"), 9999, BootStep("cloud-init has finished."), id="done-late"),
+        pytest.param(CloudInitStatus("disabled"), 21, BootStep("cloud-init is disabled."), id="disabled"),
+        pytest.param(CloudInitStatus("absent"), 21, BootStep("There is no cloud-init on the machine."), id="absent"),
         pytest.param(
-            Report("absent", detail="marked"), 21, BootStep("There is no cloud-init on the machine."), id="marked"
+            CloudInitStatus("absent", detail="marked"),
+            21,
+            BootStep("There is no cloud-init on the machine."),
+            id="marked",
         ),
         pytest.param(
-            Report("done", ("a", "b"), degraded=True),
+            CloudInitStatus("done", ("a", "b"), degraded=True),
             21,
             BootStep(
                 "cloud-init has finished with errors: a; b.", warning="cloud-init has finished with errors: a; b."
             ),
             id="degraded",
         ),
-        pytest.param(Report("error", ("a",), "d"), 21, BootStep("cloud-init has failed: a.", failed=True), id="error"),
         pytest.param(
-            Report("error", (), "d"), 21, BootStep("cloud-init has failed: d.", failed=True), id="error-in-detail"
+            CloudInitStatus("error", ("a",), "d"), 21, BootStep("cloud-init has failed: a.", failed=True), id="error"
         ),
         pytest.param(
-            Report("error", ("x" * 400,) * 20),
+            CloudInitStatus("error", (), "d"),
+            21,
+            BootStep("cloud-init has failed: d.", failed=True),
+            id="error-in-detail",
+        ),
+        pytest.param(
+            CloudInitStatus("error", ("x" * 400,) * 20),
             21,
             BootStep(f"cloud-init has failed: {'x' * 400}.", failed=True),
             id="long-error",
@@ -433,29 +457,32 @@ RUNNING = Report("running", stage="modules-final")
             id="too-long",
         ),
         pytest.param(
-            Report("running", ("a",), "DataSourceX", "init"),
+            CloudInitStatus("running", ("a",), "DataSourceX", "init"),
             21,
             BootStep("cloud-init is still running (in stage init; a).", 2.0),
             id="running-with-errors",
         ),
         pytest.param(
-            Report("running", detail="DataSourceX"), 21, BootStep("cloud-init is still running.", 2.0), id="plain"
+            CloudInitStatus("running", detail="DataSourceX"),
+            21,
+            BootStep("cloud-init is still running.", 2.0),
+            id="plain",
         ),
         pytest.param(
-            Report("not run", detail="Reason"),
+            CloudInitStatus("not run", detail="Reason"),
             21,
             BootStep("cloud-init still says 'not run' (Reason).", 2.0),
             id="not-run",
         ),
         pytest.param(
-            Report("unclear", detail="What"),
+            CloudInitStatus("unclear", detail="What"),
             21,
             BootStep("cloud-init does not say how far it is: What.", 2.0),
             id="unclear",
         ),
     ],
 )
-def test_what_follows_an_answer(report: Report, now: float, step: BootStep) -> None:
+def test_what_follows_an_answer(report: CloudInitStatus, now: float, step: BootStep) -> None:
     assert boot.after_report(UP, report, now)[1] == step
 
 
@@ -466,11 +493,11 @@ MARKED = boot.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)),
 @pytest.mark.parametrize(
     ("report", "now", "step"),
     [
-        (Report("absent"), 21, BootStep(f"{ABSENT} yet.", 2.0)),
-        (Report("absent"), 100, BootStep(f"{ABSENT} yet.", 10.0)),
-        (Report("absent"), 1819.5, BootStep(f"{ABSENT} yet.", 0.5)),
+        (CloudInitStatus("absent"), 21, BootStep(f"{ABSENT} yet.", 2.0)),
+        (CloudInitStatus("absent"), 100, BootStep(f"{ABSENT} yet.", 10.0)),
+        (CloudInitStatus("absent"), 1819.5, BootStep(f"{ABSENT} yet.", 0.5)),
         (
-            Report("absent"),
+            CloudInitStatus("absent"),
             1820,
             BootStep(
                 f"{ABSENT} within 30 minutes: it did not run its user data. If your template leaves none, put a comment"
@@ -478,15 +505,15 @@ MARKED = boot.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)),
                 failed=True,
             ),
         ),
-        (Report("absent", detail="marked"), 21, BootStep("There is no cloud-init on the machine.")),
-        (Report("absent", detail="marked"), 9999, BootStep("There is no cloud-init on the machine.")),
+        (CloudInitStatus("absent", detail="marked"), 21, BootStep("There is no cloud-init on the machine.")),
+        (CloudInitStatus("absent", detail="marked"), 9999, BootStep("There is no cloud-init on the machine.")),
         # cloud-init itself tells how it went.
-        (Report("done"), 21, BootStep("cloud-init has finished.")),
-        (Report("disabled"), 21, BootStep("cloud-init is disabled.")),
+        (CloudInitStatus("done"), 21, BootStep("cloud-init has finished.")),
+        (CloudInitStatus("disabled"), 21, BootStep("cloud-init is disabled.")),
     ],
 )
 def test_a_machine_without_cloud_init_and_without_the_mark_did_not_run_its_user_data(
-    report: Report, now: float, step: BootStep
+    report: CloudInitStatus, now: float, step: BootStep
 ) -> None:
     assert boot.after_report(MARKED, report, now)[1] == step
 
@@ -506,8 +533,8 @@ def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) 
         text=True,
         check=False,
     )
-    expected = Report("absent", detail="marked" if place else "")
-    assert boot.read(answer.returncode, answer.stdout, answer.stderr) == expected
+    expected = CloudInitStatus("absent", detail="marked" if place else "")
+    assert boot.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == expected
 
 
 @pytest.mark.parametrize(
@@ -532,8 +559,8 @@ def test_the_templates_leave_the_mark(template: str) -> None:
 
 
 def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:
-    wait, step = boot.after_report(UP, Report("unclear", detail="What"), 100)
-    assert not boot.after_report(wait, Report("unclear", detail="What"), 339)[1].failed
-    assert boot.after_report(wait, Report("unclear", detail="What"), 340)[1].failed
+    wait, step = boot.after_report(UP, CloudInitStatus("unclear", detail="What"), 100)
+    assert not boot.after_report(wait, CloudInitStatus("unclear", detail="What"), 339)[1].failed
+    assert boot.after_report(wait, CloudInitStatus("unclear", detail="What"), 340)[1].failed
     wait, step = boot.after_report(wait, RUNNING, 200)
     assert (wait.unclear, step.failed) == (None, False)

@@ -124,7 +124,7 @@ def test_a_plan_says_where_alone_it_looks(its: Case, offers: Any, said: str, act
         asked.append(one.choices)
         return candidates.SearchResult(said=said) if said else candidates.SearchResult.of(one, [Offers(offers)])
 
-    (draft,) = planning.plan([its], search, {}, now=1000.0)
+    (draft,) = planning.host_plans([its], search, {}, now=1000.0)
     text = draft.missed if action == BUY else draft.refusal
     assert draft.action == action and (f"where its storage {OLD} is." in text) is is_told, text
     assert ("To look elsewhere, set vendor in provision_spec" in text) is is_told
@@ -134,7 +134,7 @@ def test_a_plan_says_where_alone_it_looks(its: Case, offers: Any, said: str, act
 def test_a_host_that_a_later_run_looks_for_again_says_where_alone_it_looks() -> None:
     its = case()
     its = replace(its, host=replace(its.host, patience=Patience(2000.0, 0.0)))
-    (draft,) = planning.plan([its], lambda one: candidates.SearchResult.of(one, [Offers()]), {}, now=1000.0)
+    (draft,) = planning.host_plans([its], lambda one: candidates.SearchResult.of(one, [Offers()]), {}, now=1000.0)
     assert (draft.action, draft.refusal) == (LATER, "") and "narrowed: gpu-1 looks only at nebius" in draft.missed
 
 
@@ -142,5 +142,5 @@ def test_an_offer_that_is_named_by_its_id_is_bought_wherever_it_is() -> None:
     wanted = offer(1, vendor="crusoe", vendor_region="us-1")
     its = case(offer_id=wanted["offer_id"])
     wanted_by_id = {wanted["offer_id"]: candidates.SearchResult([wanted])}
-    (draft,) = planning.plan([its], lambda _host: candidates.SearchResult(), wanted_by_id)
+    (draft,) = planning.host_plans([its], lambda _host: candidates.SearchResult(), wanted_by_id)
     assert (draft.action, draft.offer_id, draft.missed) == (BUY, wanted["offer_id"], "")

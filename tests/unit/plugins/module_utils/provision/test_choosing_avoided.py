@@ -25,7 +25,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, Plan, plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    STOP,
+    Plan,
+    host_plans,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
@@ -122,7 +127,7 @@ def case(one: Declaration, *before: Avoided, attempts: Any = ()) -> Case:
 
 def planned(*cases: Case, offers: Any = tuple(OFFERS)) -> list[Plan]:
     wanted = {each["offer_id"]: SearchResult([each]) for each in offers}
-    return plan(cases, lambda _host: SearchResult(offers), wanted)
+    return host_plans(cases, lambda _host: SearchResult(offers), wanted)
 
 
 @pytest.mark.parametrize("of_this_run", [False, True])

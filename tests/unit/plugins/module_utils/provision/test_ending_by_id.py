@@ -192,7 +192,7 @@ def machine(key: str = "r", name: str | None = "n", offer: str | None = "o", **f
 def test_only_what_no_host_owns_may_end(
     machines: list[dict[str, Any]], claims: list[OwnershipClaim], said: str
 ) -> None:
-    objection = ending_by_id.objection("r", machines, claims)
+    objection = ending_by_id.why_not_by_id("r", machines, claims)
     assert said in objection if said else objection == ""
     assert "Nothing was ended." in objection or not said
 
@@ -200,9 +200,9 @@ def test_only_what_no_host_owns_may_end(
 def test_what_a_host_may_have_bought_ends_with_it_once_nothing_is_open() -> None:
     claims = [OwnershipClaim("h", "n", "o", bought=True)]
     named = "decommission -e decommission_hosts=h -e decommission_resource_id=r."
-    assert named in ending_by_id.objection("r", [machine(offer=None)], claims)
+    assert named in ending_by_id.why_not_by_id("r", [machine(offer=None)], claims)
     unanswered = [OwnershipClaim("h", "n", "o", unanswered=True)]
-    assert "audit_settle: true, and then the same" in ending_by_id.objection("r", [machine(offer=None)], unanswered)
+    assert "audit_settle: true, and then the same" in ending_by_id.why_not_by_id("r", [machine(offer=None)], unanswered)
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -223,7 +223,7 @@ def test_no_machine_that_a_registry_names_ends_by_its_id(seed: int) -> None:
         # What says of no offer may be what a purchase has bought of which no machine is known.
         open_ = [claim for claim in claims if claim.offer_id and not claim.resource_ids]
         may_be = each["offer_id"] is None and each["name"] == "a" and bool(open_)
-        objection = ending_by_id.objection(each["resource_id"], machines, claims)
+        objection = ending_by_id.why_not_by_id(each["resource_id"], machines, claims)
         assert objection or not (named or bought_with or may_be), (each, claims)
         # Machines of one offer belong together: whose the others are is in the way, too.
         siblings = any(claim.resource_ids & together for claim in claims)
@@ -242,12 +242,14 @@ def test_what_was_bought_beside_a_hosts_own_machine_ends_by_its_id() -> None:
         OwnershipClaim("h", "h", "p", frozenset("s")),
     )
     machines = [machine(), machine("s", offer="p")]
-    assert ending_by_id.objection("r", machines, [stray, own], {stray.host}) == ""
+    assert ending_by_id.why_not_by_id("r", machines, [stray, own], {stray.host}) == ""
     for resource_id, called in (("r", "The registry has it as h (stray 1): bought beside"), ("s", "No host owns it.")):
-        ends = ending_by_id.ended(machine(resource_id), "left by a test", "me")
-        (_machine, told) = ending_by_id.lines(machine(resource_id), ends, [stray, own], {stray.host}, would=True)
+        ends = ending_by_id.end_for_workflow(machine(resource_id), "left by a test", "me")
+        (_machine, told) = ending_by_id.lines_of_ownerless_end(
+            machine(resource_id), ends, [stray, own], {stray.host}, would=True
+        )
         assert told.startswith(called) and told.endswith("No host owns it. It would end for me: left by a test")
     # Of another project, or of the host itself, nothing ends so.
-    assert ending_by_id.objection("r", machines, [stray, own]) and ending_by_id.objection(
+    assert ending_by_id.why_not_by_id("r", machines, [stray, own]) and ending_by_id.why_not_by_id(
         "s", machines, [stray, own], {stray.host}
     )

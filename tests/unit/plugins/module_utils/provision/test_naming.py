@@ -15,8 +15,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
     names_of,
     not_named,
     objection,
-    of_runs,
     unmatched_names,
+    warnings_of_runs,
     with_names,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import within
@@ -170,7 +170,7 @@ def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
 def test_a_group_ends_runs_with_a_warning(parts: list[PatternPart], verb: str, said: str) -> None:
     registered = {"gpu-1": ["gpu"], "run-a": ["gpu", "supply_run"], "run-b": ["gpu", "supply_run"]}
     hosts = [host for item in parts for host in item.hosts]
-    found = list(of_runs(parts, hosts, registered, NAMED_ACTIONS[verb]))
+    found = list(warnings_of_runs(parts, hosts, registered, NAMED_ACTIONS[verb]))
     assert [text.startswith(said) for text in found] == [True] * bool(said)
 
 

@@ -67,7 +67,7 @@ def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
     view = offer.seen_with(ready, bought)
     assert (view.phase, view.hindrance, view.left) == (phase, hindrance, left)
     assert TWO not in [item["resource_id"] for item in view.machines]
-    assert offer.doubtful(ready, bought) == (set() if states[0] == "running" else {ONE})
+    assert offer.ids_to_read_when_ready(ready, bought) == (set() if states[0] == "running" else {ONE})
 
 
 def test_no_instance_speaks_for_storage() -> None:
@@ -122,7 +122,7 @@ def look(phase: str | None, ready: bool = False, **fields: Any) -> dict[str, Any
     ],
 )
 def test_many_offers_in_a_line(looks: Any, line: str) -> None:
-    assert offer.summary(looks) == line
+    assert offer.summary_of_offers(looks) == line
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     STOP,
     WAIT,
     Plan,
-    account_prices,
+    host_plans,
     line_of_waiting,
-    plan,
+    prices_of_others,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -89,7 +89,7 @@ def opened(name: str = "gpu-1", number: int = 1, **fields: Any) -> Case:
 
 def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = tuple(ALL), said: str = "", **more: Any) -> list[Plan]:
     by_id = {each["offer_id"]: SearchResult([each]) for each in offers}
-    return plan(cases, lambda _host: SearchResult(offers, said), more.pop("wanted", by_id), **more)
+    return host_plans(cases, lambda _host: SearchResult(offers, said), more.pop("wanted", by_id), **more)
 
 
 def actions(plans: Sequence[Plan]) -> list[tuple[str, str]]:
@@ -199,7 +199,7 @@ def test_hosts_never_share_an_offer() -> None:
 def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, ...], begins: str) -> None:
     result = SearchResult(ALL)
     cases = [free(f"gpu-{number}", max_price_per_hour=most) for number in range(hosts)]
-    found = [draft.refusal for draft in plan(cases, lambda _host: result, {}, taken=taken)]
+    found = [draft.refusal for draft in host_plans(cases, lambda _host: result, {}, taken=taken)]
     assert {text for text in found if text} == {found[-1]} and found[-1].startswith(begins), found
     assert found[-1].endswith("Nothing was bought.")
 
@@ -219,7 +219,7 @@ def test_the_ceiling_that_decides_is_named(
 ) -> None:
     search = {"compute": {"gpu_type": "L4"}, **({"max_price_per_hour": search_ceiling} if search_ceiling else {})}
     one = free(spec=search, max_price_per_hour=host_ceiling)
-    (draft,) = plan([one], lambda _host: SearchResult.of(one.host, [Offers(ALL)]), {}, taken=taken)
+    (draft,) = host_plans([one], lambda _host: SearchResult.of(one.host, [Offers(ALL)]), {}, taken=taken)
     assert limit in draft.refusal and ("never share" in draft.refusal) == shares, draft.refusal
 
 
@@ -229,7 +229,7 @@ def test_hosts_that_avoid_different_places_are_counted_apart(error_class: str) -
     avoided = {"a-1": "a", "a-2": "a", "a-3": "a", "b-1": "b", "b-2": "b"}
     tried = {"offer_id": offer_id(9), "region": "EU", "error_class": error_class, "msg": "no"}
     cases = [case(host(name), attempts=[{**tried, "vendor": vendor}]) for name, vendor in avoided.items()]
-    found = {draft.host: draft.refusal for draft in plan(cases, lambda _host: result, {})}
+    found = {draft.host: draft.refusal for draft in host_plans(cases, lambda _host: result, {})}
     said = {name: re.findall("[0-9]+ offer for [0-9]+ hosts", text) for name, text in found.items() if text}
     assert said == {"a-2": ["1 offer for 3 hosts"], "a-3": ["1 offer for 3 hosts"], "b-2": ["1 offer for 2 hosts"]}
 
@@ -388,7 +388,7 @@ def dear_by_id(**fields: Any) -> tuple[Case, Case]:
 def test_the_highest_price_that_was_shown_counts(
     page: Mapping[str, Any], searched: Mapping[str, Any], price: float | None
 ) -> None:
-    found = plan(dear_by_id(), lambda _host: SearchResult([searched, offer(2, 6.0)]), {X: SearchResult([page])})
+    found = host_plans(dear_by_id(), lambda _host: SearchResult([searched, offer(2, 6.0)]), {X: SearchResult([page])})
     assert [(each.offer_id, each.price_per_hour) for each in found] == [(X, price), (Y, 6.0)]
     assert found[0].offer["price_per_hour"] == price
 
@@ -403,7 +403,7 @@ def test_the_highest_price_that_was_shown_counts(
 )
 def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[str, Any], said: str) -> None:
     night = {"now": NIGHT, "spent": {"default": Ledger((), NIGHT)}}
-    found = plan(
+    found = host_plans(
         dear_by_id(**fields),
         lambda _host: SearchResult([WHOLE, offer(2, 6.0)]),
         {X: SearchResult([BARE])},
@@ -414,7 +414,7 @@ def test_ceilings_of_many_count_that_price(fields: dict[str, Any], more: dict[st
 
 def test_an_id_buys_nothing_that_a_search_refuses() -> None:
     cases = free("a", offer_id=X, max_price_per_hour=4), free("b", max_price_per_hour=4)
-    found = plan(cases, lambda _host: SearchResult([WHOLE]), {X: SearchResult([BARE])})
+    found = host_plans(cases, lambda _host: SearchResult([WHOLE]), {X: SearchResult([BARE])})
     assert [each.action for each in found] == [STOP, STOP] and "costs USD 5.00" in found[0].refusal
 
 
@@ -435,14 +435,14 @@ def test_hosts_that_share_a_search_still_share_it() -> None:
         free("a", offer_id=X, max_price_per_hour="unlimited"),
         *(free(f"b{n}", max_price_per_hour="unlimited") for n in range(2)),
     ]
-    found = plan(cases, lambda _host: shared, {X: SearchResult([BARE])})
+    found = host_plans(cases, lambda _host: shared, {X: SearchResult([BARE])})
     assert [each.offer_id for each in found] == [X, Y, offer_id(3)]
 
 
 def test_a_purchase_that_may_be_made_counts_at_the_price_that_was_noted() -> None:
     known = entry(X, purchase="sent", provision_price_per_hour=5.0)
     one = case(host(max_price_per_hour=9), HostState.OPEN, known, offer_id=X, price_per_hour=5.0)
-    (found,) = plan([one], lambda _host: SearchResult(), {X: SearchResult([BARE])})
+    (found,) = host_plans([one], lambda _host: SearchResult(), {X: SearchResult([BARE])})
     assert (found.action, found.price_per_hour) == (BUY, 5.0)
 
 
@@ -646,7 +646,7 @@ def test_no_plan_exceeds_a_ceiling(
                     reason="-" if kind == "stop" else "",
                 )
             )
-    found = plan(cases, lambda _host: SearchResult(known), wanted, others=billed(*others))
+    found = host_plans(cases, lambda _host: SearchResult(known), wanted, others=billed(*others))
     assert [each.host for each in found] == [each.host.host for each in cases]
     buyers = [(one, its) for one, its in zip(cases, found, strict=True) if its.action == BUY]
     assert len({its.offer_id for _one, its in buyers}) == len(buyers)
@@ -871,7 +871,7 @@ A100 = {"compute": {"gpu_type": "A100", "gpu_count": 1}, "max_price_per_hour": 2
 
 
 def chosen(*cases: Case, seen: Sequence[Offers], **more: Any) -> list[Plan]:
-    return plan(cases, lambda one: SearchResult.of(one, seen), {}, **more)
+    return host_plans(cases, lambda one: SearchResult.of(one, seen), {}, **more)
 
 
 def test_a_host_takes_what_it_wants_most() -> None:
@@ -902,7 +902,7 @@ def test_the_lower_ceiling_of_host_and_choice_holds() -> None:
 def test_hosts_that_share_their_choices_get_different_offers() -> None:
     seen = [Offers([CHEAP]), Offers([FAIR])]
     found = SearchResult.of(host(spec=[H100, A100]), seen)
-    plans = plan([free("gpu-1", spec=[H100, A100]), free("gpu-2", spec=[H100, A100])], lambda _one: found, {})
+    plans = host_plans([free("gpu-1", spec=[H100, A100]), free("gpu-2", spec=[H100, A100])], lambda _one: found, {})
     assert [each.offer_id for each in plans] == [CHEAP["offer_id"], FAIR["offer_id"]]
     assert "1 x H100, ondemand: given to other hosts, or tried before" in plans[1].missed
 
@@ -970,9 +970,9 @@ def test_what_is_billed_on_the_account(
     machines: list[dict[str, Any]] | None, unreadable: str, total: float, said: str
 ) -> None:
     others = [("gpu-2", entry(offer_id(7), [machine_id(7)], "made"))]
-    found = account_prices(Account.of([], machines, unreadable), [], others)
+    found = prices_of_others(Account.of([], machines, unreadable), [], others)
     assert (found.unreadable, Count((*found.registered, *found.foreign)).sum.total) == (said, total)
 
 
 def test_an_account_that_was_not_listed_says_so() -> None:
-    assert account_prices(Account.of([], None), [], []).unreadable
+    assert prices_of_others(Account.of([], None), [], []).unreadable

@@ -27,7 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OfferLook,
     Reason,
     asks_the_list,
-    ids_of,
+    ids_of_purchase,
     is_left,
     lists_machines,
     next_step,
@@ -426,7 +426,7 @@ def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:
     [("ready", ["r-1"]), ("going_on", ["r-1"]), ("failed", ["r-1", "r-2"])],
 )
 def test_of_a_purchase_that_failed_also_the_noted_machines_are_looked_at(phase: str, ids: list[str]) -> None:
-    assert ids_of(phase, ["r-1", "r-1"], ["r-2", "r-1"]) == ids
+    assert ids_of_purchase(phase, ["r-1", "r-1"], ["r-2", "r-1"]) == ids
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
-    connection_of,
+    connection_variables,
     facts_of_machine,
     further_hosts,
     is_registered,
@@ -173,7 +173,7 @@ def test_the_machines_of_a_cluster() -> None:
 )
 def test_what_one_host_has_noted_oddly_keeps_no_sweep_from_the_others(noted: dict[str, Any]) -> None:
     entry = read_entry({"provision_instances": [connection()], "provision_resource_ids": [M], **noted})
-    found = connection_of(entry, "/a/.known_hosts", is_shared=True)
+    found = connection_variables(entry, "/a/.known_hosts", is_shared=True)
     assert "StrictHostKeyChecking=accept-new" in found["ansible_ssh_extra_args"] and None not in found.values()
     assert owned_row("gpu-1", entry)["ansible_port"] == 22
 

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import host_plans
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import is_over, released, verdict_row
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
@@ -68,7 +68,7 @@ def test_after_a_double_was_given_back_nobody_says_that_nothing_is_billed() -> N
     found = released(failed(left=0), double.tried(Verdict.RELEASE), [OVER], "", check_mode=False)
     assert f"Billed under its name: {N} (called instance, " in found.stop
     assert "Nothing is billed" not in found.stop
-    (planned_again,) = plan(
+    (planned_again,) = host_plans(
         [Case(host(), entry(), Standing(HostState.FREE), found.attempts)], lambda _host: SearchResult([]), {}
     )
     assert N in planned_again.refusal and "Nothing is billed" not in planned_again.refusal

@@ -19,7 +19,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP, Plan, plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    KEEP,
+    Plan,
+    host_plans,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
@@ -61,7 +66,7 @@ def draft(*plans: Plan, declared: list[Declaration] | None = None) -> dict[str, 
 
 def written(**fields: Any) -> dict[str, Any]:
     """The plan as it was sealed."""
-    return sealed.seal({**draft(), **fields}, {"gpu-1": ORDER}, TOKEN)
+    return sealed.sealed_with_orders({**draft(), **fields}, {"gpu-1": ORDER}, TOKEN)
 
 
 def read(plan: Any = None, declared: list[Declaration] | None = None, account: str = ACCOUNT) -> SealedPlan:
@@ -97,7 +102,7 @@ def test_what_a_plan_says() -> None:
 )
 def test_what_cannot_be_bought_is_not_sealed(plans: list[Plan], orders: Any) -> None:
     with pytest.raises(ValueError, match="no offer with a price for gpu-1, so no plan was written"):
-        sealed.seal(draft(*plans), orders, TOKEN)
+        sealed.sealed_with_orders(draft(*plans), orders, TOKEN)
 
 
 def test_a_plan_holds_as_long_as_an_offer_lives_if_the_api_does_not_say() -> None:
@@ -299,7 +304,7 @@ def test_a_purchase_without_an_answer_goes_on_also_if_machines_have_no_names() -
 
 def written_for(declared: list[Declaration]) -> dict[str, Any]:
     """The plan of a quote for these hosts, sealed."""
-    return sealed.seal(draft(declared=declared), {"gpu-1": ORDER}, TOKEN)
+    return sealed.sealed_with_orders(draft(declared=declared), {"gpu-1": ORDER}, TOKEN)
 
 
 def test_a_ledger_that_cannot_be_read_may_say_that_the_plan_is_used_up() -> None:
@@ -311,7 +316,7 @@ def test_a_refused_plan_hides_no_machine_for_which_a_host_stops() -> None:
     billed = "A machine of that name runs, USD 2.00 per hour."
     before = cases(Standing(HostState.STOP, reason=billed))
     (first, _second) = replace(read(), fault="it was changed since it was sealed").checked(before, NOTHING, NOW)
-    (draft,) = plan([first], lambda _host: SearchResult(), {})
+    (draft,) = host_plans([first], lambda _host: SearchResult(), {})
     assert (draft.action, draft.refusal) == (
         "stop",
         f"Plan 7f3a is refused: it was changed since it was sealed. Make a new quote. {billed} Nothing was sent.",

@@ -44,7 +44,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     noted_claim,
     refreshed,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, Plan, plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    STOP,
+    Plan,
+    host_plans,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import doubtful, standing_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,
@@ -371,7 +376,7 @@ class Plays(RuleBasedStateMachine):
             [*((name, each) for name, each in entries.items() if name not in here), *self.kept().items()]
         )
         open_ones = [each for each in entries.values() if each.offer_id and not each.is_refused]
-        found = plan(
+        found = host_plans(
             cases,
             lambda _host: SearchResult(free),
             {

@@ -125,7 +125,9 @@ def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
     its = host()
     stands = standing_of(its, known, {"phase": "unbought"}, Account.of([], []))
     found = {OFFER: candidates.SearchResult([{**offer(1), **shown}])}
-    (draft,) = planning.plan([candidates.Case(its, known, stands)], lambda _host: candidates.SearchResult(), found)
+    (draft,) = planning.host_plans(
+        [candidates.Case(its, known, stands)], lambda _host: candidates.SearchResult(), found
+    )
     assert draft.action == BUY
     assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == ([cost] if cost else [])
 
@@ -136,10 +138,10 @@ def test_a_sealed_plan_keeps_the_storage_of_its_quote(shown: dict[str, Any], cos
     sold = {**offer(1), "storage_details": [disk(0.05), disk(9.0, persistent=False)]}
     quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "", {})["ansible_stats"]["data"]["quote"]
     plan = sealed.draft(quote, [host()], "", "1", 0.0)
-    its = SealedPlan.of(sealed.seal(plan, {"gpu-1": {"token": "t"}}, "t"), "t").bound(host())
+    its = SealedPlan.of(sealed.sealed_with_orders(plan, {"gpu-1": {"token": "t"}}, "t"), "t").bound(host())
     found = {OFFER: candidates.SearchResult([{**offer(1), **shown}])}
     case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
-    (draft,) = planning.plan([case], lambda _host: candidates.SearchResult(), found)
+    (draft,) = planning.host_plans([case], lambda _host: candidates.SearchResult(), found)
     assert draft.action == BUY
     assert [item["hourly_cost"] for item in storage.brought_by(draft.offer)] == [cost]
 
@@ -225,7 +227,7 @@ def test_a_budget_counts_storage_until_the_month_is_over(lease: str, details: li
     found = candidates.SearchResult([{**offer(1), "storage_details": details}])
     moment = seconds_of("2026-02-27T00:00:00Z") or 0.0
     spent = {"default": Ledger((), moment)}
-    (draft,) = planning.plan([case], lambda _host: found, {}, now=moment, spent=spent)
+    (draft,) = planning.host_plans([case], lambda _host: found, {}, now=moment, spent=spent)
     assert (draft.action == BUY) is (begin is None), draft.refusal
     assert begin is None or (draft.refusal.startswith(begin) and "gpu-1" in draft.refusal)
 
@@ -294,7 +296,7 @@ def test_an_offer_that_is_named_by_its_id_may_hide_its_storage(page: Any, declar
     its = replace(host(offer_id=OFFER), **declares)
     case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
     found = {OFFER: candidates.SearchResult([{**offer(1), **page}])}
-    (draft,) = planning.plan([case], lambda _host: candidates.SearchResult(), found)
+    (draft,) = planning.host_plans([case], lambda _host: candidates.SearchResult(), found)
     assert (draft.action, draft.hides_storage) == (BUY, is_unknown)
 
 
@@ -311,7 +313,7 @@ def test_storage_that_ends_with_its_machine_costs_a_month_no_more_after_the_leas
         candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], []))),
         candidates.Case(other, runs, Standing(HostState.READY, offer_id(2), (OLDER,), 2.0)),
     ]
-    drafts = planning.plan(
+    drafts = planning.host_plans(
         cases, lambda _host: candidates.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((own,), NOW)}
     )
     assert (drafts[0].action, drafts[0].stays_per_hour) == (BUY if ends else STOP, 0.0 if ends else 1.0)
@@ -415,6 +417,6 @@ def test_without_storage_nothing_is_billed() -> None:
 def test_a_host_without_an_offer_says_what_it_still_has() -> None:
     tried = [{"offer_id": OFFER, "outcome": "created", "msg": "It failed."}]
     case = candidates.Case(host(), entry(), standing_of(host(), entry(), None, Account.of([], [])), tried, (kept(),))
-    (draft,) = planning.plan([case], lambda _host: candidates.SearchResult(), {})
+    (draft,) = planning.host_plans([case], lambda _host: candidates.SearchResult(), {})
     assert draft.action == STOP and storage.stays("gpu-1", [kept()]) in draft.refusal
     assert "Nothing is billed" not in draft.refusal

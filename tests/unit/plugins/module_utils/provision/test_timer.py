@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import lease, timer
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Observed, Timer
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Timer, TimerState
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 from hypothesis import given
 from hypothesis import strategies as st
 
 NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 ONE = Timer(("/srv/gpu/inventory",), "/srv/gpu", "/home/me", ("/venv/bin/ansible-playbook", "reap"))
-SYSTEMD = Observed(
+SYSTEMD = TimerState(
     user="me", has_systemd=True, has_crontab=True, runs_systemd=True, lingers=True, runtime="/run/user/7"
 )
-CRON = Observed(user="me", has_crontab=True)
+CRON = TimerState(user="me", has_crontab=True)
 STRANGE = "/srv/a b 'c' \"d\" $HOME `e` %h %n \\f ü\n;g"
 ROOT = Path(__file__).resolve().parents[5]
 
@@ -121,20 +121,20 @@ def test_the_script_runs_in_strange_places_and_notes_what_became_of_it(tmp_path:
     Path(one.file("sweep")).write_text(timer.script(one))
 
     # As cron does: it takes the backslash away before the shell sees the line.
-    installed = timer.install(one, timer.CRON, timer.Observed(), [], check_mode=False)
+    installed = timer.install(one, timer.CRON, timer.TimerState(), [], check_mode=False)
     job = installed["cron"][0]["job"]
     assert "%" not in job.replace(r"\%", "")
     done = subprocess.run(["/bin/sh", "-c", job.replace(r"\%", "%")], env={"PATH": "/usr/bin:/bin"}, check=False)
     assert done.returncode == 3
     assert Path(one.file("output")).read_text() == f"{here}\n-e\n{STRANGE}\n{STRANGE}\n"
-    last = timer.last_of(Observed(last=Path(one.file("last")).read_text()))
+    last = timer.last_of(TimerState(last=Path(one.file("last")).read_text()))
     assert last is not None and last.code == 3 and 0 <= last.ended - last.began < 60
     assert os.stat(one.file("last")).st_mode & 0o777 == 0o600
 
     # What cannot even begin is noted, too.
     here.rename(tmp_path / "moved")
     assert subprocess.run(["/bin/sh", one.file("sweep")], stderr=subprocess.DEVNULL, check=False).returncode != 0
-    later = timer.last_of(Observed(last=Path(one.file("last")).read_text()))
+    later = timer.last_of(TimerState(last=Path(one.file("last")).read_text()))
     assert later is not None and later.code != 0
 
 
@@ -143,7 +143,7 @@ def test_units_say_paths_as_systemd_reads_them() -> None:
     unit = timer.service(one)
     assert "Description=End GPU machines whose lease is over (/srv/50 %%h)\n" in unit
     assert r'ExecStart=/bin/sh "/home/o \"d\" %%h $$x \\/.config/supply-reap-srv-50-h-' in unit
-    assert "OnCalendar=*:0/5\nPersistent=true\n" in timer.calendar(replace(one, minutes=5))
+    assert "OnCalendar=*:0/5\nPersistent=true\n" in timer.timer_unit(replace(one, minutes=5))
     strange = timer.service(replace(ONE, sources=(STRANGE,)))
     assert [line.partition("=")[0] for line in strange.splitlines() if "=" in line] == [
         *("Description", "Type", "TimeoutStartSec", "ExecStart"),
@@ -152,7 +152,7 @@ def test_units_say_paths_as_systemd_reads_them() -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
-    for text, kind in ((timer.service(ONE), "service"), (timer.calendar(ONE), "timer")):
+    for text, kind in ((timer.service(ONE), "service"), (timer.timer_unit(ONE), "timer")):
         (tmp_path / f"{ONE.name}.{kind}").write_text(text)
     files = list(map(str, tmp_path.iterdir()))
     command = ["systemd-analyze", "verify", "--man=no", *files]
@@ -160,7 +160,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert not [line for line in done.stderr.splitlines() if ONE.name in line], done.stderr
     for minutes in (1, 15, 30):
         event = f"*:0/{minutes}"
-        assert event in timer.calendar(replace(ONE, minutes=minutes))
+        assert event in timer.timer_unit(replace(ONE, minutes=minutes))
         subprocess.run(["systemd-analyze", "calendar", event], capture_output=True, check=True)
 
 
@@ -181,11 +181,11 @@ def test_what_is_written_has_no_secret() -> None:
         ("", CRON, "cron"),
         ("cron", SYSTEMD, "cron"),
         ("systemd", CRON, "is not run by systemd"),
-        ("", Observed(), "has no crontab"),
+        ("", TimerState(), "has no crontab"),
         ("cron", replace(SYSTEMD, has_crontab=False), "has no crontab"),
     ],
 )
-def test_what_runs_sweeps(wanted: str, observed: Observed, scheduler: str) -> None:
+def test_what_runs_sweeps(wanted: str, observed: TimerState, scheduler: str) -> None:
     if scheduler in ("systemd", "cron"):
         assert timer.scheduler_of(wanted, observed) == scheduler
     else:
@@ -248,7 +248,7 @@ HALF = replace(SYSTEMD, files=(ONE.unit("timer"),))
     ],
 )
 def test_installed_with_systemd(
-    observed: Observed, check_mode: bool, linger: int, waits: int, units: list[dict[str, object]]
+    observed: TimerState, check_mode: bool, linger: int, waits: int, units: list[dict[str, object]]
 ) -> None:
     done = timer.install(ONE, "systemd", observed, [timer.TOKEN], check_mode=check_mode)
     assert (done["units"], len(done["linger"]), len(done["waits"])) == (units, linger, waits)
@@ -274,7 +274,7 @@ def test_installed_with_cron() -> None:
         (replace(RUNNING, in_crontab=True), 1, 1),
     ],
 )
-def test_removed(observed: Observed, stops: int, lines: int) -> None:
+def test_removed(observed: TimerState, stops: int, lines: int) -> None:
     done = timer.remove(ONE, observed)
     assert (len(done["units"]), len(done["cron"]), bool(done["forget"])) == (stops, lines, bool(stops))
     assert done["removed"] == list(observed.files)
@@ -295,7 +295,7 @@ def test_removed(observed: Observed, stops: int, lines: int) -> None:
         ("present", replace(CRON, in_crontab=True), False, "env"),
     ],
 )
-def test_a_sweep_proves_that_a_timer_works(state: str, observed: Observed, check_mode: bool, sweeps: str) -> None:
+def test_a_sweep_proves_that_a_timer_works(state: str, observed: TimerState, check_mode: bool, sweeps: str) -> None:
     words = timer.due(state, ONE, observed, check_mode=check_mode).get("sweeps", [])
     assert [command[0] for command in words] == ([sweeps] if sweeps else [])
 
@@ -305,13 +305,13 @@ def test_a_sweep_proves_that_a_timer_works(state: str, observed: Observed, check
 
 @pytest.mark.parametrize("text", ["", "x", "a b 0", swept(NOON, 0)[:-2], "2027-01-15T08:00:00Z 0", swept(NOON, 1234)])
 def test_a_note_that_cannot_be_read_is_none(text: str) -> None:
-    assert timer.last_of(Observed(last=text)) is None
+    assert timer.last_of(TimerState(last=text)) is None
 
 
 @pytest.mark.parametrize(
     ("text", "minutes"),
     [
-        (timer.calendar(ONE), 15),
+        (timer.timer_unit(ONE), 15),
         ("*/5 * * * * /bin/sh x", 5),
         ("0 4 * * * /bin/sh x", 0),
         ("", 0),
@@ -350,7 +350,7 @@ def test_when_the_next_sweep_is(now: float, minutes: int, offset: float, then: f
 )
 def test_how_sweeps_go(change: dict[str, object], line: str, trouble: str) -> None:
     one = replace(ONE, sources=("/srv/" + "x" * 80,))
-    shown = timer.report(one, replace(RUNNING, **change))  # type: ignore[arg-type]
+    shown = timer.sweep_report(one, replace(RUNNING, **change))  # type: ignore[arg-type]
     assert any(line in text for text in shown["lines"]), shown["lines"]
     assert trouble in shown["trouble"] and bool(trouble) is bool(shown["trouble"])
     assert all(len(text) <= LINE for text in shown["lines"])
@@ -358,10 +358,10 @@ def test_how_sweeps_go(change: dict[str, object], line: str, trouble: str) -> No
 
 
 def test_a_timer_that_ends_with_the_login_is_told() -> None:
-    (warning,) = timer.report(ONE, replace(RUNNING, lingers=False))["warnings"]
+    (warning,) = timer.sweep_report(ONE, replace(RUNNING, lingers=False))["warnings"]
     assert "`sudo loginctl enable-linger me`" in warning
 
 
 def test_where_there_is_no_timer() -> None:
-    shown = timer.report(ONE, SYSTEMD)
+    shown = timer.sweep_report(ONE, SYSTEMD)
     assert shown == {"lines": ["No sweeps are scheduled for this inventory on this computer."]}
