@@ -60,7 +60,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared, not_declared
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import folded_lines, items_of
@@ -864,7 +864,10 @@ def _undecided(
     host = str(task_vars["inventory_hostname"])
     declaration = declared.get(host) or {}
     if host not in {one["host"] for one in hosts} and str(declaration.get("id")) not in decided:
-        raise AnsibleActionFail(not_declared(host))
+        raise AnsibleActionFail(
+            f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
+            f" --start-at-task out. {NOTHING_SENT}"
+        )
     return hosts
 
 

@@ -19,7 +19,7 @@ from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.taggable import Taggable
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import rounds
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
 
 Variables = t.Mapping[str, t.Any]
@@ -61,7 +61,12 @@ def forbidden(task: t.Any) -> str:
     """Why nothing may be bought in the task's play, empty if it may. What cannot be read is refused."""
     play = play_of(task)
     strategy = "unknown" if play is None else str(play.strategy or C.DEFAULT_STRATEGY)
-    return "" if strategy in STRATEGIES else rounds.unsuited_strategy(strategy)
+    if strategy in STRATEGIES:
+        return ""
+    return (
+        f"The play's strategy is {strategy}, under which nothing can be decided for all hosts together. Use linear,"
+        f" Ansible's default. {NOTHING_SENT}"
+    )
 
 
 def hosts_of_playbook(pattern: str, variables: Variables) -> str:

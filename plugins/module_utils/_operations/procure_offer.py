@@ -87,7 +87,9 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         whose = another_project(params["host"], str(params["registry_file"]), entry.project, project)
         raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
     body["offer_id"], terms, warned = sending.precedence(entry, body["offer_id"], _terms(params))
-    journal = _journal_of(registry, params, body)
+    noted = facts_of_order(body, project, params.get("note") or {})
+    order = OrderDigests.of(body, params["api_token"], noted, params.get("sealed"))
+    journal = Journal(registry, body["offer_id"], noted, order)  # without a registry it remembers nothing
     facts: Result = {
         **copy.deepcopy(BLANK),
         "offer_id": body["offer_id"],
@@ -150,13 +152,6 @@ def _entry_of(registry: Registry | None, *, planned: bool) -> Entry:
     with contextlib.suppress(RegistryError):
         return read_entry(registry.read() if registry and not planned else None)
     return read_entry(None)
-
-
-def _journal_of(registry: Registry | None, params: Params, body: Json) -> Journal:
-    """The journal of this purchase; one that remembers nothing if the user keeps no registry."""
-    facts = facts_of_order(body, params["project"], params.get("note") or {})
-    order = OrderDigests.of(body, params["api_token"], facts, params.get("sealed"))
-    return Journal(registry, body["offer_id"], facts, order)
 
 
 def _registry_of(api: Market, params: Params, *, read_only: bool) -> Registry | None:

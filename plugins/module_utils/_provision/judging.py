@@ -472,7 +472,11 @@ class JudgedHost:
         if self.entry.is_open:
             price = self.price_per_hour if self._is_noted else self.entry.price_per_hour
             return joined(reason, still_open(self.host, self.entry.offer_id, price, self.ids))
-        return joined(reason, bought_meanwhile(self.host, self.entry))
+        return joined(
+            reason,
+            f"Another run has bought offer {self.entry.offer_id} for {self.host} meanwhile, resources:"
+            f" {ids_of(self.entry.resource_ids)}. Run again to use it.",
+        )
 
     # What else is said: for the next attempt, and of a machine that runs
 
@@ -545,14 +549,6 @@ class JudgedHost:
         called, means = ", ".join(kept) or "nothing", _WITHOUT_NAME[bool(self.plan["registry"])]
         text = f"The API did not keep a name: {self.host} is called {called} instead of {name}. {means}"
         return {text: bool(self.plan["unused"]) and not (name in kept or numbered)}
-
-
-def bought_meanwhile(host: str, entry: Entry) -> str:
-    """While this run was about to buy, another one has bought what the entry says."""
-    return (
-        f"Another run has bought offer {entry.offer_id} for {host} meanwhile, resources: {ids_of(entry.resource_ids)}."
-        " Run again to use it."
-    )
 
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:

@@ -339,14 +339,15 @@ def asked_hosts(variables: Answers) -> tuple[str, t.Any]:
     """
     nothing = _NOTHING if is_of_awx(variables) else ()
     # A survey's answer of another name, since it would hide an artifact of the same name.
-    given = [name for name in _ASKED if name in variables and variables[name] not in nothing]
-    variable = min(given, key=lambda name: isinstance(variables[name], t.Mapping), default="")
-    plan = variables.get("plan")
-    if not variable and isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
-        return "plan", list(plan["hosts"])
-    asked = variables.get(variable)
+    given = {name: variables[name] for name in _ASKED if name in variables and variables[name] not in nothing}
+    if not given:
+        plan = variables.get("plan")
+        if isinstance(plan, t.Mapping) and isinstance(plan.get("hosts"), t.Mapping):
+            return "plan", list(plan["hosts"])
+        return _ASKED[0], None
+    variable = min(given, key=lambda name: isinstance(given[name], t.Mapping))
     # Null, as in a file of variables whose names were never filled in, does not mean the whole group either.
-    return variable or _ASKED[0], "" if variable and asked is None else asked
+    return variable, "" if given[variable] is None else given[variable]
 
 
 def is_of_awx(variables: Answers) -> bool:

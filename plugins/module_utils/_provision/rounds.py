@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, fields
 
 from .._text import ids_of
 from .ended import STOP, now
-from .messages import NOTHING_SENT
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -350,19 +349,3 @@ class EndRound(_HostRound):
 def published(data: Variables) -> dict[str, t.Any]:
     """What a step publishes for the workflow that it is a part of; nothing without ``data``."""
     return {"ansible_stats": {"data": data, "per_host": False, "aggregate": True}} if data else {}
-
-
-def not_declared(host: str) -> str:
-    """A play has entered the role in its middle."""
-    return (
-        f"{host} has declared nothing, so nothing can be decided for it. The role begins with its first task: leave"
-        " --start-at-task out. Nothing was sent."
-    )
-
-
-def unsuited_strategy(name: str) -> str:
-    """A play whose hosts do not go step by step together."""
-    return (
-        f"The play's strategy is {name}, under which nothing can be decided for all hosts together. Use linear,"
-        f" Ansible's default. {NOTHING_SENT}"
-    )

@@ -248,6 +248,13 @@ def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
         assert len(lines) == 3 and max(map(len, lines)) <= LINE and " ".join(map(str.strip, lines)) == long
 
 
+def test_a_play_that_enters_a_role_in_its_middle_is_refused() -> None:
+    variables = {"inventory_hostname": "gpu-1"}
+    with pytest.raises(AnsibleActionFail, match="gpu-1 has declared nothing, so nothing can be"):
+        decide._undecided({"gpu-2": {"host": "gpu-2", "id": "2"}}, (), variables)
+    assert decide._undecided({"gpu-1": {"host": "gpu-1", "id": "1"}}, ("1",), variables) == []
+
+
 def test_a_test_of_machines_may_run_as_long_as_its_level_takes() -> None:
     seconds = {level: LookupModule().run([], {}, level=level) for level in (*TIMEOUTS, "none")}
     assert seconds == {"specs": [3660], "health": [180], "load": [660], "burnin": [3660], "none": [3660]}

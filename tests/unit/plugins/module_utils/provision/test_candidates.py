@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     candidates,
     planning,
-    rounds,
     standing,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
@@ -40,8 +39,6 @@ def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: b
 @pytest.mark.parametrize(
     "text",
     [
-        rounds.not_declared("gpu-1"),
-        rounds.unsuited_strategy("free"),
         candidates.why_none(FREE, SearchResult()),
         candidates.why_none(FREE, SearchResult.of(FREE.host, [Offers(wider=[offer(1, contract_type="spot")])])),
         candidates.none_left(host(max_price_per_hour=9), OFFERS, 2),
