@@ -194,7 +194,8 @@ def crowd(make_project: MakeProject, registry: str) -> Project:
     """300 live machines of the project, which the inventory plugin puts back into the group, and an offer."""
     project = make_project([Offer(), Offer()], provision_seconds=0)
     database = Database(registry, {"run": "before"}, keep=True)
-    for number, each in enumerate(project.simulator.populate(300), start=1):
+    machines = project.simulator.populate(300, gpu_count=1, gpu_price_per_hour=2.0, storage=[])  # as is noted below
+    for number, each in enumerate(machines, start=1):
         fact = Purchase(
             str(uuid4()),
             "default",
