@@ -155,12 +155,11 @@ def _due(
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
     reached = registration.connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
-    if entry.offer_id in statuses:
-        reached.update(registration.address_by(statuses[entry.offer_id].get("connections") or (), entry))
+    address = registration.address_by(statuses.get(entry.offer_id, {}).get("connections") or (), entry)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))
-    return {**host.row, "groups": list(entry.groups), "reached": reached, "sweep": sweep}
+    return {**host.row, "groups": list(entry.groups), "reached": reached, "address": address, "sweep": sweep}
 
 
 REAP_ASKED = steps.operation(reap_asked, steps.REAP_ASKED, BLANK_ASKED)

@@ -139,9 +139,9 @@ def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> 
 
 
 def address_by(connections: Connections, entry: Entry) -> Variables:
-    """The address of the machine of an entry by a later status of its offer; empty if that names none."""
+    """The address of an entry's machine by a later status of its offer; empty if that knows none, or the noted one."""
     first = instances_in_order(connections, entry.instances, entry.resource_ids)[:1]
-    return {name: machine[name] for machine in first for name in ADDRESS if machine.get(name)}
+    return {name: machine[name] for machine in first for name in ADDRESS if machine not in entry.instances}
 
 
 def facts_of_first_boot(entry: Entry) -> Variables:

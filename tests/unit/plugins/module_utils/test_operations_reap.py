@@ -445,29 +445,27 @@ def test_a_run_that_ends_within_the_hour_comes_with_its_purchase_and_its_end(tmp
     assert abs(found["sweep"]["ends_at"] - time.time() - 0.5 * HOUR) < 60
 
 
-@pytest.mark.parametrize(
-    ("listed", "told", "reached"), [("9", "9", "9"), ("9", "1", "1"), ("9", "", "1"), ("1", "", "1")]
-)
+@pytest.mark.parametrize(("listed", "told", "is_moved"), [(9, 9, True), (9, 1, False), (9, None, False), (1, 9, False)])
 def test_a_machine_that_has_another_address_by_now_is_reached_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, told: str, reached: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: int, told: int | None, is_moved: bool
 ) -> None:
     """Else its last command would fail, or run on what has the old address. The status knows it, if it can be read."""
-    noted = {"resource_id": "r1", "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-    own = {name: noted[name] for name in noted if name.startswith("ansible")}
-    file = write(tmp_path, "gpu-1", "r1", -1.0, provision_instances=[noted], **own)
+    own = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    file = write(tmp_path, "gpu-1", "r1", -1.0, provision_instances=[{"resource_id": "r1", **own}], **own)
     offer_id = yaml.safe_load(file.read_text())["provision_procured_offer_id"]
-    now = [{**noted, "ansible_host": f"192.0.2.{told}", "resource_id": None}] if told else []
+    now = {**own, "ansible_host": f"192.0.2.{told}"}
+    connections = [{**now, "resource_id": None}] if told else []
     asked: list[str] = []
 
     def statuses_of(_api: Any, offers: set[str]) -> Json:
         asked.extend(offers)
-        return {each: {"connections": now} for each in offers}
+        return {each: {"connections": connections} for each in offers}
 
     monkeypatch.setattr(reap_operation, "offer_statuses", statuses_of)
     api = Api(machine("r1", "gpu-1", access={"external_ip": f"192.0.2.{listed}"}))
     (found,) = swept(api, described("gpu-1", tmp_path))["due"]
-    assert found["reached"]["ansible_host"] == f"192.0.2.{reached}"
-    assert asked == ([offer_id] if listed == "9" else [])
+    assert found["address"] == (now if is_moved else {})
+    assert asked == ([] if listed == 1 else [offer_id])
 
 
 @pytest.mark.parametrize(("hours", "idle", "due"), [(-1.0, "", True), (8.0, "1h", False)])
