@@ -77,9 +77,7 @@ def phase(procurement_status: str | None, offer_status: str | None, *, has_machi
         return READY
     if "failed" in (procurement_status, offer_status):
         return FAILED
-    if procurement_status is not None and procurement_status not in _NOT_BOUGHT_YET:
-        return GOING_ON
-    if has_machines or offer_status == "procured":
+    if has_machines or offer_status == "procured" or procurement_status not in (None, *_NOT_BOUGHT_YET):
         return GOING_ON
     if offer_status == "expired":
         return EXPIRED

@@ -408,12 +408,11 @@ def with_checked_ids(item: Json, id_field: str) -> Json:
     ``id_field`` is the field of its own id; ``odd_id`` is there only if that is none, and says what it is.
     """
     item.pop("odd_id", None)
-    for field in ("offer_id", "resource_id", "instance_id"):
-        if field in item:
-            odd = _odd(item[field])
-            item[field] = normalized_id(item[field])
-            if odd is not None and (field == id_field or field == "instance_id"):
-                item["odd_id"] = odd
+    for field in (id_field, "instance_id"):
+        if odd := _odd(item.get(field)):
+            item["odd_id"] = odd
+    fields = ("offer_id", "resource_id", "instance_id")
+    item.update({field: normalized_id(item[field]) for field in fields if field in item})
     if "name" in item:
         name = text_or_none(item["name"])
         item["name"] = name and printable(name, LONGEST_NAME)

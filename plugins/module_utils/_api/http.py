@@ -27,7 +27,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from .._text import starred
+from .._text import applying, starred
 from . import pages
 
 try:
@@ -126,13 +126,17 @@ def check_base_url(url: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(f"is no valid URL: {error}") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be an http(s) URL such as https://supply-api.example.com")
-    if parts.username is not None or "?" in url or "#" in url:
-        raise ValueError("must not hold credentials, a query or a fragment")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("is plain http: the token would travel unencrypted; only a loopback address may do that")
-    return f"{parts.scheme}://{_server_of(parts.scheme, host, port)}{parts.path.rstrip('/')}"
+    faults = {
+        "must be an http(s) URL such as https://supply-api.example.com": parts.scheme not in ("http", "https")
+        or not host,
+        "must not hold credentials, a query or a fragment": parts.username is not None or "?" in url or "#" in url,
+        "is plain http: the token would travel unencrypted; only a loopback address may do that": (
+            parts.scheme == "http" and not is_loopback(host or "")
+        ),
+    }
+    for fault in applying(faults):
+        raise ValueError(fault)
+    return f"{parts.scheme}://{_server_of(parts.scheme, host or '', port)}{parts.path.rstrip('/')}"
 
 
 def _server_of(scheme: str, host: str, port: int | None) -> str:
