@@ -246,7 +246,9 @@ def play_after_quote(
 
     Results of an earlier run are set aside before anything is noted. ``offer_id``: the one offer that may be bought for
     a run whose job may have begun, which it has already: if its machine ended while a command looks for it, the role
-    would buy another one, and the job would run twice. Raises ValueError: why nothing may be bought.
+    would buy another one, and the job would run twice. ``verify``: nor is its machine tested then, which a person may
+    have left out; a test disturbs the job, and what it says would be too late. Raises ValueError: why nothing may be
+    bought.
     """
     phase = str(run.record.get("phase") or "")
     does = way(phase, is_free=found.is_free)
@@ -266,6 +268,7 @@ def play_after_quote(
         "sets_aside": has_machine and is_first is First.ANEW,
         "lease": lease_text(seconds),
         "offer_id": text_of(run.record.get("offer_id")) if phase == STARTED else "",
+        "verify": "none" if phase == STARTED else "",
         "lines": lines,
     }
 
