@@ -224,7 +224,7 @@ def _keys(given: t.Any) -> list[str]:
     return sorted({str(key) for mapping in mappings for key in mapping})
 
 
-# What a host says of its end, for `ended.asked`
+# What a host says of its end, for `ended.end_request`
 
 _NAME, _STORAGE = "decommission_resource_name", "decommission_storage"
 

@@ -39,7 +39,7 @@ def all_projects(registries: Registries, places: t.Iterable[Place], snapshot: Re
     return RegistrySnapshot(registries, [*places, *beside]) if beside else snapshot
 
 
-def note(
+def note_missing(
     api: SupplyApi, params: Params, snapshot: RegistrySnapshot, look: MissingLook, leave: t.Container[str] = ()
 ) -> Looked:
     """Note what follows from the look, for all hosts of the snapshot but those to ``leave``."""

@@ -134,7 +134,7 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
         is_ours = leaves_storage(note, history, offer_look.whose)
         kept = storage_bought(entry, replace(look, holders=holders_of(noted(), host))) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)
-        return state, claims.settled_as_not_made(host, entry, storage.stays(host, kept))
+        return state, claims.settled_as_not_made(host, entry, storage.storage_in_words(host, kept))
     return state, claims.still_counts(host, entry, words)
 
 

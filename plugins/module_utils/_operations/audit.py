@@ -19,7 +19,7 @@ from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
 from .._text import joined
 from ._by_id import read_by_id
-from ._missing import all_projects, look_for_missing, note
+from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
 from ._settle import settle
 
@@ -37,7 +37,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     snapshot, machines = RegistrySnapshot(registries, places.values()), _machines(api)
     look, noted = look_for_missing(api, registries, snapshot, machines), Looked()
     if params["settle"] and not check_mode:
-        noted = note(api, params, all_projects(registries, places.values(), snapshot), look)
+        noted = note_missing(api, params, all_projects(registries, places.values(), snapshot), look)
         snapshot = RegistrySnapshot(registries, places.values())
     registered = set(filter(places.get, places))
     names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))

@@ -53,7 +53,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     snapshot = RegistrySnapshot(registries, places.values())
     forget = frozenset(resource_id.strip().lower() for resource_id in params["forget"])
     asked = [
-        endings.asked(host, _entry(host, places[host["host"]], snapshot), places[host["host"]], forget)
+        endings.end_request(host, _entry(host, places[host["host"]], snapshot), places[host["host"]], forget)
         for host in hosts
     ]
     seen = _seen(api, asked, _others(params, places, snapshot), forget)
@@ -63,7 +63,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     for raw, one in zip(hosts, asked):
         place, is_checked = places[one.host], endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)
-        found = ending.stopped(one.host, trouble) if trouble else ending.end(one, seen)
+        found = ending.nothing_ends(one.host, trouble) if trouble else ending.what_ends(one, seen)
         sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
         if sweep is not None:
             found = _reaped(one, sweep, found, clock, place, registries, is_checked)
@@ -109,13 +109,13 @@ def _reaped(
     extension at the same moment one gets its way. Of two sweeps both may end it.
     """
     if sweep.place != place.text:
-        return ending.stopped(one.host, endings.remembered_elsewhere(sweep.place, place.text))
+        return ending.nothing_ends(one.host, endings.remembered_elsewhere(sweep.place, place.text))
     if not found.ends:
         return endings.being_ended(one.entry, found, clock.now(one.entry.clock))
     try:
         return _looked(one, sweep, found, clock, registries.at(place), check_mode)
     except RegistryError as error:
-        return ending.stopped(one.host, f"{error} The next sweep looks again.")
+        return ending.nothing_ends(one.host, f"{error} The next sweep looks again.")
 
 
 def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
@@ -187,7 +187,7 @@ def _seen(
     shown = {machine["resource_id"] for machine in machines_among(machines)}
     statuses = offer_statuses(api, ending.undecided_offers((one.entry for one in asked), shown))
     told = (statuses.get(one.entry.offer_id, {}).get("resource_ids") or () for one in asked)
-    answers = ask_with_links(api, ending.decisive(own, {*forget}.union(*told), machines))
+    answers = ask_with_links(api, ending.ids_to_read_before_end(own, {*forget}.union(*told), machines))
     errors = {item: answer for item, answer in answers.items() if isinstance(answer, ApiError)}
     lost = {item for item, error in errors.items() if error.error_class == "not_found"}
     unknown = {item: str(errors[item]) for item in lost - listed}
@@ -215,7 +215,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
     outcomes = endings.outcomes(plans, noted, params["before"])
-    over, lines = endings.over(plans, outcomes), endings.lines(params["ends"], outcomes)
+    over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(params["ends"], outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     return {
         **BLANK,

@@ -50,7 +50,7 @@ from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
 from .._text import joined
 from ._by_id import read_by_id
-from ._missing import all_projects, look_for_missing, note
+from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from ._settle import settle
 from .offer_info import find
@@ -247,7 +247,7 @@ class _Planning:
         )
         if ceilings.has_account_ceiling(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
-        result = note(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
+        result = note_missing(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
         if result.uncounted:
             raise Failure(f"{result.uncounted} {NOTHING_SENT}", "unavailable")
         return result

@@ -20,7 +20,7 @@ from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
 from .._registry._protocol import RegistryError
 from .._text import as_pattern, joined
-from ._missing import look_for_missing, note
+from ._missing import look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from ._settle import settle
 from .offer_status import offer_statuses
@@ -50,7 +50,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     settled = settle(api, params, places.values(), check_mode)
     snapshot, machines = RegistrySnapshot(registries, places.values()), api.resources()
     noted = (
-        Looked() if check_mode else note(api, params, snapshot, look_for_missing(api, registries, snapshot, machines))
+        Looked() if check_mode else note_missing(api, params, snapshot, look_for_missing(api, registries, snapshot, machines))
     )
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, machines)

@@ -203,7 +203,9 @@ def _done(run: _Run, params: Params, check_mode: bool) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
     view, host = run.view, run.view.request.host
     cost = run_record.cost_of_run(view.ledger, host, view.record)
-    run.note(run_record.record_of_gone_machine(view.record, cost, storage.stays(host, view.entry.kept_storage)))
+    run.note(
+        run_record.record_of_gone_machine(view.record, cost, storage.storage_in_words(host, view.entry.kept_storage))
+    )
     return running.last_result(run.view.record, run.shown_folder)
 
 

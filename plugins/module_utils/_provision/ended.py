@@ -33,7 +33,7 @@ NOTED = (MACHINES, Action.FORGET.value, STORAGE)
 END, STOP, SAY = "end", "stop", "say"
 
 
-def asked(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
+def end_request(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
     """A host whose machines shall end, by its declaration (``raw``) and its entry; without a ``place`` by its name.
 
     ``forget``: ids that a person says are gone.
@@ -197,9 +197,11 @@ def unknown_cost(host: str) -> str:
     return f"What {host} has cost is not known: its price or its beginning is not."
 
 
-def stays(host: str, end: End) -> list[str]:
+def lines_of_storage(host: str, end: End) -> list[str]:
     """Lines about the storage that stays after the end of a host's machines."""
-    return storage.lines(host, end.storage_stays) + storage.lines(host, end.unremembered, is_remembered=False)
+    return storage.storage_lines(host, end.storage_stays) + storage.storage_lines(
+        host, end.unremembered, is_remembered=False
+    )
 
 
 @dataclass(frozen=True)
@@ -345,7 +347,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [item.variables for item in found.storage],
-        "stays": [] if check_mode else stays(host, found),
+        "stays": [] if check_mode else lines_of_storage(host, found),
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
         "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unremembered)],
@@ -408,7 +410,7 @@ def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
     return alone and {one["next"] for one in found.values()} in ({""}, {SAY})
 
 
-def lines(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> list[str]:
+def end_lines(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> list[str]:
     """Lines for people about all hosts, in check mode with what the ends of several would save."""
     checked = [plan for plan in plans if plan["check_mode"] and plan["next"] == MACHINES]
     total = [f"in total: would save {_saved(checked)}"] if len(checked) > 1 else []
@@ -419,7 +421,7 @@ def _said(found: t.Mapping[str, Row]) -> list[str]:
     return [line for one in found.values() for line in one["lines"]]
 
 
-def over(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
+def cost_labels(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
     """A line about each host of which all has ended, with the ids of its ``storage`` that stays.
 
     And one about the sum of several hosts' machines, with a host to show it.

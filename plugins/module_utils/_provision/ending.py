@@ -140,7 +140,9 @@ class End:
         return tuple(item for item in self.storage if item.resource_id not in self.storage_ends)
 
 
-def decisive(claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machines: t.Iterable[Machine]) -> set[str]:
+def ids_to_read_before_end(
+    claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machines: t.Iterable[Machine]
+) -> set[str]:
     """The ids to read by themselves before anything ends: what the list lacks, and what it alone calls gone.
 
     ``claims``: of the hosts that are asked about. ``named``: the ids that the statuses of their offers name.
@@ -174,11 +176,11 @@ def without_ids(asked: t.Iterable[EndRequest]) -> dict[str, Entry]:
     return {one.host: one.entry for one in asked if not one.entry.resource_ids}
 
 
-def end(asked: EndRequest, api_view: ApiView) -> End:
+def what_ends(asked: EndRequest, api_view: ApiView) -> End:
     """What ends for the host, and which storage stays. Of a protected host no machine ends, but one is forgotten."""
     found, entry, account = _end(asked, api_view), asked.entry, api_view.account
     if refusal := _why_not(asked, found):
-        return stopped(asked.host, refusal)
+        return nothing_ends(asked.host, refusal)
     if not found.ends:
         return found
     if entry.offer_id:
@@ -202,14 +204,14 @@ def _why_not(asked: EndRequest, found: End) -> str:
 def _end(asked: EndRequest, api_view: ApiView) -> End:
     account, entry, host = api_view.account, asked.entry, asked.host
     if account.machines is None:
-        return stopped(host, f"{account.unreadable} Run again.")
+        return nothing_ends(host, f"{account.unreadable} Run again.")
     storage = {ownership.id_of(item) for item in account.storage}
     ids = sorted(asked.claim.resource_ids - storage)
     if rivals := account.rivals.get(host, ()):
         named = machines_in(account.machines_with(ids))
-        return stopped(host, _contested_by(host, rivals, named, [*ids, entry.offer_id]))
+        return nothing_ends(host, _contested_by(host, rivals, named, [*ids, entry.offer_id]))
     if misnamed := _misnamed(asked, api_view):
-        return stopped(host, misnamed)
+        return nothing_ends(host, misnamed)
     if ids:
         return _by_ids(asked, ids, api_view)
     if entry.is_refused:
@@ -219,7 +221,7 @@ def _end(asked: EndRequest, api_view: ApiView) -> End:
     if asked.by_name:
         return _by_name(asked, account)
     if unclaimed := _namesakes(asked, account):
-        return stopped(host, _claimed_by_nobody(asked, unclaimed))
+        return nothing_ends(host, _claimed_by_nobody(asked, unclaimed))
     return End(Action.NOTHING)
 
 
@@ -234,7 +236,7 @@ def _claimed_by_nobody(asked: EndRequest, machines: t.Sequence[Machine]) -> str:
     )
 
 
-def stopped(host: str, why: str) -> End:
+def nothing_ends(host: str, why: str) -> End:
     """Nothing ends for the host."""
     return End(Action.STOP, reason=f"Nothing was ended for {host}. {why}")
 
@@ -272,7 +274,7 @@ def _by_ids(asked: EndRequest, ids: t.Sequence[str], api_view: ApiView) -> End:
     lost = _unlisted(ids, api_view.account)
     further = _further(asked, ids, api_view.account)
     if reason := next(filter(None, _objections(asked, ids, api_view, named, lost, further)), ""):
-        return stopped(asked.host, reason)
+        return nothing_ends(asked.host, reason)
     return _of([*machines_in(named), *further], lost, pending=_pending(asked.entry, api_view))
 
 
@@ -417,7 +419,7 @@ def _journal(asked: EndRequest, api_view: ApiView) -> End:
     shown = [m for m in account.owned if entry.offer_id == m[0]["offer_id"] or m[0]["resource_id"] in named]
     mine, reason = _bought(asked, status, account, _billed(shown))
     if reason:
-        return stopped(asked.host, reason)
+        return nothing_ends(asked.host, reason)
     if mine:
         return _of(mine, pending=_pending(entry, api_view))
     if status.get("phase") is None:
@@ -425,7 +427,7 @@ def _journal(asked: EndRequest, api_view: ApiView) -> End:
     storage = {ownership.id_of(item) for item in account.storage_of(entry.offer_id, named)}
     unlisted = [item for item in _unlisted(named, account) if item not in storage]
     if reason := _not_over(asked, api_view, unlisted, has_machines=bool(shown)):
-        return stopped(asked.host, reason)
+        return nothing_ends(asked.host, reason)
     return _forget(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
 
 
@@ -476,9 +478,9 @@ def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status) -> End:
     """The status of the journal's offer cannot be read."""
     offer_id, said = asked.entry.offer_id, str(status.get("msg") or "The API does not say what became of it.")
     if status.get("error_class") != "not_found":
-        return stopped(asked.host, f"{said} Run again.")
+        return nothing_ends(asked.host, f"{said} Run again.")
     if offer_id not in asked.forget:
-        return stopped(asked.host, _unknown_ids(asked.host, [offer_id], said))
+        return nothing_ends(asked.host, _unknown_ids(asked.host, [offer_id], said))
     return _forget(asked, api_view, (offer_id,))
 
 
@@ -486,10 +488,10 @@ def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
     if namesakes := _namesakes(asked, api_view.account):
         odd = [(machine, UNNAMED) for machine in namesakes]
-        return stopped(asked.host, _differs(asked.entry.offer_id, (), odd))
+        return nothing_ends(asked.host, _differs(asked.entry.offer_id, (), odd))
     if asked.age is not None and asked.age < FRESH and not sold:
         minutes = max(1, math.ceil((FRESH - max(asked.age, 0.0)) / 60))
-        return stopped(
+        return nothing_ends(
             asked.host,
             f"The API has no machine of offer {asked.entry.offer_id}, but its purchase was noted only a short while"
             f" ago, and that of a run that was stopped may still arrive. Run again in {minutes} minutes.",
@@ -512,7 +514,7 @@ def _by_name(asked: EndRequest, account: Account) -> End:
         f" {naming_its_machine([asked.host])}."
     )
     reason = _contested(asked, owned_machines) or (doubt if trouble else "")
-    return stopped(asked.host, reason) if reason else _of(mine)
+    return nothing_ends(asked.host, reason) if reason else _of(mine)
 
 
 def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
@@ -542,7 +544,7 @@ def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view:
         return end
     lost = tuple(item.resource_id for item in items if item.resource_id in one.forget)
     if refuted := [item for item in lost if item not in api_view.unknown]:
-        return stopped(
+        return nothing_ends(
             one.host,
             f"The API does not say that it does not know {ids_of(refuted)}, so it cannot be forgotten. Leave"
             " decommission_forget out; -e decommission_storage=end ends it with its data.",

@@ -192,7 +192,7 @@ class JudgedHost:
     @property
     def stays(self) -> str:
         """What is billed of its storage, if its machine is not; empty if there is none."""
-        return storage.stays(
+        return storage.storage_in_words(
             self.host, [item for item in self.all_storage if item.resource_id not in self.storage_ends]
         )
 
@@ -343,7 +343,7 @@ class JudgedHost:
             plan["identity_file"],
         )
         facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
-        facts.update(storage.ids_of(self.all_storage))
+        facts.update(storage.storage_ids_variable(self.all_storage))
         return {**facts, **registration.facts_of_first_boot(self.entry)}
 
     def left_open(self) -> Variables:

@@ -196,7 +196,7 @@ def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
     ``account``: with what was read by ids. An offer whose status cannot be read now may bring more machines.
     """
     asked = EndRequest(host, entry.name or host, entry)
-    found = ending.end(asked, ApiView(account, {entry.offer_id: status}))
+    found = ending.what_ends(asked, ApiView(account, {entry.offer_id: status}))
     is_certain = found.action is Action.FORGET and not (found.forgotten or found.pending)
     return is_certain and not status.get("transient_error") and set(found.gone) == set(entry.resource_ids)
 

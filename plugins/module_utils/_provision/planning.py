@@ -367,7 +367,7 @@ def _after(case: Case, reason: str) -> str:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
     last, beside = (str(case.attempts[-1].get(name) or "") for name in ("msg", "beside"))
-    money = joined(storage.stays(case.host.host, case.kept), beside) or nothing_billed(case.host.host)
+    money = joined(storage.storage_in_words(case.host.host, case.kept), beside) or nothing_billed(case.host.host)
     return joined(last, reason, "" if case.is_open else money, offers_tried(tried))
 
 

@@ -29,7 +29,7 @@ from .._text import (
     wrapped,
 )
 from . import declaration, lease, ownership
-from .ending import Action, End, stopped
+from .ending import Action, End, nothing_ends
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import unreadable_lease
@@ -223,7 +223,7 @@ def last_look(host: str, end: End, sweep: SweptHost, lived: Life) -> End:
     if not (lived.is_over() or is_idle):
         return End(Action.NOTHING, by_sweep=_why_it_stays(host, use, lived))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
-        return stopped(
+        return nothing_ends(
             host,
             f"Its time is over, but reap_before_end failed on it. When it has been over for {grace / 60:g} minutes, a"
             " sweep ends it in any case.",

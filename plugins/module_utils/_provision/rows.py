@@ -82,7 +82,7 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
         return replace(draft, action=KEEP) if registration.is_registered(facts, entry, host.known) else draft
     # Nothing beside the inventory says this to Ansible.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
-    facts.update({**ends, **storage.ids_of(storage.together(case.kept, entry.storage))})
+    facts.update({**ends, **storage.storage_ids_variable(storage.together(case.kept, entry.storage))})
     return replace(draft, action=KEEP, facts=facts) if registration.is_kept(facts, entry) else draft
 
 

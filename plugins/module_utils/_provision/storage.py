@@ -203,7 +203,7 @@ def changes_of(items: t.Collection[Storage], before: t.Collection[Storage]) -> d
     return variables_of(items) if items or before else {}
 
 
-def ids_of(items: t.Collection[Storage]) -> dict[str, t.Any]:
+def storage_ids_variable(items: t.Collection[Storage]) -> dict[str, t.Any]:
     """The variable of a host that names all its storage; nothing if it has none."""
     return {STORAGE_IDS: [item.resource_id for item in items]} if items else {}
 
@@ -227,7 +227,7 @@ def kept_after_end(entry: Variables, moment: str) -> tuple[Storage, ...]:
     )
 
 
-def lines(host: str, items: t.Collection[Storage], *, is_remembered: bool = True) -> list[str]:
+def storage_lines(host: str, items: t.Collection[Storage], *, is_remembered: bool = True) -> list[str]:
     """What people read of storage that stays after a machine, of which the registry knows or has noted nothing."""
     head = f"{host} keeps its storage, which is billed until you end it:"
     how = (ADVICE[0], _HOW.format(option=end_option([host])))
@@ -236,7 +236,7 @@ def lines(host: str, items: t.Collection[Storage], *, is_remembered: bool = True
     return [head, *(f"  {_named(item, usd_short)}" for item in items), *how] if items else []
 
 
-def stays(host: str, items: t.Collection[Storage]) -> str:
+def storage_in_words(host: str, items: t.Collection[Storage]) -> str:
     """The same in sentences; empty if there is none."""
     if not items:
         return ""

@@ -458,10 +458,10 @@ def test_what_is_not_the_api_s_own_word_is_no_look(fleet: Fleet, fault: Json) ->
 
 def test_a_look_that_was_held_up_is_as_old_as_its_answers(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run looks, and is stopped for long. Meanwhile another one finds the machine, and misses it for a first time."""
-    real = _missing.note
+    real = _missing.note_missing
 
     def late(*args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(reap, "note", real)
+        monkeypatch.setattr(reap, "note_missing", real)
         fleet.api.hide()
         fleet.reap()
         fleet.api.hide(fleet.ids["gpu-1"])
@@ -473,7 +473,7 @@ def test_a_look_that_was_held_up_is_as_old_as_its_answers(fleet: Fleet, monkeypa
         return real(*args, **more)
 
     fleet.api.hide(fleet.ids["gpu-1"])
-    monkeypatch.setattr(reap, "note", late)
+    monkeypatch.setattr(reap, "note_missing", late)
     fleet.reap()
     assert fleet.marks("gpu-1") == (True, False)
 

@@ -17,7 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     End,
-    stopped,
+    nothing_ends,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, utc_rounded_up
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
@@ -157,15 +157,15 @@ def test_what_came_while_the_others_ended(fields: dict[str, Any], is_late: bool)
 )
 def test_the_age_of_a_journal(entry_: Any, by_name: bool, age: float | None) -> None:
     raw = {"host": "gpu-1", "name": "gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
-    one = ended.asked(raw, entry_, NOWHERE if by_name else Folder("/registry"))
+    one = ended.end_request(raw, entry_, NOWHERE if by_name else Folder("/registry"))
     assert ended.aged(one, Clock.of(NOON, DAY)).age == age
 
 
 def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> None:
     raw = {"host": "gpu-1", "name": "team-a-gpu-1", "declares": True, "listed_id": "", "resource_id": ""}
-    one = ended.asked({**raw, "project": "team-a"}, known(), NOWHERE)
+    one = ended.end_request({**raw, "project": "team-a"}, known(), NOWHERE)
     assert (one.by_name, one.twin) == (True, "host a-gpu-1 of project team")
-    assert ended.asked({**raw, "host": "a-gpu-1", "project": "team"}, known(), NOWHERE).twin == ""
+    assert ended.end_request({**raw, "host": "a-gpu-1", "project": "team"}, known(), NOWHERE).twin == ""
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
         (End(Action.END, (machine(1),), by_sweep="its lease was over"), "; its lease was over"),
         (End(Action.FORGET, by_sweep="its lease was over"), "; its lease was over"),
         (End(Action.NOTHING, by_sweep="gpu-1 has got more time"), "gpu-1 has got more time"),
-        (stopped("gpu-1", "Its last command failed."), "gpu-1: nothing ends, see error"),
+        (nothing_ends("gpu-1", "Its last command failed."), "gpu-1: nothing ends, see error"),
     ],
 )
 def test_what_a_sweep_says_of_an_end(end: End, label: str) -> None:
@@ -300,8 +300,10 @@ def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
 )
 def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines: list[str]) -> None:
     found = ended.outcomes([plan], {"gpu-1": noted}, {})
-    assert ended.over([plan], found) == [{"host": "gpu-1", "label": label, "storage": ["kept"]} for label in over]
-    assert ended.lines([plan], found) == lines
+    assert ended.cost_labels([plan], found) == [
+        {"host": "gpu-1", "label": label, "storage": ["kept"]} for label in over
+    ]
+    assert ended.end_lines([plan], found) == lines
     # As Ansible prints the item of a loop, for hosts whose names have six letters, and the item of a list.
     printed = [f"ok: [gpu-10 -> gpu-11] => (item={label})" for label in over]
     printed += [f'        "{line}",' for line in lines]
@@ -321,13 +323,13 @@ def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines:
 def test_a_sum_of_several_ends_has_only_what_has_ended(second: Json, noted: Json, total: list[str]) -> None:
     plans = [ENDS, {**second, "host": "gpu-2"}]
     found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": noted}, {})
-    assert [row["label"] for row in ended.over(plans, found) if "in total" in row["label"]] == total
+    assert [row["label"] for row in ended.cost_labels(plans, found) if "in total" in row["label"]] == total
 
 
 def test_the_sum_of_check_mode_is_what_would_be_saved() -> None:
     plans = [CHECKED, {**CHECKED, "host": "gpu-2"}]
     found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER}, {})
-    assert ended.lines(plans, found)[-1] == "in total: would save USD 5.00/h"
+    assert ended.end_lines(plans, found)[-1] == "in total: would save USD 5.00/h"
 
 
 def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
@@ -344,15 +346,15 @@ def test_what_there_is_to_say_is_said_once_storage_has_ended() -> None:
     assert [one["next"] for one in first.values()] == ["end", "end", "stop"]
     stored = ended.now(plans, first)
     then = ended.outcomes(stored, {"gpu-1": {**OVER, "cost": "storage"}}, first)
-    assert ended.lines(plans, then) == ["gpu-1: its lease", "sentence", "storage", "a sentence"]
+    assert ended.end_lines(plans, then) == ["gpu-1: its lease", "sentence", "storage", "a sentence"]
     assert [(one["next"], one["stop"]) for one in then.values()] == [("say", ""), ("say", ""), ("stop", "Whose is it?")]
-    assert [row["label"] for row in ended.over(stored, then)] == ["disk, USD 22.50"]
+    assert [row["label"] for row in ended.cost_labels(stored, then)] == ["disk, USD 22.50"]
 
 
 def test_the_sum_of_several_ends_is_of_machines() -> None:
     plans = [ENDS, *({**STORES, "host": host, "next": "storage", "ids": ["a", "b"]} for host in ("gpu-2", "gpu-3"))]
     found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
-    labels = [row["label"] for row in ended.over(plans, found)]
+    labels = [row["label"] for row in ended.cost_labels(plans, found)]
     assert labels == [f"{ID}, USD 22.50", "2 volumes, USD 22.50", "2 volumes, USD 22.50"]
 
 

@@ -16,8 +16,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     ApiView,
     End,
     EndRequest,
-    end,
     undecided_offers,
+    what_ends,
     without_ids,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
@@ -67,7 +67,7 @@ def ending(
     account = Account.of([one.claim, *others], machines, "GET /resources answered 500.")
     status = phase if isinstance(phase, dict) else {"phase": phase, "resource_ids": []} if phase else {}
     forget = more.pop("forget", ())
-    return end(replace(one, forget=frozenset(forget)), ApiView(account, {"o": status}, **more))
+    return what_ends(replace(one, forget=frozenset(forget)), ApiView(account, {"o": status}, **more))
 
 
 @pytest.mark.parametrize(

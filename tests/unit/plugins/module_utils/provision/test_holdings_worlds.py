@@ -15,8 +15,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     Action,
     ApiView,
     EndRequest,
-    decisive,
-    end,
+    ids_to_read_before_end,
+    what_ends,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
@@ -246,11 +246,11 @@ def test_only_what_the_purchase_bought_ends(world: World) -> None:
     # What no list has is looked up by its id, and then is among the machines of the account.
     claims = account(world).claims.values()
     asked = [claim for claim in claims if claim.host == "gpu-1"]
-    wanted = decisive(asked, world.named, world.listed) - {each["resource_id"] for each in world.listed}
+    wanted = ids_to_read_before_end(asked, world.named, world.listed) - {each["resource_id"] for each in world.listed}
     shown = [page for page in read(world, sorted(wanted)).values() if page]
     unknown = {each: "GET answered 404." for each in wanted if each not in world.by_id}
     seen = ApiView(Account.of(claims, [*world.listed, *shown]), {X: world.status}, unknown)
-    ended = end(EndRequest("gpu-1", "gpu-1", world.entry), seen)
+    ended = what_ends(EndRequest("gpu-1", "gpu-1", world.entry), seen)
     event(ended.action.value)
     assert set(ended.ids) <= world.ours
     assert ended.action in (Action.END, Action.STOP) or not world.is_findable, "what runs is never forgotten"

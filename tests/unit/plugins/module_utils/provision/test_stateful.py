@@ -25,8 +25,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     Action,
     ApiView,
     EndRequest,
-    decisive,
-    end,
+    ids_to_read_before_end,
+    what_ends,
     with_storage,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
@@ -501,12 +501,12 @@ class Plays(RuleBasedStateMachine):
         told = (each for status in statuses.values() for each in status["resource_ids"])
         listed, claims = self.api.listed(), self.claims()
         (own,) = (claim for claim in claims if claim.host == name)
-        read = self.api.read(decisive([own], told, listed))
+        read = self.api.read(ids_to_read_before_end([own], told, listed))
         # What may still be under way keeps its entry for a while.
         age = 0.0 if any(buyer == name for _which, buyer, _price in self.api.under_way) else None
         view = ApiView(Account.of(claims, refreshed(listed, read)), statuses)
         asks = EndRequest(name, name, entry, age=age, ends_storage=asked == "end")
-        found = with_storage(asks, end(asks, view), storage_kept_by(name, self.kept().values()), view)
+        found = with_storage(asks, what_ends(asks, view), storage_kept_by(name, self.kept().values()), view)
         assert found.action is Action.END or not (entry.was_ready and self.api.billed(name)), found.reason
         for each in self.machines(name, found.ids):
             each["status"] = "deleted"

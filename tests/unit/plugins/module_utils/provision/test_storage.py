@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     Action,
     ApiView,
     EndRequest,
-    end,
+    what_ends,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
@@ -41,8 +41,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     STORAGE,
     STORAGE_IDS,
     Storage,
-    stays,
     still_kept,
+    storage_in_words,
     storage_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
@@ -155,7 +155,7 @@ def test_purchase_and_end_take_the_price_of_the_offer() -> None:
         case = JudgedHost(plan, purchase, {}, noted, has_entry=True, listed=listed)
         assert [item.price_per_hour for item in case.storage] == [0.05], plan
     account = Account.of([noted_claim("gpu-1", known)], listed.values())
-    ends = end(EndRequest("gpu-1", "gpu-1", known), ApiView(account))
+    ends = what_ends(EndRequest("gpu-1", "gpu-1", known), ApiView(account))
     assert ends.action is Action.END and [item.price_per_hour for item in ends.storage] == [0.05]
 
 
@@ -410,7 +410,7 @@ def test_what_ended_says_which_storage_stays(earlier: bool) -> None:
 
 def test_without_storage_nothing_is_billed() -> None:
     case = JudgedHost(planned(), MADE, {"phase": "failed"}, entry(OFFER, [MACHINE], "made"), has_entry=True)
-    assert case.given_back == "It has ended." and stays("gpu-1", ()) == ""
+    assert case.given_back == "It has ended." and storage_in_words("gpu-1", ()) == ""
     assert "Nothing is billed for gpu-1." in case.failure(case.attempt(released=True), [OFFER])
 
 
@@ -418,5 +418,5 @@ def test_a_host_without_an_offer_says_what_it_still_has() -> None:
     tried = [{"offer_id": OFFER, "outcome": "created", "msg": "It failed."}]
     case = candidates.Case(host(), entry(), standing_of(host(), entry(), None, Account.of([], [])), tried, (kept(),))
     (draft,) = planning.host_plans([case], lambda _host: candidates.SearchResult(), {})
-    assert draft.action == STOP and storage.stays("gpu-1", [kept()]) in draft.refusal
+    assert draft.action == STOP and storage.storage_in_words("gpu-1", [kept()]) in draft.refusal
     assert "Nothing is billed" not in draft.refusal
