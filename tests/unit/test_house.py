@@ -333,6 +333,17 @@ def test_names_say_what_things_are() -> None:
     ]
 
 
+def test_a_public_name_has_one_home() -> None:
+    """Who searches for a function or a class of `module_utils` by its name finds one. Methods stand in their class."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(ROOT.glob("plugins/module_utils/**/*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                homes[node.name].append(name_of(path))
+    assert homes
+    assert not {name: files for name, files in homes.items() if len(files) > 1}
+
+
 def test_operations_hardly_decide() -> None:
     check(measure_operations())
 

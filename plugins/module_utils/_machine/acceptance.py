@@ -63,7 +63,7 @@ Kill = t.Callable[[int, int], None]
 Run = t.Callable[[t.Mapping[str, Command]], "dict[str, CommandResult]"]
 
 
-def run(commands: t.Mapping[str, Command], kill: Kill = os.killpg) -> dict[str, CommandResult]:
+def run_commands(commands: t.Mapping[str, Command], kill: Kill = os.killpg) -> dict[str, CommandResult]:
     """Run programs side by side, so that eight which hang take no longer than one. Answers by the commands' names.
 
     One with a delay looks at the others, and does not start if they have ended.
@@ -182,7 +182,7 @@ def loads(seconds: int) -> dict[str, tuple[str, ...]]:
 class Acceptance:
     """One test of a machine. ``timeout`` covers all of it, ``tool_timeout`` each query; both are seconds."""
 
-    def __init__(self, wanted: Wanted, timeout: float, tool_timeout: float, run: Run = run) -> None:
+    def __init__(self, wanted: Wanted, timeout: float, tool_timeout: float, run: Run = run_commands) -> None:
         self._wanted, self._tool_timeout, self._run = wanted, tool_timeout, run
         self._end = time.monotonic() + timeout
         self.answers: dict[str, CommandResult] = {}
@@ -244,7 +244,7 @@ def accept(
     controller_time: float | None = None,
     writes: bool = True,
     root: str = "/",
-    run: Run = run,
+    run: Run = run_commands,
 ) -> dict[str, t.Any]:
     """The result of a test. ``controller_time``: seconds since 1970, to compare the clock with.
 
@@ -269,7 +269,7 @@ def accept(
     }
 
 
-def measure(root: str, seconds: float = 60.0, run: Run = run) -> dict[str, t.Any]:
+def measure(root: str, seconds: float = 60.0, run: Run = run_commands) -> dict[str, t.Any]:
     """What a machine has, for `machine_info`; nvidia-smi gets so many seconds to answer."""
     return readings.hardware_of(_smi(run({"nvidia-smi": Command(SMI, seconds)}), "nvidia-smi"), root)
 

@@ -50,7 +50,9 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
     settled = settle(api, params, places.values(), check_mode)
     snapshot, machines = RegistrySnapshot(registries, places.values()), api.resources()
     noted = (
-        Looked() if check_mode else note_missing(api, params, snapshot, look_for_missing(api, registries, snapshot, machines))
+        Looked()
+        if check_mode
+        else note_missing(api, params, snapshot, look_for_missing(api, registries, snapshot, machines))
     )
     snapshot = RegistrySnapshot(registries, places.values()) if noted.noted else snapshot
     sweep_findings = _found(registries, params, places, snapshot, machines)

@@ -21,7 +21,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import NOT_RUN, Command, run
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import (
+    NOT_RUN,
+    Command,
+    run_commands,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 
@@ -95,14 +99,14 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 def test_those_that_hang_cost_one_limit() -> None:
     """Also on a busy machine, where it takes a while to start them."""
     began = time.monotonic()
-    answers = run({str(number): Command(HANGS, LIMIT) for number in range(16)})
+    answers = run_commands({str(number): Command(HANGS, LIMIT) for number in range(16)})
     assert LIMIT <= time.monotonic() - began < 12 * LIMIT
     assert all(answer.hangs and answer.output == "some\n" for answer in answers.values()) and len(answers) == 16
 
 
 def test_what_hangs_is_ended_with_all_it_has_begun(tmp_path: Path) -> None:
     script = f"sleep 600 & echo $! > {tmp_path}/pid; wait"
-    run({"a": Command(("sh", "-c", script), LIMIT)})
+    run_commands({"a": Command(("sh", "-c", script), LIMIT)})
     for _look in range(100):
         state = Path(f"/proc/{int((tmp_path / 'pid').read_text())}/stat")
         if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
@@ -113,14 +117,14 @@ def test_what_hangs_is_ended_with_all_it_has_begun(tmp_path: Path) -> None:
 
 def test_what_cannot_be_ended_is_left_alone(unkillable: list[int]) -> None:
     began = time.monotonic()
-    answers = run({"a": Command(HANGS, LIMIT)}, kill=lambda group, _signal: unkillable.append(group))
+    answers = run_commands({"a": Command(HANGS, LIMIT)}, kill=lambda group, _signal: unkillable.append(group))
     assert time.monotonic() - began < ENDLESS
     assert answers["a"].hangs and len(unkillable) == 1
     assert Path(f"/proc/{unkillable[0]}").exists(), "it runs on"
 
 
 def test_how_programs_end() -> None:
-    answers = run(
+    answers = run_commands(
         {
             "ends": Command(("sh", "-c", "echo out; echo err >&2; exit 3"), 10),
             "absent": Command(("no-such-program",), 10),
@@ -136,15 +140,15 @@ def test_how_programs_end() -> None:
 
 def test_what_writes_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptance, "MOST_OUTPUT", 100_000)
-    answer = run({"a": Command(("yes",), 60)})["a"]
+    answer = run_commands({"a": Command(("yes",), 60)})["a"]
     assert answer.too_long and answer.code is None and not answer.hangs
     assert answer.seconds < ENDLESS and len(answer.output) == 100_000
 
 
 def test_one_with_a_delay_looks_at_the_others() -> None:
     sleeps = ("sleep", "0.3")
-    assert run({"a": Command(sleeps, 9), "b": Command(("date",), 9, delay=0.1)})["b"].code == 0
-    assert run({"a": Command(("true",), 9), "b": Command(("date",), 9, delay=1)}).keys() == {"a"}
+    assert run_commands({"a": Command(sleeps, 9), "b": Command(("date",), 9, delay=0.1)})["b"].code == 0
+    assert run_commands({"a": Command(("true",), 9), "b": Command(("date",), 9, delay=1)}).keys() == {"a"}
 
 
 def test_a_level_asks_what_is_there(program: Program) -> None:
@@ -194,7 +198,7 @@ def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> Non
     def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.CommandResult]:
         asked.append(set(commands))
         hangs = {"gpu_burn": LIMIT}
-        return run({name: replace(item, limit=hangs.get(name, item.limit)) for name, item in commands.items()})
+        return run_commands({name: replace(item, limit=hangs.get(name, item.limit)) for name, item in commands.items()})
 
     result = acceptance.accept(Wanted("load", Machine(offered=1).offer), 600, 50, run=answers)
     assert asked[-1] == {"journalctl", "dmesg"}
@@ -233,10 +237,10 @@ def equal(one, other):
 def test_the_load_of_pytorch_compares_its_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = Command(acceptance.loads(1)["pytorch"], 30)
     monkeypatch.setenv("PYTHONPATH", "")
-    assert run({"a": load})["a"].code in NOT_RUN, "it is not installed"
+    assert run_commands({"a": load})["a"].code in NOT_RUN, "it is not installed"
     (tmp_path / "torch.py").write_text(TORCH)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    answer = run({"a": load})["a"]
+    answer = run_commands({"a": load})["a"]
     assert (answer.code, answer.output) == (0, "GPU 0: OK\nGPU 1: FAULTY\n"), answer.errors
 
 
