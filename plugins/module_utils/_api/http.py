@@ -207,7 +207,9 @@ class HttpClient:
         # Seconds by which the server's clock was ahead of this one at the last answer that said so; None if none did.
         self.ahead: float | None = None
         self.hide(token)
-        self._session = _new_session({"User-Agent": user_agent, "Accept": "application/json"})
+        # A price is compared, and a purchase settled, by what the API says now, not by what a cache has kept.
+        fresh = {"Cache-Control": "no-cache"}
+        self._session = _new_session({"User-Agent": user_agent, "Accept": "application/json", **fresh})
         if verify is False:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 

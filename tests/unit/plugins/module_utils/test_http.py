@@ -101,6 +101,7 @@ def test_a_request_carries_token_agent_query_and_body(serve: Serve) -> None:
         f"Authorization: Bearer {TOKEN}",
         "User-Agent: supply-tests/1",
         "Accept: application/json",
+        "Cache-Control: no-cache",
         "Content-Type: application/json",
         f"Content-Length: {len(PURCHASE['body'])}",
     } <= set(lines)
