@@ -32,17 +32,6 @@ ENDED = "ended"  # over for certain
 HELD = "held"
 FREED = "freed"
 
-# The names of a line, which are those of `Entry`, by those of an entry's variables
-NAMES = {
-    "provision_procured_offer_id": "offer_id",
-    "provision_resource_ids": "resource_ids",
-    "provision_price_per_hour": "price_per_hour",
-    "provision_groups": "groups",
-    "provision_resource_name": "name",
-    "provision_project": "project",
-    "provision_journaled_at": "journaled_at",
-}
-
 
 class LineFacts(t.NamedTuple):
     """What a line says of its purchase, as `Entry` has it."""

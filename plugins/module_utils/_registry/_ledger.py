@@ -20,10 +20,13 @@ from sys import intern
 
 from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
-from .._provision.ledger import ENDED, MADE, NAMES, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
+from .._provision.ledger import ENDED, MADE, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
 from .._text import seconds_of_utc, utc
 from ._locks import sync_folder, try_lock, wait_for
 from ._protocol import Variables, explained
+
+# What a line says of its purchase, in this order: these names of `Entry`
+_OF_ENTRY = ("offer_id", "resource_ids", "price_per_hour", "groups", "name", "project", "journaled_at")
 
 
 def line_of(
@@ -40,7 +43,7 @@ def line_of(
         "event": event,
         "at": utc(now),
         "host": host,
-        **{item: getattr(known, item) for item in NAMES.values()},
+        **{name: getattr(known, name) for name in _OF_ENTRY},
         "project": project_of(known.project),
         "run": run,
         **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API_CLOCK and clock.api is not None else {}),

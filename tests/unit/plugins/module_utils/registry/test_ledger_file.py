@@ -32,7 +32,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import (
     ADOPTED,
     ENDED,
-    NAMES,
     NOTHING,
     Book,
     bill_of,
@@ -538,8 +537,21 @@ def test_what_had_ended_before_a_look_is_not_taken_apart(folder: Path, monkeypat
     assert len(parsed) == 2 and all('"o-2"' in text for text in parsed)
 
 
+# What a line says of a purchase, by the variables of an entry
+NAMES = {
+    "provision_procured_offer_id": "offer_id",
+    "provision_resource_ids": "resource_ids",
+    "provision_price_per_hour": "price_per_hour",
+    "provision_groups": "groups",
+    "provision_resource_name": "name",
+    "provision_project": "project",
+    "provision_journaled_at": "journaled_at",
+}
+
+
 @given(line=st.fixed_dictionaries({name: st.sampled_from([*ODD.get(name, []), "x"]) for name in NAMES.values()}))
 def test_a_line_is_read_as_an_entry_is(line: dict[str, Any]) -> None:
     entry = read_entry({name: line[own] for name, own in NAMES.items()})
     found = facts_of(line)
     assert all(getattr(found, name) == getattr(entry, name) for name in found._fields)
+    assert tuple(NAMES.values()) == _ledger._OF_ENTRY
