@@ -148,7 +148,7 @@ class Book:
 
     def closes(self, purchase: Purchase) -> bool:
         """Whether the book has nothing of the purchase yet, so that `close` may follow."""
-        return not self._purchases.get(purchase) and purchase not in self._held
+        return self._purchases.get(purchase) == [] and purchase not in self._held
 
     def close(self, purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> None:
         """A purchase of one machine of which all lines say the same; ``end`` in seconds since the epoch."""

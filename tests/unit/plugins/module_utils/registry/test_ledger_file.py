@@ -489,6 +489,21 @@ def merged(chance: random.Random, lives: list[list[dict[str, Any]]]) -> list[str
     return texts
 
 
+def test_an_end_by_hand_counts_beside_the_ordinary_lines(tmp_path: Path) -> None:
+    about = {"host": "gpu-1", "offer_id": OFFER_ID, "resource_ids": [RESOURCE_ID], "price_per_hour": 2.0, "groups": []}
+    rest = {"name": "x", "project": "default", "journaled_at": SINCE, "run": "a1"}
+    moments = {SENT: BEGIN, MADE: BEGIN + 3, ENDED: BEGIN + 7200}
+    ordinary = [json.dumps({"event": event, "at": utc(at), **about, **rest}) for event, at in moments.items()]
+    ordinary[0] = ordinary[0].replace(f'"{RESOURCE_ID}"', "")
+    by_hand = json.dumps({"event": ENDED, "at": utc(BEGIN + 3600), **about, **rest}, separators=(",", ":"))
+    path = tmp_path / "ledger"
+    path.write_text("\n".join([ordinary[0], by_hand, *ordinary[1:]]))
+    for since, ends in ((0.0, [BEGIN + 3600]), (BEGIN + 5000, [])):
+        book = Book((), since)
+        assert _ledger.read_lines(str(path), book) == 0
+        assert [bill.end for bill in book.bills()] == ends
+
+
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_a_file_is_read_as_all_its_lines_are_folded(seed: int) -> None:
