@@ -376,7 +376,7 @@ def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime
         begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
         try:
             end = _end_of_lease(case, status)
-        except ValueError:  # which `warnings` tells
+        except ValueError:  # which `_overdue` tells
             end = None
     return Lifetime(end, bill_between(draft.price_per_hour, begin, end))
 
