@@ -268,11 +268,29 @@ def account_prices(
     listed = set().union(*map(_ids_of_machine, machines))
     stored = set(map(ownership.id_of, owned))
     open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
-    parts = [_at_listed_price(machine, noted) for machine in owned]
-    parts += _unlisted(open_purchases, listed, stored)
-    parts += _storage_beside(purchases, listed, stored)
     costs = _listed_costs(machines, noted)
+    parts = [_at_listed_price(machine, noted) for machine in owned]
+    parts += _storage_beside(purchases, listed, stored)
+    parts = _not_below_noted(parts, {entry.offer_id: entry for _host, entry in purchases if entry.offer_id in costs})
+    parts += _unlisted(open_purchases, listed, stored)
     return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)), listed_costs=costs)
+
+
+def _not_below_noted(parts: t.Sequence[CeilingPart], entries: t.Mapping[str, Entry]) -> list[CeilingPart]:
+    """The parts, of which those of a purchase together are not below the price that its entry, by offer, has noted.
+
+    A search may have named the price of storage that no list shows.
+    """
+    sums = {
+        offer_id: add_up(costs) for offer_id, costs in grouped((part.offer_id, part.cost) for part in parts).items()
+    }
+    shown = {offer_id: sums[offer_id].total for offer_id in entries if not sums[offer_id].unknown}
+    hidden = {offer_id: (entries[offer_id].price_per_hour or 0.0) - total for offer_id, total in shown.items()}
+    hidden = {offer_id: price for offer_id, price in hidden.items() if price > 0}
+    return [
+        replace(part, cost=add_up((part.cost, hidden.pop(part.offer_id))).total) if part.offer_id in hidden else part
+        for part in parts
+    ]
 
 
 def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
@@ -287,7 +305,7 @@ def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored
 def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
     """Storage that the list leaves out, of machines that it has: their listed prices do not include it."""
     return [
-        CeilingPart(label_of(host, item.resource_id), item.price_per_hour)
+        CeilingPart(label_of(host, item.resource_id), item.price_per_hour, offer_id=entry.offer_id)
         for host, entry in purchases
         for item in entry.storage
         if not item.kept_since and item.resource_id not in stored and listed & _ids_of_entry(entry)

@@ -114,6 +114,33 @@ def test_a_purchase_counts_at_what_its_machines_cost_now(
     assert account.dearer(ordered) is ordered
 
 
+@pytest.mark.parametrize(
+    ("prices", "stored", "noted", "counted"),
+    [
+        ([4.0], None, 5.0, [5.0]),  # a search named the price of storage, which no list shows
+        ([6.0], None, 5.0, [6.0]),
+        ([4.0], None, None, [4.0]),
+        ([None], None, 5.0, [None]),
+        ([4.0], 0.25, 4.25, [4.0, 0.25]),
+        ([4.0], 0.25, 5.0, [4.75, 0.25]),
+        ([4.0, 3.0], 0.25, 9.0, [5.75, 3.0, 0.25]),
+    ],
+)
+def test_a_listed_purchase_counts_for_the_account_at_no_less_than_it_was_noted(
+    prices: list[float | None], stored: float | None, noted: float | None, counted: list[float | None]
+) -> None:
+    machines = [machine(number, offer=offer_id(1), price_per_hour=price) for number, price in enumerate(prices)]
+    storage = [] if stored is None else [{"resource_id": machine_id(9), "price_per_hour": stored}]
+    ids = [machine_id(number) for number in range(len(prices))]
+    bought = entry(offer_id(1), ids, "made", provision_price_per_hour=noted, provision_storage=storage)
+    # Another purchase is none of this one's.
+    other = entry(offer_id(2), [machine_id(8)], "made", provision_price_per_hour=1.0)
+    listed = [*machines, machine(8, offer=offer_id(2), price_per_hour=1.5)]
+    parts = account_prices(listed, [("a", bought), ("b", other)], ()).registered
+    assert [part.cost for part in parts if part.name != "b"] == counted
+    assert [part.cost for part in parts if part.name == "b"] == [1.5]
+
+
 def test_a_large_account_does_not_fill_the_page() -> None:
     found = Count(tuple(CeilingPart(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).names
     assert "m99x and 480 more 500 x USD 2.00 (no host owns it)" in found or "and 480 more 500 x USD 2.00" in found
