@@ -32,15 +32,15 @@ _WORDS = {
 class View:
     """What a look has shown: the machines, the phase, and why a ready offer cannot be used yet (empty if it can).
 
-    ``left``: of an offer whose machines have failed, the ids that may be billed. ``named``: of listed machines that the
-    status or its instances name, and that may be another's.
+    ``left``: of an offer whose machines have failed, the ids that may be billed. ``others``: of listed machines
+    that its instances name, and that say that they were bought with another offer.
     """
 
     machines: list[Json]
     phase: str
     hindrance: str = ""
     left: tuple[str, ...] | None = None
-    named: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def seen_alone(status: Json) -> View:
@@ -92,9 +92,10 @@ def seen_with(status: Json, resources: list[Json]) -> View:
     if machines and not is_one_alive(machines):
         return _without_life(status, resources)
     reached = connection.machines(status["instances"], resources)
-    named = {*ids_for_match(status)}
-    ids = tuple(machine["resource_id"] for machine in machines if machine["resource_id"] in named)
-    return View(reached, _states.READY, _hindrance(reached, ids_in(status)), named=ids)
+    # That others are named contradicts the purchase. One that says nothing no instance makes the purchase's own.
+    others = [machine for machine in machines if machine["offer_id"] not in (None, status["offer_id"])]
+    named = tuple(machine["resource_id"] for machine in others if machine["resource_id"] in ids_for_match(status))
+    return View(reached, _states.READY, _hindrance(reached, ids_in(status)), others=named)
 
 
 def _hindrance(machines: list[Json], ids: list[str]) -> str:
@@ -131,7 +132,7 @@ def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
         "phase": view.phase,
         "instances": machines,
         "connections": [{key: m[key] for key in _CONNECTION} for m in machines if m["ansible_host"] is not None],
-        "resource_ids": list(dict.fromkeys([*status["resource_ids"], *view.named]))
+        "resource_ids": list(dict.fromkeys([*status["resource_ids"], *view.others]))
         or [m["resource_id"] for m in machines if m["resource_id"]],
         "ready": ready,
         "terminal": ready or over,

@@ -95,8 +95,8 @@ def instances_in_order(
     named = {connection.get("resource_id"): connection for connection in connections}
     before = {item.get("resource_id"): item for item in noted if item.get("resource_id") in {*named, *ids}}
     if None not in named:
-        own = {item: named[item] for item in named if item in before or item in ids or not before}
-        return list({**before, **own}.values()) if named else []
+        own = {item: named[item] for item in named if item in {*before, *ids}}
+        return list({**before, **own}.values() or named.values()) if named else []
     if len(connections) == len(ids) == 1:
         return [{**connections[0], "resource_id": ids[0]}]
     return list(connections if None in before or len(before) < len(connections) else before.values())

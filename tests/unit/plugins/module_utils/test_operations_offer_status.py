@@ -667,12 +667,15 @@ def test_ids_are_found_at_the_instances(queue: RequestQueue, look: Look) -> None
 
 
 @pytest.mark.parametrize("field", ["resource_id", "instance_id"])
-def test_a_listed_machine_that_only_an_instance_names_is_named(queue: RequestQueue, look: Look, field: str) -> None:
-    """Be it another's: that follows from what it says of itself."""
-    others = resource(SECOND_RESOURCE_ID, offer_history=[])
+@pytest.mark.parametrize(("offers", "is_named"), [([OTHER_ID], True), ([], False)])
+def test_a_machine_of_another_offer_that_only_an_instance_names_is_named(
+    queue: RequestQueue, look: Look, field: str, offers: list[str], is_named: bool
+) -> None:
+    """So that it contradicts the purchase. One that says nothing may be anybody's, and is not made the purchase's."""
+    others = resource(SECOND_RESOURCE_ID, offer_history=[{"offer_id": each, "role": "primary"} for each in offers])
     shown = [instance(A, **{field: SECOND_RESOURCE_ID})]
     ready(queue, shown, [resource(), others], resource_ids=[RESOURCE_ID])
-    assert look()["resource_ids"] == [RESOURCE_ID, SECOND_RESOURCE_ID]
+    assert look()["resource_ids"] == [RESOURCE_ID, *([SECOND_RESOURCE_ID] if is_named else [])]
 
 
 @pytest.mark.parametrize("value", [7, True, ["x"], {"id": "x"}], ids=str)

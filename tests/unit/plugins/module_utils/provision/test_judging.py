@@ -154,7 +154,8 @@ def test_while_no_list_tells_which_machine_is_which_each_keeps_the_id_under_whic
 
 
 def test_an_instance_that_is_not_held_becomes_no_further_host() -> None:
-    """While the list cannot be read, nothing tells whose it is."""
+    """It is unlisted, or says of no offer: nothing tells whose it is."""
+    assert case([M], status={"connections": [OTHER, FIRST]}).facts()["provision_instances"] == [FIRST]
     alone = entry(X, [M], "made", provision_instances=[FIRST])
     for shown in ([OTHER], [FIRST, OTHER]):
         facts = case([M], known=alone, action="wait", outcome="", status={"connections": shown}).facts()
