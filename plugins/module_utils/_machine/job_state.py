@@ -127,12 +127,6 @@ def _how_ended(code: int | None, number: int | None) -> str:
     """
     killed = ", perhaps because memory ran out" if number == signal.SIGKILL or code == 128 + signal.SIGKILL else ""
     if number is not None:
-        return f"{_name(number)}{killed}"
+        name = next((item.name for item in signal.Signals if item == number), f"signal {number}")
+        return f"{name}{killed}"
     return "" if code is None else f"exit code {code}{killed}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -243,8 +243,6 @@ def _changed(file: int, entry: Entry) -> str:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         return "it is no plain file any more"
-    if entry["kind"] == LOG:
-        is_same = entry["identity"].endswith(f".{status.st_ino}") and status.st_size >= entry["size"]
-    else:
-        is_same = _identity(status) == entry["identity"]
+    is_same_log = entry["identity"].endswith(f".{status.st_ino}") and status.st_size >= entry["size"]
+    is_same = is_same_log if entry["kind"] == LOG else _identity(status) == entry["identity"]
     return "" if is_same else "it changed while it was fetched"
