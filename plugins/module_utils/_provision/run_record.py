@@ -464,8 +464,8 @@ def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spendin
     """The row of a run. The record knows its cost once it is over, the ledger before that."""
     answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
     lines = job.get("log") or record.get("last_lines") or [""]
-    costs = [cost_of_run(ledger, str(record.get("host")), record) for ledger in ledgers]
-    spent = record.get("cost_usd") if entry is None else next((usd for usd in costs if usd is not None), None)
+    costs = (usd for ledger in ledgers if (usd := cost_of_run(ledger, str(record.get("host")), record)) is not None)
+    spent = record.get("cost_usd") if entry is None else next(costs, None)
     return {
         **{name: record.get(name) for name in ("name", "host", "ordered_at", "state", "began_at", "ended_at")},
         **{"exit_code": record.get("exit_code"), "complete": record.get("complete"), **answered},
