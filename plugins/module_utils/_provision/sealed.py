@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import abridged, first_of, formatted, joined, moments, number_of, usd
-from . import lease
+from . import choosing, lease
 from .candidates import Case
 from .declaration import Declaration
 from .messages import NOTHING_SENT
@@ -151,7 +151,8 @@ class SealedPlan:
         if self.fault:
             return self
         other = "" if account == self.account else "it was quoted for another account or api_url"
-        terms = (self._other_terms(host) for host in hosts if host.host in self.hosts)
+        planned = [host for host in hosts if host.host in self.hosts]
+        terms = (*map(self._other_terms, planned), *map(self._other_search, planned))
         return replace(self, fault=_first((other, self._other_hosts(hosts, further), *terms)))
 
     def bound(self, host: Declaration) -> Declaration:
@@ -205,6 +206,16 @@ class SealedPlan:
             for name in _TERMS
             if then.get(name) != now.get(name)
         )
+
+    def _other_search(self, host: Declaration) -> str:
+        """In what the plan's offer is none that the host searches for now, as an order may say.
+
+        How the GPUs of a cluster are counted is not known, so their number does not matter.
+        """
+        item = self.hosts[host.host]
+        is_named = item["owned"] or host.offer_id
+        odd = "" if is_named else choosing.mismatch_of_all(host.choices, {**item, "gpu_count": None})
+        return f"it has {odd} for {host.host}" if odd else ""
 
     def _other_machine(self, case: Case) -> str:
         """That the host has, or may have bought, something else than the plan's offer, or lacks what it had."""

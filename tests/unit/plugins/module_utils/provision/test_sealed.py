@@ -187,6 +187,11 @@ def test_whatever_is_edited_is_refused_or_buys_the_same(path: tuple[Any, ...], v
         ),
         (hosts(project="red"), "provision_project of gpu-1 was the default when it was quoted, and is red now"),
         (hosts(protect=True), "provision_protect of gpu-1 was the default when it was quoted, and is True now"),
+        (
+            hosts(spec={"compute": {"gpu_type": "L4", "gpu_count": 1}}),
+            "it has gpu_type nvidia-h100-sxm5-80gb instead of L4 for gpu-1",
+        ),
+        (hosts(spec={"compute": {"gpu_type": "H100", "gpu_count": 8}}), ""),  # a cluster's may be counted in any way
         (hosts()[:1], "this run leaves out gpu-2"),
         ([*hosts(), host("gpu-3")], "this run is also for gpu-3"),
         ([host("gpu-3"), *hosts()[1:]], "this run leaves out gpu-1 and is also for gpu-3"),
