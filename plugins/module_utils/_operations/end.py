@@ -251,8 +251,10 @@ def _noted(
 
     ``has_ended``: its entry has.
     """
-    if endings.is_planned(plan, check_mode):
-        return {**BLANK_ENDED, "changed": plan["next"] in endings.NOTED and bool(plan["registry"])}
+    if plan["next"] not in endings.NOTED:
+        return BLANK_ENDED
+    if endings.is_checked(plan, check_mode):
+        return {**BLANK_ENDED, "changed": bool(plan["registry"])}
     left, store = _left(listing, plan, answers), registries.at(place_of(plan["registry"]))
     facts, of_storage = {**BLANK_ENDED, "left": list(left.ids)}, plan["next"] == endings.STORAGE
     try:

@@ -60,11 +60,6 @@ def is_checked(raw: Row, check_mode: bool) -> bool:
     return check_mode or bool(raw.get("check_mode"))
 
 
-def is_planned(plan: Row, check_mode: bool) -> bool:
-    """Whether the registry notes nothing of a host: in check mode, and if nothing of it ends or has ended."""
-    return is_checked(plan, check_mode) or plan["next"] not in NOTED
-
-
 def wait_of(raw: Row) -> tuple[float, str]:
     """For how many seconds the end of each machine of a host is waited for; and why that cannot be read."""
     try:
