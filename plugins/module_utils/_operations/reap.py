@@ -27,7 +27,7 @@ from .offer_status import offer_statuses
 
 BLANK: Result = {
     **{"changed": False, "due": [], "hosts": [], "patterns": [], "lines": [], "trouble": "", "reap": {}},
-    **{"batches": [1], "kept": [], "at": 0.0, "runs": []},
+    **{"batches": [1], "kept": [], "at": 0.0, "runs": [], "moved": []},
 }
 
 
@@ -40,7 +40,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
 
     ``batches``: how many of the ``hosts`` take part at once, first those whose lease is over, which ask no machine.
     ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment. ``runs``:
-    the hosts of runs that may end before the next sweep.
+    the hosts of runs that may end before the next sweep. ``moved``: those of both with another address by now.
     """
     if params["limited"]:
         raise Failure(messages.WHOLE_SWEEP, "invalid")
@@ -79,12 +79,15 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         ),
         *(why for _host, why in left),
     ]
+    due = [_due(item, registries, own_limits, item.idle_allowed, statuses) for item, own_limits in able]
+    late = [_due(item, registries, limits, 0, statuses) for item in runs]
     return {
         **BLANK,
-        "due": [_due(item, registries, own_limits, item.idle_allowed, statuses) for item, own_limits in able],
+        "due": due,
         "hosts": [item.host for item, _limits in able],
         "patterns": [as_pattern(item.host) for item, _limits in able],
-        "runs": [_due(item, registries, limits, 0, statuses) for item in runs],
+        "runs": late,
+        "moved": [row for row in (*due, *late) if row["address"]],
         "batches": reaping.batches([item for item, _limits in able], params["forks"]),
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,

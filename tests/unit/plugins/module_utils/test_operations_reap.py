@@ -463,8 +463,9 @@ def test_a_machine_that_has_another_address_by_now_is_reached_there(
 
     monkeypatch.setattr(reap_operation, "offer_statuses", statuses_of)
     api = Api(machine("r1", "gpu-1", access={"external_ip": f"192.0.2.{listed}"}))
-    (found,) = swept(api, described("gpu-1", tmp_path))["due"]
-    assert found["address"] == (now if is_moved else {})
+    sweep = swept(api, described("gpu-1", tmp_path))
+    (found,) = sweep["due"]
+    assert found["address"] == (now if is_moved else {}) and sweep["moved"] == ([found] if is_moved else [])
     assert asked == ([] if listed == 1 else [offer_id])
 
 
