@@ -196,7 +196,7 @@ class Connected:
         server = str(parts.get("host") or parts.get("hostaddr") or "localhost")
         port, name = str(parts.get("port") or ""), str(parts.get("dbname") or "")
         # A password whose marks are not encoded becomes a part of these, and they are in each message.
-        if not (_SERVER.fullmatch(server) and _PORT.fullmatch(port) and _DATABASE.fullmatch(name)):
+        if not all(form.fullmatch(text) for form, text in ((_SERVER, server), (_PORT, port), (_DATABASE, name))):
             raise RegistryError(_UNENCODED) from None
         return f"{name or 'of the default name'} at {server}{f':{port}' if port else ''}"
 
