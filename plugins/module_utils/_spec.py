@@ -15,7 +15,7 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 
 from ._states import KINDS
-from ._text import UUID
+from ._text import UUID, printable
 
 DEFAULT_URL = "https://supply-api.compute-index.com"
 REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # in the environment
@@ -147,8 +147,7 @@ def check_uuid(value: str) -> str:
     """An id in the API's spelling: lower case, with dashes."""
     text = value.strip().lower()
     if not UUID.fullmatch(text):
-        shown = value if len(value) <= 60 else value[:57] + "..."
-        raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{shown}'")
+        raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{printable(value, 60)}'")
     return text
 
 
