@@ -18,6 +18,7 @@ Value = t.TypeVar("Value")
 Default = t.TypeVar("Default")
 LONGEST_LINE = 400  # characters of a sentence of the API that are shown
 LONGEST_NAME = 256  # characters of a name that are shown
+_CURRENCY = ("currency", "currency_code", "currencycode")  # how names of fields end, in small letters
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as ids are spelled
 # Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -51,8 +52,12 @@ def number_of(value: t.Any) -> float | None:
 
 
 def foreign_currency(data: t.Mapping[str, t.Any]) -> str:
-    """The currency of an offer's or a resource's prices; empty for USD, and if the API does not say."""
-    return "" if (said := text_of(data.get("currency"))).upper() in ("", "USD") else printable(said, LONGEST_LINE)
+    """The currency of an offer's or a resource's prices; empty for USD, and if the API does not say.
+
+    No page names such a field, so whatever ends like one counts, such as ``price_currency``.
+    """
+    named = (text_of(value) for name, value in data.items() if str(name).lower().endswith(_CURRENCY))
+    return next((printable(said, LONGEST_LINE) for said in named if said.upper() not in ("", "USD")), "")
 
 
 # Moments

@@ -760,6 +760,9 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
         ({"total_price_per_hour": {}}, None),
         ({"total_price_per_hour": 2, "currency": "EUR"}, None),
         ({"total_price_per_hour": 2, "currency": "usd"}, 2.0),
+        ({"total_price_per_hour": 2, "price_currency": "EUR"}, None),
+        ({"total_price_per_hour": 2, "currency": "USD", "currencyCode": "GBP"}, None),
+        ({"total_price_per_hour": 2, "price_currency": None, "takes_currencies": ["EUR"]}, 2.0),
         ({"total_price_per_hour": False, "gpu_price_per_hour": 1, "gpu_count": 2}, 2.0),
         # What is given beside the price per GPU, and cannot be read, may be more.
         ({"total_price_per_hour": "$9.95", "gpu_price_per_hour": 2, "gpu_count": 1}, None),
