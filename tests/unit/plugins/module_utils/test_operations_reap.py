@@ -445,7 +445,10 @@ def test_a_run_that_ends_within_the_hour_comes_with_its_purchase_and_its_end(tmp
     assert abs(found["sweep"]["ends_at"] - time.time() - 0.5 * HOUR) < 60
 
 
-@pytest.mark.parametrize(("listed", "told", "is_moved"), [(9, 9, True), (9, 1, False), (9, None, False), (1, 9, False)])
+@pytest.mark.parametrize(
+    ("listed", "told", "is_moved"),
+    [(9, 9, True), (9, 1, False), (9, None, False), (9, 403, False), (1, 9, False)],
+)
 def test_a_machine_that_has_another_address_by_now_is_reached_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: int, told: int | None, is_moved: bool
 ) -> None:
@@ -459,6 +462,8 @@ def test_a_machine_that_has_another_address_by_now_is_reached_there(
 
     def statuses_of(_api: Any, offers: set[str]) -> Json:
         asked.extend(offers)
+        if told == 403:
+            raise Failure("GET answered 403.", "auth")
         return {each: {"connections": connections} for each in offers}
 
     monkeypatch.setattr(reap_operation, "offer_statuses", statuses_of)
