@@ -146,11 +146,11 @@ class SharedHost:
 
     def close(self) -> None:
         """Let the claim go; what is still to be settled in it may then be settled by the next run at once."""
-        self._stop.set()
-        if self._held is not None:
+        held = self._held
+        self._let_go()
+        if held is not None:
             with contextlib.suppress(RegistryError):
-                self._database.renew(self._held, 0.0)
-        self._held = None
+                self._database.renew(held, 0.0)
 
     # Steps
 

@@ -188,19 +188,15 @@ class _SharedStore(Store):
     def __init__(self, place: SharedProject, session: Session) -> None:
         self._project, self._session = place.project, session
 
-    @property
-    def _database(self) -> Database:
-        return self._session.database()
-
     def host(self, host: str, ceilings: Ceilings | None = None) -> Registry | None:
         database, account = self._session.database(keep=ceilings is None), self._session.account
         return SharedHost(database, self._project, host, account, run=self._session.run, ceilings=ceilings)
 
     def entries(self) -> Entries:
-        return entries_of(self._database.counted(), self._project, self._session.account, self._session.run)
+        return entries_of(self._session.database().counted(), self._project, self._session.account, self._session.run)
 
     def ledger(self, since: float = 0.0) -> Ledger:
-        return self._database.ledger(self._project, since)
+        return self._session.database().ledger(self._project, since)
 
     def unsettled(self, *, everywhere: bool = False) -> list[tuple[Place, str]]:
         # Not kept: what settles them takes steps in threads.
@@ -209,13 +205,13 @@ class _SharedStore(Store):
         return [(SharedProject(row.project), row.host) for row in mine]
 
     def swept(self) -> float | None:
-        return self._database.swept(self._project)
+        return self._session.database().swept(self._project)
 
     def now(self) -> float:
-        return self._database.now()
+        return self._session.database().now()
 
     def note_sweep(self, now: float) -> None:
-        self._database.note_sweep(self._project)
+        self._session.database().note_sweep(self._project)
 
     def keep_evidence(self, host: str, whole: t.Mapping[str, t.Any]) -> str:
         registry = t.cast(Registry, self.host(host))
@@ -226,10 +222,10 @@ class _SharedStore(Store):
         return self.name()
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
-        return self._database.evidence(self._project, since), []
+        return self._session.database().evidence(self._project, since), []
 
     def name(self) -> str:
-        return f"{self._database.place}, project {self._project}"
+        return f"{self._session.database().place}, project {self._project}"
 
     def known_hosts(self, host: str, offer_id: str) -> str:
         return known_hosts_of_offer(self._session.home, offer_id)
