@@ -194,8 +194,10 @@ def test_one_machine_that_cannot_be_ended_stops_no_other(old: Project) -> None:
     old.declare(["gpu-1", "gpu-2"])
     old.simulator.settings.clock_ahead = 0
     old.simulator.faults[:] = [Fault(method="DELETE", path=f"/resources/{first}", status=403, count=None)]
-    # What is usual here, a strategy or an end of the play at any error, is not for what is decided for all together.
-    run = old.play("compute_index.supply.reap", ANSIBLE_STRATEGY="free", ANSIBLE_ANY_ERRORS_FATAL="1")
+    old.simulator.faults.append(Fault(method="GET", path="/resources", delay=1.5))
+    # What is usual here, a strategy, a time limit or an end at any error, is not for what is decided for all together.
+    usual = {"ANSIBLE_STRATEGY": "free", "ANSIBLE_TASK_TIMEOUT": "1", "ANSIBLE_ANY_ERRORS_FATAL": "1"}
+    run = old.play("compute_index.supply.reap", **usual)
     assert run.returncode == 2 and "gpu-1: " in run.failure("localhost"), run.output
     assert "gpu-2: " not in run.failure("localhost")
     assert old.simulator.billed == [first] and second not in old.simulator.billed

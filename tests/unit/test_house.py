@@ -244,6 +244,12 @@ def test_no_variable_of_a_task_is_called_as_a_fact() -> None:
     check(measure_shadowed_names())
 
 
+def test_no_time_limit_for_all_tasks_is_for_one_that_decides() -> None:
+    """As by task_timeout in ansible.cfg: a sweep would end nothing, and what was extended or bought go untold."""
+    tasks = [task for path in all_files() for task in tasks_in(load(path)) if "compute_index.supply.decide" in task]
+    assert tasks and [task["name"] for task in tasks if "timeout" not in task] == []
+
+
 def test_no_machine_of_a_run_ends_a_play_without_a_word() -> None:
     """No block rescues an unreachable host, so nothing would say what is billed; and a frozen machine never answers."""
     modules = ("compute_index.supply.run_info", "compute_index.supply.run_job")  # those of a run that are no action
