@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 
 from conftest import MakeProject, Project, Run
@@ -218,3 +219,31 @@ def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_pro
     assert project.simulator.billed == [*entry["provision_resource_ids"], volume]
     ledger = _files.ledger(str(project.folder / "host_vars"))
     assert [bill.why for bill in ledger.bills if not bill.runs] == ["released", "released"]
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
+    make_project: MakeProject, is_noted: bool
+) -> None:
+    """The run that sees the end keeps the storage, though only the page of the gone machine may name it."""
+    project = make_project(storage_shown="links")
+    for vendor in ({}, {}, {"vendor": "scaleway", "vendor_region": "fr-par-2"}):
+        disks = [sold(500, 0.08, persistent=True)]
+        project.simulator.add_offer(gpu_price_per_hour=1.5 if vendor else 2.0, storage=disks, **vendor)
+    first, second = {"provision_spec": {**WITH_STORAGE, "vendor": "nebius"}}, {"provision_spec": WITH_STORAGE}
+    project.declare(["gpu-1"], provision_reach=False, **first)
+    playbook(project, "provision")
+    volume, entry = volume_of(project), project.registry("gpu-1")
+    if not is_noted:  # as by a run that was killed after the answer to its purchase
+        later = ("provision_storage", "provision_instances", "ansible_")
+        noted = {name: value for name, value in entry.items() if not name.startswith(later)}
+        project.registry_file("gpu-1").write_text(yaml.safe_dump(noted))
+    project.simulator.vanish(*entry["provision_resource_ids"])
+    project.declare(["gpu-1"], provision_reach=False, **second)
+    run = playbook(project, "provision")
+    assert "gpu-1 still has storage of an earlier machine, which is billed" in run.text
+    # What was never in use has no data that a machine would have to be near to.
+    where = {each.purchase.offer.vendor for each in project.simulator.resources.values()}
+    assert where == ({"nebius"} if is_noted else {"nebius", "scaleway"})
+    assert (f"nebius eu-north1, where its storage {volume.resource_id} is" in run.text) is is_noted
+    assert volume.resource_id in project.registry("gpu-1")["provision_storage_ids"]

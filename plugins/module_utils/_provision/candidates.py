@@ -25,7 +25,7 @@ from .place import Place
 from .prices import UNLIMITED, at_prices, count_within, highest_known_price, passes_max_price
 from .search import Offer
 from .standing import HostState, Standing, stopped
-from .storage import Storage, changes_of, label_of
+from .storage import Storage, changes_of, label_of, together
 
 _LOOKS = 3  # times as many offers may be found to be gone as may be tried
 
@@ -208,6 +208,11 @@ class Case:
         return [(label_of(host, item.resource_id), read_entry(item.entry(host))) for item in left]
 
     @property
+    def storage_left(self) -> tuple[Storage, ...]:
+        """The storage of its earlier machines, also of one whose end was seen only now."""
+        return together(self.kept, self.standing.storage or ())
+
+    @property
     def waits_in_vain(self) -> bool:
         """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
         is_new = self.entry.may_have_bought and not self.entry.was_ready
@@ -222,11 +227,12 @@ class Case:
 
     @property
     def at_storage(self) -> Case:
-        """The same; if it searches, where it keeps storage. What this run has tried and left may have no data yet."""
+        """The same; if it searches, where it keeps storage. What was only tried and left may have no data yet."""
         if not self.buys or self.wanted:
             return self
         tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
-        kept = [item for item in self.kept if item.offer_id not in tried]
+        left = self.storage_left if self.entry.was_ready else self.kept
+        kept = [item for item in left if item.offer_id not in tried]
         choices, narrowed = choosing.narrowed_to_storage(self.host.host, self.host.choices, kept)
         return replace(self, host=replace(self.host, choices=choices), narrowed=narrowed)
 

@@ -187,10 +187,16 @@ def what_ends(asked: EndRequest, api_view: ApiView) -> End:
         look = look_at(asked.host, entry, api_view.statuses.get(entry.offer_id, {}), account)
         # Of a purchase that was not answered with yes a machine proves that the offer's storage is the host's. Else
         # somebody else has bought the offer, perhaps, and keeps the storage.
-        has_bought = entry.is_made or any(asked.host in owner.hosts for _m, owner in account.of_offer(entry.offer_id))
+        has_bought = entry.is_made or any(_is_hosts(asked, owned) for owned in account.of_offer(entry.offer_id))
         return replace(found, storage=storage_bought(entry, look, has_bought=has_bought))
     offers = {ownership.offer_of(machine) for machine in found.machines}
     return replace(found, unremembered=brought_with(asked.host, offers, found.ids, account))
+
+
+def _is_hosts(asked: EndRequest, owned: Owned) -> bool:
+    """Whether a machine of the host's offer is its own, or nobody's that has its name, though a refusal denies it."""
+    machine, owner = owned
+    return asked.host in owner.hosts or (not owner.hosts and ownership.is_named(machine, asked.name))
 
 
 def _why_not(asked: EndRequest, found: End) -> str:

@@ -297,9 +297,12 @@ def _is_told_gone(resource: Machine | None) -> bool:
 
 
 def linked_to(machine: Machine) -> list[str]:
-    """The ids of what a machine is linked to now, unless that is a machine itself; see `read_resource`."""
-    links = machine.get("linked_resources") or ()
-    known = (link for link in links if link["kind"] != _states.MACHINE and not link.get("linked_until"))
+    """The ids of what a machine is linked to, unless that is a machine itself; see `read_resource`.
+
+    Of one that ends or is gone, those of all that it ever was linked to: its links end with it, and storage goes on.
+    """
+    links, is_ending = machine.get("linked_resources") or (), _states.is_ending(machine["status"])
+    known = (link for link in links if link["kind"] != _states.MACHINE and (is_ending or not link.get("linked_until")))
     return [str(link["resource_id"]).lower() for link in known]
 
 

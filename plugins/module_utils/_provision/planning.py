@@ -576,4 +576,5 @@ def sentences_of_storage(plans: t.Sequence[Plan], *, would: bool) -> str:
 
 def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
     """A warning for each host that would buy, though it has storage of an earlier machine."""
-    return [storage.still_kept(draft.host, case.kept, draft.offer) for case, draft in zip(cases, plans) if case.buys]
+    would_buy = ((case, draft) for case, draft in zip(cases, plans) if case.buys)
+    return [storage.still_kept(draft.host, case.storage_left, draft.offer) for case, draft in would_buy]

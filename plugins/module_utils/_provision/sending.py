@@ -301,9 +301,11 @@ def _is_billed(history: History, whose: str) -> bool:
 def leaves_storage(note: Note, history: History, whose: str) -> bool:
     """Whether the storage of an offer without a machine is the host's: nobody else can have bought it.
 
-    It was bought for certain; or the purchase was never answered, and no machine had another name (``whose``).
+    It was bought for certain; or no machine had another name (``whose``), and the purchase was never answered, or was
+    refused, and one had ours.
     """
-    return note is Note.FREE_MADE and (history.made or (history.unanswered and whose != THEIRS))
+    is_ours = history.made or _is_billed(history, whose) or (history.unanswered and whose != THEIRS)
+    return note is Note.FREE_MADE and is_ours
 
 
 # What people read of an end

@@ -122,7 +122,7 @@ def ids_to_read(hosts: t.Iterable[Declaration], observed: Observed) -> set[str]:
         entry, status = observed.entries[host.host], observed.status(host) or {}
         if asks_for_the_list(host, entry, status):
             ids |= decisive(host, entry, observed.account)
-        if status.get("phase") == _states.FAILED:
+        if status.get("phase") in (_states.FAILED, _states.ENDED):
             ids.update(entry.resource_ids, status["resource_ids"])
     return ids
 

@@ -458,6 +458,12 @@ def volume(key: str = "v", **fields: Any) -> dict[str, Any]:
         pytest.param(
             JOURNAL, [machine("r", "h", status="deleted"), volume()], ["v"], id="never answered, and it is gone"
         ),
+        pytest.param(
+            {**JOURNAL, "provision_refused_status": 409},
+            [machine("r", "h", status="deleted"), volume()],
+            ["v"],
+            id="refused by a gateway, and a machine that is gone had its name",
+        ),
         # Another project has bought the offer, and keeps its storage.
         pytest.param(JOURNAL, [machine("r", "x", status="deleted"), volume()], [], id="a stranger has bought it"),
         pytest.param(JOURNAL, [volume()], [], id="nothing shows who has bought it"),

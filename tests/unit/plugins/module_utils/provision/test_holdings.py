@@ -209,6 +209,20 @@ def test_storage_that_was_attached_later_has_not_come_with_the_machine(
     assert (held.ids, held.storage, contradictions) == ((M,), (machine_id(2),) if is_ours else (), ())
 
 
+@pytest.mark.parametrize("until", [None, "2026-01-31T13:00:00Z"])
+@pytest.mark.parametrize("status", ["active", "failed", "deleting", "deleted"])
+def test_the_links_of_a_machine_end_with_it_and_storage_goes_on(status: str, until: str | None) -> None:
+    """While it runs, a link that has ended tells that the storage was taken off."""
+    volume = machine(2, "data", kind="storage", created_at="2026-01-31T12:20:00Z")
+    mine = {
+        **machine(1, "gpu-1", OURS, status=status),
+        "linked_resources": [{"resource_id": machine_id(2), "kind": "storage", "linked_until": until}],
+    }
+    held, contradictions = PurchaseLook(OURS, (M,), read={M: mine, machine_id(2): volume}).concluded
+    is_ours = until is None or status in ("deleting", "deleted")
+    assert (held.storage, contradictions) == ((machine_id(2),) if is_ours else (), ())
+
+
 @pytest.mark.parametrize(("offer", "state"), [(None, AFFECTED), (OURS, HoldingState.STORAGE), (THEIRS, AFFECTED)])
 @pytest.mark.parametrize("proof", [Proof.ANSWER, Proof.STATUS, Proof.LINK])
 def test_storage_that_was_listed_before_the_purchase_is_ours_only_if_it_says_so(

@@ -26,6 +26,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     Repeats,
     Terms,
     after,
+    leaves_storage,
     meaning_of,
     needs_claim,
     note_of,
@@ -290,3 +291,12 @@ def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(history: Hi
     is_ours = whose == OURS and history.was_refused
     note = Note.FREE_MADE if is_ours else Note.FREE
     assert note_of(NextStep(Decision.REJECTED, Reason.ENDED), history, [], whose) is note
+    assert leaves_storage(note, history, whose) is is_ours
+
+
+@pytest.mark.parametrize(("whose", "leaves"), [(OURS, True), (UNSEEN, True), (THEIRS, False)])
+def test_what_an_unanswered_purchase_has_left_is_the_hosts_unless_a_machine_has_another_name(
+    whose: str, leaves: bool
+) -> None:
+    assert leaves_storage(Note.FREE_MADE, History(sends=1, lost=True), whose) is leaves
+    assert leaves_storage(Note.FREE_MADE, History(made=True), whose)

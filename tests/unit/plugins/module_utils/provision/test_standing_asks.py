@@ -112,6 +112,7 @@ def test_which_offers_are_asked_for() -> None:
         pytest.param(entry(), {}, [machine(1, "gpu-1", Y, status="deleted")], set(), id="the list calls it gone"),
         pytest.param(OPEN, {"phase": "ready"}, [machine(1, "train", X)], {M}, id="of an open purchase"),
         pytest.param(BOUGHT, {"phase": "ended"}, [machine(1, "train", X, status="deleting")], {M}, id="over"),
+        pytest.param(BOUGHT, {"phase": "ended"}, [], {M}, id="over, and only its page tells what it leaves"),
     ],
 )
 def test_what_decides_is_read_by_itself(known: Entry, status: Any, listed: Any, ids: set[str]) -> None:
