@@ -694,6 +694,17 @@ def test_storage_that_the_api_does_not_know_any_more_is_forgotten_if_a_person_sa
     assert not file.exists() and not [bill for bill in ledger(str(tmp_path)).bills if bill.runs]
 
 
+@pytest.mark.parametrize(("is_swept", "why"), [(False, "decommissioned"), (True, "reaped")])
+def test_the_ledger_says_whether_a_sweep_has_ended_storage(tmp_path: Path, is_swept: bool, why: str) -> None:
+    own = {"resource_ids": ["r"], "procured_offer_id": "o", "purchase": "made", "storage": [{"resource_id": "v"}]}
+    write(tmp_path, "gpu-1", **own)
+    api = Api(machine("r"), machine("v", "data", kind="storage"))
+    (plan,) = plans(api, declared("gpu-1", tmp_path, storage="end"))["ends"]
+    for is_storage, key in ((False, "r"), (True, "v")):
+        assert after(api, {**plan, "reaped": is_swept}, gone(key), storage=is_storage)["changed"]
+    assert {bill.why for bill in ledger(str(tmp_path)).bills} == {why}
+
+
 def test_storage_without_a_registry_can_be_forgotten() -> None:
     """An earlier task of the play knows it; the step failed for all hosts."""
     known = {"provision_resource_ids": ["r"], "provision_procured_offer_id": "o", "provision_storage": [KEPT]}
