@@ -39,6 +39,7 @@ from .._provision.entry import (
 from .._provision.holdings import PurchaseLook
 from .._provision.lease import NOTED_BY, Clock, noted_clock
 from .._provision.purchase import (
+    LONGEST_POST,
     UNSEEN,
     History,
     OfferLook,
@@ -50,7 +51,7 @@ from .._provision.purchase import (
 )
 from .._provision.sending import OrderDigests
 from .._provision.storage import Storage
-from .._registry._protocol import LONGEST_POST, Claimed, Registry, RegistryError, Variables
+from .._registry._protocol import Claimed, Registry, RegistryError, Variables
 from .._text import seconds_of, utc
 from ._by_id import read_by_id
 

@@ -63,10 +63,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             registries.pin(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
-    moved = filter(reaping.may_have_moved, (*(item for item, _limits in able), *runs))
-    statuses: dict[str, Json] = {}
-    with contextlib.suppress(Failure):  # a token that may not ask for them can still end what is due
-        statuses = offer_statuses(api, {item.entry.offer_id for item in moved})
+    statuses = _statuses_of(api, (*(item for item, _limits in able), *runs))
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), left)
     trouble = [
         *(
@@ -104,6 +101,16 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             "unclaimed": len(sweep_findings.unclaimed),
         },
     }
+
+
+def _statuses_of(api: SupplyApi, hosts: t.Iterable[reaping.Host]) -> dict[str, Json]:
+    """The statuses of the offers of machines that may have another address by now.
+
+    A token that may not ask for them can still end what is due.
+    """
+    with contextlib.suppress(Failure):
+        return offer_statuses(api, {host.entry.offer_id for host in filter(reaping.may_have_moved, hosts)})
+    return {}
 
 
 def _found(

@@ -24,11 +24,9 @@ from .holdings import linked_to
 from .messages import described, if_gone
 from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
 from .prices import add_up
+from .purchase import LONGEST_POST
 from .standing import Status, brought_with, look_at, storage_bought
 from .storage import Storage, together
-
-# Seconds after its journal in which the purchase of a run that was killed may still arrive.
-FRESH = 15 * 60.0
 
 _Odd = tuple[Machine, str]  # a machine, and what is odd about it
 
@@ -495,8 +493,8 @@ def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (
     if namesakes := _namesakes(asked, api_view.account):
         odd = [(machine, UNNAMED) for machine in namesakes]
         return nothing_ends(asked.host, _differs(asked.entry.offer_id, (), odd))
-    if asked.age is not None and asked.age < FRESH and not sold:
-        minutes = max(1, math.ceil((FRESH - max(asked.age, 0.0)) / 60))
+    if asked.age is not None and asked.age < LONGEST_POST and not sold:
+        minutes = max(1, math.ceil((LONGEST_POST - max(asked.age, 0.0)) / 60))
         return nothing_ends(
             asked.host,
             f"The API has no machine of offer {asked.entry.offer_id}, but its purchase was noted only a short while"

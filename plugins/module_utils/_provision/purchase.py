@@ -51,6 +51,8 @@ _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
 _PUT_OFF = (429, 503)  # "come back later": if the offer is sold by then, it may have been sold by this very request
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
+# Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
+LONGEST_POST = 1800.0
 
 
 class Decision(enum.Enum):

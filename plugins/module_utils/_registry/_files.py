@@ -21,6 +21,7 @@ from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, read_entry
 from .._provision.lease import NOTED_BY, Clock, clock_of
 from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of_entry
 from .._provision.place import ENTRY, Folder
+from .._provision.purchase import LONGEST_POST
 from .._provision.spending import Bill, Ledger
 from .._provision.storage import (
     STORAGE,
@@ -38,7 +39,6 @@ from ._locks import LOCKS, Hold, held_by, leave, locked, make_folder, sync_folde
 from ._protocol import (
     FAILED,
     GONE,
-    LONGEST_POST,
     MOVED,
     Claimed,
     Entries,

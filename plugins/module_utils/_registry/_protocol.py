@@ -19,9 +19,6 @@ from .._provision.spending import Bill
 Decided = t.TypeVar("Decided")
 Variables = dict[str, t.Any]  # host variables as they stand in the registry
 
-# Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
-LONGEST_POST = 1800.0
-
 _TRIES = 5  # to alter an entry that others alter at the same moment
 
 # Why a purchase has ended, in the ledger

@@ -305,7 +305,7 @@ def test_facts_of_an_earlier_role_count_without_a_registry() -> None:
     assert (found["ids"], found["registry_file"]) == (["r"], "")
 
 
-@pytest.mark.parametrize(("minutes", "file"), [(1, "stop"), (16, "note")])
+@pytest.mark.parametrize(("minutes", "file"), [(1, "stop"), (29, "stop"), (31, "note")])
 @pytest.mark.parametrize("zone", ["+00:00", "Z", ""])
 def test_a_young_journal_is_not_forgotten(tmp_path: Path, minutes: int, file: str, zone: str) -> None:
     when = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=minutes)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import costs
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
-    FRESH,
     Action,
     ApiView,
     End,
@@ -26,8 +25,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     OwnershipClaim,
     claim_of,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import LONGEST_POST
 
-OLD, YOUNG = FRESH + 1, 60.0
+OLD, YOUNG = LONGEST_POST + 1, 60.0
 NOT_FOUND = {"error_class": "not_found", "msg": "GET answered 404."}
 
 
@@ -340,9 +340,9 @@ SHARED = (owner("copy", "r", offer="x"),)
                 asked(JOURNAL, age=age), [], {"phase": phase}, [f"again in {left} minutes"], id=f"{phase}, {age}"
             )
             for phase in ("unbought", "expired", "failed")
-            for age, left in ((YOUNG, 14), (FRESH - 1, 1), (-99.0, 15))
+            for age, left in ((YOUNG, 29), (LONGEST_POST - 1, 1), (-99.0, 30))
         ),
-        pytest.param(asked(entry(purchase="refused"), age=YOUNG), [], {}, ["14 minutes"], id="refused, young"),
+        pytest.param(asked(entry(purchase="refused"), age=YOUNG), [], {}, ["29 minutes"], id="refused, young"),
         pytest.param(
             asked(entry(purchase="refused"), age=OLD), [machine("r")], {}, ["r (", "USD 2.40"],
             id="refused, bought all the same",
@@ -351,7 +351,7 @@ SHARED = (owner("copy", "r", offer="x"),)
             asked(JOURNAL), [], {"phase": NOT_FOUND}, ["answered 404", "decommission_forget=o"], id="unknown offer"
         ),
         pytest.param(
-            asked(JOURNAL, age=YOUNG), [], {"phase": NOT_FOUND, "forget": {"o"}}, ["14 minutes"],
+            asked(JOURNAL, age=YOUNG), [], {"phase": NOT_FOUND, "forget": {"o"}}, ["29 minutes"],
             id="unknown offer, young",
         ),
         pytest.param(

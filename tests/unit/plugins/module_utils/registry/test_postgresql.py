@@ -32,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     REFUSED,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import LONGEST_POST
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import (
     _connection,
@@ -47,11 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     TakenOver,
     Unreachable,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
-    LONGEST_POST,
-    Claimed,
-    RegistryError,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import Claimed, RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import SharedHost, entries_of
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import FIRST_EPOCH, SCHEMA
