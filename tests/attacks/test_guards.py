@@ -216,8 +216,9 @@ def test_ignored_errors_switch_no_guard_off(account: StandIn, project: Attacked)
 
 @pytest.mark.first
 @core
-def test_a_limit_of_tasks_does_not_hide_a_purchase(account: StandIn, project: Attacked) -> None:
-    project.declare(["gpu-1"])
+def test_a_limit_of_tasks_hides_no_purchase_and_ends_no_machine(account: StandIn, project: Attacked) -> None:
+    slow = project.fake_ssh("gpu-1", cloud_init="sleep 3; echo 'status: done'")
+    project.declare({"gpu-1": project.through(slow)}, provision_on_failure="release")
     account.sell("gpu-1")
 
     def block(_request: Request, proceed: Proceed) -> Answer:
