@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .. import _states
 from .._machine import connection
 from .messages import NO_REASON
-from .ownership import ids_for_match, ids_in, is_one_alive, refreshed
+from .ownership import ids_in, is_one_alive, refreshed
 
 Json = dict[str, t.Any]
 
@@ -91,10 +91,14 @@ def seen_with(status: Json, resources: list[Json]) -> View:
     machines = list(filter(_states.is_machine, resources))
     if machines and not is_one_alive(machines):
         return _without_life(status, resources)
-    reached = connection.machines(status["instances"], resources)
-    # That others are named contradicts the purchase. One that says nothing no instance makes the purchase's own.
-    others = [machine for machine in machines if machine["offer_id"] not in (None, status["offer_id"])]
-    named = tuple(machine["resource_id"] for machine in others if machine["resource_id"] in ids_for_match(status))
+    # What only instances name beside the ids that the status lists is not the offer's, unless it says so itself. If it
+    # says that it is another's, that contradicts the purchase.
+    ids = status["resource_ids"]
+    own = [item for item in machines if not ids or item["resource_id"] in ids or item["offer_id"] == status["offer_id"]]
+    others = {item["resource_id"]: item["offer_id"] for item in machines if item not in own}
+    shown = connection.machines(status["instances"], resources)
+    reached = [machine for machine in shown if machine["resource_id"] not in others]
+    named = tuple(item for item in others if others[item])
     return View(reached, _states.READY, _hindrance(reached, ids_in(status)), others=named)
 
 

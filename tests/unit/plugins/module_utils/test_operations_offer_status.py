@@ -675,7 +675,9 @@ def test_a_machine_of_another_offer_that_only_an_instance_names_is_named(
     others = resource(SECOND_RESOURCE_ID, offer_history=[{"offer_id": each, "role": "primary"} for each in offers])
     shown = [instance(A, **{field: SECOND_RESOURCE_ID})]
     ready(queue, shown, [resource(), others], resource_ids=[RESOURCE_ID])
-    assert look()["resource_ids"] == [RESOURCE_ID, *([SECOND_RESOURCE_ID] if is_named else [])]
+    result = look()
+    assert result["resource_ids"] == [RESOURCE_ID, *([SECOND_RESOURCE_ID] if is_named else [])]
+    assert (result["ready"], result["connections"]) == (False, []), "its address is the host's"
 
 
 @pytest.mark.parametrize("value", [7, True, ["x"], {"id": "x"}], ids=str)
