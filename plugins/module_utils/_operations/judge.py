@@ -126,7 +126,9 @@ class _Judged:
     def keep(self, verdict: Verdict) -> bool:
         """Bring the registry up to date, durably; whether that changed it. Raises RegistryError."""
         case, registry = self.case, self.registry
-        if registry is None or case.trouble:
+        if case.trouble:  # it could not be read, so nobody knows that the purchase was noted
+            raise RegistryError(case.trouble)
+        if registry is None:
             return False
         if case.is_forgotten(verdict):
             end_with(registry, case.noted_storage, FAILED if case.is_failed else GONE)

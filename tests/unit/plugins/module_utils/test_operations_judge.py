@@ -196,6 +196,22 @@ def params_of(plan: dict[str, Any], purchase: dict[str, Any], url: str | None, h
     return {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}, **where}
 
 
+def test_a_machine_whose_registry_cannot_be_read_any_more_is_red(tmp_path: Path) -> None:
+    """Its purchase could not be noted either, so the next command would know nothing of it."""
+    file = tmp_path / "gpu-1" / "compute_index_supply.yml"
+    file.parent.mkdir()
+    file.write_text("[")
+    plan = planned(registry=str(tmp_path), round="1")
+    purchase = {"failed": True, "outcome": "created", "resource_ids": [machine_id(1)], "msg": "It was BOUGHT."}
+    status = {"phase": "ready", "ready": True, "resource_ids": [machine_id(1)], "msg": "It is ready."}
+    params = {**params_of(plan, purchase, None, tmp_path), "offers": {X: status}}
+    api: Any = Account([machine(1, "gpu-1", X)])
+    (verdict,) = judge(api, params, False)["verdicts"]
+    assert verdict["next"] == "stop" and str(file) in verdict["stop"]
+    assert f"Resource ids: {machine_id(1)}. Repair the registry, and run the same again" in verdict["stop"]
+    assert file.read_text() == "["
+
+
 @pytest.mark.parametrize(("left", "follows"), [(0, "stop"), (3, "round")])
 @pytest.mark.parametrize("outcome", ["not_sent", "rejected"])
 @pytest.mark.parametrize("offer", [X, Y], ids=["the same offer", "another one"])
