@@ -201,9 +201,11 @@ def test_a_machine_whose_registry_cannot_be_read_any_more_is_red(tmp_path: Path)
     file = tmp_path / "gpu-1" / "compute_index_supply.yml"
     file.parent.mkdir()
     file.write_text("[")
-    plan = planned(registry=str(tmp_path), round="1")
+    plan = planned(registry=str(tmp_path), round="1", reach=False)
     purchase = {"failed": True, "outcome": "created", "resource_ids": [machine_id(1)], "msg": "It was BOUGHT."}
     status = {"phase": "ready", "ready": True, "resource_ids": [machine_id(1)], "msg": "It is ready."}
+    access = {"ansible_host": "10.0.0.1", "ansible_port": 22, "ansible_user": "root"}
+    status["connections"] = [{"resource_id": machine_id(1), **access}]
     params = {**params_of(plan, purchase, None, tmp_path), "offers": {X: status}}
     api: Any = Account([machine(1, "gpu-1", X)])
     (verdict,) = judge(api, params, False)["verdicts"]
