@@ -275,11 +275,11 @@ def test_journals(make_project: MakeProject) -> None:
     assert (project.simulator.billed, project.registry("gpu-1")) == ([], None)
 
     free = next(each for each in project.simulator.offers if each != entry["provision_procured_offer_id"])
-    for minutes, returncode in ((2, 2), (16, 0)):
+    for minutes, returncode in ((2, 2), (31, 0)):
         note(project, "gpu-1", journal(project, {"provision_procured_offer_id": free}, minutes=minutes))
         run = decommission(project, "gpu-1")
         assert run.returncode == returncode, run.output
-        assert ("Run again in 13 minutes" in run.text) is (returncode == 2)
+        assert ("Run again in 28 minutes" in run.text) is (returncode == 2)
     assert project.registry("gpu-1") is None
 
 
