@@ -297,7 +297,8 @@ class ActionModule(InProcessAction):
         decided = sorted(set().union(*(item.common.decided for item in rounds.values())))
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
         # No other that was planned before takes part.
-        again = {host: list(tried) for host in wanted if (tried := rounds[host].tried) is not None}
+        first = _hosts.round_of(task_vars)
+        again = {host: list(tried) for host in wanted if (tried := rounds[host].tried_with(first)) is not None}
         hosts = _undecided(wanted, decided, task_vars, again)
         taking_part = {one["host"] for one in hosts}
         plans = {host: item.plan for host, item in rounds.items() if host not in taking_part}

@@ -266,13 +266,21 @@ class Round(_HostRound):
         return {}
 
     @property
-    def tried(self) -> Rows | None:
-        """What was tried for a host that may try another offer, None if it may not (any more)."""
+    def _again(self) -> Following | None:
+        """What says that the host may try another offer, None if it may not (any more)."""
         this_round = self.plan.get("round")
-        for following in (self.released, self.verdict):
-            if this_round and following.again and following.round == this_round:
-                return following.attempts
-        return None
+        says = (item for item in (self.released, self.verdict) if item.again and item.round == this_round)
+        return next(says, None) if this_round else None
+
+    def tried_with(self, first: Round) -> Rows | None:
+        """What was tried for a host that tries another offer together with this ``first`` one, None if it does not.
+
+        Hosts share an include of tasks to which they come at once: those that have lost an offer in the same round, or
+        have given back what they had bought in it. Others come to theirs later.
+        """
+        says, of_first = self._again, first._again
+        is_later = of_first and says and (type(says), says.round) != (type(of_first), of_first.round)
+        return None if says is None or is_later else says.attempts
 
     @property
     def listed_before(self) -> t.Sequence[str]:
