@@ -297,7 +297,7 @@ class ActionModule(InProcessAction):
         decided = sorted(set().union(*(item.common.decided for item in rounds.values())))
         wanted = {host: item.declaration for host, item in rounds.items() if item.declaration}
         # No other that was planned before takes part.
-        first = _hosts.round_of(task_vars)
+        first = _hosts.round_of(_hosts.raw(str(task_vars["inventory_hostname"]), task_vars))
         again = {host: list(tried) for host in wanted if (tried := rounds[host].tried_with(first)) is not None}
         hosts = _undecided(wanted, decided, task_vars, again)
         taking_part = {one["host"] for one in hosts}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,16 +76,20 @@ def test_offers_are_waited_for(make_project: MakeProject) -> None:
     # Hosts need not agree; the first one does not wait.
     project.declare_host("gpu-2", provision_wait="30s")
 
+    is_over = threading.Event()
+
     def sell() -> None:
         """Sell what fits once two looks have found too little."""
-        while project.requests("POST", "/get_offers") < 4:  # each look asks once more, since two hosts share one offer
-            time.sleep(0.05)
+        # Each look asks once more, since two hosts share one offer.
+        while project.requests("POST", "/get_offers") < 4 and not is_over.wait(0.05):
+            pass
         assert project.simulator.purchases == [], "nothing is bought, and so billed, while it is waited"
         project.simulator.add_offer(gpu_price_per_hour=3.0)
 
     with ThreadPoolExecutor() as pool:
         selling = pool.submit(sell)
         run = project.provision(provision_wait_delay="1s", provision_reach=False)
+        is_over.set()
         selling.result()
     assert run.returncode == 0, run.output
     assert len(project.simulator.billed) == 2
