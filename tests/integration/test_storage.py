@@ -247,3 +247,18 @@ def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
     assert where == ({"nebius"} if is_noted else {"nebius", "scaleway"})
     assert (f"nebius eu-north1, where its storage {volume.resource_id} is" in run.text) is is_noted
     assert volume.resource_id in project.registry("gpu-1")["provision_storage_ids"]
+
+
+def test_storage_that_an_answer_names_is_no_machine_though_its_run_was_killed(make_project: MakeProject) -> None:
+    project = make_project(storage_shown="ids")
+    project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
+    playbook(project, "provision")
+    volume, entry = volume_of(project), project.registry("gpu-1")
+    later = ("provision_storage", "provision_instances", "ansible_")
+    noted = {name: value for name, value in entry.items() if not name.startswith(later)}
+    noted["provision_resource_ids"] = [*entry["provision_resource_ids"], volume.resource_id]
+    project.registry_file("gpu-1").write_text(yaml.safe_dump(noted))
+    playbook(project, "provision")
+    names = ("provision_resource_ids", "provision_storage_ids")
+    assert [project.registry("gpu-1")[name] for name in names] == [entry[name] for name in names]

@@ -234,8 +234,13 @@ class JudgedHost:
 
     @property
     def needs_list(self) -> bool:
-        """Whether the account's machines decide something; those that ran before and are named alike need no look."""
-        return self.outcome in ("created", "rejected") or self.is_over or not self.look.is_simple
+        """Whether the account's machines decide something; those that ran before and are named alike need no look.
+
+        Of what a run has noted that was killed before its first look, nobody knows whether it is a machine.
+        """
+        is_unseen = self._is_noted and bool(self.entry.resource_ids) and not self.entry.was_ready
+        is_new = is_unseen or self.outcome in ("created", "rejected")
+        return is_new or self.is_over or not self.look.is_simple
 
     @cached_property
     def left(self) -> tuple[str, ...] | None:
