@@ -421,7 +421,7 @@ def line(row: t.Mapping[str, t.Any], columns: t.Mapping[str, str]) -> str:
     )
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # as `_text.utc` writes it
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # as `utc` writes it
 _LEAST = 6  # characters that are left of a shortened text
 
 

@@ -21,7 +21,7 @@ from .declaration import Declaration
 from .entry import Entry, all_storage
 from .messages import NOTHING_SENT
 from .ownership import Machine
-from .prices import UNLIMITED, Sum, add_up
+from .prices import UNLIMITED, Sum, add_up, total_of
 from .spending import HOUR, MILLION, Bill, cents, dollars, millionths_of_usd
 from .storage import label_of, priced
 
@@ -281,16 +281,13 @@ def _not_below_noted(parts: t.Sequence[CeilingPart], entries: t.Mapping[str, Ent
 
     A search may have named the price of storage that no list shows.
     """
-    sums = {
-        offer_id: add_up(costs) for offer_id, costs in grouped((part.offer_id, part.cost) for part in parts).items()
-    }
-    shown = {offer_id: sums[offer_id].total for offer_id in entries if not sums[offer_id].unknown}
-    hidden = {offer_id: (entries[offer_id].price_per_hour or 0.0) - total for offer_id, total in shown.items()}
-    hidden = {offer_id: price for offer_id, price in hidden.items() if price > 0}
-    return [
-        replace(part, cost=add_up((part.cost, hidden.pop(part.offer_id))).total) if part.offer_id in hidden else part
-        for part in parts
-    ]
+    costs, result = grouped((part.offer_id, part.cost) for part in parts), list[CeilingPart]()
+    shown = {offer_id: total_of(costs[offer_id]) for offer_id in entries}
+    for part in parts:  # what is hidden counts with the first part of its purchase
+        total = shown.pop(part.offer_id, None)
+        hidden = 0.0 if total is None else (entries[part.offer_id].price_per_hour or 0.0) - total
+        result.append(replace(part, cost=add_up((part.cost, hidden)).total) if hidden > 0 else part)
+    return result
 
 
 def _unlisted(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], stored: set[str]) -> list[CeilingPart]:
