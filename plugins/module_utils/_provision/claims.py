@@ -25,7 +25,7 @@ from .._text import usd
 from .entry import USUAL_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
-from .purchase import Decision, History, NextStep, OfferLook, Reason, is_put_off
+from .purchase import PUT_OFF, Decision, History, NextStep, OfferLook, Reason
 
 BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", "ended")
 OPEN = (BUYING, LIVE)  # a host has one of these at most
@@ -67,7 +67,7 @@ def history_of(named: bool, refused: int | None, expired_long: bool) -> History:
     history = History(by_name=False, named=named, again=False, expired_long=expired_long)
     if refused is None:
         return replace(history, sent_before=True)
-    return replace(history, sends=1, refused=refused, put_off=is_put_off(refused))
+    return replace(history, sends=1, refused=refused, put_off=refused == PUT_OFF)
 
 
 def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
@@ -136,7 +136,7 @@ def came_late(machine: Machine | None, offer_id: str, name: str, refused: int | 
     It must live and have the ``name`` that was asked for. If the purchase was ``refused`` (the HTTP status, None if it
     was not), it is rather somebody else's; unless it was only put off. None is a machine that the API does not know.
     """
-    if machine is None or not _states.is_live(machine["status"]) or not (refused is None or is_put_off(refused)):
+    if machine is None or not _states.is_live(machine["status"]) or refused not in (None, PUT_OFF):
         return False
     return is_named(machine, name, numbered=True) and offer_of(machine) in ("", offer_id)
 

@@ -8,8 +8,8 @@ The rules, from which all cells of the table in the test follow:
 1. An offer can be sold once, so the only thing that is ever sent again is the same offer; and only while its status
    says that it is unbought.
 2. A purchase whose answer never came may still be under way, whatever the status says. Until it is settled nothing
-   frees the host but a failure of the offer, or its expiry that was seen long ago. Nor after one that was put off (429,
-   503), if the offer is gone since: then it is rather sold to that very purchase than withdrawn.
+   frees the host but a failure of the offer, or its expiry that was seen long ago. Nor after one that was put off
+   (429), if the offer is gone since: then it is rather sold to that very purchase than withdrawn.
 3. A machine is ours if the registry noted the purchase as made, or if it has our name and a purchase of ours was not
    answered. If each was answered by a refusal, a machine of our name may be another project's, or the work of a gateway
    that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
@@ -49,7 +49,9 @@ _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
 # two equal requests is refused in the same way, if a gateway sent the first. After any other refusal nothing can have
 # been bought, even where nobody can be asked afterwards.
 _ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
-_PUT_OFF = (429, 503)  # "come back later": if the offer is sold by then, it may have been sold by this very request
+# "Come back later": if the offer is sold by then, it may have been sold by this very request. A 503 says so as well,
+# but is no refusal (`ApiError.refused`): it counts as not answered.
+PUT_OFF = 429
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 # Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
 LONGEST_POST = 1800.0
@@ -152,12 +154,12 @@ class History:
         """
         if self.unanswered or self.overtaken:
             return None
-        return _PUT_OFF[0] if self.refused is not None and self.put_off else self.refused
+        return PUT_OFF if self.refused is not None and self.put_off else self.refused
 
     def noted(self, entry: Entry) -> History:
         """With what an earlier run has noted of its purchase."""
         refused_before = entry.is_open and entry.refused_status is not None
-        put_off = self.put_off or (refused_before and is_put_off(entry.refused_status))
+        put_off = self.put_off or (refused_before and entry.refused_status == PUT_OFF)
         known = replace(self, made=self.made or entry.is_made, sent_before=entry.is_unanswered)
         return replace(known, put_off=put_off, refused_before=refused_before)
 
@@ -272,11 +274,6 @@ def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], na
     }
     of_offer = [machine for machine in machines if id_of(machine) in ids]
     return bool(of_offer) and all(item["name"] and item["vendor"] in keep_names for item in of_offer)
-
-
-def is_put_off(status: int | None) -> bool:
-    """Whether an answer to a purchase, by its HTTP status, asks to come back later."""
-    return status in _PUT_OFF
 
 
 def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextStep:

@@ -27,7 +27,7 @@ from .lease import Clock, clocks_differ
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described
 from .ownership import Machine
 from .prices import highest_known_price
-from .purchase import OURS, PHASE_OF_ERROR, THEIRS, UNSEEN, Decision, History, NextStep, Reason, is_put_off
+from .purchase import OURS, PHASE_OF_ERROR, PUT_OFF, THEIRS, UNSEEN, Decision, History, NextStep, Reason
 
 Json = t.Mapping[str, t.Any]
 
@@ -233,7 +233,7 @@ def after(
         refused=refused,
         busy=returns,
         again=again,
-        put_off=history.put_off or is_put_off(refused),
+        put_off=history.put_off or refused == PUT_OFF,
     )
     if returns:
         return history, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause

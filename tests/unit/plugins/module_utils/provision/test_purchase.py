@@ -353,7 +353,6 @@ def test_which_refusal_the_registry_keeps(history: History, status: int | None) 
         ("sent", None, History(sent_before=True)),
         ("sent", 409, History(refused_before=True)),
         ("sent", 429, History(put_off=True, refused_before=True)),
-        ("sent", 503, History(put_off=True, refused_before=True)),
         ("made", 429, History(made=True)),
         ("refused", 429, History()),
     ],

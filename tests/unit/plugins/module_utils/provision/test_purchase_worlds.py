@@ -18,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _state
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     OURS,
+    PUT_OFF,
     THEIRS,
     UNSEEN,
     Decision,
@@ -25,7 +26,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     NextStep,
     OfferLook,
     asks_the_list,
-    is_put_off,
     next_step,
     told_apart,
     unless_overtaken,
@@ -110,7 +110,7 @@ class World:
 def run(world: World, number: int) -> NextStep | None:
     """One run at the offer, which may be killed: None."""
     history = History(by_name=False, sent_before=world.is_sent and world.noted is None)
-    history = replace(history, put_off=world.is_sent and is_put_off(world.noted))
+    history = replace(history, put_off=world.is_sent and world.noted == PUT_OFF)
     history = replace(history, refused_before=world.is_sent and world.noted is not None)
     repeats, left, world.holder = Repeats(2, 1, 0.5, 60.0), LOOKS, number
     while True:
