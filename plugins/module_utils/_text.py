@@ -268,7 +268,7 @@ def gpus_of(count: object, kind: object) -> str:
     return f"{count} x {kind}" if count else str(kind)
 
 
-def ids_of(ids: t.Iterable[str]) -> str:
+def ids_in_words(ids: t.Iterable[str]) -> str:
     """Ids in a sentence."""
     return ", ".join(ids) or "none known yet"
 

@@ -114,9 +114,10 @@ class ApiError(Exception):
 
     @property
     def refused(self) -> bool:
-        """Whether the API answered that it will not do what was asked, so that nothing has happened.
+        """Whether the answer is a refusal: a 4xx, by which the API does not do what was asked.
 
-        One of `_FACTS` that is not the API's own, and so may pass, is no such answer.
+        It is no proof that nothing was done; see rules 2 to 4 of `_provision/purchase.py`. A 408 is none, and neither
+        is one of `_FACTS` that is not the API's own, and so may pass.
         """
         is_open = self.status_code == 408 or (self.status_code in _FACTS and self.passing)
         return self.status_code is not None and 400 <= self.status_code < 500 and not is_open

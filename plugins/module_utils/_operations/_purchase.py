@@ -43,8 +43,8 @@ from .._provision.purchase import (
     UNSEEN,
     History,
     OfferLook,
+    has_billed_machines,
     ids_of_purchase,
-    is_left,
     lists_machines,
     told_apart,
     whose_by_name,
@@ -266,7 +266,7 @@ class OfferMachines:
         listed = {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]}
         before = {*self._listed_before, *listed_before}
         look = PurchaseLook(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
-        return replace(look, read=read_by_id(self._api, {*look.doubtful, *doubted, *look.unlisted}))
+        return replace(look, read=read_by_id(self._api, {*look.ids_to_prove, *doubted, *look.unlisted}))
 
     def look(self, status: Json, history: History, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
@@ -275,7 +275,7 @@ class OfferMachines:
         ids = ids_of_purchase(status["phase"], ids, noted_ids)
         found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
-        left = is_left(status["phase"], self.billed, is_listed=self.unreadable is None)
+        left = has_billed_machines(status["phase"], self.billed, is_listed=self.unreadable is None)
         self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
 

@@ -156,7 +156,7 @@ def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[Offer
     look = PurchaseLook(
         entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed
     )
-    look = replace(look, read=read_by_id(api, look.doubtful))
+    look = replace(look, read=read_by_id(api, look.ids_to_prove))
     held, contradictions = look.concluded
     if contradictions:
         return OfferLook(None), [], "; ".join(map(str, contradictions)), look

@@ -24,7 +24,7 @@ from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
-from .._provision.standing import doubtful
+from .._provision.standing import ids_to_prove
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
 from .._text import grouped
@@ -195,7 +195,7 @@ def _seen(
     read = {item: answer for item, answer in answers.items() if not isinstance(answer, ApiError)}
     account = Account.of(claims, refreshed(machines, read))
     # What only a status names is read by its id before it ends, since a list may lag.
-    account = replace(account, read=read_by_id(api, doubtful(ending.without_ids(asked), statuses, account)))
+    account = replace(account, read=read_by_id(api, ids_to_prove(ending.without_ids(asked), statuses, account)))
     return ApiView(account, statuses, unknown, unread)
 
 

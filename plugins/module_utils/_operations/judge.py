@@ -61,7 +61,7 @@ class _Observer:
             case = replace(case, listed={item["resource_id"]: item for item in listed if item["resource_id"]})
         if case.needs_holders:
             case = replace(case, holders=holders_of(self._snapshot.claims(without={case.host}), case.host))
-        case = replace(case, read=read_by_id(self._api, {*case.look.doubtful, *case.unlisted}))
+        case = replace(case, read=read_by_id(self._api, {*case.look.ids_to_prove, *case.unlisted}))
         if case.outcome != "created":
             return case
         bought, listed = (str(case.plan["name"]), case.offer_id, case.held.ids), listed or []

@@ -44,7 +44,7 @@ from .._provision.planning import BUY, STOP, Plan
 from .._provision.sealed import SealedPlan
 from .._provision.search import Offer
 from .._provision.spending import Ledger
-from .._provision.standing import Observed, doubtful, standing_of, stopped
+from .._provision.standing import Observed, ids_to_prove, standing_of, stopped
 from .._registry._files import text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
@@ -531,7 +531,7 @@ def _observe(
     observed = Observed(entries, statuses, Account.of(claims, None))
     if any(standing.asks_for_the_list(host, entries[host.host], observed.status(host)) for host in hosts):
         observed = _with_account(api, claims, hosts, observed, attempts)
-    read = read_by_id(api, doubtful(entries, statuses, observed.account))
+    read = read_by_id(api, ids_to_prove(entries, statuses, observed.account))
     return replace(observed, account=replace(observed.account, read={**observed.account.read, **read}))
 
 

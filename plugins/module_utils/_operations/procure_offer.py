@@ -521,7 +521,7 @@ class _Purchase:
         self._note_made("created")
         ids, sent_at = facts["resource_ids"], self._journal.sent_at
         # One of them may say that another offer has bought it.
-        if self._terms.doubts(ids, lambda: bool(self._machines.bought(ids, sent_at).concluded[1])):
+        if self._terms.looks_afterwards(ids, lambda: bool(self._machines.bought(ids, sent_at).concluded[1])):
             self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
             self._note_held("created")
         if odd_ids:

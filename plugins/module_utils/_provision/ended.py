@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import amount, duration, folded_lines, formatted, ids_of, joined, seconds_of, usd, usd_short
+from .._text import amount, duration, folded_lines, formatted, ids_in_words, joined, seconds_of, usd, usd_short
 from . import declaration, lease, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
@@ -119,7 +119,7 @@ def label(host: str, entry: Entry, end: End, *, would: bool) -> str:
     else:
         saved = saves(end)
         also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
-        ends = f"{'would end' if would else 'ends'} {ids_of(end.ids)}, which saves {usd(saved.total)}{also}"
+        ends = f"{'would end' if would else 'ends'} {ids_in_words(end.ids)}, which saves {usd(saved.total)}{also}"
     return "; ".join(filter(None, (f"{host}: {ends}", more(end))))
 
 
@@ -302,7 +302,7 @@ def remembered_elsewhere(place: str, declared_place: str) -> str:
 def unfinished(plan: Row, texts: t.Iterable[str], left: t.Sequence[str], *, noted: bool = True) -> str:
     """Machines have not ended, or the registry could not be brought up to date: that was not ``noted``."""
     host, entry = plan["host"], place_of(plan["registry"]).entry_place(plan["host"]) if noted else ""
-    state = f"Not known to have ended for {host}: {ids_of(left)}." if left else f"All that {host} had has ended."
+    state = f"Not known to have ended for {host}: {ids_in_words(left)}." if left else f"All that {host} had has ended."
     return joined(*texts, state, f"Its entry stays in {entry}." if entry else "", "Run again.")
 
 

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import end_option, ids_of
+from .._text import end_option, ids_in_words
 from . import ownership
 from .entry import Entry
 from .holdings import linked_to
@@ -247,7 +247,7 @@ def nothing_ends(host: str, why: str) -> End:
 
 def _contested_by(host: str, hosts: t.Iterable[str], machines: t.Sequence[Machine], ids: t.Iterable[str]) -> str:
     """Several hosts say that a machine or an offer is theirs."""
-    what = described(machines) if machines else ids_of(ids)
+    what = described(machines) if machines else ids_in_words(ids)
     return (
         f"{', '.join(sorted({host, *hosts}))}: {SEVERAL_HOSTS}: {what}. A machine belongs to one host: remove the"
         f" registry entry or the name of those that it does not belong to. {_BY_ID}."
@@ -262,8 +262,9 @@ def _misnamed(asked: EndRequest, api_view: ApiView) -> str:
     if resource_id in ("", *asked.claim.resource_ids):
         return ""
     return (
-        f"decommission_resource_id is {resource_id}, but the registry names {ids_of(entry.resource_ids)} for this host."
-        " Leave it out to end what the registry names, or end the other one with compute_index.supply.delete_resource."
+        f"decommission_resource_id is {resource_id}, but the registry names {ids_in_words(entry.resource_ids)} for this"
+        " host. Leave it out to end what the registry names, or end the other one with"
+        " compute_index.supply.delete_resource."
     )
 
 
@@ -315,7 +316,7 @@ def _differs(offer_id: str, ids: t.Iterable[str], odd: t.Iterable[_Odd]) -> str:
 
 
 def _none_yet(asked: EndRequest, ids: t.Sequence[str]) -> str:
-    entry, known = asked.entry, f" ({ids_of(ids)})" if ids else ""
+    entry, known = asked.entry, f" ({ids_in_words(ids)})" if ids else ""
     shown = f" If an audit shows that, name it: {naming_its_machine([asked.host])}." if _may_be_named(entry) else ""
     return (
         f"Offer {entry.offer_id} is bought and may be billed{known}, but the API lists no machine of it yet. Run again"
@@ -385,8 +386,8 @@ def _lost(asked: EndRequest, api_view: ApiView, ids: t.Iterable[str]) -> str:
 def _unknown_ids(host: str, ids: t.Sequence[str], text: str) -> str:
     """The API does not know what the registry names, which is no proof of an end."""
     return (
-        f"The registry names {ids_of(ids)}, which the API does not know: {text} It may be billed all the same. Is the"
-        f" token of the right account? {if_gone(host, ids)}"
+        f"The registry names {ids_in_words(ids)}, which the API does not know: {text} It may be billed all the same. Is"
+        f" the token of the right account? {if_gone(host, ids)}"
     )
 
 
@@ -550,7 +551,7 @@ def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view:
     if refuted := [item for item in lost if item not in api_view.unknown]:
         return nothing_ends(
             one.host,
-            f"The API does not say that it does not know {ids_of(refuted)}, so it cannot be forgotten. Leave"
+            f"The API does not say that it does not know {ids_in_words(refuted)}, so it cannot be forgotten. Leave"
             " decommission_forget out; -e decommission_storage=end ends it with its data.",
         )
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []

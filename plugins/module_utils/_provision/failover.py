@@ -44,7 +44,7 @@ class Attempt:
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
     offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
     that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has machines
-    of this name, too; ``later``: it is the earlier one of the two. ``doubtful``: the API names machines as bought by it
+    of this name, too; ``later``: it is the earlier one of the two. ``unclear``: the API names machines as bought by it
     that cannot be, or that it does not show. ``dropped``: by the registry, somebody has ended it meanwhile, or has
     begun to.
     """
@@ -62,7 +62,7 @@ class Attempt:
     left: int = 0
     doubled: bool = False
     later: bool = False
-    doubtful: bool = False
+    unclear: bool = False
     unsound: bool = False  # its machine did not pass its test
     dropped: bool = False
 
@@ -76,7 +76,7 @@ def what_follows(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
     if attempt.outcome == "claimed" and not attempt.held and attempt.left > 0:
         return Verdict.ANEW
-    if attempt.outcome in ("unknown", "claimed") or attempt.doubtful:
+    if attempt.outcome in ("unknown", "claimed") or attempt.unclear:
         return Verdict.STOP
     if attempt.doubled and attempt.released:
         return Verdict.ANEW if attempt.left > 0 else Verdict.STOP
@@ -116,6 +116,6 @@ def needs_another(attempt: Attempt) -> bool:
 
 def leaves_nothing(attempt: Attempt) -> bool:
     """Whether the registry may forget the attempt: certainly nothing of it is billed."""
-    if attempt.outcome in ("unknown", "claimed") or attempt.doubtful or _runs(attempt):
+    if attempt.outcome in ("unknown", "claimed") or attempt.unclear or _runs(attempt):
         return False
     return not attempt.is_left

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
-from .._text import grouped, ids_of, seconds_of, usd
+from .._text import grouped, ids_in_words, seconds_of, usd
 from .ownership import Machine, shown_by_both
 from .storage import Storage, storage_of, together
 
@@ -142,7 +142,7 @@ def disagreed(
     """A purchase that is known to be made, and answers of the API that do not agree about what it bought."""
     return (
         f"Offer {offer_id} is BOUGHT for {host or 'this host'} and billed at {usd(price_per_hour)}. Resource ids:"
-        f" {ids_of(ids)}. But {'; '.join(map(str, contradictions))}. Nothing of that was"
+        f" {ids_in_words(ids)}. But {'; '.join(map(str, contradictions))}. Nothing of that was"
         " registered, changed or ended. Ask the API's support to correct it, then run again."
         " compute_index.supply.decommission ends only what the host holds."
     )
@@ -195,13 +195,13 @@ class PurchaseLook:
     storage: t.Collection[str] = ()
 
     @property
-    def doubtful(self) -> tuple[str, ...]:
+    def ids_to_prove(self) -> tuple[str, ...]:
         """The ids that must be read by themselves before anything follows from them, since a list may lag.
 
         An ordinary purchase has none: its ids were proved before, and no list says otherwise.
         """
         unlisted = (item for item in self.linked if item not in self.listed)
-        ids = (*(item for item in (*self.noted, *self.named) if self._is_doubtful(item)), *unlisted)
+        ids = (*(item for item in (*self.noted, *self.named) if self._is_unproved(item)), *unlisted)
         gone = (item for item in self.storage if _is_told_gone(self.listed.get(item)))
         own = (item for item in ids if item not in self.storage)
         return tuple(item for item in (*own, *gone) if item not in self.read)
@@ -211,7 +211,7 @@ class PurchaseLook:
         """The ids that were proved before, and that the list lacks: only they themselves tell what they are."""
         return tuple(item for item in self.noted if item not in self.listed)
 
-    def _is_doubtful(self, resource_id: str) -> bool:
+    def _is_unproved(self, resource_id: str) -> bool:
         offer_id = (self.listed.get(resource_id) or {}).get("offer_id")
         return offer_id != self.offer_id if resource_id not in self.noted else offer_id not in (None, self.offer_id)
 

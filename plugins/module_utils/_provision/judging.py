@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._text import QUOTA, applying, end_option, first_of, ids_of, joined, number_of, seconds_of, sentence, usd
+from .._text import QUOTA, applying, end_option, first_of, ids_in_words, joined, number_of, seconds_of, sentence, usd
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict
@@ -199,7 +199,7 @@ class JudgedHost:
     @property
     def has_ended(self) -> str:
         """That its machines have ended, as they may have by themselves, and which storage with them."""
-        over = f"Its storage ends, too: {ids_of(self.storage_ends)}." if self.storage_ends else ""
+        over = f"Its storage ends, too: {ids_in_words(self.storage_ends)}." if self.storage_ends else ""
         return joined("It has ended.", over)
 
     @property
@@ -293,7 +293,7 @@ class JudgedHost:
             phase=str(self.status.get("phase") or ""),
             ready=bool(self.status.get("ready")) and made and not self.held.pending,
             billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
-            doubtful=bool(self.contradictions or self.held.pending),
+            unclear=bool(self.contradictions or self.held.pending),
             wanted=bool(self.plan["wanted"]),
             held=bool(self.purchase.get("claimed_by")),
             unused=bool(self.plan["unused"]),
@@ -449,7 +449,7 @@ class JudgedHost:
             f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in too_many
         )
         return (
-            f"There are two purchases of {self.host}'s name, and both are billed: {ids_of(self.billed)}"
+            f"There are two purchases of {self.host}'s name, and both are billed: {ids_in_words(self.billed)}"
             f" ({usd(self.price_per_hour)}), bought now, and {described(self.namesakes)}. If another run has bought"
             f" that for this host, end the later one: {end}"
         )
@@ -480,7 +480,7 @@ class JudgedHost:
         return joined(
             reason,
             f"Another run has bought offer {self.entry.offer_id} for {self.host} meanwhile, resources:"
-            f" {ids_of(self.entry.resource_ids)}. Run again to use it.",
+            f" {ids_in_words(self.entry.resource_ids)}. Run again to use it.",
         )
 
     # What else is said: for the next attempt, and of a machine that runs
@@ -525,12 +525,11 @@ class JudgedHost:
         return applying(
             {
                 **self._other_name,
-                f"{offer} has {nodes:g} machine(s), and the API says that it bought {len(held.ids)}:"
-                f" {ids_of(held.ids)}. All of them are billed and kept. Ask the API's support if that is wrong.": (
-                    len(held.ids) > nodes
-                ),
-                f"{offer} names storage that it has not bought: {ids_of(attached)}. It stays as it is: {host} neither"
-                " counts nor ends it.": attached,
+                f"{offer} has {nodes:g} machine(s), and the API says that it bought"
+                f" {len(held.ids)}: {ids_in_words(held.ids)}. All of them are billed and kept. Ask the API's support if"
+                " that is wrong.": (len(held.ids) > nodes),
+                f"{offer} names storage that it has not bought: {ids_in_words(attached)}. It stays as it is: {host}"
+                " neither counts nor ends it.": attached,
                 f"While {host} was bought, somebody has moved or removed its entry in the registry. Its machine is"
                 " noted again, but not what was noted at the purchase, such as its lease. If the entry was moved into a"
                 " shared registry, run compute_index.supply.registry again.": (
@@ -558,4 +557,4 @@ class JudgedHost:
 
 def bought_and_billed(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase that did not become a machine which can be used."""
-    return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+    return f"The offer is BOUGHT and may be billed at {usd(price)}. Resource ids: {ids_in_words(ids)}."

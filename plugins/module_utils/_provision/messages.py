@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._text import end_option, formatted, ids_of, narrow_table, seconds_of, usd
+from .._text import end_option, formatted, ids_in_words, narrow_table, seconds_of, usd
 from .ownership import Machine
 
 NOTHING_BOUGHT = "Nothing was bought."
@@ -73,7 +73,7 @@ def nothing_billed(host: str) -> str:
 
 def may_be_bought(price: float | None, ids: t.Iterable[str]) -> str:
     """A purchase with an unknown outcome."""
-    return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_of(ids)}."
+    return f"It MAY BE BOUGHT and billed at {usd(price)}. Resource ids: {ids_in_words(ids)}."
 
 
 def offers_tried(offer_ids: t.Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .. import _states
-from .._text import ids_of, usd
+from .._text import ids_in_words, usd
 from . import ending, lease
 from .ending import Action, ApiView, EndRequest
 from .entry import MISSING_AT, MISSING_SINCE, Entry
@@ -253,7 +253,7 @@ def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
     """What was noted of a host, if anything."""
     if not step:
         return []
-    ids, advice = ids_of(entry.resource_ids), f"Ask the vendor. {if_gone(host, entry.resource_ids)}"
+    ids, advice = ids_in_words(entry.resource_ids), f"Ask the vendor. {if_gone(host, entry.resource_ids)}"
     said = _SAID[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
     return [Noted(host, step, said)]
 

@@ -16,7 +16,7 @@ from .._text import (
     formatted,
     gpus_of,
     grouped,
-    ids_of,
+    ids_in_words,
     joined,
     plural,
     ranges,
@@ -202,8 +202,8 @@ def _refusal(case: Case, shared: str) -> str:
         found = case.standing
         text = (
             f"Another run buys or has bought the machine of {case.host.host}: offer {found.offer_id} at"
-            f" {usd(found.price_per_hour)}, resource ids: {ids_of(found.resource_ids)}. It is billed, and this job has"
-            " bought nothing."
+            f" {usd(found.price_per_hour)}, resource ids: {ids_in_words(found.resource_ids)}. It is billed, and this"
+            " job has bought nothing."
         )
         return joined(text, case.host.locked_out)
     if case.standing.owns:

@@ -296,7 +296,7 @@ def lists_machines(history: History, ids: t.Collection[str]) -> bool:
     return not ids or ((history.named or is_found) and not history.made)
 
 
-def is_left(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool | None:
+def has_billed_machines(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool | None:
     """Whether machines of a bought offer may be billed; None if that is unknown, since they could not be listed.
 
     Then a machine of ours may be among them. Of an offer that has failed, those that are known are enough.
@@ -405,17 +405,17 @@ def _named_otherwise(history: History, offer_look: OfferLook, patience: bool) ->
 
 def _nameless(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What follows if no name says who has bought the machines."""
-    doubtful = _is_doubtful(history, offer_look)
+    may_be_ours = _may_hold_ours(history, offer_look)
     # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
-    if not (doubtful or history.sends or history.refused_before or history.by_name):
+    if not (may_be_ours or history.sends or history.refused_before or history.by_name):
         return _over(history, Reason.TAKEN)
     if patience:
         return _LOOK
     # Other customers of the market buy, too, and their machines are on no list of ours.
-    return NextStep(Decision.UNKNOWN, Reason.NAMELESS) if doubtful else _over(history, Reason.TAKEN)
+    return NextStep(Decision.UNKNOWN, Reason.NAMELESS) if may_be_ours else _over(history, Reason.TAKEN)
 
 
-def _is_doubtful(history: History, offer_look: OfferLook) -> bool:
+def _may_hold_ours(history: History, offer_look: OfferLook) -> bool:
     """Whether machines without a name may be ours, or could not be listed."""
     is_anonymous = history.by_name and not history.named
     is_anybodys = is_anonymous and not offer_look.of_others and (history.refused is not None or not history.sends)

@@ -18,7 +18,7 @@ from .._text import (
     duration,
     formatted,
     grouped,
-    ids_of,
+    ids_in_words,
     narrow_table,
     number_of,
     one_line,
@@ -343,7 +343,7 @@ def _unplayable(item: Host, unreadable: t.Container[str]) -> str:
     """Why no play looks after a host whose lease is over."""
     if item.host not in unreadable:
         return f"Two registries have a {item.host} whose lease is over. One of them was ended; sweep again."
-    runs_on = f"{ids_of(item.row['resource_id'])} runs on at {usd(item.price_per_hour)}"
+    runs_on = f"{ids_in_words(item.row['resource_id'])} runs on at {usd(item.price_per_hour)}"
     why = "Ansible runs nothing for it until its file can be read."
     return f"The lease of {item.host} is over, and {runs_on}: {why}"
 

@@ -13,7 +13,7 @@ import typing as t
 from collections import abc
 from dataclasses import dataclass, field, fields
 
-from .._text import ids_of
+from .._text import ids_in_words
 from .ended import STOP, now
 from .planning import BUY, WAIT
 
@@ -348,8 +348,8 @@ class EndRound(_HostRound):
             undeclared = "alone" if self.together else ""
             return {"next": undeclared if not declaration else "" if is_decided else "round", "stop": ""}
         stop = (
-            f"What became of {self.host} was not noted ({ids_of(plan['ids'])}): a condition of the role has left tasks"
-            " out. It may have ended, or be billed. Run again: it asks the API first."
+            f"What became of {self.host} was not noted ({ids_in_words(plan['ids'])}): a condition of the role has left"
+            " tasks out. It may have ended, or be billed. Run again: it asks the API first."
         )
         return {"next": STOP if plan["next"] else "", "stop": stop}
 

@@ -19,7 +19,7 @@ from .._text import (
     end_option,
     first_of,
     formatted,
-    ids_of,
+    ids_in_words,
     in_short,
     joined,
     line,
@@ -534,7 +534,7 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
     )
     billed = (
         f"It is BOUGHT and billed at {usd(number_of(failure['price_per_hour']))}. Resource ids:"
-        f" {ids_of(failure['resource_ids'])}. Run again to continue, or end it: compute_index.supply.decommission"
+        f" {ids_in_words(failure['resource_ids'])}. Run again to continue, or end it: compute_index.supply.decommission"
         f" {end_option([host])} (in AWX: GPU decommission)."
     )
     if not failure["cause"]:

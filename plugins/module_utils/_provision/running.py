@@ -19,7 +19,7 @@ from .._text import (
     LONGEST_LINE,
     amount,
     formatted,
-    ids_of,
+    ids_in_words,
     in_short,
     items_of,
     joined,
@@ -204,8 +204,8 @@ def lease_for(way: Way, request: Request, found: Quoted, entry: Entry, unswept: 
     """
     if entry.may_have_bought and GROUP_OF_RUNS not in entry.groups:
         raise ValueError(
-            f"The registry knows a machine of {request.host} that is noted for no run ({ids_of(entry.resource_ids)})."
-            f" Choose another run_name. {NOTHING_BOUGHT}"
+            f"The registry knows a machine of {request.host} that is noted for no run"
+            f" ({ids_in_words(entry.resource_ids)}). Choose another run_name. {NOTHING_BOUGHT}"
         )
     if found.refusal and way in (Way.BUY, Way.LOOK):  # else nothing is bought, whatever the plan says
         raise ValueError(found.refusal)

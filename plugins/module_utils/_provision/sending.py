@@ -92,11 +92,11 @@ class Terms:
         """
         return None if fresh is None else highest_known_price(fresh, self.price_per_hour, sent)
 
-    def doubts(self, ids: t.Collection[str], are_anothers: t.Callable[[], bool]) -> bool:
+    def looks_afterwards(self, ids: t.Collection[str], are_anothers: t.Callable[[], bool]) -> bool:
         """Whether what a purchase has bought must be looked for, beside these ids that its answer names."""
         return not ids or (not self.is_planned and are_anothers())
 
-    def refusal(self, offer_id: str, price: float | None) -> str:
+    def price_refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
         limit = self.max_price_per_hour
         if limit is None or (price is not None and price <= limit):
@@ -105,7 +105,7 @@ class Terms:
             return f"The API names no price in USD for offer {offer_id}, to compare it with max_price_per_hour."
         return f"Offer {offer_id} costs {usd(price)}, which is above max_price_per_hour ({usd(limit)})."
 
-    def other_refusal(self, offer_id: str, page: Json) -> str:
+    def page_refusal(self, offer_id: str, page: Json) -> str:
         """Why the offer may not be bought as its own page describes it now; empty if it may."""
         if currency := foreign_currency(page):
             return f"Offer {offer_id} is sold in {currency}. Only prices in USD are compared and counted."
@@ -118,14 +118,17 @@ class Terms:
         The plan has compared the clocks, but a clock may have been set since.
         """
         reasons = {
-            "price": self.refusal(offer_id, price),
-            "conflict": self.other_refusal(offer_id, page),
+            "price": self.price_refusal(offer_id, price),
+            "conflict": self.page_refusal(offer_id, page),
             "unavailable": clocks_differ(clock) if self.ends_at else "",
         }
         return ((reason, error_class) for error_class, reason in reasons.items() if reason)
 
     def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
-        """Why the offer may not be bought beside all resources of the account; empty if it may."""
+        """Why the offer may not be bought beside the resources that the API lists now; empty if it may.
+
+        A plan has counted these before (`ceilings.account_prices`), with what only registries know of the account.
+        """
         limit = self.max_account_price_per_hour
         billed = [
             CeilingPart.of_machine(resource, State.LIVE)

@@ -28,7 +28,7 @@ from .._text import (
     duration,
     formatted,
     grouped,
-    ids_of,
+    ids_in_words,
     narrow_table,
     number_of,
     printable,
@@ -381,8 +381,8 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
         if not bill.registered:
             yield (
                 f"The registry has no entry of {bill.label}'s offer {bill.offer_id or 'unknown'}"
-                f" ({ids_of(bill.resource_ids)}) any more, and no end of it was noted: it counts up to now. Does it"
-                " still run? If not, add its end to the ledger (docs/registry.md)."
+                f" ({ids_in_words(bill.resource_ids)}) any more, and no end of it was noted: it counts up to now. Does"
+                " it still run? If not, add its end to the ledger (docs/registry.md)."
             )
     if spending.unknown:
         hosts = dict.fromkeys(bill.label for bill in spending.unknown)

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import applying, ids_of, joined, seconds_of, usd
+from .._text import applying, ids_in_words, joined, seconds_of, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
@@ -211,14 +211,14 @@ def standing_of(host: Declaration, entry: Entry, status: Status | None, account:
         return _unregistered(host, account, void=not entry.is_empty)
     if not entry.offer_id:
         return stopped(
-            f"The registry entry of {host.host} names machine {ids_of(entry.resource_ids)}, but no offer. Add its"
+            f"The registry entry of {host.host} names machine {ids_in_words(entry.resource_ids)}, but no offer. Add its"
             f" provision_procured_offer_id: compute_index.supply.resource_info shows it. {NOTHING_SENT}"
         )
     if entry.is_missing and not account.machines_with(entry.resource_ids):
         return stopped(
             f"The machine of {host.host} is MISSING since {entry.missing_since}: the API finds"
-            f" {ids_of(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may be"
-            f" billed, so nothing else was bought. Ask the vendor. {if_gone(host.host, entry.resource_ids)}"
+            f" {ids_in_words(entry.resource_ids)} ({usd(entry.price_per_hour)}) neither by id nor in its list. It may"
+            f" be billed, so nothing else was bought. Ask the vendor. {if_gone(host.host, entry.resource_ids)}"
         )
     result = _registered(host, entry, status or {}, account)
     if result.kind is HostState.OPEN and host.by_name:
@@ -267,14 +267,14 @@ def storage_bought(entry: Entry, look: PurchaseLook, *, has_bought: bool = True)
     return look.storage_with(look.concluded[0].storage if has_bought else (), entry.storage, entry.offer)
 
 
-def doubtful(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
+def ids_to_prove(entries: t.Mapping[str, Entry], statuses: t.Mapping[str, Status], account: Account) -> frozenset[str]:
     """The ids that must be read before it is decided what these hosts hold; none of an ordinary purchase."""
     looks = (
         look_at(host, entry, statuses.get(entry.offer_id, {}), account)
         for host, entry in entries.items()
         if entry.offer_id and not entry.is_open and not entry.is_refused
     )
-    return frozenset(item for look in looks for item in look.doubtful)
+    return frozenset(item for look in looks for item in look.ids_to_prove)
 
 
 def _registered(host: Declaration, entry: Entry, status: Status, account: Account) -> Standing:
@@ -304,9 +304,9 @@ def _missing(host: Declaration, entry: Entry, ours: Standing, what: str) -> Stan
     place = host.registry.entry_place(host.host)
     file = f" The registry file is {place}." if place else ""
     return stopped(
-        f"The registry says that {host.host} has bought offer {entry.offer_id} (machine {ids_of(entry.resource_ids)}),"
-        f" but {what}. The machine may be billed all the same, so nothing else was bought. Is the token of the account"
-        f" that bought it? {if_gone(host.host, entry.resource_ids)}{file}",
+        f"The registry says that {host.host} has bought offer {entry.offer_id} (machine"
+        f" {ids_in_words(entry.resource_ids)}), but {what}. The machine may be billed all the same, so nothing else was"
+        f" bought. Is the token of the account that bought it? {if_gone(host.host, entry.resource_ids)}{file}",
         ours,
     )
 
@@ -512,7 +512,7 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
 
 def claimed_twice(host: str, others: t.Iterable[str], offer_id: str, ids: t.Sequence[str]) -> str:
     """Several hosts say that one machine or offer is theirs."""
-    parts = [f"offer {offer_id}" if offer_id else "", f"machine {ids_of(ids)}" if ids or not offer_id else ""]
+    parts = [f"offer {offer_id}" if offer_id else "", f"machine {ids_in_words(ids)}" if ids or not offer_id else ""]
     what = " with ".join(filter(None, parts))
     return (
         f"{host} and {', '.join(others)} claim the same {what}, which belongs to one host. Nothing was bought or"

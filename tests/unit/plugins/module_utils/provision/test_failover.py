@@ -184,11 +184,11 @@ def test_every_combination() -> None:
         count += 1
         verdict = what_follows(attempt)
         seen.add(verdict)
-        doubtful = replace(attempt, doubtful=True)
+        unclear = replace(attempt, unclear=True)
         dropped = what_follows(replace(attempt, dropped=True))
         assert dropped is (STOP if verdict is AGAIN else verdict)
         claimed = attempt.outcome == "claimed" and verdict is ANEW
-        assert claimed or (what_follows(doubtful) is STOP and not leaves_nothing(doubtful))
+        assert claimed or (what_follows(unclear) is STOP and not leaves_nothing(unclear))
         decided = [(attempt, verdict)]
         if attempt.released and not attempt.error_class:  # only then it matters whether it has passed its test
             unsound = replace(attempt, unsound=True)

@@ -119,7 +119,7 @@ def test_only_what_was_told_gone_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "doubtful"),
+    ("fields", "ids_to_prove"),
     [
         ({}, ()),
         ({"listed": listed(MINE)}, ()),
@@ -131,8 +131,8 @@ def test_only_what_was_told_gone_goes() -> None:
         ({"named": (machine_id(2),), "read": {machine_id(2): None}}, ()),
     ],
 )
-def test_only_what_decides_is_read_by_its_id(fields: dict[str, Any], doubtful: tuple[str, ...]) -> None:
-    assert look(**fields).doubtful == doubtful
+def test_only_what_decides_is_read_by_its_id(fields: dict[str, Any], ids_to_prove: tuple[str, ...]) -> None:
+    assert look(**fields).ids_to_prove == ids_to_prove
 
 
 ids = st.sampled_from([machine_id(number) for number in range(4)])

@@ -25,7 +25,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ju
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, claim_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     HostState,
-    doubtful,
+    ids_to_prove,
     standing_of,
 )
 from hypothesis import event, given
@@ -197,7 +197,7 @@ def judged(world: World) -> JudgedHost:
     holders = dict.fromkeys([*world.neighbours, *(item.resource_id for item in world.neighbour.storage)], NEIGHBOUR)
     listed = {each["resource_id"]: each for each in world.listed}
     case = JudgedHost(planned(), purchase, world.status, world.entry, True, listed=listed, holders=holders)
-    return replace(case, read=read(world, {*case.look.doubtful, *case.ids} - {*listed}))
+    return replace(case, read=read(world, {*case.look.ids_to_prove, *case.ids} - {*listed}))
 
 
 @given(worlds())
@@ -225,7 +225,7 @@ def test_only_what_the_purchase_bought_is_registered_and_given_back(world: World
 def test_a_later_run_keeps_what_is_held(world: World) -> None:
     seen = account(world)
     statuses: Any = {X: world.status}
-    ids = doubtful({"gpu-1": world.entry}, statuses, seen)
+    ids = ids_to_prove({"gpu-1": world.entry}, statuses, seen)
     seen = replace(seen, read=read(world, ids))
     stands = standing_of(host(), world.entry, world.status, seen)
     event(stands.kind.value)

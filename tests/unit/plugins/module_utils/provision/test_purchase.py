@@ -27,8 +27,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     OfferLook,
     Reason,
     asks_the_list,
+    has_billed_machines,
     ids_of_purchase,
-    is_left,
     lists_machines,
     next_step,
     told_apart,
@@ -457,4 +457,4 @@ def test_when_the_machines_of_an_offer_are_listed(named: bool, made: bool, ids: 
     ],
 )
 def test_whether_something_is_left(phase: str, billed: list[str], is_listed: bool, left: bool | None) -> None:
-    assert is_left(phase, billed, is_listed=is_listed) is left
+    assert has_billed_machines(phase, billed, is_listed=is_listed) is left

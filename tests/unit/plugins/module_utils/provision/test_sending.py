@@ -62,7 +62,7 @@ def test_the_higher_price_counts_and_an_unknown_fresh_one_stays_unknown(
     ],
 )
 def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal: str) -> None:
-    told = Terms(max_price_per_hour=limit).refusal("o", price)
+    told = Terms(max_price_per_hour=limit).price_refusal("o", price)
     assert refusal in told and bool(told) is bool(refusal)
 
 
@@ -71,17 +71,17 @@ def test_the_limit_of_an_offer(limit: float | None, price: float | None, refusal
 )
 def test_an_offer_in_another_currency_is_not_bought_whatever_its_limit(currency: Any, is_bought: bool) -> None:
     expected = f"Offer o is sold in {currency}. Only prices in USD are compared and counted."
-    assert Terms().other_refusal("o", {"currency": currency}) == ("" if is_bought else expected)
+    assert Terms().page_refusal("o", {"currency": currency}) == ("" if is_bought else expected)
 
 
 def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None:
     terms = Terms(offer={"gpu_type": "nvidia-h100-sxm5-80gb", "region": "EU"})
-    assert terms.other_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
+    assert terms.page_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb", "region": "US"}) == (
         "Offer o is not what it was found as. Its own page says: region US instead of EU, gpu_type"
         " nvidia-a100-sxm4-80gb instead of nvidia-h100-sxm5-80gb."
     )
-    assert not terms.other_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
-    assert not Terms().other_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb"})
+    assert not terms.page_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
+    assert not Terms().page_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb"})
 
 
 @pytest.mark.parametrize(

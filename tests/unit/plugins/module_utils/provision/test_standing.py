@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     HostState,
     Standing,
-    doubtful,
+    ids_to_prove,
     standing_of,
     what_is_adopted,
 )
@@ -360,7 +360,7 @@ def test_a_status_that_names_a_colleagues_machine_changes_nothing() -> None:
     """The registry's ids stay, whatever the status names instead."""
     one, status = host(), look("ready", resource_ids=[N], ready=True)
     seen = account([(one, ENTRIES["owns"])], None)
-    assert doubtful({"gpu-1": ENTRIES["owns"]}, {X: status}, seen) == {N}
+    assert ids_to_prove({"gpu-1": ENTRIES["owns"]}, {X: status}, seen) == {N}
     for colleague in (machine(2, "train", Y), machine(2, "train", None, created_at="2025-01-31T12:00:00Z")):
         known = replace(ENTRIES["owns"], journaled_at="2026-01-31T12:00:00Z")
         found = standing_of(one, known, status, replace(seen, read={N: colleague}))

@@ -50,7 +50,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
     host_plans,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import doubtful, standing_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import ids_to_prove, standing_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,
     Variables,
@@ -337,7 +337,7 @@ class Plays(RuleBasedStateMachine):
             None if self.unreadable == "list" else self.api.listed(),
             "GET /resources answered 500. Nothing was bought." if self.unreadable == "list" else "",
         )
-        account = replace(account, read=self.api.read(doubtful(entries, statuses, account)))
+        account = replace(account, read=self.api.read(ids_to_prove(entries, statuses, account)))
         return [
             Case(
                 each,
@@ -489,7 +489,7 @@ class Plays(RuleBasedStateMachine):
         holders = {each: claim.host for claim in self.claims() if claim.host != name for each in claim.all_ids}
         entry, status = read_entry(self.registry.get(name)), self.api.status(draft.offer_id)
         known = JudgedHost(row, bought, status, entry, name in self.registry, listed=listed, holders=holders)
-        return replace(known, read=self.api.read({*known.look.doubtful, *known.unlisted}))
+        return replace(known, read=self.api.read({*known.look.ids_to_prove, *known.unlisted}))
 
     @rule(name=st.sampled_from(HOSTS), asked=st.sampled_from(["keep", "keep", "end"]))
     def end(self, name: str, asked: str) -> None:
