@@ -84,6 +84,7 @@ _LISTS = ("provision_packages", "provision_users", "provision_files", "provision
 _SAID = {
     "connection": "ansible_connection",
     "inventory_dir": "inventory_dir",
+    "listed_id": "supply_resource_id",
 }
 _KNOWN = (*CONNECTION, *BOUGHT, "provision_instances")
 

@@ -189,6 +189,21 @@ def test_whatever_is_ordered_nobody_else_has_a_part_in_it(make_project: MakeProj
     assert not [name for name in strangers if name in run.output], run.output
 
 
+def test_a_host_that_the_plugin_lists_as_a_machine_buys_no_further_one(make_project: MakeProject) -> None:
+    """It is in the group with its ceilings, under a name that no machine of it would have."""
+    project = make_project(provision_seconds=0)
+    project.declare(["gpu-1"], provision_reach=False)
+    listed = {"plugin": "compute_index.supply.resources", "hostname": "'cloud-' ~ supply_name", "groups": {"gpu": True}}
+    (project.folder / "account.supply.yml").write_text(yaml.safe_dump(listed))
+    assert project.provision("-i", "account.supply.yml").returncode == 0
+    for book in ("quote", "provision"):
+        run = project.play(f"compute_index.supply.{book}", "-i", "account.supply.yml")
+        assert run.returncode == 2 and not run.failure("gpu-1"), run.output
+        refusal = run.failure("cloud-gpu-1")
+        assert project.simulator.billed[0] in refusal and "would be called cloud-gpu-1" in refusal, run.output
+    assert project.requests(*PROCURE) == 1
+
+
 @pytest.fixture
 def crowd(make_project: MakeProject, registry: str) -> Project:
     """300 live machines of the project, which the inventory plugin puts back into the group, and an offer."""

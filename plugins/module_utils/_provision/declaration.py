@@ -121,6 +121,7 @@ class Declaration:
     plan_number: str = ""
     advice: str = ""
     known: t.Mapping[str, t.Any] = field(default_factory=dict)
+    listed_id: str = ""  # of the machine that the inventory plugin lists as this host
     objections: tuple[str, ...] = ()
     locked_out: str = ""  # why this job could not log in to its machine; one of the objections
 
@@ -241,6 +242,7 @@ def read_declaration(
         idle_after=_text(raw["idle_after"]).strip(),
         identity_file=_text(raw["identity_file"]),
         known=raw["known"],
+        listed_id=_text(raw["listed_id"]).lower(),
     )
     wrong += raw["slips"]
     wrong += _of_order(declaration)

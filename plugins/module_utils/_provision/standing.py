@@ -134,7 +134,7 @@ def decisive(host: Declaration, entry: Entry, account: Account) -> set[str]:
     which a list may leave out, if the host may adopt them.
     """
     shown = [*account.named(host.name), *account.of_offer(entry.offer_id or host.offer_id)]
-    shown += account.machines_with(entry.resource_ids)
+    shown += account.machines_with((*entry.resource_ids, host.listed_id))
     linked = {item for machine, _owner in shown if host.adopt for item in holdings.linked_to(machine)}
     live = {ownership.id_of(machine) for machine, _owner in shown if not _states.is_gone(machine["status"])}
     return live.union(linked) - {""}
@@ -439,6 +439,8 @@ def _unregistered(host: Declaration, account: Account, *, void: bool) -> Standin
         strangers = ownership.machines_in(bought)
         reason = bought_by_another(host.host, host.name, host.offer_id, strangers, was_sent=False)
         return stopped(joined(reason, host.advice), free)
+    if listed := billed_among(account.machines_with([host.listed_id])):
+        return stopped(listed_under_another_name(host, ownership.machines_in(listed)), free)
     return free
 
 
@@ -538,6 +540,16 @@ def unregistered_namesake(host: Declaration, machines: t.Iterable[Machine]) -> s
     return (
         f"There is a machine called {host.name} that the registry of {host.host} does not know: {described(machines)}."
         f" Nothing was bought.{here}{advice}"
+    )
+
+
+def listed_under_another_name(host: Declaration, machines: t.Iterable[Machine]) -> str:
+    """The host is a machine by the inventory plugin, and not by its name: each run would buy one for each machine."""
+    return (
+        f"The inventory plugin lists a machine as {host.host}: {described(machines)}. A machine of this host would be"
+        f" called {host.name}, so one more would be bought for a host that is one. {NOTHING_BOUGHT} Keep machines that"
+        " run out of the groups that are bought for (groups and keyed_groups of the plugin), or give them other names"
+        " than these hosts have (hostname, project)."
     )
 
 

@@ -75,6 +75,7 @@ def raw(**fields: Any) -> dict[str, Any]:
         "registry_dir": None,
         "registry_fingerprint": "",
         "inventory_dir": "/inventory",
+        "listed_id": "",
         "connection": "ssh",
         "identity_file": "",
         "groups": ["gpu"],

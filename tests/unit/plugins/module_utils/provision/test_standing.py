@@ -19,8 +19,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     HostState,
+    Observed,
     Standing,
     ids_to_prove,
+    ids_to_read,
     standing_of,
     what_is_adopted,
 )
@@ -459,3 +461,27 @@ def test_a_machine_that_only_the_list_shows_is_not_taken_over() -> None:
     found = standing_of(one, entry(), None, seen)
     assert found.kind is STOP and M in found.reason
     assert found.reason.endswith("Nothing was bought and nothing taken over. Run again in a minute.")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_host_that_the_inventory_lists_as_a_machine_buys_none(mode: str) -> None:
+    """Under another name than its own machine would have: each run would buy one more for each machine."""
+    one = host("cloud-gpu-1", listed_id=M.upper(), **MODES[mode])
+    owner = claim_of("gpu-1", "gpu-1", entry(X, [M], "made"), by_name=False)
+    for others in ([owner], []):
+        found = standing_of(one, entry(), None, account([(one, entry())], [machine(1, "gpu-1", X)], others))
+        assert found.kind is STOP and not found.owns
+        assert M in found.reason and "called cloud-gpu-1" in found.reason and "Nothing was bought." in found.reason
+    # What has ended since the inventory was read is replaced, and what the registry has stays.
+    over = account([(one, entry())], [machine(1, "gpu-1", X, status="deleted")])
+    assert standing_of(one, entry(), None, over).kind is FREE
+    assert standing_of(one, entry(), None, account([(one, entry())], [])).kind is FREE
+    its = entry(Y, [N], "made")
+    seen = account([(one, its)], [machine(1, "gpu-1", X), machine(2, "cloud-gpu-1", Y)], [owner])
+    assert standing_of(one, its, look("ready", ready=True, resource_ids=[N]), seen).kind is READY
+
+
+def test_a_listed_machine_is_read_before_it_stops_its_host() -> None:
+    one = host("cloud-gpu-1", listed_id=M)
+    seen = Observed({one.host: entry()}, {}, account([(one, entry())], [machine(1, "gpu-1", X)]))
+    assert ids_to_read([one], seen) == {M}
