@@ -55,8 +55,8 @@ class Connected:
 
     Code that takes many steps for many hosts lets it ``keep`` the connection between them, until `close`. ``patience``:
     seconds for which a database that cannot be reached is asked again. Each method raises RegistryError, whose text
-    has nothing of the connection string but host, port, and name of the database; one that is ``read_only`` raises
-    ReadsOnly for all that would write.
+    has no password: of the connection string host, port, user and name of the database, and what libpq finds wrong with
+    the rest; one that is ``read_only`` raises ReadsOnly for all that would write.
     """
 
     def __init__(self, url: str, *, patience: float, keep: bool, read_only: bool) -> None:
@@ -131,7 +131,7 @@ class Connected:
             except self._psycopg.errors.UndefinedTable:
                 if made or not make:
                     raise NoTables(f"{self.where} has no tables.") from None
-                self.make_tables()
+                self._run(self._make_tables, patience)
                 made = True
             except self._psycopg.Error as error:
                 reason, passes = self._reason(error)
@@ -159,9 +159,12 @@ class Connected:
 
     def make_tables(self) -> None:
         """Make the tables, unless another run is faster."""
+        self._run(self._make_tables, self._patience)
+
+    def _make_tables(self, connection: Connection) -> None:
         errors = self._psycopg.errors
         try:
-            with contextlib.closing(self._connect()) as connection, _limited(connection), self._transaction(connection):
+            with self._transaction(connection):
                 self._execute(connection, sql.LOCK, {"gate": sql.GATE})
                 if not self._has_schema(connection):
                     self._execute(connection, sql.SCHEMA)
@@ -180,12 +183,11 @@ class Connected:
             return f"answers: {error.diag.message_primary} ({error.sqlstate}){advice}", passes
         if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
             return f"cannot keep this ({type(error).__name__})", False
-        # While a connection is made, the server's code is not handed on.
+        # While a connection is made, the server's code is not handed on, so its words are.
         text = str(error)
-        for mark, reason in _REFUSALS.items():
-            if mark in text:
-                return reason, False
-        return next((item for mark, item in _TROUBLES.items() if mark in text), "cannot be reached"), True
+        words = "; ".join(_PREAMBLE.sub("", _ADVICE.sub("", text)).splitlines()).rstrip(".")
+        verb = "refuses" if "FATAL: " in text else "cannot be reached"
+        return f"{verb}: {words}", not any(mark in text for mark in _REFUSALS)
 
     def _place(self) -> str:
         """The database in a message. Raises RegistryError for what is no connection string; it may be a password."""
@@ -193,8 +195,11 @@ class Connected:
             parts = self._psycopg.conninfo.conninfo_to_dict(self._url)
         except (self._psycopg.Error, ValueError):
             raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
-        server = str(parts.get("host") or parts.get("hostaddr") or "localhost")
-        port, name = str(parts.get("port") or ""), str(parts.get("dbname") or "")
+        # As libpq does: a service goes before the environment.
+        service = parts.get("service") or os.environ.get("PGSERVICE")
+        environment = {} if service else os.environ
+        host, port, name = (str(parts.get(key) or environment.get(variable, "")) for key, variable in _PLACE.items())
+        server = host or str(parts.get("hostaddr") or (f"service {service}" if service else "localhost"))
         # A password whose marks are not encoded becomes a part of these, and they are in each message.
         if not all(form.fullmatch(text) for form, text in ((_SERVER, server), (_PORT, port), (_DATABASE, name))):
             raise RegistryError(_UNENCODED) from None
@@ -202,7 +207,8 @@ class Connected:
 
 
 _MAKERS = "GRANT CREATE ON DATABASE, or let a user who has that run compute_index.supply.registry once"
-_SERVER = re.compile(r"[\w.,:%/+~-]+")  # names, addresses, folders of sockets, and several of them
+_PLACE = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
+_SERVER = re.compile(r"[\w.,:%/+~-]+|service [\w.-]+")  # names, addresses, folders of sockets, and several of them
 _PORT = re.compile(r"[0-9,]*")
 _DATABASE = re.compile(r"[^@/:;=?&#\x00-\x1f]*")
 _UNENCODED = (
@@ -241,23 +247,14 @@ class NoTables(RegistryError):
     """Nobody has made the tables yet."""
 
 
-# libpq's words, and what is said of them
-_REFUSALS = {
-    "authentication failed": "refuses user or password",
-    "no password supplied": "asks for a password, and none is given",
-    "no pg_hba.conf entry": "does not let this computer in",
-    "certificate": "has a certificate that is not accepted",
-    "does not exist": "does not know this database or user",
-    "invalid sslmode": "cannot be asked: sslmode has a value that does not exist",
-}
-_TROUBLES = {
-    "timeout expired": "does not answer",
-    "too many clients": "has no free connection",
-    "connection slots": "has no free connection",
-    "starting up": "is starting",
-    "shutting down": "is shutting down",
-    "could not translate host name": "has an address that cannot be resolved",
-}
+# In the text of an error of libpq: what says nothing new, and what may follow the first reason
+_PREAMBLE = re.compile(r"\Aconnection (?:failed|is bad): |connection to server .*? failed: |FATAL: +")
+_ADVICE = re.compile(r"\n(?:\t|Multiple connection attempts).*", re.DOTALL)
+# What does not pass by itself
+_REFUSALS = (
+    *("authentication failed", "no password supplied", "no pg_hba.conf entry", "certificate", "does not exist"),
+    *("invalid sslmode", "does not support SSL", "not permitted to log in", "permission denied", "of service"),
+)
 
 
 def import_psycopg() -> t.Any:

@@ -589,7 +589,7 @@ def test_a_repeated_claim_waits_for_a_commit_that_hangs(run: Callable[..., Datab
 
 def test_a_database_that_is_away_is_asked_for_a_while_and_named(registry_url: str) -> None:
     url = "postgresql://alice:geheim@127.0.0.1:1/supply?connect_timeout=2"
-    with pytest.raises(Unreachable, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached\.") as caught:
+    with pytest.raises(Unreachable, match=r"The registry supply at 127\.0\.0\.1:1 cannot be reached: Conn") as caught:
         Database(url, holder("one"), patience=0.2).claim(purchase(), NO_CEILING)
     assert "geheim" not in str(caught.value)
 
@@ -691,22 +691,58 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_repeated(url: str) ->
         ("postgresql:///supply?host=/var/run/postgresql", "supply at /var/run/postgresql"),
         ("host=db password='a@b/c' dbname='my supply'", "my supply at db"),
         ("postgresql://", "of the default name at localhost"),
+        ("postgresql:///?service=production", "of the default name at service production"),
+        ("service=production host=db", "of the default name at db"),
     ],
 )
 def test_the_name_of_a_registry(url: str, place: str) -> None:
     assert Database(url, holder("one")).place == place
 
 
+def test_the_name_of_a_registry_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {"PGHOST": "db.example.com", "PGPORT": "6432", "PGDATABASE": "supply"}.items():
+        monkeypatch.setenv(variable, value)
+    assert Database("postgresql://", holder("one")).place == "supply at db.example.com:6432"
+    assert Database("postgresql://other/", holder("one")).place == "supply at other:6432"
+    monkeypatch.setenv("PGSERVICE", "production")  # which libpq prefers
+    assert Database("postgresql://", holder("one")).place == "of the default name at service production"
+
+
 def test_what_cannot_pass_is_said_at_once(registry_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     for url, reason in (
-        (registry_url.replace("/postgres?", "/nowhere?"), "does not know this database or user"),
-        (registry_url.replace("postgres:@", "nobody@"), "does not know this database or user"),
+        (registry_url.replace("/postgres?", "/nowhere?"), 'refuses: database "nowhere" does not exist.'),
+        (registry_url.replace("postgres:@", "nobody@"), 'refuses: role "nobody" does not exist.'),
+        ("service=nowhere", 'cannot be reached: definition of service "nowhere" not found.'),
+        ("host=127.0.0.1 sslmode=sometimes", 'cannot be reached: invalid sslmode value: "sometimes".'),
     ):
-        with pytest.raises(Unreachable, match=reason):
+        with pytest.raises(Unreachable) as caught:
             Database(url, holder("one")).open_claim("default", "gpu-1")
+        assert str(caught.value).endswith(f" {reason}")
     assert not pauses
+
+
+_FAILED = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "passes"),
+    [
+        ("server does not support SSL, but SSL was required", "cannot be reached: server does not support SSL,", False),
+        ('root certificate file "/x" does not exist\nSet sslrootcert.', "cannot be reached: root certificate", False),
+        ('FATAL:  role "a" is not permitted to log in', 'refuses: role "a" is not', False),
+        ('FATAL:  permission denied for database "b"\nDETAIL:  No CONNECT.', "refuses: permission denied for", False),
+        ('FATAL:  too many connections for role "a"', 'refuses: too many connections for role "a"', True),
+        ("FATAL:  the database system is starting up", "refuses: the database system is starting up", True),
+        ("Connection refused\n\tIs the server running?", "cannot be reached: Connection refused", True),
+        ("timeout\nMultiple connection attempts failed.", "cannot be reached: timeout", True),
+    ],
+)
+def test_why_no_connection_is_made_is_said(run: Callable[..., Database], text: str, reason: str, passes: bool) -> None:
+    said, may_pass = run()._reason(psycopg.OperationalError(f"{_FAILED}{text}"))
+    assert said.startswith(reason) and may_pass is passes
+    assert "connection to server" not in said and "\n" not in said
 
 
 # Facts
@@ -826,6 +862,22 @@ def test_a_session_that_does_not_see_the_new_tables_yet_makes_none(
     # A pooler hands out a session that has looked for them before.
     monkeypatch.setattr(_statements, "HAS_SCHEMA", "SELECT false")
     run().make_tables()
+
+
+@pytest.mark.parametrize("step", [Database.make_tables, lambda database: database.note(purchase(), [RESOURCE_ID])])
+def test_tables_are_made_although_the_connection_is_lost_anywhere(
+    registry_url: str, run: Callable[..., Database], step: Callable[[Database], object]
+) -> None:
+    for at in itertools.count(1):
+        postgresql.forget(registry_url)
+        database = run(kind=Broken)
+        assert isinstance(database, Broken)
+        database.at = at
+        step(database)
+        assert run().has_tables()
+        if database.seen < at:
+            assert at > 6
+            return
 
 
 def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Database], registry_url: str) -> None:
