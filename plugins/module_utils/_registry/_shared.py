@@ -97,7 +97,9 @@ class SharedHost:
                 wanted = self._purchase(str(uuid.uuid4()), offer, variables)
                 self._hold(self._database.claim(wanted, self._ceilings))
         except ClaimedByOther as taken:
-            if (taken.row.project, taken.row.host) != (self._project, self._host):
+            is_own = (taken.row.project, taken.row.host) == (self._project, self._host)
+            # What the host has bought before, and is over, is nothing to go on with, even if it is for sale again.
+            if not is_own or taken.row.state not in claims.OPEN:
                 raise
             raise self._claimed() from None
         except TakenOver:

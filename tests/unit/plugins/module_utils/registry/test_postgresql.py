@@ -27,8 +27,10 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     EXPIRED,
+    MADE,
     MISSING_AT,
     MISSING_SINCE,
+    PURCHASE,
     REFUSED,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
@@ -837,6 +839,17 @@ def test_an_offer_is_not_sold_to_a_second_host(run: Callable[..., Database]) -> 
     other = SharedHost(run("two"), "other", "gpu-1", "account", run="two")
     with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default is buying offer {OFFER_ID}, since "):
         other.claim({"provision_procured_offer_id": OFFER_ID})
+
+
+def test_an_offer_that_failed_and_is_for_sale_again_is_no_open_purchase(run: Callable[..., Database]) -> None:
+    """Who took it for one would ask the API and claim it again, without end."""
+    failed, again = (SharedHost(run(name), "default", "gpu-1", "account", run=name) for name in ("one", "two"))
+    of_offer = {"provision_procured_offer_id": OFFER_ID}
+    failed.claim(of_offer)
+    for became in (MADE, REFUSED):
+        failed.note({**of_offer, PURCHASE: became})
+    with pytest.raises(ClaimedByOther, match=f"host gpu-1 of project default has bought offer {OFFER_ID}, since "):
+        again.claim(of_offer)
 
 
 # Tables, versions and rights
