@@ -11,6 +11,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _text
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import check_seconds
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     ATTEMPT,
@@ -70,7 +71,7 @@ def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
     """Raises ValueError with a reason for a person."""
     name = "connect_timeout"
     try:
-        connect = _spec.check_seconds(options[name])
+        connect = check_seconds(options[name])
         name = "boot_timeout"
         return boot.BootTimeouts(connect, _text.duration(options[name]), options["seeded"], options["marked"])
     except ValueError as error:

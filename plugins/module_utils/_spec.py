@@ -1,21 +1,15 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users may give: the argument specs of the modules, and checks of values before any request is sent.
-
-Each check raises ValueError with a reason for a person.
-"""
+"""What users may give: the argument specs of the modules."""
 
 from __future__ import annotations
 
-import re
-import sys
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
 from ._states import KINDS
-from ._text import UUID, printable
 
 DEFAULT_URL = "https://supply-api.compute-index.com"
 REGISTRY_URL = "COMPUTE_INDEX_REGISTRY_URL"  # in the environment
@@ -141,39 +135,3 @@ RUN_RESULTS: Spec = {
     "part_size": {"type": "int", "default": 64_000_000},
     "step": {"type": "dict"},
 }
-
-
-def check_uuid(value: str) -> str:
-    """An id in the API's spelling: lower case, with dashes."""
-    text = value.strip().lower()
-    if not UUID.fullmatch(text):
-        raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{printable(value, 60)}'")
-    return text
-
-
-def check_token(value: str | None) -> str:
-    """The API token without white space around it, as files and copied text often have it."""
-    token = (value or "").strip()
-    if not token:
-        raise ValueError("is missing: set the environment variable COMPUTE_INDEX_API_TOKEN, or this option")
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise ValueError("holds a space or a character that no HTTP header may carry")
-    return token
-
-
-def _check_of(what: str, least: float, most: float = sys.float_info.max) -> t.Callable[[t.Any], t.Any]:
-    """The check of a number within limits; of what is not given it returns None."""
-
-    def check(value: float | None) -> float | None:
-        if value is not None and not least <= value <= most:
-            raise ValueError(f"must be {what}, not {value:g}")
-        return value
-
-    return check
-
-
-check_seconds: t.Callable[[float], float] = _check_of("a number of seconds, at least 0", 0)
-# In which an answer can arrive; at most a day, since sockets take no endless ones
-check_timeout: t.Callable[[float], float] = _check_of("a number of seconds, at least 1 and at most 86400", 1, 86_400)
-check_price: t.Callable[[float | None], float | None] = _check_of("USD per hour for the whole offer, at least 0", 0)
-check_limit: t.Callable[[int | None], int | None] = _check_of("at least 1", 1)

@@ -12,6 +12,8 @@ import contextlib
 import copy
 import functools
 import os
+import re
+import sys
 import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -20,7 +22,7 @@ from .. import _spec
 from .._api import http
 from .._api.client import USER_AGENT, ApiError, SupplyApi
 from .._api.recorder import LOG, observer_of
-from .._text import COLUMNS, starred, wrapped
+from .._text import COLUMNS, UUID, printable, starred, wrapped
 
 try:
     from ansible.module_utils.secrets import register_secrets
@@ -77,6 +79,45 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
     except ValueError as error:
         stop = "" if str(error).endswith("?") else "."
         raise Failure(f"{option} {error}{stop} Nothing was sent.", error_class) from None
+
+
+# Checks of values before any request is sent; each raises ValueError with a reason for a person.
+
+
+def check_uuid(value: str) -> str:
+    """An id in the API's spelling: lower case, with dashes."""
+    text = value.strip().lower()
+    if not UUID.fullmatch(text):
+        raise ValueError(f"must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, not '{printable(value, 60)}'")
+    return text
+
+
+def check_token(value: str | None) -> str:
+    """The API token without white space around it, as files and copied text often have it."""
+    token = (value or "").strip()
+    if not token:
+        raise ValueError("is missing: set the environment variable COMPUTE_INDEX_API_TOKEN, or this option")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ValueError("holds a space or a character that no HTTP header may carry")
+    return token
+
+
+def _check_of(what: str, least: float, most: float = sys.float_info.max) -> t.Callable[[t.Any], t.Any]:
+    """The check of a number within limits; of what is not given it returns None."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"must be {what}, not {value:g}")
+        return value
+
+    return check
+
+
+check_seconds: t.Callable[[float], float] = _check_of("a number of seconds, at least 0", 0)
+# In which an answer can arrive; at most a day, since sockets take no endless ones
+check_timeout: t.Callable[[float], float] = _check_of("a number of seconds, at least 1 and at most 86400", 1, 86_400)
+check_price: t.Callable[[float | None], float | None] = _check_of("USD per hour for the whole offer, at least 0", 0)
+check_limit: t.Callable[[int | None], int | None] = _check_of("at least 1", 1)
 
 
 @contextlib.contextmanager
@@ -185,8 +226,8 @@ def _connect(api: type[Api], params: Params, check_mode: bool) -> Api:
         # A connection that was opened before a fork must not be used on both sides of it.
         os.getpid(),
         given("api_url", params["api_url"], http.check_base_url),
-        given("api_token", params["api_token"], _spec.check_token, "auth"),
-        given("api_timeout", params["api_timeout"], _spec.check_timeout),
+        given("api_token", params["api_token"], check_token, "auth"),
+        given("api_timeout", params["api_timeout"], check_timeout),
         max(0, params["api_retries"]),
         (ca_path or True) if params["validate_certs"] else False,
     )

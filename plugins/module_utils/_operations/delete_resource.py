@@ -10,7 +10,7 @@ import typing as t
 
 from .. import _spec, _states
 from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, given, on_api
+from .._ansible.operation import Failure, Params, Result, check_seconds, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
 from ._by_id import List, Listing, answer_of, side_by_side
@@ -35,7 +35,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     ``accepted`` its deletion, be it of an earlier call, or of a run that was killed: it answered with a success, or
     shows that the resource ends. Any other 404 proves nothing: a replica may lag, a token be another account's.
     """
-    wait_timeout = given("wait_timeout", params["wait_timeout"], _spec.check_seconds)
+    wait_timeout = given("wait_timeout", params["wait_timeout"], check_seconds)
     facts = tell(api, params, check_mode)
     if facts["billing_stopped"] or check_mode or not params["wait"]:
         return facts
@@ -53,7 +53,7 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """The same without waiting: look at the resource, and tell it to end unless it is ending."""
-    resource_id = given("resource_id", params["resource_id"], _spec.check_uuid)
+    resource_id = given("resource_id", params["resource_id"], check_uuid)
     facts: Result = {**BLANK, "resource_id": resource_id, "accepted": params["accepted"]}
     try:
         resource = facts["resource"] = api.resource(resource_id, force_refresh=True)

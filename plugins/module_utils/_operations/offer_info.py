@@ -9,7 +9,7 @@ import contextlib
 import typing as t
 
 from .. import _spec
-from .._ansible.operation import Failure, Params, Result, given, on_api
+from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import search
@@ -20,9 +20,9 @@ def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
 
     They are on-demand offers unless ``spec`` asks for others.
     """
-    limit = given("limit", params["limit"], _spec.check_limit)
+    limit = given("limit", params["limit"], check_limit)
     if params["offer_id"] is not None:
-        offer = api.offer(given("offer_id", params["offer_id"], _spec.check_uuid))
+        offer = api.offer(given("offer_id", params["offer_id"], check_uuid))
         return {"changed": False, "offers": [offer], "total_count": 1}
     offers, total_count, warnings = find(api, params["spec"])
     return {"changed": False, "offers": offers[:limit], "total_count": total_count, "warnings": warnings}

@@ -9,7 +9,7 @@ import copy
 import typing as t
 
 from .. import _spec, _states
-from .._ansible.operation import Failure, Params, Result, given, on_api
+from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.ownership import bought_with, ids_for_match, ids_in
@@ -44,7 +44,7 @@ def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     if params.get("offer_ids") is not None:
         return _many(api, params["offer_ids"], check_mode)
-    offer_id = given("offer_id", params["offer_id"], _spec.check_uuid)
+    offer_id = given("offer_id", params["offer_id"], check_uuid)
     return _one(api, offer_id, lambda: api.resources(offer_id, retries=0), check_mode)
 
 
@@ -63,7 +63,7 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
 
     def look(text: str) -> tuple[str, Result]:
         try:
-            offer_id = given("offer_ids", text, _spec.check_uuid)
+            offer_id = given("offer_ids", text, check_uuid)
             return offer_id, _one(api, offer_id, listing, check_mode)
         except Failure as failure:
             return text, {**copy.deepcopy(BLANK), "terminal": True, "offer_id": text, **failure.result}

@@ -20,7 +20,19 @@ import time
 import typing as t
 
 from .. import _spec, _states
-from .._ansible.operation import AS_MODULE, Failure, Params, Result, given, on_api, refusing
+from .._ansible.operation import (
+    AS_MODULE,
+    Failure,
+    Params,
+    Result,
+    check_price,
+    check_seconds,
+    check_timeout,
+    check_uuid,
+    given,
+    on_api,
+    refusing,
+)
 from .._api import http
 from .._api.client import ApiError, Json
 from .._api.market import Market
@@ -110,7 +122,7 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
     """The body of POST /procure_offer, with only what the user gave, and warnings. Raises Failure (invalid)."""
     warnings: list[str] = []
     body: Json = {
-        "offer_id": given("offer_id", params["offer_id"], _spec.check_uuid),
+        "offer_id": given("offer_id", params["offer_id"], check_uuid),
         "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], keys.check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
@@ -121,7 +133,7 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
 
 def _price(params: Params, name: str) -> float | None:
     """An option in USD per hour, None if it is not given. Raises Failure."""
-    return given(name, params.get(name), _spec.check_price)
+    return given(name, params.get(name), check_price)
 
 
 def _terms(params: Params) -> Terms:
@@ -134,8 +146,8 @@ def _terms(params: Params) -> Terms:
         offer=noted.offer,
         ends_at=noted.ends_at,
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
-        procure_timeout=given("procure_timeout", params["procure_timeout"], _spec.check_timeout),
-        settle_timeout=given("settle_timeout", params["settle_timeout"], _spec.check_seconds),
+        procure_timeout=given("procure_timeout", params["procure_timeout"], check_timeout),
+        settle_timeout=given("settle_timeout", params["settle_timeout"], check_seconds),
         is_planned=bool(params.get("account")),
         repeats=Repeats.of(params["api_retries"], http.FIRST_PAUSE, http.LONGEST_PAUSE, as_module=as_module),
         host=params["host"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _spec, _states
-from .._ansible.operation import Params, Result, given, on_api
+from .._ansible.operation import Params, Result, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._machine import connection
 from .._provision import ownership
@@ -34,10 +34,10 @@ def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 def _listed(api: SupplyApi, params: Params) -> list[Json]:
     if params["resource_id"] is not None:
-        resource_id = given("resource_id", params["resource_id"], _spec.check_uuid)
+        resource_id = given("resource_id", params["resource_id"], check_uuid)
         return [api.resource(resource_id, force_refresh=params["force_refresh"])]
     offer_id = params["offer_id"]
-    return api.resources(None if offer_id is None else given("offer_id", offer_id, _spec.check_uuid))
+    return api.resources(None if offer_id is None else given("offer_id", offer_id, check_uuid))
 
 
 def _refreshed(api: SupplyApi, resources: t.Collection[Json]) -> t.Iterator[Json]:

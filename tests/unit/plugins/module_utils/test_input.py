@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _spec
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import keys
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ from samples import KEY, OFFER_ID, PRIVATE_KEY, public_key
     "value", [OFFER_ID, OFFER_ID.upper(), f"  {OFFER_ID}\n"], ids=["plain", "upper case", "blanks"]
 )
 def test_an_id_is_brought_into_the_spelling_of_the_api(value: str) -> None:
-    assert _spec.check_uuid(value) == OFFER_ID
+    assert operation.check_uuid(value) == OFFER_ID
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_an_id_is_brought_into_the_spelling_of_the_api(value: str) -> None:
 )
 def test_what_is_no_id_is_refused_and_shown(value: str) -> None:
     with pytest.raises(ValueError, match="must be a UUID") as caught:
-        _spec.check_uuid(value)
+        operation.check_uuid(value)
     shown = value.replace("\n", "\ufffd")  # as a terminal must not get it
     assert f"'{shown}'" in str(caught.value)
 
 
 def test_a_long_text_in_place_of_an_id_is_cut() -> None:
     with pytest.raises(ValueError, match="'" + "x" * 60 + "'$"):
-        _spec.check_uuid("x" * 60)
+        operation.check_uuid("x" * 60)
     with pytest.raises(ValueError) as caught:
-        _spec.check_uuid("x" * 1000)
+        operation.check_uuid("x" * 1000)
     assert str(caught.value).endswith("'" + "x" * 60 + "...'")
 
 
@@ -66,13 +66,13 @@ def test_a_long_text_in_place_of_an_id_is_cut() -> None:
 
 @pytest.mark.parametrize("value", ["t0ken", " t0ken\n", '!~+/=.-_"\\'])
 def test_a_token_loses_the_blanks_around_it(value: str) -> None:
-    assert _spec.check_token(value) == value.strip()
+    assert operation.check_token(value) == value.strip()
 
 
 @pytest.mark.parametrize("value", [None, "", " \n"])
 def test_a_missing_token_is_named_with_its_variable(value: str | None) -> None:
     with pytest.raises(ValueError, match=r"is missing: .* COMPUTE_INDEX_API_TOKEN"):
-        _spec.check_token(value)
+        operation.check_token(value)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_missing_token_is_named_with_its_variable(value: str | None) -> None:
 )
 def test_a_token_that_no_header_may_carry_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(ValueError, match="no HTTP header may carry") as caught:
-        _spec.check_token(value)
+        operation.check_token(value)
     assert value not in str(caught.value)
 
 
@@ -213,13 +213,18 @@ def test_what_is_no_private_key_has_no_passphrase(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("check", "value"),
-    [(_spec.check_seconds, 0), (_spec.check_seconds, 0.5), (_spec.check_timeout, 1), (_spec.check_timeout, 3600)],
+    [
+        (operation.check_seconds, 0),
+        (operation.check_seconds, 0.5),
+        (operation.check_timeout, 1),
+        (operation.check_timeout, 3600),
+    ],
 )
 def test_durations_that_make_sense(check: Callable[[float], float], value: float) -> None:
     assert check(value) == value
 
 
-@pytest.mark.parametrize("check", [_spec.check_seconds, _spec.check_timeout])
+@pytest.mark.parametrize("check", [operation.check_seconds, operation.check_timeout])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), float("-inf")])
 def test_durations_that_make_none(check: Callable[[float], float], value: float) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds"):
@@ -229,16 +234,16 @@ def test_durations_that_make_none(check: Callable[[float], float], value: float)
 @pytest.mark.parametrize("value", [0, 0.99])
 def test_no_answer_arrives_in_less_than_a_second(value: float) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        _spec.check_timeout(value)
+        operation.check_timeout(value)
 
 
 @pytest.mark.parametrize("value", [1e10, 1e300])
 def test_a_timeout_that_no_socket_takes_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds"):
-        _spec.check_timeout(value)
+        operation.check_timeout(value)
 
 
-@pytest.mark.parametrize("check", [_spec.check_uuid, _spec.check_token, keys.check_ssh_public_key])
+@pytest.mark.parametrize("check", [operation.check_uuid, operation.check_token, keys.check_ssh_public_key])
 @given(value=st.text() | st.text(max_size=30).map(lambda text: f"ssh-ed25519 {text}"))
 def test_any_text_is_accepted_or_refused_with_a_reason(check: Callable[[str], Any], value: str) -> None:
     try:
