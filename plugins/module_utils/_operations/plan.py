@@ -254,7 +254,7 @@ class _Planning:
 
     def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
         """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
-        since = choosing.evidence_since((case.host.avoid for case in cases), clock.now())
+        since = clock.now() - max((case.host.avoid for case in cases), default=0.0)
         with refusing(RegistryError, NOTHING_SENT):
             kept = {place: self._registries.at(place).evidence(since) for place in candidates.evidence_places(cases)}
         warnings += [text for _evidence, unread in kept.values() for text in unread]

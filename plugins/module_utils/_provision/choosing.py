@@ -167,11 +167,6 @@ def read_avoid(value: object) -> float:
     return 0.0 if text in _NEVER else duration(text)
 
 
-def evidence_since(seconds: t.Iterable[float], now: float) -> float:
-    """The moment after which evidence counts for at least one host. ``seconds``: the times that the hosts declare."""
-    return now - max(seconds, default=0.0)
-
-
 @dataclass(frozen=True)
 class Avoided:
     """A vendor's region: see `site_of`. ``until``: seconds since the epoch; None for the rest of this run.

@@ -42,11 +42,11 @@ class Attempt:
 
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
-    offer. ``held``: another run is buying for the host at this moment. ``unused``: this purchase never had a machine
-    that was registered as ready. ``left``: offers that may still be tried. ``doubled``: another purchase has machines
-    of this name, too; ``later``: it is the earlier one of the two. ``unclear``: the API names machines as bought by it
-    that cannot be, or that it does not show. ``dropped``: by the registry, somebody has ended it meanwhile, or has
-    begun to.
+    offer. ``claim_is_held``: another run is buying for the host at this moment. ``unused``: this purchase never had a
+    machine that was registered as ready. ``attempts_left``: offers that may still be tried. ``doubled``: another
+    purchase has machines of this name, too; ``later``: it is the earlier one of the two. ``unclear``: the API names
+    machines as bought by it that cannot be, or that it does not show. ``dropped``: by the registry, somebody has ended
+    it meanwhile, or has begun to.
     """
 
     outcome: str
@@ -55,11 +55,11 @@ class Attempt:
     ready: bool = False
     billed: bool = False
     wanted: bool = False
-    held: bool = False
+    claim_is_held: bool = False
     unused: bool = True
     released: bool = False
     release: bool = False
-    left: int = 0
+    attempts_left: int = 0
     doubled: bool = False
     later: bool = False
     unclear: bool = False
@@ -74,17 +74,17 @@ class Attempt:
 
 def what_follows(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
-    if attempt.outcome == "claimed" and not attempt.held and attempt.left > 0:
+    if attempt.outcome == "claimed" and not attempt.claim_is_held and attempt.attempts_left > 0:
         return Verdict.ANEW
     if attempt.outcome in ("unknown", "claimed") or attempt.unclear:
         return Verdict.STOP
     if attempt.doubled and attempt.released:
-        return Verdict.ANEW if attempt.left > 0 else Verdict.STOP
+        return Verdict.ANEW if attempt.attempts_left > 0 else Verdict.STOP
     if _runs(attempt) and not attempt.doubled:
         return Verdict.READY
     if _runs(attempt) or attempt.is_left:
         return Verdict.RELEASE if _gives_back(attempt) else Verdict.STOP
-    if _was_the_offers_fault(attempt) and not attempt.wanted and not attempt.dropped and attempt.left > 0:
+    if _was_the_offers_fault(attempt) and not attempt.wanted and not attempt.dropped and attempt.attempts_left > 0:
         return Verdict.AGAIN
     return Verdict.STOP
 

@@ -295,7 +295,7 @@ class JudgedHost:
             billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
             unclear=bool(self.contradictions or self.held.pending),
             wanted=bool(self.plan["wanted"]),
-            held=bool(self.purchase.get("claimed_by")),
+            claim_is_held=bool(self.purchase.get("claimed_by")),
             unused=bool(self.plan["unused"]),
             doubled=bool(self.namesakes),
             later=self.later,
@@ -304,7 +304,7 @@ class JudgedHost:
             dropped=self._is_dropped,
             release=bool(self.plan["may_release"]) and bool(self.endable),
             # What was not sent was no attempt.
-            left=int(self.plan["left"]) - (self.outcome != "not_sent"),
+            attempts_left=int(self.plan["attempts_left"]) - (self.outcome != "not_sent"),
         )
 
     def verdict(self, check_mode: bool, *, released: bool = False, unsound: bool = False) -> Verdict:

@@ -158,7 +158,7 @@ def plan_row(
         "unused": unused,
         # Nothing was ever sent for it, so what is listed already is not what it buys.
         "is_new": case.standing.kind is HostState.FREE,
-        "left": case.attempts_left,
+        "attempts_left": case.attempts_left,
         "attempts": [dict(attempt) for attempt in case.attempts],
         "may_release": releases and not spared,
         # What the role says if it would else give the machine back.

@@ -151,7 +151,7 @@ def planned(**fields: Any) -> dict[str, Any]:
         "may_release": True,
         "spared": "",
         "ends_storage": False,
-        "left": 3,
+        "attempts_left": 3,
         "advice": "",
         "name": "gpu-1",
         "trust": "first_use",

@@ -47,7 +47,7 @@ def judged(purchase: dict[str, Any], registry: str | None, folder: Path) -> str:
         "unused": True,
         "may_release": True,
         "spared": "",
-        "left": 3,
+        "attempts_left": 3,
         "advice": "",
     }
     params = {"plans": [plan], "purchases": {"gpu-1": purchase}, "offers": {}, "before": {}, "inventory": {}}
@@ -222,7 +222,7 @@ def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
 ) -> None:
     """This one has bought nothing, as for its price or its user data, and is judged once all hosts have bought."""
     url, place = store
-    plan = planned(registry=place.text, round="1", unused=True, left=left + (outcome != "not_sent"))
+    plan = planned(registry=place.text, round="1", unused=True, attempts_left=left + (outcome != "not_sent"))
     purchase = {"failed": True, "outcome": outcome, "error_class": "price", "msg": "It is too expensive."}
     params = params_of(plan, purchase, url, tmp_path)
 
@@ -249,7 +249,7 @@ def test_a_purchase_that_another_run_has_left_open_meanwhile_stays_noted(
 ) -> None:
     """This run's was refused, which it has noted; the other one was killed while it bought."""
     url, place = store
-    plan = planned(registry=place.text, round="1", unused=True, left=left)
+    plan = planned(registry=place.text, round="1", unused=True, attempts_left=left)
     purchase = {"failed": True, "outcome": "rejected", "error_class": "conflict", "msg": "No.", "resource_ids": []}
     params = params_of(plan, purchase, url, tmp_path)
 
@@ -271,7 +271,7 @@ def test_of_a_purchase_that_was_refused_and_is_noted_nowhere_nothing_is_noted(
 ) -> None:
     url, place = store
     purchase = {"failed": True, "outcome": "rejected", "error_class": "quota", "msg": "No credit.", "resource_ids": []}
-    params = params_of(planned(registry=place.text, round="1", unused=True, left=1), purchase, url, tmp_path)
+    params = params_of(planned(registry=place.text, round="1", unused=True, attempts_left=1), purchase, url, tmp_path)
     api: Any = Account([])
     (verdict,) = judge(api, params, False)["verdicts"]
     assert "No credit." in verdict["stop"]
@@ -392,6 +392,6 @@ def test_a_purchase_that_is_forgotten_leaves_its_storage(tmp_path: Path, shown: 
 
 def test_the_last_attempt_says_what_storage_is_left(tmp_path: Path) -> None:
     api, params = bought("ids", "deleted", tmp_path)
-    params["plans"][0]["left"] = 1
+    params["plans"][0]["attempts_left"] = 1
     (verdict,) = judge(api, params, False)["verdicts"]
     assert VOLUME in verdict["stop"] and "Nothing is billed" not in verdict["stop"]

@@ -20,7 +20,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     avoided_by_attempts,
     avoided_by_evidence,
     avoided_sites,
-    evidence_since,
     read_avoid,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
@@ -107,8 +106,6 @@ def test_evidence_that_a_person_has_changed_raises_nothing(bundle: dict[str, Any
 
 def test_nothing_is_avoided_for_no_time() -> None:
     assert avoided_by_evidence([evidence()], 0.0, Clock(NOW)) == ()
-    assert evidence_since([0.0, DAY, 60.0], NOW) == NOW - DAY
-    assert evidence_since([], NOW) == NOW
 
 
 def test_each_site_is_avoided_once_by_the_longest_time() -> None:

@@ -61,7 +61,7 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("no answer", "unknown", "unknown_outcome", "", {}, STOP),
     ("no answer, and it should be given back", "unknown", "unknown_outcome", "failed", GIVES_BACK, STOP),
     ("no answer, and a machine runs", "unknown", "unknown_outcome", "ready", {"ready": True, **BILLED}, STOP),
-    ("another run is buying for this host", "claimed", "conflict", "", {"held": True}, STOP),
+    ("another run is buying for this host", "claimed", "conflict", "", {"claim_is_held": True}, STOP),
     ("another run has bought for this host", "claimed", "conflict", "", {}, ANEW),
     ("bought, failed, is kept", "created", "", "failed", BILLED, STOP),
     ("bought, failed, is given back", "created", "", "failed", GIVES_BACK, RELEASE),
@@ -98,9 +98,9 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
 def test_the_cases_that_matter(
     outcome: str, error_class: str, phase: str, fields: dict[str, bool], verdict: Verdict
 ) -> None:
-    assert what_follows(Attempt(outcome, error_class, phase, left=2, **fields)) is verdict
+    assert what_follows(Attempt(outcome, error_class, phase, attempts_left=2, **fields)) is verdict
     # Without an offer that is left the same, but no further attempt.
-    assert what_follows(Attempt(outcome, error_class, phase, left=0, **fields)) is (
+    assert what_follows(Attempt(outcome, error_class, phase, attempts_left=0, **fields)) is (
         STOP if verdict in (AGAIN, ANEW) else verdict
     )
 
@@ -129,9 +129,11 @@ BOUGHT = ("created", "existing", "")
 RULES: dict[str, Rule] = {
     "what may be billed is never followed by another offer": lambda a, v: v is not AGAIN or not a.billed or a.released,
     "what nobody knows stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,
-    "while another run is buying nothing is done": lambda a, v: not (a.outcome == "claimed" and a.held) or v is STOP,
+    "while another run is buying nothing is done": lambda a, v: (
+        not (a.outcome == "claimed" and a.claim_is_held) or v is STOP
+    ),
     "a plan is made anew only for what another run has bought": lambda a, v: (
-        v is not ANEW or ((a.outcome == "claimed" or (a.doubled and a.released)) and a.left > 0)
+        v is not ANEW or ((a.outcome == "claimed" or (a.doubled and a.released)) and a.attempts_left > 0)
     ),
     "of two machines of one name none is used": lambda a, v: v is not READY or not a.doubled,
     "of two machines that run only the later one goes back": lambda a, v: (
@@ -145,7 +147,7 @@ RULES: dict[str, Rule] = {
     "given back only if the user says so": lambda a, v: v is not RELEASE or a.release,
     "what was in use is never given back": lambda a, v: v is not RELEASE or a.unused,
     "what was not sent is never given back": lambda a, v: v is not RELEASE or a.outcome != "not_sent",
-    "no attempt without an offer that is left": lambda a, v: v is not AGAIN or a.left > 0,
+    "no attempt without an offer that is left": lambda a, v: v is not AGAIN or a.attempts_left > 0,
     "the very offer of the user is not replaced": lambda a, v: v is not AGAIN or not a.wanted,
     "another offer only if this one was at fault": lambda a, v: (
         v is not AGAIN
@@ -156,7 +158,7 @@ RULES: dict[str, Rule] = {
     "an offer at fault that left nothing is followed by another": lambda a, v: (
         v is AGAIN
         or a.wanted
-        or a.left <= 0
+        or a.attempts_left <= 0
         or a.billed
         or a.doubled
         or not (

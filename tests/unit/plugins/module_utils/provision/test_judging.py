@@ -75,11 +75,15 @@ def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine(
     """Another run took the purchase over while this one was suspended, ended it, and bought another offer."""
     ended = {"phase": "ended", "ready": False, "resource_ids": [M], "msg": "Its machines have been deleted since."}
     theirs = entry(Y, [N], "made")
-    woken = JudgedHost(planned(left=1), {"outcome": "created", "resource_ids": [M]}, ended, theirs, has_entry=True)
+    woken = JudgedHost(
+        planned(attempts_left=1), {"outcome": "created", "resource_ids": [M]}, ended, theirs, has_entry=True
+    )
     assert (woken.outcome, woken.verdict(False), woken.is_forgotten(STOP)) == ("claimed", STOP, False)
     told = woken.failure(woken.attempt(), [X])
     assert f"Another run has bought offer {Y} for gpu-1 meanwhile, resources: {N}." in told
-    assert JudgedHost(planned(left=2), {"outcome": "created"}, ended, theirs, True).verdict(False) is Verdict.ANEW
+    assert (
+        JudgedHost(planned(attempts_left=2), {"outcome": "created"}, ended, theirs, True).verdict(False) is Verdict.ANEW
+    )
 
 
 def test_an_ordinary_purchase_is_registered() -> None:

@@ -26,7 +26,7 @@ TRIED = [{"offer_id": Y, "msg": "It was gone."}, {"offer_id": X, "msg": "It fail
 
 def failed(left: int = 3, **fields: Any) -> JudgedHost:
     """A host whose purchase of X has brought the machine M, which failed."""
-    plan = planned(round="r1", left=left, unused=True, **fields)
+    plan = planned(round="r1", attempts_left=left, unused=True, **fields)
     status = {"phase": "failed", "failure_reason": "no disk", "resource_ids": [M]}
     listed = {M: machine(1, "gpu-1", X, status="failed")}
     return JudgedHost(plan, {"outcome": "created"}, status, entry(X, [M], "made"), has_entry=True, listed=listed)
