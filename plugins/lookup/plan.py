@@ -83,7 +83,6 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     acceptance,
     declaration,
-    order,
     rows,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
@@ -124,7 +123,7 @@ class LookupModule(LookupBase):
         if "hosts" in options:
             return [_play.hosts_of_playbook(options["hosts"], variables or {})]
         if "group" in options:
-            return [order.order_group_of((variables or {}).get("groups") or {}, options["group"])]
+            return [_play.group_of_playbook(options["group"], variables or {})]
         if "level" in options:
             # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
             return [acceptance.SECONDS.get(str(options["level"]), max(acceptance.SECONDS.values()))]

@@ -248,6 +248,8 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
 
     host = str(task_vars["inventory_hostname"])
     reaped = value("decommission__reaped") or {}
+    # A play for a group gets a machine that the inventory plugin lists by this name, whosever it is.
+    means_group = order.why_ambiguous(host, task_vars.get("groups") or {})
     given = _arguments_of_end(host, task_vars, value)
     checked = ArgumentSpecValidator(_END_ARGUMENTS).validate(given)
     return {
@@ -257,7 +259,7 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
         "host": host,
         "name": str(given[_NAME]),
         "resource_id": str(given["decommission_resource_id"] or ""),
-        "listed_id": str(value("supply_resource_id") or ""),
+        "listed_id": "" if means_group else str(value("supply_resource_id") or ""),
         "project": project_of(value("provision_project")),
         "registry_dir": value("provision_registry_dir"),
         "inventory_dir": value("inventory_dir"),

@@ -38,6 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     range_size,
     split_names,
     texts_naming_hosts,
+    why_ambiguous,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import EndRound, Round
@@ -532,7 +533,8 @@ class Patterns:
         """``variable``: what gives patterns. ``further``: hosts that the inventory does not have, with their groups."""
         self._variable = variable
         self._manager = InventoryManager(loader, parse=False)
-        for group, hosts in (task_vars.get("groups") or {}).items():
+        self._groups = task_vars.get("groups") or {}
+        for group, hosts in self._groups.items():
             self._add(group, hosts)
         for host, groups in further.items():
             for group in ("all", *groups):
@@ -545,6 +547,9 @@ class Patterns:
 
     def hosts(self, pattern: str | list[str]) -> list[str]:
         """The hosts that the pattern matches, in the order of the inventory. Raises AnsibleActionFail for a bad one."""
+        for part in [pattern] if isinstance(pattern, str) else pattern:
+            if reason := why_ambiguous(part.lstrip("!&"), self._groups):
+                raise AnsibleActionFail(f"{self._variable}: {reason} {NOTHING_SENT}")
         is_name = isinstance(pattern, str) and PatternPart(pattern).is_name
         if is_name and pattern not in self._manager.hosts and pattern not in self._manager.groups:
             return []  # of which Ansible would warn, though a registry may have the host

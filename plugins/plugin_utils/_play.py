@@ -20,6 +20,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError, AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.taggable import Taggable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import order_group_of, why_ambiguous
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
 
 Variables = t.Mapping[str, t.Any]
@@ -74,7 +75,7 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
 
     Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out, or at a later task:
     it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out, unless that
-    has nothing else, as those that are made for AWX.
+    has nothing else, as those that are made for AWX. Likewise for a group whose name is a host's.
     """
     run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
     started, later = context.CLIARGS.get("args") or (), context.CLIARGS.get("start_at_task")
@@ -85,7 +86,18 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
             " done, or not all. Leave out --start-at-task, --tags and --skip-tags (in AWX: Job Tags and Skip Tags),"
             " ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
         )
+    if reason := why_ambiguous(pattern, variables.get("groups") or {}):
+        raise AnsibleLookupError(f"{reason} {NOTHING_SENT}")
     return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
+
+
+def group_of_playbook(group: str, variables: Variables) -> str:
+    """The newest group of an order, or the whole ``group``. Raises AnsibleLookupError likewise."""
+    groups = variables.get("groups") or {}
+    found = order_group_of(groups, group)
+    if reason := why_ambiguous(found, groups):
+        raise AnsibleLookupError(f"{reason} {NOTHING_SENT}")
+    return found
 
 
 def _is_of_collection(playbook: str) -> bool:

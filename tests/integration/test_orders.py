@@ -204,6 +204,33 @@ def test_a_host_that_the_plugin_lists_as_a_machine_buys_no_further_one(make_proj
     assert project.requests(*PROCURE) == 1
 
 
+def test_a_machine_that_is_called_like_the_group_is_not_ended_for_it(make_project: MakeProject) -> None:
+    """Ansible takes the host, though its group was meant. The plugin has listed it before the group was there."""
+    project = make_project(provision_seconds=0)
+    project.declare(["colleagues"], provision_reach=False, provision_resource_name="gpu")
+    assert project.provision("-e", "provision_registry_dir=elsewhere").returncode == 0
+    colleagues = list(project.simulator.billed)
+    project.declare(["gpu-1"], provision_reach=False)
+    assert project.provision().returncode == 0
+    (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
+    both = ("-i", "account.supply.yml", "-i", str(project.inventory))
+    role = {"ansible.builtin.import_role": {"name": "compute_index.supply.decommission"}}
+    own = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [{"name": "End", **role}]})
+    for book, why, *words in (
+        ("compute_index.supply.provision", "'gpu' names a group and a host"),
+        ("compute_index.supply.configure", "'gpu' names a group and a host"),
+        ("compute_index.supply.decommission", "'gpu' names a group and a host", "-e", "decommission_hosts=gpu"),
+        (own, "On a shared account it may be a colleague's."),
+    ):
+        run = project.run("ansible-playbook", *both, book, *words)
+        assert run.returncode and why in run.text, run.output
+        assert project.requests("DELETE", ".*") == 0 and project.requests(*PROCURE) == 2
+    ended = project.run(
+        "ansible-playbook", *both, "compute_index.supply.decommission", "-e", "decommission_hosts=gpu-1"
+    )
+    assert (ended.returncode, project.simulator.billed) == (0, colleagues), ended.output
+
+
 @pytest.fixture
 def crowd(make_project: MakeProject, registry: str) -> Project:
     """300 live machines of the project, which the inventory plugin puts back into the group, and an offer."""

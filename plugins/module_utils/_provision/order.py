@@ -505,6 +505,17 @@ def why_no_hosts(group: str, sizes: Sizes) -> str:
     return f"{none} Add some to the inventory, or give provision_hosts (names, or how many)."
 
 
+def why_ambiguous(name: str, groups: t.Mapping[str, t.Collection[str]]) -> str:
+    """Why a group cannot be meant by its name: Ansible takes a host of that name instead; empty if it may."""
+    is_both = name in groups.get("all", ()) and set(groups.get(name, ())) - {name}
+    return (
+        f"'{name}' names a group and a host of the inventory, and Ansible would take the host alone. Give one of them"
+        " another name: machines that the inventory plugin lists get theirs by its option hostname."
+        if is_both
+        else ""
+    )
+
+
 def slip_of_group(group: str, groups: t.Iterable[str]) -> str:
     """Why nothing is bought for a group that the inventory lacks, and nearly has; empty for any other.
 

@@ -65,6 +65,15 @@ def test_a_hosts_name_is_not_taken_apart(asked: Any, hosts: list[str]) -> None:
     assert patterns.hosts(parts("decommission_hosts", asked, patterns.names)) == hosts
 
 
+@pytest.mark.parametrize("asked", ["gpu", "gpu-1,!gpu", ["gpu-1", "&gpu"]])
+def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
+    """Ansible would take the host, which may be a colleague's machine that the inventory plugin lists."""
+    patterns = Patterns({"groups": {"gpu": ["gpu-1"], "all": ["gpu", "gpu-1"]}}, DataLoader(), "decommission_hosts")
+    with pytest.raises(AnsibleActionFail, match="decommission_hosts: 'gpu' names a group and a host"):
+        patterns.hosts(parts("decommission_hosts", asked, patterns.names))
+    assert patterns.hosts(["gpu-1"]) == ["gpu-1"]
+
+
 def test_what_no_step_has_left_fails_the_task_that_reads_it() -> None:
     assert round_of({"inventory_hostname": "gpu-1"}).host == "gpu-1"
     with pytest.raises(AnsibleActionFail, match=r"not as its steps have left them \(HostVerdict: stop, again, .*\)"):

@@ -22,6 +22,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play import Play
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import ORDER_GROUP
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -196,6 +197,15 @@ def test_no_playbook_of_ours_is_left_out_unseen(
         return
     with pytest.raises(AnsibleLookupError, match="nothing would be done, or not all"):
         _play.hosts_of_playbook("gpu", variables)
+
+
+@pytest.mark.parametrize("hosts_of", [_play.hosts_of_playbook, _play.group_of_playbook])
+def test_no_playbook_is_for_a_group_with_a_hosts_name(hosts_of: Any) -> None:
+    groups = {"all": ["gpu", "gpu-1"], "gpu": ["gpu-1"], "train": ["gpu-1"]}
+    with pytest.raises(AnsibleLookupError, match="'gpu' names a group and a host of the inventory"):
+        hosts_of("gpu", {"groups": groups})
+    assert hosts_of("train", {"groups": groups}) == "train"
+    assert _play.group_of_playbook("gpu", {"groups": {**groups, f"{ORDER_GROUP}0000002a": ["gpu-1"]}}) != "gpu"
 
 
 OURS = "- name: Sweep\n  ansible.builtin.import_playbook: compute_index.supply.reap\n"

@@ -27,6 +27,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     range_size,
     slice_of,
     slip_of_group,
+    why_ambiguous,
     why_no_hosts,
     why_no_order,
     why_unheard,
@@ -349,6 +350,15 @@ def test_a_play_without_hosts_says_where_the_hosts_are(sizes: dict[str, int], in
     assert refusal.startswith("There is no host in the group 'gpu'. ") and instead in refusal
     with pytest.raises(ValueError, match=re.escape(instead)):
         ordered_hosts({}, "gpu", sizes)
+
+
+def test_a_group_with_a_hosts_name_is_not_meant_by_it() -> None:
+    groups = {"all": ["gpu", "gpu-1"], "gpu": ["gpu-1"], "supply": ["gpu", "gpu-1"]}
+    assert "'gpu' names a group and a host" in why_ambiguous("gpu", groups)
+    assert why_ambiguous("gpu", {"all": ["gpu", "gpu-1"], "gpu": ["gpu", "gpu-1"]})
+    for name in ("gpu-1", "supply", "all", "none", ""):
+        assert why_ambiguous(name, groups) == ""
+    assert why_ambiguous("gpu", {"all": ["gpu"], "gpu": ["gpu"]}) == "", "both are the same"
 
 
 def test_a_word_of_ansible_is_no_group_to_put_hosts_in() -> None:
