@@ -365,8 +365,8 @@ def _failed(history: History, offer_look: OfferLook, patience: bool) -> NextStep
 
 def _is_ours(history: History, offer_look: OfferLook) -> bool:
     """Whether the name proves that it is ours: rules 2 and 3."""
-    may_show_later = offer_look.phase != _states.READY or offer_look.left is None
-    is_shown = bool(offer_look.left) if history.was_sent else offer_look.shown or may_show_later
+    # Of an offer that is being provisioned a machine may be shown later.
+    is_shown = bool(offer_look.left) if history.was_sent else offer_look.shown or offer_look.phase != _states.READY
     called = offer_look.whose == OURS if history.named else is_shown
     # Without a name either, what a purchase of ours was refused for may be anybody's.
     is_identity = history.by_name and (history.named or history.refused is None)

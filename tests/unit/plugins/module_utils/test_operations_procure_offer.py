@@ -373,8 +373,19 @@ def test_what_another_account_has_bought_is_no_success(queue: RequestQueue, buy:
     assert "by whom is not known" in result["msg"] and "Do not buy another offer instead." in result["msg"]
 
 
+@pytest.mark.parametrize("code", [404, 500])
+def test_that_no_machine_can_be_listed_is_no_success(queue: RequestQueue, buy: Any, code: int) -> None:
+    """It proves nothing: without a name and a registry only a machine on this account does."""
+    for _look in range(3):
+        expect_resources(queue.expect("GET", STATUS_PATH, status("ready")), code=code)
+    result = buy(settle_timeout=6)
+    assert (result["outcome"], result["changed"], result["resource_ids"]) == ("unknown", False, [])
+    assert f"answered {code}" in result["msg"]
+
+
 def test_what_exists_may_name_no_resources(queue: RequestQueue, buy: Any) -> None:
-    expect_resources(queue.expect("GET", STATUS_PATH, status("ready")), code=404).expect("GET", OFFER_PATH, offer())
+    word = "provisioning_in_progress"
+    expect_resources(queue.expect("GET", STATUS_PATH, status(word)), code=404).expect("GET", OFFER_PATH, offer())
     assert (buy()["outcome"], len(queue.calls)) == ("existing", 3)
 
 
