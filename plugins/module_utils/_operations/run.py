@@ -9,21 +9,24 @@ follows from it begins.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import time
 import typing as t
+from dataclasses import replace
 
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._provision import messages, run_record, run_request, running, storage
+from .._provision import messages, registration, run_record, run_request, running, storage
+from .._provision.entry import Entry, read_entry
+from .._provision.place import Place
 from .._provision.rows import shortest_path
+from .._provision.run_record import Run
 from .._provision.run_request import Request
 from .._registry._files import inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
-from .._text import joined, seconds_of, text_of, utc
+from .._text import joined, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 _Value = t.TypeVar("_Value")
@@ -49,11 +52,9 @@ def asked(params: Params, check_mode: bool) -> Result:
     wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
         return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
-    digest = run_record.digest_of(request, code, given)
-    first = running.first(record, digest, again=request.again)
-    job = {**dataclasses.asdict(request), "host": request.host, "digest": digest}
-    job.update(dest=folder.path, folder=shortest_path(folder.path, params["here"]), record=record)
-    return {**_NOTHING, **running.begun(first, request, job)}
+    shown = shortest_path(folder.path, params["here"])
+    request = replace(request, digest=run_record.digest_of(request, code), dest=folder.path, folder=shown)
+    return {**_NOTHING, **running.begun(Run(request, record))}
 
 
 def results_dir(params: Params) -> str:
@@ -87,131 +88,108 @@ class _Run:
     Raises RegistryError if its record or its registry cannot be read.
     """
 
-    def __init__(self, registries: Registries, params: Params) -> None:
-        self.registries, self.got = registries, params["got"]
-        job = params["run"]["job"]
-        request = Request(**{name: job[name] for name in Request.__dataclass_fields__})
-        self.folder, self.shown_folder = RecordFolder(job["dest"]), job["folder"]
+    def __init__(self, registries: Registries, params: Params, check_mode: bool) -> None:
+        self.registries, self.params, self.check_mode = registries, params, check_mode
+        self.got: dict[str, t.Any] = params["got"]
+        request = Request(**params["run"]["job"])
+        self.folder = RecordFolder(request.dest)
         record = self.folder.read()
         self.place = registries.places(params)[request.host]
-        self.store = registries.at(self.place)
-        entry, now = self.store.entry(request.host)
-        self.view = run_record.RunView(request, job["digest"], record, entry, registries.ledger([self.place]), now)
+        entry, now = registries.at(self.place).entry(request.host)
+        self.view = Run(request, record, entry, registries.ledger([self.place]), now)
 
     def note(self, record: dict[str, t.Any]) -> None:
         """Note how far the run is. Raises RegistryError."""
         self.folder.write(record)
-        self.view = dataclasses.replace(self.view, record=record)
+        self.view = replace(self.view, record=record)
 
-    def let_end(self, until: float) -> None:
-        """Let a sweep end the machine then. Raises RegistryError."""
-        registry = self.store.host(self.view.request.host)
-        if registry:
+    def let_end(self, until: float | None) -> None:
+        """Let a sweep end the machine then, unless that is None. Raises RegistryError."""
+        registry = self.registries.at(self.place).host(self.view.request.host)
+        if registry and until is not None:
             registry.read()
-            registry.compare_and_set(running.ends_earlier(until))
+            changed = registry.compare_and_set(running.ends_earlier(until))
+            self.view = replace(self.view, entry=read_entry(changed))
 
 
 # Of a registry that cannot be read or written, and of what `running` does not let go on.
 _refusing = functools.partial(refusing, ValueError, error_class="unavailable")
 
 
-def _step(function: t.Callable[[_Run, Params, bool], Result], **blank: t.Any) -> Operation:
+def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
     """The operation of a step, which gets the run. Raises Failure if the registry cannot be read or written."""
 
     def opened(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries, _refusing():
-            return {**BLANK, **blank, **function(_Run(registries, params), params, check_mode)}
+            return {**BLANK, **blank, **function(_Run(registries, params, check_mode))}
 
     return steps.operation(opened, steps.RUN_STEP, {**BLANK, **blank})
 
 
-def _quoted(run: _Run, params: Params, check_mode: bool) -> Result:
-    """What follows from the plan of the host: whether it is provisioned, or its machine ends, or why neither."""
-    found = running.Quoted.of(run.view.request.host, run.got["run__quote"])
-    unswept = LastSweeps(run.registries).trouble(run.place, refused=False)
+def _quoted(run: _Run) -> Result:
+    """What follows from the plan of the host: whether it is provisioned, or why not.
+
+    Results of an earlier run are set aside before anything is noted.
+    """
+    host, protect = run.view.request.host, run.params["hosts"][0]["protect"]
+    unswept = running.unenforced(host, protect, LastSweeps(run.registries).trouble(run.place, refused=False))
     try:
-        protect = params["hosts"][0]["protect"]
         follows = running.play_after_quote(
-            run.view, found, unswept, protect=protect, has_registry=bool(run.place), check_mode=check_mode
+            run.view, run.got["run__quote"], unswept, has_registry=bool(run.place), check_mode=run.check_mode
         )
     except ValueError as error:
         return {"trouble": str(error)}
-    if follows["sets_aside"]:
-        run.folder.set_aside()
     if follows["provisions"]:
+        if run.view.phase == run_record.GONE:
+            run.folder.set_aside()
         run.note(run_record.ordered(run.view, utc(time.time())))
     return follows
 
 
-def _next(run: _Run, params: Params, check_mode: bool) -> Result:
+def _next(run: _Run) -> Result:
     """What is done with the machine: start the job, or look at it; noted before it begins."""
     job = run.got["run__info"]
     found = running.next_of(run.view, job)
-    if found.get("until"):  # before the job begins, whose time ends with it
-        run.let_end(found["until"])
+    run.let_end(found.get("until"))  # before the job begins, whose time ends with it
     if not found.get("trouble"):  # what it follows has begun, too, and is not to be bought again
         run.note(run_record.started(run.view, utc(time.time()), job))
     return found
 
 
-def _seen(run: _Run, params: Params, check_mode: bool) -> Result:
+def _seen(run: _Run) -> Result:
     """Whether the machine has ended, which a command that follows its job would otherwise wait for."""
     return {"has_ended": run.view.is_over}
 
 
-def _over(run: _Run, params: Params, check_mode: bool) -> Result:
+def _over(run: _Run) -> Result:
     """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone.
 
     The job may have taken days, so that its host may have the machine of another run now, which stays as it is.
     """
-    running.check_trace(run.view)
-    if run.got["run__quoted"]["ends"]:
-        return _ending(run)
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
-    request, record, entry = run.view.request, run.view.record, run.view.entry
-    if run_record.is_here(record):  # another command has brought it home meanwhile: this one notes nothing
-        is_gone = record.get("phase") == run_record.GONE
-        return running.last_result(record, run.shown_folder) if is_gone else _ending(run)
-    running.check_job(run.view, job)
-    ends_at = seconds_of(entry.ends_at)
-    record = run_record.over(record, job, results, keep=request.keep, now=run.view.now, ends_at=ends_at)
-    if record.get("kept_until"):  # before the record says it, after which nothing asks again
-        run.let_end(record["kept_until"])
-    run.note(record)
-    if run.view.is_over and not run_record.is_here(record):  # as by a sweep, or by a person
-        return _lost(run)
-    return running.over_result(run.view, run.shown_folder, job, run_record.why_not_home(results))
+    if trouble := running.in_doubt(run.view) or running.job_of_another(run.view, job):
+        raise ValueError(trouble)
+    has_gone = run.got["run__quoted"]["lost"] or run.view.is_over  # as by a sweep, or by a person
+    if not run_record.is_here(run.view.record):  # else another command has brought it home meanwhile
+        record = run_record.after_job(run.view, job, results, has_gone=has_gone)
+        run.let_end(record.get("kept_until"))  # before the record says it, after which nothing asks again
+        run.note(record)
+    return running.over_result(run.view, job, results, has_gone=has_gone)
 
 
-def _ending(run: _Run) -> Result:
-    """The machine of a run whose results are home ends, unless it is kept for a while; what has gone is noted."""
-    if run.got["run__quoted"]["lost"]:
-        return _lost(run)
-    view = run.view
-    if kept := run_record.while_kept(view.record, view.entry, view.now, view.request.keep):
-        return run_record.kept_result(kept, run.shown_folder, view.entry.price_per_hour)
-    return {"ends": True}
-
-
-def _lost(run: _Run) -> Result:
-    """The machine has gone with the job, before its results were home; what is left of it in the registry ends."""
-    run.note(run_record.lost(run.view.record))
-    return {"ends": True}
-
-
-def _done(run: _Run, params: Params, check_mode: bool) -> Result:
+def _done(run: _Run) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
     view, host = run.view, run.view.request.host
     cost = run_record.cost_of_run(view.ledger, host, view.record)
     run.note(
         run_record.record_of_gone_machine(view.record, cost, storage.storage_in_words(host, view.entry.kept_storage))
     )
-    return running.last_result(run.view.record, run.shown_folder)
+    return run_record.last_result(run.view.record, view.request.folder)
 
 
-def _broken(run: _Run, params: Params, check_mode: bool) -> Result:
+def _broken(run: _Run) -> Result:
     """What to know of a run whose command came to no end."""
-    return {"trouble": running.broken(run.got.get("run__next", {}), run.view, params["reason"])}
+    return {"trouble": running.broken(run.got.get("run__next", {}), run.view, run.params["reason"])}
 
 
 @_refusing()
@@ -230,14 +208,11 @@ def late(params: Params, check_mode: bool) -> Result:
 def swept(params: Params, check_mode: bool) -> Result:
     """Note what a sweep has brought home."""
     got, folder = params["got"], RecordFolder(params["got"]["run__late"]["dest"])
-    known = folder.read()
-    record = run_record.record_of_sweep(known, got)
-    for changed in record:
-        folder.write(changed)
-    return {
-        **BLANK,
-        "lines": run_record.swept_lines([known, *record][-1], got, shortest_path(folder.path, params["here"])),
-    }
+    before = folder.read()
+    record = run_record.after_sweep(before, got)
+    if record is not before:
+        folder.write(record)
+    return {**BLANK, "lines": run_record.swept_lines(record, got, shortest_path(folder.path, params["here"]))}
 
 
 def runs(params: Params, check_mode: bool) -> Result:
@@ -246,11 +221,8 @@ def runs(params: Params, check_mode: bool) -> Result:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)
         machines = run_record.of_runs(snapshot.all())
-        ledgers = [registries.at(place).ledger() for place in dict.fromkeys(place for place, *_rest in machines)]
-        reached = [
-            run_record.machine(place, host, entry, registries.at(place).known_hosts(host, entry.offer_id))
-            for place, host, entry in machines
-        ]
+        ledgers = {place: registries.at(place).ledger() for place, *_rest in machines}
+        reached = [_reached(registries, *machine) for machine in machines]
     with refusing(ValueError):
         records, unreadable = records_in(results_dir(params))
     known = run_record.all_runs(records, machines, params["got"], ledgers)
@@ -264,14 +236,20 @@ def runs(params: Params, check_mode: bool) -> Result:
     }
 
 
+def _reached(registries: Registries, place: Place, host: str, entry: Entry) -> Result:
+    """A run's host as a play takes it, with how its machine is reached."""
+    known_hosts = registries.at(place).known_hosts(host, entry.offer_id)
+    reached = registration.connection_variables(entry, known_hosts, is_shared=place.hands_facts)
+    return {"host": host, "groups": list(entry.groups), "reached": reached}
+
+
 _RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}
 RUNS = steps.operation(runs, steps.RUN_LATE, _RUNS)
 _LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False}
 RUN_LATE = steps.operation(late, steps.RUN_LATE, _LATE)
 RUN_SWEPT = steps.operation(swept, steps.RUN_LATE, BLANK)
 RUN = steps.operation(asked, steps.RUN, _NOTHING)
-_WAYS = dict.fromkeys(("provisions", "ends", "lost", "goes_on", "sets_aside"), False)
-RUN_QUOTED = _step(_quoted, **_WAYS, lease="", offer_id="", verify="")
+RUN_QUOTED = _step(_quoted, provisions=False, lost=False, goes_on=False, lease="", offer_id="", verify="")
 RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0, until=None)
 RUN_SEEN = _step(_seen, has_ended=False)
 RUN_OVER = _step(_over, ends=False)

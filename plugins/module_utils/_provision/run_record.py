@@ -23,6 +23,7 @@ from .._text import (
     abridged,
     age,
     amount,
+    applying,
     end_option,
     formatted,
     items_of,
@@ -37,7 +38,7 @@ from .._text import (
     text_of,
     usd,
 )
-from . import lease, registration, spending
+from . import lease, spending
 from .entry import Entry
 from .order import GROUP_OF_RUNS
 from .place import Place
@@ -67,15 +68,13 @@ def with_variables_of_run(given: Row, record: Row) -> Row:
     return {**(begun if is_named_alone else {"run_results": begun.get("run_results")}), **given}
 
 
-def digest_of(request: Request, code: str, given: Row) -> str:
-    """What tells one job from another. ``code``: the digest of its files; empty without any.
+def digest_of(request: Request, code: str) -> str:
+    """What tells one job from another: what `with_variables_of_run` has added to a name alone, or of what is asked for.
 
-    ``given``: the variables. To those that only name a run, `with_variables_of_run` has added its digest.
+    ``code``: the digest of its files; empty without any.
     """
-    if given.get("run_digest"):
-        return str(given["run_digest"])
     parts = [code, request.command, request.setup, sorted(request.environment)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return request.digest or hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class Trace(enum.Enum):
@@ -88,18 +87,37 @@ class Trace(enum.Enum):
 
 
 @dataclass(frozen=True)
-class RunView:
-    """A run as a step sees it. ``digest``: of the job that is asked for; ``record``: what is noted under its name.
+class Run:
+    """A run as a step sees it. ``record``: what is noted under the name of what is asked for.
 
     ``entry``: of its host; ``ledger``: of its registry; ``now``: by the clock of that.
     """
 
     request: Request
-    digest: str = ""
     record: Row = field(default_factory=dict)
     entry: Entry = field(default_factory=Entry)
     ledger: spending.Ledger = field(default_factory=lambda: spending.Ledger((), 0.0))
     now: float = 0.0
+
+    @property
+    def phase(self) -> str:
+        """How far it is; empty if nothing is noted."""
+        return str(self.record.get("phase") or "")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether its job may have begun, and its machine may still be there."""
+        return self.phase in (STARTED, HOME)
+
+    @property
+    def is_another_job(self) -> bool:
+        """Whether another job has begun under its name. What was ordered alone has not, so this one takes its place."""
+        return self.is_begun and self.record.get("digest") != self.request.digest
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this job is over, and is not to run once more."""
+        return self.phase == GONE and self.record.get("digest") == self.request.digest and not self.request.again
 
     @property
     def trace(self) -> Trace:
@@ -107,8 +125,7 @@ class RunView:
 
         No other purchase ends for this run, or counts as its end.
         """
-        is_begun = self.record.get("phase") in (STARTED, HOME)
-        offer_id = self.record.get("offer_id") if is_begun else None
+        offer_id = self.record.get("offer_id") if self.is_begun else None
         if not offer_id or self.entry.offer_id == offer_id:
             return Trace.SAME
         if self.entry.may_have_bought:
@@ -118,25 +135,33 @@ class RunView:
     @property
     def is_over(self) -> bool:
         """Whether its machine is waited for in vain: it has ended, or another command has ended the run."""
-        return self.record.get("phase") == GONE or self.trace is Trace.ENDED
+        return self.phase == GONE or self.trace is Trace.ENDED
+
+    @property
+    def kept_until(self) -> float | None:
+        """Until when its machine would stay after a failure from now on: within its lease; None if it does not."""
+        if not (self.request.keep and self.entry.may_have_bought):
+            return None
+        end = seconds_of(self.entry.ends_at)
+        return min(self.now + self.request.keep, math.inf if end is None else end)
 
 
-def ordered(run: RunView, now: str) -> dict[str, t.Any]:
+def ordered(run: Run, now: str) -> dict[str, t.Any]:
     """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
 
     That of a job that may have begun stays; that of a run that is over does not. Of another job that was ordered under
     the name stays since when, which has bought its machine. ``earlier_offers``: of other purchases of its host.
     """
     request, before = run.request, run.record
-    if before.get("phase") in (STARTED, HOME):
+    if run.is_begun:
         return dict(before)
     offers = {bill.offer_id for bill in run.ledger.bills if bill.host == request.host} - {run.entry.offer_id}
-    since = before if before.get("phase") == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
+    since = before if run.phase == ORDERED else {"ordered_at": now, "earlier_offers": sorted(offers)}
     return {
         "name": request.name,
         "host": request.host,
         "command": request.command,
-        "digest": run.digest,
+        "digest": request.digest,
         # With which its name alone follows it
         "asked": {
             "run_command": request.command,
@@ -144,7 +169,7 @@ def ordered(run: RunView, now: str) -> dict[str, t.Any]:
             "run_max_bill": request.max_bill,
             "run_results": list(request.results),
             "run_keep": f"{math.ceil(request.keep)}s" if request.keep else "",
-            "run_digest": run.digest,
+            "run_digest": request.digest,
         },
         "phase": ORDERED,
         "state": NONE,
@@ -153,23 +178,22 @@ def ordered(run: RunView, now: str) -> dict[str, t.Any]:
     }
 
 
-def started(run: RunView, now: str, job: Row) -> dict[str, t.Any]:
+def started(run: Run, now: str, job: Row) -> dict[str, t.Any]:
     """The record once its job may have begun, as it was if that is noted already. ``now``: a moment as text.
 
     ``job``: what the machine says, which knows when it has begun for certain.
     """
-    record = ordered(run, now)
-    began = {"began_at": record.get("began_at") or job.get("began_at")}
-    if record.get("phase") in (STARTED, HOME):
-        return {**record, **began}
-    return {
-        **record,
-        **began,
-        "phase": STARTED,
-        "state": RUNNING,
-        "offer_id": run.entry.offer_id,
-        "price_per_hour": run.entry.price_per_hour,
-    }
+    record = _with_beginning(ordered(run, now), job)
+    if run.is_begun:
+        return record
+    entry = run.entry
+    of_machine = {"offer_id": entry.offer_id, "price_per_hour": entry.price_per_hour}
+    return {**record, "phase": STARTED, "state": RUNNING, **of_machine}
+
+
+def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
+    """The record with when the job has begun, so that it is not started again, whatever its machine says next."""
+    return {**record, "began_at": record.get("began_at") or job.get("began_at")}
 
 
 def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
@@ -184,47 +208,41 @@ def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
     return results.get("complete") is True and (is_swept or state != SUCCEEDED or not lacks)
 
 
-def over(
-    record: Row, job: Row, results: Row, *, keep: float, now: float, ends_at: float | None, is_swept: bool = False
-) -> dict[str, t.Any]:
-    """The record of a job that is over, with its results as far as they are home. Moments: seconds since the epoch.
+def over(record: Row, job: Row, results: Row, *, is_swept: bool = False) -> dict[str, t.Any]:
+    """The record of a job that is over, with its results as far as they are home; if it is not, that it has begun.
 
-    If it is not over, that it has begun, so that it is not started again, whatever its machine says next. ``keep``:
-    seconds that the machine stays after a failure (``kept_until``); its lease, until ``ends_at``, may be shorter.
     ``is_swept``: by a sweep.
     """
     state = text_of(job.get("state"))
     if state not in OVER:
-        return {**record, "began_at": record.get("began_at") or job.get("began_at")}
+        return _with_beginning(record, job)
     is_home = _is_home(state, results, is_swept=is_swept)
-    stays = keep if is_home and state != SUCCEEDED else 0.0
     return {
         **record,
-        **_answered(job, results),
-        "state": state,
-        "complete": is_home,
-        "kept_until": min(now + stays, math.inf if ends_at is None else ends_at) if stays else None,
-        "phase": HOME if is_home else record.get("phase"),
-    }
-
-
-def _answered(job: Row, results: Row) -> dict[str, t.Any]:
-    """What the record keeps of a machine's answer, and of a transfer."""
-    lines = items_of(job.get("log") or [])[-_LINES:]
-    return {
         **{name: job[name] for name in _OF_JOB if name in job},
         **{name: results[name] for name in _OF_RESULTS if name in results},
-        "last_lines": [printable(str(line), LONGEST_LINE) for line in lines],
+        "last_lines": [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])[-_LINES:]],
+        "state": state,
+        "complete": is_home,
+        "phase": HOME if is_home else record.get("phase"),
     }
 
 
 TAKEN_AWAY = "its machine has gone"
 
 
-def lost(record: Row) -> dict[str, t.Any]:
-    """The record of a run whose machine has gone before its results were home. If the job was over, it is not lost."""
+def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:
+    """The record once a command has followed its job. If the machine has gone before the results were home, it is lost.
+
+    Not if it was over by then. ``kept_until``: the end of its machine after a failure, in seconds since the epoch.
+    """
+    record = over(run.record, job, results)
+    if is_here(record):
+        return {**record, "kept_until": None if record["state"] == SUCCEEDED else run.kept_until}
+    if not has_gone:
+        return record
     state = {} if record.get("state") in OVER else {"state": LOST, "reason": TAKEN_AWAY}
-    return {**record, **state, "complete": record.get("complete") is True}
+    return {**record, **state, "complete": False}
 
 
 def record_of_gone_machine(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
@@ -235,16 +253,6 @@ def record_of_gone_machine(record: Row, usd: float | None, stays: str = "") -> d
 def is_here(record: Row) -> bool:
     """Whether the results of the run are home, or whatever was left of it has gone."""
     return record.get("phase") in (HOME, GONE)
-
-
-def while_kept(record: Row, entry: Entry, now: float, keep: float) -> Row:
-    """The record of a run whose results are home, if its machine stays for now, so that a person can look at it.
-
-    Until the end of its lease, which was that of ``run_keep`` and may have been extended since. Else it is empty.
-    """
-    until = number_of(record.get("kept_until"))
-    until = until and max(until, seconds_of(entry.ends_at) or 0.0)
-    return {**record, "kept_until": until} if keep and until and now < until else {}
 
 
 def cost_of_run(ledger: spending.Ledger, host: str, record: Row) -> float | None:
@@ -299,19 +307,17 @@ def late_fetch(name: str, record: Row, got: Row, given: Row, now: float, *, skip
     }
 
 
-def record_of_sweep(record: Row, got: Row) -> list[dict[str, t.Any]]:
-    """The new record once a sweep has fetched what it could; none if it has fetched nothing, or the job is not over.
+def after_sweep(record: Row, got: Row) -> Row:
+    """The record once a sweep has fetched what it could; as it is if it has fetched nothing, or the job is not over.
 
     Nor if a command has come to its end meanwhile, which knows more.
     """
-    job, results = got.get("run__late_job") or {}, got.get("run__late_results") or {}
-    asked = got.get("run__late") or {}
+    job, asked = got.get("run__late_job") or {}, got.get("run__late") or {}
     if is_here(record) or not (asked.get("fetches") and job.get("state") in OVER):
-        return []
+        return record
     known = {"name": asked.get("name"), "host": host_of(str(asked.get("name"))), "digest": job.get("digest")}
     known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that it is no other machine that ends for it
-    begun = record or {**known, "phase": STARTED}
-    return [over(begun, job, results, keep=0.0, now=0.0, ends_at=None, is_swept=True)]
+    return over(record or {**known, "phase": STARTED}, job, got.get("run__late_results") or {}, is_swept=True)
 
 
 def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
@@ -345,20 +351,30 @@ def job_outcome(record: Row) -> str:
     return f"{record.get('name')} {record.get('state')}{lasted}{f' ({why})' if why else ''}."
 
 
-def last_word(record: Row, folder: str) -> list[str]:
-    """The end of a run whose machine has ended. ``folder``: of its results, as people write it."""
-    usd_spent = record.get("cost_usd")
+def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
+    """The last word on a run whose machine has ended; in ``trouble`` that its job did not succeed, or lost results.
+
+    ``folder``: of its results, as people write it.
+    """
+    usd_spent, outcome, has_succeeded = record.get("cost_usd"), job_outcome(record), record.get("state") == SUCCEEDED
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    lines = [job_outcome(record), f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
-    if record.get("complete"):
-        missing = ", ".join(map(str, record.get("missing") or []))
-        lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
-        lines += [f"Not found on the machine: {missing}"] if missing else []
-    else:
-        lines.append(f"{incomplete(record)} What came home before is in {folder}.")
-    if record.get("last_lines") and record.get("state") != SUCCEEDED:
+    lines = [
+        outcome,
+        f"{record.get('stays') or 'Nothing is billed any more.'} {cost}",
+        *_lines_of_results(record, folder),
+    ]
+    if record.get("last_lines") and not has_succeeded:
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    return lines
+    trouble = "" if has_succeeded and record.get("complete") else joined(outcome, incomplete(record))
+    return {"lines": [*lines, *further], "trouble": trouble}
+
+
+def _lines_of_results(record: Row, folder: str) -> list[str]:
+    missing = ", ".join(map(str, record.get("missing") or []))
+    if lost_results := incomplete(record):
+        return [f"{lost_results} What came home before is in {folder}."]
+    here = f"Results: {folder} ({plural(record.get('files') or 0, 'file')})"
+    return [here, *applying({f"Not found on the machine: {missing}": missing})]
 
 
 def incomplete(record: Row) -> str:
@@ -391,15 +407,23 @@ def _not_home(item: Row) -> str:
     return f"{path} ({reason})" if path and reason else path or reason
 
 
-def kept_result(record: Row, folder: str, price: float | None) -> dict[str, t.Any]:
-    """The result of a step for a job that has failed, whose machine stays for a while (run_keep)."""
+def result_once_home(run: Run) -> dict[str, t.Any]:
+    """The machine of a run whose results are home ends, unless it stays for now, so that a person can look at it.
+
+    Until the end of its lease, which was that of ``run_keep`` and may have been extended since.
+    """
+    noted = number_of(run.record.get("kept_until"))
+    until = max(noted or 0.0, seconds_of(run.entry.ends_at) or 0.0)
+    if not (noted and run.request.keep and run.now < until):
+        return {"ends": True}
+    outcome = job_outcome(run.record)
     lines = [
-        job_outcome(record),
-        f"Its machine stays until {formatted(record.get('kept_until') or 0.0)} (run_keep), at {usd(price)}.",
-        f"Results: {folder}",
-        f"To end it earlier: {command_to_end(record.get('host'))}",
+        outcome,
+        f"Its machine stays until {formatted(until)} (run_keep), at {usd(run.entry.price_per_hour)}.",
+        f"Results: {run.request.folder}",
+        f"To end it earlier: {command_to_end(run.request.host)}",
     ]
-    return {"lines": lines, "trouble": job_outcome(record)}
+    return {"lines": lines, "trouble": outcome}
 
 
 def why_not_home(results: Row) -> str:
@@ -426,12 +450,6 @@ def table_of_runs(runs: t.Sequence[Row], now: float) -> list[str]:
     return narrow_table(rows, _COLUMNS, ("last line", "run")) if rows else ["There are no runs."]
 
 
-def machine(place: Place, host: str, entry: Entry, known_hosts: str) -> dict[str, t.Any]:
-    """A run's host as a play takes it, with how its machine is reached."""
-    reached = registration.connection_variables(entry, known_hosts, is_shared=place.hands_facts)
-    return {"host": host, "groups": list(entry.groups), "reached": reached}
-
-
 Remembered = tuple[Place, str, Entry]
 
 
@@ -445,31 +463,37 @@ def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
 
 
 def all_runs(
-    records: t.Iterable[Row], machines: t.Iterable[Remembered], jobs: Row, ledgers: t.Iterable[spending.Ledger]
+    records: t.Iterable[Row],
+    machines: t.Sequence[Remembered],
+    jobs: Row,
+    ledgers: t.Mapping[Place, spending.Ledger],
 ) -> list[dict[str, t.Any]]:
     """All runs: those with a record, and those whose machines only a registry knows; those with machines come first.
 
-    ``jobs``: what machines have answered, by their hosts.
+    ``jobs``: what machines have answered, by their hosts. The record knows what a run has cost once it is over, the
+    ledger before that.
     """
-    entries = {host: entry for _place, host, entry in machines}
-    known: dict[str, Row] = {host: {"name": run_of(host), "host": host, "state": "unknown"} for host in entries}
+    known: dict[str, Row] = {
+        host: {"name": run_of(host), "host": host, "state": "unknown"} for _place, host, _entry in machines
+    }
     # Of the runs of one name the newest is in the folder of that name.
     known.update({str(record.get("host")): record for record in records if record.get("folder") == record.get("name")})
-    books = list(ledgers)
-    found = [_run(record, entries.get(host), jobs.get(host) or {}, books) for host, record in known.items()]
+    of_machines = {
+        host: {"machine": list(entry.resource_ids), "usd": cost_of_run(ledgers[place], host, known[host])}
+        for place, host, entry in machines
+    }
+    found = [
+        {**_run(record, jobs.get(host) or {}), **of_machines.get(host, {"machine": [], "usd": record.get("cost_usd")})}
+        for host, record in known.items()
+    ]
     return sorted(found, key=lambda item: (not item["machine"], str(item["name"])))
 
 
-def _run(record: Row, entry: Entry | None, job: Row, ledgers: t.Sequence[spending.Ledger]) -> dict[str, t.Any]:
-    """The row of a run. The record knows its cost once it is over, the ledger before that."""
-    answered = {name: job[name] for name in ("state", "began_at", "ended_at", "exit_code") if job.get(name)}
+def _run(record: Row, job: Row) -> dict[str, t.Any]:
+    """What is known of a run, its machine and its cost apart."""
     lines = job.get("log") or record.get("last_lines") or [""]
-    costs = (usd for ledger in ledgers if (usd := cost_of_run(ledger, str(record.get("host")), record)) is not None)
-    spent = record.get("cost_usd") if entry is None else next(costs, None)
     return {
-        **{name: record.get(name) for name in ("name", "host", "ordered_at", "state", "began_at", "ended_at")},
-        **{"exit_code": record.get("exit_code"), "complete": record.get("complete"), **answered},
-        "machine": list(entry.resource_ids) if entry else [],
-        "usd": spent,
+        **{name: record.get(name) for name in ("name", "host", "ordered_at", "complete")},
+        **{name: job.get(name) or record.get(name) for name in ("state", "began_at", "ended_at", "exit_code")},
         "last_line": str(lines[-1]),
     }

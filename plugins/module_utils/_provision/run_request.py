@@ -47,7 +47,8 @@ class Request:
     """What a person asks for. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
 
     ``environment``: names alone, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
-    ``by_name``: only the name was given, so setup, code and environment are not known.
+    ``by_name``: only the name was given, so setup, code and environment are not known. ``digest``: what tells one job
+    from another. ``dest``: the folder of its results, an absolute path; ``folder``: the same as people write it.
     """
 
     name: str = ""
@@ -66,11 +67,19 @@ class Request:
     unswept: bool = False
     again: bool = False
     by_name: bool = False
+    digest: str = ""
+    dest: str = ""
+    folder: str = ""
 
     @property
     def host(self) -> str:
         """The host of its machine, in registry, reports and inventories."""
         return host_of(self.name)
+
+    @property
+    def least_lease(self) -> float:
+        """The seconds of the shortest lease that it may get."""
+        return (LEAST if self.seconds is None else self.seconds) + TAIL
 
 
 def host_of(name: str) -> str:
@@ -168,6 +177,7 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         unswept=_read("run_unswept", given, read_switch, False, wrong),
         again=_read("run_again", given, read_switch, False, wrong),
         by_name=bool(given.get("run_digest")),
+        digest=text_of(given.get("run_digest")),
     )
 
 
@@ -259,11 +269,6 @@ def lease_of(request: Request, price: float | None) -> float:
             f" cost USD {amount(least)} at {usd(price)}. {NOTHING_BOUGHT}"
         )
     return min(math.floor((seconds + TAIL) / 60) * 60.0, lease.LONGEST)
-
-
-def shortest_lease(request: Request) -> str:
-    """The lease with which the market is searched: the shortest that the run may get."""
-    return lease_text((LEAST if request.seconds is None else request.seconds) + TAIL)
 
 
 def lease_text(seconds: float) -> str:

@@ -155,7 +155,7 @@ def test_a_life(world: World) -> None:
     # From now on no other offer is bought for it, whatever becomes of its machine meanwhile.
     looks = world.quoted(free=False)
     assert looks["provisions"] and looks["offer_id"] == OFFER
-    quoted = {"ends": False}
+    quoted = {"lost": False}
     done = {**OVER, "state": "succeeded", "exit_code": 0, "log": ["a", "b"]}
     over = world.step(run.RUN_OVER, run__quoted=quoted, run__followed=done, run__results={"complete": True, "files": 2})
     assert over["ends"] and (world.record["phase"], world.record["last_lines"]) == ("home", ["a", "b"])
@@ -182,7 +182,7 @@ def test_check_mode_stops_after_the_quote_and_writes_nothing(world: World, phase
     before = {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
     if world.ask()["hosts"]:
         found = world.quoted(free=free, check_mode=True)
-        assert not (found["provisions"] or found["ends"] or found["goes_on"])
+        assert not (found["provisions"] or found["goes_on"])
     world.late(check_mode=True)
     world.step(run.RUNS, check_mode=True)
     assert before == {path: path.read_bytes() for path in world.folder.rglob("*") if path.is_file()}
@@ -268,7 +268,7 @@ def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
     world.ask()
     world.end()  # as a purchase that the API says has ended
     found = world.quoted(free=True)
-    assert (found["ends"], found["lost"], found["provisions"]) == (True, True, False)
+    assert (found["lost"], found["provisions"]) == (True, False)
     assert world.step(run.RUN_OVER, run__quoted=found)["ends"] and world.record["state"] == "lost"
     last = world.step(run.RUN_DONE)
     assert "train lost (its machine has gone)" in last["trouble"] and "went with the machine" in last["lines"][2]
@@ -286,7 +286,7 @@ def test_a_command_that_follows_its_job_learns_that_the_machine_has_ended(world:
 def test_a_command_learns_that_another_one_has_brought_the_run_to_its_end(world: World) -> None:
     started(world)
     done = {**OVER, "state": "succeeded", "exit_code": 0}
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=done, run__results={"complete": True})
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=done, run__results={"complete": True})
     assert over["ends"] and not world.step(run.RUN_SEEN)["has_ended"]
     world.end()
     world.step(run.RUN_DONE)
@@ -297,7 +297,7 @@ def test_a_job_that_was_over_is_not_lost_with_its_machine_but_its_results_are(wo
     started(world)
     done = {**OVER, "state": "succeeded", "exit_code": 0}
     results = {"complete": True, "missing": ["ouput"], "files": 0}
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=done, run__results=results)
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=done, run__results=results)
     assert not over["ends"] and "ouput" in over["trouble"]
     world.end()  # by its lease
     world.ask()
@@ -316,20 +316,20 @@ def test_a_machine_that_the_registry_has_forgotten_may_be_billed(world: World) -
             path.unlink()
     found = world.quoted(free=True)
     assert "IT MAY BE BILLED" in found["trouble"] and OFFER in found["trouble"]
-    assert not (found["ends"] or found["provisions"]) and world.record["phase"] == "started"
+    assert not (found["goes_on"] or found["provisions"]) and world.record["phase"] == "started"
     broken = world.step(run.RUN_BROKEN, reason="It broke.")["trouble"]
     assert "run-train may have a machine that is billed." in broken and "Nothing is billed" not in broken
 
 
 def test_the_machine_of_another_run_never_ends(world: World) -> None:
     started(world)
-    world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=OVER, run__results={"complete": True})
     assert world.record["phase"] == "home"
     world.end()
     world.buy(OTHER)
     world.ask()
     found = world.quoted(free=False)
-    assert OTHER in found["trouble"] and not found["ends"]
+    assert OTHER in found["trouble"] and not found["goes_on"]
     # Nor does one that no run has bought.
     world.end()
     world.buy(OTHER, provision_groups=["gpu"])
@@ -399,7 +399,7 @@ def test_a_job_that_was_seen_to_run_is_not_started_again(world: World, follows: 
     job = {"state": "running", "digest": world.record["digest"], "began_at": OVER["began_at"]}
     look = running.next_look(running.LogLook(), job, 0)
     followed = running.followed(running.next_look(look, {"state": "none"}, 1) if follows else look)
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed)
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=followed)
     assert ("it is not started again" in over["trouble"]) is follows and not over["ends"]
     found = world.step(run.RUN_NEXT, run__info={"state": "none"})
     assert not found["starts"] and "it is not started again" in found["trouble"]
@@ -420,7 +420,7 @@ def test_what_was_followed_for_long_ends_no_machine_of_another_run(world: World,
     world.end()
     world.buy(OTHER)
     before = world.entry
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=OVER, run__results={"complete": True})
     assert over["failed"] and OTHER in over["msg"] and not over.get("ends") and world.entry == before
 
 
@@ -463,7 +463,7 @@ def test_what_another_command_has_brought_home_meanwhile_stays_so(world: World, 
     home = {**world.record, "phase": phase, "state": "failed", "exit_code": 3, "complete": True, "cost_usd": 0.5}
     (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(home))
     unfetched = {"failed": True, "msg": "unreachable"}
-    quoted = {"ends": False, "lost": False}
+    quoted = {"lost": False}
     over = world.step(run.RUN_OVER, run__quoted=quoted, run__followed=OVER, run__results=unfetched)
     assert world.record == home and over["ends"] is (phase == "home")
     assert phase == "home" or (over["lines"][1].startswith("Nothing is billed") and "exit code 3" in over["trouble"])
@@ -480,7 +480,7 @@ def test_a_machine_that_a_sweep_has_ended_meanwhile_is_not_said_to_be_billed(
     started(world)
     world.end()
     unfetched = {"failed": True, "msg": "unreachable"}
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed, run__results=unfetched)
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=followed, run__results=unfetched)
     assert over["ends"] and not over["lines"] and world.record["state"] == state
     last = world.step(run.RUN_DONE)
     assert "Nothing is billed any more" in " ".join(last["lines"]) and "went with the machine" in last["trouble"]
@@ -488,11 +488,15 @@ def test_a_machine_that_a_sweep_has_ended_meanwhile_is_not_said_to_be_billed(
     assert world.record["phase"] == "gone"
 
 
-def test_a_machine_that_a_sweep_has_ended_after_its_results_came_home_is_no_loss(world: World) -> None:
+@pytest.mark.parametrize("keep", [None, "1h"])
+def test_a_machine_that_a_sweep_has_ended_after_its_results_came_home_is_no_loss(
+    world: World, keep: str | None
+) -> None:
+    world.given["run_keep"] = keep
     started(world)
     world.end()
     results = {"complete": True, "files": 1}
-    assert world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results=results)["ends"]
+    assert world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=OVER, run__results=results)["ends"]
     assert (world.record["phase"], world.record["state"]) == ("home", "failed")
 
 
@@ -500,10 +504,10 @@ def test_the_end_of_another_job_is_none_of_this_one(world: World) -> None:
     """A command on another computer has started its own job on the machine, at the same moment."""
     started(world)
     job = {**OVER, "state": "succeeded", "exit_code": 0, "digest": "of another", "command": "false"}
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=job, run__results={"complete": True})
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=job, run__results={"complete": True})
     assert over["failed"] and "has another job: false" in over["msg"] and world.record["state"] == "running"
     same = {**job, "digest": world.record["digest"]}
-    assert world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=same, run__results={"complete": True})[
+    assert world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=same, run__results={"complete": True})[
         "ends"
     ]
 
@@ -513,7 +517,7 @@ def test_what_an_earlier_run_has_left_is_set_aside_whoever_has_the_machine(world
     gone = {**world.record, "phase": "gone", "state": "failed"}
     (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(gone))
     world.ask(run_again=True)
-    assert world.quoted(free=False)["sets_aside"] and world.record["phase"] == "ordered"
+    assert world.quoted(free=False)["provisions"] and world.record["phase"] == "ordered"
     assert json.loads((world.folder / "runs" / "train.1" / "run.json").read_text()) == gone
 
 
@@ -526,7 +530,7 @@ def test_a_lease_is_cut_before_the_record_says_so(world: World, monkeypatch: pyt
 
     monkeypatch.setattr(run.RecordFolder, "write", killed)
     with pytest.raises(KeyboardInterrupt):
-        world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+        world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=OVER, run__results={"complete": True})
     end = datetime.fromisoformat(world.entry["provision_ends_at"].replace("Z", "+00:00"))
     assert end - datetime.now(timezone.utc) < timedelta(minutes=61)
 
@@ -534,13 +538,13 @@ def test_a_lease_is_cut_before_the_record_says_so(world: World, monkeypatch: pyt
 def test_a_machine_is_kept_after_a_failure_and_a_sweep_ends_it(world: World) -> None:
     world.given["run_keep"] = "1h"
     started(world)
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=OVER, run__results={"complete": True})
     assert not over["ends"] and "run_keep" in over["lines"][1] and "exit code 3" in over["trouble"]
     end = datetime.fromisoformat(world.entry["provision_ends_at"].replace("Z", "+00:00"))
     assert abs(end - datetime.now(timezone.utc) - timedelta(hours=1)) < timedelta(minutes=1)
     world.ask()
     found = world.quoted(free=False)
-    assert found["ends"] and not world.step(run.RUN_OVER, run__quoted=found)["ends"]
+    assert not found["provisions"] and not world.step(run.RUN_OVER, run__quoted=found)["ends"]
     world.ask(run_keep=None)
     assert world.step(run.RUN_OVER, run__quoted=world.quoted(free=False))["ends"]
 
@@ -550,7 +554,7 @@ def test_a_machine_that_is_kept_stays_if_its_lease_was_extended(world: World, mi
     """The command, repeated after ``run_keep``, ended it although a person had paid for more."""
     world.given["run_keep"] = "1h"
     started(world)
-    world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=OVER, run__results={"complete": True})
+    world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=OVER, run__results={"complete": True})
     now = datetime.now(timezone.utc)
     past = {**world.record, "kept_until": (now - timedelta(minutes=2)).timestamp()}
     (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(past))
@@ -651,7 +655,7 @@ def test_a_machine_stays_until_its_results_are_home(
     world: World, followed: Json, results: Json, phase: str, said: str
 ) -> None:
     started(world)
-    over = world.step(run.RUN_OVER, run__quoted={"ends": False}, run__followed=followed, run__results=results)
+    over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=followed, run__results=results)
     assert not over["ends"] and world.record["phase"] == phase
     text = " ".join([*over["lines"], over["trouble"]])
     assert said in text and "billed until its lease ends" in text

@@ -178,6 +178,17 @@ def test_what_one_host_has_noted_oddly_keeps_no_sweep_from_the_others(noted: dic
     assert owned_row("gpu-1", entry)["ansible_port"] == 22
 
 
+def test_how_a_machine_is_reached_without_the_files_beside_an_inventory() -> None:
+    reached = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    noted = {**reached, "ansible_ssh_extra_args": "-o HostKeyAlias=m1", "ansible_host_key_checking": True}
+    instances = {"provision_resource_ids": [M], "provision_instances": [{**reached, "resource_id": M}]}
+    assert connection_variables(read_entry({**instances, **noted}), "", is_shared=False) == noted
+    shared = connection_variables(read_entry(instances), "/known_hosts", is_shared=True)
+    assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
+    assert shared["ansible_host_key_checking"] is True
+    assert not any(connection_variables(read_entry({}), "", is_shared=is_shared) for is_shared in (True, False))
+
+
 # Rows
 
 

@@ -12,14 +12,13 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     run_record,
     run_request,
-    running,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import GROUP_OF_RUNS
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines, utc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +32,7 @@ RUNNING = read_entry(
 def test_what_makes_another_job() -> None:
     request, _wrong = read_asked()
     digests = {
-        run_record.digest_of(read_asked(**changes)[0], code, {})
+        run_record.digest_of(read_asked(**changes)[0], code)
         for changes, code in (
             ({}, ""),
             ({}, "code"),
@@ -45,12 +44,12 @@ def test_what_makes_another_job() -> None:
     assert len(digests) == 5
     # A larger bill, other results and more time are no other job.
     more, _wrong = read_asked(run_max_bill=300, run_results="out", run_time="9h")
-    assert run_record.digest_of(more, "", {}) == run_record.digest_of(request, "", {})
+    assert run_record.digest_of(more, "") == run_record.digest_of(request, "")
 
 
 def test_the_name_alone_follows_what_was_begun() -> None:
     request, _wrong = read_asked(run_results="out", run_keep="90m")
-    run = run_record.RunView(request, "digest")
+    run = run_record.Run(replace(request, digest="digest"))
     record = run_record.ordered(run, "2026-12-01T06:00:00Z")
     assert run_record.with_variables_of_run({"run_name": "train"}, record) == {"run_name": "train"}  # nothing has begun
     begun = run_record.started(replace(run, record=record), "2026-12-01T06:00:00Z", {})
@@ -60,7 +59,7 @@ def test_the_name_alone_follows_what_was_begun() -> None:
     # A machine that was to be kept after a failure is kept, whoever follows it, unless another time is given.
     assert (again.keep, again.follow, again.by_name, request.by_name) == (5400.0, False, True, False)
     assert run_request.read_request({**completed, "run_keep": "2h"}, []).keep == 7200.0
-    assert run_record.digest_of(again, "other code", completed) == "digest"
+    assert run_record.digest_of(again, "other code") == "digest"
     # A repeated command brings home what the first one named, unless it names other results.
     whole = {**ASKED, "run_command": "false"}
     assert run_record.with_variables_of_run(whole, begun) == {**whole, "run_results": ["out"]}
@@ -86,9 +85,12 @@ def test_the_name_alone_follows_what_was_begun() -> None:
 )
 def test_when_the_machine_ends(state: str, complete: Any, keep: float, expected: tuple[Any, ...]) -> None:
     job, results = {"state": state}, {"complete": complete}
-    record = run_record.over({"phase": "started"}, job, results, keep=keep, now=100.0, ends_at=1000.0)
-    run = run_record.RunView(run_request.Request(name="train"), record=record, entry=RUNNING)
-    ends = running.over_result(run, "runs/train", job, "").get("ends", False)
+    entry = replace(RUNNING, ends_at=utc(1000.0))
+    run = run_record.Run(run_request.Request(name="train", keep=keep), {"phase": "started"}, entry, now=100.0)
+    record = run_record.after_job(run, job, results, has_gone=False)
+    entry = replace(entry, ends_at=utc(record.get("kept_until") or 1000.0))
+    once_home = run_record.result_once_home(replace(run, record=record, entry=entry))
+    ends = record["phase"] == "home" and once_home.get("ends", False)
     assert ("state" in record, record["phase"] == "home", ends, record.get("kept_until")) == expected
 
 
@@ -108,7 +110,7 @@ def test_a_success_without_what_was_asked_for_keeps_its_machine(
     state: str, missing: list[str], files: int, ends: bool
 ) -> None:
     results = {"complete": True, "missing": missing, "files": files}
-    record = run_record.over({"phase": "started"}, {"state": state}, results, keep=0, now=100.0, ends_at=1000.0)
+    record = run_record.over({"phase": "started"}, {"state": state}, results)
     assert (record["phase"] == "home", record["complete"]) == (ends, ends)
 
 
@@ -168,7 +170,7 @@ def test_what_a_run_has_cost() -> None:
     assert run_record.cost_of_run(ledger, "run-eval", {}) is None
     for offer_id, earlier in (("", ["o1", "o2", "o3"]), ("o3", ["o1", "o2"])):
         entry = read_entry({"provision_procured_offer_id": offer_id})
-        run = run_record.RunView(run_request.Request(name="train"), entry=entry, ledger=ledger)
+        run = run_record.Run(run_request.Request(name="train"), entry=entry, ledger=ledger)
         assert run_record.ordered(run, "2026-12-01T06:00:00Z")["earlier_offers"] == earlier
     unknown = Ledger((*bills, Bill("default", "run-train", "o5", begin=11_000.0)), 17_200.0)
     assert run_record.cost_of_run(unknown, "run-train", record) is None
@@ -195,7 +197,7 @@ def test_all_runs() -> None:
     assert run_record.of_runs((place, "run-eval", entry) for entry in others) == []
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
     jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}
-    found = run_record.all_runs(records, machines, jobs, [ledger])
+    found = run_record.all_runs(records, machines, jobs, {place: ledger})
     shown = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in found]
     assert shown == [
         ("eval", "failed", ["m1"], 2.0, "b"),
@@ -205,20 +207,6 @@ def test_all_runs() -> None:
     lines = run_record.table_of_runs(found, 0.0)
     assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
     assert run_record.table_of_runs([], 0.0) == ["There are no runs."]
-
-
-def test_how_a_machine_is_reached() -> None:
-    """Files beside an inventory are not read without one."""
-    connection = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-    noted = {**connection, "ansible_ssh_extra_args": "-o HostKeyAlias=m1", "ansible_host_key_checking": True}
-    instances = {"provision_resource_ids": ["m1"], "provision_instances": [{**connection, "resource_id": "m1"}]}
-    entry = read_entry({**instances, **noted})
-    assert run_record.machine(Folder("/host_vars"), "run-train", entry, "")["reached"] == noted
-    shared = run_record.machine(SharedProject("default"), "run-train", read_entry(instances), "/known_hosts")["reached"]
-    assert shared["ansible_host"] == "192.0.2.1" and "/known_hosts" in shared["ansible_ssh_extra_args"]
-    assert shared["ansible_host_key_checking"] is True
-    assert not run_record.machine(Folder("/host_vars"), "run-train", read_entry({}), "")["reached"]
-    assert not run_record.machine(SharedProject("default"), "run-train", read_entry({}), "")["reached"]
 
 
 @pytest.mark.parametrize(
@@ -297,12 +285,13 @@ def test_results_of_another_run_of_the_name_have_another_folder(
 )
 def test_what_a_sweep_notes(record: dict[str, Any], job: dict[str, Any], results: dict[str, Any], phase: str) -> None:
     got = {"run__late": {"name": "train", "fetches": True}, "run__late_job": job, "run__late_results": results}
-    noted = run_record.record_of_sweep(record, {**got, "reap__sweep": {"offer_id": "o1"}})
+    after = run_record.after_sweep(record, {**got, "reap__sweep": {"offer_id": "o1"}})
+    noted = [] if after is record else [after]
     assert [item["phase"] for item in noted] == ([phase] if phase else [])
     assert record or not noted or noted[0]["offer_id"] == "o1"
-    (line, *_more) = run_record.swept_lines([record, *noted][-1], got, "runs/train")
+    (line, *_more) = run_record.swept_lines(after, got, "runs/train")
     assert ("are home: runs/train" in line) is (phase == "home" or bool(record.get("complete")))
-    assert run_record.record_of_sweep(record, {**got, "run__late": {"name": "train", "fetches": False}}) == []
+    assert run_record.after_sweep(record, {**got, "run__late": {"name": "train", "fetches": False}}) is record
 
 
 @pytest.mark.parametrize(
@@ -340,7 +329,7 @@ def test_what_became_of_a_job(changes: dict[str, Any], sentence: str) -> None:
 
 
 def test_the_last_word() -> None:
-    assert run_record.last_word(RECORD, "runs/train") == [
+    assert run_record.last_result(RECORD, "runs/train")["lines"] == [
         "train failed after 2 h 5 min (exit code 3).",
         "Nothing is billed any more. It cost at most USD 33.40.",
         "Results: runs/train (12 files)",
@@ -349,19 +338,21 @@ def test_the_last_word() -> None:
         "loss 0.1",
         "Traceback",
     ]
-    assert "not known" in run_record.last_word({**RECORD, "cost_usd": None}, "runs/train")[1]
-    kept = " ".join(run_record.last_word({**RECORD, "stays": "run-train keeps its storage."}, "runs/train"))
+    assert "not known" in run_record.last_result({**RECORD, "cost_usd": None}, "runs/train")["lines"][1]
+    kept = " ".join(run_record.last_result({**RECORD, "stays": "run-train keeps its storage."}, "runs/train")["lines"])
     assert "run-train keeps its storage. It cost" in kept and "Nothing is billed" not in kept
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        run_record.last_word(RECORD, "runs/train"),
+        run_record.last_result(RECORD, "runs/train")["lines"],
         run_record.still_billed(
             {**RECORD, "incomplete": [{"path": "out/a", "reason": "changed"}]}, "runs/train", "2026-12-01T09:00:00Z"
         ),
-        run_record.kept_result(RECORD, "runs/train", 16.0)["lines"],
+        run_record.result_once_home(
+            run_record.Run(run_request.Request(name="train", keep=60, folder="runs/train"), RECORD, RUNNING)
+        )["lines"],
         run_request.quote(
             {"gpu_count": 8, "gpu_type": "nvidia-h100-sxm5-80gb", "price_per_hour": 16.0},
             7200.0,
