@@ -23,11 +23,10 @@ import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import asdict
 
 from .._text import printable, utc
 from . import code_files, job_watcher
-from .job_state import RUNS, JobState, Notes, must_start, state_by_notes
+from .job_state import RUNS, Notes, must_start, state_by_notes
 
 PLACE = "COMPUTE_INDEX_RUN_DIR"  # in the environment: replaces the folder of all runs
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -76,7 +75,7 @@ def held(folder: str) -> t.Iterator[None]:
 # Its state
 
 
-def state_of(folder: str) -> JobState:
+def state_of(folder: str) -> dict[str, t.Any]:
     return state_by_notes(_notes(folder))
 
 
@@ -103,11 +102,10 @@ def report(name: str, lines: int) -> dict[str, t.Any]:
     """What run_info returns: the state of a run, and the newest lines of its log. Raises ValueError for a bad name."""
     folder = folder_of(name)
     notes = _notes(folder)
-    state = state_by_notes(notes)
     log, size = tail(os.path.join(folder, "log.txt"), max(0, min(lines, _MOST_LINES)))
     job, watcher, end = notes.job or {}, notes.watcher or {}, notes.end or {}
     return {
-        **asdict(state),
+        **state_by_notes(notes),
         "name": name,
         "command": job.get("command", ""),
         "results": job.get("results", []),
@@ -160,7 +158,7 @@ def take_code(name: str, step: t.Mapping[str, t.Any], check_mode: bool) -> bool:
 
 
 def _check_is_still(folder: str) -> None:
-    if state_of(folder).state in RUNS:
+    if state_of(folder)["state"] in RUNS:
         raise ValueError(f"A command of the run {os.path.basename(folder)} still runs on the machine, with other code.")
 
 
@@ -170,11 +168,12 @@ def start_once(params: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any], check_
     job = {name: params[name] for name in _OF_A_JOB}
     with contextlib.nullcontext() if check_mode else held(folder):
         notes = _notes(folder)
-        changed = must_start(state_by_notes(notes), (notes.job or {}).get("digest", ""), job["digest"], params["again"])
+        state, digest = state_by_notes(notes)["state"], (notes.job or {}).get("digest", "")
+        changed = must_start(state, digest, job["digest"], params["again"])
         how = start(folder, job, variables, is_begun=notes.is_begun) if changed and not check_mode else ""
-    state = state_of(folder)
     notices = [_LINGER] if how == "fork" and needs_linger() else []
-    return {"changed": changed, "how": how, "state": state.state, "msg": state.msg, "notices": notices}
+    after = state_of(folder)
+    return {"changed": changed, "how": how, "state": after["state"], "msg": after["msg"], "notices": notices}
 
 
 def start(folder: str, job: Job, variables: t.Mapping[str, str], *, is_begun: bool) -> str:

@@ -53,25 +53,17 @@ class Notes:
     age: float = 0.0  # seconds since the state has changed
 
 
-@dataclass(frozen=True)
-class JobState:
-    """The state of a job; ``reason`` is a word for programs (`REASONS`), ``msg`` a sentence for people."""
-
-    state: str
-    reason: str = ""
-    msg: str = ""
-    exit_code: int | None = None
-    signal: int | None = None
-
-
 def _state(
     state: str, reason: str = "", code: int | None = None, number: int | None = None, detail: str = ""
-) -> JobState:
+) -> dict[str, t.Any]:
+    """What `run_info` returns: ``reason`` is a word for programs (`REASONS`), ``msg`` a sentence for people."""
     why = facts(code, number, reason, detail)
-    return JobState(state, reason, f"The job {_DOES[state]}{f' ({why})' if why else ''}.", code, number)
+    msg = f"The job {_DOES[state]}{f' ({why})' if why else ''}."
+    return {"state": state, "reason": reason, "msg": msg, "exit_code": code, "signal": number}
 
 
-def state_by_notes(notes: Notes) -> JobState:
+def state_by_notes(notes: Notes) -> dict[str, t.Any]:
+    """The state of a job, its reason, and how its command has ended."""
     if notes.job is None:
         return _state(NONE, detail="there is no such run on the machine")
     if notes.end is not None:
@@ -85,16 +77,16 @@ def state_by_notes(notes: Notes) -> JobState:
     return _state(RUNNING, "unwatched") if notes.command_lives else _lost(notes)
 
 
-def must_start(state: JobState, digest: str, wanted: str, again: bool) -> bool:
+def must_start(state: str, digest: str, wanted: str, again: bool) -> bool:
     """Whether the ``wanted`` job starts in place of the noted one, by digest. Raises ValueError if another runs."""
-    if state.state in RUNS:
+    if state in RUNS:
         if digest != wanted:
             raise ValueError("Another command, or the same with other code, still runs under this name.")
         return False
-    return again or state.state == NONE or digest != wanted
+    return again or state == NONE or digest != wanted
 
 
-def _ended(end: t.Mapping[str, t.Any]) -> JobState:
+def _ended(end: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """By what the watcher noted at the end."""
     code, number, full = end.get("exit_code"), end.get("signal"), "disk" if end.get("disk_full") else ""
     if end.get("error"):
@@ -108,25 +100,20 @@ def _ended(end: t.Mapping[str, t.Any]) -> JobState:
     return _state(state, full or ("setup" if is_setup else ""), code, number)
 
 
-def _lost(notes: Notes) -> JobState:
+def _lost(notes: Notes) -> dict[str, t.Any]:
     """The state of a job that has ended without a note."""
     is_rebooted = notes.watcher is not None and notes.watcher.get("boot") != notes.boot
     return _state(INTERRUPTED, "disk" if notes.disk_full else "rebooted" if is_rebooted else "gone")
 
 
 def facts(code: int | None, number: int | None, reason: str, detail: str = "") -> str:
-    """How a command ended, by an exit code or a signal, unless we ended it, and why; empty if nothing is known."""
-    how = "" if reason == "time" else _how_ended(code, number)
-    return ", ".join(filter(None, (how, REASONS.get(reason, reason), detail)))
-
-
-def _how_ended(code: int | None, number: int | None) -> str:
-    """An exit code or a signal in words; empty without both.
+    """How a command ended, by an exit code or a signal, unless we ended it, and why; empty if nothing is known.
 
     The kernel ends a process by SIGKILL if memory runs out; of a command in a script the shell makes 128 and 9 of it.
     """
     killed = ", perhaps because memory ran out" if number == signal.SIGKILL or code == 128 + signal.SIGKILL else ""
+    how = "" if code is None else f"exit code {code}{killed}"
     if number is not None:
         name = next((item.name for item in signal.Signals if item == number), f"signal {number}")
-        return f"{name}{killed}"
-    return "" if code is None else f"exit code {code}{killed}"
+        how = f"{name}{killed}"
+    return ", ".join(filter(None, ("" if reason == "time" else how, REASONS.get(reason, reason), detail)))

@@ -52,7 +52,7 @@ def step(name: str, patterns: t.Sequence[str], asked: t.Mapping[str, t.Any]) -> 
 
 def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t.Any]:
     """Write the list of all results and the log, for a controller to fetch. Raises ValueError if there is no run."""
-    state = job.state_of(folder).state
+    state = job.state_of(folder)["state"]
     if state == NONE:
         raise ValueError("There is no run of this name on the machine.")
     _forget(folder)

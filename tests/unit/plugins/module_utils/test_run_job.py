@@ -581,16 +581,16 @@ OK = {"phase": "job", "exit_code": 0, "signal": None, "in_time": True, "left": [
 )
 def test_the_state_of_a_run(notes: Notes, state: str, reason: str) -> None:
     judged = job_state.state_by_notes(notes)
-    assert (judged.state, judged.reason) == (state, reason)
-    assert judged.msg.endswith(".")
-    assert judged.state != "succeeded" or judged.exit_code == 0
+    assert (judged["state"], judged["reason"]) == (state, reason)
+    assert judged["msg"].endswith(".")
+    assert judged["state"] != "succeeded" or judged["exit_code"] == 0
 
 
 @pytest.mark.parametrize("state", ["none", *job_state.RUNS, *OVER])
 @pytest.mark.parametrize("same", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 def test_when_a_job_starts(state: str, same: bool, again: bool) -> None:
-    given = (job_state.JobState(state), "1", "1" if same else "2", again)
+    given = (state, "1", "1" if same else "2", again)
     if state in job_state.RUNS and not same:
         with pytest.raises(ValueError, match="still runs"):
             job_state.must_start(*given)
