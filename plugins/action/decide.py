@@ -37,13 +37,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
     ending_by_id,
     keys,
-    reaping,
-    run_request,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import delegated, truth
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
+    LIMITS_OF_SWEEPS,
     PLAYBOOKS,
     PROBE_HOST,
     answers_by_variable,
@@ -84,6 +83,8 @@ preload()  # before Ansible forks its workers
 # The variables that may name hosts by ranges, and all that say what was asked for.
 _NAMING = ("provision_hosts", "order_names")
 _ASKED = (*_NAMING, "awx_job_id", "awx_job_template_name", "awx_workflow_job_name")
+_OF_RUNS = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
+_FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
 
 # What the tasks of other plays register
 _OF_A_SWEEP = ("reap__sweep", "reap__activity", "run__late", "run__late_job", "run__late_results")
@@ -171,7 +172,8 @@ class ActionModule(InProcessAction):
             show_lines(result["waiting"])
         # Only where a playbook says which group its play is for is an order heard.
         words = answers_by_variable(self._extra) if task_vars.get("provision__group") else {}
-        words = run_request.spelled(task_vars) if task_vars.get("run__is_of_a_run") else words
+        if task_vars.get("run__is_of_a_run"):
+            words = _hosts.raw("localhost", task_vars)["run__asked"]["words"]
         return t.cast("dict[str, t.Any]", in_words_of_order(result, words)) if words else result
 
     def worded(self, msg: str) -> str:
@@ -638,7 +640,7 @@ class ActionModule(InProcessAction):
         for row in hosts:
             own = _hosts.raw(row["host"], task_vars)
             # In check mode it is not waited for apart.
-            test = reaping.newest(own.get("verify__tested"), own.get("verify__waited")) or {}
+            test = newest(own.get("verify__tested"), own.get("verify__waited")) or {}
             machines = own.get("provision_resource_ids")
             rows.append({**row, "tested": {**test, "item": row["host"]}, "machines": machines})
         level = _hosts.value_of("verify_level", task_vars, self._templar, after=NOTHING_SENT)
@@ -675,7 +677,7 @@ class ActionModule(InProcessAction):
     def _run(self, task_vars: Variables) -> dict[str, t.Any]:
         """What was asked for. Values of the job's environment may be secrets: here is only whether each can be one."""
         _check_group(_hosts.group_of(task_vars, self._templar), task_vars)
-        given = self._given(run_request.VARIABLES, task_vars)
+        given = self._given(_OF_RUNS, task_vars)
         if "run_env" in given:
             given["run_env"] = _fitting(given["run_env"])
         return {"given": given}
@@ -770,7 +772,7 @@ STEPS = {
     "audit": Step(ActionModule._everything, "audit.AUDIT", of_all=True, prefix="audit_"),
     "orphan": Step(ActionModule._orphan, "audit.ORPHAN", of_all=True, prefix="end_"),
     "spend": Step(ActionModule._everything, "spend.SPEND", of_all=True, prefix="spend_"),
-    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, aside=reaping.LIMITS, prefix="reap_"),
+    "reap": Step(ActionModule._everything, "reap.REAP", of_all=True, aside=LIMITS_OF_SWEEPS, prefix="reap_"),
     "reap_asked": Step(ActionModule._nothing, "reap.REAP_ASKED", has_registry=False, got=_OF_A_SWEEP),
     "reaped": Step(ActionModule._reaped, "reap.REAPED", of_all=True),
     "extend": Step(ActionModule._extend, "extend.EXTEND", of_all=True, prefix="extend_"),
@@ -787,9 +789,9 @@ STEPS = {
     "run_over": Step(ActionModule._own_host, "run.RUN_OVER", got=_OF_A_RUN),
     "run_done": Step(ActionModule._own_host, "run.RUN_DONE", got=_OF_A_RUN),
     "run_broken": Step(ActionModule._own_host, "run.RUN_BROKEN", got=_OF_A_RUN),
-    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True, given=run_request.FETCHING),
-    "run_late": Step(ActionModule._own_host, "run.RUN_LATE", given=run_request.FETCHING, got=_OF_A_SWEEP),
-    "run_swept": Step(ActionModule._own_host, "run.RUN_SWEPT", given=run_request.FETCHING, got=_OF_A_SWEEP),
+    "runs": Step(ActionModule._runs, "run.RUNS", of_all=True, given=_FETCHING),
+    "run_late": Step(ActionModule._own_host, "run.RUN_LATE", given=_FETCHING, got=_OF_A_SWEEP),
+    "run_swept": Step(ActionModule._own_host, "run.RUN_SWEPT", given=_FETCHING, got=_OF_A_SWEEP),
     "verified": Step(ActionModule._verified, "verified.VERIFIED", of_all=True),
 }
 
@@ -872,9 +874,14 @@ def _undecided(
     return hosts
 
 
+def newest(first: t.Any, again: t.Any) -> t.Any:
+    """What a machine was asked for last. ``again``: the task that asks once more, which may be left out."""
+    return first if not again or again.get("skipped") else again
+
+
 def _of_sweep(variables: Variables) -> dict[str, t.Any]:
     """What a host's machine has answered to a sweep, and what became of the last command there."""
-    activity = reaping.newest(variables.get("reap__activity"), variables.get("reap__activity_again"))
+    activity = newest(variables.get("reap__activity"), variables.get("reap__activity_again"))
     return {"activity": activity, "before": variables.get("reap__before")}
 
 

@@ -111,6 +111,7 @@ _MOST_NAMES = 10_000  # names of a range
 ORDER_GROUP = "supply_order_"
 _OF_ORDER = re.compile(rf"{ORDER_GROUP}[0-9a-f]{{8}}")
 GROUP_OF_RUNS = "supply_run"  # of the hosts of runs; the registry notes it with the purchase
+LIMITS_OF_SWEEPS = ("reap_grace", "reap_before_end_timeout")  # what a host may say by itself of its end by a sweep
 PROBE_HOST = "supply-probe"  # the host of the machine that the playbook probe buys
 # The variable of the role, by the answer.
 _AS_THEY_ARE = {

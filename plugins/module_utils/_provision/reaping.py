@@ -33,7 +33,7 @@ from .ending import Action, End, nothing_ends
 from .entry import Entry
 from .lease import API_CLOCK, Clock
 from .messages import unreadable_lease
-from .order import GROUP_OF_RUNS
+from .order import GROUP_OF_RUNS, LIMITS_OF_SWEEPS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
 from .prices import add_up
@@ -43,9 +43,6 @@ FRESH = 60.0  # seconds after which what a machine has said of its use is unknow
 _ASKED_MOST = 20  # machines, whose answers then are new when they count, however many forks there are
 _AHEAD = 1.0  # seconds by which it may be of the future: a clock was set a little back meanwhile
 _GRACE_MOST, _COMMAND_MOST = 31 * 86_400.0, 86_400.0  # seconds; what is longer is a slip, and no limit
-
-
-LIMITS = ("reap_grace", "reap_before_end_timeout")  # what a host may say by itself of its end by a sweep
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,8 @@ def read_limits(grace: t.Any, command: t.Any, usual: SweepLimits | None = None) 
     """
     usual = usual or SweepLimits()
     sweep_limits = SweepLimits(
-        _duration(LIMITS[0], grace, "m", usual.grace), _duration(LIMITS[1], command, "s", usual.command)
+        _duration(LIMITS_OF_SWEEPS[0], grace, "m", usual.grace),
+        _duration(LIMITS_OF_SWEEPS[1], command, "s", usual.command),
     )
     if sweep_limits.grace > _GRACE_MOST:
         raise ValueError(f"reap_grace must be at most 31 days, not '{grace}'.")
@@ -205,11 +203,6 @@ def is_saved(before: t.Mapping[str, t.Any] | None) -> bool:
     """Whether the last command on a machine has succeeded, or there was none. ``before``: the result of its task."""
     told = before or {"skipped": True}
     return bool(told.get("skipped")) or told.get("rc") == 0
-
-
-def newest(first: t.Any, again: t.Any) -> t.Any:
-    """What a machine has said of its use last. ``again``: the task that asks once more, which may be left out."""
-    return first if not again or again.get("skipped") else again
 
 
 def last_look(host: str, end: End, sweep: SweptHost, lived: Life) -> End:
@@ -414,7 +407,7 @@ class SweepFindings:
         able: dict[str, tuple[Host, SweepLimits]] = {}
         left = []
         for item in (*self.due, *self.watched):
-            grace, command = (own.get(item.host, {}).get(name) for name in LIMITS)
+            grace, command = (own.get(item.host, {}).get(name) for name in LIMITS_OF_SWEEPS)
             if item.host in unreadable or item.host in able:
                 left += [(item, _unplayable(item, unreadable))] if item.life.is_over() else []
                 continue

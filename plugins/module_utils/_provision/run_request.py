@@ -15,14 +15,12 @@ from .._text import amount, applying, gpus_of, items_of, plural, printable, read
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
-from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, PLAYBOOKS, lost_words
+from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, lost_words
 from .prices import UNLIMITED, cost_in_usd, seconds_for_bill
 
 Row = t.Mapping[str, t.Any]
 Value = t.TypeVar("Value")
 
-VARIABLES = tuple(sorted(name for name in PLAYBOOKS if name.startswith("run_")))
-FETCHING = ("run_fetch_timeout", "run_results_dir")  # those that sweeps and the list of runs take
 TAIL = 3600.0  # seconds of a lease that are left for the results
 LEAST = 600.0  # seconds that a job gets at least; less is a slip
 HOST = "run-"  # what the names of runs' hosts begin with

@@ -267,3 +267,10 @@ def test_tasks_wait_as_long_between_two_looks_as_their_number_counts_on() -> Non
     of_tests = [(retries, delay) for retries, delay in loops if "//" in retries]
     assert of_ends == [f"{delete_resource.PAUSE:g}"]
     assert len(of_tests) == 2 and all(retries.endswith(f"// {delay} }}}}") for retries, delay in of_tests)
+
+
+def test_the_second_answer_counts_where_there_was_a_second_question() -> None:
+    first, again = {"state": "idle"}, {"state": "active"}
+    assert decide.newest(first, again) == again
+    assert decide.newest(first, {"skipped": True}) == decide.newest(first, None) == first
+    assert decide.newest(first, {"unreachable": True}) == {"unreachable": True}

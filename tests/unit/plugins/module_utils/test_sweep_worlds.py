@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.compute_index.supply.plugins.action.decide import newest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import reap, reaped
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import utc_rounded_up
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved, newest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.reaping import is_saved
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from hypothesis import HealthCheck, given, settings

@@ -37,7 +37,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     last_look,
     life,
     life_by_name,
-    newest,
     read_swept_host,
 )
 from hypothesis import given
@@ -224,13 +223,6 @@ def test_whether_the_last_command_has_saved_what_it_should(before: Any, saved: b
     assert is_saved(before) is saved
     found = read_swept_host({"reaped": {"grace": 60}, "before": before}, "/here", "offer", BOUGHT)
     assert found is not None and found.grace == (0 if saved else 60)
-
-
-def test_the_second_answer_counts_where_there_was_a_second_question() -> None:
-    first, again = {"state": "idle"}, {"state": "active"}
-    assert newest(first, again) == again
-    assert newest(first, {"skipped": True}) == newest(first, None) == first
-    assert newest(first, {"unreachable": True}) == {"unreachable": True}
 
 
 NOW = 1_800_000_000.0
