@@ -41,7 +41,7 @@ class ActionModule(MachineAction):
             if look.is_last or not options["follow"] or (is_lost and self.has_ended(task_vars)):
                 return running.followed(look)
             if is_lost:
-                self.progress.tell(look.msg, urgent=True)
+                self.progress.tell(look.job["msg"], urgent=True)
             self.pause(options["delay"])
 
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:

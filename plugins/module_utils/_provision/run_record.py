@@ -491,9 +491,9 @@ def all_runs(
 
 def _run(record: Row, job: Row) -> dict[str, t.Any]:
     """What is known of a run, its machine and its cost apart."""
-    lines = job.get("log") or record.get("last_lines") or [""]
+    lines, answered = job.get("log") or record.get("last_lines") or [""], ("state", "began_at", "ended_at", "exit_code")
     return {
-        **{name: record.get(name) for name in ("name", "host", "ordered_at", "complete")},
-        **{name: job.get(name) or record.get(name) for name in ("state", "began_at", "ended_at", "exit_code")},
+        **{name: record.get(name) for name in ("name", "host", "ordered_at", "complete", *answered)},
+        **{name: job[name] for name in answered if job.get(name) is not None},
         "last_line": str(lines[-1]),
     }

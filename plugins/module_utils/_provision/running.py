@@ -348,7 +348,7 @@ LINES = 200  # that a look asks for
 
 @dataclass(frozen=True)
 class LogLook:
-    """What the last look has shown. ``job``: the last answer; ``lines``: those of its log that are new.
+    """What the last look has shown. ``job``: the last answer, or why there is none; ``lines``: new ones of its log.
 
     ``lost_at``: since when the machine does not answer; None if it does. ``is_last``: no other look follows.
     """
@@ -356,7 +356,6 @@ class LogLook:
     job: Row = field(default_factory=dict)
     lines: tuple[str, ...] = ()
     lost_at: float | None = None
-    msg: str = ""
     is_last: bool = False
 
 
@@ -366,7 +365,7 @@ def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
         since = passed if look.lost_at is None else look.lost_at
         why = one_line(str(job.get("msg") or "no answer"))
         msg = f"the machine does not answer (its job needs no connection): {why}"
-        return LogLook(look.job, (), since, msg, passed - since >= PATIENCE)
+        return LogLook({**look.job, "msg": msg}, (), since, passed - since >= PATIENCE)
     # A machine that knows nothing of its job any more does not say that it has begun, but has said so.
     known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
     return LogLook(known, _lines(look.job, job), is_last=job["state"] not in RUNS)
@@ -374,7 +373,8 @@ def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
 
 def _lines(before: Row, job: Row) -> tuple[str, ...]:
     """The lines that are new since the answer before: those within the bytes by which the log has grown."""
-    lines, room = [], int(job.get("log_bytes") or 0) - int(before.get("log_bytes") or 0) if before else math.inf
+    grown = int(job.get("log_bytes") or 0) - int(before.get("log_bytes") or 0)
+    lines, room = [], grown if "state" in before else math.inf
     for line in reversed(items_of(job.get("log") or [])):
         if room <= 0:  # a line that was shown before its end was written is shown again
             break
@@ -387,6 +387,5 @@ def followed(look: LogLook) -> dict[str, t.Any]:
     """What the task returns: the last answer, whether the job is over, and whether sight of it was lost."""
     is_lost = look.lost_at is not None
     job = {name: value for name, value in look.job.items() if name not in ("failed", "invocation")}
-    msg = {"msg": look.msg} if is_lost else {}
     is_over = look.job.get("state") in OVER and not is_lost
-    return {**job, **msg, "changed": False, "is_over": is_over, "lost_sight": is_lost}
+    return {**job, "changed": False, "is_over": is_over, "lost_sight": is_lost}

@@ -187,7 +187,10 @@ def test_all_runs() -> None:
             "phase": "gone",
         },
         {"folder": "train.1", "name": "train", "host": "run-train", "state": "failed", "phase": "gone"},
-        {"folder": "eval", "name": "eval", "host": "run-eval", "state": "running", "phase": "started"},
+        {
+            **{"folder": "eval", "name": "eval", "host": "run-eval", "state": "running", "phase": "started"},
+            "began_at": "2026-12-01T06:00:00Z",
+        },
     ]
     place = Folder("/host_vars")
     machines = run_record.of_runs([(place, "run-eval", RUNNING), (place, "run-new", RUNNING), (place, "gpu-1", BOUGHT)])
@@ -196,14 +199,16 @@ def test_all_runs() -> None:
     others = [read_entry(left.entry("run-eval")), read_entry({"provision_groups": [GROUP_OF_RUNS]})]
     assert run_record.of_runs((place, "run-eval", entry) for entry in others) == []
     ledger = Ledger((Bill("default", "run-eval", "o1", price_per_hour=2.0, begin=0.0),), 3600.0)
-    jobs = {"run-eval": {"state": "failed", "log": ["a", "b"]}, "run-new": {"unreachable": True}}
+    answer = {"state": "succeeded", "exit_code": 0, "ended_at": None, "log": ["a", "b"]}
+    jobs = {"run-eval": answer, "run-new": {"unreachable": True}}
     found = run_record.all_runs(records, machines, jobs, {place: ledger})
     shown = [(run["name"], run["state"], run["machine"], run["usd"], run["last_line"]) for run in found]
     assert shown == [
-        ("eval", "failed", ["m1"], 2.0, "b"),
+        ("eval", "succeeded", ["m1"], 2.0, "b"),
         ("new", "unknown", ["m1"], None, ""),
         ("train", "succeeded", [], 2.5, ""),
     ]
+    assert found[0]["exit_code"] == 0 and found[0]["began_at"] == "2026-12-01T06:00:00Z"
     lines = run_record.table_of_runs(found, 0.0)
     assert len(lines) == 4 and "billed" in lines[1] and "gone" in lines[3]
     assert run_record.table_of_runs([], 0.0) == ["There are no runs."]

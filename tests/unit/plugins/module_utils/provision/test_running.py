@@ -386,9 +386,15 @@ def test_each_line_is_shown_once() -> None:
     assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J")
     cut = running.next_look(first, {"unreachable": True}, 1)
     assert cut.lines == ()
-    assert cut.msg == "the machine does not answer (its job needs no connection): no answer"
+    assert cut.job["msg"] == "the machine does not answer (its job needs no connection): no answer"
     over = running.next_look(cut, {"state": "failed", "log": ["b\x1b[2J", "c", "d"], "log_bytes": 12}, 2)
     assert over.lines == ("c", "d") and over.is_last and running.followed(over)["is_over"]
+
+
+def test_all_lines_are_shown_of_a_machine_that_did_not_answer_at_first() -> None:
+    silent = running.next_look(running.LogLook(), {"unreachable": True}, 0)
+    answer = {"state": "running", "log": ["a\N{REPLACEMENT CHARACTER}", "b"], "log_bytes": 5}
+    assert running.next_look(silent, answer, 1).lines == ("a\N{REPLACEMENT CHARACTER}", "b")
 
 
 @given(st.lists(st.text(st.sampled_from("ab\u00e9"), max_size=5), max_size=12), st.data())
