@@ -36,10 +36,7 @@ def _read(params: Params, minutes: int = 0) -> tuple[rules.Timer, rules.TimerSta
     """The timer and what there is of it. Raises ValueError for a run that no timer can be made of."""
     run = {name: params[name] for name in ("missing", "limited", "asks", "by_job")}
     rules.check(params["state"], params["variables"], params["timer"]["command"], **run)
-    given = {**params["timer"], **{name: tuple(params["timer"][name]) for name in ("sources", "command")}}
-    return rules.Timer(**given, minutes=minutes), rules.TimerState(
-        **{**params["observed"], "files": tuple(params["observed"]["files"])}
-    )
+    return rules.Timer(**params["timer"], minutes=minutes), rules.TimerState(**params["observed"])
 
 
 TIMER = steps.operation(timer, steps.TIMER, BLANK)

@@ -33,7 +33,8 @@ _NAMES = frozenset(
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     }
 )
-_LONGEST = 1800  # seconds between sweeps; those an hour apart would be late now and then
+# Minutes between sweeps, by which an hour can be divided; those an hour apart would be late now and then
+_EVERY = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)
 _LIMIT = "25h"  # longer than the longest last command; a sweep that hangs must not hold up all others for ever
 _SLUG = 19  # characters of a name that say which inventory it is: the command that shows its output fits on a line
 _OWN = re.compile(r"\s*(?:reap_timer_\w+=\S*\s*)+")  # an extra variable that sweeps do not need
@@ -52,10 +53,10 @@ class Timer:
     as an extra variable says for this run, else empty.
     """
 
-    sources: tuple[str, ...]
+    sources: t.Sequence[str]
     here: str
     home: str
-    command: tuple[str, ...] = ()
+    command: t.Sequence[str] = ()
     minutes: int = 15
     project: str = ""
 
@@ -114,7 +115,7 @@ class TimerState:
     has_crontab: bool = False
     runs_systemd: bool = False
     lingers: bool = False
-    files: tuple[str, ...] = ()
+    files: t.Sequence[str] = ()
     is_active: bool = False
     is_sweeping: bool = False
     in_crontab: bool = False
@@ -131,8 +132,7 @@ class TimerState:
         return self.is_active or self.in_crontab
 
 
-@dataclass(frozen=True)
-class LastSweep:
+class LastSweep(t.NamedTuple):
     """When the last sweep began and ended (seconds since the epoch), and its exit code."""
 
     began: float
@@ -143,14 +143,13 @@ class LastSweep:
 def minutes_of(every: str) -> int:
     """The minutes between two sweeps. Raises ValueError with a sentence for a person."""
     try:
-        seconds = duration(every)
+        minutes = duration(every) / 60
     except ValueError as error:
         raise ValueError(f"reap_timer_every {error}.") from None
-    if not 60 <= seconds <= _LONGEST or 3600 % seconds or seconds % 60:
-        raise ValueError(
-            f"reap_timer_every must be 1m, 2m, 3m, 4m, 5m, 6m, 10m, 12m, 15m, 20m or 30m, not '{printable(every, 60)}'."
-        )
-    return int(seconds) // 60
+    if minutes not in _EVERY:
+        *usual, longest = (f"{number}m" for number in _EVERY)
+        raise ValueError(f"reap_timer_every must be {', '.join(usual)} or {longest}, not '{printable(every, 60)}'.")
+    return int(minutes)
 
 
 def handed_on(environment: t.Iterable[str]) -> list[str]:
