@@ -131,15 +131,17 @@ class World:
             project.kill(process)
         run = project.finish(process)
         self.outputs[name] += run.output
+        # Told to, a host takes what another project, or a stranger, bought of the offer that its journal names.
+        own = {item for host in HOSTS for purchase in self.of(name, host) for item in purchase.ids}
+        taken = {item for host in HOSTS for item in project.owned(host)} - own if "provision_adopt" in variables else set()
+        self.may_end |= taken
         if "--check" in words:
             assert len(self.account.purchases) == bought, "check mode has bought"
         elif not run.returncode:
             for host in HOSTS:
                 ids = [machine.resource_id for machine in self.live(name, host)]
-                if "provision_adopt" in variables and not ids:
-                    # Told to, it takes what another project bought of the offer that its journal names.
-                    ids = [m.resource_id for m in self.account.machines if m.resource_id in project.owned(host)]
-                    self.may_end |= {*ids}
+                if not ids:
+                    ids = [each for each in project.owned(host) if each in taken]
                 assert ids and ids == project.owned(host), f"green, and {host} of {name} has {ids}"
                 self.lost.discard((name, host))
         return run
@@ -224,7 +226,8 @@ class World:
 
     def check(self, acted: str) -> None:
         """After each step."""
-        assert all(machine.runs for machine in self.strangers), "the machine of a stranger was ended"
+        ended = {machine.resource_id for machine in self.strangers if not machine.runs}
+        assert ended <= self.may_end, "the machine of a stranger was ended"
         for name, project in self.projects.items():
             spent, memory = 0.0, project.memory
             ledger = {bill.offer_id: bill for bill in _files.ledger(str(project.folder / "host_vars")).bills}
