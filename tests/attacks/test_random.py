@@ -133,7 +133,8 @@ class World:
         self.outputs[name] += run.output
         # Told to, a host takes what another project, or a stranger, bought of the offer that its journal names.
         own = {item for host in HOSTS for purchase in self.of(name, host) for item in purchase.ids}
-        taken = {item for host in HOSTS for item in project.owned(host)} - own if "provision_adopt" in variables else set()
+        owned = {item for host in HOSTS for item in project.owned(host)}
+        taken = owned - own if "provision_adopt" in variables else set()
         self.may_end |= taken
         if "--check" in words:
             assert len(self.account.purchases) == bought, "check mode has bought"
