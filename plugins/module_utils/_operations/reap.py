@@ -125,7 +125,8 @@ def _found(
     clock = registries.clock()  # once the API has answered, which tells its time
     limits = {param["host"]: str(param["idle_after"]) for param in params["hosts"] if param["declares"]}
     protects = {param["host"]: param["protect"] for param in params["hosts"]}
-    known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in snapshot.all()))
+    entries = [*snapshot.all(), *reaping.left_to_end(snapshot.strays(), snapshot.entry)]
+    known = filter(None, (reaping.of_entry(*item, account, clock, limits, protects) for item in entries))
     named = (reaping.of_name(item, account, clock) for item in by_name)
     return reaping.SweepFindings(tuple(known), tuple(named), clock, account.unclaimed, params["by_name"])
 
@@ -172,7 +173,7 @@ def _due(
     reached = registration.connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
     address = registration.address_by(statuses.get(entry.offer_id, {}).get("connections") or (), entry)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
-    sweep["seconds"] = math.ceil(limits.command)  # as a task's limit takes them
+    sweep["seconds"] = math.ceil(host.time_for_command(limits))  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))
     return {**host.row, "groups": list(entry.groups), "reached": reached, "address": address, "sweep": sweep}
 

@@ -341,7 +341,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
-        "storage": [item.variables for item in found.storage],
+        "storage": [_told(item, found, raw).variables for item in found.storage],
         "stays": [] if check_mode else lines_of_storage(host, found),
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
@@ -351,6 +351,12 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "registry": "" if entry.is_empty and not found.storage else place.text,
         "registry_file": "" if entry.is_empty else place.entry_file(host),
     }
+
+
+def _told(item: Storage, found: End, raw: Row) -> Storage:
+    """The storage as the registry keeps it: the next sweep ends what this one does not, by whatever it is stopped."""
+    is_to_end = bool(raw.get("reaped")) and item.resource_id in found.storage_ends
+    return replace(item, is_to_end=is_to_end or item.is_to_end)
 
 
 def now(plans: t.Iterable[Row], before: t.Mapping[str, Row]) -> list[Row]:

@@ -587,8 +587,11 @@ def of_released(
 
 
 def _wanted(items: t.Iterable[Storage], *, is_asked: bool) -> list[str]:
-    """What ends if its host ends storage: unless a person asks for it, nothing that an earlier machine has left."""
-    return [item.resource_id for item in items if is_asked or not item.kept_since]
+    """What ends if its host ends storage: unless a person asks for it, nothing that an earlier machine has left.
+
+    But for what was to end with that, and has not ended for certain.
+    """
+    return [item.resource_id for item in items if is_asked or item.is_to_end or not item.kept_since]
 
 
 def _used(machines: t.Iterable[Machine], ended: t.Container[str], items: t.Iterable[Storage]) -> dict[str, str]:

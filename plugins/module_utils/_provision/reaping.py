@@ -265,6 +265,10 @@ class Host:
         """Seconds for which it may still be idle when it is asked; 0 for one whose time is over in any case."""
         return 0.0 if self.life.is_over() else self.idle
 
+    def time_for_command(self, limits: SweepLimits) -> float:
+        """Seconds that its last command may take; none if it has only storage, and no machine to run it on."""
+        return 0.0 if self.entry.storage_of else limits.command
+
     @property
     def row(self) -> dict[str, t.Any]:
         """It as people read it, and a workflow gets it."""
@@ -301,6 +305,18 @@ def of_entry(
     spared = declaration.why_protected(host, protects.get(host), entry)
     lived = life(entry, last_created_at(found), clock)
     return Host(host, place, entry, tuple(found), lived, idle, odd, protection=spared)
+
+
+def left_to_end(
+    strays: t.Iterable[tuple[Place, str, Entry]], entry_of: t.Callable[[Place, str], Entry]
+) -> t.Iterator[tuple[Place, str, Entry]]:
+    """The hosts that have only storage, which an earlier sweep was to end, and which the API knows; see `of_entry`.
+
+    ``strays``: what hosts have beside their own machines, which are in their entries (``entry_of``).
+    """
+    kept = ((place, entry.storage_of, entry) for place, _name, entry in strays if entry.storage_of)
+    hosts = {(place, host): entry for place, host, entry in kept if entry.ends_at and not entry.missing_since}
+    return ((*key, entry) for key, entry in hosts.items() if not entry_of(*key).may_have_bought)
 
 
 def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
@@ -388,7 +404,8 @@ class SweepFindings:
     @property
     def spared(self) -> list[Host]:
         """Those whose lease is over, and that do not end since they are protected."""
-        return [item for item in self.all if item.life.is_over() and item.protection]
+        machines = (item for item in self.all if not item.entry.storage_of)
+        return [item for item in machines if item.life.is_over() and item.protection]
 
     @property
     def watched(self) -> list[Host]:

@@ -63,7 +63,7 @@ class Storage:
     """Storage of a host. ``price_per_hour``: USD, None if unknown. ``offer_id``: what it was bought with.
 
     ``kept_since``: when the machine ended with which it was bought, by the clock ``noted_by``; empty until then.
-    ``project`` and ``groups`` are those of the host then.
+    ``project`` and ``groups`` are those of the host then. ``is_to_end``: a sweep has begun to end it with its machine.
     """
 
     resource_id: str
@@ -76,6 +76,7 @@ class Storage:
     noted_by: str = LOCAL_CLOCK
     project: str = ""
     groups: tuple[str, ...] = ()
+    is_to_end: bool | None = None
 
     @property
     def variables(self) -> dict[str, t.Any]:
@@ -96,6 +97,7 @@ class Storage:
             "provision_purchase": "made",
             "provision_price_per_hour": self.price_per_hour,
             "provision_journaled_at": self.kept_since,
+            **({"provision_ends_at": self.kept_since} if self.is_to_end else {}),
             STORAGE: [self.variables],
         }
 
@@ -120,6 +122,7 @@ def _read(item: Variables) -> Storage:
         kept_since=text_of(item.get("kept_since")),
         noted_by=clock_of(item.get("noted_by")),
         groups=texts_of(item.get("groups")),
+        is_to_end=item.get("is_to_end") is True or None,
         **texts,
     )
 

@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, OwnershipClaim
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage, read_storage
 
 from provision_samples import machine
 
@@ -47,6 +47,18 @@ def test_which_storage_ends(request_: dict[str, Any], end: End, ends: tuple[str,
     found = with_storage(one, end, [OLD], ApiView(Account(())))
     assert found.storage_ends == ends
     assert found.action is (Action.STORAGE if ends and end.action is Action.NOTHING else end.action)
+
+
+def test_a_sweep_ends_what_an_earlier_one_was_to_end_if_its_host_still_says_so() -> None:
+    one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True, is_swept=True)
+    left = replace(OLD, is_to_end=True)
+    assert with_storage(one, End(Action.NOTHING), [left], ApiView(Account(()))).storage_ends == ("old",)
+    kept = with_storage(replace(one, ends_storage=False), End(Action.NOTHING), [left], ApiView(Account(())))
+    assert (kept.action, kept.storage_ends) == (Action.NOTHING, ())
+    # What the registry has of it says so as well, and what a sweep has not begun does not.
+    assert [read_storage([item.variables]) for item in (left, OLD)] == [(left,), (OLD,)]
+    assert left.entry("gpu-1")["provision_ends_at"] == OLD.kept_since
+    assert "provision_ends_at" not in OLD.entry("gpu-1")
 
 
 @pytest.mark.parametrize(("seen", "action", "ends"), [(LOST, "storage", ("old",)), (ApiView(Account(())), "stop", ())])
