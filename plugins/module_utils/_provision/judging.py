@@ -515,12 +515,12 @@ class JudgedHost:
         ]
 
     def warnings(self) -> list[str]:
-        """What is odd about a machine that runs: another name, more machines than were bought, storage of others.
+        """What is odd about a machine that runs: another name, more or fewer machines than bought, storage of others.
 
         And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
         """
         host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
-        nodes = number_of(self.offer.get("node_count")) or math.inf
+        nodes, shown = number_of(self.offer.get("node_count")) or math.inf, len(self.status.get("instances") or ())
         attached = [item for item in held.affected if item not in self.entry.affected]  # others were told before
         return applying(
             {
@@ -528,6 +528,10 @@ class JudgedHost:
                 f"{offer} has {nodes:g} machine(s), and the API says that it bought"
                 f" {len(held.ids)}: {ids_in_words(held.ids)}. All of them are billed and kept. Ask the API's support if"
                 " that is wrong.": (len(held.ids) > nodes),
+                f"{offer} has {nodes:g} machines, and the API shows {shown} of them: compute_index.supply.audit says"
+                " whether others have ended. Nothing replaces those, and all count until they end together.": (
+                    shown < nodes < math.inf
+                ),
                 f"{offer} names storage that it has not bought: {ids_in_words(attached)}. It stays as it is: {host}"
                 " neither counts nor ends it.": attached,
                 f"While {host} was bought, somebody has moved or removed its entry in the registry. Its machine is"

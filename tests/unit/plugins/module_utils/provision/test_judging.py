@@ -121,6 +121,16 @@ def test_a_second_machine_of_the_offer_is_held_beside_the_first() -> None:
     assert any("1 machine(s)" in each and "bought 2" in each for each in bought.warnings())
 
 
+@pytest.mark.parametrize(("nodes", "shown", "told"), [(2, 1, True), (2, 2, False), (1, 1, False), (None, 1, False)])
+def test_that_a_cluster_shows_fewer_machines_than_its_offer_has_is_told(
+    nodes: int | None, shown: int, told: bool
+) -> None:
+    """One may have ended by itself, and nothing replaces it."""
+    status = {"instances": [FIRST, OTHER][:shown]}
+    bought = case([M, N], [OURS, SECOND], plan={"offer": {"node_count": nodes}}, status=status)
+    assert any("the API shows 1 of them" in each for each in bought.warnings()) is told
+
+
 def test_storage_of_others_that_a_purchase_names_is_told_and_left_alone() -> None:
     volume = machine(7, "data", Y, resource_type="volume", kind="storage")
     bought = case([M, volume["resource_id"]], [OURS, volume])
