@@ -55,7 +55,7 @@ def table(rows: t.Sequence[t.Mapping[str, t.Any]], columns: t.Mapping[str, str],
 
 def usd(price: t.Any) -> str:
     """The price in words; it may be a text, what ansible-core before 2.19 makes of a number."""
-    return _text.usd(_text.number_of(price))
+    return _text.usd(_text.read_price(price))
 
 
 class FilterModule:

@@ -51,6 +51,24 @@ def number_of(value: t.Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+_DEAREST = 1e15  # USD per hour: what less comes to in a year can still be reckoned with
+
+
+def read_price(value: t.Any) -> float | None:
+    """USD per hour, to a millionth; None for what is no price: not a number, below zero, or beyond any sum."""
+    price = number_of(value)
+    return round(price, 6) if price is not None and 0 <= price < _DEAREST else None
+
+
+_MOST_NODES = 10_000  # names are made for each of them
+
+
+def nodes_of(offer: t.Mapping[str, t.Any]) -> int | None:
+    """How many machines an offer has; None if it does not say, or says what no cluster can have."""
+    nodes = number_of(offer.get("node_count"))
+    return int(nodes) if nodes is not None and 1 <= nodes <= _MOST_NODES else None
+
+
 def foreign_currency(data: t.Mapping[str, t.Any]) -> str:
     """The currency of an offer's or a resource's prices; empty for USD, and if the API does not say.
 

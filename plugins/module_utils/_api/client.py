@@ -24,9 +24,9 @@ from .._text import (
     foreign_currency,
     is_quota,
     letters_of,
-    number_of,
     one_line,
     printable,
+    read_price,
     seconds_of,
 )
 from .http import Answer, HttpClient, TransportError
@@ -63,7 +63,6 @@ _PLAIN_UUID = re.compile(r"\A([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PROBLEM = frozenset({"title", "type", "instance"})
 LONGEST_ODD = 60  # characters of what is no id
-_DEAREST = 1e15  # USD per hour: no price, and what it comes to in a year can still be reckoned with
 
 # Both are on the API's pages, and none says which is the current one.
 HOSTS = ("supply-api.compute-index.com", "supply-api.compute-desk.com")
@@ -491,7 +490,6 @@ def read_resource(data: t.Any) -> Json:
     """
     resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
     access, spec = (item if isinstance(item, dict) else {} for item in map(resource.get, ("access", "spec")))
-    price = None if foreign_currency(resource) else number_of(resource.get("pricing_total_hourly"))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
@@ -501,7 +499,7 @@ def read_resource(data: t.Any) -> Json:
         "linked_resources": list(_linked(resource.get("linked_resources"))),
         "access": access,
         "spec": spec,
-        "price_per_hour": price if price is not None and 0 <= price < _DEAREST else None,
+        "price_per_hour": None if foreign_currency(resource) else read_price(resource.get("pricing_total_hourly")),
     }
 
 

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from .. import _states
-from .._text import foreign_currency, number_of
+from .._text import foreign_currency, number_of, read_price
 from .client import (
     ApiError,
     Json,
@@ -119,20 +119,21 @@ def price_per_hour(offer: t.Mapping[str, t.Any]) -> float | None:
     The higher of ``total_price_per_hour`` and the price of all GPUs; to the latter the storage's is added where there
     is no total. A price below zero is no price, nor is one in another currency. No GPU is free: a total or a sum of
     zero beside a price per GPU is unknown, and where the count of the GPUs is, the total cannot be less than the price
-    of one. Nor does a total or a price of storage count as nothing that is given and cannot be read.
+    of one. Nor does a price count as nothing that is given and cannot be read.
     """
-    if foreign_currency(offer):
+    given = [offer.get("total_price_per_hour"), offer.get("gpu_price_per_hour")]
+    if foreign_currency(offer) or any(map(_is_unreadable, given)):
         return None
-    total, per_gpu = _price(offer.get("total_price_per_hour")), _price(offer.get("gpu_price_per_hour"))
+    total, per_gpu = map(read_price, given)
     if per_gpu is None or total == 0:
         return total if per_gpu is None else None
     count = _gpus_of(offer)
     if total is not None:
-        return number_of(max(total, round(per_gpu * max(count, 1), 6)))
+        return read_price(max(total, per_gpu * max(count, 1)))
     costs = _costs_of_storage(offer)
-    if count < 1 or any(map(_is_unreadable, (offer.get("total_price_per_hour"), *costs))):
+    if count < 1 or any(map(_is_unreadable, costs)):
         return None
-    return number_of(round(per_gpu * count + sum(filter(None, map(_price, costs))), 6)) or None
+    return read_price(per_gpu * count + sum(filter(None, map(read_price, costs)))) or None
 
 
 def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
@@ -144,8 +145,9 @@ def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
 
 
 def _is_unreadable(price: t.Any) -> bool:
-    """Whether a price is given, and is no number."""
-    return price not in (None, "") and not isinstance(price, bool) and number_of(price) is None
+    """Whether a price is given, and is none. One below zero counts as not given."""
+    is_given = price not in (None, "") and not isinstance(price, bool) and (number_of(price) or 0) >= 0
+    return is_given and read_price(price) is None
 
 
 def _gpus_of(offer: t.Mapping[str, t.Any]) -> float:
@@ -155,12 +157,6 @@ def _gpus_of(offer: t.Mapping[str, t.Any]) -> float:
     """
     own, nodes, each = (number_of(offer.get(name)) or 0 for name in ("gpu_count", "node_count", "gpus_per_node"))
     return max(own, nodes * each if nodes > 1 else 0)
-
-
-def _price(value: t.Any) -> float | None:
-    """USD to a millionth, not below zero."""
-    price = number_of(value)
-    return round(price, 6) if price is not None and price >= 0 else None
 
 
 def read_offer(data: t.Any) -> Json:

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .._text import letters_of, number_of
+from .._text import letters_of, nodes_of, number_of
 from .readings import ABSENT, Gpu, Outcome, Readings, is_divided
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
@@ -346,8 +346,8 @@ def _sized(has: float | None, offered: float, share: float, gpu: int | None = No
 
 def gpus_of_node(offer: t.Mapping[str, t.Any]) -> int | None:
     """How many GPUs each machine of the offer has, None if it does not say."""
-    count, nodes = number_of(offer.get("gpu_count")), number_of(offer.get("node_count") or 1)
-    return int(count // nodes) if count is not None and nodes is not None and nodes >= 1 else None
+    count, nodes = number_of(offer.get("gpu_count")), nodes_of(offer) if offer.get("node_count") else 1
+    return int(count // nodes) if count is not None and nodes else None
 
 
 def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:

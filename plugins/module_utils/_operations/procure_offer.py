@@ -62,7 +62,7 @@ from .._provision.storage import Storage
 from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import number_of
+from .._text import nodes_of
 from ._purchase import Journal, OfferMachines, asked_apart
 from ._registries import Registries, noted_beside, this_run
 from ._settle import settle
@@ -534,7 +534,7 @@ class _Purchase:
         ids, sent_at = facts["resource_ids"], self._journal.sent_at
         # One of them may say that another offer has bought it.
         if self._terms.looks_afterwards(ids, lambda: bool(self._machines.bought(ids, sent_at).concluded[1])):
-            self._machines.look_afterwards(int(number_of(facts["offer"].get("node_count")) or 1))
+            self._machines.look_afterwards(nodes_of(facts["offer"]) or 1)
             self._note_held("created")
         if odd_ids:
             msg = sending.bought_with_odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)

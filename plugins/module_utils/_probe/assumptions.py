@@ -18,7 +18,7 @@ from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
-from .._text import abridged, one_line, plural, seconds_of
+from .._text import abridged, nodes_of, one_line, plural, seconds_of
 from . import purchases
 from .exchanges import (
     CATALOGS,
@@ -265,7 +265,7 @@ def _gpu_count(exchanges: Exchanges) -> RuleResult:
     if not answer.is_success:
         needed(answer.status in (400, 422))
         return stands(False, _outcome(answer))
-    singles = [offer for offer in exchanges.offers("without_count") if _nodes(offer) == 1]
+    singles = [offer for offer in exchanges.offers("without_count") if (nodes_of(offer) or 1) == 1]
     counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
     evidence = f"accepted; GPUs of the offers: {abridged(counts)}" if counts else "accepted"
     return stands(counts in ([], ["1"]), evidence)
@@ -283,13 +283,7 @@ def _clusters(exchanges: Exchanges) -> RuleResult:
 
 def count_of_clusters(offers: t.Iterable[Json]) -> int:
     """How many of the offers have several machines."""
-    return sum(_nodes(offer) > 1 for offer in offers)
-
-
-def _nodes(offer: Json) -> int:
-    """The machines of an offer."""
-    nodes = offer.get("node_count")
-    return nodes if isinstance(nodes, int) and nodes > 1 else 1
+    return sum((nodes_of(offer) or 1) > 1 for offer in offers)
 
 
 def _total_price(exchanges: Exchanges) -> RuleResult:

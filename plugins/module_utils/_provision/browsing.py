@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, number_of, shortened, usd
+from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, nodes_of, number_of, shortened, usd
 from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit
@@ -175,11 +175,11 @@ def _lines(offers: t.Sequence[Offer]) -> list[str]:
 
 def _title(offer: Offer) -> str:
     """What a kind of offer is, in a line."""
-    nodes = number_of(offer.get("node_count")) or 1
+    nodes = nodes_of(offer) or 1
     contract = VANISHES if is_spot(offer) else offer.get("contract_type")
     words = [
         gpus_of(offer.get("gpu_count"), shortened(_gpu(offer), _LONGEST_GPU)),
-        f"{nodes:g} machines" if nodes > 1 else "",
+        f"{nodes} machines" if nodes > 1 else "",
         str(contract or ""),
     ]
     return ", ".join(filter(None, words))

@@ -14,7 +14,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, amount, joined, number_of, usd
+from .._text import QUOTA, amount, joined, read_price, usd
 from . import choosing, search
 from .choosing import Avoided, Offers, site_of
 from .declaration import Declaration
@@ -73,7 +73,7 @@ class SearchResult:
     @property
     def market(self) -> tuple[float | None, ...]:
         """The prices (USD per hour) of all that the searches have found."""
-        return tuple(number_of(offer["price_per_hour"]) for item in self.seen for offer in item.offers)
+        return tuple(read_price(offer["price_per_hour"]) for item in self.seen for offer in item.offers)
 
     def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
         """The same for the host with these prices of the offers (USD per hour), by their ids."""

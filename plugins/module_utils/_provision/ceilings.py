@@ -15,7 +15,19 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import END, UNKNOWN, abridged, amount, calendar, formatted, grouped, number_of, ranges, seconds_of, usd
+from .._text import (
+    END,
+    UNKNOWN,
+    abridged,
+    amount,
+    calendar,
+    formatted,
+    grouped,
+    ranges,
+    read_price,
+    seconds_of,
+    usd,
+)
 from . import ownership
 from .declaration import Declaration
 from .entry import Entry, all_storage
@@ -204,7 +216,7 @@ def costs_of_others(
     """
     unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
     parts = [
-        CeilingPart(name, number_of(fact), offer_id=known.get(name, Entry()).offer_id)
+        CeilingPart(name, read_price(fact), offer_id=known.get(name, Entry()).offer_id)
         for name, fact in facts.items()
         if name not in unseen
     ]

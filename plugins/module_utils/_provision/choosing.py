@@ -27,6 +27,7 @@ from .._text import (
     one_line,
     plural,
     printable,
+    read_price,
     read_variable,
     seconds_of,
     text_of,
@@ -281,7 +282,7 @@ def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str) ->
 
 def _per_gpu(offer: Offer) -> tuple[bool, float]:
     """The price of one GPU; what is unknown comes last."""
-    price = number_of(offer["price_per_hour"])
+    price = read_price(offer["price_per_hour"])
     return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
 
 
@@ -320,7 +321,7 @@ def why_nothing(choice: Choice, offers: Offers, max_price_per_hour: float) -> st
     """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
     max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
     if offers.offers:
-        prices = (number_of(offer["price_per_hour"]) for offer in offers.offers)
+        prices = (read_price(offer["price_per_hour"]) for offer in offers.offers)
         cheapest = min((price for price in prices if price is not None), default=None)
         if cheapest is None:
             return "only at an unknown price"

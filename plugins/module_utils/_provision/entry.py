@@ -13,9 +13,9 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .._text import items_of, number_of, seconds_of, text_of, texts_of
+from .._text import items_of, number_of, read_price, seconds_of, text_of, texts_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of
-from .prices import price_in, total_of
+from .prices import total_of
 from .storage import STORAGE, STORAGE_OF, Storage, changes_of, read_storage
 
 Variables = t.Mapping[str, t.Any]
@@ -204,7 +204,7 @@ def read_entry(variables: Variables | None) -> Entry:
         # What is noted as storage is no machine, wherever else it is named.
         resource_ids=ids if storage_of else tuple(item for item in ids if item not in beside),
         purchase=text_of(known.get(PURCHASE)).lower(),
-        price_per_hour=price_in(known.get("provision_price_per_hour")),
+        price_per_hour=read_price(known.get("provision_price_per_hour")),
         instances=tuple(item for item in items_of(known.get("provision_instances")) if isinstance(item, t.Mapping)),
         journaled_at=text_of(known.get("provision_journaled_at")),
         clock=clock_of(known.get(NOTED_BY)),

@@ -14,7 +14,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import _states
-from .._text import QUOTA, applying, end_option, first_of, ids_in_words, joined, number_of, seconds_of, sentence, usd
+from .._text import (
+    QUOTA,
+    applying,
+    end_option,
+    first_of,
+    ids_in_words,
+    joined,
+    nodes_of,
+    read_price,
+    seconds_of,
+    sentence,
+    usd,
+)
 from . import failover, holdings, lease, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .failover import BOUGHT, Attempt, Verdict
@@ -147,7 +159,7 @@ class JudgedHost:
     def price_per_hour(self) -> float | None:
         """USD per hour, the price that counts (section 12 of the API's facts)."""
         return highest_known_price(
-            number_of(self.purchase.get("price_per_hour")), number_of(self.plan["price_per_hour"])
+            read_price(self.purchase.get("price_per_hour")), read_price(self.plan["price_per_hour"])
         )
 
     # What it holds
@@ -496,7 +508,7 @@ class JudgedHost:
                 "outcome": self.outcome or "existing",
                 "error_class": self.error_class,
                 # What its vendor sold and could not deliver
-                "product": product(self.offer, number_of(self.plan["price_per_hour"])) if is_failed else "",
+                "product": product(self.offer, read_price(self.plan["price_per_hour"])) if is_failed else "",
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
                 # Once its own machine has ended, no list shows any more how the API calls the host's.
@@ -520,7 +532,7 @@ class JudgedHost:
         And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
         """
         host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
-        nodes, shown = number_of(self.offer.get("node_count")) or math.inf, len(self.status.get("instances") or ())
+        nodes, shown = nodes_of(self.offer) or math.inf, len(self.status.get("instances") or ())
         attached = [item for item in held.affected if item not in self.entry.affected]  # others were told before
         return applying(
             {

@@ -17,9 +17,8 @@ import typing as t
 from collections import Counter
 from sys import intern
 
-from .._text import grouped, number_of, seconds_of, seconds_of_utc, text_of, texts_of
+from .._text import grouped, number_of, read_price, seconds_of, seconds_of_utc, text_of, texts_of
 from .entry import Entry, project_of, unique_ids
-from .prices import price_in
 from .spending import Bill
 
 # The events of a ledger. Each line says all that is known of the purchase then.
@@ -93,7 +92,7 @@ def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
     return LineFacts(
         text_of(line.get("offer_id")).lower(),
         unique_ids(line.get("resource_ids")),
-        price_in(line.get("price_per_hour")),
+        read_price(line.get("price_per_hour")),
         _once(texts_of(line.get("groups"))),
         intern(text_of(line.get("project"))),
         text_of(line.get("journaled_at")),

@@ -12,17 +12,10 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from .._text import number_of
 from .search import Offer
 
 UNLIMITED = math.inf
 _HOUR = 3600.0
-
-
-def price_in(value: t.Any) -> float | None:
-    """USD per hour; None for what is no price."""
-    price = number_of(value)
-    return None if price is None or price < 0 else price
 
 
 def highest_known_price(*prices: float | None) -> float | None:

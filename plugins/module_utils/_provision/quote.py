@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import typing as t
 
-from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, number_of
+from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, read_price
 from . import lease, planning, storage
 from .lease import VALID_TO
 from .planning import BUY, LATER, Plan
@@ -57,7 +57,7 @@ def quoted(
     empty if it is only published, None if none is made.
     """
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
-    costs = add_up([number_of(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
+    costs = add_up([read_price(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
         *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
@@ -133,7 +133,7 @@ def summary(hosts: t.Mapping[str, Row]) -> str:
     new = new_hosts(hosts)
     if not new:
         return "nothing to buy"
-    price = add_up([number_of(item.get("price_per_hour")) for item in new.values()])
+    price = add_up([read_price(item.get("price_per_hour")) for item in new.values()])
     bill = total_of(item["at_most"] for item in new.values())
     most = "no cap on the bill" if bill is None else f"at most USD {amount(bill)} in all"
     spot = f"; {VANISHES}" if any(map(is_spot, new.values())) else ""

@@ -24,8 +24,10 @@ from .._text import (
     joined,
     line,
     narrow_table,
+    nodes_of,
     number_of,
     ranges,
+    read_price,
     seconds_of,
     usd,
     usd_short,
@@ -113,8 +115,7 @@ def changes_of_protection(case: Case, clock: Clock) -> Row:
 
 def unless_names_are_taken(draft: Plan, inventory: t.Container[str]) -> Plan:
     """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
-    count = int(number_of(draft.offer.get("node_count")) or 1)
-    taken = [name for name in registration.further_names(draft.host, count) if name in inventory]
+    taken = [name for name in registration.further_names(draft.host, nodes_of(draft.offer) or 1) if name in inventory]
     if draft.action != BUY or not taken:
         return draft
     return replace(draft, action=STOP, refusal=f"{registration.names_taken(draft.host, taken)} {NOTHING_SENT}")
@@ -184,8 +185,7 @@ def plan_row(
 
 def _is_cluster(draft: Plan) -> bool:
     """Whether the offer has several machines; if the API does not say, by its GPUs."""
-    nodes, gpus = number_of(draft.offer.get("node_count")), number_of(draft.offer.get("gpu_count"))
-    return (nodes or 1) > 1 or (gpus or 1) > _LARGEST
+    return (nodes_of(draft.offer) or 1) > 1 or (number_of(draft.offer.get("gpu_count")) or 1) > _LARGEST
 
 
 def poll(cases: t.Sequence[Case], *, check_mode: bool) -> Row:
@@ -496,7 +496,7 @@ def closing_lines(rows: t.Sequence[Row], common: Common) -> list[str]:
 
 def configured_lines(hosts: t.Sequence[str], rows: t.Sequence[Row], common: Common) -> list[str]:
     """The lines for ``hosts`` that were configured; ``rows`` and ``common`` as far as this play knows them."""
-    total = total_of(number_of(row["price_per_hour"]) for row in rows) if len(rows) == len(hosts) else None
+    total = total_of(read_price(row["price_per_hour"]) for row in rows) if len(rows) == len(hosts) else None
     costs = "" if total is None else f", {usd(total)}{' in total' if len(rows) > 1 else ''}"
     logins = [f"{login} {row['host']}" for login in common.logins for row in rows[:1]]
     return [
@@ -533,7 +533,7 @@ def unusable(host: str, plan: t.Mapping[str, t.Any], failure: t.Mapping[str, t.A
         f" in between, or the address belongs to another machine. Ask the vendor; if the new key is right, {way}."
     )
     billed = (
-        f"It is BOUGHT and billed at {usd(number_of(failure['price_per_hour']))}. Resource ids:"
+        f"It is BOUGHT and billed at {usd(read_price(failure['price_per_hour']))}. Resource ids:"
         f" {ids_in_words(failure['resource_ids'])}. Run again to continue, or end it: compute_index.supply.decommission"
         f" {end_option([host])} (in AWX: GPU decommission)."
     )

@@ -23,9 +23,9 @@ from .._text import (
     in_short,
     items_of,
     joined,
-    number_of,
     one_line,
     printable,
+    read_price,
     seconds_of,
     text_of,
     usd,
@@ -205,7 +205,7 @@ def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, 
     host = run.request.host
     does = way(run.phase, is_free=found["plans"].get(host, {}).get("is_new") is True)
     offer = found["ansible_stats"]["data"]["quote"]["hosts"].get(host, {})
-    price, refusal = number_of(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
+    price, refusal = read_price(offer.get("price_per_hour")), str(found["refusals"].get(host) or "")
     seconds = lease_for(does, run, price, refusal, unswept, has_registry=has_registry)
     lines = [does.value]
     if does is Way.BUY:

@@ -17,7 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, first_of, formatted, joined, moments, number_of, usd
+from .._text import abridged, first_of, formatted, joined, moments, read_price, usd
 from . import choosing, lease
 from .candidates import Case
 from .declaration import Declaration
@@ -102,7 +102,7 @@ def sealed_with_orders(plan: Plain, orders: t.Mapping[str, Plain], token: str) -
         host
         for host, item in plan["hosts"].items()
         if not item["owned"]
-        and not (item.get("offer_id") and number_of(item.get("price_per_hour")) is not None and orders.get(host))
+        and not (item.get("offer_id") and read_price(item.get("price_per_hour")) is not None and orders.get(host))
     ]
     if lacking:
         raise ValueError(f"There is no offer with a price for {abridged(lacking)}, so no plan was written.")
@@ -160,7 +160,7 @@ class SealedPlan:
         item = None if self.fault else self.hosts.get(host.host)
         if item is None:
             return host
-        price = number_of(item.get("price_per_hour"))
+        price = read_price(item.get("price_per_hour"))
         return replace(
             host,
             offer_id=str(item["offer_id"]),

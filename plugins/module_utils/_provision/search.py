@@ -12,7 +12,7 @@ import difflib
 import re
 import typing as t
 
-from .._text import LONGEST_NAME, applying, letters_of, nearest, number_of, printable
+from .._text import LONGEST_NAME, applying, letters_of, nearest, nodes_of, number_of, printable
 
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
@@ -273,7 +273,7 @@ def _is_other(name: str, was: str, now: str, planned: Offer, page: Offer) -> boo
         words, words_now = (set(re.findall("[a-z0-9]+", text)) for text in (was, now))
         return not (words <= words_now or words_now <= words)
     if name == "gpu_count":
-        nodes = number_of(planned.get("node_count")) or number_of(page.get("node_count")) or 1
+        nodes = nodes_of(planned) or nodes_of(page) or 1
         few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))
         return many not in (few, few * nodes)
     return was != now

@@ -22,13 +22,14 @@ from .._text import (
     plural,
     printable,
     ranges,
+    read_price,
     text_of,
     texts_of,
     usd,
     usd_short,
 )
 from .lease import LOCAL_CLOCK, NOTED_BY, VALID_TO, clock_of, end_of_offer
-from .prices import price_in, total_of
+from .prices import total_of
 from .search import product_of
 
 Variables = t.Mapping[str, t.Any]
@@ -118,7 +119,7 @@ def _read(item: Variables) -> Storage:
     return Storage(
         resource_id=text_of(item.get("resource_id")).lower(),
         offer_id=text_of(item.get("offer_id")).lower(),
-        price_per_hour=price_in(item.get("price_per_hour")),
+        price_per_hour=read_price(item.get("price_per_hour")),
         kept_since=text_of(item.get("kept_since")),
         noted_by=clock_of(item.get("noted_by")),
         groups=texts_of(item.get("groups")),
@@ -140,7 +141,7 @@ def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
 
 def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
     """USD per hour of each that an offer brings along; None if its price is unknown."""
-    return [price_in(item.get("hourly_cost")) for item in items]
+    return [read_price(item.get("hourly_cost")) for item in items]
 
 
 def noted_offer(offer: Variables) -> dict[str, t.Any]:
@@ -285,7 +286,7 @@ def _described(item: Variables) -> str:
     """Storage of an offer: its name, size, type and price."""
     size = number_of(item.get("size_gb"))
     form = " ".join(filter(None, ("" if size is None else f"{size:g} GB", text_of(item.get("type")))))
-    words = (text_of(item.get("name")), form, usd(price_in(item.get("hourly_cost"))))
+    words = (text_of(item.get("name")), form, usd(read_price(item.get("hourly_cost"))))
     return ", ".join(printable(word, _LONGEST) for word in words if word)
 
 

@@ -769,7 +769,10 @@ def volumes(*costs: Any) -> list[dict[str, Any]]:
         ({"total_price_per_hour": "9,95", "gpu_price_per_hour": 2, "gpu_count": 1}, None),
         ({"total_price_per_hour": {"amount": 9.95}, "gpu_price_per_hour": 2, "gpu_count": 1}, None),
         ({"total_price_per_hour": 10**400, "gpu_price_per_hour": 2, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 1e308, "gpu_price_per_hour": 2, "gpu_count": 1}, None),
+        ({"total_price_per_hour": 1e308}, None),
         ({"total_price_per_hour": "", "gpu_price_per_hour": 2, "gpu_count": 1}, 2.0),
+        ({"total_price_per_hour": 3, "gpu_price_per_hour": "$9.95", "gpu_count": 1}, None),
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": "3 USD"}, None),
         ({"gpu_price_per_hour": 2, "gpu_count": 1, "storage_price_per_hour": "3 USD", "total_price_per_hour": 5}, 5.0),
         # The price of storage may be that of each volume alone.

@@ -1,12 +1,15 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an API's sentences mean."""
+"""What an API's sentences and prices mean."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._text import is_quota
+from ansible_collections.compute_index.supply.plugins.module_utils._text import is_quota, nodes_of, read_price
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,3 +49,37 @@ def test_other_reasons_are_no_quota(words: str | None) -> None:
 @given(st.text())
 def test_any_words_can_be_read(words: str) -> None:
     assert is_quota(words) in (False, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "price"),
+    [
+        (2, 2.0),
+        ("2.5", 2.5),
+        (0, 0.0),
+        (-1, None),
+        ("free", None),
+        (None, None),
+        (True, None),
+        (math.nan, None),
+        (math.inf, None),
+        (0.12345678, 0.123457),
+        # beyond any sum: in a year it would be no number
+        (1e15, None),
+        ("1e308", None),
+    ],
+)
+def test_what_is_a_price(value: Any, price: float | None) -> None:
+    assert read_price(value) == price
+
+
+@pytest.mark.parametrize(
+    ("value", "nodes"),
+    [
+        *((1, 1), (16, 16), ("2", 2), (2.0, 2), (10_000, 10_000)),
+        # A name is made for each of them, so that no more are believed than a cluster can have.
+        *((0, None), (-2, None), (None, None), ("two", None), (True, None), (10_001, None), (1e308, None)),
+    ],
+)
+def test_how_many_machines_an_offer_has(value: Any, nodes: int | None) -> None:
+    assert nodes_of({"node_count": value}) == nodes

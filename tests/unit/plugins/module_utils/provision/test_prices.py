@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
@@ -16,7 +15,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pr
     highest_known_price,
     max_price_of_one,
     passes_max_price,
-    price_in,
     total_of,
 )
 from hypothesis import given
@@ -51,24 +49,6 @@ def test_the_highest_price_counts(prices: tuple[float | None, ...], counts: floa
 )
 def test_a_total_has_all_prices_or_none(prices: tuple[float | None, ...], total: float | None) -> None:
     assert total_of(prices) == total
-
-
-@pytest.mark.parametrize(
-    ("value", "price"),
-    [
-        (2, 2.0),
-        ("2.5", 2.5),
-        (0, 0.0),
-        (-1, None),
-        ("free", None),
-        (None, None),
-        (True, None),
-        (math.nan, None),
-        (math.inf, None),
-    ],
-)
-def test_what_is_a_price(value: Any, price: float | None) -> None:
-    assert price_in(value) == price
 
 
 @pytest.mark.parametrize(
