@@ -124,8 +124,9 @@ options:
     description:
       - The most that all machines of the account may cost together with this one, in USD per hour.
       - With O(registry_url) these are all purchases that the registry knows of the account, whatever the project,
-        compared in the same transaction. Without it they are the machines that the API lists, compared right before
-        the purchase is sent. A price that is unknown does not pass.
+        compared in the same transaction. Without it they are what the API lists, with what the registry of
+        O(registry_file) notes of all hosts, compared right before the purchase is sent. A price that is unknown does
+        not pass.
     type: float
   project:
     description:

@@ -143,6 +143,17 @@ def test_a_shared_registry_tells_each_run_what_a_host_has(make_project: MakeProj
     assert "0.1096 storage" in playbook(project, "audit").text
 
 
+def test_storage_without_a_price_of_its_own_stops_no_further_purchase(make_project: MakeProject) -> None:
+    """Right before it the account is counted as in its plan, with the price that the registry has noted."""
+    offers = [Offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)]) for _number in range(2)]
+    project = make_project(offers, storage_price=False, storage_shown="list", provision_seconds=0)
+    limit = {"provision_max_account_price_per_hour": 4.1096}  # of both, with their storage
+    project.declare(["gpu-1", "gpu-2"], provision_spec=WITH_STORAGE, provision_reach=False, **limit)
+    playbook(project, "provision", "--limit", "gpu-1")
+    playbook(project, "provision")
+    assert len(project.simulator.purchases) == 2
+
+
 def test_a_host_that_keeps_storage_is_found_by_its_name_alone(make_project: MakeProject, registry: str) -> None:
     """The inventory has it no more, and the shared registry has no entry of its own for it."""
     project = make_project(provision_seconds=0)

@@ -360,11 +360,16 @@ def noted_in(registries: Registries, place: Place) -> t.Iterator[OwnershipClaim]
     yield from RegistrySnapshot(registries, [place]).claims()
 
 
-def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
-    """What a single purchase's registry notes of all hosts (``registry_url``, ``project``; ``registry_file``)."""
+def entries_beside(params: Params) -> list[tuple[str, Entry]]:
+    """What a single purchase's registry has of all hosts (``registry_url``, ``project``; ``registry_file``)."""
     place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
     with Registries.of(params, read_only=True) as registries:
-        yield from noted_in(registries, place)
+        return RegistrySnapshot(registries, [place]).known()
+
+
+def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
+    """The same as what hosts claim, read once the first is asked for."""
+    yield from (noted_claim(host, entry) for host, entry in entries_beside(params))
 
 
 class LastSweeps:

@@ -38,6 +38,7 @@ from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._cloud_init import user_data
 from .._provision import holdings, keys, sending
+from .._provision.ceilings import account_prices
 from .._provision.entry import Entry, facts_of_order, project_of, read_entry
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import holders_of
@@ -64,7 +65,7 @@ from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import nodes_of
 from ._purchase import Journal, OfferMachines, asked_apart
-from ._registries import Registries, noted_beside, this_run
+from ._registries import Registries, entries_beside, noted_beside, this_run
 from ._settle import settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
@@ -345,14 +346,15 @@ class _Purchase:
             raise self._objection(reason, error_class)
 
     def _check_account(self) -> None:
-        """Compare all that is live on the account, with this purchase, with its limit. Raises Failure."""
+        """Compare all that is billed on the account, with this purchase, with its limit. Raises Failure."""
         if self._terms.max_account_price_per_hour is None:
             return
         try:
             resources = self._api.resources()
         except ApiError as error:
             raise Failure.of(error, f"{sending.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **self._facts) from None
-        if refusal := self._terms.account_refusal(self._offer_id, self._facts["price_per_hour"], resources):
+        account = account_prices(resources, entries_beside(self._params), (self._offer_id,))
+        if refusal := self._terms.account_refusal(self._offer_id, self._facts["price_per_hour"], account):
             raise self._objection(refusal, "price")
 
     def _claim(self) -> bool:

@@ -20,7 +20,7 @@ from .. import _states
 from .._text import QUOTA, applying, foreign_currency, gpus_of, sentence, usd
 from . import search
 from .boot import NO_MARK
-from .ceilings import CeilingPart, Count, State
+from .ceilings import AccountPrices, CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
 from .failover import class_of
 from .lease import Clock, clocks_differ
@@ -124,18 +124,13 @@ class Terms:
         }
         return ((reason, error_class) for error_class, reason in reasons.items() if reason)
 
-    def account_refusal(self, offer_id: str, price: float | None, resources: t.Iterable[Json]) -> str:
-        """Why the offer may not be bought beside the resources that the API lists now; empty if it may.
+    def account_refusal(self, offer_id: str, price: float | None, account: AccountPrices) -> str:
+        """Why the offer may not be bought beside all that is billed on the account; empty if it may.
 
-        A plan has counted these before (`ceilings.account_prices`), with what only registries know of the account.
+        That is counted as in a plan, but a purchase without one may know nothing of the registries of other hosts.
         """
-        limit = self.max_account_price_per_hour
-        billed = [
-            CeilingPart.of_machine(resource, State.LIVE)
-            for resource in resources
-            if not _states.is_gone(resource["status"])
-        ]
-        count = Count((CeilingPart(self.host or offer_id, price, State.ORDERED), *billed))
+        limit, foreign = self.max_account_price_per_hour, (replace(part, state=State.LIVE) for part in account.foreign)
+        count = Count((CeilingPart(self.host or offer_id, price, State.ORDERED), *account.registered, *foreign))
         whose = f"With offer {offer_id} all machines of the account"
         return "" if limit is None else count.above(whose, "max_account_price_per_hour", limit)
 

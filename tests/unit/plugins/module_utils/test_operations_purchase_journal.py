@@ -135,6 +135,35 @@ def test_what_is_kept_with_the_purchase(queue: RequestQueue, buy: Any, path: Pat
     assert kept(path) == {**MADE, **facts}
 
 
+RISEN, DISK = (
+    resource(OTHER_ID, pricing_total_hourly=4.0),
+    resource("d", resource_type="disk", pricing_total_hourly=None),
+)
+
+
+@pytest.mark.parametrize(
+    ("listed", "live", "counted"),
+    [
+        ([], 3.06, "trainer-2 USD 3.06 (live since 2026-01-31 12:00 UTC)"),
+        ([RISEN], 4.06, "trainer-2 (storage d) USD 0.06 (live)"),
+        ([RISEN, DISK], 4.06, "trainer-2 USD 0.06 (live"),
+    ],
+    ids=["nothing is listed", "storage is not listed", "storage has no price of its own"],
+)
+def test_an_account_is_counted_with_what_the_registry_notes_of_others(
+    queue: RequestQueue, buy: Any, path: Path, listed: list[Any], live: float, counted: str
+) -> None:
+    """As a plan counts it: else each purchase beside storage without a price would be planned, and then refused."""
+    purchase = {**MADE, "provision_procured_offer_id": OTHER_ID, "provision_resource_ids": [OTHER_ID]}
+    storage = {"provision_storage": [{"resource_id": "d", "offer_id": OTHER_ID, "price_per_hour": 0.06}]}
+    write(path.parents[1] / "trainer-2" / path.name, {**purchase, **storage, "provision_price_per_hour": 3.06})
+    free(queue).expect("GET", "/resources", listed)
+    result = buy(max_account_price_per_hour=live + 1.99)
+    assert outcome(result) == ("not_sent", "price", []) and counted in result["msg"], result["msg"]
+    free(queue).expect("GET", "/resources", listed).expect(*POST, procurement())
+    assert outcome(buy(max_account_price_per_hour=live + 2.0)) == ("created", None, [RESOURCE_ID])
+
+
 def test_without_a_registry_nothing_is_kept(queue: RequestQueue, buy: Any, path: Path) -> None:
     free(queue).expect(*POST, procurement())
     assert buy(registry_file=None, note={"a": 1})["registry"] is None

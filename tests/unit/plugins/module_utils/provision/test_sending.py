@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import account_prices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, clocks_differ
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
@@ -123,7 +124,7 @@ def test_what_a_host_has_takes_precedence(has: Entry, limit: float | None, offer
 
 
 def resource(price: float | None, status: str = "running") -> dict[str, Any]:
-    return {"price_per_hour": price, "status": status}
+    return {"resource_id": "r", "offer_id": None, "price_per_hour": price, "status": status}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,8 @@ def resource(price: float | None, status: str = "running") -> dict[str, Any]:
     ],
 )
 def test_the_limit_of_an_account(limit: float | None, price: float | None, resources: Any, refused: bool) -> None:
-    assert bool(Terms(max_account_price_per_hour=limit).account_refusal("o", price, resources)) is refused
+    account = account_prices(resources, (), ())
+    assert bool(Terms(max_account_price_per_hour=limit).account_refusal("o", price, account)) is refused
 
 
 @pytest.mark.parametrize(
