@@ -13,17 +13,19 @@ import contextlib
 import errno
 import glob
 import gzip
+import hashlib
 import json
 import os
-import shutil
 import stat
+import time
 import typing as t
 
 from . import code_files, job, job_watcher
 from .job_state import NONE, OVER
 
 PART = "part.gz"  # what a controller fetches: the list, or a part
-_LIST, _NOTE = "list.gz", "last.json"  # in the run's folder: the list, and where the last part was written
+_LIST, _NOTE = "list.gz", "last.json"  # in the run's folder: the list, and where the last parts were written
+_FETCHED = 60.0  # seconds in which a part begins to be fetched
 FILE, LOG, LINK, FOLDER = "file", "log", "link", "folder"
 _BLOCK = 2**20  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -55,19 +57,22 @@ def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t
     state = job.state_of(folder)["state"]
     if state == NONE:
         raise ValueError("There is no run of this name on the machine.")
-    _forget(folder)
+    _forget(folder, into)
     content = listed(folder, patterns)
     content["over"] = state in OVER
     if content["over"]:  # its watcher may have been killed, and have left this
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, "parts", "reserve"))
     place = os.path.join(folder, "parts", _LIST)
-    with gzip.open(f"{place}.new", "wt", encoding="ascii") as file:
-        file.write(json.dumps(content))
-    os.replace(f"{place}.new", place)
-    with _part_in(into, folder) as part, open(place, "rb") as source:
-        shutil.copyfileobj(source, part, _BLOCK)
-    return {"sha256": code_files.digest_of_file(place)}
+    # Another computer may fetch at once: without a moment in it both have the same list.
+    packed = gzip.compress(json.dumps(content).encode("ascii"), mtime=0)
+    with job.held(folder):
+        with open(f"{place}.new", "wb") as file:
+            file.write(packed)
+        os.replace(file.name, place)
+    with _part_in(into, folder) as part:
+        part.write(packed)
+    return {"sha256": hashlib.sha256(packed).hexdigest()}
 
 
 def pack_part(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, t.Any]:
@@ -91,7 +96,7 @@ def pack_part(folder: str, sha256: str, wanted: Wanted, into: str) -> dict[str, 
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        _forget(folder)
+        _forget(folder, into)
         return {"full": True}
 
 
@@ -101,19 +106,24 @@ def _part_in(into: str, folder: str) -> t.Iterator[t.IO[bytes]]:
 
     It takes the place of the last one. A command that was killed has left that, perhaps in another folder.
     """
-    _forget(folder)
     place, owner = os.path.join(into, PART), os.stat(into)
-    job_watcher.note(os.path.join(folder, "parts", _NOTE), {"place": place})
+    with job.held(folder):
+        job_watcher.note(os.path.join(folder, "parts", _NOTE), {"places": [*_forget(folder, into), place]})
     with open(place, "wb", opener=job_watcher.private) as part:
         os.fchown(part.fileno(), owner.st_uid, owner.st_gid)
         yield part
 
 
-def _forget(folder: str) -> None:
-    """Remove the last part."""
-    last = job_watcher.read(os.path.join(folder, "parts", _NOTE)) or {}
-    with contextlib.suppress(OSError):
-        os.unlink(last.get("place", ""))
+def _forget(folder: str, into: str) -> list[str]:
+    """Remove the last part, and those of others; where those are that another computer may fetch right now."""
+    fetched = list[str]()
+    for place in (job_watcher.read(os.path.join(folder, "parts", _NOTE)) or {}).get("places", []):
+        with contextlib.suppress(OSError):
+            if place != os.path.join(into, PART) and time.time() - os.stat(place).st_mtime < _FETCHED:
+                fetched.append(place)
+            else:
+                os.unlink(place)
+    return fetched
 
 
 # Which files there are

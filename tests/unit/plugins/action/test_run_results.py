@@ -13,6 +13,7 @@ import random
 import shutil
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine impo
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine, _results_home
 
 from kills import kills
+from limits import HANGS
 
 Result = dict[str, Any]
 ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(false)", "a\\b", "x" * 250]
@@ -192,6 +194,37 @@ def test_two_commands_bring_the_same_results_home_one_after_the_other(
         found = [one.result() for one in [pool.submit(site.fetch, "out", part_size=20_000) for _number in range(2)]]
     assert [one["complete"] for one in found] == [True, True] and site.is_home()
     assert max(most) == 1 and sorted(one["changed"] for one in found) == [False, True]
+
+
+def test_two_computers_bring_the_same_results_home_at_the_same_moment(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sweep elsewhere does in the last hour of a run that is followed here; each has its own folder of the task.
+
+    Each asks for something whenever the other one has an answer, and has not fetched it yet.
+    """
+    site.write("out/large", 100_000)
+    turns, others = threading.Barrier(2), Site.__new__(Site)
+    others.__dict__.update(vars(site), dest=tmp_path / "elsewhere", files=tmp_path / "elsewhere" / "files")
+    others.into = tmp_path / "tmp of the other"
+    others.into.mkdir()
+    ask = Action._execute_module
+
+    def in_turns(action: Action, *given: Any, **more: Any) -> Result:
+        answer = ask(action, *given, **more)
+        turns.wait(HANGS)
+        return answer
+
+    def fault(computer: Site) -> str:
+        try:
+            return str(computer.fetch("out", part_size=20_000)["fault"])
+        finally:
+            turns.abort()  # both ask as often as the other one
+
+    monkeypatch.setattr(Action, "_execute_module", in_turns)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(fault, (site, others))) == ["", ""]
+    assert site.is_home() and others.is_home()
 
 
 def test_thousands_of_small_files_come_in_a_few_parts(site: Site) -> None:
@@ -617,7 +650,10 @@ def test_a_part_that_a_killed_command_has_left_is_removed(site: Site, tmp_path: 
     site.fetch("out")
     left, site.into = site.into / "part.gz", tmp_path / "tmp of the next"
     site.into.mkdir()
-    assert left.exists() and site.fetch("out")["complete"] and not left.exists()
+    assert left.exists() and site.fetch("out")["complete"]
+    assert left.exists(), "another computer may fetch it right now"
+    os.utime(left, (0, 0))
+    assert site.fetch("out")["complete"] and not left.exists()
 
 
 def test_a_folder_that_was_removed_while_one_waited_for_it_is_made_and_locked_again(tmp_path: Path) -> None:
