@@ -9,6 +9,7 @@ either `after_failure` or `after_report` says what follows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing as t
@@ -164,11 +165,13 @@ def _stage_of(answer: dict[str, t.Any], detail: str) -> str:
 
 
 def _from_json(text: str) -> dict[str, t.Any] | None:
-    try:
-        found, _end = json.JSONDecoder().raw_decode(text[text.index("{") :])
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found.get("status"), str) else None
+    """The answer, before which the user's shell may have written anything."""
+    for begin in re.finditer("(?<!:)(?<!: ){", text):  # none that is a value
+        with contextlib.suppress(ValueError, RecursionError):
+            found, _end = json.JSONDecoder().raw_decode(text, begin.start())
+            if isinstance(found.get("status"), str):
+                return t.cast("dict[str, t.Any]", found)
+    return None
 
 
 def _from_text(text: str) -> dict[str, t.Any] | None:

@@ -86,6 +86,7 @@ SOURCE = "DataSourceNoCloud [seed=/dev/sr0]"
         pytest.param(0, said(), "", CloudInitStatus("done", detail=SOURCE), id="done"),
         pytest.param(0, json.dumps(JSON_22), "", CloudInitStatus("done", detail="DataSourceEc2"), id="22"),
         pytest.param(0, "Welcome!\n" + said(), "", CloudInitStatus("done", detail=SOURCE), id="greeting"),
+        pytest.param(0, "{ours} {0} " + said(), "", CloudInitStatus("done", detail=SOURCE), id="greeting-with-braces"),
         pytest.param(
             2,
             said(extended_status="degraded done", recoverable_errors={"WARNING": ["a\nb", "a b"], "ERROR": ["c"]})
