@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -169,6 +172,28 @@ def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
     done = run(project, **named)
     assert done.returncode == 0, done.output
     assert_over(project, "succeeded")
+
+
+def test_code_that_takes_long_leaves_the_job_less_time(make_project: MakeProject) -> None:
+    """Else the job would use up the hour for the results, and the sweep that ends the machine would end both."""
+    project = make_project(provision_seconds=0)
+    write_code(project)
+    code = project.folder / "code" / ".gitignore"
+    os.mkfifo(code)  # who reads the code waits until somebody writes there
+    words = words_of(run_command=WAITS, run_follow=False)
+    with project.start("ansible-playbook", "-i", str(project.inventory), *words) as process:
+        code.write_text("")
+        noted = project.folder / "runs" / "train" / "run.json"
+        until(lambda: noted.exists() and record(project)["phase"] == "started")
+        let_end_in(project, 3600 + 1800)  # as if half an hour had passed
+        while process.poll() is None:
+            with suppress(OSError):  # nobody reads it now
+                os.close(os.open(code, os.O_WRONLY | os.O_NONBLOCK))
+            time.sleep(0.05)
+        output = process.read()
+    assert process.returncode == 0 and "The job may take" in output, output
+    job = json.loads((begun(project)[0].parents[2] / "state" / "job.json").read_text())
+    assert 1500 < job["time"] <= 1800
 
 
 def begun(project: Project) -> list[Path]:
