@@ -438,6 +438,10 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         Machine(replaced=says("gpu_burn", Machine(count=7).gpu_burn())),
         *("ok", "unknown", {"under_load"}),
     ),
+    "a load that says nothing of any GPU": (
+        Machine(replaced=says("gpu_burn", "")),
+        *("ok", "unknown", {"under_load"}),
+    ),
     "a load that fails and says that all is well": (
         Machine(replaced={"dcgmi": None, **says("gpu_burn", Machine().gpu_burn(), 1)}),
         *("ok", "unknown", {"under_load"}),

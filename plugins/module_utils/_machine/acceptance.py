@@ -157,6 +157,8 @@ try:
     import torch
 except ImportError:
     sys.exit(127)
+if not torch.version.cuda:  # built without GPUs
+    sys.exit(127)
 end = time.time() + float(sys.argv[1])
 gpus = range(torch.cuda.device_count())
 factors = [torch.randn(8192, 8192, device=gpu, dtype=torch.float16) for gpu in gpus]
@@ -203,7 +205,7 @@ class Acceptance:
         """DCGM's diagnosis, the first load that can be used, and at last the traffic between the GPUs."""
         self._long({"dcgmi": ("dcgmi", "diag", "-r", diagnosis, "--json")}, _SHORTEST)
         for name, arguments in loads(seconds).items():
-            if gpus_calculating(self.answers, 1) is None:
+            if not gpus_calculating(self.answers, 1):
                 self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
         if self._wanted.level == "burnin" and gpus > 1:
             self._long({"all_reduce": (*_ALL_REDUCE, str(gpus))}, _SHORTEST)
@@ -339,14 +341,18 @@ def _written(answer: CommandResult | None) -> dict[str, t.Any]:
 
 
 def gpus_calculating(answers: t.Mapping[str, CommandResult], gpus: int) -> dict[int, bool] | None:
-    """Which GPUs calculate right, None if no load could be used. nvbandwidth checks what it copies, of all of them."""
-    for name in loads(0):
-        if _code(answers, name) is not None:
-            burnt = readings.gpu_burn_results(answers[name].output)
-            if burnt and (answers[name].code == 0 or not all(burnt.values())):
-                return burnt
-    copied = _code(answers, "nvbandwidth") == 0 and "\nSUM " in answers["nvbandwidth"].output
-    return dict.fromkeys(range(gpus), True) if copied else None
+    """Which GPUs calculate right, None if no load is installed; nothing of any GPU if none that has run can be read.
+
+    nvbandwidth checks what it copies, of all of them.
+    """
+    ran = [name for name in loads(0) if _code(answers, name) not in (None, *NOT_RUN)]
+    for name in ran:
+        burnt = readings.gpu_burn_results(answers[name].output)
+        if burnt and (answers[name].code == 0 or not all(burnt.values())):
+            return burnt
+    if _code(answers, "nvbandwidth") == 0 and "\nSUM " in answers["nvbandwidth"].output:
+        return dict.fromkeys(range(gpus), True)
+    return {} if ran else None
 
 
 # What a vendor asks for. Clocks that a GPU could have are most of nvidia-smi's answer, and say nothing.

@@ -216,6 +216,8 @@ def test_health_takes_little_of_the_machine_and_hanging_gpus_one_limit() -> None
 
 TORCH = """
 float16 = None
+class version:
+    cuda = "12.8"
 class cuda:
     device_count = staticmethod(lambda: 2)
 class randn:
@@ -238,8 +240,10 @@ def test_the_load_of_pytorch_compares_its_products(tmp_path: Path, monkeypatch: 
     load = Command(acceptance.loads(1)["pytorch"], 30)
     monkeypatch.setenv("PYTHONPATH", "")
     assert run_commands({"a": load})["a"].code in NOT_RUN, "it is not installed"
-    (tmp_path / "torch.py").write_text(TORCH)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "torch.py").write_text(TORCH.replace('"12.8"', "None"))
+    assert run_commands({"a": load})["a"].code in NOT_RUN, "it is built without GPUs"
+    (tmp_path / "torch.py").write_text(TORCH)
     answer = run_commands({"a": load})["a"]
     assert (answer.code, answer.output) == (0, "GPU 0: OK\nGPU 1: FAULTY\n"), answer.errors
 
