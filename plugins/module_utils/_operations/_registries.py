@@ -246,14 +246,14 @@ class RegistrySnapshot:
         """Each entry that can be read, with its place and host."""
         return ((place, host, entry) for place, found in self._read.items() for host, entry in found.hosts.items())
 
-    def known(self) -> list[tuple[str, Entry]]:
-        """Each entry of this account, also of projects beside these places, by names for people."""
-        return [*((host, entry) for _place, host, entry in self.all()), *self.entries_of_others()]
+    def known(self, without: t.Container[str] = ()) -> list[tuple[str, Entry]]:
+        """Each entry of this account but for these hosts, also of projects beside these places, by names for people."""
+        own = ((host, entry) for _place, host, entry in self.all() if host not in without)
+        return [*own, *self.entries_of_others()]
 
     def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
-        """What the registries note, but for these hosts."""
-        own = ((host, entry) for _place, host, entry in self.all() if host not in without)
-        return [noted_claim(host, entry) for host, entry in (*own, *self.entries_of_others())]
+        """The same as claims."""
+        return [noted_claim(host, entry) for host, entry in self.known(without)]
 
     def entries_of_others(self) -> t.Iterable[tuple[str, Entry]]:
         """What a shared registry notes for others than the hosts of these places, and beside what these have."""

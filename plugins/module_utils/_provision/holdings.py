@@ -201,7 +201,7 @@ class PurchaseLook:
         An ordinary purchase has none: its ids were proved before, and no list says otherwise.
         """
         unlisted = (item for item in self.linked if item not in self.listed)
-        ids = (*(item for item in (*self.noted, *self.named) if self._is_unproved(item)), *unlisted)
+        ids = (*filter(self._is_unproved, (*self.noted, *self.named)), *unlisted)
         gone = (item for item in self.storage if _is_told_gone(self.listed.get(item)))
         own = (item for item in ids if item not in self.storage)
         return tuple(item for item in (*own, *gone) if item not in self.read)
