@@ -520,7 +520,7 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
         return draft
     if not stopped:
         return replace(draft, action=LATER, label=_label_later(case))
-    why = f"provision_all_or_nothing: nothing was bought, since {abridged(stopped)} cannot have a machine."
+    why = f"provision_all_or_nothing: {case.host.host} buys nothing, since {abridged(stopped)} cannot have a machine."
     return replace(draft, action=STOP, refusal=_after(case, why))
 
 

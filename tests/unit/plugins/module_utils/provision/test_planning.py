@@ -955,7 +955,7 @@ def test_all_or_nothing_waits_for_all() -> None:
     some = planned(free("gpu-1", **{**asks, "all_or_nothing": False}), free("gpu-2", **asks, max_price_per_hour="0.5"))
     assert [each.action for each in some] == [BUY, LATER]
     (first, _second) = planned(free("gpu-1", **asks), case(host("gpu-2", **asks), HostState.STOP, reason="A fault."))
-    assert first.action == STOP and "nothing was bought, since gpu-2 cannot have a machine" in first.refusal
+    assert first.action == STOP and "gpu-1 buys nothing, since gpu-2 cannot have a machine" in first.refusal
 
 
 @pytest.mark.parametrize(
