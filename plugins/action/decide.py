@@ -136,9 +136,15 @@ class ActionModule(InProcessAction):
         return {options[name]: value for name, value in given.items() if value not in (None, "")}
 
     def _add_registry(self, step: Step, task_vars: Variables) -> None:
-        """Add to the task's arguments where registries are."""
+        """Add to the task's arguments where registries are. Raises AnsibleActionFail."""
         self._hosts = self._hosts_of(step, task_vars)
         url = self._hosts.url
+        # Other tasks of the roles would have no such option, or hosts would be remembered elsewhere.
+        if misplaced := [name for name in ("registry_url", "account_name") if self._task.args.get(name)]:
+            raise AnsibleActionFail(
+                f"{' and '.join(misplaced)} in module_defaults would break tasks of the role. Set the variable"
+                f" provision_registry_url, or {REGISTRY_URL}; and COMPUTE_INDEX_ACCOUNT. {NOTHING_SENT}"
+            )
         self._task.args = {
             **self._task.args,
             **({"registry_url": url} if url else {}),

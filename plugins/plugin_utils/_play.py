@@ -21,6 +21,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.taggable import Taggable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import order_group_of, why_ambiguous
+from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
 
 Variables = t.Mapping[str, t.Any]
@@ -75,7 +76,8 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
 
     Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out, or at a later task:
     it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out, unless that
-    has nothing else, as those that are made for AWX. Likewise for a group whose name is a host's.
+    has nothing else, as those that are made for AWX. Likewise for a group whose name is a
+    host's, and a limit of no hosts.
     """
     run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
     started, later = context.CLIARGS.get("args") or (), context.CLIARGS.get("start_at_task")
@@ -86,8 +88,14 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
             " done, or not all. Leave out --start-at-task, --tags and --skip-tags (in AWX: Job Tags and Skip Tags),"
             " ANSIBLE_RUN_TAGS and ANSIBLE_SKIP_TAGS, and the section [tags] of ansible.cfg."
         )
-    if reason := why_ambiguous(pattern, variables.get("groups") or {}):
+    groups, limit = variables.get("groups") or {}, str(variables.get("ansible_limit") or "")
+    if reason := why_ambiguous(pattern, groups):
         raise AnsibleLookupError(f"{reason} {NOTHING_SENT}")
+    if limit and not groups.get("all") and "localhost" not in limit:  # of other inventories Ansible says it
+        raise AnsibleLookupError(
+            f"--limit {printable(limit, 60)} leaves nobody of an inventory without hosts, so nothing would be done."
+            f" Leave it out (in AWX: relaunch for all hosts). {NOTHING_SENT}"
+        )
     return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
 
 

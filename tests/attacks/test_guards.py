@@ -304,3 +304,15 @@ def test_a_second_account_in_one_play_is_refused(account: StandIn, project: Atta
     run = project.playbook(project.book(play))
     assert failed(run, "gpu-2") and not account.bought("gpu-2"), run.output
     assert not any("of-others" in r.headers["authorization"] for r in account.asked("POST", "/procure_offer"))
+
+
+@pytest.mark.parametrize("option", ["registry_url", "account_name"])
+def test_a_registry_in_module_defaults_buys_nothing(account: StandIn, project: Attacked, option: str) -> None:
+    """Tasks after the purchase would not take the option, and no registry would have what was bought."""
+    project.declare(["gpu-1"])
+    account.sell("gpu-1")
+    for role in ("provision", "decommission"):
+        play = as_play(role)
+        play["module_defaults"][f"group/{SUPPLY}.all"][option] = "postgresql://supply@127.0.0.1:1/supply"
+        run = project.playbook(project.book(play))
+        assert f"{option} in module_defaults" in failures(run, "gpu-1") and not account.requests, run.output

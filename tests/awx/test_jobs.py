@@ -324,6 +324,28 @@ def test_a_slice_is_asked_for_no_names(make_controller: MakeController) -> None:
     assert "each of them would be about all hosts that were named" in job.text
 
 
+def test_a_job_that_would_forget_what_it_buys_buys_nothing(make_controller: MakeController) -> None:
+    """An inventory that somebody has made without the variables of the set-up; its files are gone after the job."""
+    controller = make_controller()
+    folder = controller.inventory_variables.pop("provision_registry_dir")
+    job = controller.launch("GPU provision", {**ORDER, "order_lease": "8h"})
+    assert (job.status, controller.simulator.purchases) == ("failed", [])
+    assert "nothing would remember the machine, or end its lease" in job.text
+    controller.inventory_variables["provision_registry_dir"] = folder
+    successful(controller.launch("GPU provision", ORDER))
+
+
+@pytest.mark.parametrize("template", ["GPU provision", "GPU reap", "GPU decommission"])
+def test_a_limit_of_no_hosts_is_no_success(make_controller: MakeController, template: str) -> None:
+    """As of Relaunch for failed hosts, none of which has a machine."""
+    controller = make_controller()
+    mode = controller._mode
+    controller._mode = lambda definition: [*mode(definition), "--limit", "gpu-1"]
+    job = controller.run(template, {**ORDER, "decommission_hosts": "gpu-1", "awx_job_id": 7})
+    assert (job.status, controller.simulator.purchases) == ("failed", [])
+    assert "relaunch for all hosts" in job.text, job.output
+
+
 def test_a_slice_extends_nothing(make_controller: MakeController, registry: str) -> None:
     """Each would give all hosts that were named the time once more."""
     controller = make_controller()

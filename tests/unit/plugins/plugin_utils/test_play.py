@@ -190,13 +190,25 @@ def test_no_playbook_of_ours_is_left_out_unseen(
     words: dict[str, Any], started: tuple[str, ...], hosts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_play.context, "CLIARGS", {"args": started, **words})
-    variables = {"ansible_run_tags": ("all",), **{f"ansible_{name}": value for name, value in words.items()}}
+    given = {f"ansible_{name}": value for name, value in words.items()}
+    variables = {"ansible_run_tags": ("all",), "groups": {"all": ["gpu-1"]}, **given}
     if hosts:
         assert _play.hosts_of_playbook("", variables) == hosts
         assert _play.hosts_of_playbook("gpu", variables) == "gpu"
         return
     with pytest.raises(AnsibleLookupError, match="nothing would be done, or not all"):
         _play.hosts_of_playbook("gpu", variables)
+
+
+@pytest.mark.parametrize(("limit", "hosts"), [("gpu-1", ""), ("all", ""), ("localhost", "localhost,all")])
+def test_a_limit_of_no_hosts_fails(limit: str, hosts: str) -> None:
+    """Ansible itself says so only if the inventory has others."""
+    variables = {"ansible_run_tags": ("all",), "ansible_limit": limit, "groups": {"all": [], "ungrouped": []}}
+    if hosts:
+        assert _play.hosts_of_playbook("", variables) == hosts
+        return
+    with pytest.raises(AnsibleLookupError, match=f"--limit {limit} leaves nobody"):
+        _play.hosts_of_playbook("", variables)
 
 
 @pytest.mark.parametrize("hosts_of", [_play.hosts_of_playbook, _play.group_of_playbook])

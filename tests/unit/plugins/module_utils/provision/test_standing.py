@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     HostState,
     Observed,
     Standing,
+    forgotten_with_job,
     ids_to_prove,
     ids_to_read,
     standing_of,
@@ -479,6 +480,12 @@ def test_a_host_that_the_inventory_lists_as_a_machine_buys_none(mode: str) -> No
     its = entry(Y, [N], "made")
     seen = account([(one, its)], [machine(1, "gpu-1", X), machine(2, "cloud-gpu-1", Y)], [owner])
     assert standing_of(one, its, look("ready", ready=True, resource_ids=[N]), seen).kind is READY
+
+
+def test_a_job_loses_the_registry_beside_its_inventory() -> None:
+    assert "nothing would remember the machine" in forgotten_with_job(host(), None, "")
+    for one, wanted, job_keys in ((host(), "/stays", ""), (host(), None, None), (host(by_name=True), "", "")):
+        assert forgotten_with_job(one, wanted, job_keys) == ""
 
 
 def test_a_listed_machine_is_read_before_it_stops_its_host() -> None:
