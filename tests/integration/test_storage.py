@@ -219,6 +219,23 @@ def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: M
     assert project.registry("gpu-2") is None
 
 
+def test_a_host_that_stops_the_play_does_so_once_the_storage_of_others_has_ended(make_project: MakeProject) -> None:
+    project = make_project()
+    hosts = ["gpu-1", "gpu-2", "gpu-3"]
+    for _number in hosts:
+        project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(hosts, provision_spec=WITH_STORAGE, provision_reach=False)
+    playbook(project, "provision")
+    project.declare_host("gpu-1", provision_protect=True)
+    project.declare_host("gpu-2", decommission_storage="end")
+    play = {"hosts": "gpu", "gather_facts": False, "any_errors_fatal": True, "tasks": [as_in_playbooks("decommission")]}
+    run = project.play(project.write(play))
+    assert run.returncode == 2 and "Nothing was ended for gpu-1. " in run.text, run.output
+    for words in ("The storage of gpu-2 has ended.", "gpu-3 keeps its storage, which is billed until you end it"):
+        assert words in run.text, run.output
+    assert project.registry("gpu-2") is None
+
+
 def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_project: MakeProject) -> None:
     """Each attempt would leave some else, without any data."""
     project = make_project()

@@ -29,8 +29,8 @@ Row = t.Mapping[str, t.Any]
 # What ends of a host by its plan, or has ended before: its machines, no more than its entry, or storage
 MACHINES, STORAGE = Action.END.value, Action.STORAGE.value
 NOTED = (MACHINES, Action.FORGET.value, STORAGE)
-# Files of tasks of the role, for what follows once that was noted: storage ends, too, or the host stops or has its say
-END, STOP, SAY = "end", "stop", "say"
+# Files of tasks of the role, for what follows once that was noted: storage ends, too, or hosts have their say, and stop
+END, SAY = "end", "say"
 
 
 def end_request(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
@@ -375,12 +375,13 @@ def outcomes(
     ``plans``: what has just ended, and ``noted`` what the registry says of that, or the failure. ``before``: what
     became of all hosts' machines, if storage has ended now. ``waits``: storage of the host is still to end. ``over``:
     all has ended that was to end, so that the host loses its variables. Until then it keeps them: they may be in a
-    role's ``when``. At the end each host that does not stop says what there is to say for all.
+    role's ``when``. No host stops before all has ended: with ``any_errors_fatal`` that would end the play.
     """
     new = {plan["host"]: _outcome(plan, noted[plan["host"]], before.get(plan["host"])) for plan in plans}
     found = {**before, **new}
-    following = END if any(one["waits"] for one in new.values()) else SAY if _said(found) else ""
-    return {host: {**one, "next": STOP if one["stop"] else following} for host, one in found.items()}
+    following = SAY if _said(found) or any(one["stop"] for one in found.values()) else ""
+    following = END if any(one["waits"] for one in new.values()) else following
+    return {host: {**one, "next": following} for host, one in found.items()}
 
 
 def _outcome(plan: Row, noted: Row, before: Row | None) -> dict[str, t.Any]:
@@ -407,8 +408,8 @@ def _lines(plan: Row) -> list[str]:
 
 
 def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
-    """Whether the same follows for all hosts, so that one can do it. ``alone``: the play has no others."""
-    return alone and {one["next"] for one in found.values()} in ({""}, {SAY})
+    """Whether one can do for all hosts what follows: none stops. ``alone``: the play has no others."""
+    return alone and not any(one["stop"] or one["next"] == END for one in found.values())
 
 
 def end_lines(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> list[str]:

@@ -14,7 +14,7 @@ from collections import abc
 from dataclasses import dataclass, field, fields
 
 from .._text import ids_in_words
-from .ended import STOP, now
+from .ended import SAY, now
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -351,7 +351,7 @@ class EndRound(_HostRound):
             f"What became of {self.host} was not noted ({ids_in_words(plan['ids'])}): a condition of the role has left"
             " tasks out. It may have ended, or be billed. Run again: it asks the API first."
         )
-        return {"next": STOP if plan["next"] else "", "stop": stop}
+        return {"next": SAY if plan["next"] else "", "stop": stop}
 
 
 def published(data: Variables) -> dict[str, t.Any]:

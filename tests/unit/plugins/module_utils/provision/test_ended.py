@@ -239,13 +239,13 @@ IDLE: Json = {**ENDS, "next": "", "ids": []}
     [
         pytest.param(ENDS, OVER, "", "", True, id="it has ended"),
         pytest.param(FORGETS, OVER, "say", "", True, id="it had ended before"),
-        pytest.param(ENDS, FAILS, "stop", "It may run.", False, id="it has not"),
-        pytest.param(STOPS, OVER, "stop", "Whose is it?", False, id="nothing was ended"),
+        pytest.param(ENDS, FAILS, "say", "It may run.", False, id="it has not"),
+        pytest.param(STOPS, OVER, "say", "Whose is it?", False, id="nothing was ended"),
         pytest.param(IDLE, OVER, "say", "", False, id="there was nothing"),
         pytest.param(CHECKED, OVER, "say", "", False, id="check mode"),
         pytest.param(ENDS, {**OVER, "storage": ["a line"]}, "say", "", True, id="its storage stays"),
         pytest.param(STORES, OVER, "end", "", False, id="its storage is to end"),
-        pytest.param(STORES, FAILS, "stop", "It may run.", False, id="no storage ends before its machine"),
+        pytest.param(STORES, FAILS, "say", "It may run.", False, id="no storage ends before its machine"),
         pytest.param({**STORES, "check_mode": True}, OVER, "end", "", False, id="storage in check mode"),
         pytest.param({**STORES, "next": "storage"}, OVER, "say", "", True, id="of a host without a machine"),
     ],
@@ -260,7 +260,7 @@ def test_what_follows(plan: Json, noted: Json, follows: str, stop: str, over: bo
     [
         pytest.param({}, OVER, "say", "", True, id="its storage has ended"),
         pytest.param({"check_mode": True}, OVER, "say", "", False, id="its storage would end"),
-        pytest.param({}, FAILS, "stop", "It may run.", False, id="its storage has not"),
+        pytest.param({}, FAILS, "say", "It may run.", False, id="its storage has not"),
     ],
 )
 def test_what_follows_once_storage_was_told_to_end(
@@ -336,18 +336,19 @@ def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
     """Else each host would need a worker to see that there is nothing."""
     plans = [ENDS, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
     found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
-    assert [one["next"] for one in found.values()] == ["say", "say", "stop"]
+    assert [one["next"] for one in found.values()] == ["say", "say", "say"]
+    assert ended.stands_for_all({host: found[host] for host in ("gpu-1", "gpu-2")}, alone=True)
 
 
 def test_what_there_is_to_say_is_said_once_storage_has_ended() -> None:
-    """Of a host that stops only why, whenever its task for that comes."""
+    """Of a host that stops only why, once no other's storage is left to end."""
     plans = [{**STORES, "more": "its lease"}, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
     first = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
-    assert [one["next"] for one in first.values()] == ["end", "end", "stop"]
+    assert [one["next"] for one in first.values()] == ["end", "end", "end"]
     stored = ended.now(plans, first)
     then = ended.outcomes(stored, {"gpu-1": {**OVER, "cost": "storage"}}, first)
     assert ended.end_lines(plans, then) == ["gpu-1: its lease", "sentence", "storage", "a sentence"]
-    assert [(one["next"], one["stop"]) for one in then.values()] == [("say", ""), ("say", ""), ("stop", "Whose is it?")]
+    assert [(one["next"], one["stop"]) for one in then.values()] == [("say", ""), ("say", ""), ("say", "Whose is it?")]
     assert [row["label"] for row in ended.cost_labels(stored, then)] == ["disk, USD 22.50"]
 
 
@@ -359,18 +360,17 @@ def test_the_sum_of_several_ends_is_of_machines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nexts", "alone", "stands"),
+    ("follows", "stops", "alone", "stands"),
     [
-        (["", ""], True, True),
-        (["say", "say"], True, True),
-        (["say", "stop"], True, False),
-        (["stop", "stop"], True, False),
-        (["end", "end"], True, False),
-        (["", ""], False, False),
+        ("", ["", ""], True, True),
+        ("say", ["", ""], True, True),
+        ("say", ["", "Why."], True, False),
+        ("end", ["", ""], True, False),
+        ("", ["", ""], False, False),
     ],
 )
-def test_one_host_stands_for_all_if_the_same_follows_for_all(nexts: list[str], alone: bool, stands: bool) -> None:
-    found = {str(number): {"next": name} for number, name in enumerate(nexts)}
+def test_one_host_stands_for_all_if_none_stops(follows: str, stops: list[str], alone: bool, stands: bool) -> None:
+    found = {str(number): {"next": follows, "stop": stop} for number, stop in enumerate(stops)}
     assert ended.stands_for_all(found, alone=alone) is stands
 
 

@@ -182,7 +182,7 @@ def test_what_was_listed_before_concerns_a_host_whose_purchase_is_the_first() ->
 END = {"host": "gpu-1", "declaration": "d1", "together": False, "next": "end", "ids": ["r"]}
 OF_ALL = {"gpu-1": {**END, "declaration": "d0", "together": True}}
 ENDS = Ends("r1", {"gpu-1": END}, ("d1", "d2"))
-STOPS, STORES = {"next": "stop", "stop": "Why."}, {"next": "end", "stop": "", "waits": True}
+STOPS, STORES = {"next": "say", "stop": "Why."}, {"next": "end", "stop": "", "waits": True}
 
 
 def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
@@ -193,16 +193,16 @@ def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
     ("own", "ends", "noted", "following"),
     [
         pytest.param("d1", ENDS, ended({"next": "", "stop": ""}), ("", "", True), id="all-has-ended"),
-        pytest.param("d1", ENDS, ended(STOPS), ("stop", "Why.", True), id="it-stops"),
+        pytest.param("d1", ENDS, ended(STOPS), ("say", "Why.", True), id="it-stops"),
         pytest.param("d1", ENDS, ended(STORES), ("end", "", True), id="its-storage-ends"),
-        pytest.param("d1", ENDS, None, ("stop", "was not noted (r)", False), id="nothing-was-noted"),
-        pytest.param("d1", ENDS, {"skipped": True}, ("stop", "was not noted (r)", False), id="skipped"),
-        pytest.param("d1", ENDS, ended(STOPS, "r0"), ("stop", "was not noted (r)", False), id="noted-before"),
+        pytest.param("d1", ENDS, None, ("say", "was not noted (r)", False), id="nothing-was-noted"),
+        pytest.param("d1", ENDS, {"skipped": True}, ("say", "was not noted (r)", False), id="skipped"),
+        pytest.param("d1", ENDS, ended(STOPS, "r0"), ("say", "was not noted (r)", False), id="noted-before"),
         pytest.param("d2", ENDS, ended(STOPS), ("", "", True), id="decided-in-an-earlier-round"),
         pytest.param("d3", ENDS, ended(STOPS), ("round", "", True), id="declared-anew"),
         pytest.param("d1", None, None, ("round", "", True), id="the-first-host-was-left-out"),
-        pytest.param(None, with_(ENDS, ends=OF_ALL), ended(STOPS), ("stop", "Why.", True), id="of-all"),
-        pytest.param("d9", with_(ENDS, ends=OF_ALL), ended(STOPS), ("stop", "Why.", True), id="of-all-again"),
+        pytest.param(None, with_(ENDS, ends=OF_ALL), ended(STOPS), ("say", "Why.", True), id="of-all"),
+        pytest.param("d9", with_(ENDS, ends=OF_ALL), ended(STOPS), ("say", "Why.", True), id="of-all-again"),
     ],
 )
 def test_what_follows_for_a_host_that_ends(own: Any, ends: Any, noted: Any, following: Any) -> None:
