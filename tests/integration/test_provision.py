@@ -201,7 +201,7 @@ def test_hosts_asked_for_by_number_are_found_again(project: Project) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        pytest.param({"provision_hosts": "a b"}, "must be host names or a number, not 'a b'", id="no-name"),
+        pytest.param({"provision_hosts": "a b"}, "must be host names, or a number up to 99999, not", id="no-name"),
         pytest.param({"provision_hosts": 1, "provision_group": "gpus"}, "Did you mean gpu?", id="slip"),
         pytest.param({"provision_group": "nobody"}, "has hosts in gpu: add -e provision_group=gpu.", id="empty-group"),
     ],

@@ -85,6 +85,8 @@ _MAY_BE_QUOTA = ("invalid", "auth", "conflict")
 
 # What says of an offer or a resource that it is unknown, sold or ended, or gone: only the API itself knows that.
 _FACTS = (404, 409, 410)
+# These name nothing that the API could not know.
+_WITHOUT_ID = re.compile(r"GET /\w+|POST /get_offers")
 
 
 class ApiError(Exception):
@@ -277,7 +279,8 @@ def error_of(request: str, answer: Answer, detail: str) -> ApiError:
             f"{request} answered {status}, but not as the Supply API words it: what lies in between says nothing of it."
         )
         return ApiError(message, "unavailable", passing=True, **facts)
-    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.", detail, facts)
+    hint = " Check api_url." if status == 404 and _WITHOUT_ID.fullmatch(request) else ""
+    return _refusal(f"{request} answered {status}{': ' + detail if detail else ''}.{hint}", detail, facts)
 
 
 def _refusal(message: str, detail: str, facts: dict[str, t.Any]) -> ApiError:

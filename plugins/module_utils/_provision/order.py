@@ -104,6 +104,7 @@ _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
 _GROUPS_SHOWN = 3  # groups in a sentence
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_ODD_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?,?")  # how many hosts, mistyped: it would buy one of that name
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 _RANGE_LETTERS = 52  # that a range may have, [a:Z]
 _MOST_NAMES = 10_000  # names of a range
@@ -372,8 +373,9 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
         f"{variable}={shown} is for no host. For all of '{group}', leave it out.": (
             count == 0 or (not given and asked is not None)
         ),
-        f"{variable} must be host names or a number, not '{printable(str(asked), 60)}'.": not all(
-            map(HOST_NAME.fullmatch, given)
+        f"{variable} must be host names, or a number up to 99999, not '{printable(str(asked), 60)}'.": (
+            not all(map(HOST_NAME.fullmatch, given))
+            or (isinstance(asked, (str, int)) and _ODD_NUMBER.fullmatch(str(asked).strip()))
         ),
         f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
         " name.": reserved,

@@ -367,6 +367,13 @@ def test_a_wish_to_wait_is_told_only_where_waiting_helps() -> None:
     assert str(error_of(METHODS["offer"], canned({"detail": "no"}, 404, retry_after=7.0))).endswith("answered 404: no.")
 
 
+@METHOD
+def test_a_404_about_no_id_can_only_be_the_address(method: Any) -> None:
+    said = str(error_of(method, canned({"detail": "Not Found"}, 404)))
+    request = said.split(" answered ")[0]
+    assert ("Check api_url" in said) == (request.split("/")[1:] in (["resources"], ["get_offers"], ["available_gpus"]))
+
+
 @pytest.mark.parametrize("data", [None, {}, {"detail": "Moved"}])
 def test_a_redirect_names_the_origin_it_points_to(data: Any) -> None:
     error = error_of(METHODS["offer"], canned(data, 302, location="https://login.example.com:443"))

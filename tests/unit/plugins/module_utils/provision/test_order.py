@@ -51,6 +51,9 @@ H100 = {"gpu_type": "H100", "gpu_count": 1, "contract_type": "ondemand"}
         ("a, b.c ,,d_e-1", ["a", "b.c", "d_e-1"]),
         ("a\nb,\r\n c\n", ["a", "b", "c"]),
         (["a", " b "], ["a", "b"]),
+        ("101,102", ["101", "102"]),
+        (["1000000"], ["1000000"]),
+        ("10.0.0.7", ["10.0.0.7"]),
         ({"a": {}, "b": {}}, ["a", "b"]),
     ],
 )
@@ -59,7 +62,11 @@ def test_names(asked: Any, found: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", "", " ", ",", "\n", []]
+    "asked",
+    [
+        *("a b", "-a", "{{ x }}", ["a", "b;c"], "a/b", "ü", -1, "a\tb", 0, "0", "00", "", " ", ",", "\n", []),
+        *("1.5", " 2. ", "3,", "1000000", 1000000),  # would buy a single host of that name
+    ],
 )
 def test_what_is_no_name(asked: Any) -> None:
     with pytest.raises(ValueError, match=r"^provision_hosts(=| must be )"):
