@@ -455,14 +455,20 @@ def ending_of(step: NextStep, story: Story) -> Ending:
         reason = Reason.SILENT if reason is Reason.UNREADABLE and story.history.sends else reason
         return Ending(_SENTENCES[reason].format(**story.parts), "unknown_outcome", story.ids, newest)
     if reason is Reason.FAILED:
-        left = "No resource of it is known." if story.history.sends else NOTHING_BOUGHT
-        left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
-        return Ending("Offer {offer} failed: {cause} ".format(**story.parts) + left, class_of(story.reason), story.ids)
+        return _failed(story)
     if reason in (Reason.TAKEN, Reason.ENDED):
         return Ending(_SENTENCES[reason].format(**story.parts), "conflict", error=newest)
     if reason is Reason.REFUSED:
         return _refusal(story)
     return _gone_unbought(reason, story)
+
+
+def _failed(story: Story) -> Ending:
+    """The offer failed, whoever had bought it; and what of it may be billed."""
+    left = "No resource of it is known." if story.history.sends else NOTHING_BOUGHT
+    left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
+    msg = f"Offer {story.offer_id} failed: {sentence(story.reason or NO_REASON)} {left}"
+    return Ending(msg, class_of(story.reason), story.ids)
 
 
 def _refusal(story: Story) -> Ending:
