@@ -77,7 +77,11 @@ def test_a_list_that_lags_behind_an_end_hides_no_end_and_revives_nothing(account
     third = project.role("provision", "named")
     with check("named buys again"):
         assert not failed(third, "named") and len(running("named")) == 1, failures(third, "named")
-    check.judge(first, second, third)
+    fourth = project.role("decommission", "named:given-back")
+    for host in ("named", "given-back"):
+        with check(f"{host} ends again, whatever the list has of its name"):
+            assert not failed(fourth, host) and running(host) == [], failures(fourth, host)
+    check.judge(first, second, third, fourth)
 
 
 @pytest.mark.first

@@ -22,7 +22,7 @@ from . import ownership
 from .entry import Entry
 from .holdings import linked_to
 from .messages import described, if_gone
-from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, machines_in, unowned
+from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, base_of, machines_in, unowned
 from .prices import add_up
 from .purchase import LONGEST_POST
 from .standing import Status, brought_with, look_at, storage_bought
@@ -141,7 +141,7 @@ class End:
 def ids_to_read_before_end(
     claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machines: t.Iterable[Machine]
 ) -> set[str]:
-    """The ids to read by themselves before anything ends: what the list lacks, and what it alone calls gone.
+    """The ids to read by themselves before anything ends: what the list lacks, or calls gone, or shows by a name alone.
 
     ``claims``: of the hosts that are asked about. ``named``: the ids that the statuses of their offers name.
     """
@@ -151,12 +151,15 @@ def ids_to_read_before_end(
     own = [
         item for item, machine in listed.items() if item in wanted or (ownership.offer_of(machine) or None) in offers
     ]
-    names = {claim.name for claim in claims if claim.by_name}
-    by_name = (item for item, machine in listed.items() if machine["name"] in names)
+    # The list may be behind an end of theirs, and nothing but a name says whose they are.
+    names = {claim.name for claim in claims if not claim.resource_ids}
+    by_name = {
+        item for item, each in listed.items() if not names.isdisjoint({each["name"], base_of(each["name"] or "")})
+    }
     linked = {item for resource_id in (*own, *by_name) for item in linked_to(listed[resource_id])}
     stored = listed.keys() & set().union(*(claim.storage_ids for claim in claims))
     gone = {item for item in (*own, *stored) if item and _states.is_gone(listed[item]["status"])}
-    return (wanted.union(linked) - listed.keys()) | gone
+    return (wanted.union(linked) - listed.keys()) | gone | (by_name - {""})
 
 
 def undecided_offers(entries: t.Iterable[Entry], listed: t.Collection[str]) -> set[str]:

@@ -15,6 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     ApiView,
     End,
     EndRequest,
+    ids_to_read_before_end,
     undecided_offers,
     what_ends,
     without_ids,
@@ -513,3 +514,12 @@ def test_only_the_status_names_the_machines_of_an_entry_without_ids() -> None:
 @pytest.mark.parametrize("action", Action)
 def test_a_purchase_ends_with_machines_or_without(action: Action) -> None:
     assert End(action).ends is (action in (Action.END, Action.FORGET))
+
+
+@pytest.mark.parametrize(
+    ("registered", "read"), [(None, {"r", "r1"}), (entry("s"), {"s"})], ids=["no machine", "another machine"]
+)
+def test_what_a_name_alone_gives_a_host_is_read_by_its_id(registered: dict[str, Any] | None, read: set[str]) -> None:
+    """The list may be behind an end of it: it would be called running, and in the host's way."""
+    listed = [machine("r", "h", "p"), machine("r1", "h-1", "p"), machine("x", "hh", "q"), machine("y", None, "q")]
+    assert ids_to_read_before_end([asked(registered).claim], (), listed) == read
