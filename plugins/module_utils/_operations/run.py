@@ -18,7 +18,7 @@ from dataclasses import replace
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._provision import messages, registration, run_record, run_request, running, storage
+from .._provision import messages, registration, run_record, run_request, running
 from .._provision.entry import Entry, read_entry
 from .._provision.place import Place
 from .._provision.rows import shortest_path
@@ -105,8 +105,7 @@ class _Run:
 
     def let_end(self, until: float | None) -> None:
         """Let a sweep end the machine then, unless that is None. Raises RegistryError."""
-        registry = self.registries.at(self.place).host(self.view.request.host)
-        if registry and until is not None:
+        if until is not None and (registry := self.registries.at(self.place).host(self.view.request.host)):
             registry.read()
             changed = registry.compare_and_set(running.ends_earlier(until))
             self.view = replace(self.view, entry=read_entry(changed))
@@ -179,12 +178,8 @@ def _over(run: _Run) -> Result:
 
 def _done(run: _Run) -> Result:
     """The last word: what became of the job, and what it has cost. ``trouble`` if it did not succeed."""
-    view, host = run.view, run.view.request.host
-    cost = run_record.cost_of_run(view.ledger, host, view.record)
-    run.note(
-        run_record.record_of_gone_machine(view.record, cost, storage.storage_in_words(host, view.entry.kept_storage))
-    )
-    return run_record.last_result(run.view.record, view.request.folder)
+    run.note(run_record.after_end(run.view))
+    return run_record.last_result(run.view.record, run.view.request.folder)
 
 
 def _broken(run: _Run) -> Result:

@@ -43,6 +43,7 @@ from .entry import Entry
 from .order import GROUP_OF_RUNS
 from .place import Place
 from .run_request import TAIL, Request, host_of, in_minutes, name_of, read_fetch_timeout, run_of
+from .storage import storage_in_words
 
 Row = t.Mapping[str, t.Any]
 
@@ -245,9 +246,12 @@ def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, 
     return {**record, **state, "complete": False}
 
 
-def record_of_gone_machine(record: Row, usd: float | None, stays: str = "") -> dict[str, t.Any]:
-    """The record of a run whose machine has ended. ``usd``: what it has cost at most; ``stays``: storage, in words."""
-    return {**record, "phase": GONE, "cost_usd": usd, "stays": stays}
+def after_end(run: Run) -> dict[str, t.Any]:
+    """The record of a run whose machine has ended. ``cost_usd``: at most; ``stays``: storage that it left, in words."""
+    host = run.request.host
+    cost = cost_of_run(run.ledger, host, run.record)
+    stays = storage_in_words(host, run.entry.kept_storage)
+    return {**run.record, "phase": GONE, "cost_usd": cost, "stays": stays}
 
 
 def is_here(record: Row) -> bool:

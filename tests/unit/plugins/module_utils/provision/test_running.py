@@ -189,7 +189,7 @@ class World:
         self.step()
         self.machine = False
         self.step()
-        self.record = run_record.record_of_gone_machine(self.record, 1.0)
+        self.record = run_record.after_end(Run(request, self.record))
         return "done"
 
     def _work(self, request: Request) -> None:
