@@ -139,12 +139,15 @@ class Run:
         return self.phase == GONE or self.trace is Trace.ENDED
 
     @property
-    def kept_until(self) -> float | None:
-        """Until when its machine would stay after a failure from now on: within its lease; None if it does not."""
-        if not (self.request.keep and self.entry.may_have_bought):
-            return None
+    def billed(self) -> str:
+        """How long its machine is billed, in a sentence."""
         end = seconds_of(self.entry.ends_at)
-        return min(self.now + self.request.keep, math.inf if end is None else end)
+        return f"It is billed until its lease ends{'' if end is None else f' at {formatted(end)}'}."
+
+    @property
+    def command_to_end(self) -> str:
+        """What ends its machine, whatever becomes of its results."""
+        return f"compute_index.supply.decommission {end_option([self.request.host])}"
 
 
 def ordered(run: Run, now: str) -> dict[str, t.Any]:
@@ -237,9 +240,11 @@ def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, 
 
     Not if it was over by then. ``kept_until``: the end of its machine after a failure, in seconds since the epoch.
     """
-    record = over(run.record, job, results)
+    record, end = over(run.record, job, results), seconds_of(run.entry.ends_at)
     if is_here(record):
-        return {**record, "kept_until": None if record["state"] == SUCCEEDED else run.kept_until}
+        stays = run.request.keep and run.entry.may_have_bought and record["state"] != SUCCEEDED
+        until = min(run.now + run.request.keep, math.inf if end is None else end)  # no longer than its lease
+        return {**record, "kept_until": until if stays else None}
     if not has_gone:
         return record
     state = {} if record.get("state") in OVER else {"state": LOST, "reason": TAKEN_AWAY}
@@ -336,17 +341,6 @@ def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
 # What people read of it
 
 
-def command_to_end(host: object) -> str:
-    """The command that ends the machine of a run, whatever becomes of its results."""
-    return f"compute_index.supply.decommission {end_option([str(host)])}"
-
-
-def billed_until(until: str) -> str:
-    """How long the machine of a run is billed."""
-    moment = seconds_of(until)
-    return f"It is billed until its lease ends{'' if moment is None else f' at {formatted(moment)}'}."
-
-
 def job_outcome(record: Row) -> str:
     """What became of the job."""
     why = facts(record.get("exit_code"), record.get("signal"), one_line(str(record.get("reason") or "")))
@@ -362,43 +356,37 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     """
     usd_spent, outcome, has_succeeded = record.get("cost_usd"), job_outcome(record), record.get("state") == SUCCEEDED
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
-    lines = [
-        outcome,
-        f"{record.get('stays') or 'Nothing is billed any more.'} {cost}",
-        *_lines_of_results(record, folder),
-    ]
+    lines = [outcome, f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
+    elsewhere = "unless a sweep or another computer has brought them to its own inventory"
+    gone = "" if record.get("complete") else f"Its results went with the machine, {elsewhere}."
+    if not gone:
+        missing = ", ".join(map(str, record.get("missing") or []))
+        lines.append(f"Results: {folder} ({plural(record.get('files', 0), 'file')})")
+        lines += applying({f"Not found on the machine: {missing}": missing})
+    else:
+        lines.append(f"{gone} What came home before is in {folder}.")
     if record.get("last_lines") and not has_succeeded:
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    trouble = "" if has_succeeded and record.get("complete") else joined(outcome, incomplete(record))
-    return {"lines": [*lines, *further], "trouble": trouble}
+    return {"lines": [*lines, *further], "trouble": "" if has_succeeded and not gone else joined(outcome, gone)}
 
 
-def _lines_of_results(record: Row, folder: str) -> list[str]:
-    missing = ", ".join(map(str, record.get("missing") or []))
-    if lost_results := incomplete(record):
-        return [f"{lost_results} What came home before is in {folder}."]
-    here = f"Results: {folder} ({plural(record.get('files') or 0, 'file')})"
-    return [here, *applying({f"Not found on the machine: {missing}": missing})]
-
-
-def incomplete(record: Row) -> str:
-    """That results have gone with the machine of a run that is over, as far as is known; empty if they are home."""
-    elsewhere = "unless a sweep or another computer has brought them to its own inventory"
-    return "" if record.get("complete") else f"Its results went with the machine, {elsewhere}."
-
-
-def still_billed(record: Row, folder: str, until: str, why: str = "") -> list[str]:
-    """A job that is over, whose results are not all home: its machine stays until its lease ends."""
-    left = list(map(_not_home, record.get("incomplete") or []))
-    missing = abridged(record.get("missing") or [])
-    return [
-        job_outcome(record),
-        joined("Its results are NOT complete.", because(why), f"See {folder}."),
-        *([f"Not home: {abridged(left)}."] if left else []),
-        *([f"Not written by the job: {missing}. Another run_results fetches what it wrote."] if missing else []),
-        f"Its machine stays. {billed_until(until)} The same command tries again.",
-        f"To end it without them: {command_to_end(record.get('host'))}",
+def still_billed(run: Run, why: str) -> dict[str, t.Any]:
+    """A job that is over, whose results are not all home: its machine stays. ``why``: of the transfer."""
+    not_home = abridged(map(_not_home, run.record.get("incomplete") or []))
+    missing = abridged(run.record.get("missing") or [])
+    lines = [
+        job_outcome(run.record),
+        joined("Its results are NOT complete.", because(why), f"See {run.request.folder}."),
+        *applying(
+            {
+                f"Not home: {not_home}.": not_home,
+                f"Not written by the job: {missing}. Another run_results fetches what it wrote.": missing,
+            }
+        ),
+        f"Its machine stays. {run.billed} The same command tries again.",
+        f"To end it without them: {run.command_to_end}",
     ]
+    return {"lines": lines, "trouble": joined(*lines)}
 
 
 def because(why: str) -> str:
@@ -425,7 +413,7 @@ def result_once_home(run: Run) -> dict[str, t.Any]:
         outcome,
         f"Its machine stays until {formatted(until)} (run_keep), at {usd(run.entry.price_per_hour)}.",
         f"Results: {run.request.folder}",
-        f"To end it earlier: {command_to_end(run.request.host)}",
+        f"To end it earlier: {run.command_to_end}",
     ]
     return {"lines": lines, "trouble": outcome}
 

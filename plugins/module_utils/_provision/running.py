@@ -43,8 +43,6 @@ from .run_record import (
     Run,
     Trace,
     because,
-    billed_until,
-    command_to_end,
     last_result,
     result_once_home,
     still_billed,
@@ -100,7 +98,7 @@ def another_job(run: Run) -> str:
         f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or"
         " names of environment variables differ from yours. Choose another run_name for yours."
         f" -e run_name={name} alone follows {name}, and brings its results home. To give it up:"
-        f" {command_to_end(run.request.host)}, and then -e run_name={name} alone."
+        f" {run.command_to_end}, and then -e run_name={name} alone."
     )
 
 
@@ -133,18 +131,15 @@ def broken(stopped: Row, run: Run, reason: str) -> str:
 
     ``stopped``: of the step that found what to do with the machine; its trouble says itself what to do next.
     """
-    host, until = run.request.host, run.entry.ends_at
     if stopped.get("trouble"):
         return str(stopped["trouble"])
     if not (run.entry.may_have_bought or run.trace is Trace.FORGOTTEN):
-        return joined(in_short(reason), f"Nothing is billed for {host}.")
-    billed = billed_until(until) if until else f"{host} may have a machine that is billed."
+        return joined(in_short(reason), f"Nothing is billed for {run.request.host}.")
+    billed = run.billed if run.entry.ends_at else f"{run.request.host} may have a machine that is billed."
     # The role gives back no machine that was ready before, though it may fail its test for ever.
     is_tried = run.phase == ORDERED and run.entry.was_ready
-    again = "The same command tries it again. For another one, end this machine first:" if is_tried else ""
-    return joined(
-        in_short(reason), billed, again or "The same command goes on. To end the machine:", command_to_end(host)
-    )
+    again = "tries it again. For another one, end this machine first:" if is_tried else "goes on. To end the machine:"
+    return joined(in_short(reason), billed, f"The same command {again} {run.command_to_end}")
 
 
 def lease_for(way: Way, run: Run, price: float | None, refusal: str, unswept: str, *, has_registry: bool) -> float:
@@ -233,9 +228,8 @@ def next_of(run: Run, job: Row) -> dict[str, t.Any]:
     If the job starts: for how many ``seconds`` at most, and a line if that is less than was asked for. ``until``: when
     the lease ends from now on, if that does not stay as it is.
     """
-    billed = billed_until(run.entry.ends_at)
     if trouble := why_not(run):  # another command has changed the run, and a machine may have been bought for it
-        return {"trouble": f"{trouble} {billed}"}
+        return {"trouble": f"{trouble} {run.billed}"}
     if trouble := trouble_of_job(run, job):
         return {"trouble": trouble}
     if job["state"] != NONE:
@@ -243,7 +237,7 @@ def next_of(run: Run, job: Row) -> dict[str, t.Any]:
     if run.request.by_name:
         return {
             "trouble": f"Repeat the whole command: the job of {run.request.name} has not begun, and its name alone does"
-            f" not say which code, setup and environment it needs. {billed}"
+            f" not say which code, setup and environment it needs. {run.billed}"
         }
     return _start(run)
 
@@ -253,14 +247,14 @@ def trouble_of_job(run: Run, job: Row) -> str:
 
     It says nothing; it has another job; or it has lost what it had noted, as after a start with an empty disk.
     """
-    machine, billed = f"The machine of the run {run.request.name}", billed_until(run.entry.ends_at)
+    machine = f"The machine of the run {run.request.name}"
     if job.get("lost_sight") or job.get("state") not in (NONE, *RUNS, *OVER):
         why = because(str(job.get("msg") or "it did not answer"))
-        return f"{machine} did not report on its job: {why} {billed} The same command looks again."
+        return f"{machine} did not report on its job: {why} {run.billed} The same command looks again."
     if job["state"] == NONE and run.record.get("began_at"):
         return (
-            f"{machine} knows nothing of its job any more, which had begun: it is not started again. {billed} To end"
-            f" the machine: {command_to_end(run.request.host)}"
+            f"{machine} knows nothing of its job any more, which had begun: it is not started again. {run.billed}"
+            f" To end the machine: {run.command_to_end}"
         )
     return job_of_another(run, job)
 
@@ -272,7 +266,7 @@ def job_of_another(run: Run, job: Row) -> str:
     command = one_line(str(job.get("command") or "")) or "its command is not known"
     return (
         f"The machine of the run {run.request.name} has another job: {command} ({job['state']}). The results of that"
-        f" job are not home. Repeat its command, or end the machine: {command_to_end(run.request.host)}."
+        f" job are not home. Repeat its command, or end the machine: {run.command_to_end}."
     )
 
 
@@ -284,8 +278,8 @@ def _start(run: Run) -> dict[str, t.Any]:
         return {
             "trouble": f"The run {request.name} has a machine at {usd(entry.price_per_hour)} already, and run_max_bill"
             f" (USD {amount(request.max_bill)}) does not pay for ten minutes more and the hour for the results."
-            f" {billed_until(entry.ends_at)} Repeat the command with a larger one, or end the machine:"
-            f" {command_to_end(request.host)}."
+            f" {run.billed} Repeat the command with a larger one, or end the machine:"
+            f" {run.command_to_end}."
         }
     end = seconds_of(entry.ends_at) if until is None else until
     seconds = max(60, math.floor((run.now + lease_seconds(request, entry) if end is None else end) - TAIL - run.now))
@@ -325,18 +319,16 @@ def over_result(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str
 
 def _not_home(run: Run, job: Row, why: str) -> dict[str, t.Any]:
     """What a person must know of a run whose results are not all home."""
-    billed = billed_until(run.entry.ends_at)
     if job.get("state") in OVER:
-        lines = still_billed(run.record, run.request.folder, run.entry.ends_at, why)
-        return {"lines": lines, "trouble": joined(*lines)}
+        return still_billed(run, why)
     if trouble := trouble_of_job(run, job):
         return {"trouble": trouble}
     if job["state"] in RUNS:
         runs = f"{run.request.name} runs. The same command follows it, and brings its results home."
-        return {"lines": [runs, billed, f"To end it now: {command_to_end(run.request.host)}"]}
+        return {"lines": [runs, run.billed, f"To end it now: {run.command_to_end}"]}
     # As after a cut of the network at the start
     not_begun = f"The machine of the run {run.request.name} has not begun its job."
-    return {"trouble": f"{not_begun} {billed} The same command starts it."}
+    return {"trouble": f"{not_begun} {run.billed} The same command starts it."}
 
 
 # How its log is followed

@@ -353,8 +353,13 @@ def test_the_last_word() -> None:
     [
         run_record.last_result(RECORD, "runs/train")["lines"],
         run_record.still_billed(
-            {**RECORD, "incomplete": [{"path": "out/a", "reason": "changed"}]}, "runs/train", "2026-12-01T09:00:00Z"
-        ),
+            run_record.Run(
+                run_request.Request(name="train", folder="runs/train"),
+                {**RECORD, "incomplete": [{"path": "out/a", "reason": "changed"}]},
+                replace(RUNNING, ends_at="2026-12-01T09:00:00Z"),
+            ),
+            "",
+        )["lines"],
         run_record.result_once_home(
             run_record.Run(run_request.Request(name="train", keep=60, folder="runs/train"), RECORD, RUNNING)
         )["lines"],

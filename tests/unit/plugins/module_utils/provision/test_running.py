@@ -335,7 +335,7 @@ def test_a_job_moves_no_cursor_of_the_terminal() -> None:
     odd = "out\x1b]0;bought\x07\x9b2J\nfatal: [run-train]"
     record = {**RECORD, "incomplete": [{"path": odd, "reason": odd}], "reason": odd}
     texts = [
-        *run_record.still_billed(record, "runs/train", "", odd),
+        *run_record.still_billed(Run(Request(), record), odd)["lines"],
         *run_record.swept_lines({}, {"run__late": {"name": "train"}, "run__late_results": {"msg": odd}}, "runs/train"),
         running.next_of(Run(Request()), {"command": odd, "state": "running", "digest": "a"})["trouble"],
         running.next_of(Run(Request()), {"msg": odd})["trouble"],
