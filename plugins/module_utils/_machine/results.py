@@ -43,24 +43,21 @@ def check_pattern(pattern: str) -> str:
 
 
 def step(name: str, patterns: t.Sequence[str], asked: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What the action plugin asks for: the list, or the next part of it. Raises ValueError with a sentence."""
+    """What the action plugin asks for: the list of all results and the log, or the next part of it.
+
+    Raises ValueError with a sentence, also if there is no run.
+    """
     if "into" not in asked:
         raise ValueError("run_results is an action: it begins on the controller, as a task.")
     folder, into = job.folder_of(name), str(asked["into"])
     if "list" in asked:
         return pack_part(folder, str(asked["list"]), asked["wanted"], into)
-    return list_files(folder, patterns, into)
-
-
-def list_files(folder: str, patterns: t.Sequence[str], into: str) -> dict[str, t.Any]:
-    """Write the list of all results and the log, for a controller to fetch. Raises ValueError if there is no run."""
     state = job.state_of(folder)["state"]
     if state == NONE:
         raise ValueError("There is no run of this name on the machine.")
     _forget(folder, into)
-    content = listed(folder, patterns)
-    content["over"] = state in OVER
-    if content["over"]:  # its watcher may have been killed, and have left this
+    content = {**listed(folder, patterns), "over": state in OVER}
+    if state in OVER:  # its watcher may have been killed, and have left this
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, "parts", "reserve"))
     place = os.path.join(folder, "parts", _LIST)

@@ -111,11 +111,6 @@ class Run:
         return self.phase in (STARTED, HOME)
 
     @property
-    def is_another_job(self) -> bool:
-        """Whether another job has begun under its name. What was ordered alone has not, so this one takes its place."""
-        return self.is_begun and self.record.get("digest") != self.request.digest
-
-    @property
     def is_done(self) -> bool:
         """Whether this job is over, and is not to run once more."""
         return self.phase == GONE and self.record.get("digest") == self.request.digest and not self.request.again

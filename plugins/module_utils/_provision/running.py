@@ -77,8 +77,8 @@ def way(phase: str, *, is_free: bool) -> Way:
 def begun(run: Run) -> dict[str, t.Any]:
     """What the plays of a command work on; no host if the run is over, or if another job under its name is not."""
     request = run.request
-    if run.is_another_job:
-        return {"trouble": f"{another_job(run)} {NOTHING_BOUGHT}"}
+    if trouble := another_job(run):
+        return {"trouble": f"{trouble} {NOTHING_BOUGHT}"}
     if run.is_done:
         again = "Nothing was bought. -e run_again=true runs it once more."
         return last_result(run.record, request.folder, again)
@@ -92,8 +92,13 @@ def begun(run: Run) -> dict[str, t.Any]:
 
 
 def another_job(run: Run) -> str:
-    """Another job has begun under the name, and has not come to its end."""
+    """Another job has begun under the name, and has not come to its end; empty if none has.
+
+    What was ordered alone has not begun, so that this one takes its place.
+    """
     name, record = run.request.name, run.record
+    if not run.is_begun or record.get("digest") == run.request.digest:
+        return ""
     return (
         f"The run {name} is not over, and it is another job: {record.get('command')}. Its command, setup, files or"
         " names of environment variables differ from yours. Choose another run_name for yours."
@@ -107,10 +112,8 @@ def why_not(run: Run) -> str:
 
     Between two looks at it, that command may have begun another job, or have come to the end of this one.
     """
-    if run.is_another_job:
-        return another_job(run)
     over = f"The run {run.request.name} has come to its end meanwhile. The same command says what became of it."
-    return over if run.is_done else in_doubt(run)
+    return another_job(run) or (over if run.is_done else in_doubt(run))
 
 
 def in_doubt(run: Run) -> str:
