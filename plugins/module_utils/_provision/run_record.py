@@ -9,7 +9,6 @@ the record (`run.json`), which outlives both.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 import math
@@ -78,15 +77,6 @@ def digest_of(request: Request, code: str) -> str:
     return request.digest or hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-class Trace(enum.Enum):
-    """What the registry says of the machine that a record names."""
-
-    SAME = "same"  # it has that purchase, or none was noted in the record
-    ENDED = "ended"  # it has noted the end of that purchase
-    ANOTHER = "another"  # its host has another purchase
-    FORGOTTEN = "forgotten"  # it knows nothing of it, so it may be billed
-
-
 @dataclass(frozen=True)
 class Run:
     """A run as a step sees it. ``record``: what is noted under the name of what is asked for.
@@ -116,22 +106,20 @@ class Run:
         return self.phase == GONE and self.record.get("digest") == self.request.digest and not self.request.again
 
     @property
-    def trace(self) -> Trace:
-        """What the registry says of the machine with which the run was begun, by the ends that its ledger has.
-
-        No other purchase ends for this run, or counts as its end.
-        """
-        offer_id = self.record.get("offer_id") if self.is_begun else None
-        if not offer_id or self.entry.offer_id == offer_id:
-            return Trace.SAME
-        if self.entry.may_have_bought:
-            return Trace.ANOTHER
-        return Trace.ENDED if self.ledger.has_ended(self.request.host, offer_id) else Trace.FORGOTTEN
+    def missing_offer(self) -> str:
+        """The purchase with which the run was begun, if its host has it no more; else empty."""
+        offer_id = str(self.record.get("offer_id") or "") if self.is_begun else ""
+        return "" if offer_id == self.entry.offer_id else offer_id
 
     @property
     def is_over(self) -> bool:
-        """Whether its machine is waited for in vain: it has ended, or another command has ended the run."""
-        return self.phase == GONE or self.trace is Trace.ENDED
+        """Whether its machine is waited for in vain: its end was noted, or another command has ended the run.
+
+        No other purchase ends for this run, or counts as its end.
+        """
+        if not self.missing_offer or self.entry.may_have_bought:
+            return self.phase == GONE
+        return self.ledger.has_ended(self.request.host, self.missing_offer)
 
     @property
     def billed(self) -> str:

@@ -41,7 +41,6 @@ from .run_record import (
     ORDERED,
     STARTED,
     Run,
-    Trace,
     because,
     last_result,
     result_once_home,
@@ -119,14 +118,17 @@ def why_not(run: Run) -> str:
 def in_doubt(run: Run) -> str:
     """Why a run that was begun goes no further: its machine is forgotten, or another one is there; empty if it does."""
     begun = f"The run {run.request.name} was begun with offer {run.record.get('offer_id')}"
-    doubts = {
-        Trace.ANOTHER: f"{begun}, but {run.request.host} now has the machine of another run (offer"
-        f" {run.entry.offer_id}). That machine stays. Choose another run_name.",
-        Trace.FORGOTTEN: f"{begun}, of which the registry knows neither a machine nor an end: IT MAY BE BILLED. Are"
-        " this inventory and registry those of the run? compute_index.supply.audit shows what runs. If nothing runs,"
-        " move run.json away.",
-    }
-    return doubts.get(run.trace, "")
+    if not run.missing_offer or run.is_over:
+        return ""
+    if run.entry.may_have_bought:
+        return (
+            f"{begun}, but {run.request.host} now has the machine of another run (offer {run.entry.offer_id}). That"
+            " machine stays. Choose another run_name."
+        )
+    return (
+        f"{begun}, of which the registry knows neither a machine nor an end: IT MAY BE BILLED. Are this inventory and"
+        " registry those of the run? compute_index.supply.audit shows what runs. If nothing runs, move run.json away."
+    )
 
 
 def broken(stopped: Row, run: Run, reason: str) -> str:
@@ -136,7 +138,7 @@ def broken(stopped: Row, run: Run, reason: str) -> str:
     """
     if stopped.get("trouble"):
         return str(stopped["trouble"])
-    if not (run.entry.may_have_bought or run.trace is Trace.FORGOTTEN):
+    if not (run.entry.may_have_bought or in_doubt(run)):
         return joined(in_short(reason), f"Nothing is billed for {run.request.host}.")
     billed = run.billed if run.entry.ends_at else f"{run.request.host} may have a machine that is billed."
     # The role gives back no machine that was ready before, though it may fail its test for ever.
