@@ -210,6 +210,7 @@ def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: M
         assert "Nothing was ended for gpu-1. " in run.text and "gpu-1 has" not in run.text, run.output
         would = "would end" if words else "gpu-3 keeps its storage"
         assert run.text.count(would) >= 1 and f"gpu-3 has {volumes['gpu-3']}." in run.text, run.output
+        assert ("gpu-2: its storage (1 volume, USD 0.0548 per hour) would end" in run.text) is bool(words), run.output
         kept = volumes["gpu-2"] if words else ""
         assert f"gpu-2 has {kept}." in run.text, run.output
     machine = project.registry("gpu-1")["provision_resource_ids"]

@@ -112,7 +112,7 @@ def label(host: str, entry: Entry, end: End, *, would: bool) -> str:
     if end.action is Action.STOP:
         return f"{host}: nothing ends, see error"
     if end.action in (Action.NOTHING, Action.STORAGE):
-        nothing = _of_storage(end) or "; there is nothing to end"
+        nothing = _of_storage(end, would=would) or "; there is nothing to end"
         return end.by_sweep or f"{host} owns no machine{nothing}"
     if end.action is Action.FORGET:
         ends = f"nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
@@ -120,16 +120,20 @@ def label(host: str, entry: Entry, end: End, *, would: bool) -> str:
         saved = saves(end)
         also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
         ends = f"{'would end' if would else 'ends'} {ids_in_words(end.ids)}, which saves {usd(saved.total)}{also}"
-    return "; ".join(filter(None, (f"{host}: {ends}", more(end))))
+    return "; ".join(filter(None, (f"{host}: {ends}", more(end, would=would))))
 
 
-def more(end: End, *, stays: bool = True) -> str:
+def more(end: End, *, stays: bool = True, would: bool = False) -> str:
     """What else there is to say of the end of a host: what is forgotten, its storage, and why a sweep ends it.
 
-    ``stays``: also which storage does.
+    ``stays``: also which storage does. ``would``: nothing ends in this run.
     """
     forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
-    return f"{forgotten}{_of_storage(end, stays)}{f'; {end.by_sweep}' if end.by_sweep else ''}".removeprefix("; ")
+    return (
+        f"{forgotten}{_of_storage(end, stays, would=would)}{f'; {end.by_sweep}' if end.by_sweep else ''}".removeprefix(
+            "; "
+        )
+    )
 
 
 def saves(end: End) -> Sum:
@@ -137,11 +141,13 @@ def saves(end: End) -> Sum:
     return add_up(machine.get("price_per_hour") for machine in end.machines if not _states.is_ending(machine["status"]))
 
 
-def _of_storage(end: End, stays: bool = True) -> str:
+def _of_storage(end: End, stays: bool = True, *, would: bool) -> str:
     ending_ids = {*end.storage_ends} - {*end.storage_lost}
     parts = (
         storage.brief((*end.storage_stays, *end.unremembered) if stays else ()),
-        storage.brief([item for item in end.storage if item.resource_id in ending_ids], ends=True),
+        storage.brief(
+            [item for item in end.storage if item.resource_id in ending_ids], ends="would end" if would else "ends"
+        ),
         f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
         *(f"; {item} does not end, since {reason}" for item, reason in end.storage_spared.items()),
     )
@@ -337,7 +343,8 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
         "label": label(host, entry, found, would=check_mode),
-        "more": more(found, stays=check_mode),  # else there is a line about each once the machine has ended
+        # Else there is a line about each storage that stays, once the machine has ended.
+        "more": more(found, stays=check_mode, would=check_mode),
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),

@@ -240,8 +240,10 @@ def why_not_by_id(
     found = next((item for item in owned if ownership.id_of(item[0]) == resource_id), None)
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
     if hosts := owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids):
-        end = f"To end it: compute_index.supply.decommission {end_option(hosts)}."
-        advice = "Ask the people of that project." if any(" " in host for host in hosts) else end
+        way, end = f"compute_index.supply.decommission {end_option(hosts)}", "To end it"
+        if any(resource_id in claim.storage_ids for claim in claims):  # else machines would end, and the storage stay
+            way, end = f"{way} -e decommission_storage=end", "To end it, with its data and any machine of the host"
+        advice = "Ask the people of that project." if any(" " in host for host in hosts) else f"{end}: {way}."
         return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
     if near := [claim for claim in claims if found and _may_have_bought(claim, machine)]:
         hosts = tuple(claim.host for claim in near)

@@ -197,6 +197,14 @@ def test_only_what_no_host_owns_may_end(
     assert "Nothing was ended." in objection or not said
 
 
+def test_the_way_to_end_storage_of_a_host_is_no_end_of_its_machine_alone() -> None:
+    claims = [OwnershipClaim("h", "x", resource_ids=frozenset("r"), storage_ids=frozenset("s"))]
+    of_storage, of_machine = (ending_by_id.why_not_by_id(key, [machine(key)], claims) for key in ("s", "r"))
+    way = "compute_index.supply.decommission -e decommission_hosts=h"
+    assert of_machine.endswith(f"Nothing was ended. To end it: {way}.")
+    assert of_storage.endswith(f"with its data and any machine of the host: {way} -e decommission_storage=end.")
+
+
 def test_what_a_host_may_have_bought_ends_with_it_once_nothing_is_open() -> None:
     claims = [OwnershipClaim("h", "n", "o", bought=True)]
     named = "decommission -e decommission_hosts=h -e decommission_resource_id=r."
