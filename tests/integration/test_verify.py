@@ -19,7 +19,7 @@ from gpu_records import H100, Machine
 from limits import HANGS, until
 from plays import kill, write_impatient
 from simulator import Offer, Settings
-from simulator.instances import NO_PROGRAMS, Programs, SshBackend
+from simulator.instances import NO_PROGRAMS, RESTART, Programs, SshBackend
 from simulator.market import Address
 from test_guides import ROOT, blocks, commands, missing
 
@@ -58,6 +58,18 @@ BIG = {"vcpu_count": None, "memory_in_gb": None, "boot_disk_in_gb": None}
 
 def kept(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(folder.glob("host_vars/.evidence/*.json"))]
+
+
+def test_a_connection_that_is_lost_while_a_machine_is_tested_is_made_again(make_project: MakeProject) -> None:
+    """That of this computer may be cut for a moment, while an hour's test goes on."""
+    cut = f"[ -e ~/once ] || touch ~/once ~/{RESTART}; {PROGRAMS['nvidia-smi']}"
+    project = make_project([Offer(**BIG), Offer(**BIG)], backend=Equipped(0, {**PROGRAMS, "nvidia-smi": cut}))
+    run = project.provision(provision_verify="specs", provision_on_failure="release")
+    assert run.returncode == 0 and len(project.simulator.purchases) == 1, run.output
+    assert (project.registry("gpu-1") or {})["provision_verified"] is True and not kept(project.folder)
+    (project.simulator.home(project.simulator.billed[0]) / "once").unlink()
+    verified = project.play("compute_index.supply.verify", "-e", "verify_level=specs")
+    assert verified.returncode == 0 and '"gpu-1: ok"' in verified.output, verified.output
 
 
 def test_what_does_not_pass_is_replaced_elsewhere(make_project: MakeProject) -> None:

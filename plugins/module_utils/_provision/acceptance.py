@@ -27,6 +27,8 @@ MOST_NOTED = 16 * 1024  # bytes that a shared registry keeps of it
 # How long a test may run by itself while people see that it goes on: longer than its own limit. The first is short.
 SECONDS = {level: int(TIMEOUTS[level]) + 60 for level in LEVELS[1:]}
 NO_MACHINE = "no machine"  # instead of a verdict
+# What Ansible says of a machine that it calls unreachable though a command has run there
+_REACHED = ("Failed to create temporary directory", "No space left on device")
 
 
 def check_level(level: str) -> None:
@@ -51,7 +53,7 @@ class Tested:
         # A task that waits has the result of the one that started the test as its item, and that has the host.
         item, verdict = result.get("item"), result.get("verdict")
         machine = str(item.get("item") if isinstance(item, t.Mapping) else item)
-        if result.get("unreachable"):
+        if result.get("unreachable") and not any(words in str(result.get("msg")) for words in _REACHED):
             return cls(machine, "bad", ("it cannot be reached any more",), result)
         if verdict in VERDICTS:
             return cls(machine, str(verdict), tuple(map(str, result.get("reasons") or ())), result)

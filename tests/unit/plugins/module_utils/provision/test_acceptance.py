@@ -59,6 +59,11 @@ BOUGHT = {
         ([BAD], "bad", "gpu_count: 7 instead of 8 (bad)"),
         ([OK, {**BAD, "item": "gpu-1-1"}], "bad", "gpu-1-1: gpu_count: 7 instead of 8 (bad)"),
         ([{"item": "gpu-1", "unreachable": True, "msg": "no route"}], "bad", "it cannot be reached any more"),
+        # Ansible has reached it, but may write nowhere there.
+        *(
+            ([{"item": "gpu-1", "unreachable": True, "msg": said}], "unknown", f"it could not be tested: {said}")
+            for said in ("Failed to create temporary directory. In some", "mkdir: a: No space left on device")
+        ),
         ([{"item": "gpu-1", "failed": True, "msg": "no Python"}], "unknown", "it could not be tested: no Python"),
         ([{"item": "gpu-1"}], "unknown", "it could not be tested: no result"),
         # Of tests that run by themselves, first how they were started, then how they have ended.
