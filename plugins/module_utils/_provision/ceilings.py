@@ -214,19 +214,15 @@ def costs_of_others(
     ``facts``: what their variables say, None for a host that no task of ours has seen yet. ``known``: entries of the
     registries, by hosts.
     """
-    unseen = [name for name, fact in facts.items() if _is_unseen(fact, known.get(name))]
+    # A machine that is missing counts as its entry says.
+    unseen = [name for name, fact in facts.items() if fact is None or known.get(name, Entry()).is_missing]
     parts = [
         CeilingPart(name, read_price(fact), offer_id=known.get(name, Entry()).offer_id)
         for name, fact in facts.items()
         if name not in unseen
     ]
-    parts += parts_of_entries((name, known[name]) for name in unseen if name in known)
+    parts += parts_of_entries((name, known.get(name, Entry())) for name in unseen)
     return parts, [] if has_registry else [name for name in unseen if name not in known]
-
-
-def _is_unseen(fact: t.Any, entry: Entry | None) -> bool:
-    """Whether a host's variables say nothing, or its machine is missing by its entry."""
-    return fact is None or (entry is not None and entry.is_missing)
 
 
 def parts_of_entries(entries: t.Iterable[tuple[str, Entry]]) -> list[CeilingPart]:
@@ -281,7 +277,8 @@ def account_prices(
     stored = set(map(ownership.id_of, owned))
     open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
     costs = _listed_costs(machines, noted)
-    parts = [_at_listed_price(machine, noted) for machine in owned]
+    # What is listed is not missing, and has the price that it has now.
+    parts = [replace(_noted_of(item, noted), cost=item["price_per_hour"], state=State.LIVE) for item in owned]
     parts += _storage_beside(purchases, listed, stored)
     parts = _not_below_noted(parts, {entry.offer_id: entry for _host, entry in purchases if entry.offer_id in costs})
     parts += _unlisted(open_purchases, listed, stored)
@@ -328,11 +325,6 @@ def _owned_and_foreign(
     billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
     owned = [machine for machine in billed if noted.keys() & _ids_of_machine(machine)]
     return owned, [machine for machine in billed if not noted.keys() & _ids_of_machine(machine)]
-
-
-def _at_listed_price(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
-    """A host's machine at the price that it has now; what is listed is not missing."""
-    return replace(_noted_of(machine, noted), cost=machine["price_per_hour"], state=State.LIVE)
 
 
 def _listed_costs(machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]) -> dict[str, float]:
