@@ -458,7 +458,7 @@ class Database(Connected):
     def _noted(self, connection: Connection, fact: Purchase, ids: list[str]) -> tuple[Row, str]:
         """The claim that has the machines now, and what is wrong with that; empty if nothing is."""
         adopted = read_entry(fact.note).adopted
-        fact = self._begun_anew(connection, fact) if adopted else fact
+        fact = self._under_own_claim(connection, fact, adopted=adopted)
         values = {**self._values(fact), "ids": ids}
         mine = next(iter(self._rows(connection, sql.BY_CLAIM, values)), None)
         others, rivals = (self._beside(connection, query, values) for query in (sql.OPEN, sql.OF_OFFER))
@@ -502,17 +502,21 @@ class Database(Connected):
         named = f"Offer {fact.offer} of host {fact.host} ({', '.join(ids) or 'no machine known yet'}) is contested"
         return f"{named}: {'; '.join(troubles)}. {self.where} has it on record." if troubles else ""
 
-    def _begun_anew(self, connection: Connection, fact: Purchase) -> Purchase:
-        """What a person takes over, under the claim by which its host has bought it if that counts as ended.
+    def _under_own_claim(self, connection: Connection, fact: Purchase, *, adopted: bool) -> Purchase:
+        """The fact under the claim by which its host has bought the offer, such as what another clone has just moved.
 
-        What that claim has noted does not hold any more, such as the end of its lease. If the COMMIT was not answered,
-        its own work has the same note.
+        One that counts as ended takes only what a person takes over; what it has noted does not hold any more then,
+        such as the end of its lease. If the COMMIT was not answered, its own work has the same note.
         """
         own = (fact.project, fact.host, fact.account)
         for row in self._rows(connection, sql.OF_OFFER, {"offer": fact.offer}):
             is_over = row.state == claims.ENDED or row.note == note_of_claim(fact.note)
-            if is_over and (row.project, row.host, row.account) == own:
+            if (row.project, row.host, row.account) != own:
+                continue
+            if adopted and is_over:
                 return replace(fact, claim=row.claim, note={**dict.fromkeys(row.note), **fact.note})
+            if row.state != claims.ENDED:
+                return replace(fact, claim=row.claim)
         return fact
 
     def _values(

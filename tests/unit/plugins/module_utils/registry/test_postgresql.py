@@ -824,6 +824,21 @@ def test_who_has_proof_has_the_offer(run: Callable[..., Database], registry_url:
     assert (row.host, row.resource_ids) == ("gpu-1", [RESOURCE_ID, SECOND_RESOURCE_ID])
 
 
+@pytest.mark.parametrize("note", [{}, {"provision_adopted": True}])
+@pytest.mark.parametrize("first", ["claim", "note"])
+def test_of_two_runs_that_note_one_purchase_of_a_host_neither_is_contested(
+    run: Callable[..., Database], registry_url: str, note: dict[str, Any], first: str
+) -> None:
+    """As of two clones that move the same file, or that let a host take over the same machine, at the same moment."""
+    if first == "claim":
+        run("one").claim(purchase(), NO_CEILING)
+    else:
+        run("one").note(purchase(note={**note, "provision_a": 1}), [RESOURCE_ID])
+    row = run("two").note(purchase(note={**note, "provision_a": 2}), [RESOURCE_ID, SECOND_RESOURCE_ID])
+    assert (row.state, row.resource_ids) == ("live", [RESOURCE_ID, SECOND_RESOURCE_ID])
+    assert states(registry_url) == ["live"]
+
+
 def test_a_machine_that_another_claim_owns_is_contested(run: Callable[..., Database]) -> None:
     run().note(purchase("gpu-1"), [RESOURCE_ID])
     with pytest.raises(Contested, match=f"{RESOURCE_ID} is noted for claim "):
