@@ -79,10 +79,7 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
     has nothing else, as those that are made for AWX. Likewise for a group whose name is a
     host's, and a limit of no hosts.
     """
-    run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
-    started, later = context.CLIARGS.get("args") or (), context.CLIARGS.get("start_at_task")
-    is_chosen = Taggable().evaluate_tags(run, skip, variables)
-    if (not is_chosen and any(map(_has_no_tags, started))) or (later and any(map(_is_of_collection, started))):
+    if _leaves_tasks_out(variables):
         raise AnsibleLookupError(
             "The collection's playbooks have no tags, and begin at their first task, so in this run nothing would be"
             " done, or not all. Leave out --start-at-task, --tags and --skip-tags (in AWX: Job Tags and Skip Tags),"
@@ -97,6 +94,15 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
             f" Leave it out (in AWX: relaunch for all hosts). {NOTHING_SENT}"
         )
     return pattern or ("localhost,all" if "ansible_limit" in variables else "localhost")
+
+
+def _leaves_tasks_out(variables: Variables) -> bool:
+    """Whether the command line chooses tasks of a playbook that is the collection's, by tags or a first task."""
+    run, skip = (list(variables.get(f"ansible_{tags}_tags") or ()) for tags in ("run", "skip"))
+    started, later = context.CLIARGS.get("args") or (), context.CLIARGS.get("start_at_task")
+    if later and any(map(_is_of_collection, started)):
+        return True
+    return any(map(_has_no_tags, started)) and not Taggable().evaluate_tags(run, skip, variables)
 
 
 def group_of_playbook(group: str, variables: Variables) -> str:

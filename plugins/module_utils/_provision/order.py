@@ -104,7 +104,6 @@ _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
 _GROUPS_SHOWN = 3  # groups in a sentence
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_ODD_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?,?")  # how many hosts, mistyped: it would buy one of that name
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 _RANGE_LETTERS = 52  # that a range may have, [a:Z]
 _MOST_NAMES = 10_000  # names of a range
@@ -374,8 +373,7 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
             count == 0 or (not given and asked is not None)
         ),
         f"{variable} must be host names, or a number up to 99999, not '{printable(str(asked), 60)}'.": (
-            not all(map(HOST_NAME.fullmatch, given))
-            or (isinstance(asked, (str, int)) and _ODD_NUMBER.fullmatch(str(asked).strip()))
+            _is_odd_number(asked) or not all(map(HOST_NAME.fullmatch, given))
         ),
         f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
         " name.": reserved,
@@ -389,6 +387,11 @@ def _number(asked: t.Any) -> int | None:
     """How many hosts that means; None for what is no number."""
     text = str(asked).strip() if isinstance(asked, (str, int)) else ""
     return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
+
+
+def _is_odd_number(asked: t.Any) -> bool:
+    """Whether that is a mistyped number of hosts, which would buy one of that name."""
+    return isinstance(asked, (str, int)) and bool(re.fullmatch(r"\s*[0-9]+(\.[0-9]*)?,?\s*", str(asked)))
 
 
 def _given_names(asked: t.Any, variable: str) -> list[str]:
