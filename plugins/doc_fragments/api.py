@@ -55,6 +55,8 @@ notes:
     # For all modules.
     ATTRIBUTES = r"""
 options: {}
+requirements:
+  - Python 3.9 or newer
 attributes:
   check_mode:
     description: Can run in check mode and predict the changes, without sending anything that changes something.

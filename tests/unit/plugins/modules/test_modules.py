@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from functools import partial
@@ -509,6 +510,14 @@ def test_a_module_is_documented_with_an_example(module: str) -> None:
     assert documentation(module)["module"] == module
     assert f"compute_index.supply.{module}:" in source.EXAMPLES
     assert yaml.safe_load(source.EXAMPLES) and yaml.safe_load(source.RETURN)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_says_which_python_it_needs(module: str) -> None:
+    (python,) = yaml.safe_load(fragment.ModuleDocFragment.ATTRIBUTES)["requirements"]
+    assert "compute_index.supply.api.attributes" in documentation(module)["extends_documentation_fragment"]
+    oldest = re.findall(r"[0-9.]+", python)[0]
+    assert f"a Python ({oldest} or newer)" in (ROOT / "README.md").read_text()
 
 
 def test_the_version_is_that_of_the_manifest() -> None:
