@@ -219,10 +219,14 @@ def show() -> None:
     else:
         print(f"This machine is idle since {utc(now - uptime() + last['active'])}: {last['seen']}.")
     for path in filter(os.path.isfile, glob.glob(KEEPS + "/[0-9]*")):
-        with open(path) as file:
-            until = json.load(file)["until"]
-        if until > now:
-            print(f"It is kept until {utc(until)} (user {os.path.basename(path)}); a lease ends nevertheless.")
+        user = os.path.basename(path)
+        try:
+            with open(path) as file:
+                until = float(json.load(file)["until"])
+            if until > now:
+                print(f"It is kept until {utc(until)} (user {user}); a lease ends nevertheless.")
+        except (OSError, ValueError, LookupError, TypeError, OverflowError):
+            print(f"What the user {user} has noted cannot be understood, so the machine is not idle.")
 
 
 def main(arguments: list) -> None:

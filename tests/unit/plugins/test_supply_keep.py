@@ -306,6 +306,17 @@ def test_supply_keep_can_be_taken_back_and_shows_itself(
     ]
 
 
+@pytest.mark.parametrize("note", ["", "x", "[]", "{}", '{"until": "1h"}', '{"until": null}', '{"until": 1e99}'])
+def test_what_another_user_has_written_there_is_said(
+    machine: IdleMachine, capsys: pytest.CaptureFixture[str], note: str
+) -> None:
+    """Everybody may write into the folder. Who keeps the machine must not read that it failed."""
+    machine.write("var/lib/supply-keep/77", note)
+    machine.script.main(["2h"])
+    said = capsys.readouterr().out
+    assert "It is kept until 2026-11-27" in said and "What the user 77 has noted cannot be understood, so" in said
+
+
 @pytest.mark.parametrize("words", ["6", "h", "0h", "-1h", "31d", "6 h", "6h\n", "1.5h", "", "999999h", "six"])
 def test_supply_keep_takes_nothing_else(machine: IdleMachine, words: str) -> None:
     with pytest.raises(SystemExit, match="how long"):
