@@ -366,6 +366,8 @@ class _Purchase:
                 self._is_overtaken(claim)
             else:
                 self._reread()
+                if claim.entry.held_by and not self._journal.entry.is_open:  # without a word of what is bought
+                    raise self._claimed(claim) from None
             return False
         except RegistryError as error:
             if not (isinstance(error, AboveCeiling) and self._makes_room(error)):

@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 
@@ -536,6 +536,20 @@ def test_a_refused_purchase_whose_machines_cannot_be_listed_is_not_replaced(
     bought(queue, resource(name="colleague"))
     assert outcome(buy()) == ("not_sent", "conflict", [])
     assert kept(path)["provision_purchase"] == "refused"
+
+
+def test_a_folder_that_another_run_holds_without_a_word_is_not_waited_for(
+    queue: RequestQueue, buy: Any, path: Path
+) -> None:
+    """A run that is stopped before its entry is written; or a lock that a file system has kept."""
+    other = _locks.Hold(str(path.parent), "bob at bastion")
+    assert other.take() == ""
+    free(queue)
+    result = buy()
+    assert (result["outcome"], result["claimed_by"]) == ("claimed", "bob at bastion")
+    other.release()
+    free(queue).expect(*POST, procurement())
+    assert buy()["outcome"] == "created"
 
 
 def held_by_another(path: Path) -> None:
