@@ -429,7 +429,7 @@ def _of_lease(raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: fl
             f"provision_lease must say how long the machine may live: provision_lease_max is {longest.text}.": (
                 is_limited and is_missing
             ),
-            f"provision_lease {lease.text} is longer than provision_lease_max {longest.text}.": (
+            f"provision_lease makes a lease of {lease.text}, longer than provision_lease_max {longest.text}.": (
                 is_limited and lease and lease.lasts(now) > longest.lasts(now)
             ),
             "provision_max_bill is for the whole life of a machine, so it needs provision_lease or order_lease.": (

@@ -392,8 +392,8 @@ def test_no_value_raises(fields: dict[str, Any], folder: str) -> None:
         ({"lease": "0h"}, "provision_lease must be longer than nothing"),
         ({"lease": "1970-01-01T00:00Z"}, "provision_lease 1970-01-01T00:00Z is over: it is 1970-01-01 01:00 UTC now."),
         ({"lease": "1970-01-01T09:00"}, "provision_lease must be a duration such as 8h"),
-        ({"lease": "9h", "lease_max": "8h"}, "provision_lease 9h is longer than provision_lease_max 8h."),
-        ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "is longer than provision_lease_max 8h."),
+        ({"lease": "9h", "lease_max": "8h"}, "provision_lease makes a lease of 9h, longer than provision_lease_max 8h"),
+        ({"lease": "1970-01-02T09:00Z", "lease_max": "8h"}, "09:00Z, longer than provision_lease_max 8h."),
         ({"lease_max": "8h"}, "provision_lease must say how long the machine may live"),
         ({"lease": "8h", "lease_max": "2026-01-01T00:00Z"}, "provision_lease_max must be a duration"),
         (
