@@ -174,9 +174,8 @@ def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
     assert_over(project, "succeeded")
 
 
-def test_code_that_takes_long_leaves_the_job_less_time(make_project: MakeProject) -> None:
-    """Else the job would use up the hour for the results, and the sweep that ends the machine would end both."""
-    project = make_project(provision_seconds=0)
+def copied_while(project: Project, change: Callable[[], object]) -> tuple[int | None, str]:
+    """Exit code and output of a run, whose code comes to the machine while something changes."""
     write_code(project)
     code = project.folder / "code" / ".gitignore"
     os.mkfifo(code)  # who reads the code waits until somebody writes there
@@ -185,15 +184,32 @@ def test_code_that_takes_long_leaves_the_job_less_time(make_project: MakeProject
         code.write_text("")
         noted = project.folder / "runs" / "train" / "run.json"
         until(lambda: noted.exists() and record(project)["phase"] == "started")
-        let_end_in(project, 3600 + 1800)  # as if half an hour had passed
+        change()
         while process.poll() is None:
             with suppress(OSError):  # nobody reads it now
                 os.close(os.open(code, os.O_WRONLY | os.O_NONBLOCK))
             time.sleep(0.05)
-        output = process.read()
-    assert process.returncode == 0 and "The job may take" in output, output
+        return process.returncode, process.read()
+
+
+def test_code_that_takes_long_leaves_the_job_less_time(make_project: MakeProject) -> None:
+    """Else the job would use up the hour for the results, and the sweep that ends the machine would end both."""
+    project = make_project(provision_seconds=0)
+    # as if half an hour had passed
+    code, output = copied_while(project, lambda: let_end_in(project, 3600 + 1800))
+    assert code == 0 and "The job may take" in output, output
     job = json.loads((begun(project)[0].parents[2] / "state" / "job.json").read_text())
     assert 1500 < job["time"] <= 1800
+
+
+def test_code_that_takes_long_starts_no_job_if_the_run_is_another_one_meanwhile(make_project: MakeProject) -> None:
+    project = make_project(provision_seconds=0)
+    noted = project.folder / "runs" / "train" / "run.json"
+    code, output = copied_while(
+        project, lambda: noted.write_text(json.dumps({**record(project), "digest": "0" * 64, "command": "another"}))
+    )
+    assert code == 2 and "The run train is not over, and it is another job: another" in " ".join(output.split()), output
+    assert not begun(project)
 
 
 def begun(project: Project) -> list[Path]:
