@@ -50,6 +50,14 @@ options:
     description:
       - A level of the test of machines. Then the lookup returns the seconds that it may run by itself.
     type: str
+  owned:
+    description:
+      - A host. Then the lookup returns the ids of the machines that it is known to have.
+    type: str
+  tested:
+    description:
+      - A host. Then the lookup returns whether the playbook verify may test what answers under its name.
+    type: str
   text:
     description: A text for people. Then the lookup returns it in lines that fit a screen.
     type: str
@@ -87,7 +95,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import end_round_of, round_of
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
+    end_round_of,
+    is_only_listed,
+    owned,
+    round_of,
+)
 
 # Who may use what is undefined, before ansible-core 2.19, has the text of a template where the role loops over this.
 _UNDEFINED: dict[str, t.Any] = {} if getattr(C, "DEFAULT_UNDEFINED_VAR_BEHAVIOR", True) else {"purchases": []}
@@ -124,6 +137,10 @@ class LookupModule(LookupBase):
             return [_play.hosts_of_playbook(options["hosts"], variables or {})]
         if "group" in options:
             return [_play.group_of_playbook(options["group"], variables or {})]
+        if "owned" in options:
+            return owned(options["owned"], variables or {})
+        if "tested" in options:
+            return [not is_only_listed(options["tested"], variables or {})]
         if "level" in options:
             # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
             return [acceptance.SECONDS.get(str(options["level"]), max(acceptance.SECONDS.values()))]

@@ -93,9 +93,18 @@ def raw(host: str, task_vars: Variables) -> Variables:
 
 
 def owned(host: str, task_vars: Variables) -> list[str]:
-    """The machines that the host is known to have, by the role's facts or registry, or by the inventory plugin."""
+    """The machines that the host is known to have, by the role's facts or registry, or by the inventory plugin.
+
+    That gives a machine to a host by its name, which is no claim of one that shall own a machine and has a registry.
+    """
     variables = raw(host, task_vars)
-    return list(variables.get(IDS) or filter(None, [variables.get("supply_resource_id")]))
+    is_registered = any(map(variables.get, _WANTED)) and variables.get("provision_registry_dir") != ""
+    return list(variables.get(IDS) or filter(None, [not is_registered and variables.get("supply_resource_id")]))
+
+
+def is_only_listed(host: str, task_vars: Variables) -> bool:
+    """Whether the inventory plugin lists a machine of the host's name, and none is known to be the host's."""
+    return "supply_resource_id" in raw(host, task_vars) and not owned(host, task_vars)
 
 
 def round_of(variables: Variables) -> Round:

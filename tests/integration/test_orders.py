@@ -231,6 +231,26 @@ def test_a_machine_that_is_called_like_the_group_is_not_ended_for_it(make_projec
     assert (ended.returncode, project.simulator.billed) == (0, colleagues), ended.output
 
 
+def test_a_machine_that_has_only_the_hosts_name_is_not_touched(make_project: MakeProject) -> None:
+    """The plugin gives it to the host, whose registry does not know it."""
+    project = make_project(provision_seconds=0)
+    project.declare(["colleagues"], provision_reach=False, provision_resource_name="gpu-1")
+    assert project.provision("-e", "provision_registry_dir=elsewhere").returncode == 0
+    (project.folder / "account.supply.yml").write_text("plugin: compute_index.supply.resources\n")
+    project.declare(["gpu-1"], ansible_ssh_common_args="-o StrictHostKeyChecking=no")
+    home = project.simulator.home(project.simulator.billed[0])
+    before = sorted(home.rglob("*"))
+    for book, why in (("configure", "gpu-1 has no machine yet"), ("verify", "Nothing was tested")):
+        for words in ([], ["-e", "provision_hosts=gpu-1"]):
+            run = project.play(f"compute_index.supply.{book}", "-i", "account.supply.yml", *words)
+            assert run.returncode == 2 and why in run.failure("gpu-1"), run.output
+            assert sorted(home.rglob("*")) == before
+    # Without a registry the name is all that there is.
+    named = ("-e", "provision_registry_dir=")
+    configured = project.play("compute_index.supply.configure", "-i", "account.supply.yml", *named)
+    assert configured.returncode == 0, configured.output
+
+
 @pytest.fixture
 def crowd(make_project: MakeProject, registry: str) -> Project:
     """300 live machines of the project, which the inventory plugin puts back into the group, and an offer."""

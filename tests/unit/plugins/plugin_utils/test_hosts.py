@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible.errors import AnsibleActionFail
@@ -16,7 +17,9 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
     Patterns,
     evaluated,
     in_full,
+    is_only_listed,
     knowing,
+    owned,
     parts,
     round_of,
 )
@@ -72,6 +75,24 @@ def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
     with pytest.raises(AnsibleActionFail, match="decommission_hosts: 'gpu' names a group and a host"):
         patterns.hosts(parts("decommission_hosts", asked, patterns.names))
     assert patterns.hosts(["gpu-1"]) == ["gpu-1"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "ids"),
+    [
+        ({}, []),
+        ({"provision_resource_ids": ["R"], "supply_resource_id": "S"}, ["R"]),
+        ({"supply_resource_id": "S"}, ["S"]),
+        # A name is no claim of a host that shall own a machine and has a registry.
+        ({"supply_resource_id": "S", "provision_spec": {"compute": {}}}, []),
+        ({"supply_resource_id": "S", "provision_offer_id": "O", "provision_registry_dir": "folder"}, []),
+        ({"supply_resource_id": "S", "provision_spec": {"compute": {}}, "provision_registry_dir": ""}, ["S"]),
+    ],
+)
+def test_the_machines_of_a_host(variables: dict[str, Any], ids: list[str]) -> None:
+    task_vars = {"hostvars": Mock(raw_get=lambda host: {"gpu-1": variables}[host])}
+    assert owned("gpu-1", task_vars) == ids
+    assert is_only_listed("gpu-1", task_vars) is ("supply_resource_id" in variables and not ids)
 
 
 def test_what_no_step_has_left_fails_the_task_that_reads_it() -> None:
