@@ -366,7 +366,7 @@ def of_account(
     return Allowance("", max(0.0, max_account_price_per_hour - count.sum.total), len(planned))
 
 
-def among_registered(max_account_price_per_hour: float, account: AccountPrices) -> float:
+def ceiling_for_registered(max_account_price_per_hour: float, account: AccountPrices) -> float:
     """The account's ceiling for what a shared registry counts: without the rest of the account."""
     return round(max(0.0, max_account_price_per_hour - Count(account.foreign).sum.total), 6)
 

@@ -392,7 +392,7 @@ def _within_ceilings(
     )
     ends = {case.host.host for case in cases if case.host.ends_storage}
     budgets = _budgets(buyers, spent, now, ends)
-    registered = ceilings.among_registered(max_account, account)
+    registered = ceilings.ceiling_for_registered(max_account, account)
     return [
         _limited(
             case,

@@ -15,7 +15,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     Count,
     State,
     account_prices,
-    among_registered,
+    ceiling_for_registered,
     costs_of_month,
     costs_of_others,
     month_of,
@@ -124,7 +124,7 @@ def test_of_an_account(ceiling: float, live: Prices, wanted: list[float | None],
     ],
 )
 def test_a_shared_registry_is_left_what_others_do_not_use(ceiling: float, live: Prices, limit: float) -> None:
-    assert among_registered(ceiling, live) == limit
+    assert ceiling_for_registered(ceiling, live) == limit
 
 
 M, N, X, Y = machine_id(1), machine_id(2), offer_id(1), offer_id(2)
