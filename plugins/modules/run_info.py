@@ -121,6 +121,12 @@ log:
   type: list
   elements: str
   sample: ["epoch 3: loss 0.12"]
+log_line_bytes:
+  description: How many bytes each of these lines has in the log, with what it has overwritten and its end.
+  returned: success
+  type: list
+  elements: int
+  sample: [19]
 log_bytes:
   description: The size of the whole log in bytes.
   returned: success

@@ -102,7 +102,7 @@ def report(name: str, lines: int) -> dict[str, t.Any]:
     """What run_info returns: the state of a run, and the newest lines of its log. Raises ValueError for a bad name."""
     folder = folder_of(name)
     notes = _notes(folder)
-    log, size = tail(os.path.join(folder, "log.txt"), max(0, min(lines, _MOST_LINES)))
+    log, line_bytes, size = tail(os.path.join(folder, "log.txt"), max(0, min(lines, _MOST_LINES)))
     job, watcher, end = notes.job or {}, notes.watcher or {}, notes.end or {}
     return {
         **state_by_notes(notes),
@@ -113,24 +113,26 @@ def report(name: str, lines: int) -> dict[str, t.Any]:
         "began_at": utc(watcher["began_at"]) if watcher else None,
         "ended_at": utc(end["ended_at"]) if end else None,
         "log": log,
+        "log_line_bytes": line_bytes,
         "log_bytes": size,
         "disk_free_bytes": job_watcher.free(folder) if os.path.isdir(folder) else None,
     }
 
 
-def tail(path: str, lines: int) -> tuple[list[str], int]:
-    """The newest lines of a log, and its size in bytes. An overwritten line is shown as it is last."""
+def tail(path: str, lines: int) -> tuple[list[str], list[int], int]:
+    """The newest lines of a log, the bytes of each, and of all. An overwritten line is shown as it is last."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _MOST_LOG))
-            text = file.read(_MOST_LOG).decode(errors="replace")
+            text = file.read(_MOST_LOG)
     except OSError:
-        return [], 0
-    rows = text.split("\n")
+        return [], [], 0
+    rows = text.split(b"\n")
     rows = rows[1:] if size > _MOST_LOG and len(rows) > 1 else rows
     rows = rows if rows[-1] else rows[:-1]
-    return [_shown(row) for row in rows[max(0, len(rows) - lines) :]], size
+    rows = rows[max(0, len(rows) - lines) :]
+    return [_shown(row.decode(errors="replace")) for row in rows], [len(row) + 1 for row in rows], size
 
 
 def _shown(row: str) -> str:

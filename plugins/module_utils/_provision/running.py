@@ -372,10 +372,10 @@ def _lines(before: Row, job: Row) -> tuple[str, ...]:
     """The lines that are new since the answer before: those within the bytes by which the log has grown."""
     grown = int(job.get("log_bytes") or 0) - int(before.get("log_bytes") or 0)
     lines, room = [], grown if "state" in before else math.inf
-    for line in reversed(items_of(job.get("log") or [])):
+    for line, size in zip(*(reversed(items_of(job.get(name) or [])) for name in ("log", "log_line_bytes"))):
         if room <= 0:  # a line that was shown before its end was written is shown again
             break
-        room -= len(str(line).encode(errors="surrogateescape")) + 1
+        room -= int(size)
         lines.append(printable(str(line), LONGEST_LINE))  # without what would move a terminal's cursor
     return tuple(reversed(lines))
 

@@ -396,7 +396,7 @@ def test_a_huge_log_is_read_from_its_end(tmp_path: Path) -> None:
     if not child:  # with less memory than the log has
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, hard))
-        os._exit(0 if job.tail(str(path), 2) == (["last", "lines"], 2**30) else 1)
+        os._exit(0 if job.tail(str(path), 2) == (["last", "lines"], [5, 6], 2**30) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert resource.getrlimit(resource.RLIMIT_AS) == (soft, hard)
 
@@ -415,8 +415,10 @@ def test_a_huge_log_is_read_from_its_end(tmp_path: Path) -> None:
 )
 def test_lines_of_a_log_harm_no_terminal(tmp_path: Path, text: bytes, lines: list[str]) -> None:
     (tmp_path / "log.txt").write_bytes(text)
-    assert job.tail(str(tmp_path / "log.txt"), 20) == (lines, len(text))
-    assert job.tail(str(tmp_path / "log.txt"), 0) == ([], len(text))
+    shown, line_bytes, size = job.tail(str(tmp_path / "log.txt"), 20)
+    assert (shown, size) == (lines, len(text)) and len(line_bytes) == len(lines)
+    assert sum(line_bytes) - min(job._MOST_LOG, size) == (0 if text.endswith(b"\n") or not text else 1)
+    assert job.tail(str(tmp_path / "log.txt"), 0) == ([], [], len(text))
     assert job.tail(str(tmp_path / "log.txt"), 1)[0] == lines[-1:]
 
 

@@ -382,20 +382,33 @@ def test_a_silent_machine_is_waited_for(answers: list[str]) -> None:
         assert running.followed(look)["lost_sight"] is bool(silent)
 
 
+def logged(state: str, size: int, **lines: int) -> dict[str, Any]:
+    """What a machine answers. ``lines``: the newest of its log, and how many bytes each has there."""
+    return {"state": state, "log": list(lines), "log_line_bytes": list(lines.values()), "log_bytes": size}
+
+
 def test_each_line_is_shown_once() -> None:
-    first = running.next_look(running.LogLook(), {"state": "running", "log": ["a", "b\x1b[2J"], "log_bytes": 8}, 0)
+    first = running.next_look(running.LogLook(), logged("running", 8, **{"a": 2, "b\x1b[2J": 6}), 0)
     assert first.lines == ("a", "b\N{REPLACEMENT CHARACTER}[2J")
     cut = running.next_look(first, {"unreachable": True}, 1)
     assert cut.lines == ()
     assert cut.job["msg"] == "the machine does not answer (its job needs no connection): no answer"
-    over = running.next_look(cut, {"state": "failed", "log": ["b\x1b[2J", "c", "d"], "log_bytes": 12}, 2)
+    over = running.next_look(cut, logged("failed", 12, **{"b\x1b[2J": 6, "c": 2, "d": 2}), 2)
     assert over.lines == ("c", "d") and over.is_last and running.followed(over)["is_over"]
 
 
 def test_all_lines_are_shown_of_a_machine_that_did_not_answer_at_first() -> None:
     silent = running.next_look(running.LogLook(), {"unreachable": True}, 0)
-    answer = {"state": "running", "log": ["a\N{REPLACEMENT CHARACTER}", "b"], "log_bytes": 5}
+    answer = logged("running", 5, **{"a\N{REPLACEMENT CHARACTER}": 3, "b": 2})
     assert running.next_look(silent, answer, 1).lines == ("a\N{REPLACEMENT CHARACTER}", "b")
+
+
+def test_a_bar_that_overwrites_its_line_shows_no_other_line_again() -> None:
+    """Of what it writes in a minute a few characters are to be seen; lines of as many bytes stand above it."""
+    first = running.next_look(running.LogLook(), logged("running", 32, begins=7, loads=6, **{"10 %": 19}), 0)
+    assert first.lines == ("begins", "loads", "10 %")
+    bar = running.next_look(first, logged("running", 9032, begins=7, loads=6, **{"50 %": 9020}), 1)
+    assert bar.lines == ("50 %",)
 
 
 @given(st.lists(st.text(st.sampled_from("ab\u00e9"), max_size=5), max_size=12), st.data())
@@ -404,7 +417,8 @@ def test_no_line_is_shown_twice_or_left_out(lines: list[str], data: st.DataObjec
     while end < len(lines):
         end = data.draw(st.integers(end, len(lines)))
         log = lines[:end]
-        job = {"state": "running", "log": log, "log_bytes": sum(len(line.encode()) + 1 for line in log)}
+        line_bytes = [len(line.encode()) + 1 for line in log]
+        job = {"state": "running", "log": log, "log_line_bytes": line_bytes, "log_bytes": sum(line_bytes)}
         look = running.next_look(look, job, 0)
         shown += look.lines
     assert shown == lines
