@@ -366,7 +366,7 @@ class _Purchase:
                 self._is_overtaken(claim)
             else:
                 self._reread()
-                if claim.entry.held_by and not self._journal.entry.is_open:  # without a word of what is bought
+                if sending.is_held_without_purchase(claim.entry, self._journal.entry):
                     raise self._claimed(claim) from None
             return False
         except RegistryError as error:

@@ -173,6 +173,11 @@ def claimed_by_another(claim: object, host: str) -> str:
     )
 
 
+def is_held_without_purchase(claimed: Entry, noted: Entry) -> bool:
+    """Whether another run holds the host and has noted nothing that could be waited for: to read it anew is no help."""
+    return bool(claimed.held_by) and not noted.is_open
+
+
 def another_account(offer_id: str, planned: str | None, account: str) -> str:
     """A host of the play has another token or API address than it was ``planned`` with; empty if it has not."""
     if planned in (None, "", account):
