@@ -237,6 +237,22 @@ def test_a_host_that_stops_the_play_does_so_once_the_storage_of_others_has_ended
     assert project.registry("gpu-2") is None
 
 
+def test_storage_of_two_hosts_ends_if_both_are_named_and_have_no_machine(make_project: MakeProject) -> None:
+    project = make_project()
+    project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
+    project.declare(["gpu-1", "gpu-2"], provision_spec=WITH_STORAGE, provision_reach=False)
+    playbook(project, "provision", "--limit", "gpu-1")
+    decommission(project)
+    shared = project.registry_file("gpu-2")
+    shared.parent.mkdir()
+    shared.write_text(project.registry_file("gpu-1").read_text())
+    alone = decommission(project, "-e", "decommission_storage=end")
+    assert "does not end, since gpu-2" in alone.text and project.simulator.billed == [volume_of(project).resource_id]
+    both = playbook(project, "decommission", "-e", "decommission_hosts=gpu", "-e", "decommission_storage=end")
+    assert "The storage of gpu-2 has ended." in both.text and project.simulator.billed == [], both.output
+    assert (project.registry("gpu-1"), project.registry("gpu-2")) == (None, None)
+
+
 def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_project: MakeProject) -> None:
     """Each attempt would leave some else, without any data."""
     project = make_project()

@@ -129,11 +129,8 @@ def more(end: End, *, stays: bool = True, would: bool = False) -> str:
     ``stays``: also which storage does. ``would``: nothing ends in this run.
     """
     forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
-    return (
-        f"{forgotten}{_of_storage(end, stays, would=would)}{f'; {end.by_sweep}' if end.by_sweep else ''}".removeprefix(
-            "; "
-        )
-    )
+    by_sweep = f"; {end.by_sweep}" if end.by_sweep else ""
+    return f"{forgotten}{_of_storage(end, stays, would=would)}{by_sweep}".removeprefix("; ")
 
 
 def saves(end: End) -> Sum:

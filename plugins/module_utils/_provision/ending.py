@@ -75,6 +75,11 @@ class EndRequest:
     forget: frozenset[str] = frozenset()
 
     @property
+    def ends_all_it_has(self) -> bool:
+        """Whether it has nothing but storage, which ends: so it keeps none from ending that another host has."""
+        return self.ends_storage and self.entry.is_empty
+
+    @property
     def claim(self) -> OwnershipClaim:
         """What the host says that it owns."""
         claim = ownership.claim_of(self.host, self.name, self.entry, by_name=self.by_name)
@@ -545,8 +550,13 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
 # Which storage ends with a machine, and its data with it: never more than its host, or a person, has said
 
 
-def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView) -> End:
-    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either."""
+def with_storage(
+    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, over: t.Container[str] = ()
+) -> End:
+    """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
+
+    ``over``: the hosts that end all they have in the same run.
+    """
     items = together(kept, end.storage)
     if end.action is Action.STOP or not items:
         return end
@@ -559,16 +569,17 @@ def with_storage(one: EndRequest, end: End, kept: t.Iterable[Storage], api_view:
         )
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
     machines, claims = machines_in(api_view.account.owned), api_view.account.claims.values()
-    reasons = {**_held(claims, one.host), **_used(machines, end.ids, items)} if ends else {}
+    reasons = {**_held(claims, one.host, over), **_used(machines, end.ids, items)} if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
     action = Action.STORAGE if over and end.action is Action.NOTHING else end.action
     return replace(end, action=action, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
 
 
-def _held(claims: t.Iterable[OwnershipClaim], host: str) -> dict[str, str]:
+def _held(claims: t.Iterable[OwnershipClaim], host: str, over: t.Container[str]) -> dict[str, str]:
     """Why storage does not end that another host has, too. A host's own kept storage has a claim of its own."""
-    holders = ownership.holders_of((claim for claim in claims if claim.storage_of != host), host)
+    others = ((claim.storage_of or claim.host, claim) for claim in claims)
+    holders = ownership.holders_of((claim for name, claim in others if name != host and name not in over), host)
     return {item: f"{holder} has it as well" for item, holder in holders.items()}
 
 
