@@ -271,6 +271,18 @@ def test_what_is_given_back_takes_its_storage_along_if_its_host_says_so(make_pro
     assert [bill.why for bill in ledger.bills if not bill.runs] == ["released", "released"]
 
 
+def test_a_sweep_ends_what_was_to_end_with_a_machine_that_was_given_back(make_project: MakeProject) -> None:
+    project = make_project()
+    project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)], outcome="fails")
+    release = {"provision_on_failure": "release", "provision_storage_on_end": "end"}
+    project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False, **release)
+    project.simulator.faults.append(Fault("DELETE", "/resources/", nth=2, status=409))
+    given_back = project.provision()
+    (kept,) = project.simulator.billed
+    assert given_back.returncode == 2 and f"Not known to have ended for gpu-1: {kept}" in given_back.text
+    assert "The storage of gpu-1 has ended." in playbook(project, "reap").text and project.simulator.billed == []
+
+
 @pytest.mark.parametrize("is_noted", [True, False])
 def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
     make_project: MakeProject, is_noted: bool

@@ -191,6 +191,7 @@ def release(api: Market, registries: Registries, params: Params, check_mode: boo
     if over:
         ids = {item["resource_id"] for item in ended}
         case = replace(case, storage_ends=ending.of_released(plan, case.all_storage, ids, observer.machines))
+        judged.case = case
     attempts, unsound = params["before"].get("attempts") or [], params.get("unsound", "")
     answer = replace(
         released(case, attempts, ended, unsound, check_mode=check_mode),
@@ -204,7 +205,7 @@ def _forgotten(judged: _Judged, registries: Registries) -> list[str]:
     if judged.registry is None or judged.case.is_superseded:
         return []
     try:
-        judged.registry.end(RELEASED)
+        end_with(judged.registry, judged.case.noted_storage, RELEASED)
         return bring_ssh_up_to_date(registries, [judged.place])
     except RegistryError as error:
         return [str(error)]

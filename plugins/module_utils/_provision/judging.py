@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .. import _states
@@ -411,7 +411,9 @@ class JudgedHost:
     @property
     def noted_storage(self) -> Variables:
         """What the entry says of storage, which it leaves behind; nothing if there is and was none."""
-        return changes_of(self.storage, self.entry.storage)
+        ends = self.storage_ends  # by the next sweep, should this run not end it
+        left = [replace(item, is_to_end=item.resource_id in ends or item.is_to_end) for item in self.storage]
+        return changes_of(left, self.entry.storage)
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, and the entry is its own."""

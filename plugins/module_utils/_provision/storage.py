@@ -64,7 +64,7 @@ class Storage:
     """Storage of a host. ``price_per_hour``: USD, None if unknown. ``offer_id``: what it was bought with.
 
     ``kept_since``: when the machine ended with which it was bought, by the clock ``noted_by``; empty until then.
-    ``project`` and ``groups`` are those of the host then. ``is_to_end``: a sweep has begun to end it with its machine.
+    ``project`` and ``groups`` are those of the host then. ``is_to_end``: with it, by what a sweep or a release began.
     """
 
     resource_id: str
