@@ -50,11 +50,13 @@ def faults(chance: random.Random) -> Hook:
     """Something that goes wrong with one request, before or after it has done what was asked."""
     after, kind = (
         chance.random() < 0.6,
-        chance.choice(["cut", "500", "503", "429", "html", "late", "404", "409", "410"]),
+        chance.choice(["cut", "500", "503", "429", "html", "late", "404", "409", "410", "failed", "bare"]),
     )
 
-    def act(_request: Request, proceed: Proceed) -> Answer:
+    def act(request: Request, proceed: Proceed) -> Answer:
         answer = proceed() if after else Answer(200)
+        if kind in ("failed", "bare"):
+            return without_ids(request, answer if after or kind == "failed" else proceed(), kind)
         if kind == "cut":
             return Answer(cut=True)
         if kind == "late":
@@ -65,6 +67,15 @@ def faults(chance: random.Random) -> Hook:
         return Answer(int(kind), {"detail": "a fault"}, {"Retry-After": "0"} if kind in ("429", "503") else {})
 
     return act
+
+
+def without_ids(request: Request, answer: Answer, kind: str) -> Answer:
+    """An answer to a purchase that names no machine, and perhaps says that it has failed; any other as it is."""
+    if request.path != "/procure_offer" or answer.status != 200:
+        return answer
+    failed = {"status": "failed", "error": "no capacity", "procured_at": None} if kind == "failed" else {}
+    named = {"offer_id": request.json["offer_id"], **(answer.body or {})}
+    return Answer(200, {**named, "resource_ids": None, **failed})
 
 
 @dataclass
