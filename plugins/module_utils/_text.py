@@ -20,8 +20,9 @@ LONGEST_LINE = 400  # characters of a sentence of the API that are shown
 LONGEST_NAME = 256  # characters of a name that are shown
 _CURRENCY = ("currency", "currency_code", "currencycode")  # how names of fields end, in small letters
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as ids are spelled
-# Control characters and halves of surrogate pairs, which terminals obey and no encoder takes.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Control characters, also those that turn the direction of what follows, and halves of surrogate pairs, which terminals
+# obey and no encoder takes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 QUOTA = "quota"  # the error class
 # By which of its words an API says that an account has used up its quota, which no page documents: "quota" in any form,

@@ -410,6 +410,7 @@ def test_a_huge_log_is_read_from_its_end(tmp_path: Path) -> None:
         (b"10 %\r50 %\r100 %\r\ndone", ["100 %", "done"]),
         (b"\x1b[31mred\x1b[0m\x1b]0;title\x07 \x07bell", ["red \ufffdbell"]),
         (b"caf\xe9\n", ["caf\ufffd"]),
+        ("\u202eevil\u2066".encode(), ["\ufffdevil\ufffd"]),
         (b"x" * 300_000, ["x" * 1000 + "..."]),
     ],
 )
