@@ -39,7 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
+from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, value_of
 
 try:
@@ -270,8 +270,16 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
         "reaped": reaped,
         "protect": value("provision_protect"),
         "known": {name: value(name) for name in BOUGHT},
-        "invalid": list(checked.error_messages),
+        "invalid": [*checked.error_messages, *(() if reaped else _slips_of_end(task_vars))],
     }
+
+
+def _slips_of_end(task_vars: Variables) -> t.Iterator[str]:
+    """The misspelled variables of the role, which would do nothing. A sweep ends machines all the same."""
+    for name in map(str, task_vars):
+        is_own = name.startswith("decommission_") and "__" not in name
+        if is_own and (meant := nearest(name, _END_ARGUMENTS)):
+            yield f"{name} is not a variable of this role, and {meant} is"
 
 
 def _arguments_of_end(host: str, task_vars: Variables, value: t.Callable[[str], t.Any]) -> dict[str, t.Any]:

@@ -48,6 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
     abridged,
     as_pattern,
     joined,
+    nearest,
     one_line,
     printable,
 )
@@ -147,6 +148,12 @@ def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str
         for part in ([line] if line in names else split_host_pattern(line))
         if part.strip()
     ]
+
+
+@functools.lru_cache(maxsize=4096)
+def _means_protection(name: str) -> bool:
+    """Whether a variable is a slip of the one that protects, and so says that a machine must stay."""
+    return nearest(name, DESCRIBED) == PROTECT
 
 
 class Hosts:
@@ -426,6 +433,8 @@ class Hosts:
                     values[name] = evaluated(name, variables.get(name), templar)
                 except AnsibleActionFail as error:
                     values[name], trouble[name] = None, str(error)
+        if values[PROTECT] in (None, "") and (slip := next(filter(_means_protection, map(str, variables)), "")):
+            trouble.setdefault(PROTECT, f"is misspelled as {slip}")
         return values, {**dict(mistyped(values)), **trouble}
 
     def _knowing(self, host_variables: Variables) -> t.ContextManager[t.Any]:

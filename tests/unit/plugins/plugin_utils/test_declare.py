@@ -21,7 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder
-from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared
+from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import declared, declared_end
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,6 +118,23 @@ def test_only_variables_that_the_role_does_not_know_are_told_of() -> None:
     assert gathered({8080: "web"}, provision_spec=SPEC, provision__own=1)["slips"] == []
     (slip,) = gathered(provision_max_prize=2, provision_offer={})["slips"]
     assert slip.startswith("provision_max_prize is not a variable of this role")
+
+
+@pytest.mark.parametrize(
+    ("variables", "slips"),
+    [
+        ({"decommission_storge": "end"}, ["decommission_storge"]),
+        ({"decommission_storage": "end", "decommission_hosts": "gpu", "decommission_count": 1}, []),
+        ({"decommission_reports": [], "decommission__storge": "", "decomission": 1}, []),
+        # Its lease is over, and whatever else is wrong, it must end.
+        ({"decommission_storge": "end", "decommission__reaped": {"why": "lease"}}, []),
+    ],
+)
+def test_a_misspelled_variable_of_an_end_is_refused(variables: dict[str, Any], slips: list[str]) -> None:
+    defaults = yaml.safe_load((ROLE.parent / "decommission" / "defaults" / "main.yml").read_text())
+    known = as_template({"inventory_hostname": "gpu-1", "inventory_dir": "/inventory", **defaults, **variables})
+    templar = ansible.template.Templar(loader=DataLoader(), variables=known)
+    assert [fault.split()[0] for fault in declared_end(known, templar, check_mode=False)["invalid"]] == slips
 
 
 def test_each_declaration_is_another_one() -> None:

@@ -38,6 +38,7 @@ def named(found: dict[str, Any]) -> set[str]:
         ({"provision_lease_max": True}, ("provision_lease_max",)),
         ({"provision_max_bill": "3,5"}, ("provision_max_bill", "'3,5'")),
         ({"provision_protect": "ture"}, ("provision_protect must be true or false, not 'ture'",)),
+        ({"provision_protec": True}, ("provision_protect is misspelled as provision_protec",)),
         ({"provision_max_bill": {"a": 1}}, ("provision_max_bill",)),
         ({"provision_resource_name": ["a"]}, ("provision_resource_name",)),
         ({"provision_resource_name": "{{ nothing.at.all }}"}, ("provision_resource_name",)),
@@ -66,6 +67,22 @@ def test_a_variable_that_says_nothing_of_the_registry_is_named(
 )
 def test_a_protection_that_cannot_be_read_is_no_permission(inventory: Inventory, value: Any, protect: Any) -> None:
     inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_protect": value}, "gpu-2": {}}, "vars": SPEC}})
+    rows = {row["host"]: row["protect"] for row in inventory.gathered("audit")["hosts"]}
+    assert (rows["gpu-1"], rows["gpu-2"]) == (protect, None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "protect"),
+    [
+        ({"provision_protec": True}, "unreadable"),
+        ({"provision_proctect": "false"}, "unreadable"),
+        ({"provision_protec": True, "provision_protect": False}, False),
+        ({"provision_project": "p"}, None),
+        ({"provision_projct": "p"}, None),
+    ],
+)
+def test_a_misspelled_protection_protects(inventory: Inventory, variables: dict[str, Any], protect: Any) -> None:
+    inventory.write({"gpu": {"hosts": {"gpu-1": variables, "gpu-2": {}}, "vars": SPEC}})
     rows = {row["host"]: row["protect"] for row in inventory.gathered("audit")["hosts"]}
     assert (rows["gpu-1"], rows["gpu-2"]) == (protect, None)
 
