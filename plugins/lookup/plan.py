@@ -19,6 +19,10 @@ description:
 options:
   _terms:
     description: V(end) for what ends; without it, what is bought.
+  bought:
+    description:
+      - A host. Then the lookup returns what its machines were bought as, and how many they are.
+    type: str
   rows:
     description:
       - What runs, as P(compute_index.supply.owned_machines#filter) lists it. Then the lookup returns the lines with
@@ -98,6 +102,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     end_round_of,
     is_only_listed,
+    offer_of,
     owned,
     round_of,
 )
@@ -139,6 +144,8 @@ class LookupModule(LookupBase):
             return [_play.group_of_playbook(options["group"], variables or {})]
         if "owned" in options:
             return owned(options["owned"], variables or {})
+        if "bought" in options:
+            return [offer_of(options["bought"], variables or {})]
         if "tested" in options:
             return [not is_only_listed(options["tested"], variables or {})]
         if "level" in options:

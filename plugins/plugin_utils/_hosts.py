@@ -103,6 +103,13 @@ def owned(host: str, task_vars: Variables) -> list[str]:
     return list(variables.get(IDS) or filter(None, [not is_registered and variables.get("supply_resource_id")]))
 
 
+def offer_of(host: str, task_vars: Variables) -> dict[str, t.Any]:
+    """What the machines of a host were bought as; how many there are, where no answer about the offer has said that."""
+    variables = raw(host, task_vars)
+    told = {name: value for name, value in (variables.get("provision_offer") or {}).items() if value is not None}
+    return {"node_count": len(variables.get("provision_instances") or ()), **told} if told else {}
+
+
 def is_only_listed(host: str, task_vars: Variables) -> bool:
     """Whether the inventory plugin lists a machine of the host's name, and none is known to be the host's."""
     return "supply_resource_id" in raw(host, task_vars) and not owned(host, task_vars)

@@ -170,6 +170,18 @@ def test_a_cluster_of_which_a_machine_does_not_pass_is_kept_if_nobody_says_other
     assert verdicts.keys() == {"gpu-1", "gpu-1-1"} and sorted(verdicts.values()) == [False, True]
 
 
+def test_a_machine_of_a_cluster_is_no_worse_for_having_its_share_of_the_gpus(make_project: MakeProject) -> None:
+    """The page of an offer may not say how many machines it has."""
+    cluster = Offer(gpu_count=2, node_count=2, gpu_price_per_hour=2.0, **BIG)
+    project = make_project([cluster], backend=Equipped(1, PROGRAMS))
+    project.declare_host("gpu-1", provision_offer_id=cluster.offer_id, provision_max_price_per_hour=9)
+    assert project.provision().returncode == 0
+    entry = project.registry("gpu-1")
+    assert entry is not None and "node_count" not in entry["provision_offer"]
+    run = project.play("compute_index.supply.verify", "-e", "verify_level=specs")
+    assert "instead of 2" not in run.text, run.output
+
+
 @pytest.mark.parametrize("after", ["the evidence is kept", "the machine was told to end"])
 def test_a_play_killed_between_verdict_and_next_purchase_has_one_machine(make_project: MakeProject, after: str) -> None:
     offers = [Offer(gpu_price_per_hour=2.0, vendor="a", **BIG), Offer(gpu_price_per_hour=2.5, vendor="b", **BIG)]

@@ -184,7 +184,7 @@ def names_taken(host: str, names: t.Iterable[str]) -> str:
     """A cluster's further machines would take over hosts of the inventory."""
     return (
         f"The further machines of {host} would be called {abridged(names)}, and the inventory has hosts of these names,"
-        " which would be taken over. Rename them, or the host."
+        " which would be taken over. Rename them (what the inventory plugin lists by its option hostname), or the host."
     )
 
 
