@@ -59,7 +59,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _seen(api, asked, _others(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
-    ends, over = [], {one.host for one in asked if one.ends_all_it_has}
+    ends, over = [], ending.hosts_that_end_all(asked)
     for raw, one in zip(hosts, asked):
         place, is_checked = places[one.host], endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)

@@ -550,6 +550,11 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
 # Which storage ends with a machine, and its data with it: never more than its host, or a person, has said
 
 
+def hosts_that_end_all(asked: t.Iterable[EndRequest]) -> set[str]:
+    """The hosts that end all they have in this run."""
+    return {one.host for one in asked if one.ends_all_it_has}
+
+
 def with_storage(
     one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, over: t.Container[str] = ()
 ) -> End:
