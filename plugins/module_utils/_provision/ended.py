@@ -256,7 +256,10 @@ def notes(entry: Entry, plan: Row, left: t.Sequence[str]) -> dict[str, t.Any]:
     A shared registry keeps what was, and ends only what it knows to be bought. If it does not know when that was, the
     API has told when the machine was made. What it has as storage stays, also after the end.
     """
-    kept = storage.changes_of(read_storage(plan["storage"]), entry.storage)
+    items = read_storage(plan["storage"])
+    if left:  # a machine goes on, and may get more time: what it uses is no longer to end
+        items = tuple(item if item.kept_since else replace(item, is_to_end=None) for item in items)
+    kept = storage.changes_of(items, entry.storage)
     if left:
         return {IDS: list(left), PURCHASE: MADE, **kept}
     if not entry.is_open:

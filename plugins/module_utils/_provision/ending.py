@@ -75,11 +75,6 @@ class EndRequest:
     forget: frozenset[str] = frozenset()
 
     @property
-    def ends_all_it_has(self) -> bool:
-        """Whether it has nothing but storage, which ends: so it keeps none from ending that another host has."""
-        return self.ends_storage and self.entry.is_empty
-
-    @property
     def claim(self) -> OwnershipClaim:
         """What the host says that it owns."""
         claim = ownership.claim_of(self.host, self.name, self.entry, by_name=self.by_name)
@@ -560,7 +555,7 @@ def with_storage(
 ) -> End:
     """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
 
-    ``over``: the hosts that end all they have in the same run.
+    ``over``: see `hosts_that_end_all`.
     """
     items = together(kept, end.storage)
     if end.action is Action.STOP or not items:
@@ -579,6 +574,11 @@ def with_storage(
     spared = {item: reasons[item] for item in ends if item in reasons}
     action = Action.STORAGE if over and end.action is Action.NOTHING else end.action
     return replace(end, action=action, storage=items, storage_ends=over, storage_lost=lost, storage_spared=spared)
+
+
+def hosts_that_end_all(asked: t.Iterable[EndRequest]) -> set[str]:
+    """Those that have nothing but storage, which ends: so they keep none from ending that another host has as well."""
+    return {one.host for one in asked if one.ends_storage and one.entry.is_empty}
 
 
 def _held(claims: t.Iterable[OwnershipClaim], host: str, over: t.Container[str]) -> dict[str, str]:

@@ -70,6 +70,13 @@ def test_what_the_registry_keeps(entry_: Any, plan: dict[str, Any], left: list[s
     assert ended.notes(entry_, {**PLAN, **plan}, left) == notes
 
 
+@pytest.mark.parametrize(("left", "marks"), [([], [True, True]), ([M], [None, True])])
+def test_storage_is_to_end_once_its_machine_has_ended(left: list[str], marks: list[Any]) -> None:
+    items = [Storage("new", is_to_end=True), Storage("old", kept_since=utc_rounded_up(NOON), is_to_end=True)]
+    noted = ended.notes(known(), {**PLAN, "storage": [item.variables for item in items]}, left)["provision_storage"]
+    assert [item.get("is_to_end") for item in noted] == marks
+
+
 @pytest.mark.parametrize(
     ("plan", "clock", "usd", "said"),
     [
