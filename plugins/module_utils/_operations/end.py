@@ -59,7 +59,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
     seen = _seen(api, asked, _others(params, places, snapshot), forget)
     clock = registries.clock()  # once the API has answered, which tells its time
     asked = [endings.aged(one, clock) for one in asked]
-    ends, over = [], ending.hosts_that_end_all(asked)
+    ends, all_ends = [], ending.hosts_that_end_all(asked)
     for raw, one in zip(hosts, asked):
         place, is_checked = places[one.host], endings.is_checked(raw, check_mode)
         trouble = _trouble(raw, one, place, registries, params, snapshot)
@@ -69,7 +69,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
             found = _reaped(one, sweep, found, clock, place, registries, is_checked)
         elif not is_checked:
             _mark(one, found, clock, registries.at(place))
-        found = ending.with_storage(one, found, snapshot.storage_of(place, one.host), seen, over)
+        found = ending.with_storage(one, found, snapshot.storage_of(place, one.host), seen, all_ends)
         ends.append(endings.row(raw, one.entry, place, found, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
 

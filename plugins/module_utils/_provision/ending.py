@@ -545,17 +545,12 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
 # Which storage ends with a machine, and its data with it: never more than its host, or a person, has said
 
 
-def hosts_that_end_all(asked: t.Iterable[EndRequest]) -> set[str]:
-    """The hosts that end all they have in this run."""
-    return {one.host for one in asked if one.ends_all_it_has}
-
-
 def with_storage(
-    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, over: t.Container[str] = ()
+    one: EndRequest, end: End, kept: t.Iterable[Storage], api_view: ApiView, all_ends: t.Container[str] = ()
 ) -> End:
     """The same end with what the host has kept of earlier machines. If nothing may end, no storage ends either.
 
-    ``over``: see `hosts_that_end_all`.
+    ``all_ends``: see `hosts_that_end_all`.
     """
     items = together(kept, end.storage)
     if end.action is Action.STOP or not items:
@@ -569,7 +564,7 @@ def with_storage(
         )
     ends = _wanted(items, is_asked=not one.is_swept) if one.ends_storage else []
     machines, claims = machines_in(api_view.account.owned), api_view.account.claims.values()
-    reasons = {**_held(claims, one.host, over), **_used(machines, end.ids, items)} if ends else {}
+    reasons = {**_held(claims, one.host, all_ends), **_used(machines, end.ids, items)} if ends else {}
     over = tuple(dict.fromkeys((*(item for item in ends if item not in reasons), *lost)))
     spared = {item: reasons[item] for item in ends if item in reasons}
     action = Action.STORAGE if over and end.action is Action.NOTHING else end.action
@@ -581,10 +576,10 @@ def hosts_that_end_all(asked: t.Iterable[EndRequest]) -> set[str]:
     return {one.host for one in asked if one.ends_storage and one.entry.is_empty}
 
 
-def _held(claims: t.Iterable[OwnershipClaim], host: str, over: t.Container[str]) -> dict[str, str]:
+def _held(claims: t.Iterable[OwnershipClaim], host: str, all_ends: t.Container[str]) -> dict[str, str]:
     """Why storage does not end that another host has, too. A host's own kept storage has a claim of its own."""
     others = ((claim.storage_of or claim.host, claim) for claim in claims)
-    holders = ownership.holders_of((claim for name, claim in others if name != host and name not in over), host)
+    holders = ownership.holders_of((claim for name, claim in others if name != host and name not in all_ends), host)
     return {item: f"{holder} has it as well" for item, holder in holders.items()}
 
 
