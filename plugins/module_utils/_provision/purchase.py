@@ -226,7 +226,7 @@ def _is_called(machines: t.Iterable[Machine], asked: str) -> bool:
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
     """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
-    refused = history.was_refused and not (history.unanswered or _is_odd(history))
+    refused = history.was_refused and not (history.unanswered or _refusal_proves_nothing(history))
     return (
         refused
         and offer_look.shown
@@ -235,7 +235,7 @@ def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
     )
 
 
-def _is_odd(history: History) -> bool:
+def _refusal_proves_nothing(history: History) -> bool:
     """Whether a refusal says nothing of the offer, or put the purchase off.
 
     If the offer is sold in that very moment, it is rather ours, by a gateway that lied, than a stranger's.
@@ -386,7 +386,7 @@ def _whose(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
 
 def _may_be_ours(history: History) -> bool:
     """Whether a purchase of ours may have bought the offer, whatever it was answered."""
-    return history.unanswered or _is_odd(history)
+    return history.unanswered or _refusal_proves_nothing(history)
 
 
 def _is_unproved(history: History, offer_look: OfferLook) -> bool:
