@@ -21,6 +21,7 @@ import yaml
 from conftest import MakeProject, Project, Run
 from limits import HANGS, until
 from project import extra
+from simulator.instances import RESTART
 
 JOB = {
     "run_name": "train",
@@ -217,6 +218,21 @@ def begun(project: Project) -> list[Path]:
     ids = [item for purchase in project.simulator.purchases for item in purchase.resource_ids]
     files = (project.simulator.home(item) / "runs" / "train" / "work" / "out" / "result.txt" for item in ids)
     return [file for file in files if file.exists()]
+
+
+def test_a_connection_that_is_lost_before_the_job_is_made_again(make_project: MakeProject) -> None:
+    """Else the machine would be billed without a job, until its lease ends or somebody repeats the command."""
+    project = make_project(provision_seconds=0)
+    write_code(project)
+    with project.start("ansible-playbook", "-i", str(project.inventory), *words_of()) as process:
+        until(lambda: bool(project.simulator.billed), 0.005)
+        home = project.simulator.home(project.simulator.billed[0])
+        # The first module that runs there
+        until(lambda: any(home.glob(".ansible/tmp/*/*")) or process.poll() is not None, 0.001)
+        (home / RESTART).touch()
+        code, output = process.wait(HANGS), process.read()
+    assert code == 0 and not (home / RESTART).exists(), output
+    assert_over(project, "succeeded")
 
 
 def test_a_machine_that_somebody_ends_is_not_waited_for(make_project: MakeProject) -> None:
