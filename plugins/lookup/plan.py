@@ -97,6 +97,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     declaration,
     rows,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Round
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
@@ -129,6 +130,27 @@ def _expected(given: object) -> dict[str, t.Any]:
         raise AnsibleError(f"{sentence(f'provision_verify_expect {error}')} Nothing was tested.") from None
 
 
+_Given = t.Mapping[str, t.Any]
+
+# What the options ask for of the variables alone, and of the plan. Each is a list, as lookups return.
+_OF_VARIABLES: dict[str, t.Callable[[t.Any, _Given], list[t.Any]]] = {
+    "hosts": lambda pattern, variables: [_play.hosts_of_playbook(pattern, variables)],
+    "group": lambda group, variables: [_play.group_of_playbook(group, variables)],
+    "owned": owned,
+    "bought": lambda host, variables: [offer_of(host, variables)],
+    "tested": lambda host, variables: [not is_only_listed(host, variables)],
+    # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
+    "level": lambda level, _variables: [acceptance.SECONDS.get(str(level), max(acceptance.SECONDS.values()))],
+    "expected": lambda given, _variables: [_expected(given)],
+}
+_OF_PLAN: dict[str, t.Callable[[_Given, Round], list[t.Any]]] = {
+    "unusable": lambda given, planned: [rows.unusable(planned.host, planned.for_tasks, given["unusable"])],
+    "text": lambda given, _planned: wrapped(given["text"], indent="  "),
+    "configured": lambda given, planned: rows.configured_lines(given["configured"], given["rows"], planned.common),
+    "rows": lambda given, planned: rows.closing_lines(given["rows"], planned.common),
+}
+
+
 class LookupModule(LookupBase):
     """Ansible's way to find the plugin."""
 
@@ -136,32 +158,16 @@ class LookupModule(LookupBase):
         self, terms: t.Sequence[str], variables: t.Mapping[str, t.Any] | None = None, **options: t.Any
     ) -> list[t.Any]:
         """The plan of the task's host, or the lines for the rows."""
+        variables = variables or {}
         if terms:
-            return [end_round_of(variables or {}).for_tasks]
-        if "hosts" in options:
-            return [_play.hosts_of_playbook(options["hosts"], variables or {})]
-        if "group" in options:
-            return [_play.group_of_playbook(options["group"], variables or {})]
-        if "owned" in options:
-            return owned(options["owned"], variables or {})
-        if "bought" in options:
-            return [offer_of(options["bought"], variables or {})]
-        if "tested" in options:
-            return [not is_only_listed(options["tested"], variables or {})]
-        if "level" in options:
-            # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
-            return [acceptance.SECONDS.get(str(options["level"]), max(acceptance.SECONDS.values()))]
-        if "expected" in options:
-            return [_expected(options["expected"])]
-        planned = round_of(variables or {})
+            return [end_round_of(variables).for_tasks]
+        for name, of_variables in _OF_VARIABLES.items():
+            if name in options:
+                return of_variables(options[name], variables)
+        planned = round_of(variables)
         if planned.common.acquires:
             _read_settings_of_lookups()
-        if "unusable" in options:
-            return [rows.unusable(planned.host, planned.for_tasks, options["unusable"])]
-        if "text" in options:
-            return wrapped(options["text"], indent="  ")
-        if "configured" in options:
-            return rows.configured_lines(options["configured"], options["rows"], planned.common)
-        if "rows" in options:
-            return rows.closing_lines(options["rows"], planned.common)
+        for name, of_plan in _OF_PLAN.items():
+            if name in options:
+                return of_plan(options, planned)
         return [{**_UNDEFINED, **planned.for_tasks}]

@@ -240,18 +240,27 @@ def why_not_by_id(
     found = next((item for item in owned if ownership.id_of(item[0]) == resource_id), None)
     machine, owner = found or ({"resource_id": resource_id}, ownership.Owners())
     if hosts := owner.hosts or tuple(claim.host for claim in claims if resource_id in claim.all_ids):
-        way, end = f"compute_index.supply.decommission {end_option(hosts)}", "To end it"
-        if any(resource_id in claim.storage_ids for claim in claims):  # else machines would end, and the storage stay
-            way, end = f"{way} -e decommission_storage=end", "To end it, with its data and any machine of the host"
-        advice = "Ask the people of that project." if any(" " in host for host in hosts) else f"{end}: {way}."
-        return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
-    if near := [claim for claim in claims if found and _may_have_bought(claim, machine)]:
-        hosts = tuple(claim.host for claim in near)
-        settle = "Run compute_index.supply.audit with audit_settle: true, and then the same again."
-        name_it = f"If it is: compute_index.supply.decommission {ending.naming_its_machine(hosts, resource_id)}."
-        advice = settle if any(claim.unanswered for claim in near) else name_it
-        return f"{described([machine])} may be what {', '.join(hosts)} may have bought. Nothing was ended. {advice}"
-    return ""
+        return _owned_by(machine, hosts, is_storage=any(resource_id in claim.storage_ids for claim in claims))
+    near = [claim for claim in claims if found and _may_have_bought(claim, machine)]
+    return _may_be_of(machine, near) if near else ""
+
+
+def _owned_by(machine: Machine, hosts: t.Sequence[str], *, is_storage: bool) -> str:
+    """A machine ends with its host. ``is_storage``: of storage more is said, since else it would stay."""
+    way, end = f"compute_index.supply.decommission {end_option(hosts)}", "To end it"
+    if is_storage:
+        way, end = f"{way} -e decommission_storage=end", "To end it, with its data and any machine of the host"
+    advice = "Ask the people of that project." if any(" " in host for host in hosts) else f"{end}: {way}."
+    return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
+
+
+def _may_be_of(machine: Machine, near: t.Sequence[OwnershipClaim]) -> str:
+    """Purchases of which no machine is known may have bought it."""
+    hosts = tuple(claim.host for claim in near)
+    settle = "Run compute_index.supply.audit with audit_settle: true, and then the same again."
+    name_it = f"If it is: compute_index.supply.decommission {ending.naming_its_machine(hosts, machine['resource_id'])}."
+    advice = settle if any(claim.unanswered for claim in near) else name_it
+    return f"{described([machine])} may be what {', '.join(hosts)} may have bought. Nothing was ended. {advice}"
 
 
 def _may_have_bought(claim: OwnershipClaim, machine: Machine) -> bool:
