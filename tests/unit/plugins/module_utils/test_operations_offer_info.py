@@ -274,7 +274,7 @@ def test_a_bad_id_sends_nothing(queue: RequestQueue, info: Any) -> None:
     [
         ({}, 401, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."),
         ({}, 403, "auth", "Check api_token (COMPUTE_INDEX_API_TOKEN) and that it belongs to api_url."),
-        (NOT_FOUND, 404, "not_found", "answered 404: Not found."),
+        (NOT_FOUND, 404, "not_found", "answered 404: Not found. Check api_url."),
         ({"detail": "Unknown GPU"}, 422, "invalid", "answered 422: Unknown GPU."),
         ({}, 429, "rate_limited", "answered 429."),
         ({}, 500, "unavailable", "Try again later; check api_url, the network and proxies."),
