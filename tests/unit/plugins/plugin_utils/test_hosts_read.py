@@ -177,6 +177,19 @@ def test_the_registry_that_only_a_group_names_is_the_calls(inventory: Inventory)
     assert all(row["shared"] and "url" not in row for row in found["hosts"])
 
 
+@pytest.mark.parametrize("step", ["reap", "spend", "audit"])
+@pytest.mark.parametrize(("spec", "projects"), [({}, {"team-a"}), (SPEC, {"team-a", "default"})])
+def test_the_usual_project_of_a_shared_registry_is_another_teams_if_only_others_are_named(
+    inventory: Inventory, step: str, spec: dict[str, Any], projects: set[str]
+) -> None:
+    """A sweep that covered it would end nothing there, and note that it had swept it."""
+    own = {"provision_registry_url": URL, "provision_project": "team-a", **SPEC}
+    web = {"hosts": {"web-1": None}, "vars": spec}
+    inventory.write({"gpu": {"hosts": {"gpu-1": None}, "vars": own}, "web": web})
+    found = inventory.gathered(step)
+    assert {row["project"] for row in found["hosts"]} == projects and found["troubles"] == []
+
+
 def test_the_registry_that_the_play_names_is_that_of_all_hosts(inventory: Inventory) -> None:
     inventory.write({"gpu": {"hosts": dict.fromkeys(["gpu-1", "gpu-2"]), "vars": SPEC}})
     inventory.play = {"provision_registry_url": URL}
