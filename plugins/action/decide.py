@@ -583,7 +583,7 @@ class ActionModule(InProcessAction):
         """What stands for hosts that are in no inventory, first of all the group that they would be in."""
         group = self._task.args.get("group", "gpu")
         groups = sorted(self._hosts.added(), key=lambda row: row["group"] != group)
-        return [*groups, *self._hosts.rows(["localhost"])]
+        return self._hosts.of_projects([*groups, *self._hosts.rows(["localhost"])])
 
     def _remembered(self) -> dict[str, dict[str, t.Any]]:
         """The rows that stand for the hosts which only registries know."""

@@ -234,17 +234,23 @@ class Hosts:
         """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get.
 
         A host of several inventories is remembered beside the first of them, so their order is not the same for all.
-        Where these name projects of a shared registry, the usual one is another team's unless one of them declares
-        something for it: no end would find its machines there.
         """
         hosts = dict.fromkeys([*inventory(self._task_vars), "localhost"])
         known = self.rows(hosts)
         here = self.described("localhost") or {}
         others = folders_of(self._sources, os.getcwd())[1:] if here and here["registry_dir"] is None else []
         further = [{**here, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others]
-        rows = known + self.added() + [{**row, "group": "", "declares": False} for row in further]
-        declaring = [row for row in (*map(self.row, hosts), *self.groups) if row]
-        projects = {row["project"] for row in declaring if row["keeps"] or row["project"] != USUAL_PROJECT}
+        return self.of_projects(known + self.added() + [{**row, "group": "", "declares": False} for row in further])
+
+    def of_projects(self, rows: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+        """Those of the rows in whose projects of a shared registry this inventory has machines.
+
+        If its hosts and groups name some, the usual one is another team's unless one of them declares something for it:
+        no end would find its machines there.
+        """
+        hosts = [*inventory(self._task_vars), "localhost"]
+        naming = [row for row in (*map(self.row, hosts), *self.groups) if row]
+        projects = {row["project"] for row in naming if row["keeps"] or row["project"] != USUAL_PROJECT}
         return [row for row in rows if not (row["shared"] and projects) or row["project"] in projects]
 
     def added(self) -> list[dict[str, t.Any]]:

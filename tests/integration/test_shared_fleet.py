@@ -173,6 +173,23 @@ def test_two_projects_share_names_and_nothing_else(shop: Project, registry: str)
     assert live(shop) == ["gpu-1", "gpu-2"]
 
 
+def test_a_group_that_names_its_project_leaves_the_usual_one_alone(shop: Project, registry: str) -> None:
+    """It is a colleague's, whose hosts have a group of the same name; only localhost and other groups stand for it."""
+    usual = {"provision_reach": False, "provision_registry_url": registry, "provision_lease": "8h"}
+    shop.declare(["theirs"], **usual)
+    assert shop.provision().returncode == 0
+    shop.declare(["gpu-1"], **usual, provision_project="mine")
+    assert shop.provision().returncode == 0
+    extended = shop.play("compute_index.supply.extend", *extra({"extend_hosts": "gpu", "extend_by": "1h"}))
+    assert extended.returncode == 0 and "theirs" not in extended.text, extended.output
+    spent = shop.play("compute_index.supply.spend")
+    assert "now 2.50 per hour" in spent.text and "Not counted: the project default" in spent.text, spent.output
+    postgresql.age(registry, 10)
+    swept = shop.play("compute_index.supply.reap")
+    assert "leases of the project default that are over, and no sweep enforces them" in swept.text, swept.output
+    assert live(shop) == ["theirs"]
+
+
 @pytest.mark.first
 def test_the_ceiling_counts_what_other_controllers_have_bought(shop: Project, registry: str) -> None:
     shop.declare(["gpu-1"], provision_reach=False, provision_registry_url=registry)
