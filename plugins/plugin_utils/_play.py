@@ -76,8 +76,8 @@ def hosts_of_playbook(pattern: str, variables: Variables) -> str:
 
     Raises AnsibleLookupError if the playbook itself was started with tags that leave all of it out, or at a later task:
     it would be green and do nothing, or test nothing. One that a user's playbook imports may be left out, unless that
-    has nothing else, as those that are made for AWX. Likewise for a group whose name is a
-    host's, and a limit of no hosts.
+    has nothing else, as those that are made for AWX. Likewise for a group whose name is a host's, and for a limit of no
+    hosts.
     """
     if _leaves_tasks_out(variables):
         raise AnsibleLookupError(
