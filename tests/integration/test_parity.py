@@ -214,7 +214,7 @@ def test_both_ways_give_the_same_errors(make_project: MakeProject) -> None:
     assert results["planned not to be limited"]["outcome"] == "planned"
     assert results["no plan"]["msg"] == "plan must be a mapping of options. Nothing was sent."
     assert results["a template"]["catalog"] == [TEMPLATE, {"a": TEMPLATE}, True, None, 1.5]
-    assert results["a secret"]["msg"].endswith(" 404: ********.")
+    assert results["a secret"]["msg"].endswith(" 404: ********. Check api_url.")
 
 
 def ways(project: Project, *tasks: Task, **variables: Any) -> tuple[list[str], Run]:
