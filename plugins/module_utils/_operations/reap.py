@@ -138,7 +138,7 @@ def reap_asked(params: Params, check_mode: bool) -> Result:
 
 def reaped(params: Params, check_mode: bool) -> Result:
     """The end of a sweep: it notes where the leases are kept. Raises Failure if something was not read or ended."""
-    trouble = [*params["trouble"], *map(reaping.outcome, params["hosts"])]
+    trouble = [*params["trouble"], *map(reaping.not_done, params["hosts"])]
     if not check_mode:
         trouble += _noted(params, reaping.swept_places(params["kept"], params["hosts"]))
     if text := joined(*trouble):

@@ -531,7 +531,7 @@ class SweepFindings:
 # What has become of it
 
 
-def outcome(raw: t.Mapping[str, t.Any]) -> str:
+def not_done(raw: t.Mapping[str, t.Any]) -> str:
     """What a sweep has not done for a host that it was to look after; empty if nothing.
 
     ``raw``: its ``host``, for how long it may be ``idle``, what ``failed`` (empty: nothing, None: its tasks did not
@@ -552,5 +552,5 @@ def outcome(raw: t.Mapping[str, t.Any]) -> str:
 
 def swept_places(places: t.Iterable[str], rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """The registries in which a sweep has kept all leases: of those that it could read, where no end has failed."""
-    broken = {row["place"] for row in rows if not number_of(row["idle"]) and outcome(row)}
+    broken = {row["place"] for row in rows if not number_of(row["idle"]) and not_done(row)}
     return [place for place in places if place not in broken]

@@ -388,7 +388,7 @@ def test_a_host_may_have_limits_of_its_own(own: dict[str, Any], grace: float, is
 )
 def test_what_a_sweep_has_not_done(raw: dict[str, Any], words: str) -> None:
     row = {"host": "gpu-1", "idle": None, "activity": None, "place": "/vars", **raw}
-    found = reaping.outcome(row)
+    found = reaping.not_done(row)
     assert words in found and bool(words) == bool(found)
     is_broken = bool(found) and not row["idle"]
     assert reaping.swept_places(["/vars", "/b"], [row]) == (["/b"] if is_broken else ["/vars", "/b"])
