@@ -92,7 +92,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     body, warnings = checked_body(params)
     project, account = project_of(params.get("project")), params.get("account")
     params = {**params, "project": project, "host": str(params.get("host") or body.get("resource_name", ""))}
-    if differs := sending.another_account(body["offer_id"], account, api.account):
+    if differs := sending.planned_for_another_account(body["offer_id"], account, api.account):
         raise Failure(differs, "invalid", **BLANK)
     registry = _registry_of(api, params, read_only=check_mode)
     entry = _entry_of(registry, planned=bool(account))

@@ -222,7 +222,7 @@ def _end(asked: EndRequest, api_view: ApiView) -> End:
     if ids:
         return _by_ids(asked, ids, api_view)
     if entry.is_refused:
-        return _forget(asked, api_view)
+        return _came_to_nothing(asked, api_view)
     if entry.offer_id:
         return _journal(asked, api_view)
     if asked.by_name:
@@ -436,7 +436,7 @@ def _journal(asked: EndRequest, api_view: ApiView) -> End:
     unlisted = [item for item in _unlisted(named, account) if item not in storage]
     if reason := _not_over(asked, api_view, unlisted, has_machines=bool(shown)):
         return nothing_ends(asked.host, reason)
-    return _forget(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
+    return _came_to_nothing(asked, api_view, tuple(unlisted), sold=bool(shown or storage or unlisted))
 
 
 def _bought(
@@ -489,10 +489,12 @@ def _unknown_offer(asked: EndRequest, api_view: ApiView, status: Status) -> End:
         return nothing_ends(asked.host, f"{said} Run again.")
     if offer_id not in asked.forget:
         return nothing_ends(asked.host, _unknown_ids(asked.host, [offer_id], said))
-    return _forget(asked, api_view, (offer_id,))
+    return _came_to_nothing(asked, api_view, (offer_id,))
 
 
-def _forget(asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False) -> End:
+def _came_to_nothing(
+    asked: EndRequest, api_view: ApiView, forgotten: tuple[str, ...] = (), *, sold: bool = False
+) -> End:
     """A purchase that has come to nothing. One that is ``sold`` cannot be bought by what may be under way."""
     if namesakes := _namesakes(asked, api_view.account):
         odd = [(machine, UNNAMED) for machine in namesakes]

@@ -178,7 +178,7 @@ def is_held_without_purchase(claimed: Entry, noted: Entry) -> bool:
     return bool(claimed.held_by) and not noted.is_open
 
 
-def another_account(offer_id: str, planned: str | None, account: str) -> str:
+def planned_for_another_account(offer_id: str, planned: str | None, account: str) -> str:
     """A host of the play has another token or API address than it was ``planned`` with; empty if it has not."""
     if planned in (None, "", account):
         return ""
