@@ -190,17 +190,23 @@ def test_storage_that_the_api_does_not_find_any_more_can_be_forgotten(make_proje
     assert project.requests("DELETE", f"/resources/{volume}") == 0
 
 
-def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: MakeProject) -> None:
-    """One stops, one ends its storage, and one keeps it; what there is to say is said once, at the end."""
+def one_of_each(make_project: MakeProject) -> Project:
+    """Three hosts with a machine and storage: one may not end, one ends both, and one keeps its storage."""
     project = make_project()
     hosts = ["gpu-1", "gpu-2", "gpu-3"]
     for _number in hosts:
         project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
     project.declare(hosts, provision_spec=WITH_STORAGE, provision_reach=False)
     playbook(project, "provision")
-    volumes = {each.name[:5]: each.resource_id for each in project.simulator.resources.values() if each.volume}
     project.declare_host("gpu-1", provision_protect=True)
     project.declare_host("gpu-2", decommission_storage="end")
+    return project
+
+
+def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: MakeProject) -> None:
+    """One stops, one ends its storage, and one keeps it; what there is to say is said once, at the end."""
+    project = one_of_each(make_project)
+    volumes = {each.name[:5]: each.resource_id for each in project.simulator.resources.values() if each.volume}
     shown = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} has {{ provision_storage_ids | join(' ') }}."}}
     tasks = [as_in_playbooks("decommission"), {"name": "Show", **shown}]
     play = {"hosts": "gpu", "gather_facts": False, "tasks": tasks}
@@ -221,14 +227,7 @@ def test_hosts_whose_storage_ends_and_others_go_through_one_play(make_project: M
 
 
 def test_a_host_that_stops_the_play_does_so_once_the_storage_of_others_has_ended(make_project: MakeProject) -> None:
-    project = make_project()
-    hosts = ["gpu-1", "gpu-2", "gpu-3"]
-    for _number in hosts:
-        project.simulator.add_offer(gpu_price_per_hour=2.0, storage=[sold(500, 0.08, persistent=True)])
-    project.declare(hosts, provision_spec=WITH_STORAGE, provision_reach=False)
-    playbook(project, "provision")
-    project.declare_host("gpu-1", provision_protect=True)
-    project.declare_host("gpu-2", decommission_storage="end")
+    project = one_of_each(make_project)
     play = {"hosts": "gpu", "gather_facts": False, "any_errors_fatal": True, "tasks": [as_in_playbooks("decommission")]}
     run = project.play(project.write(play))
     assert run.returncode == 2 and "Nothing was ended for gpu-1. " in run.text, run.output
