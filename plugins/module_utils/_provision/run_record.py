@@ -344,7 +344,7 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     gone = "" if record.get("complete") else f"Its results went with the machine, {elsewhere}."
     if not gone:
         missing = ", ".join(map(str, record.get("missing") or []))
-        lines.append(f"Results: {folder} ({plural(record.get('files', 0), 'file')})")
+        lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
         lines += applying({f"Not found on the machine: {missing}": missing})
     else:
         lines.append(f"{gone} What came home before is in {folder}.")

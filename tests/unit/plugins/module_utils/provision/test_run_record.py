@@ -344,6 +344,7 @@ def test_the_last_word() -> None:
         "Traceback",
     ]
     assert "not known" in run_record.last_result({**RECORD, "cost_usd": None}, "runs/train")["lines"][1]
+    assert "Results: runs/train (0 files)" in run_record.last_result({**RECORD, "files": None}, "runs/train")["lines"]
     kept = " ".join(run_record.last_result({**RECORD, "stays": "run-train keeps its storage."}, "runs/train")["lines"])
     assert "run-train keeps its storage. It cost" in kept and "Nothing is billed" not in kept
 
