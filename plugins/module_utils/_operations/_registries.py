@@ -252,7 +252,7 @@ class RegistrySnapshot:
         return [*own, *self.entries_of_others()]
 
     def claims(self, without: t.Container[str] = ()) -> list[OwnershipClaim]:
-        """The same as claims."""
+        """What hosts own by these entries, but for these hosts."""
         return [noted_claim(host, entry) for host, entry in self.known(without)]
 
     def entries_of_others(self) -> t.Iterable[tuple[str, Entry]]:
@@ -368,7 +368,7 @@ def entries_beside(params: Params) -> list[tuple[str, Entry]]:
 
 
 def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
-    """The same as what hosts claim, read once the first is asked for."""
+    """What hosts own by the registry of a single purchase, which is read once the first is asked for."""
     yield from (noted_claim(host, entry) for host, entry in entries_beside(params))
 
 
