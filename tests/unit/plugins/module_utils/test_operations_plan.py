@@ -511,7 +511,7 @@ def test_purchases_that_wait_for_each_other_are_told_of(tmp_path: Path, count: i
 def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     """Two hosts of a project may have registry folders of their own; one of them is not in this play."""
     other = raw(host="gpu-9", registry_dir=str(tmp_path / "b"))
-    bought = {"provision_procured_offer_id": "o", "provision_purchase": "sent", "provision_price_per_hour": 1000.0}
+    bought = {"provision_procured_offer_id": "o", "provision_purchase": "sent", "provision_price_per_hour": 1e7}
     file = HostFile(f"{tmp_path}/b/gpu-9/compute_index_supply.yml")
     file.claim({**bought, "provision_journaled_at": utc(time.time())})
     file.close()
