@@ -428,21 +428,23 @@ def test_sweeps_and_audits_settle_what_dead_runs_have_left_open(shop: Project, r
     assert sorted(states(registry)) == ["live", "live", "void", "void"]
 
 
-@pytest.mark.parametrize("owner", ["gpu-1", "gpu-2"])
-def test_a_condition_that_a_machine_changes_leaves_no_purchase_half_way(
-    shop: Project, registry: str, owner: str
-) -> None:
+@pytest.mark.parametrize("owner", [pytest.param("gpu-1", marks=pytest.mark.core), "gpu-2"])
+def test_a_condition_that_a_machine_changes_leaves_nothing_half_way(shop: Project, registry: str, owner: str) -> None:
     """The role's own facts turn the ``when`` of each of its tasks, and some of them run once for all hosts."""
     assert shop.provision("--limit", owner).returncode == 0
     shop.declare(["gpu-1", "gpu-2", "gpu-3"], provision_reach=False, provision_registry_url=registry)
-    role = {"name": "compute_index.supply.provision"}
     missing = "provision_resource_ids | default([]) | length == 0"
     show = {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} owns {{ provision_resource_ids | length }}"}}
     play = {"hosts": "gpu", "gather_facts": False}
-    play["tasks"] = [{"ansible.builtin.import_role": role, "when": missing}, show]
+    play["tasks"] = [
+        {"ansible.builtin.import_role": {"name": "compute_index.supply.provision"}, "when": missing},
+        show,
+        {"ansible.builtin.import_role": {"name": "compute_index.supply.decommission"}, "when": f"not ({missing})"},
+        show,
+    ]
     run = shop.play(shop.write(play), **another(shop))
-    assert states(registry) == ["live"] * 3
-    assert run.returncode == 0 and all(f"gpu-{number} owns 1" in run.output for number in (1, 2, 3)), run.output
+    assert run.returncode == 0 and states(registry) == ["ended"] * 3, run.output
+    assert all(f"gpu-{host} owns {count}" in run.output for host in (1, 2, 3) for count in (1, 0)), run.output
 
 
 def test_without_the_client_library_it_is_said_what_to_install(shop: Project) -> None:

@@ -90,6 +90,7 @@ _DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEX
 PLAN: Spec = {
     **_DECLARED,
     "serial": _FLAG,
+    "one_tells_all": _FLAG,
     "others": _MAPPING,
     "failed": _TEXTS,
     "attempts": _MAPPING,
@@ -153,6 +154,7 @@ ENDED: Spec = {
     "answers": _MAPPING,
     "before": _MAPPING,  # what became of the hosts' machines, once storage has ended
     "alone": _FLAG,  # whether these are all hosts of the play
+    "one_tells_all": _FLAG,
 }
 
 STORAGE_ENDED: Spec = {**_STEP, **_options("deleted", "end")}

@@ -219,7 +219,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     return {
         **BLANK,
-        **Ended(params["round"], outcomes, over, lines, one_for_all).mapping,
+        **Ended(params["round"], outcomes, over, lines, one_for_all, params["one_tells_all"]).mapping,
         "changed": any(one["changed"] for one in noted.values()),
         "warnings": _left_out_of_ssh(plans, noted),
     }

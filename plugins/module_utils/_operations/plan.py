@@ -398,6 +398,7 @@ class _Planning:
             cases,
             table,
             serial=params["serial"],
+            one_tells_all=params["one_tells_all"],
             check_mode=self._check_mode,
             round=round_id,
             decided=[*params["decided"], *params["ids"]],

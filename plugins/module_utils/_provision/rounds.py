@@ -65,7 +65,8 @@ class Common(RoundPart):
 
     ``decided``: the ids of the declarations about which this round or an earlier one has decided. ``all_skip_first``
     and ``all_skip_next``: no host of the play has a file of tasks to run before anything is bought, or after it, so
-    that one host can skip them for all. ``acquires``: a host buys, or waits for what it has bought. ``under_way``: the
+    that one host can skip them for all. ``one_tells_all``: one gives all hosts their variables; under a role's
+    condition each host takes its own. ``acquires``: a host buys, or waits for what it has bought. ``under_way``: the
     offers that are waited for. ``labels``: hosts, by their offers. ``poll``: how often and as long as any host wants.
     ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
     ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
@@ -77,6 +78,7 @@ class Common(RoundPart):
     decided: t.Sequence[str] = ()
     all_skip_first: bool = False
     all_skip_next: bool = False
+    one_tells_all: bool = False
     acquires: bool = False
     under_way: t.Sequence[str] = ()
     labels: t.Mapping[str, str] = field(default_factory=dict)
@@ -156,7 +158,7 @@ class Ended(RoundPart):
     """What became of the hosts of a ``round`` (`ended.outcomes`) until now: of their machines, or storage, too.
 
     ``over``: a line about each host that has nothing left. ``lines``: what else there is to say. ``one_for_all``: the
-    same follows for all hosts of the play.
+    same follows for all hosts of the play. ``one_tells_all``: as of `Common`.
     """
 
     round: str = ""
@@ -164,6 +166,7 @@ class Ended(RoundPart):
     over: Rows = ()
     lines: t.Sequence[str] = ()
     one_for_all: bool = False
+    one_tells_all: bool = False
 
 
 def _shape(part: type[RoundPart]) -> dict[str, tuple[type, ...]]:
@@ -245,6 +248,7 @@ class Round(_HostRound):
             "all_declared": self.declared.all_declared,
             "looks": self.declaration.get("looks", 1),
             "pause": self.declaration.get("pause", 1),
+            "one_tells_all": common.one_tells_all,
             "all_skip_first": common.all_skip_first,
             "all_skip_next": common.all_skip_next and last.round == common.round and last.all_skip_next,
         }
@@ -338,6 +342,7 @@ class EndRound(_HostRound):
         return {
             **(noted or self._unnoted()),
             "lines": self.ended.lines,
+            "one_tells_all": self.ended.one_tells_all,
             "one_for_all": bool(self.outcomes) and self.ended.one_for_all,
         }
 

@@ -388,6 +388,7 @@ def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how
                 "registry_fingerprint": "",
                 "slice_of": "",
                 "serial": False,
+                "one_tells_all": True,
                 "sealed": {},
                 "api_token": "token",
                 "forks": 5,

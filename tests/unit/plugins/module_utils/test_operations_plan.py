@@ -246,6 +246,7 @@ def planned(
             "sealed": {},
             "plan_file": None,
             "serial": serial,
+            "one_tells_all": True,
             "forks": 5,
             "looks": 0,
         },
