@@ -38,6 +38,7 @@ USER_AGENT = f"compute_index.supply/{VERSION}"
 
 # What no account has, and a list that leads on for ever would exceed.
 MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
+MOST_EMPTY = 20  # pages of a list, beside one for each resource: a filter may leave pages empty
 MOST_READINGS = 4  # of a list in pages, after the first one
 ENDLESS = "GET /resources: the API's pages do not come to an end."
 
@@ -187,7 +188,7 @@ class SupplyApi:
                 following = page.following
             except Incomplete as error:
                 return found, number, f"GET /resources: {error}"
-            if following is None or len(found) == known:
+            if following is None or (len(found) == known and (items or number - len(found) > MOST_EMPTY)):
                 return found, number, "" if following is None else ENDLESS
             if len(found) > MOST_RESOURCES:
                 break

@@ -21,31 +21,45 @@ from .._text import grouped, letters_of, number_of
 
 # What a mark is about, by its name in small letters without what stands between the words. Other words may stand before
 # it: `x-total-count` and `itemCount` mean the same as `total_count` and `count`.
-_BEFORE = r"(?:x|wp|odata|items?|resources?|results?|pagination|paging)*?"
+_THINGS = r"items?|resources?|results?|records?|entries|elements?|objects?|rows?|machines?|instances?|hits|matches"
+_BEFORE = rf"(?:x|ms|wp|odata|list|{_THINGS}|pagination|paging)*?"
 _KINDS = {
     "next page": r"nextpage|pagenext",
     "next": r"next|next(?:page|records)?(?:link|url|href|uri)",
     "next cursor": r"nextcursor",
-    "next token": r"next\w*(?:cursor|token|marker|key|offset|id)|continu\w*|cursornext|lastevaluatedkey",
-    "cursor": r"cursor|marker|scrollid|bookmark",
+    "next token": (
+        r"next\w*(?:cursor|token|marker|key|offset|id|start|after|from|batch)|continu\w*|cursornext|lastevaluatedkey"
+        r"|resumetoken|searchafter|startingafter"
+    ),
+    "cursor": r"(?:page|end)?(?:cursor|token)|marker|scrollid|bookmark",
     "pages": r"(?:total|num|numberof)?pages|page(?:count|total)|pagestotal|totalpages|lastpage",
     "page": r"page|currentpage|pagenumber|pageindex|number",
     "offset": r"offset|skip",
-    "total": r"total(?:count|items|results|elements|resources|size|hits|records|entries)?|fullcount",
-    "count": r"count|num(?:items|results|resources)",
-    "more": (
-        r"(?:has)?more(?:pages|items|results|records|available|resultsavailable)?|hasnext(?:page)?"
-        r"|(?:is)?truncated|incomplete\w*|partial\w*|remaining\w*"
+    "total": (
+        rf"(?:grand|overall)?total(?:count|num(?:ber)?(?:of)?|size)?(?:{_THINGS})?|(?:full|total)count"
+        rf"|(?:count|num|nb|n|size)(?:of)?total|(?:num|nb)?(?:found|matched)"
     ),
-    "whole": r"(?:is)?(?:complete|last)|islastpage|done|exhausted|(?:is|at)?end(?:ofthe|of)?(?:list|items)?",
+    "count": rf"count|cnt|(?:num|number)(?:of)?(?:{_THINGS})",
+    "more": (
+        rf"(?:has)?(?:more|additional)(?:pages|data|{_THINGS})?(?:available)?|hasnext(?:page)?"
+        r"|(?:is)?truncated|incomplete\w*|(?:is)?partial\w*|remaining\w*"
+    ),
+    "whole": (
+        r"(?:is)?(?:completed?|last|final|finished)|islastpage|done|eof|exhausted"
+        r"|(?:is|at)?end(?:ofthe|of)?(?:list|items)?"
+    ),
     "limit": r"limit|pagesize|perpage|pagelimit|maxresults|maxitems",
     "size": r"size",
 }
 _NAMES = {kind: re.compile(f"{_BEFORE}(?:{names})") for kind, names in _KINDS.items()}
 # The objects and headers that have such marks. Objects may be in one another.
-_ABOUT = re.compile(r"(?:response)?(?:meta|metadata|pag\w+|links?|cursors?|range|result(?:set)?info|total|hits)")
+_ABOUT = re.compile(r"(?:response)?(?:meta|metadata|pag\w+|links?|cursors?|range|result(?:set)?info|^info$|total|hits)")
 _DEEPEST = 4
-_HEADER = re.compile(r"link|content-range|.*(?:total|page|paging|pagination|next|cursor|has-?more).*", re.IGNORECASE)
+_HEADER = re.compile(
+    r"link|content-range|(?:x-)?(?:\w+-)?count"
+    r"|.*(?:total|page|paging|pagination|next|cursor|marker|more|continu|truncat|partial|complete|is-last).*",
+    re.IGNORECASE,
+)
 _NO = frozenset({"", "0", "false", "no", "n", "none", "null"})
 
 Marks = t.Mapping[str, t.Sequence[t.Any]]
@@ -102,7 +116,8 @@ class Page:
     def _by_number(self) -> dict[str, str]:
         following = self._number("next page")
         first, pages = self.number if self.first is None else self.first, self._number("pages")
-        if following or self.number - first + 1 < pages or (self._has("page") and self._may_go_on):
+        goes_on = self.items > 0 and self._number("total") > self.read
+        if following or self.number - first + 1 < pages or (self._has("page") and (goes_on or self._may_go_on)):
             return {"page": f"{following or self.number + 1:.0f}"}
         return {}
 
@@ -128,7 +143,8 @@ class Page:
         count = self._number("total", "count")
         if count > self.read:
             raise Incomplete(f"the API counts {count:.0f} resources, but lists only {self.read}.")
-        whole = [item for item in self._all("whole") if isinstance(item, bool)]  # ``last`` may be a link as well
+        said = (str(item).strip().lower() for item in self._all("whole", "pages"))  # ``last`` may be a link as well
+        whole = [item == "true" for item in said if item in ("true", "false")]
         if any(map(_is_yes, self._all("more"))) or not all(whole):
             raise Incomplete(_PARTLY)
         if whole:

@@ -596,7 +596,7 @@ def test_a_link_that_does_not_lead_on_is_an_error(link: Any) -> None:
     assert "lists only a part" in str(error)
 
 
-@pytest.mark.parametrize("again", [[], [resource()], [resource(name="other")]], ids=["empty", "same", "same id"])
+@pytest.mark.parametrize("again", [[resource()], [resource(name="other")]], ids=["same", "same id"])
 def test_a_page_that_brings_nothing_new_ends_the_reading(queue: RequestQueue, api: Market, again: list[Any]) -> None:
     for _reading in range(1 + client.MOST_READINGS):  # the list may have changed meanwhile
         queue.expect("GET", "/resources", {"items": [resource()], "next": "?page=2"})

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._api.http import Answer
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._api.pages import headers_of
+from ansible_collections.compute_index.supply.plugins.module_utils._api.pages import headers_of, marks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +70,10 @@ def by_numbers_without_a_total(server: Server, page: int, begin: int, body: Body
 
 def by_numbers_only(server: Server, page: int, begin: int, body: Body) -> None:
     body.update(page=page + 1)
+
+
+def by_numbers_and_a_total(server: Server, page: int, begin: int, body: Body) -> None:
+    body.update(total=len(server.ids), page=page + 1, size=server.size)
 
 
 def by_offset(server: Server, page: int, begin: int, body: Body) -> None:
@@ -136,7 +140,7 @@ def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> 
 READ = (
     *(by_numbers, by_numbers_without_a_total, by_numbers_only, by_offset, by_offset_without_a_total, by_cursor),
     *(by_camel_case, by_next_page, by_link, by_nested_link, by_list_of_links, by_header, by_numbers_in_headers),
-    *(by_numbers_of_a_cloud, by_links_of_a_cloud, by_an_object_in_a_header),
+    *(by_numbers_of_a_cloud, by_links_of_a_cloud, by_an_object_in_a_header, by_numbers_and_a_total),
 )
 
 
@@ -183,6 +187,28 @@ REFUSED = {
     "a cursor alone": only(cursor=lambda server, begin: "abc" if more(server, begin) else None),
     "done": only(done=lambda server, begin: server.last(begin)),
     "more_results_available": only(moreResultsAvailable=more),
+    **{
+        f"{name} and a number": only(**{name: count})
+        for name in ("totalNum", "recordsTotal", "num_found", "grand_total", "total_machines", "machine_count", "cnt")
+    },
+    **{
+        f"{name} and a mark": only(**{name: lambda server, begin: "x" if more(server, begin) else None})
+        for name in ("page_token", "endCursor", "resume_token", "nextStart", "next_batch", "has_more_data")
+    },
+    **{
+        f"{name} and a word": only(**{name: lambda server, begin: str(server.last(begin)).lower()})
+        for name in ("last", "lastPage", "final", "eof", "is_completed", "list_complete")
+    },
+    **{
+        f"{name}: a number": lambda server, _page, _begin, _body, name=name: {name: str(len(server.ids))}
+        for name in ("x-count", "x-result-count", "count", "x-records-count")
+    },
+    **{
+        f"{name}: a mark": lambda server, _page, begin, _body, name=name: {} if server.last(begin) else {name: "x"}
+        for name in ("x-continuation-token", "x-ms-continuation", "x-truncated", "x-more", "x-marker")
+    },
+    "x-is-last": lambda server, _page, begin, _body: {"x-is-last": str(server.last(begin)).lower()},
+    "info": lambda server, _page, _begin, body: body.update(info={"count": len(server.ids)}),
     "range": lambda server, _page, begin, _body: {"content-range": f"items 0-{server.size}/{len(server.ids)}"},
 }
 STYLES = {**{style.__name__: style for style in READ}, **REFUSED}
@@ -235,6 +261,29 @@ def test_an_account_without_machines_is_whole(style: Any) -> None:
 def test_an_api_that_repeats_its_first_page_is_an_error(style: Any) -> None:
     with pytest.raises(ApiError, match="do not come to an end"):
         listed(Server(IDS, 5, style, understands=False))
+
+
+@pytest.mark.parametrize("style", [by_cursor, by_link, by_header, by_numbers_without_a_total])
+@pytest.mark.parametrize("empty", [1, 2, 3])
+def test_an_empty_page_is_not_the_end(style: Any, empty: int) -> None:
+    """As of an API that leaves out ended machines after it has cut the list into pages."""
+
+    class Filtering(Server):
+        def exchange(self, *request: Any, **how: Any) -> Answer:
+            answer = super().exchange(*request, **how)
+            answer.data["items"] = [item for item in answer.data["items"] if item["resource_id"] not in ended]
+            return answer
+
+    ended = IDS[2 * empty - 2 : 2 * empty]
+    assert listed(Filtering(IDS, 2, style)) == [each for each in IDS if each not in ended]
+
+
+def test_empty_pages_without_end_are_an_error() -> None:
+    def style(server: Server, page: int, begin: int, body: Body) -> None:
+        body.update(items=[], next_cursor=str(begin + 1))
+
+    with pytest.raises(ApiError, match="do not come to an end"):
+        listed(Server(IDS, 1, style))
 
 
 @pytest.mark.parametrize(
@@ -311,6 +360,7 @@ def test_headers_that_are_about_something_else() -> None:
     found = headers_of(
         {"X-Total-Count": "3", "Content-Length": "7", "Content-Language": "en", "X-RateLimit-Remaining": "9"}
     )
+    assert marks_of([], 200, headers_of({"X-Retry-Count": "3", "X-Powered-More": "yes"})) == {}
     assert found == {"x-total-count": "3"}
 
 
