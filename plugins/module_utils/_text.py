@@ -248,10 +248,17 @@ def nearest(word: str, known: t.Collection[str]) -> str | None:
     """The known word that this one may be a slip of: the nearest, at most two edits away; None for a known word.
 
     An edit is a letter too much, one missing, another one, or two that changed places (Damerau and Levenshtein).
+    Capitals, hyphens and lines beneath are slips, however many.
     """
     if word in known:
         return None
-    return next((other for edits in (1, 2) for other in known if _is_within(edits, word, other)), None)
+    plain = plain_name(word)
+    return next((other for edits in (0, 1, 2) for other in known if _is_within(edits, plain, other)), None)
+
+
+def plain_name(name: str) -> str:
+    """The name as variables are written: in small letters, with single lines beneath between its words."""
+    return re.sub("[_-]+", "_", name.lower())
 
 
 def _is_within(edits: int, one: str, other: str) -> bool:

@@ -25,7 +25,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import DESCRIBED, GIVEN
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
+    DESCRIBED,
+    GIVEN,
+    PROTECT,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     BOUGHT,
     CONNECTION,
@@ -39,8 +43,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
-from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, printable
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, value_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name, printable
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, means_protection, value_of
 
 try:
     from ansible.template import trust_as_template as _trust
@@ -276,9 +280,11 @@ def declared_end(task_vars: Variables, templar: t.Any, *, check_mode: bool, toge
 
 def _slips_of_end(task_vars: Variables) -> t.Iterator[str]:
     """The misspelled variables of the role, which would do nothing. A sweep ends machines all the same."""
+    is_open = task_vars.get(PROTECT) in (None, "")
     for name in map(str, task_vars):
-        is_own = name.startswith("decommission_") and "__" not in name
-        if is_own and (meant := nearest(name, _END_ARGUMENTS)):
+        is_own = plain_name(name).startswith("decommission_") and "__" not in name
+        meant = nearest(name, _END_ARGUMENTS) if is_own else PROTECT if is_open and means_protection(name) else None
+        if meant:
             yield f"{name} is not a variable of this role, and {meant} is"
 
 

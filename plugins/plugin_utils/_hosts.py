@@ -163,7 +163,7 @@ def parts(variable: str, given: t.Any, names: t.Container[str] = ()) -> list[str
 
 
 @functools.lru_cache(maxsize=4096)
-def _means_protection(name: str) -> bool:
+def means_protection(name: str) -> bool:
     """Whether a variable is a slip of the one that protects, and so says that a machine must stay."""
     return nearest(name, DESCRIBED) == PROTECT
 
@@ -456,7 +456,7 @@ class Hosts:
                     values[name] = evaluated(name, variables.get(name), templar)
                 except AnsibleActionFail as error:
                     values[name], trouble[name] = None, str(error)
-        if values[PROTECT] in (None, "") and (slip := next(filter(_means_protection, map(str, variables)), "")):
+        if values[PROTECT] in (None, "") and (slip := next(filter(means_protection, map(str, variables)), "")):
             trouble.setdefault(PROTECT, f"is misspelled as {slip}")
         return values, {**dict(mistyped(values)), **trouble}
 

@@ -14,7 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .._text import applying, nearest, printable, text_of
+from .._text import applying, nearest, plain_name, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
@@ -154,14 +154,14 @@ class RoleNames:
         It must cost little: two edits take at most two letters of ``provision_`` away, and move the others by two
         places at most.
         """
-        if self._written_oddly(name):
-            return True
-        if name.startswith(_PREFIX):
-            return not name.startswith(f"{_PREFIX}_")  # which is the role's own business
-        if len(_PREFIX_LETTERS.difference(name[: len(_PREFIX) + 2])) > 2 or not _begins_near(name, _PREFIX):
+        plain = plain_name(name)
+        if plain.startswith(_PREFIX):
+            # A double line is the role's own business.
+            return plain in self.variables or not name.startswith(f"{_PREFIX}_")
+        if len(_PREFIX_LETTERS.difference(plain[: len(_PREFIX) + 2])) > 2 or not _begins_near(plain, _PREFIX):
             return False
-        is_ceiling = "price" in name or _begins_near(name, _CEILINGS)
-        return bool(self._meant(name)) or (is_ceiling and not name.startswith(_OTHER_WORDS))
+        is_ceiling = "price" in plain or _begins_near(plain, _CEILINGS)
+        return bool(self._meant(name)) or (is_ceiling and not plain.startswith(_OTHER_WORDS))
 
     def unknown(self, names: t.Iterable[t.Any]) -> set[str]:
         """Those that concern the role, and are none of its variables. In a file of variables a name may be a number."""
@@ -176,7 +176,8 @@ class RoleNames:
         names = list(names)
 
         def is_ceiling(name: str) -> bool:
-            return "price" in name or not name.startswith(_PREFIX) or not _CEILING_WORDS.isdisjoint(name.split("_"))
+            plain = plain_name(name)
+            return "price" in plain or not plain.startswith(_PREFIX) or not _CEILING_WORDS.isdisjoint(plain.split("_"))
 
         lost = [lost_words()] if LOOSE in names else []
         results = sorted(OTHER_VARIABLES.difference(_OF_PLAYBOOKS).intersection(extra))
@@ -187,17 +188,10 @@ class RoleNames:
         ]
         return [*lost, *told, *_misspelled(self.unknown(names), "role", self._meant, is_ceiling)]
 
-    def _written_oddly(self, name: str) -> str | None:
-        """The variable that a name is but for capitals and for lines beneath: more than two of them are a slip."""
-        plain = re.sub("_+", "_", name.lower().replace("-", "_"))
-        return plain if plain in self.variables and plain != name else None
-
     def _nearest(self, name: str) -> str | None:
         """The variable that is meant by an unknown name of any beginning."""
-        if odd := self._written_oddly(name):
-            return odd
         meant = nearest(name, self._known)
-        is_word = name.startswith(_OTHER_WORDS) and not any(limit in (meant or "") for limit in _LIMITING)
+        is_word = plain_name(name).startswith(_OTHER_WORDS) and not any(limit in (meant or "") for limit in _LIMITING)
         return None if is_word else meant
 
 

@@ -79,6 +79,8 @@ KNOWN = ("region", "vendor", "compute", "storage", "gpu_count", "gpu_type")
         ("gpu_cnt", "gpu_count"),
         ("gpucount", "gpu_count"),
         ("gpu-count", "gpu_count"),
+        ("GPU__Count", "gpu_count"),
+        ("GPU_TPYE", "gpu_type"),
         ("gpu_tpye", "gpu_type"),
         ("upg_count", "gpu_count"),
         ("compure", "compute"),

@@ -126,6 +126,11 @@ def test_only_variables_that_the_role_does_not_know_are_told_of() -> None:
         ({"decommission_storge": "end"}, ["decommission_storge"]),
         ({"decommission_storage": "end", "decommission_hosts": "gpu", "decommission_count": 1}, []),
         ({"decommission_reports": [], "decommission__storge": "", "decomission": 1}, []),
+        ({"Decommission_Storge": "end"}, ["Decommission_Storge"]),
+        # Of the play, perhaps: only the variables of the inventory are read where hosts are described.
+        ({"provision_protec": True}, ["provision_protec"]),
+        ({"PROVISION_PROTECT": True}, ["PROVISION_PROTECT"]),
+        ({"provision_protec": True, "provision_protect": False}, []),
         # Its lease is over, and whatever else is wrong, it must end.
         ({"decommission_storge": "end", "decommission__reaped": {"why": "lease"}}, []),
     ],

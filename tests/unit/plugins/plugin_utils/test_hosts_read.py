@@ -76,6 +76,7 @@ def test_a_protection_that_cannot_be_read_is_no_permission(inventory: Inventory,
     [
         ({"provision_protec": True}, "unreadable"),
         ({"provision_proctect": "false"}, "unreadable"),
+        ({"Provision_Protect": True}, "unreadable"),
         ({"provision_protec": True, "provision_protect": False}, False),
         ({"provision_project": "p"}, None),
         ({"provision_projct": "p"}, None),
