@@ -534,7 +534,7 @@ class JudgedHost:
         And that its entry is new: somebody has removed or moved the one of its purchase meanwhile.
         """
         host, offer, held = self.host, f"Offer {self.offer_id} of {self.host}", self.held
-        nodes, shown = nodes_of(self.offer) or math.inf, len(self.status.get("instances") or ())
+        nodes, shown = nodes_of(self.offer) or math.inf, len(self.status.get("connections") or ())
         attached = [item for item in held.affected if item not in self.entry.affected]  # others were told before
         return applying(
             {
