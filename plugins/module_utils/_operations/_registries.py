@@ -155,6 +155,15 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
             return [item.sentence(would=True) for item in late]
         return [note_late_purchase(self.database(), item) for item in late]
 
+    def bought_of(self, offers: t.Collection[str]) -> set[str]:
+        """Those of these offers that hosts of a shared registry have, or had, though a search may still list them.
+
+        None if that cannot be read: then the purchase is refused.
+        """
+        with contextlib.suppress(RegistryError):
+            return self.database().bought_of(offers) if self._url else set()
+        return set()
+
     def __exit__(self, *_error: object) -> None:
         if self._database is not None:
             self._database.close()

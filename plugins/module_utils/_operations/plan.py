@@ -267,12 +267,13 @@ class _Planning:
         self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
         parts, unread = snapshot.parts(self._params["others"])
+        taken = snapshot.taken(case.entry for case in cases)
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         return planning.host_plans(
             cases,
-            _Searches(self._api, cases, warnings).of,
+            _Searches(self._api, cases, warnings, taken, self._registries.bought_of).of,
             {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
-            taken=snapshot.taken(case.entry for case in cases),
+            taken=taken,
             others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],
             unread=unread,
             failed=self._params["failed"],
@@ -560,12 +561,24 @@ def _with_account(
 
 
 class _Searches:
-    """Each different search of these cases is sent once, or until it has brought an offer for each of them."""
+    """Each different search of these cases is sent once, or until it has brought an offer for each of them.
 
-    def __init__(self, api: Market, cases: t.Sequence[Case], warnings: list[str]) -> None:
+    ``taken``: offers that are spoken for; to them are added those that are found all the same, and are ``bought_of``.
+    """
+
+    def __init__(
+        self,
+        api: Market,
+        cases: t.Sequence[Case],
+        warnings: list[str],
+        taken: set[str],
+        bought_of: t.Callable[[t.Collection[str]], set[str]],
+    ) -> None:
         self._api = api
         self._cases = cases
         self._warnings = warnings
+        self._taken = taken
+        self._bought_of = bought_of
         self._sent: list[tuple[t.Any, SearchResult]] = []
         self._found: list[tuple[t.Any, SearchResult]] = []
 
@@ -593,24 +606,28 @@ class _Searches:
 
     def _ask(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         try:
-            found, _total, warnings = find(self._api, spec)
+            offers, reason, warnings = self._find(spec)
         except Failure as error:
             return SearchResult(said=str(error))
         except ApiError as error:
             said = joined(str(error), ADVICE.get(error.error_class, ""))
             return SearchResult(said=said, is_passing=error.passing)
         self._warnings += warnings
-        offers, reason = choosing.fitting(spec, found)
-        if reason:
-            return SearchResult(said=reason)
-        is_short = functools.partial(candidates.is_short, self._cases, spec)
-        return SearchResult(choosing.pooled(offers, is_short, functools.partial(self._again, spec)))
+        is_short = functools.partial(candidates.is_short, self._cases, spec, self._taken)
+        return SearchResult(choosing.pooled(offers, is_short, functools.partial(self._again, spec)), said=reason)
 
     def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What the same search brings now; nothing if that fails."""
         with contextlib.suppress(Failure, ApiError):
-            return choosing.fitting(spec, find(self._api, spec)[0])[0]
+            return self._find(spec)[0]
         return []
+
+    def _find(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Offer], str, list[str]]:
+        """The offers that fit, or why the answer is of no use, and warnings."""
+        found, _total, warnings = find(self._api, spec)
+        offers, reason = choosing.fitting(spec, found)
+        self._taken |= self._bought_of([offer["offer_id"] for offer in offers])
+        return offers, reason, warnings
 
 
 def _once(known: list[tuple[t.Any, SearchResult]], key: t.Any, make: t.Callable[[], SearchResult]) -> SearchResult:

@@ -291,15 +291,19 @@ def hosts_with_void_entries(cases: t.Iterable[Case]) -> set[str]:
     return {case.host.host for case in cases if case.is_void}
 
 
-def is_short(cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], offers: t.Sequence[Offer]) -> bool:
+def is_short(
+    cases: t.Iterable[Case], spec: t.Mapping[str, t.Any], taken: t.Container[str], offers: t.Sequence[Offer]
+) -> bool:
     """Whether more hosts look for this than there are offers for them, so that it is worth searching again.
 
-    Not if none or all of them are to buy: what is listed again under another id may be the same machine.
+    ``taken``: the ids of offers that are spoken for. Not if none or all of them are to buy: what is listed again under
+    another id may be the same machine.
     """
     buyers = [case.host for case in cases if case.searches(spec)]
     most = max((host.max_price_per_hour for host in buyers), default=0.0)
-    count = count_within(offers, most, ())
-    return 0 < count < len(buyers) and not any(host.all_or_nothing for host in buyers)
+    left = count_within(offers, most, taken)
+    is_any = count_within(offers, most, ()) > 0
+    return is_any and left < len(buyers) and not any(host.all_or_nothing for host in buyers)
 
 
 # Why there is none
@@ -339,7 +343,7 @@ def none_left(host: Declaration, offers: t.Sequence[Offer], tried: int) -> str:
         in_all = math.ceil(round(host.max_bill * cheapest / limit * 100, 6)) / 100  # so that this sum is enough
         why = f", and USD {amount(in_all)} in all: raise provision_max_bill, or shorten provision_lease"
     if passes_max_price(offers[0], min(of_search, limit)):  # something else keeps it from the host
-        why = "; hosts of a play never share an offer"
+        why = "; hosts never share an offer, and none is bought twice"
     none = "The only matching offer is not" if len(offers) == 1 else f"None of the {len(offers)} matching offers is"
     again = f" after {tried} tried" if tried else ""
     costs = f"The cheapest costs {usd(cheapest)}{why}."

@@ -101,9 +101,9 @@ def host_plans(
     """A plan for each case.
 
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
-    spoken for. ``others``: what further hosts cost. ``unread``: those of them whose costs nobody can tell.
-    ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is billed on the
-    account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
+    spoken for; a search may add to them. ``others``: what further hosts cost. ``unread``: those of them whose costs
+    nobody can tell. ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is
+    billed on the account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
     cases = [case.at_storage for case in cases]
     shared = _shared(cases, taken)

@@ -168,6 +168,11 @@ class Database(Connected):
         """Freed claims of these offers, under which a purchase was sent, where no other has its offer; newest first."""
         return self._read(sql.FREED, {"offers": list(offers)})
 
+    def bought_of(self, offers: t.Collection[str]) -> set[str]:
+        """Those of these offers that no claim can have any more, since another one has or had them."""
+        rows = self._read(sql.OF_OFFERS, {"offers": list(offers)})
+        return {row.offer for row in rows if row.counts or row.state == claims.ENDED}
+
     # Buying
 
     def claim(self, wanted: Purchase, ceilings: Ceilings) -> Row:

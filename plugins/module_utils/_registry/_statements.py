@@ -114,6 +114,7 @@ FROM compute_index_supply.purchase p
 BY_CLAIM = ROW + "WHERE p.claim = %(claim)s"
 OPEN = ROW + "WHERE p.project = %(project)s AND p.host = %(host)s AND p.state IN ('buying', 'live')"
 OF_OFFER = ROW + "WHERE p.offer = %(offer)s AND p.state <> 'void'"
+OF_OFFERS = ROW + "WHERE p.offer = ANY(%(offers)s) AND p.state <> 'void'"
 COUNTED = (
     ROW
     + """

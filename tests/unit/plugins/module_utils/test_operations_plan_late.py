@@ -161,6 +161,26 @@ def test_a_plan_looks_again_once_whatever_has_changed(registry_url: str, monkeyp
     assert actions(planned(api, registry_url, max_total_price_per_hour="5")) == ["buy"]
 
 
+@pytest.mark.parametrize("mode", ["", "quote", CHECK])
+@pytest.mark.parametrize("project", ["default", "blue"])
+def test_what_a_claim_has_or_had_is_planned_for_nobody(registry_url: str, project: str, mode: str) -> None:
+    """An API may list an offer that was sold, or has failed: its purchase would be refused. What came to nothing may
+    be bought, and so may what a run that died before its purchase has claimed."""
+    free, had, has, lapsed = (offer_id(number) for number in (100, 101, 102, 103))
+    freed(registry_url, "gpu-7", free, project)
+    ended(registry_url, "gpu-1", had, project)
+    claimed(registry_url, "gpu-8", has, project)
+    claimed(registry_url, "gpu-9", lapsed, project)
+    query = "UPDATE compute_index_supply.purchase SET held_until = now(), sent_at = NULL WHERE host = 'gpu-9'"
+    postgresql.execute(registry_url, query)
+    api = AccountApi(offers=4)
+    for listed, planned_for in ([had, has, free], [free]), ([has, had], [""]), ([had, lapsed], [lapsed]):
+        api.offers = [each for each in AccountApi(offers=4).offers if each["offer_id"] in listed]
+        answer = planned(api, registry_url, mode=mode)
+        assert [each["offer_id"] for each in answer["plans"]] == planned_for
+        assert planned_for != [""] or "none is bought twice" in answer["plans"][0]["refusal"]
+
+
 @dataclass(frozen=True)
 class Deal:
     """A claim of the world, and the machine that the list shows for its offer; ``runs``: what the book says of it."""

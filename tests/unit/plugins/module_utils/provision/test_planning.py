@@ -499,7 +499,9 @@ ONE, TWO, THREE = (free(name) for name in ("gpu-1", "gpu-2", "gpu-3"))
 )
 def test_a_search_is_sent_again_for_hosts_without_an_offer(cases: list[Case], offers: list[Any], short: bool) -> None:
     (spec,) = [choice.spec for choice in ONE.host.choices]
-    assert is_short(cases, spec, offers) is short
+    assert is_short(cases, spec, (), offers) is short
+    # What a search lists and is spoken for is no offer for any of them.
+    assert is_short([ONE, TWO], spec, {CHEAP["offer_id"]}, [CHEAP, FAIR]) is True
 
 
 # No run waits for a quota, and only another vendor may have more
