@@ -39,6 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     keys,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import delegated, truth
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -323,7 +324,7 @@ class ActionModule(InProcessAction):
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             **_keys(task_vars, quote),
-            "elsewhere": self._elsewhere(taking_part) if _has_ceiling(hosts, "budget") else [],
+            **(self._elsewhere(hosts) if _has_ceiling(hosts, "budget") else {}),
         }
 
     def _sealed(self, quote: bool, task_vars: Variables) -> dict[str, t.Any]:
@@ -349,9 +350,11 @@ class ActionModule(InProcessAction):
         file = "" if self._task.check_mode else self._quote_file(task_vars)
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
 
-    def _elsewhere(self, taking_part: t.Container[str]) -> list[dict[str, t.Any]]:
-        """Where further hosts of the inventory are remembered; one whose variables cannot be evaluated has no place."""
-        return [row for row in self._hosts.everything() if row["host"] not in taking_part]
+    def _elsewhere(self, hosts: list[Variables]) -> dict[str, t.Any]:
+        """Where further hosts of the inventory are remembered, and what of their projects cannot be told or read."""
+        taking_part = {one["host"] for one in hosts}
+        rows = [row for row in self._hosts.everything() if row["host"] not in taking_part]
+        return {"elsewhere": rows, "untold": self._hosts.untold({project_of(one["project"]) for one in hosts})}
 
     def _by_host(self, result: Variables) -> dict[str, t.Any]:
         """Plans by host: the result takes the place of an earlier one, so it keeps those that still hold.
@@ -625,9 +628,7 @@ class ActionModule(InProcessAction):
     def _orphan(self, task_vars: Variables) -> dict[str, t.Any]:
         """The hosts whose registries may know the machine, why some cannot be told, and who has launched the job."""
         rows = self._hosts.everything()
-        known = {row["host"] for row in rows}
-        untold = self._hosts.troubles(lambda host: host not in known)
-        return {"hosts": rows, "troubles": untold, "by": str(task_vars.get("awx_user_name") or "")}
+        return {"hosts": rows, "troubles": self._hosts.untold(), "by": str(task_vars.get("awx_user_name") or "")}
 
     def _reaped(self, task_vars: Variables) -> dict[str, t.Any]:
         """What went wrong in the sweep's look, and what became of each host that it was to look after."""

@@ -214,6 +214,13 @@ class Hosts:
         found = (((what, why), list(filter(is_meant, hosts))) for (what, why), hosts in self._found.items())
         return [unread_of_hosts(hosts, what, why) for (what, why), hosts in found if hosts]
 
+    def untold(self, projects: t.Container[str] | None = None) -> list[str]:
+        """Of which hosts and groups it cannot be told where they are remembered; with ``projects`` only of these."""
+        known = [row for row in (*self._rows.values(), *self.groups) if row]
+        told = [row for row in known if self._is_read(row) or (projects and row["project"] not in projects)]
+        hosts = {row["host"] for row in told}
+        return self.troubles(lambda host: host not in hosts)
+
     @property
     def url(self) -> str:
         """The registry of the call: else that of the first host or group that names one."""
@@ -291,12 +298,16 @@ class Hosts:
         """A row without the address, but whether its host is in the shared registry of the call."""
         if row is None:
             return None
-        if row["url"] and row["url"] != self.url:
+        if not self._is_read(row):
             self._note(row["host"], REGISTRY, _OTHER_REGISTRY)
             return None
         keeps_files = row["keeps"] or row["registry_dir"] is not None
         shared = bool(row["url"]) or not keeps_files or row["host"] == "localhost"
         return {**{name: value for name, value in row.items() if name not in ("url", "keeps")}, "shared": shared}
+
+    def _is_read(self, row: Variables) -> bool:
+        """Whether the registry of a row is that of the call, or in files."""
+        return row["url"] in ("", self.url)
 
     def _read(self, host: str) -> Variables | None:
         """The host's variables as they stand, None if a file of them cannot be read."""

@@ -106,6 +106,7 @@ PLAN: Spec = {
     "forks": _COUNT,
     "looks": _COUNT,
     "elsewhere": _ROWS,  # further hosts, whose places a budget counts
+    "untold": _TEXTS,  # what hides such a place, in sentences
 }
 
 SEAL: Spec = {

@@ -309,12 +309,17 @@ class _Planning:
         return [draft.after_waiting(text) for draft in plans]
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
-        """This month's ledgers of the projects in which a host has a budget and would buy, of all their places."""
+        """This month's ledgers of the projects in which a host has a budget and would buy, of all their places.
+
+        A place that is not known hides what was spent there.
+        """
         _name, begin, _end = ceilings.month_of(now)
         params = self._params
         hosts = planning.counted_in_budgets(cases, [*params["hosts"], *params["elsewhere"]])
         places = {project: [self._registries.place(raw, params) for raw in raws] for project, raws in hosts.items()}
-        return {project: self._ledger(places[project], begin, now) for project in places}
+        ledgers = {project: self._ledger(places[project], begin, now) for project in places}
+        untold = joined(*params["untold"])
+        return {key: replace(item, unreadable=joined(item.unreadable, untold)) for key, item in ledgers.items()}
 
     def _ledger(self, places: t.Iterable[Place], begin: float, now: float) -> Ledger:
         try:

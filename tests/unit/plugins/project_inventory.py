@@ -17,6 +17,7 @@ from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.compute_index.supply.plugins.action import decide
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
 
 Json = dict[str, Any]
 # A merge conflict, and a file for a vault password that nobody has.
@@ -31,6 +32,7 @@ class Inventory:
         self.folder = folder
         self.extra: Json = {}
         self.play: Json = {}  # its variables
+        self.hosts: _hosts.Hosts  # of the last step that was gathered
 
     def write(self, groups: Json) -> None:
         (self.folder / "hosts.yml").write_text(yaml.safe_dump(groups))
@@ -60,7 +62,7 @@ class Inventory:
         task = Mock(args=args, get_variable_manager=lambda: manager, _parent=None)
         action = decide.ActionModule(task, Mock(), Mock(), loader, Templar(loader=loader, variables=own), Mock())
         action.operation = decide.operation_of(decide.STEPS[step])
-        action._hosts = action._hosts_of(decide.STEPS[step], own)
+        self.hosts = action._hosts = action._hosts_of(decide.STEPS[step], own)
         found = {**args, **action._hosts.call, "registry_url": action._hosts.url or None, "here": str(self.folder)}
         task.args.update(found)
         found.update(action.gathered(decide.STEPS[step], own))

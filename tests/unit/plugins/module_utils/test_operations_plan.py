@@ -207,6 +207,7 @@ def planned(
     storage: float = 0.0,
     first: Mapping[str, Any] | None = None,
     elsewhere: Iterable[dict[str, Any]] = (),
+    untold: Iterable[str] = (),
     api: Offers | None = None,
     attempts: Mapping[str, Any] | None = None,
     others: Mapping[str, Any] | None = None,
@@ -250,7 +251,7 @@ def planned(
             "forks": 5,
             "looks": 0,
         },
-        **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere)},
+        **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere), "untold": list(untold)},
         **{"registry_url": registry_url, "api_url": BASE},
     }
     return plan(cast(Market, api or Offers(count, storage=storage)), params, check_mode)
@@ -521,6 +522,14 @@ def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     (apart,) = planned(tmp_path / "a", 1, budget=5000, lease="1h", elsewhere=[{**other, "project": "red"}])["plans"]
     assert (alone["action"], found["action"], apart["action"]) == ("buy", "stop", "buy"), found["refusal"]
     assert "of project default" in found["refusal"]
+
+
+def test_a_budget_refuses_while_it_is_not_known_where_all_of_its_project_is(tmp_path: Path) -> None:
+    limits = {"lease": "1h", "untold": ["gpu-9: its registry is not read."]}
+    (found,) = planned(tmp_path, 1, budget=5000, **limits)["plans"]
+    (free,) = planned(tmp_path, 1, **limits)["plans"]
+    assert (found["action"], free["action"]) == ("stop", "buy")
+    assert "whether provision_budget holds is not known: gpu-9: its registry is not read." in found["refusal"]
 
 
 @pytest.mark.parametrize("shown", ["list", "links"])

@@ -216,6 +216,26 @@ def test_a_registry_that_is_not_read_is_named_without_its_password(inventory: In
     )
 
 
+@pytest.mark.parametrize(
+    ("project", "unread"),
+    [
+        (None, {"late-1, the hosts that the group late may get", "lost-1"}),
+        ("default", {"lost-1"}),
+        ("red", {"late-1, the hosts that the group late may get", "lost-1"}),
+    ],
+)
+def test_places_that_cannot_be_told_are_named_for_the_projects_that_they_may_be_of(
+    inventory: Inventory, project: str | None, unread: set[str]
+) -> None:
+    other = {"provision_registry_url": URL.replace("db.", "other."), "provision_project": "red"}
+    lost, long = {"provision_registry_dir": "{{ lost }}"}, {"provision_lease": "{{ hours }}"}
+    odd = {"late-1": other, "lost-1": lost, "long-1": long}
+    inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_registry_url": URL}, **odd}}, "late": {"vars": other}})
+    inventory.gathered("spend")
+    untold = inventory.hosts.untold({project} if project else None)
+    assert {text.partition(": ")[0] for text in untold} == unread
+
+
 def test_files_beside_a_shared_registry_are_read(inventory: Inventory) -> None:
     files = {"hosts": {"own-1": {"provision_registry_dir": "/srv/files"}, "own-2": {}}, "vars": SPEC}
     inventory.write({"gpu": {"hosts": {"gpu-1": {"provision_registry_url": URL}}}, "own": files})
