@@ -17,6 +17,7 @@ import time
 import typing as t
 from dataclasses import replace
 
+from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import claims, ownership
 from .._provision.entry import (
@@ -40,16 +41,21 @@ from .._provision.holdings import PurchaseLook
 from .._provision.lease import NOTED_BY, Clock, noted_clock
 from .._provision.purchase import (
     LONGEST_POST,
+    PHASE_OF_ERROR,
     UNSEEN,
     History,
     OfferLook,
+    asks_the_clock,
+    asks_the_list,
     has_billed_machines,
     ids_of_purchase,
     lists_machines,
+    phase_in_words,
     told_apart,
     whose_by_name,
 )
 from .._provision.sending import OrderDigests
+from .._provision.standing import storage_bought
 from .._provision.storage import Storage
 from .._registry._protocol import Claimed, Registry, RegistryError, Variables
 from .._text import seconds_of, utc
@@ -92,11 +98,6 @@ class Journal:
         """What is noted of this offer."""
         return read_entry(self._entry)
 
-    @property
-    def sent_at(self) -> float | None:
-        """When the purchase was noted (seconds since the epoch), None if that cannot be read."""
-        return seconds_of(self._entry.get(JOURNALED))
-
     def read(self) -> None:
         """Read what is noted of this offer.
 
@@ -119,7 +120,8 @@ class Journal:
 
     def since_sent(self) -> float:
         """Seconds since the purchase was journaled; 0 if that cannot be told."""
-        return 0.0 if self.sent_at is None else max(0.0, self._now() - self.sent_at)
+        sent_at = seconds_of(self._entry.get(JOURNALED))
+        return 0.0 if sent_at is None else max(0.0, self._now() - sent_at)
 
     def claim(self, price_per_hour: float | None) -> None:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
@@ -194,6 +196,12 @@ class Journal:
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
         return seconds_gone(self._entry, earliest)
 
+    def aged(self, history: History, phase: str | None) -> History:
+        """The history, once it counts for how long the offer has been seen as gone."""
+        if not asks_the_clock(history, phase):
+            return history
+        return replace(history, expired_long=self.gone_for() >= self.longest_post)
+
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
         seen = seconds_of(self._entry.get(EXPIRED))
@@ -214,24 +222,12 @@ class Journal:
 _SHOWN = ("resource_id", "name", "status", "price_per_hour")
 
 
-def asked_apart(
-    api: SupplyApi,
-    history: History,
-    offer_look: OfferLook,
-    of_offer: tuple[str, t.Collection[str]],
-    noted: t.Iterable[ownership.OwnershipClaim],
-) -> OfferLook:
-    """`told_apart` by the account's list; the same if that cannot be read."""
-    with contextlib.suppress(ApiError):
-        return told_apart(history, offer_look, of_offer, noted, lambda: api.resources(retries=0))
-    return offer_look
-
-
 class OfferMachines:
     """The machines of one offer, as the newest look has shown them.
 
     ``listed``: those that the API lists, whoever they belong to, in short. ``billed``: the ids of those that may be
-    billed. ``unreadable``: why they cannot be listed. ``whose``: they are by their names.
+    billed. ``unreadable``: why they cannot be listed. ``whose``: they are by their names. ``status``: of the offer,
+    empty if it cannot be read. ``asked``: that in words, or why not.
     """
 
     def __init__(
@@ -246,32 +242,41 @@ class OfferMachines:
         self.billed: list[str] = []
         self.unreadable: ApiError | None = None
         self.whose = UNSEEN
+        self.status: Json = {}
+        self.asked: str | ApiError = ""
         self._named: list[str] = []  # by the newest status
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
-    def bought(
-        self,
-        noted: t.Iterable[str],
-        sent_at: float | None,
-        doubted: t.Iterable[str] = (),
-        listed_before: t.Iterable[str] = (),
-    ) -> PurchaseLook:
-        """What shows what a purchase that is ours holds: what it noted before, and the newest look.
+    def look(
+        self, history: History, entry: Entry, noted: t.Iterable[ownership.OwnershipClaim], **how: t.Any
+    ) -> OfferLook:
+        """The offer's phase, and whose its machines are where that decides.
 
-        What was noted, and the list of the offer's machines lacks, says itself with which offer it was bought.
-        ``sent_at``: when it was sent (seconds since the epoch), None if that is unknown. ``doubted``: further ids that
-        are read by themselves. ``listed_before``: ids of which an earlier look has found that.
+        ``entry``: what is noted of the purchase. ``noted``: what registries note of all hosts. ``how``: the status is
+        asked for.
         """
-        listed = {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]}
-        before = {*self._listed_before, *listed_before}
-        look = PurchaseLook(self._offer_id, tuple(noted), tuple(self._named), sent_at, listed, listed_before=before)
-        return replace(look, read=read_by_id(self._api, {*look.ids_to_prove, *doubted, *look.unlisted}))
+        self.status, self._named, self._resources = {}, [], []
+        try:
+            status = self._api.offer_status(self._offer_id, **how)
+        except ApiError as error:
+            self.asked = error
+            seen = self._unbought(history, PHASE_OF_ERROR.get(error.error_class))
+        else:
+            self.status, self.asked = status, phase_in_words(status)
+            if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
+                seen = self._unbought(history, status["phase"])
+            else:
+                seen = self._bought(history, status, entry.resource_ids)
+        with contextlib.suppress(ApiError):
+            of_offer = self._offer_id, self.billed
+            return told_apart(history, seen, of_offer, noted, lambda: self._api.resources(retries=0))
+        return seen
 
-    def look(self, status: Json, history: History, noted_ids: t.Iterable[str]) -> OfferLook:
+    def _bought(self, history: History, status: Json, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = ownership.ids_in(status)
-        self._named, self._resources = list(ids), []
+        self._named = list(ids)
         ids = ids_of_purchase(status["phase"], ids, noted_ids)
         found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
@@ -279,11 +284,35 @@ class OfferMachines:
         self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
 
-    def listed_of(self, phase: str | None) -> OfferLook:
-        """What the list has of an offer that its status does not call bought; nothing if it cannot be read."""
+    def _unbought(self, history: History, phase: str | None) -> OfferLook:
+        """Free, gone or unreadable: whether the account has machines of it all the same, if that may be asked."""
+        if not asks_the_list(history, phase):
+            return OfferLook(phase)
         found = self._read([], [])
-        self._named, self.billed = [], ownership.ids_not_gone(found)
-        return OfferLook(phase, whose_by_name(found, self._names), bool(self.billed), shown=bool(found))
+        self.billed, self.whose = ownership.ids_not_gone(found), whose_by_name(found, self._names)
+        return OfferLook(phase, self.whose, bool(self.billed), shown=bool(found))
+
+    def held(self, entry: Entry, ids: t.Iterable[str] = (), doubted: t.Iterable[str] = ()) -> PurchaseLook:
+        """What shows what a purchase that is ours holds: its ``entry`` and its answer's ``ids``, and the newest look.
+
+        What was noted, and the list of the offer's machines lacks, says itself with which offer it was bought.
+        ``doubted``: further ids that are read by themselves.
+        """
+        look = PurchaseLook(
+            self._offer_id,
+            (*entry.resource_ids, *ids),
+            tuple(self._named),
+            seconds_of(entry.journaled_at),
+            {resource["resource_id"]: resource for resource in self._resources if resource["resource_id"]},
+            listed_before={*self._listed_before, *entry.listed_before},
+        )
+        return replace(look, read=read_by_id(self._api, {*look.ids_to_prove, *doubted, *look.unlisted}))
+
+    def storage_left(
+        self, entry: Entry, ids: t.Iterable[str], noted: t.Iterable[ownership.OwnershipClaim], host: str
+    ) -> tuple[Storage, ...]:
+        """The storage that a purchase of the host has left, which has failed."""
+        return storage_bought(entry, replace(self.held(entry, ids), holders=ownership.holders_of(noted, host)))
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

@@ -14,30 +14,18 @@ import functools
 import typing as t
 from dataclasses import dataclass, replace
 
-from .. import _states
 from .._ansible.operation import Params
-from .._api.client import ApiError, SupplyApi
+from .._api.client import SupplyApi
 from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
-from .._provision.holdings import PurchaseLook
-from .._provision.ownership import OwnershipClaim, holders_of, ids_in
+from .._provision.ownership import OwnershipClaim
 from .._provision.place import Place
-from .._provision.purchase import (
-    GONE,
-    PHASE_OF_ERROR,
-    OfferLook,
-    asks_the_list,
-    next_step,
-    phase_in_words,
-    whose_by_name,
-)
+from .._provision.purchase import next_step
 from .._provision.sending import Note, leaves_storage, note_of
-from .._provision.standing import storage_bought
 from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import seconds_of
-from ._by_id import read_by_id, side_by_side
-from ._purchase import Journal, asked_apart
+from ._by_id import side_by_side
+from ._purchase import Journal, OfferMachines
 from ._registries import Registries, noted_in
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
@@ -120,46 +108,24 @@ def _held(api: SupplyApi, registry: Registry, before: Entry, host: str, noted: _
 def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _Noted) -> _Answer:
     """Look at the offer, and note what follows. Raises RegistryError."""
     names = [entry.name] if entry.name else []
-    offer_look, ids, words, look = _look(api, entry, names)
-    gone_long = offer_look.phase in GONE and journal.gone_for() >= journal.longest_post
-    history = claims.history_of(bool(names), entry.refused_status, gone_long)
-    offer_look = asked_apart(api, history, offer_look, (entry.offer_id, ids), noted())
+    machines = OfferMachines(api, entry.offer_id, names)
+    history = claims.history_of(bool(names), entry.refused_status)
+    offer_look = machines.look(history, entry, noted(), timeout=LOOK_TIMEOUT, retries=0)
+    look = machines.held(entry)
+    held, contradictions = look.concluded
+    if contradictions:
+        return claims.BUYING, claims.still_counts(host, entry, "; ".join(map(str, contradictions)))
+    history = journal.aged(history, offer_look.phase)
     step = next_step(history, offer_look, journal.since_sent() < SOON)
     state = claims.state_after_look(step, offer_look)
     if state == claims.LIVE:
+        ids = list(look.left_of(held.billable))
         journal.make(ids, entry.price_per_hour)
         return state, claims.settled_as_made(host, entry, ids)
     if state == claims.VOID:
-        note = note_of(step, history, ids, offer_look.whose)
-        is_ours = leaves_storage(note, history, offer_look.whose)
-        kept = storage_bought(entry, replace(look, holders=holders_of(noted(), host))) if is_ours else ()
+        note = note_of(step, history, machines.billed, machines.whose)
+        is_ours = leaves_storage(note, history, machines.whose)
+        kept = machines.storage_left(entry, (), noted(), host) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)
         return state, claims.settled_as_not_made(host, entry, storage.storage_in_words(host, kept))
-    return state, claims.still_counts(host, entry, words)
-
-
-def _look(api: SupplyApi, entry: Entry, names: t.Collection[str]) -> tuple[OfferLook, list[str], str, PurchaseLook]:
-    """What the API shows of the entry's offer; the ids of its machines that may be billed; and that in words."""
-    look = PurchaseLook(entry.offer_id)
-    try:
-        status = api.offer_status(entry.offer_id, timeout=LOOK_TIMEOUT, retries=0)
-    except ApiError as error:
-        return OfferLook(PHASE_OF_ERROR.get(error.error_class)), [], str(error), look
-    is_unbought = status["phase"] in (_states.UNBOUGHT, _states.EXPIRED)
-    if is_unbought and not asks_the_list(claims.history_of(bool(names), entry.refused_status, False), status["phase"]):
-        return OfferLook(status["phase"]), [], phase_in_words(status), look
-    try:
-        listed = {resource["resource_id"]: resource for resource in api.resources(entry.offer_id, retries=0)}
-    except ApiError as error:
-        return OfferLook(status["phase"], left=None), [], str(error), look
-    listed.pop(None, None)
-    look = PurchaseLook(
-        entry.offer_id, named=tuple(ids_in(status)), sent_at=seconds_of(entry.journaled_at), listed=listed
-    )
-    look = replace(look, read=read_by_id(api, look.ids_to_prove))
-    held, contradictions = look.concluded
-    if contradictions:
-        return OfferLook(None), [], "; ".join(map(str, contradictions)), look
-    own, left = list(filter(None, map(look.page_of, held.ids))), look.left_of(held.billable)
-    offer_look = OfferLook(status["phase"], whose_by_name(own, names), bool(left), shown=bool(own))
-    return offer_look, list(left), phase_in_words(status), look
+    return state, claims.still_counts(host, entry, str(machines.unreadable or machines.asked))

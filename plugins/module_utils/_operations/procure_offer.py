@@ -41,30 +41,24 @@ from .._provision import holdings, keys, sending
 from .._provision.ceilings import account_prices
 from .._provision.entry import Entry, facts_of_order, project_of, read_entry
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
-from .._provision.ownership import holders_of
 from .._provision.place import SharedProject, another_project
 from .._provision.purchase import (
     ANSWERED_NO,
-    PHASE_OF_ERROR,
     Decision,
     History,
     NextStep,
     OfferLook,
     Reason,
-    asks_the_clock,
-    asks_the_list,
     next_step,
-    phase_in_words,
     unless_overtaken,
 )
 from .._provision.sending import AnswerMeaning, Note, OrderDigests, Repeats, Terms
-from .._provision.standing import storage_bought
 from .._provision.storage import Storage
 from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import nodes_of
-from ._purchase import Journal, OfferMachines, asked_apart
+from ._purchase import Journal, OfferMachines
 from ._registries import Registries, entries_beside, noted_beside, this_run
 from ._settle import settle
 
@@ -273,30 +267,17 @@ class _Purchase:
         """The offer's phase, and whose its machines are where that decides."""
         soon = self._looked or self._history.unanswered
         how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
-        self._looked = True
+        self._looked, machines = True, self._machines
+        seen = machines.look(self._history, self._journal.entry, noted_beside(self._params), **how)
+        self._update_story(asked=machines.asked, missing=None if machines.status else machines.asked)
+        if machines.status:
+            self._facts.update({key: machines.status[key] for key in ("status", "procured_at")})
+            self._update_story(reason=machines.status["failure_reason"])
         try:
-            status = self._api.offer_status(self._offer_id, **how)
-        except ApiError as error:
-            self._update_story(missing=error, asked=error)
-            return self._seen_unbought(PHASE_OF_ERROR.get(error.error_class))
-        self._facts.update({key: status[key] for key in ("status", "procured_at")})
-        self._update_story(missing=None, asked=phase_in_words(status), reason=status["failure_reason"])
-        if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
-            return self._seen_unbought(status["phase"])
-        return self._apart(self._machines.look(status, self._history, self._journal.entry.resource_ids))
-
-    def _seen_unbought(self, phase: str | None) -> OfferLook:
-        """Free, gone or unreadable: how long it has been gone may count, and whether the account has machines of it."""
-        if asks_the_clock(self._history, phase):
-            try:
-                self._update_history(expired_long=self._journal.gone_for() >= self._journal.longest_post)
-            except RegistryError as error:
-                self._warn(str(error))
-        return self._apart(self._machines.listed_of(phase)) if asks_the_list(self._history, phase) else OfferLook(phase)
-
-    def _apart(self, offer_look: OfferLook) -> OfferLook:
-        of_offer = (self._offer_id, self._machines.billed)
-        return asked_apart(self._api, self._history, offer_look, of_offer, noted_beside(self._params))
+            self._history = self._journal.aged(self._history, seen.phase)
+        except RegistryError as error:
+            self._warn(str(error))
+        return seen
 
     # Sending
 
@@ -516,10 +497,8 @@ class _Purchase:
         """The storage that a failed purchase of the host has left."""
         if not sending.leaves_storage(note, self._history, self._machines.whose):
             return ()
-        entry, facts = self._journal.entry, self._facts
-        look = self._machines.bought([*entry.resource_ids, *facts["resource_ids"]], self._journal.sent_at)
-        holders = holders_of(noted_beside(self._params), self._terms.host)
-        return storage_bought(entry, dataclasses.replace(look, holders=holders))
+        noted = noted_beside(self._params)
+        return self._machines.storage_left(self._journal.entry, self._facts["resource_ids"], noted, self._terms.host)
 
     def _note_end(self, note: Note, kept: t.Collection[Storage]) -> None:
         """Free the host, or keep what a failed purchase has left; that this fails must not hide what happened."""
@@ -535,9 +514,9 @@ class _Purchase:
         """Bought by this run, as its answer says. The journal comes first, then what its ids are."""
         facts = self._facts
         self._note_made("created")
-        ids, sent_at = facts["resource_ids"], self._journal.sent_at
+        ids, entry = facts["resource_ids"], self._journal.entry
         # One of them may say that another offer has bought it.
-        if self._terms.looks_afterwards(ids, lambda: bool(self._machines.bought(ids, sent_at).concluded[1])):
+        if self._terms.looks_afterwards(ids, lambda: bool(self._machines.held(entry, ids).concluded[1])):
             self._machines.look_afterwards(nodes_of(facts["offer"]) or 1)
             self._note_held("created")
         if odd_ids:
@@ -562,10 +541,8 @@ class _Purchase:
 
         ``doubted``: ids that are read by themselves first, since they may be ended next.
         """
-        facts, journal = self._facts, self._journal
-        noted = [*journal.entry.resource_ids, *facts["resource_ids"]]
-        look = self._machines.bought(noted, journal.sent_at, doubted, journal.entry.listed_before)
-        held, contradictions = look.concluded
+        facts = self._facts
+        held, contradictions = self._machines.held(self._journal.entry, facts["resource_ids"], doubted).concluded
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome, holdings.strangers(contradictions), holdings.disowned(held, contradictions))
         if held.pending:

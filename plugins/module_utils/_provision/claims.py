@@ -58,13 +58,12 @@ def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
     return state == BUYING and is_sent and not is_held
 
 
-def history_of(named: bool, refused: int | None, expired_long: bool) -> History:
+def history_of(named: bool, refused: int | None) -> History:
     """What is known of a purchase that another run has sent, for `purchase.next_step`; it is never sent again here.
 
     ``named``: a name was asked for. ``refused``: the HTTP status that has answered it, None if nothing has.
-    ``expired_long``: its offer was seen as gone so long ago that nothing can be under way any more.
     """
-    history = History(by_name=False, named=named, again=False, expired_long=expired_long)
+    history = History(by_name=False, named=named, again=False)
     if refused is None:
         return replace(history, sent_before=True)
     return replace(history, sends=1, refused=refused, put_off=refused == PUT_OFF)

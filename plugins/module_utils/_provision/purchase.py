@@ -289,10 +289,10 @@ def ids_of_purchase(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) 
 def lists_machines(history: History, ids: t.Collection[str]) -> bool:
     """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known.
 
-    Where neither a name nor a registry tells who has bought it, that this account has any of them does: the status may
-    name ids to everybody.
+    Where neither a name nor a registry tells who has bought it, or a refusal alone does, that this account has any of
+    them decides: the status may name ids to everybody.
     """
-    is_found = history.by_name and not history.was_sent
+    is_found = history.was_refused or (history.by_name and not history.was_sent)
     return not ids or ((history.named or is_found) and not history.made)
 
 

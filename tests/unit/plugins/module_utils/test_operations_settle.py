@@ -97,8 +97,9 @@ def test_an_audit_settles_only_what_it_is_asked_to(
         assert max(map(len, result["lines"])) <= 80
 
 
-def bought(queue: RequestQueue, *machines: Result, answer: Result | None = None) -> None:
-    queue.expect("GET", STATUS_PATH, answer or BOUGHT).expect("GET", "/resources", list(machines), query=OF_OFFER)
+def bought(queue: RequestQueue, *machines: Result, answer: Result | None = None, code: int = 200) -> None:
+    queue.expect("GET", STATUS_PATH, answer or BOUGHT, code)
+    queue.expect("GET", "/resources", list(machines), query=OF_OFFER)
 
 
 def test_what_was_made_is_noted_and_shown(queue: RequestQueue, audit: Callable[..., Result], registry_url: str) -> None:
@@ -240,8 +241,17 @@ def test_a_list_that_cannot_be_read_says_nothing_of_the_offer(
     query = "UPDATE compute_index_supply.purchase SET expired_seen = now() - interval '1 hour'"
     postgresql.execute(registry_url, query)
     queue.expect("GET", STATUS_PATH, status(word, resource_ids=[RESOURCE_ID]))
-    queue.expect("GET", "/resources", {}, code, query=OF_OFFER)
+    queue.expect("GET", "/resources", {}, code, query=OF_OFFER).show(resource(), {}, code)
     assert audit(True)["changed"] is False and state(registry_url) == ("buying", [])
+
+
+def test_a_machine_whose_list_cannot_be_read_is_asked_for_by_its_id(
+    queue: RequestQueue, audit: Callable[..., Result], registry_url: str
+) -> None:
+    sent(registry_url)
+    queue.expect("GET", STATUS_PATH, BOUGHT).expect("GET", "/resources", {}, 500, query=OF_OFFER).show(resource())
+    audit(True)
+    assert state(registry_url) == ("live", [RESOURCE_ID])
 
 
 def test_a_claim_in_other_hands_is_left_to_them(
@@ -308,14 +318,23 @@ def test_a_refusal_that_was_noted_last_counts(
     assert audit(True)["changed"] is True and state(registry_url) == ("void", [])
 
 
-@pytest.mark.parametrize("code", [404, 409, 410])
-@pytest.mark.parametrize("answer", [status("available", "expired"), BOUGHT], ids=["the status lags", "it is sold"])
+@pytest.mark.parametrize(("name", "code"), [("trainer", 404), ("trainer", 409), ("trainer", 410), ("", 409)])
+@pytest.mark.parametrize(
+    "answer",
+    [(status("available", "expired"), 200), (BOUGHT, 200), (NOT_FOUND, 404)],
+    ids=["the status lags", "it is sold", "the offer is gone"],
+)
 def test_a_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
-    queue: RequestQueue, audit: Callable[..., Result], registry_url: str, code: int, answer: Result
+    queue: RequestQueue,
+    audit: Callable[..., Result],
+    registry_url: str,
+    name: str,
+    code: int,
+    answer: tuple[Result, int],
 ) -> None:
-    """A gateway may have sent the request twice, and the API may keep no names."""
-    sent(registry_url, provision_refused_status=code)
-    bought(queue, resource(name="vm-1"), answer=answer)
+    """A gateway may have sent the request twice, and the API may keep no names, or none was asked for."""
+    sent(registry_url, provision_refused_status=code, provision_resource_name=name)
+    bought(queue, resource(name="vm-1"), answer=answer[0], code=answer[1])
     result = audit(True)
     assert result["changed"] is False and state(registry_url) == ("buying", [])
     assert "MAY BE BILLED" in " ".join(result["warnings"])

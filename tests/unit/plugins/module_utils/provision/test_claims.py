@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -144,14 +145,14 @@ SETTLING = {
 def test_what_a_look_makes_of_a_claim_whose_run_is_gone(
     refused: int | None, seen: OfferLook, gone_long: bool, expected: str
 ) -> None:
-    history = history_of(True, refused, gone_long)
+    history = replace(history_of(True, refused), expired_long=gone_long)
     assert state_after_look(next_step(history, seen, False), seen) == expected
 
 
 @pytest.mark.parametrize(("left", "expected"), [(True, LIVE), (False, BUYING), (None, BUYING)])
 def test_what_was_bought_without_a_name_is_ours_if_a_machine_shows(left: bool | None, expected: str) -> None:
     seen = OfferLook(_states.READY, UNSEEN, left)
-    assert state_after_look(next_step(history_of(False, None, False), seen, False), seen) == expected
+    assert state_after_look(next_step(history_of(False, None), seen, False), seen) == expected
 
 
 def test_a_claim_is_never_freed_without_an_answer() -> None:
@@ -162,7 +163,7 @@ def test_a_claim_is_never_freed_without_an_answer() -> None:
     ):
         seen = OfferLook(phase, whose, left)
         for refused in (None, 404, 409, 410, 422, 429, ANSWERED_NO):
-            state = state_after_look(next_step(history_of(True, refused, False), seen, patience), seen)
+            state = state_after_look(next_step(history_of(True, refused), seen, patience), seen)
             assert state != VOID or (phase is not None and (refused is not None or phase == _states.FAILED))
             assert state != VOID or not left or phase not in (_states.FAILED, _states.READY) or whose != OURS
 

@@ -442,6 +442,8 @@ def test_of_a_purchase_that_failed_also_the_noted_machines_are_looked_at(phase: 
 def test_when_the_machines_of_an_offer_are_listed(named: bool, made: bool, ids: list[str], lists: bool) -> None:
     assert lists_machines(History(named=named, made=made), ids) is lists
     assert named or not lists_machines(History(named=named, made=made, sends=1), ["r-1"])
+    refused = History(by_name=False, named=False, made=made, sends=1, refused=409)
+    assert made or lists_machines(refused, ids)
 
 
 @pytest.mark.parametrize(
