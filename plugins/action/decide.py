@@ -324,7 +324,7 @@ class ActionModule(InProcessAction):
             "attempts": again,
             "inventory": self._numbered(list(wanted), task_vars),
             **_keys(task_vars, quote),
-            **(self._elsewhere(hosts) if _has_ceiling(hosts, "budget") else {}),
+            **self._counted_in_budgets(hosts),
         }
 
     def _sealed(self, quote: bool, task_vars: Variables) -> dict[str, t.Any]:
@@ -350,8 +350,10 @@ class ActionModule(InProcessAction):
         file = "" if self._task.check_mode else self._quote_file(task_vars)
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
 
-    def _elsewhere(self, hosts: list[Variables]) -> dict[str, t.Any]:
-        """Where further hosts of the inventory are remembered, and what of their projects cannot be told or read."""
+    def _counted_in_budgets(self, hosts: list[Variables]) -> dict[str, t.Any]:
+        """Where further hosts are remembered, if these have a budget, and what of their projects cannot be told."""
+        if not _has_ceiling(hosts, "budget"):
+            return {}
         taking_part = {one["host"] for one in hosts}
         rows = [row for row in self._hosts.everything() if row["host"] not in taking_part]
         return {"elsewhere": rows, "untold": self._hosts.untold({project_of(one["project"]) for one in hosts})}
@@ -656,7 +658,8 @@ class ActionModule(InProcessAction):
     def _extend(self, task_vars: Variables) -> dict[str, t.Any]:
         named = texts_naming_hosts("extend_hosts", self._task.args.get("hosts"))  # as the step `named` has found them
         hosts = [{**row, "host": host} for host, row in self._rows_of(named, task_vars).items()]
-        return {"hosts": hosts, "troubles": self._hosts.troubles(lambda host: host in named)}
+        troubles = self._hosts.troubles(lambda host: host in named)
+        return {"hosts": hosts, "troubles": troubles, **self._counted_in_budgets(hosts)}
 
     def _offers(self, task_vars: Variables) -> dict[str, t.Any]:
         """The answers to an order, which say here what to show."""

@@ -67,7 +67,7 @@ _OMITTED = "__omit_place_holder__"  # how ansible-core before 2.19 writes it
 _WANTED = ("provision_spec", "provision_offer_id")
 
 # How long a host's machine may live, and what it may cost.
-_LIMITS = ("lease", "idle_after", "lease_max", "max_bill")
+_LIMITS = ("lease", "idle_after", "lease_max", "max_bill", "budget")
 
 # Why variables cannot be read
 

@@ -84,6 +84,9 @@ _HOSTS: Spec = {**_STEP, "hosts": _ROWS}
 # With what cannot be read of hosts, in sentences
 _READ: Spec = {**_HOSTS, "troubles": _TEXTS}
 
+# Further hosts, whose places a budget counts, and what hides such a place, in sentences
+_BUDGETS: Spec = {"elsewhere": _ROWS, "untold": _TEXTS}
+
 # Hosts that have declared what they want, in this call of a role or in an earlier one.
 _DECLARED: Spec = {**_HOSTS, "ids": _TEXTS, "decided": _TEXTS, "forbidden": _TEXT}
 
@@ -105,8 +108,7 @@ PLAN: Spec = {
     "slice_of": _TEXT,
     "forks": _COUNT,
     "looks": _COUNT,
-    "elsewhere": _ROWS,  # further hosts, whose places a budget counts
-    "untold": _TEXTS,  # what hides such a place, in sentences
+    **_BUDGETS,
 }
 
 SEAL: Spec = {
@@ -202,7 +204,7 @@ REAPED: Spec = {
     "at": {"type": "float", "default": 0.0},
 }
 
-EXTEND: Spec = {**_READ, **_options("by", "until")}
+EXTEND: Spec = {**_READ, **_options("by", "until"), **_BUDGETS}
 
 REGISTRY: Spec = _READ
 

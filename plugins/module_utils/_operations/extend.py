@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
+from dataclasses import replace
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result
 from .._provision import extending
 from .._provision.entry import read_entry
+from .._provision.spending import Ledger
 from .._registry._protocol import Registry, anew
-from .._text import joined
+from .._text import grouped, joined
 from ._registries import LastSweeps, Registries
 
 BLANK: Result = {"changed": False, "lines": [], "trouble": "", "extended": []}
@@ -25,13 +28,16 @@ def extend(params: Params, check_mode: bool) -> Result:
     except ValueError as error:
         raise Failure(f"{error}. Nothing was extended.", "invalid", **BLANK) from None
     with Registries.of(params, read_only=check_mode) as registries:
-        extensions, trouble = {}, list(params["troubles"])
-        places = registries.places(params)
+        extensions: dict[str, extending.Extension] = {}
+        trouble, places = list(params["troubles"]), registries.places(params)
+        spent = _spent(registries, params)
         for raw in params["hosts"]:
             host = raw["host"]
             try:
                 registry = registries.at(places[host]).host(host)
-                extensions[host] = _extended(registry, raw, wish, check_mode)
+                limited = extending.limited(wish, raw)
+                above_budget = functools.partial(extending.above_budget, limited, raw, extensions, spent)
+                extensions[host] = _extended(registry, limited, above_budget, check_mode)
             except ValueError as error:
                 trouble.append(f"{host}: {error}")
         return {
@@ -43,19 +49,25 @@ def extend(params: Params, check_mode: bool) -> Result:
         }
 
 
+def _spent(registries: Registries, params: Params) -> t.Callable[[str], Ledger]:
+    """What tells the costs of a project in all its places, read once."""
+    rows, untold = [*params["hosts"], *params["elsewhere"]], joined(*params["untold"])
+    places = grouped((raw["project"], registries.place(raw, params)) for raw in rows)
+    return functools.cache(lambda project: replace(registries.ledger(places[project]), unreadable=untold))
+
+
 def _extended(
-    registry: Registry | None, raw: t.Mapping[str, t.Any], wish: extending.TimeRequest, check_mode: bool
+    registry: Registry | None, wish: extending.TimeRequest, above_budget: t.Callable[[float], str], check_mode: bool
 ) -> extending.Extension:
     """The extension, noted; decided anew if another run changes the entry meanwhile.
 
     Raises ValueError, as of a registry.
     """
-    wish = extending.limited(wish, raw)
     if registry is None:
         raise ValueError(extending.NO_REGISTRY_TO_EXTEND)
 
     def step() -> extending.Extension:
-        found = extending.extension_of(read_entry(registry.read()), wish, registry.clock())
+        found = extending.extension_of(read_entry(registry.read()), wish, registry.clock(), above_budget)
         if not check_mode:
             registry.compare_and_set(extending.variables_of_extension(found))
         return found

@@ -393,6 +393,10 @@ class Month:
         """All of it, in millionths of a USD."""
         return sum(millionths for _state, _host, millionths, _since in self.shares)
 
+    def exceeds(self, budget: float) -> bool:
+        """Whether it is above a budget in USD, although each share was rounded up."""
+        return self.total - round(budget * MILLION) > len(self.shares)
+
     @property
     def count(self) -> Count:
         """The same by hosts in USD, rounded up to cents for the eye, as a report of spending shows them."""
@@ -466,8 +470,7 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
             f" {', '.join(ranges(costs.unknown))} is not: so provision_budget (USD {amount(budget)}) cannot hold."
             " Nothing was bought. compute_index.supply.spend shows what is known."
         )
-    further = round(budget * MILLION) - costs.total
-    if further < -len(costs.shares):  # each was rounded up
+    if costs.exceeds(budget):
         count, states = costs.count, (State.SPENT, State.RUNS_ON, State.ORDERED)
         spent, runs, planned = (amount(count.sum_of(state).total) for state in states)
         return Allowance(
@@ -477,5 +480,9 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
             " need, give a shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was"
             " spent."
         )
-    per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(further)) / (costs.lasts / HOUR)
+    per_hour = (
+        UNLIMITED
+        if costs.lasts <= 0
+        else max(0.0, dollars(round(budget * MILLION) - costs.total)) / (costs.lasts / HOUR)
+    )
     return Allowance("", per_hour, buyers)

@@ -199,7 +199,7 @@ def read_declaration(
     ceiling = read_variable("provision_max_price_per_hour", raw["max_price_per_hour"], _read_usd, 0.0, wrong)
     total = read_limit("provision_max_total_price_per_hour", raw["max_total_price_per_hour"], wrong)
     account = read_limit("provision_max_account_price_per_hour", raw["max_account_price_per_hour"], wrong)
-    budget = read_limit("provision_budget", raw["budget"], wrong, "USD a month")
+    budget = read_variable("provision_budget", raw["budget"], read_budget, 0.0, wrong)
     bill = read_variable("provision_max_bill", raw["max_bill"], read_bill, 0.0, wrong)
     lease, lease_max = (
         read_variable(f"provision_{name}", raw[name], leases.read_lease, Lease(), wrong)
@@ -321,9 +321,15 @@ def read_bill(value: t.Any) -> float | None:
     return _read_usd(value, "USD, for the whole lease")
 
 
-def read_limit(name: str, value: t.Any, wrong: list[str], unit: str = "USD per hour") -> float:
+def read_budget(value: t.Any) -> float:
+    """What all of a project may cost in a month, in USD. Raises ValueError."""
+    budget = _read_usd(value, "USD a month")
+    return UNLIMITED if budget is None else budget
+
+
+def read_limit(name: str, value: t.Any, wrong: list[str]) -> float:
     """A limit of USD per hour, none if nothing was given. What is wrong with it is added to ``wrong``."""
-    limit = read_variable(name, value, partial(_read_usd, unit=unit), 0.0, wrong)
+    limit = read_variable(name, value, _read_usd, 0.0, wrong)
     return UNLIMITED if limit is None else limit
 
 
@@ -367,6 +373,7 @@ _READERS: dict[str, t.Callable[[t.Any], t.Any]] = {
     "provision_idle_after": leases.read_duration,
     "provision_lease_max": leases.read_duration,
     "provision_max_bill": read_bill,
+    "provision_budget": read_budget,
     PROTECT: read_switch,
 }
 DESCRIBED = tuple(dict.fromkeys((*_TEXTS, *_READERS)))

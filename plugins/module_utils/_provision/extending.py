@@ -10,13 +10,14 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import abridged, amount, applying, formatted, narrow_table, printable, seconds_of, wrapped
-from . import lease, prices
-from .declaration import read_bill
+from . import ceilings, lease, prices
+from .declaration import read_bill, read_budget
 from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
 from .order import GROUP_OF_RUNS
 from .prices import UNLIMITED
 from .reaping import Life, life
+from .spending import Ledger
 
 NO_REGISTRY_TO_EXTEND = (
     "Only a registry keeps the end of a lease, and this host has none (provision_registry_dir is empty)."
@@ -27,13 +28,14 @@ NO_REGISTRY_TO_EXTEND = (
 class TimeRequest:
     """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
 
-    ``longest``: its whole lease; ``max_bill``: USD for its whole life.
+    ``longest``: its whole lease; ``max_bill``: USD for its whole life; ``budget``: USD a month for all of its project.
     """
 
     by: float | None = None
     until: float | None = None
     longest: Lease = field(default_factory=Lease)
     max_bill: float | None = None
+    budget: float = UNLIMITED
 
     def end(self, before: float | None, now: float) -> float:
         """The end that it asks for: what is over already gets more time from now on."""
@@ -75,19 +77,65 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
 
 
 def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any]) -> TimeRequest:
-    """The wish within what a host declares: its longest lease, and its largest bill. Raises ValueError.
+    """The wish within what a host declares: its longest lease, its largest bill, and its budget. Raises ValueError.
 
     ``raw``: with ``trouble``, sentences by the names of variables that cannot be read.
     """
     trouble = raw.get("trouble") or {}
-    if wrong := [trouble[name] for name in ("provision_lease_max", "provision_max_bill") if name in trouble]:
+    if wrong := [trouble[name] for name in _LIMITS if name in trouble]:
         raise ValueError(" ".join(wrong))
-    bill = read_bill(raw["max_bill"])
-    return replace(wish, longest=lease.read_lease(raw["lease_max"]), max_bill=None if bill == UNLIMITED else bill)
+    bill, longest = read_bill(raw["max_bill"]), lease.read_lease(raw["lease_max"])
+    return replace(
+        wish, longest=longest, max_bill=None if bill == UNLIMITED else bill, budget=read_budget(raw["budget"])
+    )
 
 
-def extension_of(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
+_LIMITS = ("provision_lease_max", "provision_max_bill", "provision_budget")
+
+
+def above_budget(
+    wish: TimeRequest,
+    raw: t.Mapping[str, t.Any],
+    moved: t.Mapping[str, Extension],
+    ledger_of: t.Callable[[str], Ledger],
+    end: float,
+) -> str:
+    """Why the month's budget gives a host (``raw``) no time until ``end``; empty if it does.
+
+    What costs nothing more in this month is within any budget, unless nobody knows what the month costs.
+
+    ``moved``: the ends that this run has moved before. ``ledger_of``: what a project has spent.
+    """
+    if wish.budget == UNLIMITED:
+        return ""
+    project, ends = raw["project"], {host: extension.end for host, extension in moved.items()}
+    ledger = ledger_of(project)
+    if ledger.unreadable:
+        return f"What was spent cannot be read, so whether provision_budget holds is not known: {ledger.unreadable}"
+    before, costs = (_month(project, ledger, item) for item in (ends, {**ends, raw["host"]: end}))
+    if not (costs.unknown or (costs.exceeds(wish.budget) and costs.total > before.total)):
+        return ""
+    known = f"USD {amount(costs.count.sum.total)}", "<USD>"
+    total, more = ("an unknown sum", "unlimited") if costs.unknown else known
+    return (
+        f"Until {formatted(end)} the month {costs.name} of project {project} would cost {total}, and provision_budget"
+        f" is USD {amount(wish.budget)}. -e provision_budget={more} allows more."
+    )
+
+
+def _month(project: str, ledger: Ledger, ends: t.Mapping[str, float]) -> ceilings.Month:
+    """What the month costs the project if the leases of hosts end like this."""
+    own = (bill for bill in ledger.bills if bill.project == project)
+    bills = [bill._replace(ends_at=ends.get(bill.host, bill.ends_at)) for bill in own]
+    return ceilings.costs_of_month(bills, (), ledger.now)
+
+
+def extension_of(
+    entry: Entry, wish: TimeRequest, clock: Clock, why_not: t.Callable[[float], str] = lambda end: ""
+) -> Extension:
     """The new end of a host's machine, by the clock that noted the old one.
+
+    ``why_not``: why it cannot end then, by the month's budget (`above_budget`).
 
     Raises ValueError with a sentence for a person, which follows the host's name: why its end stays.
     """
@@ -100,6 +148,7 @@ def extension_of(entry: Entry, wish: TimeRequest, clock: Clock) -> Extension:
         *_fixed(entry, before, wish, now),
         *_odd_end(before.end, end, now),
         *_too_much(wish, begin, end, at_most),
+        *filter(None, (why_not(end),)),
     ]:
         raise ValueError(reasons[0])
     more = prices.bill_between(entry.price_per_hour, before.end, end)

@@ -57,7 +57,8 @@ UPDATE compute_index_supply.purchase SET note = note || jsonb_build_object(%(nam
 """
 HOST: Json = {
     **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
-    **{"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""},
+    **{"inventory_dir": None, "declares": False},
+    **dict.fromkeys(("lease", "lease_max", "max_bill", "budget", "idle_after"), ""),
     "protect": None,
     "known": {},
 }

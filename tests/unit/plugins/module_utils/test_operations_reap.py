@@ -91,8 +91,9 @@ def go(file: Path, by: str) -> None:
 
 def described(host: str, folder: Path | str, **more: Any) -> Json:
     known = {"host": host, "name": host, "prefix": "", "project": "default", "registry_dir": str(folder)}
-    rest = {"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""}
-    return {**known, **rest, "protect": None, "known": {}, **more}
+    rest = {"inventory_dir": None, "declares": False}
+    limits = dict.fromkeys(("lease", "lease_max", "max_bill", "budget", "idle_after"), "")
+    return {**known, **rest, **limits, "protect": None, "known": {}, **more}
 
 
 def params(spec: Json, *hosts: Json, **given: Any) -> Json:
@@ -690,11 +691,27 @@ def test_what_is_no_time(given: Json, said: str) -> None:
     assert said in str(caught.value) and "Nothing was extended." in str(caught.value)
 
 
-@pytest.mark.parametrize(("field", "value"), [("lease_max", "soon"), ("max_bill", "3,5")])
+@pytest.mark.parametrize(("field", "value"), [("lease_max", "soon"), ("max_bill", "3,5"), ("budget", "3,5")])
 def test_a_limit_that_cannot_be_read_is_no_limit_to_pass(tmp_path: Path, field: str, value: str) -> None:
     write(tmp_path, "gpu-1", "r1", 1.0)
     answer = extended(described("gpu-1", tmp_path, **{field: value}), by="1h")
     assert answer["extended"] == [] and "gpu-1: " in answer["trouble"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_budget_counts_all_that_its_project_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    """Also what this run has extended before, and the hosts in other folders: here three for an hour, and one more."""
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
+    for folder, host in (("a", "gpu-1"), ("a", "gpu-2"), ("b", "gpu-3")):
+        write(tmp_path / folder, host, f"r-{host}", 1.0)
+    hosts = [described(host, tmp_path / "a", budget="14") for host in ("gpu-1", "gpu-2")]
+    answer = extended(*hosts, by="1h", check_mode=check_mode, elsewhere=[described("gpu-3", tmp_path / "b")])
+    assert [row["host"] for row in answer["extended"]] == ["gpu-1"], answer["trouble"]
+    assert answer["trouble"].startswith("gpu-2: Until ") and "would cost USD 16.00" in answer["trouble"]
+    refused = extended(hosts[0], by="1m", check_mode=check_mode, untold=["gpu-9: its registry is not read."])
+    assert refused["extended"] == [] and "is not known: gpu-9: its registry is not read." in refused["trouble"]
 
 
 def test_an_entry_that_changes_meanwhile_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

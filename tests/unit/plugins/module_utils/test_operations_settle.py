@@ -34,7 +34,8 @@ BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
 OF_OFFER = {"offer_id": OFFER_ID}
 HOST = {
     **{"host": "localhost", "name": "localhost", "prefix": "", "project": "default", "registry_dir": None},
-    **{"inventory_dir": None, "declares": False, "lease": "", "lease_max": "", "max_bill": "", "idle_after": ""},
+    **{"inventory_dir": None, "declares": False},
+    **dict.fromkeys(("lease", "lease_max", "max_bill", "budget", "idle_after"), ""),
     "protect": None,
     "known": {},
 }

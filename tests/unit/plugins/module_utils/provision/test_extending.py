@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.extending import (
+    Extension,
     TimeRequest,
+    above_budget,
     extension_lines,
     extension_of,
+    limited,
     variables_of_extension,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import (
@@ -24,6 +28,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.le
     read_lease,
     utc_rounded_up,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 
 from provision_samples import machine_id, offer_id
 
@@ -131,3 +136,42 @@ def test_the_clock_that_noted_the_end_moves_it() -> None:
     assert clock.now(API_CLOCK) == BOUGHT + HOUR
     assert extension_of(entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
     assert extension_of(known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0
+
+
+# The month has 17 days and 16 hours left, of 31.
+BILLS = [
+    Bill("default", "gpu-1", "o1", price_per_hour=2.0, begin=BOUGHT, ends_at=BOUGHT + 8 * HOUR),
+    Bill("default", "gpu-2", "o2", price_per_hour=1.0, begin=BOUGHT, ends_at=BOUGHT + 10 * HOUR),
+    Bill("default", "over", "o3", price_per_hour=3.0, begin=BOUGHT - 20 * HOUR, end=BOUGHT - 10 * HOUR),
+    Bill("another", "gpu-3", "o4", price_per_hour=None, begin=BOUGHT),
+]
+LATER = BOUGHT + 900 * HOUR
+MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
+
+
+@pytest.mark.parametrize(
+    ("hours", "budget", "bills", "moved", "said"),
+    [
+        # 16 and 10 for what runs, and 30 for what is over
+        (12, "64", BILLS, {}, ""),
+        (12, "63.99", BILLS, {}, "the month 2027-01 of project default would cost USD 64.00, and provision_budget is"),
+        (12, "63.99", BILLS, {}, "is USD 63.99. -e provision_budget=<USD> allows more."),
+        (12, "", BILLS, {}, ""),
+        (12, "unlimited", BILLS, {}, ""),
+        # With what this run has extended before
+        (12, "73.99", BILLS, MOVED, "would cost USD 74.00"),
+        (12, "74", BILLS, MOVED, ""),
+        # No more in this month, though that costs too much already
+        (8, "1", BILLS, {}, ""),
+        (910, "1", [BILLS[0]._replace(ends_at=LATER)], {}, ""),
+        (12, "1000000", [*BILLS, BILLS[1]._replace(price_per_hour=None)], {}, "would cost an unknown sum"),
+        (12, "1", [BILLS[0]._replace(price_per_hour=None)], {}, "-e provision_budget=unlimited allows more."),
+    ],
+)
+def test_the_budget_of_a_month(hours: float, budget: str, bills: Any, moved: Any, said: str) -> None:
+    raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
+    ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
+    why = above_budget(limited(TimeRequest(), raw), raw, moved, ledgers.__getitem__, BOUGHT + hours * HOUR)
+    assert (said in why) if said else not why, why
+    with pytest.raises(ValueError, match=re.escape(said)) if said else nullcontext():
+        extension_of(known(), TimeRequest(until=BOUGHT + 12 * HOUR), Clock(BOUGHT), lambda _end: why)
