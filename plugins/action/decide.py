@@ -350,7 +350,7 @@ class ActionModule(InProcessAction):
         file = "" if self._task.check_mode else self._quote_file(task_vars)
         return {"plan": quote["plan"], "orders": orders, "quote_file": file or ""}
 
-    def _counted_in_budgets(self, hosts: list[Variables]) -> dict[str, t.Any]:
+    def _counted_in_budgets(self, hosts: t.Sequence[Variables]) -> dict[str, t.Any]:
         """Where further hosts are remembered, if these have a budget, and what of their projects cannot be told."""
         if not _has_ceiling(hosts, "budget"):
             return {}
