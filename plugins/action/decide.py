@@ -580,7 +580,6 @@ class ActionModule(InProcessAction):
         return {
             "limited": list(task_vars.get("ansible_play_hosts_all") or []) if limit else None,
             "count": "" if count is None else str(count).strip(),  # zero is one
-            "by_job": is_of_awx(task_vars),
             "by_id": bool(_hosts.raw("localhost", task_vars).get("decommission_resource_id")),
         }
 
@@ -729,6 +728,7 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "looks": lambda _action, task, _variables: int(task.retries or 0),
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
+    "by_job": lambda _action, _task, variables: is_of_awx(variables),
     "slice_of": lambda _action, _task, variables: slice_of(variables),
     "forks": lambda _action, _task, variables: int(variables.get("ansible_forks") or 0),
     "run": lambda _action, _task, variables: _hosts.raw("localhost", variables).get("run__asked") or {},

@@ -328,9 +328,10 @@ def test_a_job_that_would_forget_what_it_buys_buys_nothing(make_controller: Make
     """An inventory that somebody has made without the variables of the set-up; its files are gone after the job."""
     controller = make_controller()
     folder = controller.inventory_variables.pop("provision_registry_dir")
-    job = controller.launch("GPU provision", {**ORDER, "order_lease": "8h"})
-    assert (job.status, controller.simulator.purchases) == ("failed", [])
-    assert "nothing would remember the machine, or end its lease" in job.text
+    for template in ("GPU quote", "GPU provision"):  # what is approved can be bought
+        job = controller.launch(template, {**ORDER, "order_lease": "8h"})
+        assert (job.status, controller.simulator.purchases) == ("failed", [])
+        assert "nothing would remember the machine, or end its lease" in job.text
     controller.inventory_variables["provision_registry_dir"] = folder
     successful(controller.launch("GPU provision", ORDER))
 

@@ -100,7 +100,8 @@ PLAN: Spec = {
     "inventory": _MAPPING,
     "connection": _TEXT,
     "identity_file": _TEXT,
-    "job_keys": {"type": "str"},  # what ssh-add says in a job of AWX; elsewhere nobody knows what else ssh has
+    "by_job": _FLAG,  # whether this is a job of AWX
+    "job_keys": {"type": "str"},  # what ssh-add says there, but to a quote; elsewhere nobody knows what else ssh has
     "no_login": _TEXT,  # why ssh cannot work on this computer
     "quote": _FLAG,
     "plan_file": {"type": "str"},  # of a quote: where the sealed plan is written, empty if it is published only

@@ -180,7 +180,7 @@ class _Planning:
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
-        yield standing.forgotten_with_job(host, wanted, self._params["job_keys"])
+        yield standing.forgotten_with_job(host, wanted, self._params["by_job"])
         yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
         if not os.path.exists(host.registry_file):
             yield from standing.bought_elsewhere(

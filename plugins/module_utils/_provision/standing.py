@@ -171,16 +171,16 @@ def shadowed_files(host: Declaration, is_there: t.Callable[[str], bool]) -> str:
     )
 
 
-def forgotten_with_job(host: Declaration, wanted: t.Any, job_keys: str | None) -> str:
+def forgotten_with_job(host: Declaration, wanted: t.Any, by_job: bool) -> str:
     """That a registry beside the inventory of a job of AWX is lost with the job; empty for any other.
 
-    ``wanted``: provision_registry_dir, None if it was not given. ``job_keys``: None if this is no such job.
+    ``wanted``: provision_registry_dir, None if it was not given. ``by_job``: whether this is such a job.
     """
     return (
         f"This is a job of AWX, which loses {host.registry.text} at its end: nothing would remember the machine, or end"
         " its lease. Let jobs share a registry (provision_registry_url), or set provision_registry_dir among the"
         ' variables of the inventory: to a folder that stays, or to "" for none.'
-        if host.registry_file and wanted is None and job_keys is not None
+        if host.registry_file and wanted is None and by_job
         else ""
     )
 

@@ -394,7 +394,7 @@ def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how
                 "forks": 5,
                 "looks": 0,
             },
-            **{"job_keys": None, "no_login": "", "elsewhere": [], "untold": []},
+            **{"by_job": False, "job_keys": None, "no_login": "", "elsewhere": [], "untold": []},
         }
         odd = bool(seller.odd)
         (found,) = plan(Market(cast(Any, seller)), given_, True)["plans"]

@@ -202,6 +202,7 @@ def planned(
     count: int,
     *,
     job_keys: str | None = None,
+    by_job: bool = False,
     no_login: str = "",
     serial: bool = False,
     storage: float = 0.0,
@@ -251,7 +252,13 @@ def planned(
             "forks": 5,
             "looks": 0,
         },
-        **{"job_keys": job_keys, "no_login": no_login, "elsewhere": list(elsewhere), "untold": list(untold)},
+        **{
+            "by_job": by_job,
+            "job_keys": job_keys,
+            "no_login": no_login,
+            "elsewhere": list(elsewhere),
+            "untold": list(untold),
+        },
         **{"registry_url": registry_url, "api_url": BASE},
     }
     return plan(cast(Market, api or Offers(count, storage=storage)), params, check_mode)
@@ -502,6 +509,14 @@ def test_a_job_that_has_not_the_machines_key_buys_nothing(
     if not buys:
         assert "This job cannot log in to the machines that it would buy" in found["refusal"]
         assert found["refusal"].endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize("quote", [True, False])
+def test_a_job_whose_registry_is_lost_with_it_is_quoted_nothing(tmp_path: Path, quote: bool) -> None:
+    """A quote does not ask for its keys, and would be approved."""
+    keys = None if quote else f"256 {SHA} a credential (ED25519)"
+    (found,) = planned(tmp_path, 1, registry_dir=None, quote=quote, by_job=True, job_keys=keys)["plans"]
+    assert "nothing would remember the machine" in found["refusal"]
 
 
 @pytest.mark.parametrize(("count", "said"), [(5, []), (6, ["6 hosts buy, 5 at a time: a purchase may take minutes"])])

@@ -483,9 +483,9 @@ def test_a_host_that_the_inventory_lists_as_a_machine_buys_none(mode: str) -> No
 
 
 def test_a_job_loses_the_registry_beside_its_inventory() -> None:
-    assert "nothing would remember the machine" in forgotten_with_job(host(), None, "")
-    for one, wanted, job_keys in ((host(), "/stays", ""), (host(), None, None), (host(by_name=True), "", "")):
-        assert forgotten_with_job(one, wanted, job_keys) == ""
+    assert "nothing would remember the machine" in forgotten_with_job(host(), None, True)
+    for one, wanted, by_job in ((host(), "/stays", True), (host(), None, False), (host(by_name=True), "", True)):
+        assert forgotten_with_job(one, wanted, by_job) == ""
 
 
 def test_a_listed_machine_is_read_before_it_stops_its_host() -> None:
