@@ -255,10 +255,12 @@ TIMER_DUE: Spec = {
 
 TIMER: Spec = {**TIMER_DUE, **_options("every", "scheduler")}
 
-RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG}
+RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG, "by_job": _FLAG}
 
 # What machines have answered is there by their hosts, or by the names of the variables that have registered it.
-RUN_LATE: Spec = {**_READ, "given": _MAPPING, "got": _MAPPING}
+RUNS: Spec = {**_READ, "given": _MAPPING, "got": _MAPPING}
+
+RUN_LATE: Spec = {**RUNS, "by_job": _FLAG}
 
 RUN_STEP: Spec = {
     **_HOSTS,

@@ -60,7 +60,7 @@ def asked(params: Params, check_mode: bool) -> Result:
 def results_dir(params: Params) -> str:
     """The folder of all runs, as an absolute path; by default beside the inventory.
 
-    Never in an inventory folder of Ansible's, which would run there what a job has left. Raises ValueError.
+    Raises ValueError if results cannot be kept there.
     """
     sources, here = params["sources"], params["here"]
     beside = os.path.dirname(registry_dir(None, None, sources, here))
@@ -68,8 +68,9 @@ def results_dir(params: Params) -> str:
         beside = os.path.dirname(folder)
     wanted = os.path.expanduser(text_of(params["given"].get("run_results_dir")))
     found = os.path.normpath(os.path.join(here, wanted or os.path.join(beside, "runs")))
-    if folder := inventory_around(found, sources, here):
-        raise ValueError(run_request.READ_BY_ANSIBLE.format(folder))
+    around, by_job = inventory_around(found, sources, here), params.get("by_job", False)  # of a list nothing is kept
+    if fault := run_request.why_not_kept(found, wanted, around, by_job=by_job):
+        raise ValueError(fault)
     return found
 
 
@@ -239,7 +240,7 @@ def _reached(registries: Registries, place: Place, host: str, entry: Entry) -> R
 
 
 _RUNS: Result = {**BLANK, "runs": [], "hosts": [], "machines": []}
-RUNS = steps.operation(runs, steps.RUN_LATE, _RUNS)
+RUNS = steps.operation(runs, steps.RUNS, _RUNS)
 _LATE: Result = {**BLANK, "name": "", "paths": [], "dest": "", "seconds": 1, "fetches": False}
 RUN_LATE = steps.operation(late, steps.RUN_LATE, _LATE)
 RUN_SWEPT = steps.operation(swept, steps.RUN_LATE, BLANK)

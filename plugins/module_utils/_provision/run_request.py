@@ -103,10 +103,20 @@ def name_of(given: Row, wrong: list[str]) -> str:
 MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 
 
-READ_BY_ANSIBLE = (
-    "run_results_dir must not be in the inventory folder {}: Ansible would read there what a job has left, and run it."
-    " Name another folder, such as -e run_results_dir=../runs."
-)
+def why_not_kept(folder: str, wanted: str, around: str | None, *, by_job: bool) -> str:
+    """Why results cannot be kept in a folder; empty if they can.
+
+    ``wanted``: run_results_dir, empty if it was not given. ``around``: the inventory folder that it is in, if any. A
+    job of AWX (``by_job``) loses the usual one at its end: results that are home would be gone with their machine, and
+    a run that is over would be bought again.
+    """
+    if around:
+        return (
+            f"run_results_dir must not be in the inventory folder {around}: Ansible would read there what a job has"
+            " left, and run it. Name another folder, such as -e run_results_dir=../runs."
+        )
+    lost = f"This is a job of AWX, which loses {folder} at its end, and the results of runs with it."
+    return f"{lost} Set run_results_dir to a folder that stays." if by_job and not wanted else ""
 
 
 def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
