@@ -429,23 +429,25 @@ def range_size(part: str) -> int:
 
 
 def _alike(variable: str, asked: t.Any, given: t.Sequence[str], members: t.Collection[str]) -> str:
-    """That a new name is a member's but for capitals, marks or zeros, so that it would buy one more; empty if none is.
+    """That a new name is a member's or another new one but for capitals, marks or zeros: it would buy one more.
 
-    Only a person's own words are looked at, not a number of hosts or what an earlier job has published.
+    Empty if none is. Only a person's own words are looked at, not a number of hosts or what an earlier job has
+    published.
     """
-    is_said = isinstance(asked, str) and _number(asked) is None
+    named = given if isinstance(asked, str) and _number(asked) is None else ()
     slips = (
-        f"{variable} names {name}, and the inventory has {other}: two hosts of nearly one name are a slip."
-        f" Did you mean {other}?"
-        for name, other in alike(given if is_said else (), members)
+        f"{variable} names {name} beside {other}: two hosts of nearly one name are a slip. Did you mean {other}?"
+        for name, other in alike(named, members, named)
     )
     return next(slips, "")
 
 
-def alike(names: t.Iterable[str], hosts: t.Collection[str]) -> t.Iterator[tuple[str, str]]:
-    """The names that are none of these hosts', each with the host that has it but for capitals, marks or zeros."""
-    known = {_plain(host): host for host in hosts}
-    return ((name, known[_plain(name)]) for name in names if name not in hosts and _plain(name) in known)
+def alike(
+    names: t.Iterable[str], hosts: t.Collection[str], others: t.Sequence[str] = ()
+) -> t.Iterator[tuple[str, str]]:
+    """The names that are none of these hosts', each with the host, or the first of ``others``, that has nearly it."""
+    known = {_plain(host): host for host in (*reversed(others), *hosts)}
+    return ((name, near) for name in names if name not in hosts and (near := known.get(_plain(name), name)) != name)
 
 
 def _plain(name: str) -> str:
