@@ -63,6 +63,8 @@ _SECRET_FIELDS = frozenset({"sshpublickey", "request", "statusmessage"})
 _PLAIN_UUID = re.compile(r"\A([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})\Z")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PROBLEM = frozenset({"title", "type", "instance"})
+_NOT_DONE = frozenset({"failed", "error", "rejected", "refused", "denied"})  # states of an answer to a deletion
+_LINKED = frozenset({"attached", "linked", "secondary", "additional"})  # roles of an offer that came later
 LONGEST_ODD = 60  # characters of what is no id
 
 # Both are on the API's pages, and none says which is the current one.
@@ -197,12 +199,17 @@ class SupplyApi:
         raise ApiError(ENDLESS, "protocol", status_code=200)
 
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
-        """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old."""
+        """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old.
+
+        Raises ApiError: a 410 says no more of a resource than a 404, so both are ``not_found``.
+        """
         query = {"force_refresh": "true"} if force_refresh else None
-        path = path_to("resources", resource_id)
-        return as_asked(
-            read_resource(self._read("GET", path, query=query, retries=retries)), "resource_id", resource_id
-        )
+        try:
+            answer = self._read("GET", path_to("resources", resource_id), query=query, retries=retries)
+        except ApiError as error:
+            error.error_class = "not_found" if error.error_class == "expired" else error.error_class
+            raise
+        return as_asked(read_resource(answer), "resource_id", resource_id)
 
     # Changes
 
@@ -213,9 +220,10 @@ class SupplyApi:
         """
         query = {"force": "true"} if force else None
         answer = object_of(self._change("DELETE", path_to("resources", resource_id), query=query), "delete")
-        if _states.word(answer.get("status")) == "failed":
+        said = _states.word(answer.get("status"))
+        if said in _NOT_DONE:
             message = one_line(self._http.redact(text_or_none(answer.get("message")) or "it names no reason"))
-            raise ApiError(f"The API's answer to the deletion says 'failed': {message}.", "protocol", status_code=200)
+            raise ApiError(f"The API's answer to the deletion says '{said}': {message}.", "protocol", status_code=200)
         return t.cast(Json, about(answer, "resource_id", resource_id))
 
     # The way to HTTP
@@ -494,12 +502,13 @@ def read_resource(data: t.Any) -> Json:
     """
     resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
     access, spec = (item if isinstance(item, dict) else {} for item in map(resource.get, ("access", "spec")))
+    kind = _states.kind_of(resource.get("resource_type"), is_used=_states.is_used_as_machine(access, spec))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
         **resource,
         "status": _states.word(resource.get("status")),
-        "kind": _states.kind_of(resource.get("resource_type"), is_used=_states.is_used_as_machine(access, spec)),
-        "offer_id": _offer_of(resource),
+        "kind": kind,
+        "offer_id": _offer_of({**resource, "kind": kind}),
         "linked_resources": list(_linked(resource.get("linked_resources"))),
         "access": access,
         "spec": spec,
@@ -524,7 +533,7 @@ def _offer_of(resource: Json) -> str | None:
 
     It names offers in its own field and in its history. That ``role`` may be ``primary`` is assumed: see docs/api.md.
     An offer that has come into the history long after the resource was made was linked to it, whatever its role is
-    called.
+    called; one that a machine calls so was, however early.
     """
     history = resource.get("offer_history")
     listed = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
@@ -536,7 +545,7 @@ def _offer_of(resource: Json) -> str | None:
 
 
 def _is_primary(entry: Json) -> bool:
-    return entry.get("role") == "primary"
+    return _states.word(entry.get("role")) == "primary"
 
 
 def _offers_in(*parts: Json) -> set[str | None]:
@@ -545,6 +554,11 @@ def _offers_in(*parts: Json) -> set[str | None]:
 
 
 def _was_linked(entry: Json, resource: Json) -> bool:
-    """Whether an entry of the history is certainly younger than what it is about, by the API's own moments."""
+    """Whether an entry of the history came later: by the API's own moments, or, of a machine, by its role.
+
+    Storage may be called attached to the very machine that it was bought with.
+    """
+    if _states.is_machine(resource) and _states.word(entry.get("role")) in _LINKED:
+        return True
     made, named = seconds_of(resource.get("created_at")), seconds_of(entry.get("created_at"))
     return made is not None and named is not None and named > made + _states.LINKED_LATER

@@ -99,8 +99,9 @@ def test_force_is_handed_on(queue: RequestQueue, delete: Any, force: bool) -> No
     assert delete(force=force)["billing_stopped"]
 
 
-def test_a_resource_that_is_not_found_after_its_deletion_is_gone(queue: RequestQueue, delete: Any) -> None:
-    expect_list(expect_error(expect_look(queue, "running").expect(*DELETE, {}), NOT_FOUND, 404))
+@pytest.mark.parametrize("code", [404, 410])
+def test_a_resource_that_is_not_found_after_its_deletion_is_gone(queue: RequestQueue, delete: Any, code: int) -> None:
+    expect_list(expect_error(expect_look(queue, "running").expect(*DELETE, {}), NOT_FOUND, code))
     result = delete()
     assert (result["changed"], result["billing_stopped"], result["resource"]["status"]) == (True, True, "running")
     assert result["accepted"]
@@ -185,8 +186,9 @@ def test_a_list_that_cannot_be_read_proves_nothing(queue: RequestQueue, delete: 
         (b"<html>", 502),
         ({"resource_id": OTHER_ID, "status": "deleting", "message": "ok"}, 200),
         ({"resource_id": RESOURCE_ID, "status": "failed", "message": "The vendor refused."}, 200),
+        ({"resource_id": RESOURCE_ID, "status": "Rejected", "message": None}, 200),
     ],
-    ids=["lost", "502", "of another", "failed"],
+    ids=["lost", "502", "of another", "failed", "rejected"],
 )
 def test_a_deletion_whose_answer_was_lost_is_not_accepted(
     queue: RequestQueue, delete: Any, reply: Any, code: int
