@@ -9,16 +9,17 @@ texts become stand-ins, the same for the same everywhere, also within sentences.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import itertools
 import re
 import typing as t
+from collections import defaultdict
 from dataclasses import replace
 
-from .._api.client import without_user_data
+from .._api.client import Json, without_user_data
 from .._machine.connection import parse_ssh_command
 from .exchanges import AssumptionFinding, Exchange
-
-Json = dict[str, t.Any]
 
 #: Fields that hold words of the API or of its vendors' catalogues.
 _WORDS = frozenset(
@@ -68,9 +69,8 @@ def redacted(
     """
     looks = [(exchange, _cut(without_user_data(exchange.data))) for exchange in exchanges]
     stand_ins = _StandIns(secrets)
-    for item, data in looks:
-        stand_ins.collect_of(item, data)
-    plain = [stand_ins.exchange(item, data) for item, data in looks]
+    # Twice, since a text may stand before the field that shows whose it is.
+    _first, plain = ([stand_ins.exchange(item, data) for item, data in looks] for _time in range(2))
     return plain, [replace(finding, evidence=stand_ins.sentence(finding.evidence)) for finding in findings]
 
 
@@ -81,80 +81,14 @@ class _StandIns:
         self._known: dict[str, str] = {secret: _HIDDEN for secret in secrets if secret}
         self._names: dict[str, str] = {}
         self._numbers: dict[int, int] = {}
-        self._counts: dict[str, int] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._counters: dict[str, t.Iterator[int]] = defaultdict(lambda: itertools.count(1))
 
-    # What is somebody's own
-
-    def collect_of(self, exchange: Exchange, data: t.Any) -> None:
-        """Give a stand-in to all ids, addresses and names of an exchange."""
+    def exchange(self, exchange: Exchange, data: t.Any) -> Json:
+        """An exchange without what is somebody's own so far; ``data`` is its answer without user data."""
         kind, *ids = exchange.path.split("/")[1:]
         for value in [*(ids[:1] if kind in ("offers", "resources") else []), *exchange.query.values()]:
             if value not in ("true", "false"):
-                self._id(value)
-        if exchange.name in _CATALOGS:
-            self._collect_patterns(repr(data))
-        else:
-            self._collect(data, "")
-        self._pattern = None
-
-    def _collect(self, value: t.Any, field: str) -> None:
-        if isinstance(value, dict):
-            for key, part in value.items():
-                self._collect_patterns(key)
-                self._collect(part, key)
-        elif isinstance(value, list):
-            for part in value:
-                self._collect(part, field)
-        elif isinstance(value, str) and value:
-            self._collect_text(value, field)
-
-    def _collect_text(self, text: str, field: str) -> None:
-        self._collect_patterns(text)
-        if _is_id(field):
-            self._id(text)
-        elif field in _ADDRESSES:
-            self._address(text)
-        elif field == "ssh_command":
-            self._address(parse_ssh_command(text).host or "")
-        elif field not in _WORDS and field not in _SENTENCES and not _TIME.fullmatch(text):
-            self._name(text, "name" if field in _NAMES else "text")
-
-    def _collect_patterns(self, text: str) -> None:
-        for item in _UUID.findall(text):
-            self._id(item)
-        for address in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
-            if _is_address(address):
-                self._address(address)
-
-    def _id(self, text: str) -> None:
-        if text and text not in self._known:
-            number = self._next("id")
-            self._known[text] = f"{_UUID_STAND_IN}{number:012x}" if _UUID.fullmatch(text) else f"id-{number}"
-
-    def _address(self, text: str) -> None:
-        if text and text not in self._known:
-            number = self._next("address")
-            name = f"host-{number}.example.com"
-            if _is_address(text):
-                name = f"2001:db8::{number:x}" if ":" in text else f"192.0.2.{number}" if number < 255 else name
-            self._known[text] = name
-
-    def _name(self, text: str, kind: str = "text") -> str:
-        if text in self._known:
-            return self._known[text]
-        if text not in self._names:
-            self._names[text] = f"{kind}-{self._next(kind)}"
-        return self._names[text]
-
-    def _next(self, kind: str) -> int:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        return self._counts[kind]
-
-    # Without it
-
-    def exchange(self, exchange: Exchange, data: t.Any) -> Json:
-        """An exchange without what is somebody's own; ``data`` is its answer without user data."""
+                self._add_id(value)
         is_catalog = exchange.name in _CATALOGS
         return {
             **{"name": exchange.name, "method": exchange.method},
@@ -180,22 +114,64 @@ class _StandIns:
         return value
 
     def _key(self, key: str, is_catalog: bool) -> str:
+        self._add_parts(key)
         pattern = _OF_CATALOG if is_catalog else _FIELD
         return key if pattern.fullmatch(key) and self._is_free(key) else self._name(key)
 
     def _text(self, text: str, field: str, is_catalog: bool) -> str:
-        if not text or _TIME.fullmatch(text) or self._is_public(text, field, is_catalog):
+        if not text or _TIME.fullmatch(text):
+            return text
+        self._add_parts(text)
+        if not is_catalog:
+            self._add_by_field(text, field)
+        # A word of the API's own, or of its catalog
+        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
+        if pattern and pattern.fullmatch(text) and self._is_free(text):
             return text
         if field == "ssh_command":
             return " ".join(map(self._word_of_command, text.split()))
         if field in _SENTENCES and text not in self._known:
             return self.sentence(text)
-        return self._name(text)
+        return self._name(text, "name" if field in _NAMES else "text")
 
-    def _is_public(self, text: str, field: str, is_catalog: bool) -> bool:
-        """Whether a text is a word of the API's own, or of its catalog."""
-        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
-        return bool(pattern and pattern.fullmatch(text) and self._is_free(text))
+    # What is somebody's own
+
+    def _add_parts(self, text: str) -> None:
+        """The ids and addresses that a text has in it."""
+        for item in _UUID.findall(text):
+            self._add_id(item)
+        for address in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
+            if _is_address(address):
+                self._add_address(address)
+
+    def _add_by_field(self, text: str, field: str) -> None:
+        """The text itself, or the host of a command, if that is an id or an address by the name of its field."""
+        if _is_id(field):
+            self._add_id(text)
+        elif field in _ADDRESSES:
+            self._add_address(text)
+        elif field == "ssh_command":
+            self._add_address(parse_ssh_command(text).host or "")
+
+    def _add_id(self, text: str) -> None:
+        if text and text not in self._known:
+            number = next(self._counters["id"])
+            self._known[text] = f"{_UUID_STAND_IN}{number:012x}" if _UUID.fullmatch(text) else f"id-{number}"
+
+    def _add_address(self, text: str) -> None:
+        if text and text not in self._known:
+            number = next(self._counters["address"])
+            name = f"host-{number}.example.com"
+            if _is_address(text):
+                name = f"2001:db8::{number:x}" if ":" in text else f"192.0.2.{number}" if number < 255 else name
+            self._known[text] = name
+
+    def _name(self, text: str, kind: str = "text") -> str:
+        if text in self._known:
+            return self._known[text]
+        if text not in self._names:
+            self._names[text] = f"{kind}-{next(self._counters[kind])}"
+        return self._names[text]
 
     def _is_free(self, text: str) -> bool:
         """Whether nothing of somebody's own is in a word."""
@@ -208,11 +184,7 @@ class _StandIns:
 
     def sentence(self, text: str) -> str:
         """A sentence of the API in which stand-ins replace what is somebody's own."""
-        if self._pattern is None:
-            # The longer first, since a name may be a part of an address; a short one only as a word of its own.
-            own = sorted({*self._known, *self._names} - _OWN_WORDS, key=len, reverse=True)
-            self._pattern = re.compile("|".join([*map(_place_of, own), _URL, _MAC, _EMAIL, _LONG]))
-        return self._pattern.sub(self._instead, text)
+        return _pattern_of(frozenset({*self._known, *self._names})).sub(self._instead, text)
 
     def _instead(self, found: re.Match[str]) -> str:
         text = found[0]
@@ -230,6 +202,14 @@ class _StandIns:
         if host in self._known:
             return f"{user if user in ('', 'root') else self._name(user)}{at}{self._known[host]}"
         return self._name(word)
+
+
+@functools.lru_cache(maxsize=1)
+def _pattern_of(own: frozenset[str]) -> re.Pattern[str]:
+    """What is replaced in sentences, if that is somebody's own."""
+    # The longer first, since a name may be a part of an address; a short one only as a word of its own.
+    longest_first = sorted(own - _OWN_WORDS, key=len, reverse=True)
+    return re.compile("|".join([*map(_place_of, longest_first), _URL, _MAC, _EMAIL, _LONG]))
 
 
 _UUID_STAND_IN = "00000000-0000-4000-8000-"
