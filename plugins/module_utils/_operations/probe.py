@@ -16,7 +16,6 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, given, on_api, refusing
 from .._api import recorder
 from .._api.client import (
-    RESOURCE_ENVELOPES,
     VERSION,
     ApiError,
     Json,
@@ -41,7 +40,6 @@ from .._probe.exchanges import (
     Read,
     first_offer_id,
     hosts_beside,
-    items_in,
     named_by_path,
     reads_of_machines,
     reads_of_offer,
@@ -215,7 +213,7 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     api.read(reads_of_offer(_look_at_market(api, list(gpus.fields))))
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
-    api.read(reads_of_machines(items_in(listed.data, *RESOURCE_ENVELOPES) if listed.is_success else []))
+    api.read(reads_of_machines(listed.items))
     api.read([("ended", ("resources", ended), {})] if ended else [])
     if wrong_token:
         api.get_as_stranger("resources")
@@ -231,11 +229,11 @@ def _look_at_market(api: Prober, families: list[str]) -> str:
         exchange = api.search("search", gpu_type=types, gpu_count=1)
     api.search("without_count", gpu_type=types)
     eight = api.search("eight_gpus", gpu_type=types, gpu_count=8)
-    if not count_of_clusters(items_in(eight.data, "offers")):
+    if not count_of_clusters(eight.items):
         api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
     api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
     api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)
-    return first_offer_id([*items_in(exchange.data, "offers"), *items_in(eight.data, "offers")])
+    return first_offer_id([*exchange.items, *eight.items])
 
 
 # What is told
@@ -324,7 +322,7 @@ def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:
     parts = purchases.one_by_one(families, look.is_error)
     if parts:
         return [offer for part in parts for offer in _offers(api, part)]
-    return list(filter(purchases.is_one_machine, items_in(look.data, "offers")))
+    return list(filter(purchases.is_one_machine, look.items))
 
 
 def probe_ended(params: Params, check_mode: bool) -> Result:

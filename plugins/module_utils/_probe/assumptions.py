@@ -139,7 +139,7 @@ def _timestamps(exchanges: Exchanges) -> RuleResult:
     """Times end with `Z`. Source: samples of all pages. If not: offsets are understood; a time without a zone is taken
     as UTC.
     """
-    objects = [*exchanges.offers(), *exchanges.statuses, *exchanges.machines, *exchanges.resources]
+    objects = [*exchanges.offers, *exchanges.statuses, *exchanges.machines, *exchanges.resources]
     moments = [item.get("created_at") for item in objects]
     times = [moment for moment in moments if isinstance(moment, str) and seconds_of(moment) is not None]
     forms = needed(set(map(_form_of_time, times)))
@@ -205,8 +205,8 @@ def _catalogs(exchanges: Exchanges) -> RuleResult:
     """The catalogues of vendors, regions, contracts and storage are bare lists. Source: inferred. If not:
     `catalog_info` returns what it gets.
     """
-    catalogs = needed({kind: exchanges.data(kind) for kind in CATALOGS if exchanges.data(kind) is not None})
-    wrapped = [kind for kind, data in catalogs.items() if not isinstance(data, list)]
+    catalogs = needed([answer for answer in map(exchanges.success, CATALOGS) if answer and answer.data is not None])
+    wrapped = [answer.name for answer in catalogs if not isinstance(answer.data, list)]
     bare = f"{len(catalogs)} of {len(CATALOGS)} are bare lists"
     return stands(not wrapped, f"in an object: {abridged(wrapped)}" if wrapped else bare)
 
@@ -233,7 +233,7 @@ def _filters(exchanges: Exchanges) -> RuleResult:
 
 def _sorted(exchanges: Exchanges) -> RuleResult:
     """Offers come cheapest first. Source: offer-lifecycle. If not: they are sorted again."""
-    prices = [price for price in map(price_per_hour, exchanges.offers("search")) if price is not None]
+    prices = [price for price in map(price_per_hour, exchanges.items("search")) if price is not None]
     needed(len(prices) > 1)
     return stands(prices == sorted(prices), f"{len(prices)} prices, the first {prices[0]:g}, the last {prices[-1]:g}")
 
@@ -243,7 +243,7 @@ def _same_again(exchanges: Exchanges) -> RuleResult:
     not: hosts for which a search has too few offers search again; a product that its vendor did not deliver comes last,
     whichever id it has.
     """
-    first, again = (needed(exchanges.offers(name)) for name in ("search", "without_count"))
+    first, again = (needed(exchanges.items(name)) for name in ("search", "without_count"))
     ids = {normalized_id(offer.get("offer_id")) for offer in again}
     same = sum(normalized_id(offer.get("offer_id")) in ids for offer in first)
     return stands(same > 0, f"{same} of {plural(len(first), 'offer')} found again")
@@ -265,7 +265,7 @@ def _gpu_count(exchanges: Exchanges) -> RuleResult:
     if not answer.is_success:
         needed(answer.status in (400, 422))
         return stands(False, _outcome(answer))
-    singles = [offer for offer in exchanges.offers("without_count") if (nodes_of(offer) or 1) == 1]
+    singles = [offer for offer in exchanges.items("without_count") if (nodes_of(offer) or 1) == 1]
     counts = sorted({str(single["gpu_count"]) for single in singles if single.get("gpu_count") is not None})
     evidence = f"accepted; GPUs of the offers: {abridged(counts)}" if counts else "accepted"
     return stands(counts in ([], ["1"]), evidence)
@@ -275,8 +275,8 @@ def _clusters(exchanges: Exchanges) -> RuleResult:
     """A search for machines also finds clusters of them. Source: inferred. If not: `provision_spec` is sent unchanged,
     so you can add what asks for clusters.
     """
-    listed = count_of_clusters(exchanges.offers("search", "without_count", "eight_gpus"))
-    needed(listed or count_of_clusters(exchanges.offers("nodes")))
+    listed = count_of_clusters(exchanges.items("search", "without_count", "eight_gpus"))
+    needed(listed or count_of_clusters(exchanges.items("nodes")))
     among = f"{plural(listed, 'cluster')} among the offers"
     return stands(listed > 0, among if listed else "only a search with node_count lists them")
 
@@ -290,7 +290,7 @@ def _total_price(exchanges: Exchanges) -> RuleResult:
     """Offers have `total_price_per_hour`. Source: get-offers. If not: it is calculated from the price per GPU, their
     number, and storage.
     """
-    offers = needed(exchanges.offers())
+    offers = needed(exchanges.offers)
     has = sum("total_price_per_hour" in offer for offer in offers)
     return stands(has == len(offers), f"{has} of {plural(len(offers), 'offer')} have total_price_per_hour")
 
@@ -299,7 +299,7 @@ def _offer_life(exchanges: Exchanges) -> RuleResult:
     """An offer can be bought for 30 minutes. Source: get-offers, offer-lifecycle, procure-offer. If not: `expires_at`
     counts if given, and the API's 410 decides.
     """
-    spans = [[seconds_of(offer.get(name)) for name in ("created_at", "expires_at")] for offer in exchanges.offers()]
+    spans = [[seconds_of(offer.get(name)) for name in ("created_at", "expires_at")] for offer in exchanges.offers]
     lives = needed({round(end - begin) for begin, end in spans if begin is not None and end is not None})
     shortest, longest = min(lives), max(lives)
     return stands(lives == {OFFER_LIVES}, f"{shortest}{f' to {longest}' if longest > shortest else ''} s")
@@ -310,7 +310,7 @@ def _no_match(exchanges: Exchanges) -> RuleResult:
     error.
     """
     answer = needed(exchanges.last("no_match"))
-    needed(not exchanges.offers("no_match"))
+    needed(not exchanges.items("no_match"))
     is_list = isinstance(answer.data, dict) and answer.data.get("offers") == []
     return stands(answer.is_success and is_list, f"{answer.status}, an empty list" if is_list else _outcome(answer))
 
@@ -324,7 +324,7 @@ def _invalid(exchanges: Exchanges) -> RuleResult:
 def _fresh_price(exchanges: Exchanges) -> RuleResult:
     """An offer's own page has the price of the search. Source: inferred. If not: the higher price counts."""
     for details in exchanges.objects("offer"):
-        listed = [offer for offer in exchanges.offers() if offer.get("offer_id") == details.get("offer_id")]
+        listed = [offer for offer in exchanges.offers if offer.get("offer_id") == details.get("offer_id")]
         prices = price_per_hour(details), price_per_hour(listed[0]) if listed else None
         if prices[1] is not None:
             return stands(prices[0] == prices[1], f"{_usd(prices[0])} there, {_usd(prices[1])} in the search")
@@ -456,7 +456,7 @@ def _list_complete(exchanges: Exchanges) -> RuleResult:
     needed(isinstance(answer.data, (list, dict)))
     if isinstance(answer.data, list):
         return stands(True, f"{len(answer.data)} at once")
-    size = len(items_in(answer.data, *RESOURCE_ENVELOPES))
+    size = len(answer.items)
     if not is_whole(answer.data, size):
         count, link = answer.data.get("total_count"), "a" if "next" in answer.data else "no"
         return stands(False, f"{size} of {'more' if count is None else count}, {link} link to the next page")
@@ -471,27 +471,21 @@ def _list_filter(exchanges: Exchanges) -> RuleResult:
     """
     answer = needed(exchanges.success("resources_of_offer"))
     needed(exchanges.resources)  # without any machine nothing can be left out
-    others = items_in(answer.data, *RESOURCE_ENVELOPES)
-    return stands(not others, f"{plural(len(others), 'machine')} for an offer that was not bought")
+    return stands(not answer.items, f"{plural(len(answer.items), 'machine')} for an offer that was not bought")
 
 
 def _names(exchanges: Exchanges) -> RuleResult:
     """A machine gets the requested name. Source: procure-offer, prose only. If not: a warning; with a registry ids are
     the identity, without one the machine is not found again.
     """
-    names = _names_by_id(exchanges)
+    listed = [machine for answer in exchanges.all("life_list") for machine in answer.items]
+    machines = (*listed, *exchanges.resources)
+    names = {normalized_id(item.get("resource_id")): item.get("name") for item in machines}
     pairs = needed([(wish, names[key]) for key, wish in exchanges.wished.items() if key in names])
     # With a number behind it or without
     kept = sum(name == wish or str(name).startswith(f"{wish}-") for wish, name in pairs)
     evidence = f"{kept} of {plural(len(pairs), 'machine')} have the name that was asked for"
     return stands(kept == len(pairs), evidence)
-
-
-def _names_by_id(exchanges: Exchanges) -> dict[str, t.Any]:
-    """The names of all machines that were listed."""
-    lists = [items_in(item.data, *RESOURCE_ENVELOPES) for item in exchanges.all("life_list") if item.is_success]
-    listed = [value for item in (*lists, exchanges.resources) for value in item]
-    return {item["resource_id"]: item.get("name") for item in listed if normalized_id(item.get("resource_id"))}
 
 
 def _history(exchanges: Exchanges) -> RuleResult:
@@ -611,7 +605,7 @@ def _more_fields(exchanges: Exchanges) -> RuleResult:
 def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
     for name in _FORMS:
-        objects = exchanges.objects(name, *_LIVED[name]) if name in _LIVED else exchanges.offers(name)[:1]
+        objects = exchanges.objects(name, *_LIVED[name]) if name in _LIVED else exchanges.items(name)[:1]
         yield from ((name, item) for item in objects)
 
 

@@ -82,6 +82,11 @@ class Exchange:
         return self.data if self.is_success and isinstance(self.data, dict) else {}
 
     @property
+    def items(self) -> list[Json]:
+        """The objects of the list that it brought: offers or machines, bare or in an envelope."""
+        return items_in(self.data, "offers", *RESOURCE_ENVELOPES) if self.is_success else []
+
+    @property
     def detail(self) -> str:
         """The API's explanation of an error."""
         return read_detail(Answer(self.status or 0, self.is_json, self.data))
@@ -114,24 +119,24 @@ class Exchanges:
         exchange = self.last(name)
         return exchange if exchange is not None and exchange.is_success else None
 
-    def data(self, name: str) -> t.Any:
-        """What it brought, None if nothing."""
-        exchange = self.success(name)
-        return exchange.data if exchange is not None else None
-
     def objects(self, *names: str) -> list[Json]:
         """The objects that all exchanges of these names brought."""
         answers = (item for name in names for item in self.all(name) if item.is_success)
         return [item.data for item in answers if isinstance(item.data, dict)]
 
-    def offers(self, *names: str) -> list[Json]:
-        """The offers of searches."""
-        return [offer for name in names or ("search", "without_count") for offer in items_in(self.data(name), "offers")]
+    def items(self, *names: str) -> list[Json]:
+        """The objects of the lists that the last exchanges of these names brought."""
+        return [item for answer in filter(None, map(self.success, names)) for item in answer.items]
+
+    @property
+    def offers(self) -> list[Json]:
+        """The offers of the two searches that ask for the same."""
+        return self.items("search", "without_count")
 
     @property
     def resources(self) -> list[Json]:
         """The machines of the account, as far as they were listed."""
-        return items_in(self.data("resources"), *RESOURCE_ENVELOPES)
+        return self.items("resources")
 
     @property
     def statuses(self) -> list[Json]:

@@ -12,13 +12,13 @@ import re
 import typing as t
 
 from .. import _states
-from .._api.client import RESOURCE_ENVELOPES, normalized_id
+from .._api.client import normalized_id
 from .._api.market import price_per_hour
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
 from .._text import amount, applying, number_of, seconds_of, usd, wrapped
-from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, items_in, needed, phase_of, stands
+from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, needed, phase_of, stands
 
 LONGEST_ANSWER = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
 LONGEST_BOOT = 300  # seconds from the purchase to a machine that is ready
@@ -154,7 +154,7 @@ def _post_ids(exchanges: Exchanges) -> RuleResult:
     """The answer to a purchase has the machines' ids. Source: procure-offer, may be null. If not: the status is asked
     for them, then the account's list.
     """
-    count = len(_texts(_made(exchanges).fields.get("resource_ids")))
+    count = len(_ids(_made(exchanges)))
     return stands(count > 0, f"resource_ids has {count}" if count else "no resource_ids")
 
 
@@ -214,7 +214,7 @@ def _listed(exchanges: Exchanges) -> RuleResult:
     # Before it is ready, nothing is expected of the list.
     ready = (item.at for item in _statuses(exchanges, made) if phase_of(item.fields) == _states.READY)
     first = needed([item for item in _since(exchanges, "life_list", next(ready, made.end)) if item.is_success])[0]
-    listed = {normalized_id(item.get("resource_id")) for item in items_in(first.data, *RESOURCE_ENVELOPES)}
+    listed = {normalized_id(item.get("resource_id")) for item in first.items}
     when = f"{_seconds(first.at - made.end)} after the answer"
     return stands(ids <= listed, f"{'listed' if ids <= listed else 'not listed'} {when}")
 
@@ -261,13 +261,15 @@ def _end_time(exchanges: Exchanges) -> RuleResult:
 
 def bought_ids(exchanges: Exchanges) -> set[str]:
     """The ids of the machines whose life was followed."""
-    named = [key for item in exchanges.all("purchase") for key in _texts(item.fields.get("resource_ids"))]
+    named = [key for item in exchanges.all("purchase") for key in _ids(item)]
     ended = [exchange.path.rpartition("/")[2] for exchange in exchanges.exchanges if exchange.name == "deletion"]
     return {*named, *ended}
 
 
-def _texts(value: t.Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+def _ids(answer: Exchange) -> list[str]:
+    """The ids that the answer to a purchase names."""
+    named = answer.fields.get("resource_ids")
+    return list(filter(None, map(normalized_id, named))) if isinstance(named, list) else []
 
 
 ASSUMPTIONS: tuple[Assumption, ...] = (

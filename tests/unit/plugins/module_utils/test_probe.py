@@ -437,6 +437,16 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             "not listed 2 s after the answer",
             {},
         ),
+        (
+            "listed",
+            [
+                look("purchase", {**BOUGHT, "resource_ids": [samples.RESOURCE_ID.upper()]}),
+                look("life_list", [samples.resource()], at=9),
+            ],
+            CONFIRMED,
+            "listed 9 s after the answer",
+            {},
+        ),
         # Before it is ready, nothing is expected.
         (
             "listed",
@@ -579,6 +589,11 @@ def test_names_are_those_that_a_registry_has_asked_for(
     machines = [samples.resource(f"r-{number}", name=name) for number, name in enumerate(names)]
     finding = found("names", look("resources", machines), wished={"r-0": "gpu-1", "r-1": "gpu-1", "r-9": "x"})
     assert (finding.verdict, decided(finding)) == (verdict, switches)
+
+
+def test_an_id_in_capitals_is_the_one_that_a_registry_has() -> None:
+    finding = found("names", look("resources", [samples.resource("R-0", name="gpu-1")]), wished={"r-0": "gpu-1"})
+    assert finding.verdict == CONFIRMED
 
 
 @pytest.mark.parametrize(
