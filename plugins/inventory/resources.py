@@ -137,6 +137,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.http imp
     MISSING_REQUESTS,
     REQUESTS_IMPORT_ERROR,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import ADDRESS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
@@ -157,7 +158,7 @@ PARSER_ERROR = 4  # the exit code of ansible-playbook and ansible-inventory for 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _FILTERS = ("include", "exclude")
 # What a machine has on its way from the list into the inventory.
-_NEEDED = {"resource_id", "name", "status", "spec", "kind", "resource_type", *_inventory.CONNECTION}
+_NEEDED = {"resource_id", "name", "status", "spec", "kind", "resource_type", *ADDRESS}
 
 
 def no_template(value: t.Any) -> t.Any:

@@ -14,10 +14,10 @@ from collections import Counter
 from functools import cache
 
 from ._api.client import ApiError, Json
+from ._machine.connection import ADDRESS
 from ._text import UUID, grouped
 
 GROUP = "supply"  # the group of all machines
-CONNECTION = ("ansible_host", "ansible_port", "ansible_user")
 UNSURE, MISSING = object(), object()  # in place of a value
 _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 # Words of Jinja2 that no variable can hide.
@@ -111,13 +111,13 @@ def _path(expression: str) -> tuple[str, ...]:
 
 def host_variables(resource: Json, prefix: str) -> Json:
     """The host's variables: the API's fields behind the prefix, and how to reach it."""
-    variables = {_variable(prefix, key): value for key, value in resource.items() if key not in CONNECTION}
+    variables = {_variable(prefix, key): value for key, value in resource.items() if key not in ADDRESS}
     if resource["ansible_host"] is None:
         # Without an address Ansible would go by the host's name, and could reach some other computer that has it.
         # The domain "invalid" never resolves (RFC 2606).
         variables["ansible_host"] = f"{resource['resource_id']}.invalid"
     else:
-        variables.update((name, resource[name]) for name in CONNECTION)
+        variables.update((name, resource[name]) for name in ADDRESS)
     return variables
 
 

@@ -28,7 +28,7 @@ _WITH_ARGUMENT = "BbcDEeFIiJLlmOoPpQRSWw"  # the options of OpenSSH's ssh(1) tha
 _OPTIONS = "".join(f"{item}:" if item in _WITH_ARGUMENT else item for item in string.ascii_letters + string.digits)
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
 DEFAULT_PORT = 22
-_NO_CONNECTION = dict.fromkeys(("ansible_host", "ansible_port", "ansible_user"))
+ADDRESS = ("ansible_host", "ansible_port", "ansible_user")  # by Ansible's names
 
 
 class Connection(t.TypedDict):
@@ -152,7 +152,11 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
-    left, matches = _told_by_themselves(instances, resources)
+    addresses = [resource["access"].get("external_ip") for resource in resources]
+    left, matches = resources, list[t.Optional[Json]]()
+    for instance in instances:
+        matches.append(_of_instance(instance, left, addresses))
+        left = [resource for resource in left if resource is not matches[-1]]
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
         # What names itself, if only by an id that is not one of ours, is never taken for its neighbour.
@@ -160,16 +164,6 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         if match is None and not names_itself and any(neighbour is resource for resource in left):
             match = neighbour
         yield instance, match or {}
-
-
-def _told_by_themselves(instances: list[Json], resources: list[Json]) -> tuple[list[Json], list[Json | None]]:
-    """The resources that no instance names, and that of each instance, None where it names none."""
-    addresses = [resource["access"].get("external_ip") for resource in resources]
-    left, matches = resources, list[t.Optional[Json]]()
-    for instance in instances:
-        matches.append(_of_instance(instance, left, addresses))
-        left = [resource for resource in left if resource is not matches[-1]]
-    return left, matches
 
 
 def _texts_of(instance: Json, names: t.Iterable[str]) -> list[str]:
@@ -192,7 +186,7 @@ def _of_instance(instance: Json, resources: list[Json], addresses: list[object])
 
 def with_connection(resource: Json) -> Json:
     """A resource with the connection variables of Ansible, None if it has no address or may not be logged in to."""
-    return {**resource, **(_connection_to({}, resource) or _NO_CONNECTION)}
+    return {**resource, **(_connection_to({}, resource) or dict.fromkeys(ADDRESS))}
 
 
 def _connection_to(instance: Json, resource: Json) -> Connection | None:
@@ -211,7 +205,7 @@ def _machine(instance: Json, resource: Json) -> Json:
         "name": resource.get("name"),
         **instance,
         "resource_id": resource.get("resource_id") or (own_id if isinstance(own_id, str) else None),
-        **(connection or _NO_CONNECTION),
+        **(connection or dict.fromkeys(ADDRESS)),
     }
 
 

@@ -20,7 +20,7 @@ from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
 from .._provision import lease, registration
-from .._provision.entry import ADDRESS, IDS, OFFER, PRICE, Entry, project_of, read_entry, storage_kept_by
+from .._provision.entry import IDS, OFFER, PRICE, Entry, project_of, read_entry, storage_kept_by
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger, combined_ledger
@@ -457,7 +457,7 @@ def _machines_of_host(
             trust = registration.trust_of(machine.trust)
             arguments = registration.ssh_args(machine.alias, trust, known_hosts, identity)
             own.update(registration.ssh_variables(arguments))
-        address = {name: machine.connection.get(name) for name in ADDRESS} if machine else {}
+        address = {name: machine.connection.get(name) for name in connection.ADDRESS} if machine else {}
         yield (
             resource_id,
             RegisteredMachine(machine.name if machine else names[number], host, own, entry.groups, address),

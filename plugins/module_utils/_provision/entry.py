@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from .._machine.connection import ADDRESS
 from .._text import items_of, number_of, read_price, seconds_of, text_of, texts_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of
 from .prices import total_of
@@ -181,7 +182,6 @@ class Entry:
         return bool(self.instances) or self.adopted
 
 
-ADDRESS = ("ansible_host", "ansible_port", "ansible_user")
 SSH_ARGUMENTS = ("ansible_ssh_extra_args", "ansible_sftp_extra_args", "ansible_scp_extra_args")
 HOST_KEY_CHECKING = "ansible_host_key_checking"
 CONNECTION = (*ADDRESS, *SSH_ARGUMENTS, HOST_KEY_CHECKING)

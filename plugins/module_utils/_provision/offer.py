@@ -16,7 +16,6 @@ from .ownership import ids_in, is_one_alive, refreshed
 
 Json = dict[str, t.Any]
 
-_CONNECTION = ("resource_id", "ansible_host", "ansible_port", "ansible_user")
 _HOPELESS = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 _BEING_DELETED = "its machines are being deleted"
 _WORDS = {
@@ -135,7 +134,11 @@ def result_of(status: Json, view: View, *, check_mode: bool) -> Json:
         **status,
         "phase": view.phase,
         "instances": machines,
-        "connections": [{key: m[key] for key in _CONNECTION} for m in machines if m["ansible_host"] is not None],
+        "connections": [
+            {key: m[key] for key in ("resource_id", *connection.ADDRESS)}
+            for m in machines
+            if m["ansible_host"] is not None
+        ],
         "resource_ids": list(dict.fromkeys([*status["resource_ids"], *view.others]))
         or [m["resource_id"] for m in machines if m["resource_id"]],
         "ready": ready,

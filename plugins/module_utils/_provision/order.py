@@ -14,6 +14,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from .._machine.connection import ADDRESS
 from .._text import applying, nearest, plain_name, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
@@ -473,7 +474,7 @@ def published_hosts(asked: t.Any) -> dict[str, Variables]:
     made = asked.items() if isinstance(asked, t.Mapping) else ()
     return {
         str(name): {
-            **{key: item.get(key) for key in ("ansible_host", "ansible_port", "ansible_user")},
+            **{key: item.get(key) for key in ADDRESS},
             "provision_resource_ids": item.get("resource_ids") or [],
         }
         for name, item in made

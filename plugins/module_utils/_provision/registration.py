@@ -9,10 +9,10 @@ import re
 import shlex
 import typing as t
 
-from .._machine.connection import Machine, is_readable, quoted_path
+from .._machine.connection import ADDRESS, Machine, is_readable, quoted_path
 from .._text import abridged, number_of
 from . import lease, prices
-from .entry import ADDRESS, BOOT_MARK, CONNECTION, HOST_KEY_CHECKING, SSH_ARGUMENTS, Entry
+from .entry import BOOT_MARK, CONNECTION, HOST_KEY_CHECKING, SSH_ARGUMENTS, Entry
 
 Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
