@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ import subprocess
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import readings, verdicts
 from .readings import Readings
@@ -211,7 +210,9 @@ class Acceptance:
             self._long({"all_reduce": (*_ALL_REDUCE, str(gpus))}, _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
-        self._start({name: Command(arguments, self._tool_timeout) for name, arguments in programs.items()}, self._left)
+        limit = min(self._tool_timeout, self._left)
+        if limit > 0:
+            self.answers.update(self._run({name: Command(item, limit) for name, item in programs.items()}))
 
     def _long(self, programs: t.Mapping[str, tuple[str, ...]], least: float, **further: tuple[str, ...]) -> None:
         """Programs that take as long as they may, but for the time of a last look.
@@ -221,18 +222,14 @@ class Acceptance:
         left = self._left - self._tool_timeout
         if left < least or _hanging(self.answers):
             return
-        commands = {name: Command(arguments, math.inf) for name, arguments in programs.items()}
-        commands.update({name: Command(item, self._tool_timeout, _LOAD_DELAY) for name, item in further.items()})
-        self._start(commands, left)
+        commands = {name: Command(item, left) for name, item in programs.items()}
+        limit = min(self._tool_timeout, left)
+        commands.update({name: Command(item, limit, _LOAD_DELAY) for name, item in further.items()})
+        self.answers.update(self._run(commands))
 
     @property
     def _left(self) -> float:
         return self._end - time.monotonic()
-
-    def _start(self, commands: t.Mapping[str, Command], left: float) -> None:
-        if left > 0:
-            limited = {name: replace(item, limit=min(item.limit, left)) for name, item in commands.items()}
-            self.answers.update(self._run(limited))
 
 
 def _hanging(answers: t.Mapping[str, CommandResult]) -> tuple[str, ...]:

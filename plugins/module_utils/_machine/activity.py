@@ -81,15 +81,11 @@ class _Sample:
 
 def activity_of(look: ActivityReadings) -> Activity:
     """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
-    until, complaint = None, ""
-    try:
-        until = _kept_until(look)
-    except ValueError as error:
-        complaint = str(error)
+    until, unclear = _kept_until(look)
     try:
         sample = _sample(look)
-        if complaint:
-            raise ValueError(complaint)
+        if unclear:
+            raise ValueError(unclear)
         now = _use_now(look, sample)
     except ValueError as error:
         return Activity(UNKNOWN, str(error), keep_until=until)
@@ -111,17 +107,13 @@ def _sample(look: ActivityReadings) -> _Sample:
     at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
         raise ValueError(_UNCLEAR)
-    _check_age(look.uptime - at, is_of_boot=state.get("boot") == look.boot)
-    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
-    return _Sample(at, active, why, seen, load)
-
-
-def _check_age(age: float, *, is_of_boot: bool) -> None:
-    """Raise ValueError if that is the sampler's moment, in seconds before now, of another boot or too long ago."""
-    if not is_of_boot or age < -_SECONDS:
+    age = look.uptime - at
+    if state.get("boot") != look.boot or age < -_SECONDS:
         raise ValueError("what the sampler has noted is not of this boot")
     if age > STALE_SECONDS:
         raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
+    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
+    return _Sample(at, active, why, seen, load)
 
 
 def _state_of(text: str | None) -> dict[str, t.Any]:
@@ -147,10 +139,13 @@ def _use_now(look: ActivityReadings, sample: _Sample) -> str:
     return "" if look.load <= sample.load else f"load {look.load:.2f} now"
 
 
-def _kept_until(look: ActivityReadings) -> float | None:
-    """The last moment that somebody has asked for, by the clock as it is now; None if that is over."""
+def _kept_until(look: ActivityReadings) -> tuple[float | None, str]:
+    """The last moment that somebody has asked for, by the clock as it is now; None if that is over or unclear.
+
+    Beside it why it is unclear, empty if it is not.
+    """
     if look.keeps is None:
-        raise ValueError("the folder of supply-keep cannot be read")
+        return None, "the folder of supply-keep cannot be read"
     last = 0.0
     for name, text in look.keeps.items():
         try:
@@ -158,17 +153,16 @@ def _kept_until(look: ActivityReadings) -> float | None:
             until, uptime = _number(found.get("until")), _number(found.get("uptime"))
         except (ValueError, RecursionError, AttributeError):
             until = uptime = None
+        noted = f"what supply-keep has noted for the user {one_line(name, 40)}"
         if until is None or uptime is None:
-            raise ValueError(f"what supply-keep has noted for the user {one_line(name, 40)} cannot be understood")
+            return None, f"{noted} cannot be understood"
         left = until - look.clock
         if found.get("boot") == look.boot:
             left = max(left, uptime - look.uptime)  # the clock may have been set meanwhile
         if left > MOST_KEPT:
-            raise ValueError(
-                f"what supply-keep has noted for the user {one_line(name, 40)} is too late; is the clock right?"
-            )
+            return None, f"{noted} is too late; is the clock right?"
         last = max(last, left)
-    return look.clock + last if last > 0 else None
+    return (look.clock + last if last > 0 else None), ""
 
 
 def _number(value: t.Any) -> float | None:
@@ -236,11 +230,12 @@ def _ancestors(root: str, pid: int) -> set[int]:
 def _read(root: str, name: str) -> str | None:
     """The beginning of a plain file."""
     path = os.path.join(root, name)
-    with contextlib.suppress(OSError, ValueError), open(path, "rb", buffering=0, opener=_at_once) as file:
+    with contextlib.suppress(OSError, ValueError), open(path, "rb", buffering=0, opener=at_once) as file:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file.read(_MOST_BYTES).decode(errors="replace")
     return None
 
 
-def _at_once(path: str, flags: int) -> int:
+def at_once(path: str, flags: int) -> int:
+    """Opens no link, and waits for nobody, whatever the file has become, for `open`."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -215,11 +215,9 @@ def _checked(name: str, value: t.Any) -> tuple[str, str]:
 
 def needs_linger() -> bool:
     """Whether systemd may end what this user runs when the connection ends."""
-    return os.geteuid() != 0 and os.path.isdir(_SYSTEMD) and not _lingers()
-
-
-def _lingers() -> bool:
-    return os.path.exists(os.path.join("/var/lib/systemd/linger", pwd.getpwuid(os.geteuid()).pw_name))
+    user = os.geteuid()
+    lingers = user == 0 or os.path.exists(os.path.join("/var/lib/systemd/linger", pwd.getpwuid(user).pw_name))
+    return os.path.isdir(_SYSTEMD) and not lingers
 
 
 def _make_state(folder: str, job: Job, variables: t.Mapping[str, str]) -> None:
@@ -265,7 +263,7 @@ def _begun(folder: str) -> str:
 def _ways(name: str) -> t.Iterator[tuple[str, list[str]]]:
     """The ways to start a watcher that outlives the connection, the best first."""
     is_root = os.geteuid() == 0
-    if os.path.isdir(_SYSTEMD) and (is_root or _lingers()):
+    if os.path.isdir(_SYSTEMD) and not needs_linger():
         properties = ["KillMode=control-group", "OOMPolicy=continue"]
         properties += ["LimitMEMLOCK=infinity", "TasksMax=infinity"] if is_root else []
         user = [] if is_root else ["--user"]

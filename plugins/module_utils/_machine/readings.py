@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import typing as t
 from dataclasses import dataclass, field, fields
 from xml.etree import ElementTree
@@ -348,11 +349,9 @@ def addresses(root: str) -> frozenset[str]:
 
 
 def _disk(root: str) -> float | None:
-    try:
-        size = os.statvfs(root)
-        return size.f_blocks * size.f_frsize
-    except OSError:
-        return None
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(root).total
+    return None
 
 
 def read_text_file(path: str) -> str:

@@ -21,6 +21,7 @@ import time
 import typing as t
 
 from . import code_files, job, job_watcher
+from .activity import at_once
 from .job_state import NONE, OVER
 
 PART = "part.gz"  # what a controller fetches: the list, or a part
@@ -220,34 +221,26 @@ def _copy(entry: Entry, offset: int, length: int, stream: gzip.GzipFile) -> str:
     """Write a range of a file, padded with zeros if that is shorter; why it is not good, or an empty text."""
     written = 0
     try:
-        file = os.open(entry["place"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(entry["place"], "rb", buffering=0, opener=at_once) as file:
+            reason = _changed(file, entry)
+            file.seek(offset)
+            while written < length and not reason:
+                block = file.read(min(_BLOCK, length - written))
+                reason = "" if block else "it became shorter while it was read"
+                stream.write(block)
+                written += len(block)
+            return reason or _changed(file, entry)
     except OSError as error:
-        stream.write(bytes(length))
+        if error.errno in NO_ROOM:  # for the part
+            raise
         return str(error.strerror)
-    try:
-        reason = _changed(file, entry)
-        while written < length and not reason:
-            block, reason = _read(file, min(_BLOCK, length - written), offset + written)
-            stream.write(block)
-            written += len(block)
-        return reason or _changed(file, entry)
     finally:
-        os.close(file)
         stream.write(bytes(length - written))
 
 
-def _read(file: int, length: int, offset: int) -> tuple[bytes, str]:
-    """A block, or why there is none."""
-    try:
-        block = os.pread(file, length, offset)
-    except OSError as error:
-        return b"", str(error.strerror)
-    return block, "" if block else "it became shorter while it was read"
-
-
-def _changed(file: int, entry: Entry) -> str:
+def _changed(file: t.IO[bytes], entry: Entry) -> str:
     """Why a file is not the one in the list; empty if it is. A log may have grown."""
-    status = os.fstat(file)
+    status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         return "it is no plain file any more"
     is_same_log = entry["identity"].endswith(f".{status.st_ino}") and status.st_size >= entry["size"]

@@ -530,7 +530,7 @@ def test_systemd_runs_it_where_it_can(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(job, "_SYSTEMD", str(tmp_path))
-    monkeypatch.setattr(job, "_lingers", lambda: True)
+    monkeypatch.setattr(job, "needs_linger", lambda: False)
     if broken:
         (tmp_path / "broken").touch()
     assert runs.start("true", env={"TOKEN": SECRET})["how"] == ("fork" if broken else "systemd")
