@@ -273,19 +273,7 @@ class HttpClient:
         pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
         return max(pause, retry_after or 0.0)
 
-    def _attempt(self, method: str, path: str, query: dict[str, str] | None, *rest: t.Any) -> Answer | TransportError:
-        """What comes of `_send`, told to who observes."""
-        began = time.time()
-        outcome: Answer | TransportError
-        try:
-            outcome = self._send(method, path, query, *rest)
-        except TransportError as error:
-            outcome = error
-        if self.observer is not None:
-            self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
-        return outcome
-
-    def _send(
+    def _attempt(
         self,
         method: str,
         path: str,
@@ -293,19 +281,28 @@ class HttpClient:
         body: bytes | None,
         content_type: str | None,
         timeout: float,
-    ) -> Answer:
-        """One request; redirects are followed only for a GET and only within the origin of ``base_url``."""
-        url = self.base_url + path
-        deadline = time.monotonic() + timeout
-        for _hop in range(MOST_REDIRECTS + 1):
-            response, content = self._send_once(method, url, query, body, content_type, timeout, deadline)
-            target = _target(url, response.headers["Location"]) if response.is_redirect else None
-            if target is None or method != "GET" or _origin(target) != _origin(self.base_url):
-                break
-            url, query = target, None
-        answer = self._read(response, content, target)
-        self.ahead = self.ahead if answer.ahead is None else answer.ahead
-        return answer
+    ) -> Answer | TransportError:
+        """What comes of one request, told to who observes.
+
+        Redirects are followed only for a GET and only within the origin of ``base_url``.
+        """
+        url, parameters = self.base_url + path, query
+        began, deadline = time.time(), time.monotonic() + timeout
+        outcome: Answer | TransportError
+        try:
+            for _hop in range(MOST_REDIRECTS + 1):
+                response, content = self._send_once(method, url, parameters, body, content_type, timeout, deadline)
+                target = _target(url, response.headers["Location"]) if response.is_redirect else None
+                if target is None or method != "GET" or _origin(target) != _origin(self.base_url):
+                    break
+                url, parameters = target, None
+            outcome = self._read(response, content, target)
+            self.ahead = self.ahead if outcome.ahead is None else outcome.ahead
+        except TransportError as error:
+            outcome = error
+        if self.observer is not None:
+            self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
+        return outcome
 
     def _send_once(
         self,

@@ -151,14 +151,10 @@ class Page:
             return
         if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
-        if self._has_lone_cursor:
-            raise Incomplete(_PARTLY)
-
-    @property
-    def _has_lone_cursor(self) -> bool:
-        """Whether a cursor may be the next page's. Beside a mark of that one it is this page's."""
         is_cursor = self._has("cursor") and any(self._all("cursor"))
-        return is_cursor and not (self._is_told or "next cursor" in self.marks)
+        # Beside a mark of the next page's it is this page's.
+        if is_cursor and not (self._is_told or "next cursor" in self.marks):
+            raise Incomplete(_PARTLY)
 
     def _has(self, *kinds: str) -> bool:
         """Whether one of these marks says anything in a word or a number."""
