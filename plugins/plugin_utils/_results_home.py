@@ -77,18 +77,18 @@ class Home:
         self.changed, self.left_out = False, 0
         os.makedirs(os.path.join(dest, PARTIAL), exist_ok=True)
         self._files: dict[str, dict[str, t.Any]] = (read(os.path.join(dest, MANIFEST)) or {}).get("files", {})
-        self._failed: set[int] = set()
-        for number, entry in enumerate(self.entries):
+        self._failed: set[str] = set()  # by their keys
+        for entry in self.entries:
             self._compare(entry)
             if entry["kind"] in (results.LINK, results.FOLDER) or _leads_out(entry["path"]):
-                self._place(number, entry)
+                self._place(entry)
 
     # What is still to come
 
     @property
     def bytes_left(self) -> int:
         """How many bytes are still to be fetched."""
-        coming = (entry for number, entry in enumerate(self.entries) if number not in self._failed)
+        coming = (entry for entry in self.entries if _key(entry) not in self._failed)
         return sum(int(entry["size"] - self._noted(entry)["done"]) for entry in coming)
 
     @property
@@ -113,7 +113,7 @@ class Home:
         for number, entry in enumerate(self.entries):
             noted = self._noted(entry)
             left = entry["size"] - noted["done"]
-            if number in self._failed or noted["here"]:
+            if _key(entry) in self._failed or noted["here"]:
                 continue
             if not room or len(part) == MOST_FILES or (part and room < left <= size):
                 break
@@ -143,9 +143,9 @@ class Home:
             for number, offset, length in part:
                 if str(number) in unusable:
                     stream.read(length)
-                    self._fail(number, unusable[str(number)])
+                    self._fail(self.entries[number], unusable[str(number)])
                 else:
-                    self._write(number, offset, length, stream)
+                    self._write(self.entries[number], offset, length, stream)
         self.changed = True
         self.save()
 
@@ -161,8 +161,7 @@ class Home:
         if self.changed:
             os.sync()
 
-    def _write(self, number: int, offset: int, length: int, stream: Stream) -> None:
-        entry = self.entries[number]
+    def _write(self, entry: Entry, offset: int, length: int, stream: Stream) -> None:
         partial = self._partial(entry)
         with open(partial, "r+b" if offset else "wb", opener=_plain) as file:
             file.seek(offset)
@@ -170,20 +169,20 @@ class Home:
             file.truncate(offset + length)
         self._files[_key(entry)] = {"identity": entry["identity"], "done": offset + length, "here": False}
         if offset + length == entry["size"]:
-            self._place(number, entry)
+            self._place(entry)
 
-    def _place(self, number: int, entry: Entry) -> None:
+    def _place(self, entry: Entry) -> None:
         """Put what is complete where it belongs; what cannot be there is incomplete."""
         if _leads_out(entry["path"]):
-            return self._fail(number, _NO_PATH)
+            return self._fail(entry, _NO_PATH)
         if entry["kind"] == results.LINK and _link_leads_out(entry["path"], entry["target"]):
-            return self._leave_out(number) if entry.get("of_system") else self._fail(number, _OUT)
+            return self._leave_out(entry) if entry.get("of_system") else self._fail(entry, _OUT)
         try:
             self.changed = self._put(entry) or self.changed
         except OSError as error:
             if error.errno in results.NO_ROOM:
                 raise
-            return self._fail(number, str(error.strerror))
+            return self._fail(entry, str(error.strerror))
         self._files[_key(entry)] = {"identity": entry["identity"], "done": entry["size"], "here": True}
         return None
 
@@ -207,15 +206,14 @@ class Home:
         os.replace(partial, target)
         return True
 
-    def _fail(self, number: int, reason: str) -> None:
-        entry = self.entries[number]
-        self._failed.add(number)
+    def _fail(self, entry: Entry, reason: str) -> None:
+        self._failed.add(_key(entry))
         self.incomplete.append({"path": entry["path"], "reason": reason})
         self._files.pop(_key(entry), None)
 
-    def _leave_out(self, number: int) -> None:
+    def _leave_out(self, entry: Entry) -> None:
         """A link to a file of the system, which is no result: a machine that is kept for it would be paid in vain."""
-        self._failed.add(number)
+        self._failed.add(_key(entry))
         self.left_out += 1
 
     def _target(self, entry: Entry) -> str:
