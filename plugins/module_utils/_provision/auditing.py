@@ -184,17 +184,12 @@ def audit_by_owners(
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
-    _note_ending(result, ownership.owners(deleting, claims), near, now)
+    for machine, owner in ownership.owners(deleting, claims):
+        hosts = owner.hosts or near.claims(machine)[0]
+        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
     _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
     _complete(result, {claim.host: claim.run for claim in claims}, now)
     return result
-
-
-def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near: _Near, now: float) -> None:
-    """Add machines that are being deleted, and for how long they have been."""
-    for machine, owner in owned:
-        hosts = owner.hosts or near.claims(machine)[0]
-        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
 
 
 def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
@@ -253,7 +248,11 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
+    by_name = grouped(
+        (owner.hosts[0], (machine, owner))
+        for machine, owner in owned
+        if owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
+    )
     of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in by_name.values():
@@ -262,11 +261,6 @@ def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Mach
         result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
         result.update({id(machine): odd for machine in mine})
     return result
-
-
-def _is_by_name(owner: Owners) -> bool:
-    """Whether a name is all that makes one host the owner."""
-    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
 
 
 class _Near:

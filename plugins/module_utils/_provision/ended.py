@@ -159,18 +159,15 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
-    clock, highest = entry.clock if entry.journaled_at else API_CLOCK, max(entry.price_per_hour or 0.0, _by_api(end))
-    return {"price_per_hour": highest or None, "began": entry.journaled_at or made, "clock": clock}
-
-
-def _by_api(end: End) -> float:
-    """The price of the machines by the API (USD per hour), with the storage that came with them; 0 if unknown.
-
-    Also of those that had ended before: their price may have risen as well.
-    """
     price = price_of(end.machines)
     came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
-    return 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
+    # Also of what had ended before: its price may have risen as well.
+    by_api = 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
+    return {
+        "price_per_hour": max(entry.price_per_hour or 0.0, by_api) or None,
+        "began": entry.journaled_at or made,
+        "clock": entry.clock if entry.journaled_at else API_CLOCK,
+    }
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:

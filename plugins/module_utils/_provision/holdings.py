@@ -81,7 +81,6 @@ class Holdings:
     ``storage``: what it has bought beside machines, which survives them. The others as in `HoldingState`.
     """
 
-    offer_id: str
     ids: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     affected: tuple[str, ...] = ()
@@ -267,7 +266,7 @@ class PurchaseLook:
         verdicts = [(item, *what_is_held(item, self.offer_id, self.sent_at)) for item in self.observations()]
         ids = grouped((state, item.resource_id) for item, state, _why in verdicts)
         states = (HoldingState.HELD, HoldingState.PENDING, HoldingState.AFFECTED, HoldingState.STORAGE)
-        holdings = Holdings(self.offer_id, *(tuple(ids.get(state, ())) for state in states))
+        holdings = Holdings(*(tuple(ids.get(state, ())) for state in states))
         odd = ((item, why) for item, state, why in verdicts if state is HoldingState.CONTRADICTION)
         return holdings, tuple(Contradiction(item, why) for item, why in odd)
 

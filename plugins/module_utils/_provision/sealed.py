@@ -182,7 +182,8 @@ class SealedPlan:
         planned = [case for case in cases if case.host.host in self.hosts]
         others = [*map(self._other_machine, planned), *map(self._takes_over, planned)]
         over = (self._used_up(case, ledger) for case in new)
-        reason = self.fault or _first((*others, *over, *(self._expired(now) for _case in new)))
+        expired = f"its first offer held until {formatted(self.expires_at)}" if new and now > self.expires_at else ""
+        reason = self.fault or _first((*others, *over, expired))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
 
     # Differences, each as a part of a sentence; empty for none
@@ -250,9 +251,6 @@ class SealedPlan:
         over = [bill.host for bill in ledger.bills if bill.offer_id in offers and not bill.runs]
         over += [case.host.host] if case.entry.is_made and case.entry.offer_id in offers else []
         return f"it is used up, since the machine of {over[0]} has ended" if over else ""
-
-    def _expired(self, now: float) -> str:
-        return "" if now <= self.expires_at else f"its first offer held until {formatted(self.expires_at)}"
 
     def _buys_anew(self, case: Case) -> bool:
         """Whether the host would make a new purchase under the plan: nothing was sent for it yet."""
