@@ -18,7 +18,7 @@ Pure: knows no Ansible, no HTTP, no SQL, no clock.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .. import _states
 from .._text import usd
@@ -31,18 +31,6 @@ BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", 
 OPEN = (BUYING, LIVE)  # a host has one of these at most
 COUNTED = (*OPEN, STRAY)  # may be billed, so it counts in each sum; see `counts`
 OVER = (VOID, ENDED)
-
-
-@dataclass(frozen=True)
-class ClaimChange:
-    """What a claim becomes once machines are noted under it.
-
-    state: its state from then on; None if the machines belong to the rival instead.
-    frees_rival: the rival did not buy this offer, since it can be sold only once.
-    """
-
-    state: str | None
-    frees_rival: bool = False
 
 
 def counts(state: str, *, is_sent: bool, is_held: bool) -> bool:
@@ -149,10 +137,12 @@ def bought_after_all(host: str, offer_id: str, machines: t.Iterable[Machine], *,
     )
 
 
-def claim_once_made(
+def state_once_made(
     state: str | None, *, adds: bool, name_is_free: bool, rival: str | None = None, adopted: bool = False
-) -> ClaimChange:
-    """What follows from a proved purchase: never that it is refused, for what is billed must be on record.
+) -> str | None:
+    """The state of a claim under which machines are noted; None if these belong to the rival instead.
+
+    A proved purchase is never refused, for what is billed must be on record.
 
     ``state`` is that of the claim; None if there is no such claim (any more), as after a failover. ``adds``: machines
     are named that the claim did not have. ``name_is_free``: no other claim of the host is open. ``rival`` is the state
@@ -160,11 +150,10 @@ def claim_once_made(
     ``adopted``: a person takes the machines over, which then have not ended, whatever was told of them.
     """
     if rival not in (None, BUYING):
-        return ClaimChange(None)
-    frees = rival == BUYING
+        return None
     if state in (LIVE, STRAY):
-        return ClaimChange(state, frees)
+        return state
     if state == ENDED and not adopted:
-        return ClaimChange(STRAY if adds else ENDED, frees)
+        return STRAY if adds else ENDED
     # A claim that is buying holds the name itself.
-    return ClaimChange(LIVE if state == BUYING or name_is_free else STRAY, frees)
+    return LIVE if state == BUYING or name_is_free else STRAY

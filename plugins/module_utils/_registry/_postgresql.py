@@ -469,7 +469,7 @@ class Database(Connected):
         others, rivals = (self._beside(connection, query, values) for query in (sql.OPEN, sql.OF_OFFER))
         rival = next(iter(rivals.values()), None)  # an offer has one claim that is not void
         owners = dict(self._execute(connection, sql.OWNERS, values).fetchall())
-        verdict = claims.claim_once_made(
+        state = claims.state_once_made(
             mine.state if mine else None,
             adds=not owners.keys() >= set(ids),
             # A rival of the same host gives the name back with the offer.
@@ -478,11 +478,15 @@ class Database(Connected):
             adopted=adopted,
         )
         troubles = [f"{item} is noted for claim {owner}" for item, owner in owners.items() if owner != fact.claim]
-        if rival and verdict.state is None:
+        if rival and state is None:
             values["claim"] = rival.claim
             troubles += _bought_by(rival)
         else:
-            troubles += self._note_state(connection, verdict, values, is_known=mine is not None)
+            if rival:  # it did not buy this offer, which can be sold only once
+                self._execute(connection, sql.YIELD, values)
+            noted = {**values, "state": state, "reason": "noted without a claim"}
+            self._execute(connection, sql.NOTE if mine else sql.NOTE_LOST, noted)
+            troubles += ["the host has another purchase"] if state == claims.STRAY else []
         self._execute(connection, sql.MACHINES, values)
         if adopted:
             self._execute(connection, sql.NOT_GONE, {**values, "claim": fact.claim})
@@ -491,16 +495,6 @@ class Database(Connected):
     def _beside(self, connection: Connection, query: str, values: dict[str, t.Any]) -> dict[str, Row]:
         """What a query finds beside the claim of these values, by claim."""
         return {row.claim: row for row in self._rows(connection, query, values) if row.claim != values["claim"]}
-
-    def _note_state(
-        self, connection: Connection, change: claims.ClaimChange, values: dict[str, t.Any], *, is_known: bool
-    ) -> list[str]:
-        """Note the claim in its new state, and what is wrong with that."""
-        values = {**values, "state": change.state, "reason": "noted without a claim"}
-        if change.frees_rival:
-            self._execute(connection, sql.YIELD, values)
-        self._execute(connection, sql.NOTE if is_known else sql.NOTE_LOST, values)
-        return ["the host has another purchase"] if change.state == claims.STRAY else []
 
     def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:
         """What is wrong with a purchase that was noted; empty if nothing is."""

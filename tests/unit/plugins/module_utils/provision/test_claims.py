@@ -22,12 +22,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STATES,
     STRAY,
     VOID,
-    ClaimChange,
-    claim_once_made,
     counts,
     history_of,
     needs_settling,
     state_after_look,
+    state_once_made,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED, Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
@@ -43,47 +42,47 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._st
 
 # state, machines are new, the name is free, a rival of the same offer: what follows
 TABLE = {
-    "our claim": (BUYING, True, True, None, ClaimChange(LIVE)),
-    "our claim, and no machine is known yet": (BUYING, False, True, None, ClaimChange(LIVE)),
-    "noted before": (LIVE, False, True, None, ClaimChange(LIVE)),
-    "one more machine": (LIVE, True, True, None, ClaimChange(LIVE)),
-    "a stray one": (STRAY, True, True, None, ClaimChange(STRAY)),
-    "called void too early": (VOID, True, True, None, ClaimChange(LIVE)),
-    "called void too early, and the host has bought another": (VOID, True, False, None, ClaimChange(STRAY)),
-    "the row was lost": (None, True, True, None, ClaimChange(LIVE)),
-    "the row was lost, and the host has bought another": (None, True, False, None, ClaimChange(STRAY)),
-    "ended, and told again": (ENDED, False, True, None, ClaimChange(ENDED)),
-    "ended, and a machine that nobody knew": (ENDED, True, True, None, ClaimChange(STRAY)),
-    "another host is buying the offer": (None, True, True, BUYING, ClaimChange(LIVE, True)),
-    "void, and another host is buying the offer": (VOID, True, True, BUYING, ClaimChange(LIVE, True)),
-    "another host is buying the offer, and ours has another": (VOID, True, False, BUYING, ClaimChange(STRAY, True)),
-    "another host has it": (None, True, True, LIVE, ClaimChange(None)),
-    "another host has ended it": (VOID, True, True, ENDED, ClaimChange(None)),
+    "our claim": (BUYING, True, True, None, LIVE),
+    "our claim, and no machine is known yet": (BUYING, False, True, None, LIVE),
+    "noted before": (LIVE, False, True, None, LIVE),
+    "one more machine": (LIVE, True, True, None, LIVE),
+    "a stray one": (STRAY, True, True, None, STRAY),
+    "called void too early": (VOID, True, True, None, LIVE),
+    "called void too early, and the host has bought another": (VOID, True, False, None, STRAY),
+    "the row was lost": (None, True, True, None, LIVE),
+    "the row was lost, and the host has bought another": (None, True, False, None, STRAY),
+    "ended, and told again": (ENDED, False, True, None, ENDED),
+    "ended, and a machine that nobody knew": (ENDED, True, True, None, STRAY),
+    "another host is buying the offer": (None, True, True, BUYING, LIVE),
+    "void, and another host is buying the offer": (VOID, True, True, BUYING, LIVE),
+    "another host is buying the offer, and ours has another": (VOID, True, False, BUYING, STRAY),
+    "another host has it": (None, True, True, LIVE, None),
+    "another host has ended it": (VOID, True, True, ENDED, None),
 }
 
 
 @pytest.mark.parametrize(("state", "adds", "free", "rival", "expected"), TABLE.values(), ids=TABLE.keys())
 def test_what_a_noted_purchase_makes_of_a_claim(
-    state: str | None, adds: bool, free: bool, rival: str | None, expected: ClaimChange
+    state: str | None, adds: bool, free: bool, rival: str | None, expected: str | None
 ) -> None:
-    assert claim_once_made(state, adds=adds, name_is_free=free, rival=rival) == expected
+    assert state_once_made(state, adds=adds, name_is_free=free, rival=rival) == expected
 
 
 def test_what_a_person_takes_over_has_not_ended() -> None:
-    assert claim_once_made(ENDED, adds=False, name_is_free=True, adopted=True) == ClaimChange(LIVE)
-    assert claim_once_made(ENDED, adds=False, name_is_free=False, adopted=True) == ClaimChange(STRAY)
+    assert state_once_made(ENDED, adds=False, name_is_free=True, adopted=True) == LIVE
+    assert state_once_made(ENDED, adds=False, name_is_free=False, adopted=True) == STRAY
 
 
 def test_what_is_billed_is_always_counted() -> None:
     """Whatever is known: the machines are the claim's, which then counts, or those of the rival, which has them."""
     for state, free, rival in itertools.product((None, *STATES), (True, False), (None, *STATES)):
-        verdict = claim_once_made(state, adds=True, name_is_free=free, rival=rival if rival != VOID else None)
-        assert verdict.state in COUNTED or (verdict.state is None and rival not in (None, VOID, BUYING))
+        verdict = state_once_made(state, adds=True, name_is_free=free, rival=rival if rival != VOID else None)
+        assert verdict in COUNTED or (verdict is None and rival not in (None, VOID, BUYING))
 
 
 def test_a_name_is_never_given_twice() -> None:
     for state, adds in itertools.product((None, VOID, ENDED), (True, False)):
-        assert claim_once_made(state, adds=adds, name_is_free=False).state not in OPEN
+        assert state_once_made(state, adds=adds, name_is_free=False) not in OPEN
 
 
 # state, it was marked as sent, its run holds it: whether it counts, and whether any run may settle it
