@@ -33,7 +33,6 @@ class Proof(enum.Enum):
     OFFER = "the resource itself"
     LINK = "a machine that it is linked to"
     NAME = "the host's name, and a purchase that was never answered"
-    PERSON = "a person"
 
 
 class HoldingState(enum.Enum):
@@ -118,8 +117,6 @@ def what_is_held(observation: Observation, offer_id: str, sent_at: float | None)
     resource, proof = observation.resource, observation.proof
     named = (resource or {}).get("offer_id")
     doubt = HoldingState.IGNORED if proof is Proof.NAME else HoldingState.CONTRADICTION
-    if proof is Proof.PERSON:
-        return HoldingState.HELD, ""
     if resource is not None and not _states.is_machine(resource):
         return _of_storage(observation, resource, offer_id, sent_at), ""
     if named and named != offer_id:

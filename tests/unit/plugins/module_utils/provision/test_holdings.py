@@ -60,8 +60,6 @@ TABLE: list[tuple[str, Proof, Any, str, float | None, HoldingState]] = [
     ("name, nothing", Proof.NAME, SILENT, "", SENT_AT, HELD),
     ("name, nothing, older than the purchase", Proof.NAME, SILENT, "", LATER, IGNORED),
     ("name, certain other", Proof.NAME, OTHER, "", SENT_AT, IGNORED),
-    # a person
-    ("person", Proof.PERSON, OTHER, "gpu-2", LATER, HELD),
 ]
 
 
