@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import shlex
@@ -118,17 +117,6 @@ def seconds_of(value: object, *, zoned: bool = False) -> float | None:
         return seconds if 0 <= seconds < END else None
     except (ValueError, OverflowError):
         return None
-
-
-def seconds_of_utc(text: str) -> float | None:
-    """The same of a text in the form of `utc`, in a third of the time; a ledger has hundreds of thousands of them."""
-    hour, minutes, seconds = _hour(text[:13]), int(text[14:16]), int(text[17:19])
-    return None if hour is None or minutes > 59 or seconds > 59 else hour + 60 * minutes + seconds
-
-
-@functools.lru_cache(maxsize=1024)
-def _hour(text: str) -> float | None:
-    return seconds_of(f"{text}:00:00Z")
 
 
 def moments(told: t.Iterable[object]) -> list[float]:

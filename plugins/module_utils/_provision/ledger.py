@@ -17,7 +17,7 @@ import typing as t
 from collections import Counter
 from sys import intern
 
-from .._text import grouped, number_of, read_price, seconds_of, seconds_of_utc, text_of, texts_of
+from .._text import grouped, number_of, read_price, seconds_of, text_of, texts_of
 from .entry import Entry, project_of, unique_ids
 from .spending import Bill
 
@@ -48,7 +48,6 @@ class Line(t.NamedTuple):
 
     ``renews``: the ``journaled_at`` of a claim that was open, and is sent again by this one.
     ``ahead``: seconds by which the API's clock, if that noted the moments, was ahead of the controller's.
-    ``text``: the hash of what the file has; a merge may repeat a line, while each run writes a line once.
     """
 
     event: str
@@ -59,7 +58,6 @@ class Line(t.NamedTuple):
     why: str = ""
     renews: str = ""
     ahead: float = 0.0
-    text: int = 0
 
     @property
     def purchase(self) -> Purchase:
@@ -76,15 +74,13 @@ Purchase = tuple[str, str]
 _NOTHING = Line("", "", Entry())
 
 
-def read_line(line: t.Mapping[str, t.Any], text: int = 0) -> Line:
+def read_line(line: t.Mapping[str, t.Any]) -> Line:
     """A line of a file, however a person may have written it."""
     facts, why, renews = facts_of(line), str(line.get("why") or ""), str(line.get("renews") or "")
     at, begin = seconds_of(line.get("at")), seconds_of(facts.journaled_at)
     ahead = number_of(line.get("ahead")) or 0.0
     # Thousands of lines have the same words.
-    return Line(
-        intern(str(line["event"])), intern(str(line["host"])), facts, at, begin, intern(why), renews, ahead, text
-    )
+    return Line(intern(str(line["event"])), intern(str(line["host"])), facts, at, begin, intern(why), renews, ahead)
 
 
 def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
@@ -111,88 +107,20 @@ def line_of_entry(host: str, entry: Entry) -> Line | None:
     return Line(event, host, entry, begin=seconds_of(entry.journaled_at)) if event else None
 
 
-class Book:
-    """The purchases of a ledger while its lines are read, in the order in which they appear.
+def fold(lines: t.Iterable[Line], broken: t.Container[str] = (), since: float = 0.0) -> list[Bill]:
+    """What was or may be billed after ``since`` (seconds since the epoch), in the order in which it appears.
 
-    A purchase that has ended, as nearly all have, is no more than its bill. If the file has more to say of it after
-    that, it is one of those `again`, and the file is to be read once more for them. ``held``: what the registry says
-    now. ``since``: what was over then is left out (seconds since the epoch).
+    ``broken``: hosts whose entries cannot be read.
     """
-
-    def __init__(self, held: t.Iterable[Line] = (), since: float = 0.0) -> None:
-        self._held = grouped((line.purchase, line) for line in held)
-        self._since = since
-        self._purchases: dict[Purchase, list[Line] | Bill | None] = {}
-        self.again: set[Purchase] = set()
-
-    def expects(self, purchase: Purchase) -> bool:
-        """Whether nothing is known of the purchase yet, which is about to be read; it keeps its place among others."""
-        return self._purchases.setdefault(purchase, []) == [] and purchase not in self.again
-
-    def add(self, line: Line) -> None:
-        """A line of the file."""
-        known = self._purchases.setdefault(line.purchase, [])
-        if not isinstance(known, list):
-            self.again.add(line.purchase)
-        elif all(line.text != item.text for item in known):
-            known.append(line)
-            if line.event == ENDED:
-                self._shorten(line.purchase, known)
-
-    def _shorten(self, purchase: Purchase, lines: t.Sequence[Line]) -> None:
-        """Keep no more than the bill of a purchase that has ended by these lines."""
-        bill = bill_of(lines) if purchase not in self._held and purchase not in self.again else None
-        if bill is not None and bill.end is not None:
-            self._purchases[purchase] = None if bill.end <= self._since else bill
-
-    def closes(self, purchase: Purchase) -> bool:
-        """Whether the book has nothing of the purchase yet, so that `close` may follow."""
-        return self._purchases.get(purchase) == [] and purchase not in self._held
-
-    def close(self, purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> None:
-        """A purchase of one machine of which all lines say the same; ``end`` in seconds since the epoch."""
-        self._purchases[purchase] = None if end <= self._since else _bill(purchase, machine, about, claim, end, why)
-
-    def bill(self, purchase: Purchase) -> Bill | None:
-        """What one purchase has cost; None if it is not known, or nothing came of it."""
-        so_far = self._purchases.get(purchase, [])
-        return bill_of(so_far) if isinstance(so_far, list) else so_far
-
-    def begin_again(self) -> t.Collection[Purchase]:
-        """Forget the purchases `again`, of which all lines will be read once more, and return them."""
-        self._purchases.update({purchase: [] for purchase in self.again})
-        return self.again
-
-    def _lines(self) -> t.Iterator[tuple[Purchase, list[Line]]]:
-        """The purchases that are no bill yet, with all that is known of them."""
-        for purchase in {**self._purchases, **self._held}:
-            so_far = self._purchases.get(purchase, [])
-            if isinstance(so_far, list):
-                yield purchase, [*so_far, *self._held.get(purchase, ())]
-
-    def bills(self, broken: t.Container[str] = ()) -> list[Bill]:
-        """What was or may be billed. ``broken``: hosts whose entries cannot be read."""
-        rest = {purchase: bill_of(lines, broken) for purchase, lines in self._lines()}
-        found = {**self._purchases, **rest}.values()
-        return [bill for bill in found if isinstance(bill, Bill) and bill.until(math.inf) > self._since]
-
-    @property
-    def ahead(self) -> float:
-        """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
-        open_ = (lines for _purchase, lines in self._lines() if not _of(lines, ENDED))
-        return max((0.0, *(line.ahead for lines in open_ for line in lines)))
-
-
-def _bill(purchase: Purchase, machine: str, about: LineFacts, claim: str, end: float, why: str) -> Bill:
-    host, offer_id = purchase
-    project, begin = project_of(about.project), seconds_of_utc(claim)
-    return Bill(project, host, offer_id, (machine,), about.groups, about.price_per_hour, begin, end, intern(why))
-
-
-def fold(lines: t.Iterable[Line]) -> list[Bill]:
-    """What was or may be billed."""
     purchases = grouped((line.purchase, line) for line in lines)
-    return list(filter(None, map(bill_of, purchases.values())))
+    bills = (bill_of(its_lines, broken) for its_lines in purchases.values())
+    return [bill for bill in bills if bill and bill.until(math.inf) > since]
+
+
+def clock_ahead(lines: t.Collection[Line]) -> float:
+    """Seconds by which the clock that noted what runs may be ahead of the reader's; 0 if it may be behind."""
+    ended = {line.purchase for line in lines if line.event == ENDED}
+    return max((0.0, *(line.ahead for line in lines if line.purchase not in ended)))
 
 
 def _of(lines: t.Iterable[Line], *events: str) -> list[Line]:

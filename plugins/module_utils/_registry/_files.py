@@ -19,7 +19,7 @@ import uuid
 
 from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, read_entry
 from .._provision.lease import NOTED_BY, Clock, clock_of
-from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Book, line_of_entry
+from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Line, bill_of, clock_ahead, fold, line_of_entry
 from .._provision.place import ENTRY, Folder
 from .._provision.purchase import LONGEST_POST
 from .._provision.spending import Bill, Ledger
@@ -242,11 +242,11 @@ class HostFile:
 
     def _bill(self, entry: Entry) -> Bill | None:
         """The purchase of the entry by the ledger; None if it names none, or if that cannot be read."""
-        host = host_of_entry(self._path)
-        book, of_entry = Book(), line_of_entry(host, entry)
+        host, lines = host_of_entry(self._path), list[Line]()
+        of_entry = line_of_entry(host, entry)
         with contextlib.suppress(RegistryError):
-            _ledger.read_lines(ledger_file(self._path), book, host)
-        return book.bill(of_entry.purchase) if of_entry else None
+            lines, _unread = _ledger.read_lines(ledger_file(self._path), host)
+        return bill_of([line for line in lines if line.purchase == of_entry.purchase]) if of_entry else None
 
     def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
         """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
@@ -313,17 +313,16 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     for _look in range(2):
         known = entries(folder)
         held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
-        now = (line_of_entry(host, entry) for host, entry in held)
-        book = Book(filter(None, now), since)
-        unread = _ledger.read_lines(path, book)
-        bills = book.bills(known.broken)
+        lines, unread = _ledger.read_lines(path)
+        lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
+        bills = fold(lines, known.broken, since)
         # What has begun between entries and ledger seems to have no entry, until the next look.
         if all(bill.registered for bill in bills) or entries(folder) == known:
             break
     warnings = list(known.broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
-    return Ledger(tuple(bills), time.time() + book.ahead, tuple(warnings))
+    return Ledger(tuple(bills), time.time() + clock_ahead(lines), tuple(warnings))
 
 
 def _without(before: Variables, disowned: t.Collection[str]) -> Variables:

@@ -10,18 +10,15 @@ Lines are only ever added, under a lock and durably; after a crash the last one 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import math
 import os
-import re
 import typing as t
-from sys import intern
 
 from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
-from .._provision.ledger import ENDED, MADE, SENT, Book, Line, LineFacts, Purchase, facts_of, read_line
-from .._text import seconds_of_utc, utc
+from .._provision.ledger import ENDED, Line, read_line
+from .._text import utc
 from ._locks import sync_folder, try_lock, wait_for
 from ._protocol import Variables, explained
 
@@ -73,133 +70,19 @@ def _write(handle: int, data: bytes) -> None:
         data = data[os.write(handle, data) :]
 
 
-# A line as `line_of` writes it, in pieces: event and moment; host and offer, here as they are compared; the machines;
-# what all lines of an ordinary purchase say alike, the moment of its claim last; its run, and why it ended.
-_MOMENT = r'"([0-9T:-]{19}Z)"'
-_RUN = r', "run": "[0-9a-z]*"(?:, "ahead": -?[0-9]+\.[0-9]+)?'
-_PURCHASE = re.compile(r'"host": "([^"\\\x00-\x1f]+)", "offer_id": "([!#-@\[\]-~]+)"')
-_ID = re.compile(r'"([!#-@\[\]-~]+)"')
-_ENDED = re.compile(rf'\{{"event": "{ENDED}", "at": {_MOMENT}, (?="host": )')
-_CLAIM_TO_END = re.compile(rf', "journaled_at": {_MOMENT}{_RUN}(?:, "why": "([a-z]*)")?\}}\n?')
-# Both lines before it, without what they say as the last one does.
-_SENT, _MADE = (rf'\{{"event": "{event}", "at": {_MOMENT}, {_RUN}\}}\n?' for event in (SENT, MADE))
-_SENT_AND_MADE = re.compile(_SENT + _MADE)
-_WHERE = len('{"event": "sent", "at": "2026-01-31T12:00:00Z", ')  # both of them say it
-_OVER, _HOST, _OFFER = '{"event": "ended"', '"host": ', '"offer_id": '
-_MACHINES, _CLAIM = ', "resource_ids": [', ', "journaled_at": '
-_ABOUT = {"price_per_hour", "groups", "name", "project"}
+def read_lines(path: str, host: str = "") -> tuple[list[Line], int]:
+    """The lines, of one host or of all, and how many cannot be read. Raises RegistryError.
 
-
-def read_lines(path: str, book: Book, host: str = "") -> int:
-    """Let the book read the lines, of one host or of all; how many cannot be read. Raises RegistryError."""
-    reader = _Reader(book, host)
-    with explained(f"The ledger {path} cannot be read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        reader.read(path)
-        if book.again:
-            reader.read_again(path, book.begin_again())
-    return len(reader.unread)
-
-
-class _Reader:
-    """Hands lines to a book. Of an ordinary purchase, all lines of which say the same, none is parsed as a whole."""
-
-    def __init__(self, book: Book, host: str) -> None:
-        self._book = book
-        self._host = json.dumps(host) if host else ""
-        # What may still be ordinary purchases, with their lines, by what these say of host and offer.
-        self._open: dict[str, tuple[Purchase, list[str]]] = {}
-        self.unread: set[str] = set()
-
-    def read(self, path: str) -> None:
-        """Read the file. Raises OSError."""
-        for text, whose in self._lines(path):
-            known = self._open.get(whose) or self._begin(whose)
-            if known is None:
-                self._hand_over(text)
-            else:
-                known[1].append(text)
-                if text.startswith(_OVER):
-                    self._end(*self._open.pop(whose))
-        for _purchase, texts in self._open.values():
-            self._hand_over(*texts)
-
-    def read_again(self, path: str, wanted: t.Collection[Purchase]) -> None:
-        """Read the lines of some purchases once more. Raises OSError."""
-        for text, whose in self._lines(path):
-            purchase = _purchase_of(whose)
-            # Of what is there twice the last one counts.
-            if purchase is None or purchase in wanted or text.count(_HOST) + text.count(_OFFER) != 2:
-                self._hand_over(text, wanted=wanted)
-
-    def _lines(self, path: str) -> t.Iterator[tuple[str, str]]:
-        """The lines, each with its end, and what it says of host and offer. Raises OSError."""
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for text in file:
-                if self._host in text:
-                    begin = text.find(_HOST)
-                    yield text, text[begin : text.find(_MACHINES, begin)]
-
-    def _begin(self, whose: str) -> tuple[Purchase, list[str]] | None:
-        purchase = _purchase_of(whose)
-        if purchase is None or not self._book.expects(purchase):
-            return None
-        return self._open.setdefault(whose, (purchase, []))
-
-    def _end(self, purchase: Purchase, texts: list[str]) -> None:
-        """What has ended is one bill; what comes after that is for the book."""
-        end = _ordinary_end(texts) if self._book.closes(purchase) else None
-        if end is None:
-            self._hand_over(*texts)
-        else:
-            self._book.close(purchase, *end)
-
-    def _hand_over(self, *texts: str, wanted: t.Container[Purchase] | None = None) -> None:
-        for text in texts:
-            line = _parsed(text)
-            if line is not None:
-                if wanted is None or line.purchase in wanted:
-                    self._book.add(line)
-            elif not text.isspace():
-                self.unread.add(text.rstrip("\n"))
-
-
-def _purchase_of(whose: str) -> Purchase | None:
-    found = _PURCHASE.fullmatch(whose)
-    return (intern(found[1]), found[2]) if found else None
-
-
-def _ordinary_end(texts: list[str]) -> tuple[str, LineFacts, str, float, str] | None:
-    """The machine, what the lines say alike, claim, end and its reason of one claim that was sent, made and ended."""
-    if len(texts) != 3:
-        return None
-    sent, made, ended = texts
-    head, claim = _ENDED.match(ended), ended.rfind(_CLAIM)
-    begin = ended.find(_MACHINES) + len(_MACHINES)
-    end = ended.find("], ", begin)
-    machine, rest = _ID.fullmatch(ended, begin, end), _CLAIM_TO_END.fullmatch(ended, claim)
-    if not (head and machine and rest):
-        return None
-    whose, alike, last = head.end(), rest.end(1) + 1, ended[end + 3 : claim]
-    before = _without(sent, f"{ended[whose:begin]}{ended[end:alike]}") + _without(made, ended[whose:alike])
-    about, at = _about(last), seconds_of_utc(head[1])
-    if not _SENT_AND_MADE.fullmatch(before) or about is None or at is None:
-        return None
-    return machine[1], about, rest[1], at, rest[2] or ""
-
-
-def _without(text: str, what: str) -> str:
-    """What a line says beside this; nothing if it does not say this."""
-    return f"{text[:_WHERE]}{text[_WHERE + len(what) :]}" if text.startswith(what, _WHERE) else ""
-
-
-@functools.lru_cache(maxsize=4096)
-def _about(text: str) -> LineFacts | None:
-    """What the lines of many purchases say alike; None for what is no JSON, or says something else."""
-    try:
-        line = json.loads(f"{{{text}}}")
-    except (ValueError, RecursionError):
-        return None
-    return facts_of(line) if line.keys() == _ABOUT else None
+    A merge may repeat a line, while each run writes a line once.
+    """
+    of_host, lines = json.dumps(host) if host else "", dict[int, t.Optional[Line]]()
+    failing, unless_made = explained(f"The ledger {path} cannot be read"), contextlib.suppress(FileNotFoundError)
+    with failing, unless_made, open(path, encoding="utf-8", errors="replace") as file:
+        for text in map(str.rstrip, file):
+            if of_host in text and text and hash(text) not in lines:
+                lines[hash(text)] = _parsed(text)
+    readable = list(filter(None, lines.values()))
+    return readable, len(lines) - len(readable)
 
 
 def _parsed(text: str) -> Line | None:
@@ -208,5 +91,4 @@ def _parsed(text: str) -> Line | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    is_line = isinstance(line, dict) and line.get("host") and line.get("event")
-    return read_line(line, hash(text.rstrip("\n"))) if is_line else None
+    return read_line(line) if isinstance(line, dict) and line.get("host") and line.get("event") else None
