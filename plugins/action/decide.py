@@ -38,7 +38,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
     ending_by_id,
     keys,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import delegated, truth
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
+    delegated,
+    truth,
+    turned,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
@@ -60,6 +64,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import facts_to_come
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
@@ -145,6 +150,13 @@ class ActionModule(InProcessAction):
             raise AnsibleActionFail(
                 f"{' and '.join(misplaced)} in module_defaults would break tasks of the role. Set the variable"
                 f" provision_registry_url, or {REGISTRY_URL}; and COMPUTE_INDEX_ACCOUNT. {NOTHING_SENT}"
+            )
+        environment: dict[str, t.Any] = {}
+        self._compute_environment_string(environment)
+        if environment.get(REGISTRY_URL, url) != url:
+            raise AnsibleActionFail(
+                f"{REGISTRY_URL} in environment, a keyword, reaches some steps of the role and not others. Set the"
+                f" variable provision_registry_url, or start Ansible with it. {NOTHING_SENT}"
             )
         self._task.args = {
             **self._task.args,
@@ -254,6 +266,10 @@ class ActionModule(InProcessAction):
         declaration = declared(task_vars, self._templar, self._extra)
         if self._task.delegate_to not in (None, declaration["host"]) and truth(declaration["reach"]):
             raise AnsibleActionFail(f"{delegated(declaration['host'])} {NOTHING_SENT}")
+        has_registry = declaration["registry_fingerprint"] or str(declaration["registry_dir"]).strip()
+        facts = facts_to_come(goes_on=truth(declaration["reach"]) or not has_registry)
+        if condition := _play.turned_by(facts, self._task, task_vars, self._templar):
+            raise AnsibleActionFail(f"{turned(declaration['host'], condition)} {NOTHING_SENT}")
         return Declared({declaration["host"]: declaration}).mapping
 
     def _of_each(

@@ -22,7 +22,7 @@ from ansible.playbook.taggable import Taggable
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import order_group_of, why_ambiguous
 from ansible_collections.compute_index.supply.plugins.module_utils._text import printable
-from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import raw
+from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, raw
 
 Variables = t.Mapping[str, t.Any]
 
@@ -51,6 +51,23 @@ def play_of(task: t.Any) -> t.Any:
 def keyword_of(task: t.Any, name: str) -> t.Any:
     """What the task's play says for a keyword, empty if nothing."""
     return getattr(play_of(task), name, None) or ""
+
+
+def turned_by(facts: Variables, task: t.Any, variables: Variables, templar: t.Any) -> str:
+    """The condition of the task, be it that of its role, which these facts would turn; empty if none.
+
+    It holds now, or the task would not run. One that cannot be evaluated with them says nothing.
+    """
+    with knowing(templar, {**variables, **facts}):
+        return next((str(condition) for condition in task.when if _is_false(condition, templar)), "")
+
+
+def _is_false(condition: t.Any, templar: t.Any) -> bool:
+    with contextlib.suppress(Exception):  # ansible-core before 2.19 lets those of filters through
+        if hasattr(templar, "evaluate_conditional"):
+            return not templar.evaluate_conditional(condition)
+        return not templar.template(f"{{% if {condition} %}}1{{% endif %}}")
+    return False
 
 
 def play_variables(task: t.Any) -> dict[str, t.Any]:

@@ -306,6 +306,37 @@ def test_a_second_account_in_one_play_is_refused(account: StandIn, project: Atta
     assert not any("of-others" in r.headers["authorization"] for r in account.asked("POST", "/procure_offer"))
 
 
+@core
+def test_a_condition_that_the_role_would_turn_buys_nothing(account: StandIn, project: Attacked) -> None:
+    """Once a host has its variables, Ansible would leave out what reaches its machine, or says what may be billed."""
+    project.declare({"reached": {"provision_reach": True}, "by-name": {"provision_registry_dir": ""}, "kept": {}})
+    for host in ("reached", "by-name", "kept"):
+        account.sell(host)
+    play = as_play("provision")
+    play["tasks"][0]["when"] = "provision_resource_ids | default([]) | length == 0"
+    run = project.playbook(project.book(play))
+    for host in ("reached", "by-name"):
+        assert "include_role, whose condition is asked once. Nothing was sent" in failures(run, host)
+    assert [purchase.name for purchase in account.purchases] == ["kept"] and not failed(run, "kept")
+    play["tasks"][0]["ansible.builtin.include_role"] = {"name": f"{SUPPLY}.provision"}
+    del play["tasks"][0]["ansible.builtin.import_role"]
+    run = project.playbook(project.book(play), "--limit", "by-name")
+    assert len(account.purchases) == 2 and not failed(run, "by-name"), run.output
+
+
+def test_a_registry_that_only_the_environment_of_a_play_names_buys_and_ends_nothing(
+    account: StandIn, project: Attacked
+) -> None:
+    """The modules would see it, and what looks for the hosts would not: what one notes, the other would not find."""
+    url = "postgresql://supply@127.0.0.1:1/supply"
+    project.declare(["gpu-1"])
+    account.sell("gpu-1")
+    for role in ("provision", "decommission"):
+        run = project.playbook(project.play_of(role, environment={"COMPUTE_INDEX_REGISTRY_URL": url}))
+        assert "Set the variable provision_registry_url" in failures(run, "gpu-1"), run.output
+    assert not [request for request in account.requests if request.method != "GET"]
+
+
 @pytest.mark.parametrize("option", ["registry_url", "account_name"])
 def test_a_registry_in_module_defaults_buys_nothing(account: StandIn, project: Attacked, option: str) -> None:
     """Tasks after the purchase would not take the option, and no registry would have what was bought."""

@@ -498,6 +498,15 @@ def delegated(host: str) -> str:
     )
 
 
+def turned(host: str, condition: str) -> str:
+    """What the role gives to the host turns a condition that Ansible asks for each of its tasks."""
+    return (
+        f"The condition of the role ({condition}) would not hold any more once {host} has the variables that the role"
+        " gives it, and Ansible asks it again for each task of the role: then nobody would reach or test the machine,"
+        " or say what is billed. Take the role by include_role, whose condition is asked once."
+    )
+
+
 def _of_registry(declaration: Declaration) -> list[str]:
     """Why the registry could not keep the host, or what only a registry makes possible.
 

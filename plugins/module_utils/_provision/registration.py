@@ -18,6 +18,7 @@ Variables = dict[str, t.Any]
 Connections = t.Sequence[t.Mapping[str, t.Any]]  # resource_id, ansible_host, ansible_port, ansible_user
 
 _HANDED_OVER = "provision_bootstrap_host_key"  # the host key in the user data
+_ANY_ID = "00000000-0000-4000-8000-000000000000"
 _TRUST = {"first_use": "accept-new", "seeded": "yes", "none": "no"}
 SSH_TRUST = "provision_ssh_trust"  # in the registry of all controllers: which host keys are accepted
 
@@ -122,6 +123,16 @@ def facts_of_machine(
         **{name: first.get(name) for name in ADDRESS},  # a person may have written it
         **ssh_variables(arguments),
     }
+
+
+def facts_to_come(*, goes_on: bool) -> Variables:
+    """What the role gives to a host before it is done with it, with values as they may be.
+
+    ``goes_on``: it does more for a host whose machine runs, or that may have one, than to give it these variables.
+    """
+    machine = {"resource_id": _ANY_ID, "ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
+    machines = facts_of_machine(_ANY_ID, [_ANY_ID], [machine], 1.0, "none", "") if goes_on else {}
+    return {**machines, "provision_attempts": [{"offer_id": _ANY_ID, "outcome": "created", "msg": ""}]}
 
 
 def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> Variables:
