@@ -259,6 +259,15 @@ def test_no_machine_of_a_run_ends_a_play_without_a_word() -> None:
     assert not [task["name"] for task in asks if not task.get("timeout")]
 
 
+def test_a_machine_that_freezes_while_it_is_tested_holds_up_no_play() -> None:
+    """It lets no connection end, and the limit of a task makes a failure of that, whatever else is said of failures."""
+    modules = ("compute_index.supply.gpu_acceptance", "ansible.builtin.async_status")
+    tasks = [task for path in all_files() for task in tasks_in(load(path))]
+    tests = [task for task in tasks if any(module in task for module in modules)]
+    assert len(tests) >= 4 and not [task["name"] for task in tests if not task.get("timeout")]
+    assert not [task["name"] for task in tests if task.get("ignore_errors") is not True]
+
+
 def imports_of(path: Path) -> Iterator[str]:
     """What a file imports, as it is written there: relative names with their dots."""
     for node in ast.walk(ast.parse(path.read_text())):

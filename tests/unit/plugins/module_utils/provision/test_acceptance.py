@@ -65,6 +65,14 @@ BOUGHT = {
             for said in ("Failed to create temporary directory. In some", "mkdir: a: No space left on device")
         ),
         ([{"item": "gpu-1", "failed": True, "msg": "no Python"}], "unknown", "it could not be tested: no Python"),
+        # Ansible has ended the task, as from 2.19 on and as before.
+        *(
+            ([{"item": "gpu-1", "failed": True, **ended}], "bad", "its test does not answer")
+            for ended in (
+                {"msg": "Timed out after 150 second(s).", "timedout": {"period": 150}},
+                {"msg": "The action failed to execute in the expected time frame (150) and was terminated"},
+            )
+        ),
         ([{"item": "gpu-1"}], "unknown", "it could not be tested: no result"),
         # Of tests that run by themselves, first how they were started, then how they have ended.
         (
