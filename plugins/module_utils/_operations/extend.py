@@ -57,7 +57,10 @@ def _spent(registries: Registries, params: Params) -> t.Callable[[str], Ledger]:
 
 
 def _extended(
-    registry: Registry | None, wish: extending.TimeRequest, above_budget: t.Callable[[float], str], check_mode: bool
+    registry: Registry | None,
+    wish: extending.TimeRequest,
+    above_budget: t.Callable[[float, float], str],
+    check_mode: bool,
 ) -> extending.Extension:
     """The extension, noted; decided anew if another run changes the entry meanwhile.
 

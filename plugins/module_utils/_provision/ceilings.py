@@ -406,20 +406,25 @@ def month_of(now: float) -> tuple[str, float, float]:
     return begin.strftime("%Y-%m"), begin.timestamp(), after.timestamp()
 
 
-def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float) -> Month:
-    """What the month costs with what is ``planned``, which begins now. A bill of a planned offer is that purchase."""
+def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: float, latest: float = 0.0) -> Month:
+    """What the month costs with what is ``planned``, which begins now. A bill of a planned offer is that purchase.
+
+    ``latest``: until when what runs was billed already, by the clock that noted it, which may be ahead.
+    """
     name, begin, after = month_of(now)
+    latest = max(now, latest)
+    until = min(latest, after)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
     going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
     return Month(
         name=name,
         shares=(
-            *((State.SPENT, bill.host, bill.cost(begin, now), bill.begin) for bill in bills),
-            *_still_to_come(State.RUNS_ON, going_on, now, after),
+            *((State.SPENT, bill.host, bill.cost(begin, until), bill.begin) for bill in bills),
+            *_still_to_come(State.RUNS_ON, going_on, until, after),
             *_still_to_come(State.ORDERED, planned, now, after),
         ),
-        unknown=_of_unknown_cost((*bills, *planned), now),
+        unknown=_of_unknown_cost((*bills, *planned), latest),
         lasts=max((_billed_until(item.ends_at, now, after) for item in planned), default=now) - now,
     )
 

@@ -98,6 +98,7 @@ def above_budget(
     raw: t.Mapping[str, t.Any],
     moved: t.Mapping[str, Extension],
     ledger_of: t.Callable[[str], Ledger],
+    now: float,
     end: float,
 ) -> str:
     """Why the month's budget gives a host (``raw``) no time until ``end``; empty if it does.
@@ -112,7 +113,7 @@ def above_budget(
     ledger = ledger_of(project)
     if ledger.unreadable:
         return f"What was spent cannot be read, so whether provision_budget holds is not known: {ledger.unreadable}"
-    before, costs = (_month(project, ledger, item) for item in (ends, {**ends, raw["host"]: end}))
+    before, costs = (_month(project, ledger, item, now) for item in (ends, {**ends, raw["host"]: end}))
     if not (costs.unknown or (costs.exceeds(wish.budget) and costs.total > before.total)):
         return ""
     known = f"USD {amount(costs.count.sum.total)}", "<USD>"
@@ -123,19 +124,19 @@ def above_budget(
     )
 
 
-def _month(project: str, ledger: Ledger, ends: t.Mapping[str, float]) -> ceilings.Month:
+def _month(project: str, ledger: Ledger, ends: t.Mapping[str, float], now: float) -> ceilings.Month:
     """What the month costs the project if the leases of hosts end like this."""
     own = (bill for bill in ledger.bills if bill.project == project)
     bills = [bill._replace(ends_at=ends.get(bill.host, bill.ends_at)) for bill in own]
-    return ceilings.costs_of_month(bills, (), ledger.now)
+    return ceilings.costs_of_month(bills, (), now, ledger.now)
 
 
 def extension_of(
-    entry: Entry, wish: TimeRequest, clock: Clock, why_not: t.Callable[[float], str] = lambda end: ""
+    entry: Entry, wish: TimeRequest, clock: Clock, why_not: t.Callable[[float, float], str] = lambda now, end: ""
 ) -> Extension:
     """The new end of a host's machine, by the clock that noted the old one.
 
-    ``why_not``: why it cannot end then, by the month's budget (`above_budget`).
+    ``why_not``: why it cannot end then, by what time it is now and the month's budget (`above_budget`).
 
     Raises ValueError with a sentence for a person, which follows the host's name: why its end stays.
     """
@@ -148,7 +149,7 @@ def extension_of(
         *_fixed(entry, before, wish, now),
         *_odd_end(before.end, end, now),
         *_too_much(wish, begin, end, at_most),
-        *filter(None, (why_not(end),)),
+        *filter(None, (why_not(now, end),)),
     ]:
         raise ValueError(reasons[0])
     more = prices.bill_between(entry.price_per_hour, before.end, end)

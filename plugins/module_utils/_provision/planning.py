@@ -499,9 +499,8 @@ def _budget(
         if bill.project == project
     ]
     budget = min(case.host.budget for case, _draft in buyers)
-    return ceilings.of_month(
-        budget, project, ceilings.costs_of_month(bills, planned, max(now, ledger.now)), len(buyers)
-    )
+    costs = ceilings.costs_of_month(bills, planned, now, ledger.now)
+    return ceilings.of_month(budget, project, costs, len(buyers))
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:

@@ -539,6 +539,22 @@ def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:
     assert "of project default" in found["refusal"]
 
 
+def test_a_budget_is_that_of_this_month_though_a_clock_was_behind(tmp_path: Path) -> None:
+    """What was bought while this computer's clock was weeks behind may run on; by that clock the month were over."""
+    for host, price, ahead in (("over", 1e7, 0.0), ("late", 0.01, 40 * 86_400.0)):
+        file = HostFile(f"{tmp_path}/{host}/compute_index_supply.yml", ahead=lambda ahead=ahead: ahead)  # type: ignore[misc]
+        bought = {"provision_procured_offer_id": f"o-{host}", "provision_price_per_hour": price}
+        file.claim({**bought, "provision_clock": "api", "provision_journaled_at": utc(time.time())})
+        file.note({**bought, "provision_purchase": "made", "provision_resource_ids": [host]})
+        file.close()
+    file = HostFile(f"{tmp_path}/over/compute_index_supply.yml")
+    file.read()
+    file.end()
+    (found,) = planned(tmp_path, 1, budget=2000, lease="1h")["plans"]
+    assert (found["action"], found["error_class"]) == ("stop", "price"), found["refusal"]
+    assert planned(tmp_path, 1, budget=1e6, lease="1h")["plans"][0]["action"] == "buy"
+
+
 def test_a_budget_refuses_while_it_is_not_known_where_all_of_its_project_is(tmp_path: Path) -> None:
     limits = {"lease": "1h", "untold": ["gpu-9: its registry is not read."]}
     (found,) = planned(tmp_path, 1, budget=5000, **limits)["plans"]

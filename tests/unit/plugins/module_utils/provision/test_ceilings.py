@@ -280,6 +280,18 @@ def test_what_a_month_costs(bills: list[Bill], wanted: list[Bill], spent: float,
     assert dollars(found.total) == spent + runs + bought and found.unknown == ()
 
 
+@pytest.mark.parametrize(("ahead", "spent", "runs"), [(-5, 20.0, 96.0), (2, 24.0, 92.0), (900, 116.0, 0.0)])
+def test_a_clock_that_is_ahead_neither_begins_another_month_nor_makes_it_longer(
+    ahead: float, spent: float, runs: float
+) -> None:
+    """What has ended in this month counts, and what is planned begins now."""
+    known = [bill(), bill(-10, -5, offer_id="over")]
+    found = costs_of_month(known, [buys("gpu-1", "new", 3.0, NOW + 2 * HOUR)], NOW, NOW + ahead * HOUR)
+    states = (State.SPENT, State.RUNS_ON, State.ORDERED)
+    assert [found.count.sum_of(state).total for state in states] == [spent + 10.0, runs, 6.0]
+    assert (found.name, found.unknown) == (month_of(NOW)[0], ())
+
+
 def test_what_is_not_known_is_named() -> None:
     bills = [bill(price=None), bill(None, host="gpu-8"), bill(None, -1000, host="gpu-7")]
     assert costs_of_month(bills, [buys("gpu-1", "new", None)], NOW).unknown == ("gpu-9", "gpu-8", "gpu-1")

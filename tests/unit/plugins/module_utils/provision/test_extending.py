@@ -171,7 +171,9 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
 def test_the_budget_of_a_month(hours: float, budget: str, bills: Any, moved: Any, said: str) -> None:
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
     ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
-    why = above_budget(limited(TimeRequest(), raw), raw, moved, ledgers.__getitem__, BOUGHT + hours * HOUR)
+    why = above_budget(
+        limited(TimeRequest(), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
+    )
     assert (said in why) if said else not why, why
     with pytest.raises(ValueError, match=re.escape(said)) if said else nullcontext():
-        extension_of(known(), TimeRequest(until=BOUGHT + 12 * HOUR), Clock(BOUGHT), lambda _end: why)
+        extension_of(known(), TimeRequest(until=BOUGHT + 12 * HOUR), Clock(BOUGHT), lambda _now, _end: why)
