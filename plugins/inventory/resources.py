@@ -349,7 +349,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _add_groups(self, machines: list[_Machine]) -> list[list[str]]:
         """Add all groups that machines are in; returns those of each machine."""
         # A registered host is in the groups, too, in which it was when it was bought.
-        of_owners = (machine.owner.groups if machine.owner else () for machine in machines)
+        of_owners = (machine.owner.entry.groups if machine.owner else () for machine in machines)
         groups = [[*_inventory.groups_of(item.resource), *further] for item, further in zip(machines, of_owners)]
         for group in dict.fromkeys(name for names in groups for name in names):
             self.inventory.add_group(group)

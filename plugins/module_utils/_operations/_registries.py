@@ -286,11 +286,8 @@ class RegistrySnapshot:
         return storage_kept_by(host, self.at(place).strays.values())
 
     def foreign(self, place: Place, host: str, project: str) -> str:
-        """Why the file of a host is not its own; empty if it is. In a shared registry each project has entries."""
-        entry, file = self.entry(place, host), place.entry_file(host)
-        if not file or not entry.is_of_another_project(project):
-            return ""
-        return another_project(host, file, entry.project, project)
+        """Why the file of a host is not its own; empty if it is."""
+        return another_project(host, place.entry_file(host), self.entry(place, host), project)
 
     def hosts(self, named: t.Container[str]) -> dict[str, list[str]]:
         """All hosts that have an entry, be it one that cannot be read, with the groups that it notes.
@@ -422,7 +419,7 @@ class RegisteredMachine:
     host: str
     owner: str
     variables: Variables
-    groups: tuple[str, ...]
+    entry: Entry
     address: Variables
 
 
@@ -460,5 +457,5 @@ def _machines_of_host(
         address = {name: machine.connection.get(name) for name in connection.ADDRESS} if machine else {}
         yield (
             resource_id,
-            RegisteredMachine(machine.name if machine else names[number], host, own, entry.groups, address),
+            RegisteredMachine(machine.name if machine else names[number], host, own, entry, address),
         )

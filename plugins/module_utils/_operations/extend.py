@@ -35,7 +35,7 @@ def extend(params: Params, check_mode: bool) -> Result:
             host = raw["host"]
             try:
                 registry = registries.at(places[host]).host(host)
-                limited = extending.limited(wish, raw)
+                limited = extending.limited(wish, raw, places[host].entry_file(host))
                 above_budget = functools.partial(extending.above_budget, limited, raw, extensions, spent)
                 extensions[host] = _extended(registry, limited, above_budget, check_mode)
             except ValueError as error:

@@ -11,8 +11,9 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._provision import order
+from .._provision.entry import Entry
 from .._provision.messages import NOTHING_SENT
-from .._provision.place import Place
+from .._provision.place import Place, another_project
 from ._registries import Registries, registered_machines
 
 
@@ -28,8 +29,9 @@ def order_of(params: Params, check_mode: bool) -> Result:
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
     hosts = found.looked_for(params["sought"])
     registries = Registries.of(params, read_only=True)
-    places = registries.places({**params, "hosts": [row for row in params["sought"] if row["host"] in hosts]})
-    registered = _registered(registries, places, params["reached"])
+    rows = {row["host"]: row for row in params["sought"] if row["host"] in hosts}
+    places = registries.places({**params, "hosts": rows.values()})
+    registered = _registered(registries, places, rows, params["reached"])
     further = [*params["further"], *(item["name"] for item in registered if item["name"] not in hosts)]
     return {
         "changed": False,
@@ -41,19 +43,23 @@ def order_of(params: Params, check_mode: bool) -> Result:
 
 
 def _registered(
-    registries: Registries, places: t.Mapping[str, Place], reached: t.Iterable[str]
+    registries: Registries, places: t.Mapping[str, Place], rows: t.Mapping[str, Params], reached: t.Iterable[str]
 ) -> list[dict[str, t.Any]]:
     """How the machines of hosts are reached, but for those that are ``reached`` as the inventory says.
 
-    ``places``: where each host is remembered. The host keys of all are pinned on this computer. Files beside an
-    inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
+    ``places``: where each host is remembered; ``rows``: what it says of that. The host keys of all are pinned on this
+    computer. Files beside an inventory Ansible reads by itself, but without an inventory it does not. Raises Failure.
     """
+
+    def of_another(host: str, place: Place, entry: Entry) -> str:
+        return another_project(host, place.entry_file(host), entry, rows[host]["project"])
+
     sought = places.items() - {(host, places.get(host)) for host in reached}
     return [
         {"name": machine.host, **machine.address, **machine.variables}
         for place in dict.fromkeys(filter(None, places.values()))
         for machine in registered_machines(registries, place).values()
-        if (machine.owner, place) in sought and machine.address
+        if (machine.owner, place) in sought and machine.address and not of_another(machine.owner, place, machine.entry)
     ]
 
 

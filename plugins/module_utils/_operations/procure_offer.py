@@ -90,8 +90,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         raise Failure(differs, "invalid", **BLANK)
     registry = _registry_of(api, params, read_only=check_mode)
     entry = _entry_of(registry, planned=bool(account))
-    if entry.is_of_another_project(project):
-        whose = another_project(params["host"], str(params["registry_file"]), entry.project, project)
+    if whose := another_project(params["host"], params["registry_file"] or "", entry, project):
         raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
     body["offer_id"], terms, warned = sending.precedence(entry, body["offer_id"], _terms(params))
     noted = facts_of_order(body, project, params.get("note") or {})

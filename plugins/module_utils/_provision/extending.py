@@ -15,6 +15,7 @@ from .declaration import read_bill, read_budget
 from .entry import Entry
 from .lease import CLOCKS_APART, Clock, Lease
 from .order import GROUP_OF_RUNS
+from .place import another_project
 from .prices import UNLIMITED
 from .reaping import Life, life
 from .spending import Ledger
@@ -29,6 +30,7 @@ class TimeRequest:
     """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
 
     ``longest``: its whole lease; ``max_bill``: USD for its whole life; ``budget``: USD a month for all of its project.
+    ``objection``: says why an entry is none of its host's, empty if it is.
     """
 
     by: float | None = None
@@ -36,6 +38,7 @@ class TimeRequest:
     longest: Lease = field(default_factory=Lease)
     max_bill: float | None = None
     budget: float = UNLIMITED
+    objection: t.Callable[[Entry], str] = lambda _entry: ""
 
     def end(self, before: float | None, now: float) -> float:
         """The end that it asks for: what is over already gets more time from now on."""
@@ -76,15 +79,17 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
     return TimeRequest(until=moment)
 
 
-def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any]) -> TimeRequest:
+def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> TimeRequest:
     """The wish within what a host declares: its longest lease, its largest bill, and its budget. Raises ValueError.
 
-    ``raw``: with ``trouble``, sentences by the names of variables that cannot be read.
+    ``raw``: with ``trouble``, sentences by the names of variables that cannot be read. ``file``: of the host's
+    entry; empty in a shared registry.
     """
     trouble = raw.get("trouble") or {}
     if wrong := [trouble[name] for name in _LIMITS if name in trouble]:
         raise ValueError(" ".join(wrong))
     bill, longest = read_bill(raw["max_bill"]), lease.read_lease(raw["lease_max"])
+    wish = replace(wish, objection=lambda entry: another_project(raw["host"], file, entry, raw["project"]))
     return replace(
         wish, longest=longest, max_bill=None if bill == UNLIMITED else bill, budget=read_budget(raw["budget"])
     )
@@ -146,6 +151,7 @@ def extension_of(
         begin = None
     at_most = prices.bill_between(entry.price_per_hour, begin, end)
     if reasons := [
+        *filter(None, (wish.objection(entry),)),
         *_fixed(entry, before, wish, now),
         *_odd_end(before.end, end, now),
         *_too_much(wish, begin, end, at_most),

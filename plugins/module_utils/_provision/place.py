@@ -144,9 +144,14 @@ def place_of_purchase(registry_url: str | None, project: str | None, registry_fi
     return Folder(os.path.dirname(os.path.dirname(os.path.abspath(registry_file)))) if registry_file else NOWHERE
 
 
-def another_project(host: str, path: str, noted: str, project: str) -> str:
-    """A host whose file was written for a host of the same name in another project."""
-    noted = project_of(noted)
+def another_project(host: str, path: str, entry: Entry, project: str) -> str:
+    """That the file of a host was written for a host of the same name in another project; empty if it is its own.
+
+    ``path``: of that file; empty in a shared registry, where each project has entries.
+    """
+    if not (path and entry.is_of_another_project(project)):
+        return ""
+    noted = project_of(entry.project)
     return (
         f"{path} was written for {host} of the project {noted}, and here provision_project is {project}. If that host"
         f" is meant, set provision_project to {noted}; else give each project a registry of its own"

@@ -105,6 +105,15 @@ def test_no_more_time(entry: Any, wish: TimeRequest, said: str) -> None:
         extension_of(entry, wish, Clock(BOUGHT + HOUR))
 
 
+@pytest.mark.parametrize(("project", "file", "is_own"), [("red", "f", True), ("blue", "f", False), ("blue", "", True)])
+def test_a_file_of_another_projects_host_gives_no_more_time(project: str, file: str, is_own: bool) -> None:
+    entry = known(provision_resource_name="red-gpu-1", provision_project="red")
+    raw = {"host": "gpu-1", "project": project, "lease_max": "", "max_bill": "", "budget": ""}
+    said = "f was written for gpu-1 of the project red, and here provision_project is blue."
+    with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(said)):
+        extension_of(entry, limited(TimeRequest(by=HOUR), raw, file), Clock(BOUGHT))
+
+
 def test_a_machine_without_a_lease_gets_one() -> None:
     found = extension_of(known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
