@@ -43,6 +43,7 @@ _KINDS = {
     "more": (
         rf"(?:has)?(?:more|additional)(?:pages|data|{_THINGS})?(?:available)?|hasnext(?:page)?"
         r"|(?:is)?truncated|incomplete\w*|(?:is)?partial\w*|remaining\w*"
+        r"|errors?|(?:vendor|provider)errors?|(?:failed|unavailable|unreachable|missing|skipped)(?:vendor|provider|region)s?"
     ),
     "whole": (
         r"(?:is)?(?:completed?|last|final|finished)|islastpage|done|eof|exhausted"
