@@ -329,14 +329,20 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _check_hosts(self, hosts: list[str], machines: list[_Machine]) -> None:
         """Raise AnsibleError for hosts that are other machines in an inventory that was read before this one."""
-        name, before = f"{self.get_option('hostvars_prefix')}resource_id", self.inventory.hosts
-        ids = {host: machine.variables[name] for host, machine in zip(hosts, machines) if host in before}
-        others = [host for host in ids if before[host].vars.get(name) not in (None, ids[host])]
-        if others:
+        before = self.inventory.hosts
+        known = ((host, machine.variables) for host, machine in zip(hosts, machines) if host in before)
+        if others := [host for host, variables in known if self._is_other(variables, before[host].vars)]:
             raise AnsibleError(
                 f"another inventory, which was read before, has other machines under these names: {', '.join(others)}."
                 " Give them names of their own with hostname, or read one inventory at a time."
             )
+
+    def _is_other(self, variables: t.Mapping[str, t.Any], before: t.Mapping[str, t.Any]) -> bool:
+        """Whether a host was another computer ``before``: it had another id, or none and an address of its own."""
+        name = f"{self.get_option('hostvars_prefix')}resource_id"
+        has_id = variables[name] in before.values()  # behind another prefix, perhaps
+        address = None if has_id else before.get("ansible_host")
+        return before.get(name) not in (None, variables[name]) or address not in (None, variables["ansible_host"])
 
     def _reached(self, resources: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         """Those that may be logged in to. Warns of the others, in the API's words for what they are."""

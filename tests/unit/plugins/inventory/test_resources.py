@@ -282,6 +282,34 @@ def test_machines_of_two_accounts_do_not_become_one_host(
     assert (packed("has other machines under these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
 
 
+@pytest.mark.parametrize(
+    ("variables", "is_taken"),
+    [
+        ({"ansible_host": "10.0.0.1"}, True),
+        ({"ansible_host": "10.0.0.1", "other_resource_id": RESOURCE_ID}, False),  # by the plugin, with another prefix
+        ({"ansible_host": "203.0.113.7"}, False),
+        ({"provision_max_price_per_hour": 4}, False),
+    ],
+    ids=str,
+)
+def test_a_machine_does_not_become_a_computer_of_its_name(
+    queue: RequestQueue,
+    config: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, Any],
+    is_taken: bool,
+) -> None:
+    """Plays for the computer would run on a machine that, on a shared account, anybody may have given its name."""
+    own = tmp_path / "hosts.yml"
+    own.write_text(yaml.safe_dump({"all": {"hosts": {"trainer": variables}}}))
+    queue.expect(*LIST, [resource()])
+    with pytest.raises(SystemExit) if is_taken else contextlib.nullcontext():
+        found = InventoryManager(DataLoader(), sources=[str(own), config("a.supply.yml")])
+        assert found.hosts["trainer"].vars["ansible_host"] == "203.0.113.7"
+    assert (packed("has other machines under these names: trainer.") in packed(capsys.readouterr().err)) is is_taken
+
+
 def test_a_machine_does_not_become_a_group_that_was_asked_for(queue: RequestQueue, load: Load) -> None:
     queue.expect(*LIST, [resource(name="every"), resource(SECOND_RESOURCE_ID, name="b")])
     inventory = load(groups={"every": True})
