@@ -273,16 +273,22 @@ class Database(Connected):
         """Free the claim, of which nothing was bought. Raises TakenOver if it is not this run's to say."""
         return self._change(row, sql.VOID, {**self._values(note=note), "reason": reason})
 
-    def end(self, row: Row, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
-        """Note that the machines are gone, and why, and a higher price; only what was bought ends.
+    def end(
+        self, row: Row, ids: t.Collection[str], why: str = GONE, price_per_hour: float | None = None
+    ) -> Bill | None:
+        """Note that these machines are gone, and why, and a higher price; only what was bought ends.
 
-        Storage is kept. Returns what the machines have cost.
+        Storage is kept. Returns what the machines have cost. Raises TakenOver if another run has noted more of them.
         """
 
         def step(connection: Connection) -> Bill | None:
-            values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "why": why}
+            values = {**self._values(price_per_hour=price_per_hour), "claim": row.claim, "ids": list(ids), "why": why}
+            self._execute(connection, sql.LOCK_CLAIM, values)
             before = self._row(connection, row.claim)
-            for moment in self._column(connection, sql.END, values):
+            moments = self._column(connection, sql.END, values)
+            if not moments:
+                raise self._taken_over(row)
+            for moment in moments:
                 self._execute(connection, sql.GONE, values)
                 for item in kept_after_end({**before.variables(), "provision_project": before.project}, utc(moment)):
                     fact = _purchase_of(item, before.project, before.host, before.account)

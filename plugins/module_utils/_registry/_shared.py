@@ -49,6 +49,7 @@ class SharedHost:
         self._run = run
         self._ceilings = ceilings or Ceilings()
         self._row: Row | None = None  # as this run has seen it last
+        self._ids: frozenset[str] = frozenset()  # of its machines, as this run has read or noted them
         self._held: Row | None = None  # the claim that this run may settle, with the epoch of that
         self._claims: dict[str, str] = {}  # by offer: those that this run has seen
         self._ahead = 0.0  # of the database's clock, against the monotonic one
@@ -70,6 +71,7 @@ class SharedHost:
     def read(self) -> Variables | None:
         """The host's open claim; None if there is none that counts."""
         row = self._database.open_claim(self._project, self._host)
+        self._ids = frozenset(row.resource_ids if row else ())
         if row is None:
             self._row = None
             return None
@@ -134,13 +136,19 @@ class SharedHost:
             raise self._claimed() from None
 
     def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
-        """Note that all machines of the claim are gone, and why. Raises Claimed if its purchase is still open."""
+        """Note that all machines of the claim are gone, and why.
+
+        Raises Claimed if its purchase is still open, or if another run has noted more machines since.
+        """
         row = self._row
         if row is None:
             return None
         if row.state == claims.BUYING:
             raise Claimed(self.where, self._seen(row))
-        bill = self._database.end(row, why, price_per_hour)
+        try:
+            bill = self._database.end(row, self._ids, why, price_per_hour)
+        except TakenOver:
+            raise self._claimed() from None
         self._row = None
         return bill
 
@@ -167,6 +175,7 @@ class SharedHost:
         offer = change.offer_id or (self._row.offer if self._row else "")
         fact = self._purchase(self._claims.get(offer) or str(uuid.uuid4()), offer, changes)
         row = self._database.note(fact, change.resource_ids, disowned)
+        self._ids |= {*change.resource_ids}
         self._let_go()
         return self._seen(row)
 
@@ -174,7 +183,7 @@ class SharedHost:
         if row.is_held_by_another(self._run):
             raise self._claimed()
         if row.state != claims.BUYING:  # bought, and failed without leaving anything
-            self._database.end(row, FAILED)
+            self._database.end(row, self._ids, FAILED)
             return {**self._seen(row), PURCHASE: REFUSED}
         freed = self._database.void(row, "not made", changes)
         self._let_go()

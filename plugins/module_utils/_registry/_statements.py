@@ -284,18 +284,21 @@ MAY_DISOWN = "SELECT has_table_privilege('compute_index_supply.machine', 'DELETE
 DISOWN = """
 DELETE FROM compute_index_supply.machine WHERE claim = %(claim)s AND resource = ANY(%(ids)s::text[])
 """
-END = """
-UPDATE compute_index_supply.purchase SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
+# Whoever notes a machine of the claim waits, or has done so before the next statement looks.
+LOCK_CLAIM = "SELECT FROM compute_index_supply.purchase WHERE claim = %(claim)s FOR UPDATE"
+# A machine that its run does not know has not ended.
+_KNOWN = """NOT EXISTS (SELECT FROM compute_index_supply.machine m
+    WHERE m.claim = p.claim AND m.gone_at IS NULL AND m.resource <> ALL(%(ids)s))"""
+END = f"""
+UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = coalesce(ended_at, clock_timestamp()),
     reason = CASE WHEN state = 'ended' THEN reason ELSE %(why)s END,
     charged_price_per_hour = greatest(charged_price_per_hour, %(price_per_hour)s::numeric)
-WHERE claim = %(claim)s AND state IN ('live', 'stray', 'ended')
+WHERE p.claim = %(claim)s AND p.state IN ('live', 'stray', 'ended') AND {_KNOWN}
 RETURNING extract(epoch FROM least(ended_at, clock_timestamp()))::float8
 """
-END_STRAY = """
+END_STRAY = f"""
 UPDATE compute_index_supply.purchase p SET state = 'ended', ended_at = clock_timestamp(), reason = %(why)s
-WHERE p.offer = %(offer)s AND p.state = 'stray' AND NOT EXISTS (
-    SELECT FROM compute_index_supply.machine m
-    WHERE m.claim = p.claim AND m.gone_at IS NULL AND m.resource <> ALL(%(ids)s))
+WHERE p.offer = %(offer)s AND p.state = 'stray' AND {_KNOWN}
 RETURNING p.claim::text AS claim
 """
 GONE = """

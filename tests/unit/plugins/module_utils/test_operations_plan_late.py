@@ -51,7 +51,7 @@ def ended(url: str, *wanted: str) -> Row:
     """The claim of a purchase that was made, and whose machine, the first, was deleted."""
     row, shared = claimed(url, *wanted), database(url)
     shared.note(Purchase(row.claim, row.project, row.host, row.account, row.offer), [machine_id(1)])
-    shared.end(row)
+    shared.end(row, [machine_id(1)])
     return row
 
 
@@ -207,7 +207,7 @@ class Deal:
             return
         shared.note(Purchase(row.claim, row.project, row.host, row.account, row.offer), [machine_id(number)])
         if self.state == "ended":
-            shared.end(row)
+            shared.end(row, [machine_id(number)])
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -155,7 +155,7 @@ def test_a_file_of_what_has_ended_since_says_how_to_go_on(
     move(registry_url, tmp_path / "alice")
     known = database.open_claim("default", "gpu-1")
     assert known is not None
-    database.end(known)
+    database.end(known, known.resource_ids)
     file = write(tmp_path / "bob", left)
     trouble = moved(registry_url, row(tmp_path / "bob", "gpu-1"))["trouble"]
     assert file.exists() and f"{file} was not moved" in trouble

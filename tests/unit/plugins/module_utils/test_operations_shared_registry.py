@@ -322,7 +322,7 @@ def decommissioned(url: str) -> None:
     """The same, and it has bought the offer, and ended its machine."""
     other, row = database(url, "other"), taken_over(url)
     made = other.note(_postgresql.Purchase(row.claim, row.project, row.host, row.account, row.offer), [RESOURCE_ID])
-    other.end(made)
+    other.end(made, [RESOURCE_ID])
 
 
 def replaced(url: str) -> None:

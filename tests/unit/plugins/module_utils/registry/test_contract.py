@@ -309,6 +309,25 @@ def test_the_end_of_one_purchase_is_not_the_end_of_the_next(run: Runs) -> None:
     assert list(read_entry(kept(run)).resource_ids) == [SECOND_RESOURCE_ID]
 
 
+@pytest.mark.parametrize("notes", [{}, {"provision_groups": ["gpu"]}], ids=["at once", "after a note"])
+def test_a_machine_that_another_run_has_noted_meanwhile_has_not_ended(run: Runs, notes: Entry) -> None:
+    buying, ending, other = run(), run(), run()
+    buying.claim(journal())
+    buying.note(made(RESOURCE_ID))
+    ending.read()
+    other.read()
+    other.note(made(RESOURCE_ID, SECOND_RESOURCE_ID))
+    if notes:
+        ending.note(notes)
+    with pytest.raises(Claimed):
+        ending.end(DECOMMISSIONED)
+    assert read_entry(kept(run)).resource_ids == (RESOURCE_ID, SECOND_RESOURCE_ID)
+    again = run()
+    again.read()
+    again.end(DECOMMISSIONED)
+    assert kept(run) == {}
+
+
 @pytest.mark.parametrize("host", ['it\'s "quoted"; -- %s {x}', "ü-嗨-🚀", "x" * 240])
 def test_names(run: Runs, host: str) -> None:
     run(host).claim(journal(provision_resource_name=host))

@@ -162,7 +162,7 @@ def test_what_counts(run: Callable[..., Database]) -> None:
     }
     with pytest.raises(AboveCeiling):
         database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=7.99))
-    database.end(ended)
+    database.end(ended, ended.resource_ids)
     database.claim(purchase("gpu-4", "offer 5", price_per_hour=1.0), Ceilings(max_total_price_per_hour=6.0))
 
 
@@ -225,7 +225,7 @@ def test_what_has_ended_since_the_sum_was_made_refuses_nothing(
 
     def sum_before_the_end(self: Database, *args: Any) -> Any:
         found = summed(self, *args)
-        other.end(ended)
+        other.end(ended, ended.resource_ids)
         return found
 
     monkeypatch.setattr(Database, "_sum", sum_before_the_end)
@@ -490,16 +490,17 @@ class Broken(Database):
         self._pass(connection, committed=True)
 
 
+IDS = [RESOURCE_ID, SECOND_RESOURCE_ID]
 Steps = Callable[[Database, Row], object]
 
 
 def noting(database: Database, row: Row) -> object:
-    return database.note(purchase(claim=row.claim, price_per_hour=2.5), [RESOURCE_ID, SECOND_RESOURCE_ID])
+    return database.note(purchase(claim=row.claim, price_per_hour=2.5), IDS)
 
 
 def ending(database: Database, row: Row) -> object:
     noting(Database(database._url, holder("two")), row)
-    return database.end(row)
+    return database.end(row, IDS)
 
 
 def adopting(database: Database, row: Row) -> object:
@@ -773,12 +774,12 @@ def test_what_was_bought_after_all_is_billed_until_it_ends(
         run().void(row, "not made", {})
     else:
         run().note(purchase(claim=row.claim), [RESOURCE_ID])
-        run().end(row)
+        run().end(row, IDS)
     earlier = "claimed_at = claimed_at - interval '9 hours', ended_at = ended_at - interval '8 hours'"
     postgresql.execute(registry_url, f"UPDATE compute_index_supply.purchase SET {earlier}")
     with contextlib.suppress(Contested):
         run().note(purchase(claim=row.claim), [SECOND_RESOURCE_ID])
-    bill = run().end(row)
+    bill = run().end(row, IDS)
     assert bill is not None and bill.end is not None and bill.begin is not None
     assert round((bill.end - bill.begin) / 3600) == 9
 
@@ -790,7 +791,7 @@ def test_an_end_counts_although_the_clock_of_the_database_was_set_back(
     row = run().claim(purchase(price_per_hour=2.0), NO_CEILING)
     run().note(purchase(claim=row.claim), [RESOURCE_ID])
     postgresql.execute(registry_url, "UPDATE compute_index_supply.purchase SET claimed_at = now() + interval '1 day'")
-    bill = run().end(row)
+    bill = run().end(row, IDS)
     assert bill is not None and not bill.runs and bill.registered and not bill.is_known(time.time())
     assert run().ledger("default").bills == (bill,)
 
@@ -916,7 +917,7 @@ def test_a_newer_schema_takes_no_claims_but_facts_and_ends(run: Callable[..., Da
         run().claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     assert run().open_claim("default", "gpu-1") is not None
     assert run().note(purchase(claim=row.claim), [RESOURCE_ID]).state == "live"
-    run().end(row)
+    run().end(row, IDS)
     assert run().counted() == []
 
 
@@ -940,7 +941,7 @@ def test_a_role_that_may_only_read_reads(run: Callable[..., Database], reader: s
     with pytest.raises(RegistryError, match="does not let its user note machines, so none may be bought: GRANT"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
     with pytest.raises(RegistryError, match=r"permission denied for table purchase \(42501\): GRANT USAGE ON SCHEMA"):
-        database.end(row)
+        database.end(row, IDS)
     postgresql.forget(reader.replace("reader@", "postgres@"))
     with pytest.raises(RegistryError, match="has no tables, and its user may not make them: GRANT CREATE"):
         database.claim(purchase("gpu-2", OTHER_ID), NO_CEILING)
@@ -959,7 +960,7 @@ def test_a_role_that_could_not_note_what_it_buys_claims_nothing(registry_url: st
     assert database.note(purchase(claim=row.claim), [RESOURCE_ID]).resource_ids == [RESOURCE_ID]
     kept = database.note(purchase(claim=row.claim), [SECOND_RESOURCE_ID], disowned=[RESOURCE_ID])
     assert kept.resource_ids == [RESOURCE_ID, SECOND_RESOURCE_ID], "it may not delete"
-    database.end(row)
+    database.end(row, IDS)
     assert states(registry_url) == ["ended"]
 
 
