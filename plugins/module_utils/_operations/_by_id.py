@@ -61,6 +61,15 @@ def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) ->
     }
 
 
+def read_each_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | None]:
+    """The resources with these ids, None for a 404, which proves nothing. Raises ApiError if one cannot be read."""
+    answers = ask_by_id(api, ids, retries)
+    for answer in answers.values():
+        if isinstance(answer, ApiError) and answer.error_class != "not_found":
+            raise answer
+    return {resource_id: None if isinstance(answer, ApiError) else answer for resource_id, answer in answers.items()}
+
+
 class Listing:
     """The list of all resources: read once, by the first thread that needs it, and only if one does."""
 

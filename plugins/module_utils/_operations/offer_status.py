@@ -13,7 +13,7 @@ from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import offer as _offer
 from .._provision.ownership import bought_with, ids_for_match, ids_in
-from ._by_id import List, Listing, ask_by_id, side_by_side
+from ._by_id import List, Listing, read_each_by_id, side_by_side
 
 BLANK: Result = {
     "changed": False,
@@ -114,17 +114,8 @@ def _view(api: SupplyApi, status: Json, listing: List) -> _offer.View:
         return alone
     unlisted = () if is_reachable else set(ids_in(status)).difference(resource["resource_id"] for resource in resources)
     # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
-    read = _read(api, {*unlisted, *_offer.ids_to_read_when_ready(status, resources)})
+    read = read_each_by_id(api, {*unlisted, *_offer.ids_to_read_when_ready(status, resources)}, retries=0)
     return _offer.seen_with(status, _offer.as_read(status, resources, read))
-
-
-def _read(api: SupplyApi, resource_ids: t.Iterable[str]) -> dict[str, Json | None]:
-    """The resources by their ids, None for one that the API does not know, which proves nothing. Raises ApiError."""
-    answers = ask_by_id(api, resource_ids, retries=0)
-    for answer in answers.values():
-        if isinstance(answer, ApiError) and answer.error_class != "not_found":
-            raise answer
-    return {item: None if isinstance(answer, ApiError) else answer for item, answer in answers.items()}
 
 
 _RULES = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}

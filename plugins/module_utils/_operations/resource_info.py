@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import typing as t
-
 from .. import _spec, _states
 from .._ansible.operation import Params, Result, check_uuid, given, on_api
-from .._api.client import ApiError, Json, SupplyApi
+from .._api.client import Json, SupplyApi
 from .._machine import connection
 from .._provision import ownership
-from ._by_id import ask_by_id
+from ._by_id import read_each_by_id
 
 
 def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -20,7 +18,7 @@ def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     found = ownership.matching(_listed(api, params), params["name"], params["kinds"] or ())
     # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
     if params["force_refresh"] and params["resource_id"] is None:
-        found = list(_refreshed(api, found))
+        found = ownership.refreshed(found, read_each_by_id(api, filter(None, (item["resource_id"] for item in found))))
     resources = [
         {
             **connection.with_connection(resource),
@@ -38,18 +36,6 @@ def _listed(api: SupplyApi, params: Params) -> list[Json]:
         return [api.resource(resource_id, force_refresh=params["force_refresh"])]
     offer_id = params["offer_id"]
     return api.resources(None if offer_id is None else given("offer_id", offer_id, check_uuid))
-
-
-def _refreshed(api: SupplyApi, resources: t.Collection[Json]) -> t.Iterator[Json]:
-    """The resources as their vendors see them now, without those that are gone since the list was made."""
-    answers = ask_by_id(api, (resource["resource_id"] for resource in resources if resource["resource_id"] is not None))
-    for resource in resources:
-        # One without an id cannot be asked for.
-        answer = answers.get(resource["resource_id"], resource)
-        if not isinstance(answer, ApiError):
-            yield answer
-        elif answer.error_class != "not_found":
-            raise answer
 
 
 _RULES = {"mutually_exclusive": [("resource_id", "offer_id")]}
