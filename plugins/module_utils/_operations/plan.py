@@ -45,7 +45,7 @@ from .._provision.sealed import SealedPlan
 from .._provision.search import Offer
 from .._provision.spending import Ledger
 from .._provision.standing import Observed, ids_to_prove, standing_of, stopped
-from .._registry._files import text_in
+from .._registry._files import folders_of_job, text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
 from .._text import joined
@@ -180,7 +180,8 @@ class _Planning:
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
-        yield standing.forgotten_with_job(host, wanted, self._params["by_job"])
+        folders = folders_of_job(self._params["sources"], self._params["here"])
+        yield standing.forgotten_with_job(host, self._params["by_job"], folders)
         yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
         if not os.path.exists(host.registry_file):
             yield from standing.bought_elsewhere(

@@ -24,7 +24,7 @@ from .._provision.place import Place
 from .._provision.rows import shortest_path
 from .._provision.run_record import Run
 from .._provision.run_request import Request
-from .._registry._files import inventory_around, registry_dir
+from .._registry._files import folders_of_job, inventory_around, registry_dir
 from .._registry._records import RecordFolder, records_in
 from .._text import joined, text_of, utc
 from ._registries import LastSweeps, Registries, RegistrySnapshot
@@ -68,8 +68,9 @@ def results_dir(params: Params) -> str:
         beside = os.path.dirname(folder)
     wanted = os.path.expanduser(text_of(params["given"].get("run_results_dir")))
     found = os.path.normpath(os.path.join(here, wanted or os.path.join(beside, "runs")))
-    around, by_job = inventory_around(found, sources, here), params.get("by_job", False)  # of a list nothing is kept
-    if fault := run_request.why_not_kept(found, wanted, around, by_job=by_job):
+    around, folders = inventory_around(found, sources, here), folders_of_job(sources, here)
+    by_job = params.get("by_job", False)  # a list keeps nothing
+    if fault := run_request.why_not_kept(found, around, by_job=by_job, folders=folders):
         raise ValueError(fault)
     return found
 

@@ -144,6 +144,11 @@ def place_of_purchase(registry_url: str | None, project: str | None, registry_fi
     return Folder(os.path.dirname(os.path.dirname(os.path.abspath(registry_file)))) if registry_file else NOWHERE
 
 
+def is_within(path: str, folders: t.Iterable[str]) -> bool:
+    """Whether an absolute path is one of these, or below one."""
+    return any(os.path.commonpath([path, folder]) == folder for folder in folders)
+
+
 def another_project(host: str, path: str, entry: Entry, project: str) -> str:
     """That the file of a host was written for a host of the same name in another project; empty if it is its own.
 

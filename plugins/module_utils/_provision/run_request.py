@@ -16,6 +16,7 @@ from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
 from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, lost_words
+from .place import is_within
 from .prices import UNLIMITED, cost_in_usd, seconds_for_bill
 
 Row = t.Mapping[str, t.Any]
@@ -103,12 +104,11 @@ def name_of(given: Row, wrong: list[str]) -> str:
 MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_results_dir=runs."
 
 
-def why_not_kept(folder: str, wanted: str, around: str | None, *, by_job: bool) -> str:
+def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[str]) -> str:
     """Why results cannot be kept in a folder; empty if they can.
 
-    ``wanted``: run_results_dir, empty if it was not given. ``around``: the inventory folder that it is in, if any. A
-    job of AWX (``by_job``) loses the usual one at its end: results that are home would be gone with their machine, and
-    a run that is over would be bought again.
+    ``around``: the inventory folder that it is in, if any. A job of AWX (``by_job``) loses its own ``folders`` at its
+    end: results that are home would be gone with their machine, and a run that is over would be bought again.
     """
     if around:
         return (
@@ -116,7 +116,7 @@ def why_not_kept(folder: str, wanted: str, around: str | None, *, by_job: bool) 
             " left, and run it. Name another folder, such as -e run_results_dir=../runs."
         )
     lost = f"This is a job of AWX, which loses {folder} at its end, and the results of runs with it."
-    return f"{lost} Set run_results_dir to a folder that stays." if by_job and not wanted else ""
+    return f"{lost} Set run_results_dir to a folder that stays." if by_job and is_within(folder, folders) else ""
 
 
 def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:

@@ -27,7 +27,7 @@ from .messages import (
 )
 from .order import GROUP_OF_RUNS
 from .ownership import Account, Kind, Machine, Owned, OwnershipClaim, billed_among, is_one_alive, price_of
-from .place import Folder, Place
+from .place import Folder, Place, is_within
 from .prices import UNLIMITED, total_of
 from .storage import Storage
 
@@ -171,16 +171,13 @@ def shadowed_files(host: Declaration, is_there: t.Callable[[str], bool]) -> str:
     )
 
 
-def forgotten_with_job(host: Declaration, wanted: t.Any, by_job: bool) -> str:
-    """That a registry beside the inventory of a job of AWX is lost with the job; empty for any other.
-
-    ``wanted``: provision_registry_dir, None if it was not given. ``by_job``: whether this is such a job.
-    """
+def forgotten_with_job(host: Declaration, by_job: bool, folders: t.Iterable[str]) -> str:
+    """That a registry in one of the ``folders`` of a job of AWX (``by_job``) is lost with it; empty for any other."""
     return (
         f"This is a job of AWX, which loses {host.registry.text} at its end: nothing would remember the machine, or end"
         " its lease. Let jobs share a registry (provision_registry_url), or set provision_registry_dir among the"
         ' variables of the inventory: to a folder that stays, or to "" for none.'
-        if host.registry_file and wanted is None and by_job
+        if host.registry_file and by_job and is_within(host.registry.text, folders)
         else ""
     )
 

@@ -381,6 +381,11 @@ def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
     return list(dict.fromkeys(folders))
 
 
+def folders_of_job(sources: t.Iterable[str], here: str) -> list[str]:
+    """What AWX makes for one job, and removes at its end: around its inventory, and where Ansible was started."""
+    return [here, *map(os.path.dirname, folders_of(sources, here))]
+
+
 def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
     """The outermost inventory folder that a path is in, empty if in none. Ansible reads its files, or runs them."""
     folders = [os.path.realpath(os.path.join(here, source)) for source in sources if "," not in source]

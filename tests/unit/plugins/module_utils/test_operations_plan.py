@@ -512,11 +512,29 @@ def test_a_job_that_has_not_the_machines_key_buys_nothing(
 
 
 @pytest.mark.parametrize("quote", [True, False])
-def test_a_job_whose_registry_is_lost_with_it_is_quoted_nothing(tmp_path: Path, quote: bool) -> None:
+@pytest.mark.parametrize(
+    ("registry", "is_lost"),
+    [
+        (None, True),
+        ("registry", True),
+        ("../registry", True),
+        ("{job}/project/host_vars", True),
+        ("", False),
+        ("{stays}", False),
+    ],
+)
+def test_a_job_whose_registry_is_lost_with_it_is_quoted_nothing(
+    tmp_path: Path, registry: str | None, is_lost: bool, quote: bool
+) -> None:
     """A quote does not ask for its keys, and would be approved."""
+    job = tmp_path / "job"
+    (job / "inventory").mkdir(parents=True)
+    (job / "inventory" / "hosts").touch()
     keys = None if quote else f"256 {SHA} a credential (ED25519)"
-    (found,) = planned(tmp_path, 1, registry_dir=None, quote=quote, by_job=True, job_keys=keys)["plans"]
-    assert "nothing would remember the machine" in found["refusal"]
+    folder = registry and registry.format(job=job, stays=tmp_path / "stays")
+    where = {"here": str(job / "project"), "sources": [str(job / "inventory" / "hosts")]}
+    (found,) = planned(tmp_path, 1, registry_dir=folder, quote=quote, by_job=True, job_keys=keys, **where)["plans"]
+    assert ("nothing would remember the machine" in found["refusal"]) is is_lost, found
 
 
 @pytest.mark.parametrize(("count", "said"), [(5, []), (6, ["6 hosts buy, 5 at a time: a purchase may take minutes"])])

@@ -265,13 +265,18 @@ def test_no_results_are_where_ansible_would_run_them(world: World) -> None:
 
 def test_a_job_of_awx_keeps_results_only_in_a_folder_that_stays(world: World) -> None:
     """At its end it loses those that are home, with their machine, and the record without which the job runs again."""
-    named, hosts = {"run_results_dir": str(world.folder / "stays")}, [{"host": "run-train"}]
-    for given, lost in ((world.given, True), ({**world.given, **named}, False)):
+    world.inventory, hosts = "inventory/hosts", [{"host": "run-train"}]
+    world.folder.joinpath("inventory").mkdir()
+    world.folder.joinpath("inventory", "hosts").touch()
+    for named, lost in ({"": "inventory/runs", "here": "here", "/stays": ""}).items():
+        given = {**world.given, "run_results_dir": named}
         asked = world._perform(run.RUN, given=given, by_job=True)
         late = world._perform(run.RUN_LATE, given=given, hosts=hosts, got={}, by_job=True)
         for trouble in (asked["trouble"], late.get("msg", "")):
-            assert trouble.startswith(f"This is a job of AWX, which loses {world.folder / 'runs'} at its end") is lost
-        assert late.get("fetches", False) is not lost
+            assert trouble.startswith(f"This is a job of AWX, which loses {world.folder / lost} at its end") is bool(
+                lost
+            )
+        assert late.get("fetches", False) is not bool(lost)
     assert world._perform(run.RUNS, given=world.given, hosts=[], got={}, by_job=True)["runs"] == []
 
 

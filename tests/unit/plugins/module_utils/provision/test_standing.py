@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -482,10 +483,12 @@ def test_a_host_that_the_inventory_lists_as_a_machine_buys_none(mode: str) -> No
     assert standing_of(one, its, look("ready", ready=True, resource_ids=[N]), seen).kind is READY
 
 
-def test_a_job_loses_the_registry_beside_its_inventory() -> None:
-    assert "nothing would remember the machine" in forgotten_with_job(host(), None, True)
-    for one, wanted, by_job in ((host(), "/stays", True), (host(), None, False), (host(by_name=True), "", True)):
-        assert forgotten_with_job(one, wanted, by_job) == ""
+def test_a_job_loses_a_registry_in_its_own_folders() -> None:
+    folder = host().registry.text
+    assert "nothing would remember the machine" in forgotten_with_job(host(), True, ["/other", folder])
+    assert "nothing would remember the machine" in forgotten_with_job(host(), True, [os.path.dirname(folder)])
+    for one, by_job, job in ((host(), True, f"{folder}s"), (host(), False, folder), (host(by_name=True), True, "/")):
+        assert forgotten_with_job(one, by_job, [job]) == ""
 
 
 def test_a_listed_machine_is_read_before_it_stops_its_host() -> None:
