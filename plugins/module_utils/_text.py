@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -148,6 +149,24 @@ def text_of(value: t.Any) -> str:
 def items_of(value: t.Any) -> t.Sequence[t.Any]:
     """What a person may have written as a list, or as a single item."""
     return value if isinstance(value, (list, tuple)) else [value]
+
+
+def mapping_of(value: t.Any) -> t.Mapping[str, t.Any]:
+    """A mapping; an empty one in place of anything else."""
+    return value if isinstance(value, t.Mapping) else {}
+
+
+def read_json_object(text: str) -> t.Mapping[str, t.Any]:
+    """The object that a text is in JSON; an empty one for another value, and for what is no JSON."""
+    try:
+        return mapping_of(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def mappings_in(value: t.Any) -> list[dict[str, t.Any]]:
+    """The mappings in a list; none in anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, (list, tuple)) else []
 
 
 def texts_of(value: t.Any) -> tuple[str, ...]:
@@ -323,7 +342,7 @@ def ranges(names: t.Iterable[str]) -> list[str]:
 
 def as_pattern(host: str) -> str:
     """The pattern that matches this host alone. Ansible takes other names apart, at a blank for example."""
-    if _PLAIN.fullmatch(host):
+    if PLAIN_NAME.fullmatch(host):
         return host
     return "~" + "".join(sign if sign.isalnum() else f"\\U{ord(sign):08x}" for sign in host) + r"\Z"
 
@@ -334,12 +353,12 @@ def end_option(hosts: t.Iterable[str]) -> str:
     Names that need quotes within quotes are left to the reader, since they would end other hosts without them.
     """
     names = list(hosts)
-    if not all(map(_PLAIN.fullmatch, names)):
+    if not all(map(PLAIN_NAME.fullmatch, names)):
         return "-e decommission_hosts=<host>"
     return "-e " + shlex.quote(f"decommission_hosts={','.join(ranges(names))}")
 
 
-_PLAIN = re.compile(r"\w[\w.-]*")
+PLAIN_NAME = re.compile(r"\w[\w.-]*")  # of a host, which neither Ansible nor ssh takes apart
 _NUMBERED = re.compile(r"(.*?)([0-9]{0,9})", re.DOTALL)
 _ROW = 3  # names that are worth a range
 

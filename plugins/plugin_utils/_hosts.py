@@ -53,6 +53,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
     abridged,
     as_pattern,
     joined,
+    mapping_of,
     nearest,
     one_line,
     printable,
@@ -94,8 +95,7 @@ _REPEATED = {
 
 def raw(host: str, task_vars: Variables) -> Variables:
     """The host's variables as they stand, without the evaluation of any."""
-    found = task_vars["hostvars"].raw_get(host)
-    return found if isinstance(found, t.Mapping) else {}
+    return mapping_of(task_vars["hostvars"].raw_get(host))
 
 
 def owned(host: str, task_vars: Variables) -> list[str]:

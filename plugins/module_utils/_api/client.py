@@ -24,6 +24,8 @@ from .._text import (
     foreign_currency,
     is_quota,
     letters_of,
+    mapping_of,
+    mappings_in,
     one_line,
     printable,
     read_price,
@@ -310,14 +312,14 @@ def _is_fact(answer: Answer) -> bool:
     A 404 of the API is JSON, ``{"detail": ...}`` (FastAPI's form, which its pages imply). A problem document (RFC 9457)
     has a ``detail`` beside its ``title`` and ``type``. How the API words a 409 and a 410 no page of it says.
     """
-    body = answer.data if isinstance(answer.data, dict) else {}
+    body = mapping_of(answer.data)
     is_own_form = bool(body.get("detail")) and not body.keys() & _PROBLEM
     return not answer.is_html and (answer.status != 404 or is_own_form)
 
 
 def read_detail(answer: Answer, redact: t.Callable[[str], str] = str) -> str:
     """The server's explanation: FastAPI's ``detail`` as text, list or object; never the input that it repeats."""
-    body = answer.data if isinstance(answer.data, dict) else {}
+    body = mapping_of(answer.data)
     detail = body.get("detail") or body.get("message")
     if isinstance(detail, list):
         text = "; ".join(filter(None, map(_validation_line, detail)))
@@ -373,13 +375,16 @@ def object_of(data: t.Any, what: str) -> Json:
 
 def list_in(data: t.Any, envelopes: t.Iterable[str], what: str) -> list[t.Any]:
     """A bare list, or the first of the envelope's fields that is one. Raises ApiError (protocol, passing)."""
-    if isinstance(data, list):
-        return data
-    if isinstance(data, dict):
-        for name in envelopes:
-            if isinstance(data.get(name), list):
-                return t.cast("list[t.Any]", data[name])
-    raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
+    items = list_or_none(data, envelopes)
+    if items is None:
+        raise ApiError(f"{what}: the API's answer holds no list.", "protocol", status_code=200, passing=True)
+    return items
+
+
+def list_or_none(data: t.Any, envelopes: t.Iterable[str]) -> list[t.Any] | None:
+    """The same; None if there is none."""
+    parts = (data, *map(mapping_of(data).get, envelopes))
+    return next((part for part in parts if isinstance(part, list)), None)
 
 
 def _collect(found: dict[str, t.Any], items: t.Iterable[t.Any]) -> None:
@@ -469,11 +474,8 @@ def read_status(data: t.Any, offer_id: str) -> Json:
     status, procurement_status = _states.word(data.get("status")), _states.word(data.get("procurement_status"))
     if status is None and procurement_status is None:
         raise ApiError("The API's offer status names no state.", "protocol", status_code=200, passing=True)
-    instances = data.get("instances")
-    instances = instances if isinstance(instances, list) else []
-    instances = [
-        with_checked_ids(without_user_data(item), "resource_id") for item in instances if isinstance(item, dict)
-    ]
+    named = mappings_in(data.get("instances"))
+    instances = [with_checked_ids(without_user_data(item), "resource_id") for item in named]
     resource_ids, odd_ids = ids_and_oddities(data)
     procured_at = text_or_none(data.get("procured_at"))
     has_machines = bool(instances or resource_ids or odd_ids or procured_at)
@@ -501,7 +503,7 @@ def read_resource(data: t.Any) -> Json:
     lists, since it is billed too: its ``resource_id`` is None, and ``odd_id`` shows why.
     """
     resource = with_checked_ids(without_user_data(object_of(data, "resource")), "resource_id")
-    access, spec = (item if isinstance(item, dict) else {} for item in map(resource.get, ("access", "spec")))
+    access, spec = mapping_of(resource.get("access")), mapping_of(resource.get("spec"))
     kind = _states.kind_of(resource.get("resource_type"), is_used=_states.is_used_as_machine(access, spec))
     return {
         **dict.fromkeys(_RESOURCE_FIELDS),
@@ -535,9 +537,8 @@ def _offer_of(resource: Json) -> str | None:
     An offer that has come into the history long after the resource was made was linked to it, whatever its role is
     called; one that a machine calls so was, however early.
     """
-    history = resource.get("offer_history")
-    listed = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-    entries = [entry for entry in listed if _is_primary(entry) or not _was_linked(entry, resource)]
+    history = mappings_in(resource.get("offer_history"))
+    entries = [entry for entry in history if _is_primary(entry) or not _was_linked(entry, resource)]
     offers = _offers_in(resource, *entries)
     if len(offers) > 1:
         offers = _offers_in(*filter(_is_primary, entries))

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from .. import _states
-from .._text import foreign_currency, number_of, read_price
+from .._text import foreign_currency, mapping_of, mappings_in, number_of, read_price
 from .client import (
     ApiError,
     Json,
@@ -63,7 +63,7 @@ class Market(SupplyApi):
         data = self._read("POST", "/get_offers", body=search_body(spec), content_type="application/yaml")
         offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
         offers.sort(key=_place)
-        count, filters = map((data if isinstance(data, dict) else {}).get, ("total_count", "filters_applied"))
+        count, filters = map(mapping_of(data).get, ("total_count", "filters_applied"))
         return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers), filters
 
     def offer(self, offer_id: str) -> Json:
@@ -141,7 +141,7 @@ def _costs_of_storage(offer: t.Mapping[str, t.Any]) -> list[t.Any]:
     together, details = offer.get("storage_price_per_hour"), offer.get("storage_details")
     if together is not None or not isinstance(details, list):
         return [together]
-    return [item.get("hourly_cost") for item in details if isinstance(item, dict)]
+    return [item.get("hourly_cost") for item in mappings_in(details)]
 
 
 def _is_unreadable(price: t.Any) -> bool:

@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from .._text import grouped, letters_of, number_of
+from .._text import grouped, letters_of, mapping_of, mappings_in, number_of
 
 # What a mark is about, by its name in small letters without what stands between the words. Other words may stand before
 # it: `x-total-count` and `itemCount` mean the same as `total_count` and `count`.
@@ -188,7 +188,7 @@ def headers_of(headers: t.Mapping[str, str]) -> dict[str, str]:
 def marks_of(data: t.Any, status: int, headers: t.Mapping[str, str]) -> Marks:
     """The marks of an answer by their kinds: of its JSON, its status, and its headers (`headers_of`)."""
     pairs = [
-        *_pairs(data if isinstance(data, dict) else {}),
+        *_pairs(mapping_of(data)),
         *_pairs({name: _in_json(value) for name, value in headers.items()}),
         *(("next", url) for url in _next_links(headers.get("link"))),
         *_range_marks(status, headers.get("content-range")),
@@ -225,8 +225,7 @@ def _items_of(part: t.Any) -> t.Iterable[tuple[str, t.Any]]:
     """Names and values of an object, or of a list's links."""
     if isinstance(part, dict):
         return part.items()
-    links = [item for item in part if isinstance(item, dict)] if isinstance(part, list) else []
-    return [(str(link.get("rel")), link.get("href")) for link in links]
+    return [(str(link.get("rel")), link.get("href")) for link in mappings_in(part)]
 
 
 @functools.lru_cache(maxsize=1024)

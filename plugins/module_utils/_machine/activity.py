@@ -10,7 +10,6 @@ there; so whoever has just come is only seen here. Whatever cannot be told is ``
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
@@ -18,7 +17,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._text import formatted, number_of, one_line, utc
+from .._text import formatted, number_of, one_line, read_json_object, utc
 
 ACTIVE, IDLE, UNKNOWN = "active", "idle", "unknown"
 
@@ -28,7 +27,6 @@ STALE_SECONDS = 300.0  # five times the sampler's period
 MOST_KEPT = 31 * 86_400.0  # seconds; supply-keep takes 30 days
 _MOST_FILES = 1000
 _MOST_BYTES = 65_536
-_UNCLEAR = "what the sampler has noted cannot be understood"
 _SECONDS = 1.0  # by which two readings of a clock may differ
 # The process of a connection that has logged in. Those with a word in brackets have not, or stand for another one.
 _SSH = re.compile(r"sshd(?:-session)?: (?!\[)\S+")
@@ -103,10 +101,12 @@ def activity_of(look: ActivityReadings) -> Activity:
 
 def _sample(look: ActivityReadings) -> _Sample:
     """What the sampler has noted. Raises ValueError if that says nothing of this moment."""
-    state = _state_of(look.state)
+    if look.state is None:
+        raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
+    state = read_json_object(look.state)
     at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
-        raise ValueError(_UNCLEAR)
+        raise ValueError("what the sampler has noted cannot be understood")
     age = look.uptime - at
     if state.get("boot") != look.boot or age < -_SECONDS:
         raise ValueError("what the sampler has noted is not of this boot")
@@ -114,19 +114,6 @@ def _sample(look: ActivityReadings) -> _Sample:
         raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
     why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
     return _Sample(at, active, why, seen, load)
-
-
-def _state_of(text: str | None) -> dict[str, t.Any]:
-    """What the sampler's file says. Raises ValueError if that is nothing."""
-    if text is None:
-        raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
-    try:
-        state = json.loads(text)
-    except (ValueError, RecursionError):
-        state = None
-    if not isinstance(state, dict):
-        raise ValueError(_UNCLEAR)
-    return state
 
 
 def _use_now(look: ActivityReadings, sample: _Sample) -> str:
@@ -148,16 +135,13 @@ def _kept_until(look: ActivityReadings) -> tuple[float | None, str]:
         return None, "the folder of supply-keep cannot be read"
     last = 0.0
     for name, text in look.keeps.items():
-        try:
-            found = json.loads(text or "")
-            until, uptime = _number(found.get("until")), _number(found.get("uptime"))
-        except (ValueError, RecursionError, AttributeError):
-            until = uptime = None
+        keep = read_json_object(text or "")
+        until, uptime = _number(keep.get("until")), _number(keep.get("uptime"))
         noted = f"what supply-keep has noted for the user {one_line(name, 40)}"
         if until is None or uptime is None:
             return None, f"{noted} cannot be understood"
         left = until - look.clock
-        if found.get("boot") == look.boot:
+        if keep.get("boot") == look.boot:
             left = max(left, uptime - look.uptime)  # the clock may have been set meanwhile
         if left > MOST_KEPT:
             return None, f"{noted} is too late; is the clock right?"

@@ -18,6 +18,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from .. import _states
+from .._text import PLAIN_NAME
 
 Json = dict[str, t.Any]
 
@@ -219,7 +220,6 @@ UNREADABLE = ('"', "\\\\", "\\'", "${", "\n")
 _HEADER = "# Written by compute_index.supply, which replaces it at each change: ssh -F THIS_FILE HOST"
 # The words of ssh's StrictHostKeyChecking that the role uses.
 _TRUST = frozenset({"accept-new", "yes", "no"})
-_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Machine(t.NamedTuple):
@@ -267,7 +267,7 @@ def _block(machine: Machine) -> str:
     found, known_hosts = checked_connection(machine.connection), machine.known_hosts
     if machine.trust == "no":
         known_hosts = "/dev/null"
-    is_plain = _NAME.fullmatch(machine.name) and _NAME.fullmatch(machine.alias) and machine.trust in _TRUST
+    is_plain = PLAIN_NAME.fullmatch(machine.name) and PLAIN_NAME.fullmatch(machine.alias) and machine.trust in _TRUST
     if found is None or not is_plain or not is_readable(known_hosts):
         return _odd(machine.name)
     address = found["ansible_host"].replace("%", "%%")

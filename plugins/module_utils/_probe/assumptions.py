@@ -18,7 +18,7 @@ from .._api.pages import is_whole
 from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
-from .._text import abridged, nodes_of, one_line, plural, seconds_of
+from .._text import abridged, mapping_of, mappings_in, nodes_of, one_line, plural, seconds_of
 from . import purchases
 from .exchanges import (
     CATALOGS,
@@ -30,7 +30,6 @@ from .exchanges import (
     Exchanges,
     NotSeen,
     RuleResult,
-    items_in,
     needed,
     stands,
 )
@@ -391,9 +390,10 @@ def _address(exchanges: Exchanges) -> RuleResult:
     """The SSH port is in `ssh_command` and in `access.ssh_port`. Source: get-offer-status, get-resource. If not: either
     is enough.
     """
-    instances = [item for status in exchanges.statuses for item in items_in(status.get("instances"))]
+    instances = [item for status in exchanges.statuses for item in mappings_in(status.get("instances"))]
     reachable = needed([item for item in instances if isinstance(item.get("external_ip"), str)])
-    machines = needed([access for access in map(_access, exchanges.machines) if access.get("external_ip")])
+    accesses = (mapping_of(machine.get("access")) for machine in exchanges.machines)
+    machines = needed([access for access in accesses if access.get("external_ip")])
     in_command = any(isinstance(instance.get("ssh_command"), str) for instance in reachable)
     in_access = any(isinstance(machine.get("ssh_port"), int) for machine in machines)
     return stands(in_command and in_access, _PLACES[in_command, in_access])
@@ -408,19 +408,14 @@ _PLACES = {
 }
 
 
-def _access(resource: Json) -> Json:
-    access = resource.get("access")
-    return access if isinstance(access, dict) else {}
-
-
 def _ssh_command(exchanges: Exchanges) -> RuleResult:
     """A machine's SSH command is `ssh root@<address> -p <port>`. Source: offer-lifecycle shows it without a port. If
     not: options are understood in any order; without a port, that of `access` is used, else 22.
     """
-    instances = [item for status in exchanges.statuses for item in items_in(status.get("instances"))]
-    # Where the instances have none, the resource's own may lack the port.
-    given = instances or [_access(machine) for machine in exchanges.machines]
-    for command in (item.get("ssh_command") for item in given):
+    instances = (item for status in exchanges.statuses for item in mappings_in(status.get("instances")))
+    commands = [instance.get("ssh_command") for instance in instances]
+    # Where there are no instances, the resource's own may lack the port.
+    for command in commands or [mapping_of(machine.get("access")).get("ssh_command") for machine in exchanges.machines]:
         target = parse_ssh_command(command)
         if target.host is None:
             continue
@@ -493,7 +488,7 @@ def _history(exchanges: Exchanges) -> RuleResult:
     get-resource has the field `role`. If not: if a machine names several offers and not exactly one as `primary`, its
     offer is unknown.
     """
-    entries = [entry for machine in needed(exchanges.machines) for entry in items_in(machine.get("offer_history"))]
+    entries = [entry for machine in needed(exchanges.machines) for entry in mappings_in(machine.get("offer_history"))]
     roles = [_states.word(entry.get("role")) or "none" for entry in entries if normalized_id(entry.get("offer_id"))]
     if not roles:
         return stands(False, "offer_history names no offer")

@@ -19,12 +19,14 @@ from .._api.client import (
     RESOURCE_ENVELOPES,
     ApiError,
     Json,
+    list_or_none,
     normalized_id,
     read_detail,
     read_resource,
     read_status,
 )
 from .._api.http import PASSING, Answer
+from .._text import mappings_in
 
 CONFIRMED, CONTRADICTED, NOT_SEEN = "confirmed", "contradicted", "not seen"
 
@@ -84,7 +86,7 @@ class Exchange:
     @property
     def items(self) -> list[Json]:
         """The objects of the list that it brought: offers or machines, bare or in an envelope."""
-        return items_in(self.data, "offers", *RESOURCE_ENVELOPES) if self.is_success else []
+        return mappings_in(list_or_none(self.data, ("offers", *RESOURCE_ENVELOPES))) if self.is_success else []
 
     @property
     def detail(self) -> str:
@@ -243,14 +245,6 @@ _LIFE = (
 def named_by_path(method: str, path: str) -> str:
     """What an exchange of a purchase was for."""
     return next((name for verb, form, name in _LIFE if verb == method and re.fullmatch(form, path)), "life_other")
-
-
-def items_in(data: t.Any, *envelopes: str) -> list[Json]:
-    """The objects of a list, bare or in an envelope; none where there is no list."""
-    found = data if isinstance(data, list) else []
-    if isinstance(data, dict):
-        found = next((data[name] for name in envelopes if isinstance(data.get(name), list)), [])
-    return [item for item in found if isinstance(item, dict)]
 
 
 # What to ask

@@ -17,7 +17,7 @@ from .._api.market import price_per_hour
 from .._provision.order import DECIDED_BY_PLAYS
 from .._provision.spending import Bill
 from .._spec import DELETE_RESOURCE, PROCURE_OFFER
-from .._text import amount, applying, number_of, seconds_of, usd, wrapped
+from .._text import amount, applying, first_of, number_of, usd, wrapped
 from .exchanges import Assumption, Exchange, Exchanges, NotSeen, RuleResult, needed, phase_of, stands
 
 LONGEST_ANSWER = PROCURE_OFFER["procure_timeout"]["default"]  # seconds
@@ -137,9 +137,8 @@ def _post_moment(exchanges: Exchanges) -> RuleResult:
 
 def _procured_at(exchanges: Exchanges, made: Exchange) -> float | None:
     """When the purchase happened as the API tells it, by this clock; None if it does not tell."""
-    told = [made.fields, *(item.fields for item in _since(exchanges, "life_status", made.end))]
-    moments = [moment for item in told if (moment := seconds_of(item.get("procured_at"))) is not None]
-    return moments[0] - (made.ahead or 0.0) if moments else None
+    told = first_of(look.fields.get("procured_at") for look in (made, *_statuses(exchanges, made)))
+    return None if told is None else told - (made.ahead or 0.0)
 
 
 def _post_answer(exchanges: Exchanges) -> RuleResult:

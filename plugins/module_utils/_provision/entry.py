@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .._machine.connection import ADDRESS
-from .._text import items_of, number_of, read_price, seconds_of, text_of, texts_of
+from .._text import items_of, mapping_of, number_of, read_price, seconds_of, text_of, texts_of
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, LOCAL_CLOCK, NOTED_BY, REAPED_AT, clock_of
 from .prices import total_of
 from .storage import STORAGE, STORAGE_OF, Storage, changes_of, read_storage
@@ -193,11 +193,9 @@ def read_entry(variables: Variables | None) -> Entry:
     Entries of persons may hold a single id as text, ids in capitals, and leave out whatever they like.
     """
     known = variables or {}
-    offer = known.get("provision_offer")
     storage, storage_of = read_storage(known.get(STORAGE)), text_of(known.get(STORAGE_OF))
     ids, affected = unique_ids(known.get("provision_resource_ids")), unique_ids(known.get(AFFECTED))
     beside = {*affected, *(item.resource_id for item in storage)}
-    ordered, tested = known.get(ORDERED), known.get(TESTED)
     refused = number_of(known.get("provision_refused_status"))
     return Entry(
         offer_id=text_of(known.get(OFFER)).lower(),
@@ -219,7 +217,7 @@ def read_entry(variables: Variables | None) -> Entry:
         ssh_trust=text_of(known.get("provision_ssh_trust")) or "first_use",
         held_by=text_of(known.get(HELD_BY)),
         bought_by=text_of(known.get(BOUGHT_BY)),
-        offer=offer if isinstance(offer, t.Mapping) else {},
+        offer=mapping_of(known.get("provision_offer")),
         connection={name: known.get(name) for name in CONNECTION},
         refused_status=None if refused is None else int(refused),
         leased=text_of(known.get(LEASED)),
@@ -229,7 +227,7 @@ def read_entry(variables: Variables | None) -> Entry:
         reaped_at=_moment(known.get(REAPED_AT)),
         # Of what a purchase only touched a later look may tell less than the first one.
         listed_before=(*unique_ids(known.get(LISTED_BEFORE)), *affected),
-        ordered=ordered if isinstance(ordered, t.Mapping) else {},
+        ordered=mapping_of(known.get(ORDERED)),
         boot_mark=known.get(BOOT_MARK) is True,
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),
@@ -237,7 +235,7 @@ def read_entry(variables: Variables | None) -> Entry:
         storage=storage,
         storage_of=storage_of,
         affected=affected,
-        tested=tested if isinstance(tested, t.Mapping) else {},
+        tested=mapping_of(known.get(TESTED)),
     )
 
 

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._machine.connection import ADDRESS
-from .._text import applying, nearest, plain_name, printable, text_of
+from .._text import applying, mapping_of, nearest, plain_name, printable, text_of
 from .acceptance import EVIDENCE
 from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
@@ -471,13 +471,12 @@ def excluded_by_limit(hosts: t.Sequence[str]) -> str:
 
 def published_hosts(asked: t.Any) -> dict[str, Variables]:
     """How the hosts of an earlier job of a workflow are reached (its artifact provision_hosts)."""
-    made = asked.items() if isinstance(asked, t.Mapping) else ()
     return {
         str(name): {
             **{key: item.get(key) for key in ADDRESS},
             "provision_resource_ids": item.get("resource_ids") or [],
         }
-        for name, item in made
+        for name, item in mapping_of(asked).items()
         if isinstance(item, t.Mapping) and item.get("ansible_host")
     }
 

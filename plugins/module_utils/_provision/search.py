@@ -12,7 +12,7 @@ import difflib
 import re
 import typing as t
 
-from .._text import LONGEST_NAME, applying, letters_of, nearest, nodes_of, number_of, printable
+from .._text import LONGEST_NAME, applying, letters_of, mapping_of, nearest, nodes_of, number_of, printable
 
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
@@ -199,8 +199,7 @@ def _gpu_types(spec: Spec) -> list[str]:
 
 def _listed(catalog: t.Any) -> list[str]:
     """The families of a catalogue of GPUs, and the full names in them."""
-    items = catalog.items() if isinstance(catalog, t.Mapping) else ()
-    families = {family: members for family, members in items if isinstance(members, list)}
+    families = {family: members for family, members in mapping_of(catalog).items() if isinstance(members, list)}
     names = [*families, *(name for members in families.values() for name in members)]
     return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
 
@@ -229,8 +228,7 @@ def mismatch(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
 
 def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
     """What a search asks of the machine; empty where it does not."""
-    compute = spec.get("compute")
-    return compute if isinstance(compute, t.Mapping) else {}
+    return mapping_of(spec.get("compute"))
 
 
 def _other_gpu(spec: Spec, offer: Offer) -> str:

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import applying, ids_in_words, joined, seconds_of, usd
+from .._text import applying, ids_in_words, joined, mapping_of, seconds_of, usd
 from . import choosing, holdings, ownership
 from .declaration import Declaration
 from .entry import Entry
@@ -513,8 +513,7 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     """Why a machine that has the name is not what the host declares, empty if it fits."""
     if host.max_price_per_hour != UNLIMITED and price is not None and price > host.max_price_per_hour:
         return f"it costs {usd(price)}, above {host.ceiling}"
-    spec = machines[0].get("spec")
-    own = dict(spec) if isinstance(spec, t.Mapping) else {}
+    own = dict(mapping_of(machines[0].get("spec")))
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
     return choosing.mismatch_of_all(host.choices, {**own, "vendor": machines[0].get("vendor")})

@@ -18,6 +18,7 @@ from .._text import (
     end_option,
     grouped,
     items_of,
+    mappings_in,
     number_of,
     plural,
     printable,
@@ -130,12 +131,10 @@ def _read(item: Variables) -> Storage:
 
 def brought_by(offer: Variables) -> list[dict[str, t.Any]]:
     """The storage that an offer brings along and that outlives its machine, as far as the API describes it."""
-    details = offer.get(DETAILS)
-    items = details if isinstance(details, (list, tuple)) else ()
     return [
         {**{name: item[name] for name in _PERSISTENT if item.get(name) is not None}, "persistent": True}
-        for item in items
-        if isinstance(item, t.Mapping) and text_of(item.get("persistent")).lower() == "true"
+        for item in mappings_in(offer.get(DETAILS))
+        if text_of(item.get("persistent")).lower() == "true"
     ]
 
 

@@ -18,7 +18,7 @@ import typing as t
 from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, Line, read_line
-from .._text import utc
+from .._text import read_json_object, utc
 from ._locks import sync_folder, try_lock, wait_for
 from ._protocol import Variables, explained
 
@@ -87,8 +87,5 @@ def read_lines(path: str, host: str = "") -> tuple[list[Line], int]:
 
 def _parsed(text: str) -> Line | None:
     """A line; None for what is none."""
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return read_line(line) if isinstance(line, dict) and line.get("host") and line.get("event") else None
+    line = read_json_object(text)
+    return read_line(line) if line.get("host") and line.get("event") else None
