@@ -183,9 +183,9 @@ def _keeps(root: str) -> dict[str, str | None] | None:
     names = [name for name in names if not name.startswith(".")]
     if len(names) > _MOST_FILES:
         return None
-    found = {name: _read(root, os.path.join(KEEPS, name)) for name in names}
-    gone = {name for name in names if not os.path.lexists(os.path.join(root, KEEPS, name))}
-    return {name: text for name, text in found.items() if name not in gone}
+    texts = {name: _read(root, os.path.join(KEEPS, name)) for name in names}
+    # What cannot be read may have gone meanwhile.
+    return {name: text for name, text in texts.items() if text or os.path.lexists(os.path.join(root, KEEPS, name))}
 
 
 def _others(root: str, pid: int) -> int | None:

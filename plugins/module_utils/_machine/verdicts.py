@@ -396,11 +396,11 @@ def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
 
 def reasons(made: t.Iterable[Finding]) -> list[str]:
     """A sentence for each finding that is degraded or bad, the worst first, with its GPU."""
-    worse = [finding for finding in made if finding.verdict in (DEGRADED, BAD)]
-    ranked = sorted(worse, key=lambda finding: -VERDICTS.index(finding.verdict))
+    ranked = sorted(made, key=lambda finding: -VERDICTS.index(finding.verdict))
     return [
         ("" if finding.gpu is None else f"GPU {finding.gpu}: ") + finding.sentence() + f" ({finding.verdict})"
         for finding in ranked
+        if finding.verdict in (DEGRADED, BAD)
     ]
 
 

@@ -89,8 +89,8 @@ def one_by_one(families: t.Sequence[str], refused: bool) -> list[list[str]]:
 
 def cheapest(offers: t.Iterable[tuple[float | None, dict[str, t.Any]]]) -> dict[str, t.Any] | None:
     """The cheapest of these offers with their prices (USD per hour); None if no price is known."""
-    priced = [(price, offer) for price, offer in offers if price is not None]
-    return min(priced, key=lambda each: each[0])[1] if priced else None
+    priced = ((price, offer) for price, offer in offers if price is not None)
+    return min(priced, key=lambda pair: pair[0], default=(None, None))[1]
 
 
 # What it shows of the API
