@@ -274,13 +274,16 @@ def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     machines = [item for item in resources if item["resource_id"] and _states.is_live(item["status"])]
     running = [machine for machine in machines if machine["access"].get("external_ip")][:1]
     under_way = [machine for machine in machines if not machine["access"].get("external_ip")][:1]
-    fresh, plain = {"force_refresh": "true"}, dict[str, str]()
-    looks = (("fresh_resource", running, fresh), ("resource", running, plain), ("under_way", under_way, plain))
-    statuses = (("bought_status", running), ("under_way_status", under_way))
-    bought = ((name, machine["offer_id"]) for name, items in statuses for machine in items if machine["offer_id"])
+    looks = [("resource", machine, "bought_status") for machine in running]
+    looks += [("under_way", machine, "under_way_status") for machine in under_way]
     return [
-        *((name, ("resources", machine["resource_id"]), query) for name, items, query in looks for machine in items),
-        *((name, ("offers", offer_id, "status"), {}) for name, offer_id in bought),
+        *(("fresh_resource", ("resources", machine["resource_id"]), {"force_refresh": "true"}) for machine in running),
+        *((name, ("resources", machine["resource_id"]), {}) for name, machine, _status in looks),
+        *(
+            (name, ("offers", machine["offer_id"], "status"), {})
+            for _name, machine, name in looks
+            if machine["offer_id"]
+        ),
     ]
 
 
