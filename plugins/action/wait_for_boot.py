@@ -16,8 +16,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     ATTEMPT,
     MachineAction,
+    answering_within,
     limit_attempts,
 )
+
+LOOK = float(ATTEMPT + 2 * boot.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
 
 
 class ActionModule(MachineAction):
@@ -56,14 +59,16 @@ class ActionModule(MachineAction):
 
     def _connect(self, stale: bool) -> None:
         """Make a connection, a new one if a shared one is ``stale``. Raises AnsibleError if SSH does not answer."""
-        if stale and self._connection.transport == "ssh":
-            self._connection.reset()
-        self._low_level_execute_command(boot.CONNECT, sudoable=False)
+        with answering_within(LOOK):
+            if stale and self._connection.transport == "ssh":
+                self._connection.reset()
+            self._low_level_execute_command(boot.CONNECT, sudoable=False)
 
     def _ask(self) -> boot.CloudInitStatus:
         """What cloud-init says. Raises AnsibleError if SSH does not answer any more."""
         # Without become, since any user may ask, and without a terminal, which would mix the outputs.
-        answer = self._low_level_execute_command(boot.ASK, sudoable=False)
+        with answering_within(LOOK):
+            answer = self._low_level_execute_command(boot.ASK, sudoable=False)
         return boot.cloud_init_status(answer["rc"], answer["stdout"], answer["stderr"])
 
 

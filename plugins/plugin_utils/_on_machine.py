@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import typing as t
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
-from ansible_collections.compute_index.supply.plugins.module_utils._text import COLUMNS, wrapped
+from ansible_collections.compute_index.supply.plugins.module_utils._text import COLUMNS, plural, wrapped
 
 DECIDE = "compute_index.supply.decide"
 ATTEMPT = 15  # seconds that one attempt to connect may take
@@ -164,10 +165,40 @@ def leaving_nothing() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for pid in child_processes(os.getpid()):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        _end_children()
         raise
+
+
+@contextlib.contextmanager
+def answering_within(seconds: float) -> Iterator[None]:
+    """Give what is done on a machine so long, and then end it here. Raises AnsibleConnectionFailure for that.
+
+    A machine that freezes may let in whoever connects, and keep the connection alive.
+    """
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        _end_children()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except AnsibleError:
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():
+        raise AnsibleConnectionFailure(f"it lets in, and no command has ended within {plural(seconds, 'second')}")
+
+
+def _end_children() -> None:
+    for pid in child_processes(os.getpid()):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def child_processes(pid: int) -> list[int]:

@@ -12,10 +12,11 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.compute_index.supply.plugins.action import run_files, run_follow, run_results, wait_for_boot
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+    answering_within,
     child_processes,
     leaving_nothing,
     limit_attempts,
@@ -48,6 +49,34 @@ def test_what_was_begun_ends_with_all_that_it_has_begun() -> None:
             raise LimitIsOver
         assert begun.wait(30) < 0
         assert begun.stdout.read() == ""  # the proxy had it open, too
+
+
+def test_a_command_that_does_not_end_is_ended_here() -> None:
+    """Whether it then fails or not, the machine counts as one out of reach; another failure stays as it is."""
+    said = "no command has ended within 0.1 seconds"
+    for error in (None, AnsibleError("it was killed")):
+        with pytest.raises(AnsibleConnectionFailure, match=said), answering_within(0.1):
+            assert subprocess.run(["sleep", "1000"], check=False).returncode < 0
+            if error:
+                raise error
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        with pytest.raises(AnsibleError, match="another"), answering_within(1000):
+            raise AnsibleError("another")
+        with answering_within(1000):
+            pass
+        assert other.poll() is None
+        other.kill()
+
+
+@pytest.mark.parametrize("method", ["_connect", "_ask"])
+def test_a_first_boot_is_asked_only_for_so_long(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A machine may let in, keep the connection alive, and end no command."""
+    monkeypatch.setattr(wait_for_boot, "LOOK", 0.1)
+    action = wait_for_boot.ActionModule(Mock(), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
+    frozen = Mock(side_effect=lambda *_words, **_how: subprocess.run(["sleep", "1000"], check=False))
+    monkeypatch.setattr(action, "_low_level_execute_command", frozen)
+    with pytest.raises(AnsibleConnectionFailure, match="it lets in, and no command has ended"):
+        getattr(action, method)(*([False] if method == "_connect" else []))
 
 
 def test_what_ends_by_itself_is_left_alone() -> None:
