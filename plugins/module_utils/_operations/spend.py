@@ -43,7 +43,7 @@ def spend(params: Params, check_mode: bool) -> Result:
         "csv": costs.csv,
         "lines": spending.cost_lines(costs),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": list(spending.warnings(costs, uncounted, beside)),
+        "warnings": list(spending.warnings(costs, uncounted, beside, ledger.latest)),
     }
 
 

@@ -37,6 +37,7 @@ from .._text import (
     utc,
 )
 from .entry import USUAL_PROJECT, project_of
+from .lease import CLOCKS_APART
 from .messages import missing_lines, missing_row
 from .prices import Sum, add_up
 
@@ -107,13 +108,14 @@ class Bill(t.NamedTuple):
 class Ledger:
     """The purchases of a registry; ``now`` is the moment of the clock that theirs come from.
 
-    ``unreadable``: why there are none to be seen.
+    ``unreadable``: why there are none to be seen. ``latest``: the last moment that a file of lines has noted.
     """
 
     bills: tuple[Bill, ...]
     now: float
     warnings: tuple[str, ...] = ()
     unreadable: str = ""
+    latest: float = 0.0
 
     def has_ended(self, host: str, offer_id: str) -> bool:
         """Whether the end of the host's purchase was noted."""
@@ -130,7 +132,8 @@ def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
         purchase = (bill.project, bill.host, bill.offer_id or bill.resource_ids)
         bills[purchase] = max(bills.get(purchase, bill), bill, key=lambda item: item.until(math.inf))
     now = max((ledger.now for ledger in ledgers), default=since)
-    return Ledger(tuple(bills.values()), now, tuple(text for ledger in ledgers for text in ledger.warnings))
+    latest = max((ledger.latest for ledger in ledgers), default=0.0)
+    return Ledger(tuple(bills.values()), now, tuple(text for ledger in ledgers for text in ledger.warnings), "", latest)
 
 
 @dataclass
@@ -372,11 +375,18 @@ SPEND_NEEDS_REGISTRY = (
 )
 
 
-def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterable[str]) -> t.Iterator[str]:
+def warnings(
+    spending: Spending, uncounted: t.Sequence[str], projects: t.Iterable[str], latest: float = 0.0
+) -> t.Iterator[str]:
     """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows.
 
-    ``projects``: others of the shared registry, which own machines.
+    ``projects``: others of the shared registry, which own machines. ``latest``: the last moment that a ledger notes.
     """
+    if latest > spending.now + CLOCKS_APART:
+        yield (
+            f"The ledger notes {formatted(latest)}, and it is {formatted(spending.now)} now: a clock is wrong, or was."
+            " What runs may have cost more."
+        )
     for bill in spending.bills:
         if not bill.registered:
             yield (

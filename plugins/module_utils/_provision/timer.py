@@ -399,7 +399,7 @@ def _trouble(timer: Timer, observed: TimerState, last: LastSweep | None) -> str:
             f"The last sweep failed at {formatted(last.ended)} (exit code {last.code}), so machines may outlive their"
             f" leases. Read {_output(timer, observed)}."
         )
-    if last and observed.now - last.began > lease.SWEEPS and not observed.is_sweeping:
+    if last and abs(observed.now - last.began) > lease.SWEEPS and not observed.is_sweeping:
         return f"The last sweep was at {formatted(last.began)}, although more were due. Is cron or systemd at work?"
     return ""
 

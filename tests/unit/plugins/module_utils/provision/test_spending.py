@@ -278,6 +278,15 @@ def test_what_is_in_no_sum_is_said(bill: Bill, uncounted: list[str], words: str)
     assert len(found) == bool(words) and words in "".join(found)
 
 
+@pytest.mark.parametrize(("hours", "is_wrong"), [(-1, False), (0, False), (3, True)])
+def test_a_clock_that_was_set_back_is_told(hours: float, is_wrong: bool) -> None:
+    """What runs would count up to a now that is too early."""
+    folders = [Ledger((REPORTED,), REPORTED_AT, latest=REPORTED_AT + hours * HOUR), Ledger((), REPORTED_AT)]
+    ledger = combined_ledger(folders, 0.0)
+    told = list(warnings(spent(ledger.bills, ledger.now), (), (), ledger.latest))
+    assert [("a clock is wrong, or was. What runs may have cost more." in text) for text in told] == [True] * is_wrong
+
+
 def test_another_project_says_how_to_count_it() -> None:
     (told,) = warnings(spent([REPORTED], REPORTED_AT, 0.0), (), ["red"])
     assert "-e provision_project=red counts it." in told

@@ -345,6 +345,8 @@ def test_when_the_next_sweep_is(now: float, minutes: int, offset: float, then: f
         ({"last": "", "is_sweeping": True}, "a sweep runs now", ""),
         ({"changed_at": 0.0, "last": swept(NOON - 4501)}, "succeeded", "although more were due"),
         ({"changed_at": 0.0, "last": swept(NOON - 4499)}, "succeeded", ""),
+        # A clock was set back since.
+        ({"changed_at": 0.0, "last": swept(NOON + 4501)}, "succeeded", "although more were due"),
         ({"is_active": False}, "last: ", "is installed but does not run"),
     ],
 )
