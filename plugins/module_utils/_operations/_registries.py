@@ -21,7 +21,7 @@ from .._api.client import SupplyApi
 from .._machine import connection
 from .._provision import lease, registration
 from .._provision.entry import IDS, OFFER, PRICE, Entry, project_of, read_entry, storage_kept_by
-from .._provision.ownership import Machine, OwnershipClaim, claim_of, noted_claim
+from .._provision.ownership import Machine, OwnershipClaim, claim_of, id_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger, combined_ledger
 from .._provision.storage import Storage
@@ -131,6 +131,16 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
     def ledger(self, places: t.Iterable[Place], since: float = 0.0) -> Ledger:
         """What was or may be billed since a moment, of all hosts of these places together. Raises RegistryError."""
         return combined_ledger([self.at(place).ledger(since) for place in dict.fromkeys(filter(None, places))], since)
+
+    def over(self, places: t.Iterable[Place], unclaimed: t.Iterable[Machine]) -> list[Bill]:
+        """What has ended in these places by their ledgers, of resources that no host claims: a list may lag.
+
+        Nothing where that cannot be read.
+        """
+        ids = {id_of(machine) for machine in unclaimed}
+        with contextlib.suppress(RegistryError):
+            return self.ledger(places if ids else ()).over(ids)
+        return []
 
     def end_stray(self, place: Place, entry: Entry) -> Bill | None:
         """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""

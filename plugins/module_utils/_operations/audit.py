@@ -11,11 +11,12 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
-from .._provision import auditing, ending_by_id, messages
+from .._provision import auditing, ending_by_id, messages, moving
 from .._provision.entry import all_storage
 from .._provision.missing import Looked
 from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
+from .._registry._protocol import MOVED
 from .._text import joined
 from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note_missing
@@ -43,13 +44,18 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     claims = _claims(snapshot, nameable(params, places), names.claims)
     billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
     found = auditing.audit_by_owners(billed, claims, {*places, *names.hosts}, time.time())
+    over = registries.over(places.values(), found.orphans)
+    found.note_read(read_by_id(api, {item for bill in over for item in bill.resource_ids}))
     found.note_expected(names.machines)
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())
     found.note_missing(snapshot.known(), look, time.time())
     leases = _leases(snapshot)
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
-    trouble = auditing.why_audit_fails(found, fail_on_orphans=params["fail_on_orphans"])
+    trouble = joined(
+        auditing.why_audit_fails(found, fail_on_orphans=params["fail_on_orphans"]),
+        *moving.moved_away(over, MOVED, found.orphans),
+    )
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),

@@ -15,11 +15,11 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import Json, SupplyApi
-from .._provision import messages, reaping, registration
+from .._provision import messages, moving, reaping, registration
 from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
-from .._registry._protocol import RegistryError
+from .._registry._protocol import MOVED, RegistryError
 from .._text import as_pattern, joined
 from ._missing import look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
@@ -71,6 +71,9 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             *snapshot.warnings(),
             *noted.problems,
             *sweep_findings.trouble,
+            *moving.moved_away(
+                registries.over(places.values(), sweep_findings.unclaimed), MOVED, sweep_findings.unclaimed
+            ),
             *reaping.unswept_projects(
                 snapshot.elsewhere(),
                 registries.clock(),

@@ -136,6 +136,11 @@ class Audit:
             if row["name"] in names and not row["trouble"]:
                 row["trouble"] = ONLY_EXPECTED
 
+    def note_read(self, read: t.Mapping[str, Machine | None]) -> None:
+        """Leave out the orphans that have ended by their own pages: a list may lag behind an end."""
+        pages = (read.get(ownership.id_of(row)) or row for row in self.orphans)
+        self.orphans = [row for row, page in zip(self.orphans, pages) if not _states.is_gone(page["status"])]
+
     @property
     def billed(self) -> list[Row]:
         """All that is billed, or may be."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
+from .._text import abridged
 from . import acceptance, storage
 from .entry import MADE, Entry
 from .lease import AT_MOST, ENDS_AT, LEASED, moment_of
+from .ownership import Machine, id_of
 from .place import Place
 from .spending import Bill, Ledger
 
@@ -96,6 +98,16 @@ def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
     # Of an entry that a person has written there may be machines and no offer.
     named = [item._replace(offer_id=item.offer_id or next(iter(item.resource_ids), "")) for item in left]
     return [item for item in named if not (item.runs and item.registered)]
+
+
+def moved_away(over: t.Iterable[Bill], moved: str, unclaimed: t.Iterable[Machine]) -> t.Iterator[str]:
+    """Of whose machines a shared registry knows that was not read. ``over``: what files have not any more."""
+    ids = set(map(id_of, unclaimed))
+    if hosts := [bill.label for bill in over if bill.why == moved and not ids.isdisjoint(bill.resource_ids)]:
+        yield (
+            f"{abridged(hosts)}: moved into a shared registry, which this run does not read, so nothing here looks"
+            " after what is billed for them. Set provision_registry_url or COMPUTE_INDEX_REGISTRY_URL."
+        )
 
 
 def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bill]:

@@ -121,6 +121,10 @@ class Ledger:
         """Whether the end of the host's purchase was noted."""
         return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in self.bills)
 
+    def over(self, ids: t.Collection[str]) -> list[Bill]:
+        """The purchases that have ended here, and had resources with these ids."""
+        return [bill for bill in self.bills if not (bill.runs or set(ids).isdisjoint(bill.resource_ids))]
+
 
 def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
     """What several registries know of the time since a moment (seconds since the epoch).

@@ -29,7 +29,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.me
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
+    DECOMMISSIONED,
+    MOVED,
+    RegistryError,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, utc
 
 from ends import after
@@ -548,6 +552,30 @@ def test_what_a_list_calls_ending_speaks_for_itself(tmp_path: Path, page: str | 
     found = look(api, listed("gpu-1", tmp_path, declares=True))["audit"]
     rows = {name: len(found[name]) for name in ("claimed", "orphans", "ending", "gone")}
     assert rows == {"claimed": 0, "orphans": 0, "ending": 0, "gone": 0, section: 1}
+
+
+@pytest.mark.parametrize(
+    ("why", "page", "orphans", "trouble"),
+    [
+        (DECOMMISSIONED, "deleted", [], ""),
+        (DECOMMISSIONED, "running", ["r"], ""),
+        (DECOMMISSIONED, None, ["r"], ""),
+        (MOVED, "running", ["r"], "gpu-1: moved into a shared registry, which this run does not read"),
+        (MOVED, "deleted", [], ""),
+    ],
+)
+def test_what_a_registry_had_and_has_no_more_is_read_before_it_is_an_orphan(
+    tmp_path: Path, why: str, page: str | None, orphans: list[str], trouble: str
+) -> None:
+    """A list lags behind an end. What was moved into a shared registry is nobody's only for a run that reads files."""
+    file = HostFile(str(write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")))
+    file.read()
+    file.end(why)
+    api = Api(machine("r"), machine("s"), hidden=() if page is None else (machine("r", status=page),))
+    found = look(api, listed("gpu-1", tmp_path))
+    assert [row["resource_id"] for row in found["audit"]["orphans"]] == [*orphans, "s"]
+    assert found["trouble"].startswith(trouble) and bool(found["trouble"]) is bool(trouble)
+    assert api.asked == ["list", "r"]
 
 
 def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,18 @@ def swept(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Jso
     return reap(api, params(steps.REAP, *hosts, **given), check_mode)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("why", "is_red"), [("moved", True), ("decommissioned", False)])
+def test_a_sweep_of_files_fails_for_machines_that_were_moved_into_a_shared_registry(
+    tmp_path: Path, why: str, is_red: bool
+) -> None:
+    """As a timer whose environment does not name it: nothing would end them."""
+    file = HostFile(str(write(tmp_path, "gpu-1", "r", -1.0)))
+    file.read()
+    file.end(why)
+    answer = swept(Api(machine("r", "gpu-1")), described("gpu-1", tmp_path))
+    assert due(answer) == [] and ("COMPUTE_INDEX_REGISTRY_URL" in answer["trouble"]) is is_red
+
+
 def due(answer: Json) -> list[str]:
     return [each["host"] for each in answer["due"]]
 
