@@ -23,7 +23,7 @@ from .._provision.place import Place
 from .._provision.purchase import next_step
 from .._provision.sending import Note, leaves_storage, note_of
 from .._registry._postgresql import Ceilings, Contested
-from .._registry._protocol import Claimed, Registry, RegistryError
+from .._registry._protocol import Claimed, RegistryError
 from ._by_id import side_by_side
 from ._purchase import Journal, OfferMachines
 from ._registries import Registries, noted_in
@@ -81,8 +81,14 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
     try:
         registry = registries.at(place).host(host, Ceilings())
         entry = read_entry(registry.read() if registry else None)
+        if registry is None or not entry.is_open:
+            return None
+        registry.hold()  # nothing can be sent under it any more
+        journal = Journal(registry, entry.offer_id, {})
+        journal.read()
+        entry = replace(journal.entry, bought_by=entry.bought_by)
         noted = functools.partial(noted_in, registries, place)
-        return _held(api, registry, entry, host, noted) if registry and entry.is_open else None
+        return _decided(api, journal, entry, host, noted) if entry.is_open else None
     except Claimed:
         return None
     except Contested as error:  # the machines are on record, with another claim or beside another purchase
@@ -92,17 +98,6 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
     finally:
         if registry:
             registry.close()
-
-
-def _held(api: SupplyApi, registry: Registry, before: Entry, host: str, noted: _Noted) -> _Answer | None:
-    """Take the claim over, and settle it by what is noted then: nothing can be sent under it any more."""
-    registry.hold()
-    entry = replace(read_entry(registry.read()), bought_by=before.bought_by)
-    if not entry.is_open:
-        return None
-    journal = Journal(registry, entry.offer_id, {})
-    journal.read()
-    return _decided(api, journal, entry, host, noted)
 
 
 def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _Noted) -> _Answer:

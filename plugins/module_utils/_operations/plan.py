@@ -53,7 +53,7 @@ from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
 from ._settle import settle
-from .offer_info import find
+from .market import find
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}

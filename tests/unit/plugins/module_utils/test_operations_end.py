@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import ADVICE_ON_MISSING
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import NOWHERE, Folder
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent

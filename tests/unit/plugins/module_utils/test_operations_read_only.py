@@ -33,10 +33,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
     reached,
     release,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.named import named
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.market import offers
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import offer_statuses
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offers import offers
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import ORDER, named
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import (
     Prober,
