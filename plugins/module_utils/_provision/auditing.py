@@ -340,11 +340,37 @@ _GONE = {"host": "hosts", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
 _BUYING = "BUYING: purchases that count, with no known machine yet"
 _LEASES = 10  # that are shown
+_ALWAYS = ("claimed", "orphans")  # whose sums are shown, though there may be none
 
 
 def audit_lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
-    """The leases that end first, the machines by owners, and the sums."""
-    return [*_of_leases(leases), *_ends_earlier(audit, leases), *_of_machines(audit)]
+    """The leases that end first, the machines by owners, and the sums, with an empty line behind each paragraph."""
+    published, tested = audit.published, folded_lines(map(_tested, audit.tested))  # what was noted may be a person's
+    sections: list[tuple[str, list[Row], dict[str, str]]] = [
+        ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
+        ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
+        ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
+        ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),
+        ("ORPHANS: billed, and no host claims them", audit.orphans, _NAMED),
+        ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
+        ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
+    ]
+    paragraphs = [
+        _of_leases(leases),
+        _ends_earlier(audit, leases),
+        *(part for section in sections for part in _section(*section)),
+        storage.ADVICE if audit.storage else (),
+        _END_BY_ID if audit.orphans else (),
+        missing_lines(audit.missing),
+        [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"])] if audit.buying else (),
+        ["TESTED by the playbook verify", *tested] if tested else (),
+        [
+            f"{row['resource_id']}: {row['trouble']}"
+            for row in published["claimed"] + audit.storage + audit.orphans
+            if row["trouble"]
+        ],
+    ]
+    return [*(line for part in paragraphs if part for line in (*part, "")), *_sums(published)]
 
 
 def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
@@ -356,37 +382,15 @@ def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
             # Storage has no lease: it may outlive its machine.
             end = None if row in audit.storage else next(filter(None, map(ends.get, row["hosts"])), None)
             lines.append(lease.ends_before_lease(" ".join([*row["hosts"], str(row["resource_id"])]), moment, end))
-    return [*filter(None, lines), ""] if any(lines) else []
+    return list(filter(None, lines))
 
 
-def _of_machines(audit: Audit) -> list[str]:
-    sections: list[tuple[str, list[Row], dict[str, str]]] = [
-        ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
-        ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
-        ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
-        ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),
-        ("ORPHANS: billed, and no host claims them", audit.orphans, _NAMED),
-        ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
-        ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
-    ]
-    lines = [line for section in sections for line in _section(*section)]
-    lines += [*storage.ADVICE, ""] if audit.storage else []
-    lines += [*_END_BY_ID, ""] if audit.orphans else []
-    lines += missing_lines(audit.missing)
-    lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""] if audit.buying else []
-    tested = folded_lines(map(_tested, audit.tested))  # what was noted may be a person's
-    lines += ["TESTED by the playbook verify", *tested, ""] if tested else []
-    published = audit.published
-    rows = published["claimed"] + audit.storage + audit.orphans
-    odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
-    lines += [*odd, ""] if odd else []
-    sums = published["price_per_hour"]
+def _sums(published: Row) -> t.Iterator[str]:
+    """What all of it has cost until now, and costs per hour."""
+    names = [name for name in ("claimed", "storage", "orphans", "ending") if published[name] or name in _ALWAYS]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
-    also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
-    names = ["claimed", *(name for name, rows in also.items() if rows)]
-    so_far = {name: up_to_cents(published["usd"][name]) for name in names}
-    lines.append(f"USD so far: {_added(so_far, names)}")
-    return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
+    yield f"USD so far: {_added({name: up_to_cents(published['usd'][name]) for name in names})}"
+    yield f"USD per hour: {_added({name: published['price_per_hour'][name] for name in names})}{unknown}"
 
 
 def _tested(row: Row) -> str:
@@ -395,18 +399,17 @@ def _tested(row: Row) -> str:
     return f"{row['host']} ({when}): {row['reasons'] or row['verdict'] or UNKNOWN}"
 
 
-def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
+def _added(sums: t.Mapping[str, float]) -> str:
     """Sums of USD, and their total as a reader adds them up."""
-    parts = {name: sums[name] for name in names}
-    shown = (f"{amount(price)} {name}" for name, price in parts.items())
-    return f"{' + '.join(shown)} = {amount(sum(parts.values()))}"
+    shown = (f"{amount(price)} {name}" for name, price in sums.items())
+    return f"{' + '.join(shown)} = {amount(sum(sums.values()))}"
 
 
-def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
+def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[list[str]]:
     """The rows by their states, each below the title with its state: beside an id there is no room for a column."""
     shorten = [head for head in columns if head in ("host", "name")]
     groups = grouped((f"{title} ({row['status']})" if row["status"] else title, _shown(row)) for row in rows)
-    return [text for head, alike in groups.items() for text in (head, *narrow_table(alike, columns, shorten), "")]
+    return [[head, *narrow_table(alike, columns, shorten)] for head, alike in groups.items()]
 
 
 def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
@@ -414,7 +417,7 @@ def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
     shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
     table = narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, ["host"])
     more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
-    return ["LEASES, what ends first", *table, *more, ""] if leases else []
+    return ["LEASES, what ends first", *table, *more] if leases else []
 
 
 def _shown(row: Row) -> Row:

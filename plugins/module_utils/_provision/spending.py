@@ -420,7 +420,7 @@ def cost_lines(spending: Spending) -> list[str]:
         report += [*narrow_table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
     if len(spending.days) > DAYS:
         report += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
-    report += missing_lines(spending.missing)
+    report += [*missing_lines(spending.missing), ""] if spending.missing else []
     without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
     return [*report, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
 
