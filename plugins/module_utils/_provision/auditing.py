@@ -210,26 +210,16 @@ def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
-    owners_of = _storage_owners(claims)
-    named = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
-    for item in storage:
-        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners_of(item)))
-        others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, _odd_storage(hosts, others)))
-
-
-def _odd_storage(hosts: t.Collection[str], others: t.Collection[str]) -> str:
-    """What people should know of storage that these hosts have; ``others`` have only been named beside it."""
-    if others:
-        return f"storage that a purchase of {', '.join(others)} names and has not bought"
-    return "" if hosts else "storage, which no machine of a registry has brought along"
-
-
-def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
-    """Who has storage: by its id, else by the offer that brought it along."""
     by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
     by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
-    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+    affected = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
+    for item in storage:
+        owning = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
+        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owning))
+        others = [host for host in affected.get(ownership.id_of(item), ()) if host not in hosts]
+        odd = "" if hosts else "storage, which no machine of a registry has brought along"
+        odd = f"storage that a purchase of {', '.join(others)} names and has not bought" if others else odd
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
 
 
 def _note_machine(

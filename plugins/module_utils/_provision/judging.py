@@ -177,7 +177,7 @@ class JudgedHost:
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
-            first_of([entry.journaled_at]),
+            seconds_of(entry.journaled_at),
             listed if is_made else {item: listed[item] for item in noted if item in listed},
             self.read or {},
             self.holders or {},

@@ -492,12 +492,9 @@ class SweepFindings:
         due = self.due
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
         over = narrow_table(rows, _OVER, ["host"]) if due else ["No lease is over."]
-        sentences = self._sentences()
-        if self.unclaimed:
-            cost = usd(add_up(machine["price_per_hour"] for machine in self.unclaimed).total)
-            count = len(self.unclaimed)
-            sentences.append(f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them.")
-        return [*over, *sentences]
+        count, cost = len(self.unclaimed), usd(add_up(machine["price_per_hour"] for machine in self.unclaimed).total)
+        unclaimed = f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them."
+        return [*over, *self._sentences(), *([unclaimed] if count else [])]
 
     def _sentences(self) -> list[str]:
         """How many hosts do not end, and why not."""

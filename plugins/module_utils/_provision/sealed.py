@@ -17,7 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, first_of, formatted, joined, moments, read_price, usd
+from .._text import abridged, formatted, joined, moments, read_price, seconds_of, usd
 from . import choosing, lease
 from .candidates import Case
 from .declaration import Declaration
@@ -140,7 +140,7 @@ class SealedPlan:
         """The plan as it was given to a run."""
         if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
             return cls(fault="it was changed since it was sealed, or another api_token sealed it")
-        quoted, expires = (first_of([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
+        quoted, expires = (seconds_of(plan.get(name)) or 0.0 for name in ("quoted_at", "expires_at"))
         return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
 
     def compared(self, hosts: t.Sequence[Declaration], account: str, *, further: bool = False) -> SealedPlan:
