@@ -16,8 +16,8 @@ import io
 import math
 import re
 import typing as t
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from fractions import Fraction
 from functools import cached_property
@@ -140,15 +140,15 @@ def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
     return Ledger(tuple(bills.values()), now, tuple(text for ledger in ledgers for text in ledger.warnings), "", latest)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Spent:
-    """What the purchases of a host or a group have cost. ``prices``: USD per hour of what may be billed now."""
+    """What purchases, as those of a host or a group, have cost. ``prices``: USD per hour of what may be billed now."""
 
-    purchases: int = 0
-    seconds: float = 0.0
-    millionths: int = 0
-    unknown: int = 0  # purchases of which nobody knows what they cost
-    prices: list[float | None] = field(default_factory=list)
+    purchases: int
+    seconds: float
+    millionths: int
+    unknown: int  # purchases of which nobody knows what they cost
+    prices: t.Sequence[float | None]
 
     @classmethod
     def of(cls, rows: t.Sequence[Spent]) -> Spent:
@@ -297,22 +297,15 @@ def up_to_cents(usd: float) -> float:
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     """The costs of purchases from one moment to another, both in seconds since the epoch."""
     known = [bill for bill in bills if bill.until(math.inf) > since]
-    # Few of many thousands differ in these, so rows are made of their sums.
-    alike: dict[tuple[str, tuple[str, ...]], Spent] = defaultdict(Spent)
     days, months = Counter[str](), Counter[str]()
+    rows = []
     for bill in known:
-        row = alike[bill.label, bill.groups]
-        row.purchases += 1
-        row.seconds += bill.seconds(since, now)
-        row.prices += [bill.price_per_hour] if bill.runs else []
-        is_known = bill.is_known(now)
-        row.unknown += not is_known
-        for day, part in _days(bill, since, now) if is_known else ():
-            days[day] += part
-            row.millionths += part
-    rows = alike.items()
-    hosts = grouped((label, row) for (label, _names), row in rows)
-    groups = grouped((name, row) for (_label, names), row in rows for name in dict.fromkeys(names) or [UNGROUPED])
+        is_known, prices = bill.is_known(now), [bill.price_per_hour] if bill.runs else []
+        parts = dict(_days(bill, since, now)) if is_known else {}
+        days.update(parts)
+        rows.append((bill, Spent(1, bill.seconds(since, now), sum(parts.values()), int(not is_known), prices)))
+    hosts = grouped((bill.label, row) for bill, row in rows)
+    groups = grouped((name, row) for bill, row in rows for name in dict.fromkeys(bill.groups) or [UNGROUPED])
     for day, millionths in days.items():
         months[day[:7]] += millionths
     return Spending(
