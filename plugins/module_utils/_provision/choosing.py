@@ -303,15 +303,9 @@ def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) ->
     """
     gone = set(taken)
     result: dict[str, Offer] = {}
-    rests: dict[tuple[int, float], t.Iterator[Offer]] = {}
     for wish in wishes:
-        # Hosts that share a search and a limit go on where the last one has stopped.
-        rest = rests.setdefault(
-            (id(wish.offers), wish.max_price_per_hour),
-            iter([o for o in wish.offers if passes_max_price(o, wish.max_price_per_hour)]),
-        )
-        offer = next((offer for offer in rest if offer["offer_id"] not in gone), None)
-        if offer is not None:
+        left = (offer for offer in wish.offers if offer["offer_id"] not in gone)
+        if offer := next((offer for offer in left if passes_max_price(offer, wish.max_price_per_hour)), None):
             gone.add(offer["offer_id"])
             result[wish.host] = offer
     return result
