@@ -475,9 +475,7 @@ class Account:
 
     def storage_of(self, offer_id: str, ids: t.Collection[str]) -> list[Machine]:
         """The listed storage that says it was bought with the offer, or that has one of these ids."""
-        keys = [("offer", offer_id), *(("id", resource_id) for resource_id in ids)]
-        places = {place for key in keys for place in self._storage_by_key.get(key, ())}
-        return [self.storage[place] for place in sorted(places)]
+        return [item for item in self.storage if id_of(item) in ids or (offer_id and offer_of(item) == offer_id)]
 
     @property
     def unclaimed(self) -> list[Machine]:
@@ -533,10 +531,6 @@ class Account:
         """By what was bought, or may have been, and by what a person lets a host take over."""
         claims = self.claims.values()
         return grouped((item, claim) for claim in claims for item in {claim.offer_id, claim.adopts} - {""})
-
-    @cached_property
-    def _storage_by_key(self) -> dict[Key, list[int]]:
-        return grouped((key, place) for place, item in enumerate(self.storage) for key in _keys_of(item))
 
     @cached_property
     def _holders(self) -> dict[str, list[str]]:
