@@ -14,12 +14,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
     MachineAction,
+    answering_within,
     display,
     in_terminal,
     limit_attempts,
 )
 
 MODULE = "compute_index.supply.run_info"
+LOOK = 120.0  # seconds that one may take
 
 
 class ActionModule(MachineAction):
@@ -47,9 +49,10 @@ class ActionModule(MachineAction):
     def _asked(self, name: str, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the machine says; a failure if it does not answer."""
         try:
-            return t.cast(
-                "dict[str, t.Any]",
-                self._execute_module(MODULE, {"name": name, "lines": running.LINES}, task_vars=task_vars),
-            )
+            with answering_within(LOOK):
+                return t.cast(
+                    "dict[str, t.Any]",
+                    self._execute_module(MODULE, {"name": name, "lines": running.LINES}, task_vars=task_vars),
+                )
         except AnsibleError as error:
             return {"failed": True, "msg": to_text(error)}

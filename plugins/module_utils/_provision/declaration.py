@@ -28,6 +28,7 @@ from .._text import (
     applying,
     duration,
     formatted,
+    lasting,
     number_of,
     printable,
     read_variable,
@@ -230,7 +231,9 @@ def read_declaration(
         on_failure=str(raw["on_failure"]),
         protect=truth(raw["protect"]),
         ends_storage=str(raw["storage_on_end"]) == "end",
-        poll_delay=read_variable("provision_poll_delay", raw["poll_delay"], _read_pause, 0, wrong),
+        poll_delay=read_variable(
+            "provision_poll_delay", raw["poll_delay"], partial(_read_pause, most=3600.0), 0, wrong
+        ),
         poll_retries=read_variable("provision_poll_retries", raw["poll_retries"], _count, 0, wrong),
         registry=registry,
         groups=tuple(raw["groups"]),
@@ -390,9 +393,15 @@ def _count(value: t.Any, least: int = 0) -> int:
     return int(text)
 
 
-def _read_pause(value: t.Any) -> int:
-    """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit. Raises ValueError."""
-    return math.ceil(duration(str(value)))
+def _read_pause(value: t.Any, most: float = 86_400.0) -> int:
+    """A duration in whole seconds, as tasks take it: a number of them, or a text with its unit. Raises ValueError.
+
+    ``most``: seconds. A machine is billed while it is waited for, so what is longer is a slip.
+    """
+    seconds = math.ceil(duration(str(value)))
+    if seconds > most:
+        raise ValueError(f"must be at most {lasting(most)}, not '{value}'")
+    return seconds
 
 
 def read_level(value: object) -> str:

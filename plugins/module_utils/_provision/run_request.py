@@ -181,7 +181,8 @@ def read_request(given: Row, wrong: list[str]) -> Request:
         max_bill=_bill(given, wrong),
         keep=_read("run_keep", given, lease.read_duration, 0.0, wrong),
         follow=_read("run_follow", given, read_switch, True, wrong),
-        log_delay=max(1.0, _read("run_log_delay", given, lease.read_duration, 30.0, wrong)),
+        # The end of a job is seen with its lines, and until then its machine is billed.
+        log_delay=min(3600.0, max(1.0, _read("run_log_delay", given, lease.read_duration, 30.0, wrong))),
         unswept=_read("run_unswept", given, read_switch, False, wrong),
         again=_read("run_again", given, read_switch, False, wrong),
         by_name=bool(given.get("run_digest")),

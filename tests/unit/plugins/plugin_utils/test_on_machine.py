@@ -79,6 +79,15 @@ def test_a_first_boot_is_asked_only_for_so_long(monkeypatch: pytest.MonkeyPatch,
         getattr(action, method)(*([False] if method == "_connect" else []))
 
 
+def test_a_job_whose_machine_freezes_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_follow, "LOOK", 0.1)
+    action = run_follow.ActionModule(Mock(), Mock(), Mock(), Mock(), Mock(), Mock())
+    frozen = Mock(side_effect=lambda *_words, **_how: subprocess.run(["sleep", "1000"], check=False))
+    monkeypatch.setattr(action, "_execute_module", frozen)
+    answer = action._asked("train", {})
+    assert answer["failed"] and "no command has ended within" in answer["msg"]
+
+
 def test_what_ends_by_itself_is_left_alone() -> None:
     with subprocess.Popen(["sleep", "1000"]) as other:
         with leaving_nothing():

@@ -141,10 +141,21 @@ def test_attempts(said: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wrong"), [("30m", False), ("90", False), ("0.5h", False), (600, False), ("soon", True), ("", True)]
+    ("said", "wrong"),
+    [
+        *(("30m", False), ("90", False), ("0.5h", False), (600, False), ("soon", True), ("", True)),
+        *(("1d", False), ("86401", True), ("999999999d", True)),
+    ],
 )
 def test_how_long_a_first_boot_may_take(said: Any, wrong: bool) -> None:
     assert ("provision_boot_timeout must be" in objections(boot_timeout=said)) is wrong
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("1h", 3600), ("61m", 0), ("99999999d", 0)])
+def test_a_machine_that_is_paid_for_is_looked_at_every_hour(said: str, seconds: int) -> None:
+    known = declared(poll_delay=said)
+    assert known.poll_delay == seconds
+    assert known.objections == (() if seconds else (f"provision_poll_delay must be at most 1 hour, not '{said}'.",))
 
 
 def test_counts_that_came_as_texts() -> None:

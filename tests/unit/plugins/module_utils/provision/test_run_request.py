@@ -37,6 +37,7 @@ from run_samples import read_asked
         ({}, {"environment": (), "results": (), "exclude": ()}),
         ({"run_follow": "no", "run_again": True}, {"follow": False, "again": True}),
         ({"run_keep": "2h", "run_log_delay": "0.1s"}, {"keep": 7200.0, "log_delay": 1.0}),
+        ({"run_log_delay": "30d"}, {"log_delay": 3600.0}),
     ],
 )
 def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) -> None:
