@@ -24,6 +24,7 @@ Json = dict[str, t.Any]
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
+_UNQUOTED = re.compile(r"[A-Za-z0-9@.:/=_ -]*")
 _WITH_ARGUMENT = "BbcDEeFIiJLlmOoPpQRSWw"  # the options of OpenSSH's ssh(1) that take an argument, for getopt
 _OPTIONS = "".join(f"{item}:" if item in _WITH_ARGUMENT else item for item in string.ascii_letters + string.digits)
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
@@ -81,10 +82,15 @@ def _parse_destination(text: str) -> _Target:
     return _Target(_host(host), None, _user(user) if at else None)
 
 
+def _words(command: str) -> list[str]:
+    """The words as a shell sees them; shlex is slow, and needed only where there are quotes and the like."""
+    return command.split() if _UNQUOTED.fullmatch(command) else shlex.split(command)
+
+
 def parse_ssh_command(command: object) -> _Target:
     """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with options in any order."""
     try:
-        program, *words = shlex.split(str(command))
+        program, *words = _words(str(command))
         # Behind the destination are more options, then a command to run. An argument that is missing is empty.
         before, rest = getopt.getopt([*words, ""], _OPTIONS)
         behind, _command = getopt.getopt(rest[1:], _OPTIONS)

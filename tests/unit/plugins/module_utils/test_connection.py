@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -136,6 +138,17 @@ def test_any_command_gives_a_plain_address_or_none(command: str) -> None:
 
 
 ANY = st.none() | st.booleans() | st.integers(-1, 70000) | st.floats() | st.text(max_size=12) | st.lists(st.integers())
+
+
+@given(st.text(alphabet="ab -@.:/=_'\"\\\n#\x0b\u2003$", max_size=12))
+def test_an_ssh_command_has_the_words_that_a_shell_sees(command: str) -> None:
+    def words_or_error(split: Callable[[str], list[str]]) -> Any:
+        try:
+            return split(command)
+        except ValueError as error:
+            return str(error)
+
+    assert words_or_error(connection._words) == words_or_error(shlex.split)
 
 
 @given(
