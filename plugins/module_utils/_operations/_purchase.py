@@ -231,10 +231,18 @@ class OfferMachines:
     """
 
     def __init__(
-        self, api: SupplyApi, offer_id: str, names: t.Collection[str], listed_before: t.Collection[str] = ()
+        self,
+        api: SupplyApi,
+        offer_id: str,
+        names: t.Collection[str],
+        noted: t.Callable[[], t.Iterable[ownership.OwnershipClaim]],
+        listed_before: t.Collection[str] = (),
     ) -> None:
-        """``listed_before``: the ids of resources that were listed before the purchase, and named no offer."""
-        self._api = api
+        """``noted``: answers what registries note of all hosts.
+
+        ``listed_before``: the ids of resources that were listed before the purchase, and named no offer.
+        """
+        self._api, self._noted = api, noted
         self._listed_before = listed_before
         self._offer_id = offer_id
         self._names = names
@@ -248,13 +256,10 @@ class OfferMachines:
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
-    def look(
-        self, history: History, entry: Entry, noted: t.Iterable[ownership.OwnershipClaim], **how: t.Any
-    ) -> OfferLook:
+    def look(self, history: History, entry: Entry, **how: t.Any) -> OfferLook:
         """The offer's phase, and whose its machines are where that decides.
 
-        ``entry``: what is noted of the purchase. ``noted``: what registries note of all hosts. ``how``: the status is
-        asked for.
+        ``entry``: what is noted of the purchase. ``how``: the status is asked for.
         """
         self.status, self._named, self._resources = {}, [], []
         try:
@@ -270,7 +275,7 @@ class OfferMachines:
                 seen = self._bought(history, status, entry.resource_ids)
         with contextlib.suppress(ApiError):
             of_offer = self._offer_id, self.billed
-            return told_apart(history, seen, of_offer, noted, lambda: self._api.resources(retries=0))
+            return told_apart(history, seen, of_offer, self._noted, lambda: self._api.resources(retries=0))
         return seen
 
     def _bought(self, history: History, status: Json, noted_ids: t.Iterable[str]) -> OfferLook:
@@ -308,11 +313,9 @@ class OfferMachines:
         )
         return replace(look, read=read_by_id(self._api, {*look.ids_to_prove, *doubted, *look.unlisted}))
 
-    def storage_left(
-        self, entry: Entry, ids: t.Iterable[str], noted: t.Iterable[ownership.OwnershipClaim], host: str
-    ) -> tuple[Storage, ...]:
-        """The storage that a purchase of the host has left, which has failed."""
-        return storage_bought(entry, replace(self.held(entry, ids), holders=ownership.holders_of(noted, host)))
+    def storage_left(self, host: str, entry: Entry, ids: t.Iterable[str] = ()) -> tuple[Storage, ...]:
+        """The storage that a purchase of the host has left, which has failed; ``ids``: of its answer."""
+        return storage_bought(entry, replace(self.held(entry, ids), holders=ownership.holders_of(self._noted(), host)))
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

@@ -371,11 +371,6 @@ def nameable(params: Params, places: t.Mapping[str, Place]) -> list[t.Mapping[st
     return [host for host in params["hosts"] if host["declares"] and not places[host["host"]]]
 
 
-def noted_in(registries: Registries, place: Place) -> t.Iterator[OwnershipClaim]:
-    """What the registry of the place notes of all hosts, read once the first is asked for."""
-    yield from RegistrySnapshot(registries, [place]).claims()
-
-
 def entries_beside(params: Params) -> list[tuple[str, Entry]]:
     """What a single purchase's registry has of all hosts (``registry_url``, ``project``; ``registry_file``)."""
     place = place_of_purchase(*map(params.get, ("registry_url", "project", "registry_file")))
@@ -383,9 +378,9 @@ def entries_beside(params: Params) -> list[tuple[str, Entry]]:
         return RegistrySnapshot(registries, [place]).known()
 
 
-def noted_beside(params: Params) -> t.Iterator[OwnershipClaim]:
-    """What hosts own by the registry of a single purchase, which is read once the first is asked for."""
-    yield from (noted_claim(host, entry) for host, entry in entries_beside(params))
+def noted_beside(params: Params) -> list[OwnershipClaim]:
+    """What hosts own by the registry of a single purchase."""
+    return [noted_claim(host, entry) for host, entry in entries_beside(params)]
 
 
 class LastSweeps:

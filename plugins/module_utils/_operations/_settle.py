@@ -10,7 +10,6 @@ at the same moment one does, and its own run, should it wake up, can free nothin
 
 from __future__ import annotations
 
-import functools
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,6 @@ from .._ansible.operation import Params
 from .._api.client import SupplyApi
 from .._provision import claims, storage
 from .._provision.entry import Entry, read_entry
-from .._provision.ownership import OwnershipClaim
 from .._provision.place import Place
 from .._provision.purchase import next_step
 from .._provision.sending import Note, leaves_storage, note_of
@@ -26,7 +24,7 @@ from .._registry._postgresql import Ceilings, Contested
 from .._registry._protocol import Claimed, RegistryError
 from ._by_id import side_by_side
 from ._purchase import Journal, OfferMachines
-from ._registries import Registries, noted_in
+from ._registries import Registries, RegistrySnapshot
 
 LOOK_TIMEOUT = 10.0  # seconds for the status of an offer
 SOON = 30.0  # seconds after a purchase was sent in which it may not show yet, as `settle_timeout`
@@ -72,7 +70,6 @@ def settle(
 
 
 _Answer = tuple[str, str]  # for `Settling.of`
-_Noted = t.Callable[[], t.Iterable[OwnershipClaim]]  # what the registry of the place notes
 
 
 def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) -> _Answer | None:
@@ -87,8 +84,9 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
         journal = Journal(registry, entry.offer_id, {})
         journal.read()
         entry = replace(journal.entry, bought_by=entry.bought_by)
-        noted = functools.partial(noted_in, registries, place)
-        return _decided(api, journal, entry, host, noted) if entry.is_open else None
+        names = [entry.name] if entry.name else []
+        machines = OfferMachines(api, entry.offer_id, names, lambda: RegistrySnapshot(registries, [place]).claims())
+        return _decided(machines, journal, entry, host) if entry.is_open else None
     except Claimed:
         return None
     except Contested as error:  # the machines are on record, with another claim or beside another purchase
@@ -100,12 +98,10 @@ def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) ->
             registry.close()
 
 
-def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _Noted) -> _Answer:
+def _decided(machines: OfferMachines, journal: Journal, entry: Entry, host: str) -> _Answer:
     """Look at the offer, and note what follows. Raises RegistryError."""
-    names = [entry.name] if entry.name else []
-    machines = OfferMachines(api, entry.offer_id, names)
-    history = claims.history_of(bool(names), entry.refused_status)
-    offer_look = machines.look(history, entry, noted(), timeout=LOOK_TIMEOUT, retries=0)
+    history = claims.history_of(bool(entry.name), entry.refused_status)
+    offer_look = machines.look(history, entry, timeout=LOOK_TIMEOUT, retries=0)
     look = machines.held(entry)
     held, contradictions = look.concluded
     if contradictions:
@@ -120,7 +116,7 @@ def _decided(api: SupplyApi, journal: Journal, entry: Entry, host: str, noted: _
     if state == claims.VOID:
         note = note_of(step, history, machines.billed, machines.whose)
         is_ours = leaves_storage(note, history, machines.whose)
-        kept = machines.storage_left(entry, (), noted(), host) if is_ours else ()
+        kept = machines.storage_left(host, entry) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)
         return state, claims.settled_as_not_made(host, entry, storage.storage_in_words(host, kept))
     return state, claims.still_counts(host, entry, str(machines.unreadable or machines.asked))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import os
 import time
@@ -198,7 +199,8 @@ class _Purchase:
         names = [body[key] for key in ("resource_name", "cluster_name") if key in body]
         self._history = History(by_name=journal.where is None, named=bool(names))
         self._story = sending.Story(self._offer_id, self._history, " or ".join(names), journal.where)
-        self._machines = OfferMachines(api, self._offer_id, names, terms.listed_before)
+        noted = functools.partial(noted_beside, params)
+        self._machines = OfferMachines(api, self._offer_id, names, noted, terms.listed_before)
         facts["machines"] = self._machines.listed
         self._deadline = 0.0  # on the monotonic clock
         self._repeats = terms.repeats
@@ -267,7 +269,7 @@ class _Purchase:
         soon = self._looked or self._history.unanswered
         how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
         self._looked, machines = True, self._machines
-        seen = machines.look(self._history, self._journal.entry, noted_beside(self._params), **how)
+        seen = machines.look(self._history, self._journal.entry, **how)
         self._update_story(asked=machines.asked, missing=None if machines.status else machines.asked)
         if machines.status:
             self._facts.update({key: machines.status[key] for key in ("status", "procured_at")})
@@ -496,8 +498,7 @@ class _Purchase:
         """The storage that a failed purchase of the host has left."""
         if not sending.leaves_storage(note, self._history, self._machines.whose):
             return ()
-        noted = noted_beside(self._params)
-        return self._machines.storage_left(self._journal.entry, self._facts["resource_ids"], noted, self._terms.host)
+        return self._machines.storage_left(self._terms.host, self._journal.entry, self._facts["resource_ids"])
 
     def _note_end(self, note: Note, kept: t.Collection[Storage]) -> None:
         """Free the host, or keep what a failed purchase has left; that this fails must not hide what happened."""

@@ -247,20 +247,20 @@ def told_apart(
     history: History,
     offer_look: OfferLook,
     of_offer: tuple[str, t.Collection[str]],
-    noted: t.Iterable[OwnershipClaim],
+    noted: t.Callable[[], t.Iterable[OwnershipClaim]],
     account: t.Callable[[], t.Collection[Machine]],
 ) -> OfferLook:
     """The same with what proves that machines are another host's, where a refusal of ours alone says so.
 
     A host holds one of them, or has bought the offer, which is sold once. Or their vendor keeps names, as the machine
     of a host shows: then they have the name that they were bought under. ``of_offer``: the offer's id, and those of its
-    machines. ``noted``: what registries note. ``account``: answers all of its machines, and is asked only if they can
+    machines. ``noted``: what registries note. ``account``: answers all of its machines. Both are asked only if they can
     decide.
     """
     if not doubts_refusal(history, offer_look):
         return offer_look
     (offer_id, ids), names = of_offer, dict[str, str]()
-    for claim in noted:
+    for claim in noted():
         if not claim.resource_ids.isdisjoint(ids) or (claim.bought and claim.offer_id == offer_id):
             return replace(offer_look, of_others=True)
         names.update(dict.fromkeys(claim.resource_ids, claim.name))

@@ -396,11 +396,13 @@ def test_what_proves_that_a_machine_is_another_hosts(
     others = [{"resource_id": "r-2", "name": "b", "vendor": "v"}, {"resource_id": "r-3", "name": "b", "vendor": "w"}]
     own = [{"resource_id": f"r-1{n or ''}", "name": name, "vendor": "v"} for n, name in enumerate(names)]
     ids = [each["resource_id"] for each in own]
-    seen = told_apart(_REFUSED, _SHOWN, ("o-1", ids), claims, lambda: [*others, *own])
+    seen = told_apart(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: [*others, *own])
     assert seen == replace(_SHOWN, of_others=proved)
     # The account's list lags, and does not have it yet.
     by_names = any(claim.resource_ids == {"r-2"} for claim in claims)
-    assert told_apart(_REFUSED, _SHOWN, ("o-1", ids), claims, lambda: others).of_others is (proved and not by_names)
+    assert told_apart(_REFUSED, _SHOWN, ("o-1", ids), lambda: claims, lambda: others).of_others is (
+        proved and not by_names
+    )
 
 
 @pytest.mark.parametrize("history", [History(), History(sends=1, lost=True), replace(_REFUSED, put_off=True)], ids=str)
@@ -408,7 +410,7 @@ def test_it_is_not_asked_where_it_decides_nothing(history: History) -> None:
     def fail() -> Any:
         raise AssertionError
 
-    assert told_apart(history, _SHOWN, ("o-1", ["r-1"]), [OwnershipClaim("b", "b", "o-1", bought=True)], fail) == _SHOWN
+    assert told_apart(history, _SHOWN, ("o-1", ["r-1"]), fail, fail) == _SHOWN
 
 
 def test_a_module_alone_is_not_told_to_let_a_role_adopt() -> None:

@@ -104,7 +104,7 @@ class World:
         own = {"resource_id": "r-1", "name": "gpu-1" if whose == OURS else "vm-1", "vendor": "v"}
         theirs = {"resource_id": "r-2", "name": "b" if self.keeps_names else "vm-2", "vendor": "v"}
         claims = known if self.chance.random() < 0.5 else []
-        return told_apart(history, seen, ("o-1", ["r-1"]), claims, lambda: [own, theirs])
+        return told_apart(history, seen, ("o-1", ["r-1"]), lambda: claims, lambda: [own, theirs])
 
 
 def run(world: World, number: int) -> NextStep | None:
