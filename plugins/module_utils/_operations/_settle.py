@@ -37,13 +37,6 @@ class Settling:
     closed: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, answers: t.Iterable[tuple[str, str]]) -> Settling:
-        """Of the state of each claim now, a word of `claims`, and the sentence about it."""
-        known = list(answers)
-        still = tuple(msg for state, msg in known if state == claims.BUYING)
-        return cls(tuple(msg for state, msg in known if state != claims.BUYING), still)
-
     @property
     def warnings(self) -> tuple[str, ...]:
         """All of these, as warnings."""
@@ -65,11 +58,12 @@ def settle(
             open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))
         except RegistryError as error:
             return Settling(uncertain=(str(error),))
-        answers = side_by_side(lambda key: _settled(api, registries, *key), open_claims)
-    return Settling.of(filter(None, answers))
+        answers = list(filter(None, side_by_side(lambda key: _settled(api, registries, *key), open_claims)))
+    closed = tuple(msg for state, msg in answers if state != claims.BUYING)
+    return Settling(closed, tuple(msg for state, msg in answers if state == claims.BUYING))
 
 
-_Answer = tuple[str, str]  # for `Settling.of`
+_Answer = tuple[str, str]  # the state of a claim now, a word of `claims`, and the sentence about it
 
 
 def _settled(api: SupplyApi, registries: Registries, place: Place, host: str) -> _Answer | None:
