@@ -30,6 +30,7 @@ _OPTIONS = "".join(f"{item}:" if item in _WITH_ARGUMENT else item for item in st
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
 DEFAULT_PORT = 22
 ADDRESS = ("ansible_host", "ansible_port", "ansible_user")  # by Ansible's names
+_IDS = ("resource_id", "instance_id")  # of an instance, which may be those of its resource
 
 
 class Connection(t.TypedDict):
@@ -139,8 +140,11 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
     """One entry a machine: the instance's own fields, ``resource_id``, ``name`` and the connection variables.
 
     An instance belongs to the resource with its id, else with its address, else, where there are as many of both, to
-    the one at its place. Without instances the resources are the machines. Storage is none. Unknown is None.
+    the one at its place. Without instances the resources are the machines. Storage is none, also where an instance
+    names it. Unknown is None.
     """
+    storage = {item["resource_id"] for item in resources if not _states.is_machine(item)}
+    instances = [item for item in instances if storage.isdisjoint(_texts_of(item, _IDS))]
     resources = list(filter(_states.is_machine, resources))
     paired = _pair(instances, resources) if instances else [({}, resource) for resource in resources]
     # Nobody needs to wait for a machine that was deleted. Where no resource is known, its instance says so.
@@ -161,7 +165,7 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
         # What names itself, if only by an id that is not one of ours, is never taken for its neighbour.
-        names_itself = _texts_of(instance, ("resource_id", "instance_id", "odd_id"))
+        names_itself = _texts_of(instance, (*_IDS, "odd_id"))
         if match is None and not names_itself and any(neighbour is resource for resource in left):
             match = neighbour
         yield instance, match or {}
@@ -177,7 +181,7 @@ def _of_instance(instance: Json, resources: list[Json], addresses: list[object])
 
     ``addresses``: of all resources. Machines behind one (containers) cannot be told apart by it.
     """
-    ids = _texts_of(instance, ("resource_id", "instance_id"))
+    ids = _texts_of(instance, _IDS)
     address = instance.get("external_ip")
     is_telling = isinstance(address, str) and addresses.count(address) == 1
     by_id = (resource for resource in resources if resource["resource_id"] in ids)

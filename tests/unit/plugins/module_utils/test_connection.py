@@ -275,6 +275,13 @@ def pairs(instances: list[Any], resources: list[Any]) -> list[tuple[Any, Any]]:
         pytest.param([instance(A)], [resource(None, A)], [(A, None)], id="a resource without an id"),
         pytest.param([instance(None)], [resource(R1, A), DISK], [(A, R1)], id="storage beside it, by place"),
         pytest.param([], [resource(R1, A), DISK], [(A, R1)], id="storage beside it, without instances"),
+        pytest.param(
+            [instance(A, resource_id=R1), instance(None, resource_id=R2)],
+            [resource(R1, A), DISK],
+            [(A, R1)],
+            id="storage among the instances",
+        ),
+        pytest.param([instance(None, instance_id=R2)], [resource(R1, A), DISK], [(A, R1)], id="storage alone"),
         pytest.param([], [resource(R1, A, resource_type="warp")], [(None, R1)], id="an unknown word, alone"),
         pytest.param(
             [instance(A)], [resource(R1, None, resource_type="warp")], [(A, R1)], id="an instance with an unknown word"
