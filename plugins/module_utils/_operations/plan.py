@@ -268,12 +268,13 @@ class _Planning:
         self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot, clock: Clock, warnings: list[str]
     ) -> list[Plan]:
         parts, unread = snapshot.parts(self._params["others"])
-        taken = snapshot.taken(case.entry for case in cases)
+        wanted = {case.wanted: self._wanted(case) for case in cases if case.wants_by_id}
+        taken = snapshot.taken(case.entry for case in cases) | self._registries.bought_of(wanted)
         unreadable = [case.host.host for case in cases if snapshot.trouble(case.host.registry, case.host.host)]
         return planning.host_plans(
             cases,
             _Searches(self._api, cases, warnings, taken, self._registries.bought_of).of,
-            {case.wanted: self._wanted(case) for case in cases if case.wants_by_id},
+            wanted,
             taken=taken,
             others=[*parts, *(CeilingPart(host, None, State.UNREAD) for host in unreadable)],
             unread=unread,

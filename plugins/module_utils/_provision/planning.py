@@ -142,10 +142,10 @@ def _rivalled(case: Case, hosts: t.Iterable[str], namesakes: t.Iterable[str], ta
     rivals, others = ([name for name in names if name != host.host] for names in (hosts, namesakes))
     is_taken = case.wanted in taken and case.wanted != case.entry.offer_id
     if case.wanted and (rivals or is_taken):
+        who = f"{', '.join(rivals)} also has or wants" if rivals else "a host of the registry has, or had, or wants"
         return joined(
-            f"provision_offer_id {case.wanted} of {host.host} is what"
-            f" {', '.join(rivals or ['another host of the registry'])} also has or wants. A machine belongs to one"
-            f" host. {NOTHING_SENT}",
+            f"provision_offer_id {case.wanted} of {host.host} is what {who}. A machine belongs to one host."
+            f" {NOTHING_SENT}",
             host.advice,
         )
     return shared_name(host.name, others) if others else ""

@@ -170,7 +170,7 @@ class Database(Connected):
 
     def bought_of(self, offers: t.Collection[str]) -> set[str]:
         """Those of these offers that no claim can have any more, since another one has or had them."""
-        rows = self._read(sql.OF_OFFERS, {"offers": list(offers)})
+        rows = self._read(sql.OF_OFFERS, {"offers": list(offers)}) if offers else []
         return {row.offer for row in rows if row.counts or row.state == claims.ENDED}
 
     # Buying

@@ -179,6 +179,10 @@ def test_what_a_claim_has_or_had_is_planned_for_nobody(registry_url: str, projec
         answer = planned(api, registry_url, mode=mode)
         assert [each["offer_id"] for each in answer["plans"]] == planned_for
         assert planned_for != [""] or "none is bought twice" in answer["plans"][0]["refusal"]
+    for wanted, action in (had, "stop"), (has, "stop"), (free, "buy"), (lapsed, "buy"):
+        api = AccountApi(offers=4)
+        (row,) = planned(api, registry_url, mode=mode, offer_id=wanted)["plans"]
+        assert (row["action"], "has, or had, or wants" in row["refusal"]) == (action, action == "stop")
 
 
 @dataclass(frozen=True)
