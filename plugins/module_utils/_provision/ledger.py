@@ -11,11 +11,9 @@ is never below it. Pure: knows no files and no clock.
 
 from __future__ import annotations
 
-import functools
 import math
 import typing as t
 from collections import Counter
-from sys import intern
 
 from .._text import grouped, number_of, read_price, seconds_of, text_of, texts_of
 from .entry import Entry, project_of, unique_ids
@@ -77,10 +75,8 @@ _NOTHING = Line("", "", Entry())
 def read_line(line: t.Mapping[str, t.Any]) -> Line:
     """A line of a file, however a person may have written it."""
     facts, why, renews = facts_of(line), str(line.get("why") or ""), str(line.get("renews") or "")
-    at, begin = seconds_of(line.get("at")), seconds_of(facts.journaled_at)
-    ahead = number_of(line.get("ahead")) or 0.0
-    # Thousands of lines have the same words.
-    return Line(intern(str(line["event"])), intern(str(line["host"])), facts, at, begin, intern(why), renews, ahead)
+    at, begin, ahead = seconds_of(line.get("at")), seconds_of(facts.journaled_at), number_of(line.get("ahead"))
+    return Line(str(line["event"]), str(line["host"]), facts, at, begin, why, renews, ahead or 0.0)
 
 
 def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
@@ -89,16 +85,10 @@ def facts_of(line: t.Mapping[str, t.Any]) -> LineFacts:
         text_of(line.get("offer_id")).lower(),
         unique_ids(line.get("resource_ids")),
         read_price(line.get("price_per_hour")),
-        _once(texts_of(line.get("groups"))),
-        intern(text_of(line.get("project"))),
+        texts_of(line.get("groups")),
+        text_of(line.get("project")),
         text_of(line.get("journaled_at")),
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _once(groups: tuple[str, ...]) -> tuple[str, ...]:
-    """The same groups, once in memory."""
-    return groups
 
 
 def line_of_entry(host: str, entry: Entry) -> Line | None:
