@@ -183,7 +183,7 @@ def audit_by_owners(
     """Each resource of the account with those who own it. What is ending needs nobody, yet may be billed."""
     machines, storage, claims = ownership.machines_and_storage(resources, claims)
     owned = ownership.owners([machine for machine in machines if not _states.is_ending(machine["status"])], claims)
-    doubts = _doubts(owned, machines)
+    doubts = _doubts(owned)
     result, near = Audit(gone=list(_gone(machines, claims))), _Near(claims)
     for machine, owner in owned:
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
@@ -241,18 +241,16 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
     return {str(machine["resource_id"]) for machine in ending_now if machine["resource_id"]}
 
 
-def _doubts(owned: t.Iterable[tuple[Machine, Owners]], machines: t.Iterable[Machine]) -> dict[int, str]:
+def _doubts(owned: t.Iterable[tuple[Machine, Owners]]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
     by_name = grouped(
         (owner.hosts[0], (machine, owner))
         for machine, owner in owned
         if owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
     )
-    of_offer = grouped((machine["offer_id"], machine) for machine in machines)
     result: dict[int, str] = {}
     for pairs in by_name.values():
-        offers = {machine["offer_id"] for machine, _owner in pairs}
-        mine, odd = told_by_name(pairs, [machine for offer_id in offers for machine in of_offer.get(offer_id, ())])
+        mine, odd = told_by_name(pairs)
         result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
         result.update({id(machine): odd for machine in mine})
     return result

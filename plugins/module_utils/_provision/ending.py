@@ -517,7 +517,7 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     owned_machines = [item for item in owned_machines if not _states.is_ending(item[0]["status"])] or owned_machines
     if not owned_machines:
         return End(Action.NOTHING)
-    mine, trouble = told_by_name(owned_machines, machines_in(account.owned))
+    mine, trouble = told_by_name(owned_machines)
     trouble = trouble or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
     doubt = (
         f"For the name {asked.name} the API has {described(mine)}: {trouble}. {_BY_ID}, or name one with"
@@ -527,10 +527,10 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     return nothing_ends(asked.host, reason) if reason else _of(mine)
 
 
-def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine]) -> tuple[list[Machine], str]:
+def told_by_name(owned_machines: t.Sequence[Owned]) -> tuple[list[Machine], str]:
     """Which of the machines that a name proves are really meant, and why that is in doubt; empty if it is not.
 
-    Machines that the API numbers after a name belong to an offer of several, so one alone may be another host's.
+    Machines that the API numbers after a name belong to an offer of several: `ownership` proves none that is alone.
     """
     exact = [machine for machine, owner in owned_machines if owner.proof is not OwnershipProof.NUMBERED]
     offers = {machine["offer_id"] for machine in exact or machines_in(owned_machines)}
@@ -539,8 +539,6 @@ def told_by_name(owned_machines: t.Sequence[Owned], machines: t.Iterable[Machine
         return machines_in(owned_machines), ONLY_NUMBERED
     if len(offers) > 1 or (offers == {None} and len(mine) > 1):
         return mine, "several offers have machines of this name"
-    if not exact and sum(machine["offer_id"] in offers for machine in machines) < 2:
-        return mine, ONLY_NUMBERED
     return mine, ""
 
 
