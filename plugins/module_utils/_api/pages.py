@@ -31,7 +31,7 @@ _KINDS = {
         r"next\w*(?:cursor|token|marker|key|offset|id|start|after|from|batch)|continu\w*|cursornext|lastevaluatedkey"
         r"|resumetoken|searchafter|startingafter"
     ),
-    "cursor": r"(?:page|end)?(?:cursor|token)|marker|scrollid|bookmark",
+    "cursor": r"(?:page|end)?cursor|pagetoken|marker|scrollid|bookmark",
     "pages": r"(?:total|num|numberof)?pages|page(?:count|total)|pagestotal|totalpages|lastpage",
     "page": r"page|currentpage|pagenumber|pageindex|number",
     "offset": r"offset|skip",
@@ -154,7 +154,7 @@ class Page:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
         is_cursor = self._has("cursor") and any(self._all("cursor"))
         # Beside a mark of the next page's it is this page's.
-        if is_cursor and not (self._is_told or "next cursor" in self.marks):
+        if is_cursor and not (self._is_told or {"next cursor", "next token"}.intersection(self.marks)):
             raise Incomplete(_PARTLY)
 
     def _has(self, *kinds: str) -> bool:

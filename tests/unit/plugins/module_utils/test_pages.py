@@ -310,6 +310,7 @@ def test_a_list_that_does_not_begin_with_its_first_page_is_an_error(marks: Body)
         {"count": 0},
         {"errors": [], "error": None, "failed_vendors": [], "failed": 3},
         {"cursor": "this-page", "next_cursor": None},
+        {"page_token": "this-page", "next_page_token": ""},
         {"paging": {"cursors": {"after": "abc"}}},
     ],
     ids=str,
