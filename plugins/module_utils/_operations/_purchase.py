@@ -313,9 +313,9 @@ class OfferMachines:
         )
         return replace(look, read=read_by_id(self._api, {*look.ids_to_prove, *doubted, *look.unlisted}))
 
-    def storage_left(self, host: str, entry: Entry, ids: t.Iterable[str] = ()) -> tuple[Storage, ...]:
-        """The storage that a purchase of the host has left, which has failed; ``ids``: of its answer."""
-        return storage_bought(entry, replace(self.held(entry, ids), holders=ownership.holders_of(self._noted(), host)))
+    def storage_left(self, host: str, entry: Entry, look: PurchaseLook) -> tuple[Storage, ...]:
+        """The storage that a purchase of the host has left, which has failed; ``look``: what it `held`."""
+        return storage_bought(entry, replace(look, holders=ownership.holders_of(self._noted(), host)))
 
     def failed_at_once(self, ids: list[str]) -> bool:
         """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""

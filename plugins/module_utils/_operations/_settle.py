@@ -110,7 +110,7 @@ def _decided(machines: OfferMachines, journal: Journal, entry: Entry, host: str)
     if state == claims.VOID:
         note = note_of(step, history, machines.billed, machines.whose)
         is_ours = leaves_storage(note, history, machines.whose)
-        kept = machines.storage_left(host, entry) if is_ours else ()
+        kept = machines.storage_left(host, entry, look) if is_ours else ()
         journal.free(made=note is Note.FREE_MADE, kept=kept)
         return state, claims.settled_as_not_made(host, entry, storage.storage_in_words(host, kept))
     return state, claims.still_counts(host, entry, str(machines.unreadable or machines.asked))

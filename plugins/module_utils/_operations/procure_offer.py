@@ -498,7 +498,9 @@ class _Purchase:
         """The storage that a failed purchase of the host has left."""
         if not sending.leaves_storage(note, self._history, self._machines.whose):
             return ()
-        return self._machines.storage_left(self._terms.host, self._journal.entry, self._facts["resource_ids"])
+        entry = self._journal.entry
+        look = self._machines.held(entry, self._facts["resource_ids"])
+        return self._machines.storage_left(self._terms.host, entry, look)
 
     def _note_end(self, note: Note, kept: t.Collection[Storage]) -> None:
         """Free the host, or keep what a failed purchase has left; that this fails must not hide what happened."""
