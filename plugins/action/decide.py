@@ -575,6 +575,9 @@ class ActionModule(InProcessAction):
             "troubles": self._hosts.troubles(lambda host: host in near),
             "others": self._hosts.troubles(lambda host: host not in near),
             "several": _several(snapshot, further),
+            "folders": {
+                host: place.text for place, host, _entry in snapshot.all() if host in further and not place.keeps_sums
+            },
             "elsewhere": [name for name, _entry in snapshot.entries_of_others()],
             "prefix": hosts[0]["prefix"] if hosts else "",
             "by_name": not (folders and folders[0]),

@@ -238,16 +238,9 @@ class Hosts:
         return [found for host in hosts if (found := self.described(host))]
 
     def everything(self) -> list[dict[str, t.Any]]:
-        """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get.
-
-        A host of several inventories is remembered beside the first of them, so their order is not the same for all.
-        """
+        """The same of all hosts of the inventory, of localhost, and of the hosts that groups may get."""
         hosts = dict.fromkeys([*inventory(self._task_vars), "localhost"])
-        known = self.rows(hosts)
-        here = self.described("localhost") or {}
-        others = folders_of(self._sources, os.getcwd())[1:] if here and here["registry_dir"] is None else []
-        further = [{**here, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others]
-        return self.of_projects(known + self.added() + [{**row, "group": "", "declares": False} for row in further])
+        return self.of_projects(self.rows(hosts) + self.added())
 
     def of_projects(self, rows: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         """Those of the rows in whose projects of a shared registry this inventory has machines.
@@ -261,8 +254,15 @@ class Hosts:
         return [row for row in rows if not (row["shared"] and projects) or row["project"] in projects]
 
     def added(self) -> list[dict[str, t.Any]]:
-        """The same of the hosts that plays may add to groups."""
-        return list(filter(None, map(self._placed, self.groups)))
+        """The same of the hosts that plays may add to groups.
+
+        They are remembered beside the first of several inventories, whose order was another where others ran.
+        """
+        rows = list(filter(None, map(self._placed, self.groups)))
+        usual = [row for row in (*rows, *self.rows(["localhost"])) if row["registry_dir"] is None]
+        others = folders_of(self._sources, os.getcwd())[1:]
+        beside = [{**row, "host": f"the hosts beside {dir}", "inventory_dir": dir} for dir in others for row in usual]
+        return rows + [{"group": "", **row, "declares": False} for row in beside]
 
     def trouble_of(self, host: str) -> str:
         """What cannot be read of a host, in sentences."""

@@ -126,3 +126,27 @@ def test_hosts_that_were_ordered_by_number_move_into_a_shared_registry(project: 
     again = project.provision(provision_hosts=2)
     assert again.returncode == 0 and sorted(project.simulator.billed) == bought, again.output
     assert project.registry("gpu-1") is None
+
+
+def test_what_was_ordered_beside_one_of_two_inventories_ends_in_any_order_of_them(project: Project) -> None:
+    """By its lease, and by its name: hosts that a play adds have no inventory_dir."""
+    write_group(project, {})
+    first, second = project.folder / "first", project.folder / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "hosts.yml").write_text(yaml.safe_dump({"gpu": {"hosts": {f"{folder.name}-1": None}}}))
+        (folder / "group_vars").symlink_to(project.folder / "group_vars")
+
+    def play(name: str, *words: str, last: Path = first, other: Path = second) -> Any:
+        sources = [word for folder in (other, last) for word in ("-i", str(folder / "hosts.yml"))]
+        return project.run("ansible-playbook", *sources, f"compute_index.supply.{name}", *words)
+
+    bought = play("provision", "-e", "provision_hosts=2", last=second, other=first)
+    assert bought.returncode == 0 and len(project.simulator.billed) == 2, bought.output
+    entry = first / "host_vars" / "gpu-1" / "compute_index_supply.yml"
+    entry.write_text(yaml.safe_dump({**yaml.safe_load(entry.read_text()), "provision_ends_at": shift(-1.0)}))
+    swept = play("reap")
+    assert swept.returncode == 0 and len(project.simulator.billed) == 1, swept.output
+    assert play("extend", "-e", "extend_hosts=gpu-2", "-e", "extend_by=1h").returncode == 0
+    ends = play("decommission", "-e", "decommission_hosts=gpu-2")
+    assert ends.returncode == 0 and project.simulator.billed == [], ends.output

@@ -176,6 +176,7 @@ NAMED: Spec = {
     "troubles": _TEXTS,
     "unreadable": _TEXTS,  # the hosts that Ansible cannot run anything for
     "several": _TEXTS,  # hosts of no inventory that several registries know
+    "folders": _MAPPING,  # those that files remember, with the folder
     "others": _TEXTS,  # what cannot be read of hosts that were not named
     "elsewhere": _TEXTS,  # hosts that a shared registry has beside these
     "prefix": _TEXT,

@@ -103,7 +103,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
         left = playable(hosts, params["unreadable"], params["several"], deed)
     except ValueError as error:
         raise Failure(joined(trouble, str(error)), "invalid") from None
-    add = added(left, params["known"], params["registered"], params["group"])
+    add = added(left, params["known"], params["registered"], params["group"], params["folders"])
     runs = warnings_of_runs(parts, left, params["registered"], deed)
     warnings = [*params["broken"], *params["troubles"], *params["others"], *runs]
     patterns = list(map(as_pattern, left))  # for a play

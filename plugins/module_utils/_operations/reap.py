@@ -82,8 +82,8 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         ),
         *(why for _host, why in left),
     ]
-    due = [_due(item, registries, own_limits, item.idle_allowed, statuses) for item, own_limits in able]
-    late = [_due(item, registries, limits, 0, statuses) for item in runs]
+    due = [_due(item, places, registries, own_limits, item.idle_allowed, statuses) for item, own_limits in able]
+    late = [_due(item, places, registries, limits, 0, statuses) for item in runs]
     return {
         **BLANK,
         "due": due,
@@ -161,6 +161,7 @@ def _noted(params: Params, places: t.Iterable[str]) -> t.Iterator[str]:
 
 def _due(
     host: reaping.Host,
+    inventory: t.Container[str],
     registries: Registries,
     limits: reaping.SweepLimits,
     idle: float,
@@ -178,7 +179,8 @@ def _due(
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(host.time_for_command(limits))  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))
-    return {**host.row, "groups": list(entry.groups), "reached": reached, "address": address, "sweep": sweep}
+    where = {**host.row, **host.folder(inventory), "groups": list(entry.groups)}
+    return {**where, "reached": reached, "address": address, "sweep": sweep}
 
 
 REAP_ASKED = steps.operation(reap_asked, steps.REAP_ASKED, BLANK_ASKED)

@@ -109,12 +109,20 @@ def playable(
 
 
 def added(
-    hosts: t.Iterable[str], names: t.Collection[str], registered: Registered, group: str
+    hosts: t.Iterable[str],
+    names: t.Collection[str],
+    registered: Registered,
+    group: str,
+    folders: t.Mapping[str, str],
 ) -> list[dict[str, t.Any]]:
-    """The hosts that a play must add first, in the groups that a registry notes, else in ``group``."""
+    """The hosts that a play must add first, in the groups that a registry notes, else in ``group``.
+
+    ``folders``: where files remember them, whatever their groups say.
+    """
     inventory = set(names)
     new = [host for host in hosts if host not in inventory]
-    return [{"name": host, "groups": registered.get(host) or [group]} for host in new]
+    apart = {host: {"registry_dir": folders[host]} for host in new if host in folders}
+    return [{"name": host, "groups": registered.get(host) or [group], **apart.get(host, {})} for host in new]
 
 
 def warnings_of_runs(

@@ -269,6 +269,10 @@ class Host:
         """Seconds that its last command may take; none if it has only storage, and no machine to run it on."""
         return 0.0 if self.entry.storage_of else limits.command
 
+    def folder(self, inventory: t.Container[str]) -> dict[str, str]:
+        """The folder that remembers it, whatever its groups say; nothing of a host that the inventory has."""
+        return {} if self.host in inventory or self.place.keeps_sums else {"registry_dir": self.place.text}
+
     @property
     def row(self) -> dict[str, t.Any]:
         """It as people read it, and a workflow gets it."""

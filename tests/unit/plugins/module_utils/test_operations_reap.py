@@ -105,6 +105,15 @@ def swept(api: Api, *hosts: Json, check_mode: bool = False, **given: Any) -> Jso
     return reap(api, params(steps.REAP, *hosts, **given), check_mode)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("host", "is_added"), [("gpu-1", False), ("localhost", True)])
+def test_a_host_that_no_inventory_has_ends_by_the_folder_that_remembers_it(
+    tmp_path: Path, host: str, is_added: bool
+) -> None:
+    write(tmp_path, "gpu-1", "r", -1.0)
+    (found,) = swept(Api(machine("r", "gpu-1")), described(host, tmp_path))["due"]
+    assert found.get("registry_dir") == (str(tmp_path) if is_added else None)
+
+
 @pytest.mark.parametrize(("why", "is_red"), [("moved", True), ("decommissioned", False)])
 def test_a_sweep_of_files_fails_for_machines_that_were_moved_into_a_shared_registry(
     tmp_path: Path, why: str, is_red: bool

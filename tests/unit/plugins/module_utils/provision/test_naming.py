@@ -146,8 +146,9 @@ def test_a_group_may_have_a_host_of_which_nothing_can_be_read(parts: list[Patter
 
 def test_hosts_that_are_added_come_into_the_groups_of_the_registry() -> None:
     registered = {"new": ["red", "gpu"], "empty": []}
-    assert added(["old", "new", "empty", "other"], ["old"], registered, "gpu") == [
-        {"name": "new", "groups": ["red", "gpu"]},
+    folders = {"old": "/srv/a", "new": "/srv/b"}
+    assert added(["old", "new", "empty", "other"], ["old"], registered, "gpu", folders) == [
+        {"name": "new", "groups": ["red", "gpu"], "registry_dir": "/srv/b"},
         {"name": "empty", "groups": ["gpu"]},
         {"name": "other", "groups": ["gpu"]},
     ]
