@@ -102,7 +102,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     end_round_of,
-    is_only_listed,
+    lacks_machine,
     offer_of,
     owned,
     round_of,
@@ -138,7 +138,7 @@ _OF_VARIABLES: dict[str, t.Callable[[t.Any, _Given], list[t.Any]]] = {
     "group": lambda group, variables: [_play.group_of_playbook(group, variables)],
     "owned": owned,
     "bought": lambda host, variables: [offer_of(host, variables)],
-    "tested": lambda host, variables: [not is_only_listed(host, variables)],
+    "tested": lambda host, variables: [not lacks_machine(host, variables)],
     # Also a short one runs by itself: Ansible's own wait goes on long after a machine has ended.
     "level": lambda level, _variables: [acceptance.SECONDS.get(str(level), max(acceptance.SECONDS.values()))],
     "expected": lambda given, _variables: [_expected(given)],

@@ -115,9 +115,15 @@ def offer_of(host: str, task_vars: Variables) -> dict[str, t.Any]:
     return {"node_count": len(variables.get("provision_instances") or ()), **told} if told else {}
 
 
-def is_only_listed(host: str, task_vars: Variables) -> bool:
-    """Whether the inventory plugin lists a machine of the host's name, and none is known to be the host's."""
-    return "supply_resource_id" in raw(host, task_vars) and not owned(host, task_vars)
+def lacks_machine(host: str, task_vars: Variables) -> bool:
+    """Whether no machine is known to be the host's, so that what answers under its name may be anybody's.
+
+    The inventory plugin lists one of this name; or an order has added the host, or it shall own one, and nothing says
+    how that is reached. Other hosts of the inventory are machines of the user's own.
+    """
+    variables = raw(host, task_vars)
+    is_own = variables.get("ansible_host") or (variables.get("inventory_file") and not any(map(variables.get, _WANTED)))
+    return not owned(host, task_vars) and bool("supply_resource_id" in variables or not is_own)
 
 
 def round_of(variables: Variables) -> Round:

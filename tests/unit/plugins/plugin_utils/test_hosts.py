@@ -17,8 +17,8 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import
     Patterns,
     evaluated,
     in_full,
-    is_only_listed,
     knowing,
+    lacks_machine,
     owned,
     parts,
     round_of,
@@ -80,7 +80,8 @@ def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
 @pytest.mark.parametrize(
     ("variables", "ids"),
     [
-        ({}, []),
+        ({}, []),  # an order has added it
+        ({"provision_spec": {"compute": {}}, "inventory_file": "hosts"}, []),
         ({"provision_resource_ids": ["R"], "supply_resource_id": "S"}, ["R"]),
         ({"supply_resource_id": "S"}, ["S"]),
         # A name is no claim of a host that shall own a machine and has a registry.
@@ -92,7 +93,14 @@ def test_a_group_with_a_hosts_name_matches_nothing(asked: Any) -> None:
 def test_the_machines_of_a_host(variables: dict[str, Any], ids: list[str]) -> None:
     task_vars = {"hostvars": Mock(raw_get=lambda host: {"gpu-1": variables}[host])}
     assert owned("gpu-1", task_vars) == ids
-    assert is_only_listed("gpu-1", task_vars) is ("supply_resource_id" in variables and not ids)
+    assert lacks_machine("gpu-1", task_vars) is (not ids)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"inventory_file": "hosts"}, {"ansible_host": "192.0.2.1", "provision_spec": {"compute": {}}}]
+)
+def test_a_machine_of_the_users_own_may_be_tested(variables: dict[str, Any]) -> None:
+    assert not lacks_machine("gpu-1", {"hostvars": Mock(raw_get={"gpu-1": variables}.get)})
 
 
 def test_what_no_step_has_left_fails_the_task_that_reads_it() -> None:
