@@ -213,6 +213,11 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
         "reasons": "bad: gpu_count: 7 instead of 8 (bad).",
     }
     assert {name: value for name, value in entry.items() if name != "provision_tested"} == BOUGHT
+    # As where a person's variable cannot be evaluated: the machine is as bad as before.
+    untested = {"item": "gpu-1", "failed": True, "msg": "'driver' is undefined"}
+    result = verified({**params, "hosts": [{**row, "tested": untested}]}, False)
+    assert result["verified"] == {"gpu-1": "unknown"}
+    assert yaml.safe_load(file.read_text()) == entry
 
     well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
     assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "no machine"})
