@@ -84,11 +84,12 @@ _PREFIX = "provision_"
 _PREFIX_LETTERS = frozenset(_PREFIX)
 _CEILINGS = "provision_max_"
 # An unknown name with one of these words would be a limit.
-_CEILING_WORDS = frozenset({"max", "bill", "budget", "ceiling", "lease", "limit"})
+_CEILING_WORDS = frozenset({"max", "bill", "budget", "ceiling", "lease", "limit", "dry"})
 # Behind what a playbook's variables begin with, unknown names of these words would limit nothing: what may be bought,
-# what it may cost, and which hosts are meant.
+# what it may cost, which hosts are meant, and whether anything happens at all.
 _ASKED_FOR = re.compile(
-    "(max|min|vendor|region|gpu|contract|spot|compute|storage|network|price|bill|budget|lease|host|machine)s?(_|$)"
+    "(max|min|vendor|region|gpu|contract|spot|compute|storage|network|price|bill|budget|lease|host|machine"
+    "|dry|check|only|except|exclude|limit)s?(_|$)"
 )
 # Other words that are two edits away from that: variables of somebody else's may begin so.
 _OTHER_WORDS = ("provisioned_", "provisioner_", "provisional_", "revision_")

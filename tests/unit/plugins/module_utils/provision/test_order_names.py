@@ -46,6 +46,12 @@ NAMES = RoleNames(SPECS["main"]["options"])
         ("order_", "order_gpus", "limit nothing"),
         ("order_", "order_spot", "limit nothing"),
         ("order_", "order_min_boot_disk_gb", "limit nothing"),
+        ("order_", "order_dry_run", "limit nothing"),
+        ("decommission_", "decommission_dry_run", "limit nothing"),
+        ("decommission_", "decommission_check", "limit nothing"),
+        ("decommission_", "decommission_only", "limit nothing"),
+        ("reap_", "reap_exclude_hosts", "limit nothing"),
+        ("decommission_", "decommission_checkpoint", ""),  # somebody else's
         ("order_", "order_regional_office", ""),  # somebody else's
         ("order_", "order_number", ""),
         ("order_", "order_id", ""),
@@ -238,7 +244,14 @@ def test_a_mistyped_name_is_no_variable_at_all(name: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["provision_max_total_price", "provision_max_price", "provision_max_usd", "provision_max_bills_usd"]
+    "name",
+    [
+        "provision_max_total_price",
+        "provision_max_price",
+        "provision_max_usd",
+        "provision_max_bills_usd",
+        "provision_dry_run",
+    ],
 )
 def test_a_ceiling_of_another_name_would_limit_nothing(name: str) -> None:
     assert f"{name} is not a variable of this role, so it would limit nothing" in " ".join(NAMES.misspellings([name]))
