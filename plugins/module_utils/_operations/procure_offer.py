@@ -544,11 +544,14 @@ class _Purchase:
         ``doubted``: ids that are read by themselves first, since they may be ended next.
         """
         facts = self._facts
-        held, contradictions = self._machines.held(self._journal.entry, facts["resource_ids"], doubted).concluded
+        look = self._machines.held(self._journal.entry, facts["resource_ids"], doubted)
+        held, contradictions = look.concluded
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome, holdings.strangers(contradictions), holdings.disowned(held, contradictions))
         if held.pending:
             self._warn(holdings.not_shown_yet(held.pending))
+        for ended in holdings.all_ended(look):
+            self._warn(ended)
         if contradictions:
             price = facts["price_per_hour"]
             msg = holdings.disagreed(self._terms.host, self._offer_id, price, held.ids, contradictions)

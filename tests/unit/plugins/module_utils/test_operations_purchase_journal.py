@@ -372,6 +372,17 @@ def test_a_run_that_was_faster_with_another_offer_is_not_overtaken(
     assert kept(path)["provision_procured_offer_id"] == OTHER_ID
 
 
+@pytest.mark.parametrize("state", ["running", "deleting", "deleted"])
+def test_that_a_machine_has_ended_since_is_told(queue: RequestQueue, buy: Any, path: Path, state: str) -> None:
+    """The offer stays bought, and a later search brings the host nothing: without a word it would seem to have one."""
+    for offer_id in (OFFER_ID, OTHER_ID):
+        write(path, MADE)
+        queue.show(resource(status=state)).expect("GET", STATUS_PATH, BOUGHT).expect("GET", OFFER_PATH, offer())
+        result = buy(offer_id=offer_id)
+        assert outcome(result) == ("existing", None, [RESOURCE_ID])
+        assert any("have ended" in each for each in result["warnings"]) is (state == "deleted")
+
+
 def test_a_run_that_was_faster_with_the_same_offer_is_waited_for(
     queue: RequestQueue, buy: Any, path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
