@@ -150,8 +150,8 @@ def all_ended(look: PurchaseLook) -> t.Iterator[str]:
     if ids and not look.left_of(ids):
         yield (
             f"All machines of offer {look.offer_id} have ended, and are billed no more: {', '.join(ids)}. While the"
-            " registry has them nothing is bought in their place: run compute_index.supply.decommission for the host, or"
-            " remove its entry."
+            " registry has them nothing is bought in their place: run compute_index.supply.decommission for the host,"
+            " or remove its entry."
         )
 
 
