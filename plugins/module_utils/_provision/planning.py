@@ -38,6 +38,7 @@ from .standing import HostState
 
 _NO_OFFER = "capacity"  # the error class
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
+_FAILED = "failed, may be billed"  # of what a host has
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Plan:
     choice than this, and where alone it looks. ``error_class``: why it stops, if that is a matter of offers (capacity),
     of a ceiling of several hosts (price) or of a quota. ``market``: the prices of all that its searches have found.
     ``ends_storage``: what the offer brings along of it ends with the machine. ``hides_storage``: nothing has said
-    whether it brings any.
+    whether it brings any. ``owned_as``: what a quote shows of what the host has.
     """
 
     host: str
@@ -69,6 +70,7 @@ class Plan:
     market: tuple[float | None, ...] = ()
     ends_storage: bool = False
     hides_storage: bool = False
+    owned_as: str = "owned already"
 
     @property
     def stays_per_hour(self) -> float | None:
@@ -273,8 +275,9 @@ def _draft(
     """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
     stands, reason = case.standing, search_result.said
     if not reason and stands.owns:
-        ids = stands.resource_ids
-        return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=stands.price_per_hour, resource_ids=ids)
+        ids, price = stands.resource_ids, stands.price_per_hour
+        draft = Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids)
+        return replace(draft, owned_as=_FAILED) if stands.kind is HostState.FAILED else draft
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})

@@ -95,7 +95,7 @@ def _offer_of(draft: Plan) -> Offer:
     """The offer that the host would buy, or what it has."""
     if not draft.is_owned:
         return draft.offer
-    return {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price_per_hour}
+    return {"offer_id": draft.offer_id, "gpu_type": draft.owned_as, "price_per_hour": draft.price_per_hour}
 
 
 def _published(draft: Plan, life: Lifetime | None) -> Row:

@@ -39,6 +39,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     line_of_waiting,
     prices_of_others,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
@@ -114,6 +115,17 @@ def test_a_job_without_the_key_waits_for_no_machine_that_another_one_buys(
         assert found.refusal.endswith(locked_out)
     else:
         assert found.action == WAIT
+
+
+@pytest.mark.parametrize(
+    ("kind", "owned_as"), [(HostState.READY, "owned already"), (HostState.FAILED, "failed, may be billed")]
+)
+def test_a_quote_does_not_show_a_failed_offer_as_a_machine(kind: HostState, owned_as: str) -> None:
+    """Or its workflow is approved, and buys nothing in its place."""
+    (found,) = planned(case(host(), kind, entry(X, [M], "made"), offer_id=X, resource_ids=(M,), price_per_hour=2.0))
+    assert (found.action, found.owned_as) == (WAIT, owned_as)
+    (row,) = quoted([found], "", {})["ansible_stats"]["data"]["quote"]["hosts"].values()
+    assert (row["owned"], row["gpu_type"]) == (True, owned_as)
 
 
 def test_an_offer_of_a_plan_that_cannot_be_had_says_what_to_do() -> None:
