@@ -417,6 +417,8 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
     going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
+    all_bills = (*bills, *planned)
+    unknown = (b.host for b in all_bills if not b.is_known(latest) or (b.runs and b.stays_per_hour is None))
     return Month(
         name=name,
         shares=(
@@ -424,15 +426,9 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
             *_still_to_come(State.RUNS_ON, going_on, until, after),
             *_still_to_come(State.ORDERED, planned, now, after),
         ),
-        unknown=_of_unknown_cost((*bills, *planned), latest),
+        unknown=tuple(dict.fromkeys(unknown)),
         lasts=max((_billed_until(item.ends_at, now, after) for item in planned), default=now) - now,
     )
-
-
-def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
-    """The hosts of these bills whose cost is unknown, each once."""
-    unknown = (b.host for b in bills if not b.is_known(now) or (b.runs and b.stays_per_hour is None))
-    return tuple(dict.fromkeys(unknown))
 
 
 def _still_to_come(

@@ -192,13 +192,6 @@ def unknown_cost(host: str) -> str:
     return f"What {host} has cost is not known: its price or its beginning is not."
 
 
-def lines_of_storage(host: str, end: End) -> list[str]:
-    """Lines about the storage that stays after the end of a host's machines."""
-    return storage.storage_lines(host, end.storage_stays) + storage.storage_lines(
-        host, end.unremembered, is_remembered=False
-    )
-
-
 @dataclass(frozen=True)
 class NotEnded:
     """The ids of what has not ended for certain, sentences about it, and the class of the first error.
@@ -323,6 +316,8 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
     ``ahead``: seconds by which the API's clock is ahead of this computer's. ``check_mode``: of this host's tasks.
     """
     host = raw["host"]
+    stays = storage.storage_lines(host, found.storage_stays)
+    stays += storage.storage_lines(host, found.unremembered, is_remembered=False)
     return {
         "host": host,
         "declaration": str(raw["id"]),
@@ -346,7 +341,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [_told(item, found, raw).variables for item in found.storage],
-        "stays": [] if check_mode else lines_of_storage(host, found),
+        "stays": [] if check_mode else stays,
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
         "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unremembered)],

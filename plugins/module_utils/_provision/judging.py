@@ -98,7 +98,7 @@ class JudgedHost:
     def outcome(self) -> str:
         """What became of the purchase; empty if it was made before.
 
-        A task that died says nothing; then the journal tells whether the purchase may have been sent.
+        A task that died says nothing; then the journal, if there is one, tells whether the purchase may have been sent.
         """
         if self.plan["action"] == WAIT:
             return ""
@@ -106,13 +106,8 @@ class JudgedHost:
         if outcome == "not_sent" and self.entry.is_open and self._is_noted:
             return "unknown"  # not by this task, but by an earlier run
         if not outcome:
-            return "unknown" if self._may_be_sent else "not_sent"
+            return "unknown" if not self.plan["registry"] or self.trouble or self._is_noted else "not_sent"
         return "claimed" if self._is_of_another_run(outcome) else outcome
-
-    @property
-    def _may_be_sent(self) -> bool:
-        """Whether a task that has reported nothing may have sent the purchase, as the journal says, if there is one."""
-        return not self.plan["registry"] or bool(self.trouble) or self._is_noted
 
     @property
     def is_planned(self) -> bool:
