@@ -450,7 +450,9 @@ class ActionModule(InProcessAction):
         If none is named, that is told of the members of their group.
         """
         hosts, inventory = named or members, _hosts.inventory(task_vars)
-        owned = {host: _hosts.owned(host, task_vars) for host in inventory if host in hosts}
+        # A name claims nothing in a shared registry, which the host may only have once it is in the order's group.
+        owned_by = _hosts.noted if self._hosts.url else _hosts.owned
+        owned = {host: owned_by(host, task_vars) for host in inventory if host in hosts}
         reached, ids = list(filter(owned.get, owned)), set().union(*owned.values())
         # Another controller has read the inventory, as AWX's update of it: the host keys are there, and not here.
         sought = hosts if self._hosts.url else [host for host in hosts if host not in reached]

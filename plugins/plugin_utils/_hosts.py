@@ -98,14 +98,20 @@ def raw(host: str, task_vars: Variables) -> Variables:
     return mapping_of(task_vars["hostvars"].raw_get(host))
 
 
+def noted(host: str, task_vars: Variables) -> list[str]:
+    """The machines that the host is known to have, by the role's facts or registry."""
+    return list(raw(host, task_vars).get(IDS) or ())
+
+
 def owned(host: str, task_vars: Variables) -> list[str]:
-    """The machines that the host is known to have, by the role's facts or registry, or by the inventory plugin.
+    """The same, or by the inventory plugin.
 
     That gives a machine to a host by its name, which is no claim of one that shall own a machine and has a registry.
     """
     variables = raw(host, task_vars)
     is_registered = any(map(variables.get, _WANTED)) and variables.get("provision_registry_dir") != ""
-    return list(variables.get(IDS) or filter(None, [not is_registered and variables.get("supply_resource_id")]))
+    listed: t.Iterable[t.Any] = () if is_registered else filter(None, [variables.get("supply_resource_id")])
+    return noted(host, task_vars) or list(listed)
 
 
 def offer_of(host: str, task_vars: Variables) -> dict[str, t.Any]:

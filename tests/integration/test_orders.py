@@ -147,6 +147,10 @@ def test_configure_finds_the_machines_of_an_order_in_the_registry(make_project: 
         run = project.play("compute_index.supply.configure", "-e", asked)
         assert (run.returncode, names(run)) == (0, {"localhost", "b-1"}), run.output
         assert_names_no_stranger(run)
+    account = project.folder / "account.supply.yml"  # which lists b-1, and knows no registry
+    account.write_text("plugin: compute_index.supply.resources\n")
+    run = project.play("compute_index.supply.configure", "-i", str(account), "-e", "order_names=b-1")
+    assert (run.returncode, names(run)) == (0, {"localhost", "b-1"}), run.output
     for playbook in ("configure", "verify"):  # of the group, where nothing is named
         run = project.play(f"compute_index.supply.{playbook}")
         assert (run.returncode, names(run), run.recap("gpu-7", "changed")) == (0, {"localhost", "gpu-7"}, 1), run.output
