@@ -62,7 +62,7 @@ def test_a_refusal_says_that_nothing_happened(text: str) -> None:
             candidates.none_left(host(max_price_per_hour=9), OFFERS[:1], 0),
             "The only matching offer is not left for this host within its",
         ),
-        (candidates.none_left(host(max_price_per_hour=9), OFFERS, 0), "USD 5.00 per hour; hosts of a play never share"),
+        (candidates.none_left(host(max_price_per_hour=9), OFFERS, 0), "USD 5.00 per hour; hosts never share an offer"),
         (
             candidates.none_left(host(max_price_per_hour=1), OFFERS, 0),
             "(USD 1.00 per hour). The cheapest costs USD 5.00",
