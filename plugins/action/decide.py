@@ -577,9 +577,7 @@ class ActionModule(InProcessAction):
             "troubles": self._hosts.troubles(lambda host: host in near),
             "others": self._hosts.troubles(lambda host: host not in near),
             "several": _several(snapshot, further),
-            "folders": {
-                host: place.text for place, host, _entry in snapshot.all() if host in further and not place.keeps_sums
-            },
+            "folders": _folders(snapshot, further),
             "elsewhere": [name for name, _entry in snapshot.entries_of_others()],
             "prefix": hosts[0]["prefix"] if hosts else "",
             "by_name": not (folders and folders[0]),
@@ -861,6 +859,11 @@ def _several(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> list[str]:
     """Those of these hosts that several registries know."""
     counted = Counter(host for _place, host, _entry in snapshot.all() if host in hosts)
     return [host for host, count in counted.items() if count > 1]
+
+
+def _folders(snapshot: RegistrySnapshot, hosts: t.Container[str]) -> dict[str, str]:
+    """Where files remember these hosts."""
+    return {host: place.text for place, host, _entry in snapshot.all() if host in hosts and not place.keeps_sums}
 
 
 def _listed(given: t.Any) -> list[t.Any]:

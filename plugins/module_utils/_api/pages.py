@@ -144,18 +144,27 @@ class Page:
         count = self._number("total", "count")
         if count > self.read:
             raise Incomplete(f"the API counts {count:.0f} resources, but lists only {self.read}.")
-        said = (str(item).strip().lower() for item in self._all("whole", "pages"))  # ``last`` may be a link as well
-        whole = [item == "true" for item in said if item in ("true", "false")]
+        whole = self._whole
         if any(map(_is_yes, self._all("more"))) or not all(whole):
             raise Incomplete(_PARTLY)
         if whole:
             return
         if self._may_go_on:
             raise Incomplete(f"the API lists {self.items} resources, its limit, and does not say that these are all.")
-        is_cursor = self._has("cursor") and any(self._all("cursor"))
-        # Beside a mark of the next page's it is this page's.
-        if is_cursor and not (self._is_told or {"next cursor", "next token"}.intersection(self.marks)):
+        if self._has_lone_cursor:
             raise Incomplete(_PARTLY)
+
+    @property
+    def _whole(self) -> list[bool]:
+        """Whether this is all, by each mark that says so; ``last`` may be a link as well."""
+        said = (str(item).strip().lower() for item in self._all("whole", "pages"))
+        return [item == "true" for item in said if item in ("true", "false")]
+
+    @property
+    def _has_lone_cursor(self) -> bool:
+        """Whether a cursor may be the next page's. Beside a mark of that one it is this page's."""
+        is_cursor = self._has("cursor") and any(self._all("cursor"))
+        return is_cursor and not (self._is_told or {"next cursor", "next token"}.intersection(self.marks))
 
     def _has(self, *kinds: str) -> bool:
         """Whether one of these marks says anything in a word or a number."""

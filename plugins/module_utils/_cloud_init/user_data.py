@@ -122,9 +122,7 @@ def _check_yaml(text: str) -> list[str]:
     if yaml is None:
         return []
     root, keys, document = _parsed(text)
-    wanted = list if text.startswith("#cloud-config-archive") else dict
-    if document is not None and not isinstance(document, wanted):
-        raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
+    _check_form(text, document)
     again = [f"cloud_init holds {key}, a second time; only the last one counts." for key in keys if key.again]
     if not isinstance(document, dict):
         return again
@@ -135,6 +133,13 @@ def _check_yaml(text: str) -> list[str]:
     ]
     doubts = [f"cloud_init may not do what it is meant to: {misfit}." for misfit in _doubts(document)]
     return [*unknown, *doubts, *again]
+
+
+def _check_form(text: str, document: t.Any) -> None:
+    """Raise ValueError if the document is none of the kind that the text's first line says."""
+    wanted = list if text.startswith("#cloud-config-archive") else dict
+    if document is not None and not isinstance(document, wanted):
+        raise ValueError(f"must be a YAML {'list' if wanted is list else 'mapping'} below its first line")
 
 
 def _parsed(text: str) -> tuple[t.Any, list[_Key], t.Any]:

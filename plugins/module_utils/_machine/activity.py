@@ -107,13 +107,17 @@ def _sample(look: ActivityReadings) -> _Sample:
     at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
         raise ValueError("what the sampler has noted cannot be understood")
-    age = look.uptime - at
-    if state.get("boot") != look.boot or age < -_SECONDS:
+    _check_age(look.uptime - at, is_of_boot=state.get("boot") == look.boot)
+    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
+    return _Sample(at, active, why, seen, load)
+
+
+def _check_age(age: float, *, is_of_boot: bool) -> None:
+    """Raise ValueError if that is the sampler's moment, in seconds before now, of another boot or too long ago."""
+    if not is_of_boot or age < -_SECONDS:
         raise ValueError("what the sampler has noted is not of this boot")
     if age > STALE_SECONDS:
         raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
-    why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
-    return _Sample(at, active, why, seen, load)
 
 
 def _use_now(look: ActivityReadings, sample: _Sample) -> str:

@@ -157,11 +157,7 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
     """Each instance with its resource, or with nothing; no resource belongs to two."""
-    addresses = [resource["access"].get("external_ip") for resource in resources]
-    left, matches = resources, list[t.Optional[Json]]()
-    for instance in instances:
-        matches.append(_of_instance(instance, left, addresses))
-        left = [resource for resource in left if resource is not matches[-1]]
+    left, matches = _told_by_themselves(instances, resources)
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
         # What names itself, if only by an id that is not one of ours, is never taken for its neighbour.
@@ -169,6 +165,16 @@ def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json
         if match is None and not names_itself and any(neighbour is resource for resource in left):
             match = neighbour
         yield instance, match or {}
+
+
+def _told_by_themselves(instances: list[Json], resources: list[Json]) -> tuple[list[Json], list[Json | None]]:
+    """The resources that no instance names, and that of each instance, None where it names none."""
+    addresses = [resource["access"].get("external_ip") for resource in resources]
+    left, matches = resources, list[t.Optional[Json]]()
+    for instance in instances:
+        matches.append(_of_instance(instance, left, addresses))
+        left = [resource for resource in left if resource is not matches[-1]]
+    return left, matches
 
 
 def _texts_of(instance: Json, names: t.Iterable[str]) -> list[str]:

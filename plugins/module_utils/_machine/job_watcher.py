@@ -61,11 +61,7 @@ def _run(folder: str, job: dict[str, t.Any], environment: dict[str, str]) -> dic
 def _command(
     phase: str, text: str, folder: str, environment: dict[str, str], log: t.Any, limit: float
 ) -> dict[str, t.Any]:
-    """Run a command until the moment ``limit`` of the monotonic clock, and return how it ended, as ``end.json`` has it.
-
-    ``exit_code`` and ``signal`` are None of one that could not be ended. ``left``: the names of processes that it had
-    left running, and that were ended.
-    """
+    """Run a command until the moment ``limit`` of the monotonic clock, and return how it ended, as `_end` does."""
     shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
     # `run_command` would wait for its end.
     child = subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -86,12 +82,21 @@ def _command(
     in_time = child.pid in statuses
     left = [] if phase == "setup" and in_time else _end_all(statuses)
     code = os.waitstatus_to_exitcode(statuses[child.pid]) if child.pid in statuses else None
+    return _end(phase, code, in_time, left if in_time else [])
+
+
+def _end(phase: str, code: int | None, in_time: bool, left: list[str]) -> dict[str, t.Any]:
+    """How a command ended, as ``end.json`` has it.
+
+    ``code``: as `os.waitstatus_to_exitcode` has it, None if it could not be ended. ``left``: the names of processes
+    that it had left running, and that were ended.
+    """
     return {
         "phase": phase,
         "exit_code": None if code is None or code < 0 else code,
         "signal": None if code is None or code >= 0 else -code,
         "in_time": in_time,
-        "left": left[:5] if in_time else [],
+        "left": left[:5],
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import typing as t
+from itertools import chain
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_api
@@ -45,7 +46,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
     found = auditing.audit_by_owners(billed, claims, {*places, *names.hosts}, time.time())
     over = registries.over(places.values(), found.orphans)
-    found.note_read(read_by_id(api, {item for bill in over for item in bill.resource_ids}))
+    found.note_read(read_by_id(api, set(chain.from_iterable(bill.resource_ids for bill in over))))
     found.note_expected(names.machines)
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())

@@ -392,8 +392,7 @@ def _address(exchanges: Exchanges) -> RuleResult:
     """
     instances = [item for status in exchanges.statuses for item in mappings_in(status.get("instances"))]
     reachable = needed([item for item in instances if isinstance(item.get("external_ip"), str)])
-    accesses = (mapping_of(machine.get("access")) for machine in exchanges.machines)
-    machines = needed([access for access in accesses if access.get("external_ip")])
+    machines = needed([access for access in map(_access, exchanges.machines) if access.get("external_ip")])
     in_command = any(isinstance(instance.get("ssh_command"), str) for instance in reachable)
     in_access = any(isinstance(machine.get("ssh_port"), int) for machine in machines)
     return stands(in_command and in_access, _PLACES[in_command, in_access])
@@ -406,6 +405,10 @@ _PLACES = {
     (False, True): "only in access",
     (False, False): "in neither",
 }
+
+
+def _access(resource: Json) -> t.Mapping[str, t.Any]:
+    return mapping_of(resource.get("access"))
 
 
 def _ssh_command(exchanges: Exchanges) -> RuleResult:

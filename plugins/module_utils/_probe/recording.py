@@ -124,15 +124,18 @@ class _StandIns:
         self._add_parts(text)
         if not is_catalog:
             self._add_by_field(text, field)
-        # A word of the API's own, or of its catalog
-        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
-        if pattern and pattern.fullmatch(text) and self._is_free(text):
+        if self._is_public(text, field, is_catalog):
             return text
         if field == "ssh_command":
             return " ".join(map(self._word_of_command, text.split()))
         if field in _SENTENCES and text not in self._known:
             return self.sentence(text)
         return self._name(text, "name" if field in _NAMES else "text")
+
+    def _is_public(self, text: str, field: str, is_catalog: bool) -> bool:
+        """Whether a text is a word of the API's own, or of its catalog."""
+        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
+        return bool(pattern and pattern.fullmatch(text) and self._is_free(text))
 
     # What is somebody's own
 

@@ -57,7 +57,7 @@ class Tested:
             return cls(machine, "bad", ("it cannot be reached any more",), result)
         if verdict in VERDICTS:
             return cls(machine, str(verdict), tuple(map(str, result.get("reasons") or ())), result)
-        if _is_out_of_time(result) or ("finished" in result and not result["finished"]):
+        if _is_out_of_time(result):
             return cls(machine, "bad", ("its test does not answer",), result)
         return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
 
@@ -70,8 +70,9 @@ class Tested:
 
 
 def _is_out_of_time(result: Row) -> bool:
-    """Whether the limit of the task has ended it, as a machine that freezes lets it; ansible-core 2.16 only says so."""
-    return "timedout" in result or "in the expected time frame" in str(result.get("msg"))
+    """Whether the test has not ended, or the limit of the task has ended it: ansible-core 2.16 only says so."""
+    is_limit = "timedout" in result or "in the expected time frame" in str(result.get("msg"))
+    return is_limit or not result.get("finished", True)
 
 
 _REPLACED = "the machine that was tested has ended, and the host has another one; test again"

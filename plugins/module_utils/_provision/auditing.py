@@ -189,12 +189,17 @@ def audit_by_owners(
         trouble = ending.SEVERAL_HOSTS if owner.is_contested else doubts.get(id(machine), "")
         _note_machine(result, machine, owner, trouble, near, inventory)
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
-    for machine, owner in ownership.owners(deleting, claims):
-        hosts = owner.hosts or near.claims(machine)[0]
-        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
+    _note_ending(result, ownership.owners(deleting, claims), near, now)
     _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
     _complete(result, {claim.host: claim.run for claim in claims}, now)
     return result
+
+
+def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near: _Near, now: float) -> None:
+    """Add machines that are being deleted, and for how long they have been."""
+    for machine, owner in owned:
+        hosts = owner.hosts or near.claims(machine)[0]
+        result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
 
 
 def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
@@ -210,16 +215,26 @@ def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
+    owners_of = _storage_owners(claims)
+    named = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
+    for item in storage:
+        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners_of(item)))
+        others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
+        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, _odd_storage(hosts, others)))
+
+
+def _odd_storage(hosts: t.Collection[str], others: t.Collection[str]) -> str:
+    """What people should know of storage that these hosts have; ``others`` have only been named beside it."""
+    if others:
+        return f"storage that a purchase of {', '.join(others)} names and has not bought"
+    return "" if hosts else "storage, which no machine of a registry has brought along"
+
+
+def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
+    """Who has storage: by its id, else by the offer that brought it along."""
     by_id = grouped((item, claim) for claim in claims for item in claim.storage_ids)
     by_offer = grouped((claim.offer_id, claim) for claim in claims if claim.bought and claim.offer_id)
-    affected = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
-    for item in storage:
-        owning = by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
-        hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owning))
-        others = [host for host in affected.get(ownership.id_of(item), ()) if host not in hosts]
-        odd = "" if hosts else "storage, which no machine of a registry has brought along"
-        odd = f"storage that a purchase of {', '.join(others)} names and has not bought" if others else odd
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, odd))
+    return lambda item: by_id.get(ownership.id_of(item)) or by_offer.get(ownership.offer_of(item), [])
 
 
 def _note_machine(
@@ -243,17 +258,18 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]]) -> dict[int, str]:
     """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
-    by_name = grouped(
-        (owner.hosts[0], (machine, owner))
-        for machine, owner in owned
-        if owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
-    )
+    by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
     result: dict[int, str] = {}
     for pairs in by_name.values():
         mine, odd = told_by_name(pairs)
         result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
         result.update({id(machine): odd for machine in mine})
     return result
+
+
+def _is_by_name(owner: Owners) -> bool:
+    """Whether a name is all that makes one host the owner."""
+    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
 
 
 class _Near:
@@ -328,37 +344,11 @@ _GONE = {"host": "hosts", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
 _BUYING = "BUYING: purchases that count, with no known machine yet"
 _LEASES = 10  # that are shown
-_ALWAYS = ("claimed", "orphans")  # whose sums are shown, though there may be none
 
 
 def audit_lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
-    """The leases that end first, the machines by owners, and the sums, with an empty line behind each paragraph."""
-    published, tested = audit.published, folded_lines(map(_tested, audit.tested))  # what was noted may be a person's
-    sections: list[tuple[str, list[Row], dict[str, str]]] = [
-        ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
-        ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
-        ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
-        ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),
-        ("ORPHANS: billed, and no host claims them", audit.orphans, _NAMED),
-        ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
-        ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
-    ]
-    paragraphs = [
-        _of_leases(leases),
-        _ends_earlier(audit, leases),
-        *(part for section in sections for part in _section(*section)),
-        storage.ADVICE if audit.storage else (),
-        _END_BY_ID if audit.orphans else (),
-        missing_lines(audit.missing),
-        [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"])] if audit.buying else (),
-        ["TESTED by the playbook verify", *tested] if tested else (),
-        [
-            f"{row['resource_id']}: {row['trouble']}"
-            for row in published["claimed"] + audit.storage + audit.orphans
-            if row["trouble"]
-        ],
-    ]
-    return [*(line for part in paragraphs if part for line in (*part, "")), *_sums(published)]
+    """The leases that end first, the machines by owners, and the sums."""
+    return [*_of_leases(leases), *_ends_earlier(audit, leases), *_of_machines(audit)]
 
 
 def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
@@ -370,15 +360,37 @@ def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
             # Storage has no lease: it may outlive its machine.
             end = None if row in audit.storage else next(filter(None, map(ends.get, row["hosts"])), None)
             lines.append(lease.ends_before_lease(" ".join([*row["hosts"], str(row["resource_id"])]), moment, end))
-    return list(filter(None, lines))
+    return [*filter(None, lines), ""] if any(lines) else []
 
 
-def _sums(published: Row) -> t.Iterator[str]:
-    """What all of it has cost until now, and costs per hour."""
-    names = [name for name in ("claimed", "storage", "orphans", "ending") if published[name] or name in _ALWAYS]
+def _of_machines(audit: Audit) -> list[str]:
+    sections: list[tuple[str, list[Row], dict[str, str]]] = [
+        ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
+        ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
+        ("CONTESTED: several hosts claim it, so you must decide", audit.contested, _OWNED),
+        ("STORAGE: billed until you end it, even without a machine", audit.storage, _STORED),
+        ("ORPHANS: billed, and no host claims them", audit.orphans, _NAMED),
+        ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
+        ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
+    ]
+    lines = [line for section in sections for line in _section(*section)]
+    lines += [*storage.ADVICE, ""] if audit.storage else []
+    lines += [*_END_BY_ID, ""] if audit.orphans else []
+    lines += missing_lines(audit.missing)
+    lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""] if audit.buying else []
+    tested = folded_lines(map(_tested, audit.tested))  # what was noted may be a person's
+    lines += ["TESTED by the playbook verify", *tested, ""] if tested else []
+    published = audit.published
+    rows = published["claimed"] + audit.storage + audit.orphans
+    odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
+    lines += [*odd, ""] if odd else []
+    sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
-    yield f"USD so far: {_added({name: up_to_cents(published['usd'][name]) for name in names})}"
-    yield f"USD per hour: {_added({name: published['price_per_hour'][name] for name in names})}{unknown}"
+    also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
+    names = ["claimed", *(name for name, rows in also.items() if rows)]
+    so_far = {name: up_to_cents(published["usd"][name]) for name in names}
+    lines.append(f"USD so far: {_added(so_far, names)}")
+    return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
 
 
 def _tested(row: Row) -> str:
@@ -387,17 +399,18 @@ def _tested(row: Row) -> str:
     return f"{row['host']} ({when}): {row['reasons'] or row['verdict'] or UNKNOWN}"
 
 
-def _added(sums: t.Mapping[str, float]) -> str:
+def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
     """Sums of USD, and their total as a reader adds them up."""
-    shown = (f"{amount(price)} {name}" for name, price in sums.items())
-    return f"{' + '.join(shown)} = {amount(sum(sums.values()))}"
+    parts = {name: sums[name] for name in names}
+    shown = (f"{amount(price)} {name}" for name, price in parts.items())
+    return f"{' + '.join(shown)} = {amount(sum(parts.values()))}"
 
 
-def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[list[str]]:
+def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) -> list[str]:
     """The rows by their states, each below the title with its state: beside an id there is no room for a column."""
     shorten = [head for head in columns if head in ("host", "name")]
     groups = grouped((f"{title} ({row['status']})" if row["status"] else title, _shown(row)) for row in rows)
-    return [[head, *narrow_table(alike, columns, shorten)] for head, alike in groups.items()]
+    return [text for head, alike in groups.items() for text in (head, *narrow_table(alike, columns, shorten), "")]
 
 
 def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
@@ -405,7 +418,7 @@ def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
     shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
     table = narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, ["host"])
     more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
-    return ["LEASES, what ends first", *table, *more] if leases else []
+    return ["LEASES, what ends first", *table, *more, ""] if leases else []
 
 
 def _shown(row: Row) -> Row:

@@ -136,16 +136,13 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
     if not answer:
         return _unreadable(code, stdout.strip() or stderr.strip())
     word, extended, detail = (one_line(str(answer.get(name) or "")) for name in ("status", "extended_status", "detail"))
-    errors = _texts(answer.get("errors")) or _texts(answer.get("recoverable_errors"))
-    # Older versions say it in the detail.
-    stage = answer.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
     # If it goes on after an error, so does its own --wait.
     goes_on = word == "error" and extended.endswith(RUNNING)
     return CloudInitStatus(
         status=RUNNING if goes_on else word,
-        errors=tuple(dict.fromkeys(map(one_line, errors[:20]))),  # each stage tells some again
+        errors=_errors_of(answer),
         detail=detail,
-        stage=one_line(str(stage), 40),
+        stage=_stage_of(answer, detail),
         degraded=extended.startswith("degraded") or code == 2,
     )
 
@@ -153,6 +150,18 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
 def _unreadable(code: int, output: str) -> CloudInitStatus:
     """An answer that nobody can read, with its last line, or else its exit code."""
     return CloudInitStatus(UNCLEAR, detail=one_line(output.rpartition("\n")[2]) or f"exit code {code}")
+
+
+def _errors_of(answer: dict[str, t.Any]) -> tuple[str, ...]:
+    """The first errors, each once: each stage tells some again."""
+    errors = _texts(answer.get("errors")) or _texts(answer.get("recoverable_errors"))
+    return tuple(dict.fromkeys(map(one_line, errors[:20])))
+
+
+def _stage_of(answer: dict[str, t.Any], detail: str) -> str:
+    """The stage that cloud-init is in, such as modules-final; older versions say it in the detail."""
+    stage = answer.get("stage") or (re.findall(r"^Running in stage: (\S+)", detail) or [""])[0]
+    return one_line(str(stage), 40)
 
 
 def _from_json(text: str) -> dict[str, t.Any] | None:

@@ -270,23 +270,19 @@ def account_prices(
     """
     purchases = [(host, entry) for host, entry in entries if entry.may_have_bought]
     noted = {mark: CeilingPart.of_entry(host, entry) for host, entry in purchases for mark in _ids_of_entry(entry)}
-    resources = (item for item in priced(machines, all_storage(purchases)) if not _states.is_gone(item["status"]))
-    billed = [(item, _noted_of(item, noted)) for item in resources]
-    owned = [(item, part) for item, part in billed if part]
+    owned, foreign = _owned_and_foreign(priced(machines, all_storage(purchases)), noted)
     # That storage is listed does not say that its machine is: a list lags.
-    running = [(item, part) for item, part in owned if _states.is_machine(item)]
-    listed = {mark for item, _part in running for mark in (ownership.id_of(item), ownership.offer_of(item))}
-    stored = {ownership.id_of(item) for item, _part in owned}
+    machines = list(filter(_states.is_machine, owned))
+    listed = set().union(*map(_ids_of_machine, machines))
+    stored = set(map(ownership.id_of, owned))
     open_purchases = [(host, entry) for host, entry in purchases if entry.offer_id not in buying]
-    prices = grouped((part.offer_id, item["price_per_hour"]) for item, part in running if part.offer_id)
-    costs = {offer_id: add_up(known).total for offer_id, known in prices.items()}
+    costs = _listed_costs(machines, noted)
     # What is listed is not missing, and has the price that it has now.
-    parts = [replace(part, cost=item["price_per_hour"], state=State.LIVE) for item, part in owned]
+    parts = [replace(_noted_of(item, noted), cost=item["price_per_hour"], state=State.LIVE) for item in owned]
     parts += _storage_beside(purchases, listed, stored)
     parts = _not_below_noted(parts, {entry.offer_id: entry for _host, entry in purchases if entry.offer_id in costs})
     parts += _unlisted(open_purchases, listed, stored)
-    foreign = tuple(CeilingPart.of_machine(item) for item, part in billed if not part)
-    return AccountPrices(tuple(parts), foreign, listed_costs=costs)
+    return AccountPrices(tuple(parts), tuple(map(CeilingPart.of_machine, foreign)), listed_costs=costs)
 
 
 def _not_below_noted(parts: t.Sequence[CeilingPart], entries: t.Mapping[str, Entry]) -> list[CeilingPart]:
@@ -322,14 +318,33 @@ def _storage_beside(purchases: t.Iterable[tuple[str, Entry]], listed: set[str], 
     ]
 
 
-def _noted_of(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart | None:
-    """What a registry has noted of the purchase of a machine, None if it has nothing."""
-    return noted.get(ownership.id_of(machine)) or noted.get(ownership.offer_of(machine))
+def _owned_and_foreign(
+    machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]
+) -> tuple[list[Machine], list[Machine]]:
+    """The billed machines that have a mark which registries have ``noted``, and the others."""
+    billed = [machine for machine in machines if not _states.is_gone(machine["status"])]
+    owned = [machine for machine in billed if noted.keys() & _ids_of_machine(machine)]
+    return owned, [machine for machine in billed if not noted.keys() & _ids_of_machine(machine)]
+
+
+def _listed_costs(machines: t.Iterable[Machine], noted: t.Mapping[str, CeilingPart]) -> dict[str, float]:
+    """USD per hour of the machines of each offer together, as far as the list says that."""
+    prices = grouped((_noted_of(machine, noted).offer_id, machine["price_per_hour"]) for machine in machines)
+    return {offer_id: add_up(costs).total for offer_id, costs in prices.items() if offer_id}
+
+
+def _noted_of(machine: Machine, noted: t.Mapping[str, CeilingPart]) -> CeilingPart:
+    """What a registry has noted of the purchase of a machine."""
+    return next(noted[mark] for mark in (ownership.id_of(machine), ownership.offer_of(machine)) if mark in noted)
 
 
 def _ids_of_entry(entry: Entry) -> set[str]:
     """What tells the resources of an entry: their ids, and that of its offer."""
     return {*entry.all_ids, entry.offer_id} - {""}
+
+
+def _ids_of_machine(machine: Machine) -> set[str]:
+    return {ownership.id_of(machine), ownership.offer_of(machine)}
 
 
 def of_account(
@@ -417,8 +432,6 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
     going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
-    all_bills = (*bills, *planned)
-    unknown = (b.host for b in all_bills if not b.is_known(latest) or (b.runs and b.stays_per_hour is None))
     return Month(
         name=name,
         shares=(
@@ -426,9 +439,15 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
             *_still_to_come(State.RUNS_ON, going_on, until, after),
             *_still_to_come(State.ORDERED, planned, now, after),
         ),
-        unknown=tuple(dict.fromkeys(unknown)),
+        unknown=_of_unknown_cost((*bills, *planned), latest),
         lasts=max((_billed_until(item.ends_at, now, after) for item in planned), default=now) - now,
     )
+
+
+def _of_unknown_cost(bills: t.Iterable[Bill], now: float) -> tuple[str, ...]:
+    """The hosts of these bills whose cost is unknown, each once."""
+    unknown = (b.host for b in bills if not b.is_known(now) or (b.runs and b.stays_per_hour is None))
+    return tuple(dict.fromkeys(unknown))
 
 
 def _still_to_come(

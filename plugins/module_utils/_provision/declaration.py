@@ -254,6 +254,7 @@ def read_declaration(
     read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], _check_percent, None, wrong)
     wrong += _of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
     wrong += _of_registry(declaration)
+    wrong += _of_name(declaration)
     wrong += _of_first_boot(raw)
     read_variable("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
     # Where both checks object to a variable, the sentence of this file is the one for people.
@@ -517,12 +518,8 @@ def turned(host: str, condition: str) -> str:
 
 
 def _of_registry(declaration: Declaration) -> list[str]:
-    """Why the registry could not keep the host, or what only a registry makes possible.
-
-    And why the name does not tell which machine is the host's.
-    """
-    host, file, by_name, name = declaration.host, declaration.registry_file, declaration.by_name, declaration.name
-    twin = twin_of(declaration.project, host, name) if by_name else ""
+    """Why the registry could not keep the host, or what only a registry makes possible."""
+    host, file, by_name = declaration.host, declaration.registry_file, declaration.by_name
     return applying(
         {
             f"The registry keeps a folder for each host, and '{host}' is no name of one.": (
@@ -534,10 +531,21 @@ def _of_registry(declaration: Declaration) -> list[str]:
             " spent.": by_name and declaration.budget != UNLIMITED,
             'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are'
             " kept.": by_name and declaration.trust == "seeded",
+        }
+    )
+
+
+def _of_name(declaration: Declaration) -> list[str]:
+    """Why the name does not tell which machine is the host's."""
+    name, twin = declaration.name, twin_of(declaration.project, declaration.host, declaration.name)
+    return applying(
+        {
             "provision_resource_name must not be empty: it tells which machine is the host's.": not name.strip(),
             f"Without a registry a name tells which machine is the host's, and {name} is also that of {twin}. Set a"
             " registry, a provision_project without a dash, or another provision_resource_name. For a machine that has"
-            f" this name already, leave provision_project out and set provision_resource_name to {name}.": twin,
+            f" this name already, leave provision_project out and set provision_resource_name to {name}.": (
+                declaration.by_name and twin
+            ),
         }
     )
 

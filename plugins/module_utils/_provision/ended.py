@@ -159,15 +159,18 @@ def costs(entry: Entry, end: End) -> dict[str, t.Any]:
     if entry.is_refused or not end.ends:
         return {"price_per_hour": None, "began": "", "clock": entry.clock}
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
+    clock, highest = entry.clock if entry.journaled_at else API_CLOCK, max(entry.price_per_hour or 0.0, _by_api(end))
+    return {"price_per_hour": highest or None, "began": entry.journaled_at or made, "clock": clock}
+
+
+def _by_api(end: End) -> float:
+    """The price of the machines by the API (USD per hour), with the storage that came with them; 0 if unknown.
+
+    Also of those that had ended before: their price may have risen as well.
+    """
     price = price_of(end.machines)
     came_along = sum(item.price_per_hour or 0.0 for item in end.storage if not item.kept_since)
-    # Also of what had ended before: its price may have risen as well.
-    by_api = 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
-    return {
-        "price_per_hour": max(entry.price_per_hour or 0.0, by_api) or None,
-        "began": entry.journaled_at or made,
-        "clock": entry.clock if entry.journaled_at else API_CLOCK,
-    }
+    return 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
 
 
 def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
@@ -190,6 +193,13 @@ def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
 def unknown_cost(host: str) -> str:
     """The cost of a host's machines, where price or beginning is not known."""
     return f"What {host} has cost is not known: its price or its beginning is not."
+
+
+def lines_of_storage(host: str, end: End) -> list[str]:
+    """Lines about the storage that stays after the end of a host's machines."""
+    return storage.storage_lines(host, end.storage_stays) + storage.storage_lines(
+        host, end.unremembered, is_remembered=False
+    )
 
 
 @dataclass(frozen=True)
@@ -316,8 +326,6 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
     ``ahead``: seconds by which the API's clock is ahead of this computer's. ``check_mode``: of this host's tasks.
     """
     host = raw["host"]
-    stays = storage.storage_lines(host, found.storage_stays)
-    stays += storage.storage_lines(host, found.unremembered, is_remembered=False)
     return {
         "host": host,
         "declaration": str(raw["id"]),
@@ -341,7 +349,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
         "storage": [_told(item, found, raw).variables for item in found.storage],
-        "stays": [] if check_mode else stays,
+        "stays": [] if check_mode else lines_of_storage(host, found),
         "storage_ends": list(found.storage_ends),
         "storage_lost": list(found.storage_lost),
         "storage_stays": [item.resource_id for item in (*found.storage_stays, *found.unremembered)],

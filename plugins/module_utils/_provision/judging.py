@@ -98,7 +98,7 @@ class JudgedHost:
     def outcome(self) -> str:
         """What became of the purchase; empty if it was made before.
 
-        A task that died says nothing; then the journal, if there is one, tells whether the purchase may have been sent.
+        A task that died says nothing; then the journal tells whether the purchase may have been sent.
         """
         if self.plan["action"] == WAIT:
             return ""
@@ -106,8 +106,13 @@ class JudgedHost:
         if outcome == "not_sent" and self.entry.is_open and self._is_noted:
             return "unknown"  # not by this task, but by an earlier run
         if not outcome:
-            return "unknown" if not self.plan["registry"] or self.trouble or self._is_noted else "not_sent"
+            return "unknown" if self._may_be_sent else "not_sent"
         return "claimed" if self._is_of_another_run(outcome) else outcome
+
+    @property
+    def _may_be_sent(self) -> bool:
+        """Whether a task that has reported nothing may have sent the purchase, as the journal says, if there is one."""
+        return not self.plan["registry"] or bool(self.trouble) or self._is_noted
 
     @property
     def is_planned(self) -> bool:
@@ -172,7 +177,7 @@ class JudgedHost:
             self.offer_id,
             tuple(dict.fromkeys(noted)),
             tuple(self.status.get("resource_ids") or ()) if is_made else (),
-            seconds_of(entry.journaled_at),
+            first_of([entry.journaled_at]),
             listed if is_made else {item: listed[item] for item in noted if item in listed},
             self.read or {},
             self.holders or {},
@@ -552,10 +557,14 @@ class JudgedHost:
         )
 
     @property
+    def _name_sent(self) -> str:
+        """The name that the purchase was sent with, whatever the host's machines are called now."""
+        return (self.entry.name if self._is_noted else "") or str(self.plan["name"])
+
+    @property
     def _other_name(self) -> dict[str, bool]:
         """That the API called the machine otherwise than it was asked to, and whether it did."""
-        # The one that the purchase was sent with, whatever the host's machines are called now.
-        name = (self.entry.name if self._is_noted else "") or str(self.plan["name"])
+        name = self._name_sent
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)

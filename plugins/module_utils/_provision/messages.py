@@ -124,4 +124,4 @@ def missing_lines(rows: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
             for number, resource_id in enumerate(row["resource_ids"])
         ]
         lines += [title, *narrow_table(shown, _OF_MISSING, ["host"])] if alike else []
-    return [*lines, *ADVICE_ON_MISSING] if lines else []
+    return [*lines, *ADVICE_ON_MISSING, ""] if lines else []

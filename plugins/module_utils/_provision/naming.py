@@ -200,11 +200,15 @@ def check_slice(template: str, deed: NamedAction, count: str) -> None:
 
     ``template``: of sliced jobs. ``count``: how many hosts there are to be.
     """
-    by_each = f"by each of them all hosts that were named would {deed.happens}"
-    for trouble in applying({"each of them counts its own hosts alone": count, by_each: deed.adds} if template else {}):
+    if template and count:
         raise ValueError(
-            f"This job is one of the slices of '{template}', and {trouble}. Set Job Slicing of the template to 1."
-            f" {deed.nothing}"
+            f"This job is one of the slices of '{template}', and each of them counts its own hosts alone. Set Job"
+            f" Slicing of the template to 1. {deed.nothing}"
+        )
+    if template and deed.adds:
+        raise ValueError(
+            f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
+            f" {deed.happens}. Set Job Slicing of the template to 1. {deed.nothing}"
         )
 
 

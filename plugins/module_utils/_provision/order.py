@@ -362,8 +362,6 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
     if count:
         return [f"{group}-{item}" for item in range(1, count + 1)]
     given = _given_names(asked, variable)
-    # A mistyped number of hosts would buy one of that name.
-    is_odd = isinstance(asked, (str, int)) and re.fullmatch(r"\s*[0-9]+(\.[0-9]*)?,?\s*", str(asked))
     reserved = sorted({name for name in given if name.lower() in _RESERVED or name == group})
     shown = "0" if count == 0 else printable(repr(asked), 60)
     reasons = {
@@ -371,7 +369,7 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
             count == 0 or (not given and asked is not None)
         ),
         f"{variable} must be host names, or a number up to 99999, not '{printable(str(asked), 60)}'.": (
-            is_odd or not all(map(HOST_NAME.fullmatch, given))
+            _is_odd_number(asked) or not all(map(HOST_NAME.fullmatch, given))
         ),
         f"{', '.join(reserved)} cannot name a machine: it means something else to Ansible. Choose another"
         " name.": reserved,
@@ -385,6 +383,11 @@ def _number(asked: t.Any) -> int | None:
     """How many hosts that means; None for what is no number."""
     text = str(asked).strip() if isinstance(asked, (str, int)) else ""
     return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else None
+
+
+def _is_odd_number(asked: t.Any) -> bool:
+    """Whether that is a mistyped number of hosts, which would buy one of that name."""
+    return isinstance(asked, (str, int)) and bool(re.fullmatch(r"\s*[0-9]+(\.[0-9]*)?,?\s*", str(asked)))
 
 
 def _given_names(asked: t.Any, variable: str) -> list[str]:

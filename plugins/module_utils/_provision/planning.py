@@ -116,9 +116,12 @@ def host_plans(
     count = Count(tuple(map(account.dearer, (*_parts(cases, drafts), *others))))
     drafts = _within_ceilings(cases, drafts, count, unread, account, spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
-    by_action = grouped((draft.action, draft.host) for draft in drafts)
-    stopped, later = [*failed, *by_action.get(STOP, ())], by_action.get(LATER, [])
+    stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
+
+
+def _hosts_that(action: str, drafts: t.Iterable[Plan]) -> list[str]:
+    return [draft.host for draft in drafts if draft.action == action]
 
 
 def _shared(cases: t.Sequence[Case], taken: t.Collection[str]) -> dict[str, str]:

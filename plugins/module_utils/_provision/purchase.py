@@ -428,10 +428,7 @@ def _unbought(history: History, patience: bool) -> NextStep:
     if history.busy and history.again:
         return NextStep(Decision.SEND)
     if history.unanswered:
-        # What follows a lost one was answered: the lost one may still be under way.
-        may_send = history.again and history.refused is None
-        in_the_end = NextStep(Decision.SEND) if may_send else NextStep(Decision.UNKNOWN, Reason.SILENT)
-        return _LOOK if patience else in_the_end
+        return _LOOK if patience else _after_silence(history)
     if history.refused is None:
         return NextStep(Decision.SEND)
     return _refused_but_free(history, patience)
@@ -446,6 +443,16 @@ def _refused_but_free(history: History, patience: bool) -> NextStep:
     # What was put off may also be what the next refusal speaks of.
     is_own = history.put_off and history.refused in (404, 409, 410)
     return NextStep(Decision.UNKNOWN, Reason.SILENT) if is_own else NextStep(Decision.REJECTED, Reason.REFUSED)
+
+
+def _after_silence(history: History) -> NextStep:
+    """What follows a purchase without an answer if the offer has stayed free."""
+    # What follows a lost one was answered: the lost one may still be under way.
+    return (
+        NextStep(Decision.SEND)
+        if history.again and history.refused is None
+        else NextStep(Decision.UNKNOWN, Reason.SILENT)
+    )
 
 
 def _gone(history: History, reason: Reason, patience: bool) -> NextStep:

@@ -59,10 +59,9 @@ def quoted(
     hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
     costs = add_up([read_price(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
-    spot = [host for host, offer in hosts.items() if is_spot(offer)]
     lines = [
         *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
-        f"{VANISHES} ({abridged(spot)})." if spot else "",
+        *_taken_away(hosts),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
@@ -159,6 +158,12 @@ def _times(new: t.Collection[Row]) -> str:
 def is_spot(offer: Offer) -> bool:
     """Whether its vendor may take the machine away at any time."""
     return offer.get("contract_type") == SPOT
+
+
+def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
+    """Which hosts would get a machine that may vanish."""
+    if spot := [host for host, offer in hosts.items() if is_spot(offer)]:
+        yield f"{VANISHES} ({abridged(spot)})."
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

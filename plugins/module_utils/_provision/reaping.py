@@ -496,23 +496,33 @@ class SweepFindings:
         due = self.due
         rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
         over = narrow_table(rows, _OVER, ["host"]) if due else ["No lease is over."]
-        count, cost = len(self.unclaimed), usd(add_up(machine["price_per_hour"] for machine in self.unclaimed).total)
-        unclaimed = f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them."
-        return [*over, *self._sentences(), *([unclaimed] if count else [])]
+        sentences = self._sentences()
+        if self.unclaimed:
+            cost = usd(add_up(machine["price_per_hour"] for machine in self.unclaimed).total)
+            count = len(self.unclaimed)
+            sentences.append(f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them.")
+        return [*over, *sentences]
+
+    @property
+    def _living(self) -> list[Host]:
+        """The hosts with time left, the next one to end first."""
+        left = (item for item in self.all if item.life.end is not None and not item.life.is_over())
+        return sorted(left, key=lambda item: item.life.end or 0.0)
+
+    @property
+    def _over_by_name(self) -> list[Host]:
+        """The hosts whose lease is over, and that their names alone would end, which nobody has asked for."""
+        return [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
 
     def _sentences(self) -> list[str]:
         """How many hosts do not end, and why not."""
-        left = (item for item in self.all if item.life.end is not None and not item.life.is_over())
-        live = sorted(left, key=lambda item: item.life.end or 0.0)
-        by_name = [] if self.by_name else self.named
+        live = self._living
         next_end = f"{formatted(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
         kinds: dict[str, t.Sequence[t.Any]] = {
             f"{{count}} with time left; the next until {next_end}.": live,
             "{count} without a lease: {hosts}.": [item for item in self.all if item.machines and item.life == Life()],
             "{count} asked whether they are idle: {hosts}.": self.watched,
-            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": [
-                item for item in by_name if item.life.is_over() and not item.protection
-            ],
+            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name,
             "Over, but protected: {hosts}.": self.spared,
         }
         return [

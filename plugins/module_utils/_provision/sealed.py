@@ -17,7 +17,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, formatted, joined, moments, read_price, seconds_of, usd
+from .._text import abridged, first_of, formatted, joined, moments, read_price, usd
 from . import choosing, lease
 from .candidates import Case
 from .declaration import Declaration
@@ -140,7 +140,7 @@ class SealedPlan:
         """The plan as it was given to a run."""
         if not hmac.compare_digest(str(plan.get(_DIGEST)).encode(), _digest(plan, token).encode()):
             return cls(fault="it was changed since it was sealed, or another api_token sealed it")
-        quoted, expires = (seconds_of(plan.get(name)) or 0.0 for name in ("quoted_at", "expires_at"))
+        quoted, expires = (first_of([plan.get(name)]) or 0.0 for name in ("quoted_at", "expires_at"))
         return cls(str(plan["number"]), str(plan["account"]), quoted - _CLOCKS, expires, plan["hosts"])
 
     def compared(self, hosts: t.Sequence[Declaration], account: str, *, further: bool = False) -> SealedPlan:
@@ -182,8 +182,7 @@ class SealedPlan:
         planned = [case for case in cases if case.host.host in self.hosts]
         others = [*map(self._other_machine, planned), *map(self._takes_over, planned)]
         over = (self._used_up(case, ledger) for case in new)
-        expired = f"its first offer held until {formatted(self.expires_at)}" if new and now > self.expires_at else ""
-        reason = self.fault or _first((*others, *over, expired))
+        reason = self.fault or _first((*others, *over, *(self._expired(now) for _case in new)))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
 
     # Differences, each as a part of a sentence; empty for none
@@ -251,6 +250,9 @@ class SealedPlan:
         over = [bill.host for bill in ledger.bills if bill.offer_id in offers and not bill.runs]
         over += [case.host.host] if case.entry.is_made and case.entry.offer_id in offers else []
         return f"it is used up, since the machine of {over[0]} has ended" if over else ""
+
+    def _expired(self, now: float) -> str:
+        return "" if now <= self.expires_at else f"its first offer held until {formatted(self.expires_at)}"
 
     def _buys_anew(self, case: Case) -> bool:
         """Whether the host would make a new purchase under the plan: nothing was sent for it yet."""

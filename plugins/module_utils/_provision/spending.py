@@ -406,25 +406,25 @@ def cost_lines(spending: Spending) -> list[str]:
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
-        shown = [
-            {
-                "name": name,
-                "purchases": row.purchases,
-                "hours": round(row.seconds / HOUR, 2),
-                "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
-                "usd": f"{amount(cents(row.millionths))} + unknown" if row.unknown else cents(row.millionths),
-            }
-            for name, row in rows.items()
-        ]
+        shown = [{"name": name, **_shown_row(row)} for name, row in rows.items()]
         report += [*narrow_table(shown, columns, [title]), ""] if shown else []
     for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
         shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
         report += [*narrow_table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
     if len(spending.days) > DAYS:
         report += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
-    report += [*missing_lines(spending.missing), ""] if spending.missing else []
+    report += missing_lines(spending.missing)
     without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
     return [*report, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
+
+
+def _shown_row(row: Spent) -> dict[str, t.Any]:
+    return {
+        "purchases": row.purchases,
+        "hours": round(row.seconds / HOUR, 2),
+        "runs": _per_hour(row.runs) if row.runs.unknown else row.runs.total,
+        "usd": f"{amount(cents(row.millionths))} + unknown" if row.unknown else cents(row.millionths),
+    }
 
 
 def _per_hour(runs: Sum) -> str:

@@ -490,9 +490,7 @@ class Database(Connected):
         else:
             if rival:  # it did not buy this offer, which can be sold only once
                 self._execute(connection, sql.YIELD, values)
-            noted = {**values, "state": state, "reason": "noted without a claim"}
-            self._execute(connection, sql.NOTE if mine else sql.NOTE_LOST, noted)
-            troubles += ["the host has another purchase"] if state == claims.STRAY else []
+            troubles += self._note_state(connection, state, values, is_known=mine is not None)
         self._execute(connection, sql.MACHINES, values)
         if adopted:
             self._execute(connection, sql.NOT_GONE, {**values, "claim": fact.claim})
@@ -501,6 +499,14 @@ class Database(Connected):
     def _beside(self, connection: Connection, query: str, values: dict[str, t.Any]) -> dict[str, Row]:
         """What a query finds beside the claim of these values, by claim."""
         return {row.claim: row for row in self._rows(connection, query, values) if row.claim != values["claim"]}
+
+    def _note_state(
+        self, connection: Connection, state: str | None, values: dict[str, t.Any], *, is_known: bool
+    ) -> list[str]:
+        """Note the claim in its new state, and what is wrong with that."""
+        noted = {**values, "state": state, "reason": "noted without a claim"}
+        self._execute(connection, sql.NOTE if is_known else sql.NOTE_LOST, noted)
+        return ["the host has another purchase"] if state == claims.STRAY else []
 
     def _contested(self, fact: Purchase, ids: list[str], troubles: list[str]) -> str:
         """What is wrong with a purchase that was noted; empty if nothing is."""

@@ -417,4 +417,4 @@ def test_the_leases_that_end_first_come_first() -> None:
 
 def test_what_is_rounded_up_adds_up() -> None:
     sums = {"claimed": up_to_cents(0.161), "storage": up_to_cents(0.001), "orphans": 0.0}
-    assert auditing._added(sums) == "0.17 claimed + 0.01 storage + 0.00 orphans = 0.18"
+    assert auditing._added(sums, sums) == "0.17 claimed + 0.01 storage + 0.00 orphans = 0.18"
