@@ -76,8 +76,9 @@ def read_lines(path: str, host: str = "") -> tuple[list[Line], int]:
     A merge may repeat a line, while each run writes a line once.
     """
     of_host, lines = json.dumps(host) if host else "", dict[int, t.Optional[Line]]()
-    failing, unless_made = explained(f"The ledger {path} cannot be read"), contextlib.suppress(FileNotFoundError)
-    with failing, unless_made, open(path, encoding="utf-8", errors="replace") as file:
+    failing = explained(f"The ledger {path} cannot be read")
+    is_none = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+    with failing, is_none, open(path, encoding="utf-8", errors="replace") as file:
         for text in map(str.rstrip, file):
             if of_host in text and text and hash(text) not in lines:
                 lines[hash(text)] = _parsed(text)

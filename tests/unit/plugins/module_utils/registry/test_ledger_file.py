@@ -420,6 +420,11 @@ def test_the_lines_of_one_host(folder: Path, host: str, expected: list[str]) -> 
     assert [line.host for line in _ledger.read_lines(path, host)[0]] == expected
 
 
+def test_a_folder_that_is_none_has_no_ledger(folder: Path) -> None:
+    folder.write_text("a file in its way")
+    assert _ledger.read_lines(str(folder / ".compute_index_supply.ledger")) == ([], 0)
+
+
 def test_what_had_ended_before_a_look_is_left_out(folder: Path) -> None:
     for number in range(3):
         file = buy(folder, f"gpu-{number}", f"o-{number}")
