@@ -90,6 +90,7 @@ class _Planning:
         self._params = params
         self._check_mode = check_mode
         self._sweeps = LastSweeps(registries)
+        self._folders_of_job = folders_of_job(params["sources"], params["here"])
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
@@ -180,8 +181,7 @@ class _Planning:
         if host.refuses_unswept:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
-        folders = folders_of_job(self._params["sources"], self._params["here"])
-        yield standing.forgotten_with_job(host, self._params["by_job"], folders)
+        yield standing.forgotten_with_job(host, self._params["by_job"], self._folders_of_job)
         yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
         if not os.path.exists(host.registry_file):
             yield from standing.bought_elsewhere(

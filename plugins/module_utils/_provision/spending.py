@@ -121,9 +121,9 @@ class Ledger:
         """Whether the end of the host's purchase was noted."""
         return any((bill.host, bill.offer_id) == (host, offer_id) and not bill.runs for bill in self.bills)
 
-    def over(self, ids: t.Collection[str]) -> list[Bill]:
+    def over(self, ids: t.AbstractSet[str]) -> list[Bill]:
         """The purchases that have ended here, and had resources with these ids."""
-        return [bill for bill in self.bills if not (bill.runs or set(ids).isdisjoint(bill.resource_ids))]
+        return [bill for bill in self.bills if not (bill.runs or ids.isdisjoint(bill.resource_ids))]
 
 
 def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
