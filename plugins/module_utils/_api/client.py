@@ -209,7 +209,8 @@ class SupplyApi:
         try:
             answer = self._read("GET", path_to("resources", resource_id), query=query, retries=retries)
         except ApiError as error:
-            error.error_class = "not_found" if error.error_class == "expired" else error.error_class
+            if error.error_class == "expired":
+                error.error_class = "not_found"
             raise
         return as_asked(read_resource(answer), "resource_id", resource_id)
 

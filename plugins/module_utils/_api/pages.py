@@ -36,14 +36,14 @@ _KINDS = {
     "page": r"page|currentpage|pagenumber|pageindex|number",
     "offset": r"offset|skip",
     "total": (
-        rf"(?:grand|overall)?total(?:count|num(?:ber)?(?:of)?|size)?(?:{_THINGS})?|(?:full|total)count"
+        rf"(?:grand|overall)?total(?:count|num(?:ber)?(?:of)?|size)?(?:{_THINGS})?|fullcount"
         rf"|(?:count|num|nb|n|size)(?:of)?total|(?:num|nb)?(?:found|matched)"
     ),
     "count": rf"count|cnt|(?:num|number)(?:of)?(?:{_THINGS})",
     "more": (
         rf"(?:has)?(?:more|additional)(?:pages|data|{_THINGS})?(?:available)?|hasnext(?:page)?"
         r"|(?:is)?truncated|incomplete\w*|(?:is)?partial\w*|remaining\w*"
-        r"|errors?|(?:vendor|provider)errors?|(?:failed|unavailable|unreachable|missing|skipped)(?:vendor|provider|region)s?"
+        r"|(?:vendor|provider)?errors?|(?:failed|unavailable|unreachable|missing|skipped)(?:vendor|provider|region)s?"
     ),
     "whole": (
         r"(?:is)?(?:completed?|last|final|finished)|islastpage|done|eof|exhausted"
@@ -54,7 +54,7 @@ _KINDS = {
 }
 _NAMES = {kind: re.compile(f"{_BEFORE}(?:{names})") for kind, names in _KINDS.items()}
 # The objects and headers that have such marks. Objects may be in one another.
-_ABOUT = re.compile(r"(?:response)?(?:meta|metadata|pag\w+|links?|cursors?|range|result(?:set)?info|^info$|total|hits)")
+_ABOUT = re.compile(r"^info$|(?:response)?(?:meta|metadata|pag\w+|links?|cursors?|range|result(?:set)?info|total|hits)")
 _DEEPEST = 4
 _HEADER = re.compile(
     r"link|content-range|(?:x-)?(?:\w+-)?count"

@@ -168,7 +168,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
     def bought_of(self, offers: t.Collection[str]) -> set[str]:
         """Those of these offers that hosts of a shared registry have, or had, though a search may still list them.
 
-        None if that cannot be read: then the purchase is refused.
+        If that cannot be read none is left out here, and the purchase is refused.
         """
         with contextlib.suppress(RegistryError):
             return self.database().bought_of(offers) if self._url else set()

@@ -393,9 +393,13 @@ class Month:
         """All of it, in millionths of a USD."""
         return sum(millionths for _state, _host, millionths, _since in self.shares)
 
+    def left(self, budget: float) -> int:
+        """What it leaves of a budget in USD, in millionths of a USD; below zero if it is above that."""
+        return round(budget * MILLION) - self.total
+
     def exceeds(self, budget: float) -> bool:
         """Whether it is above a budget in USD, although each share was rounded up."""
-        return self.total - round(budget * MILLION) > len(self.shares)
+        return self.left(budget) < -len(self.shares)
 
     @property
     def count(self) -> Count:
@@ -485,9 +489,5 @@ def of_month(budget: float, project: str, costs: Month, buyers: int) -> Allowanc
             " need, give a shorter provision_lease, or raise the budget; compute_index.supply.spend shows what was"
             " spent."
         )
-    per_hour = (
-        UNLIMITED
-        if costs.lasts <= 0
-        else max(0.0, dollars(round(budget * MILLION) - costs.total)) / (costs.lasts / HOUR)
-    )
+    per_hour = UNLIMITED if costs.lasts <= 0 else max(0.0, dollars(costs.left(budget))) / (costs.lasts / HOUR)
     return Allowance("", per_hour, buyers)

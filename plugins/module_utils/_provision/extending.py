@@ -88,10 +88,13 @@ def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> Ti
     trouble = raw.get("trouble") or {}
     if wrong := [trouble[name] for name in _LIMITS if name in trouble]:
         raise ValueError(" ".join(wrong))
-    bill, longest = read_bill(raw["max_bill"]), lease.read_lease(raw["lease_max"])
-    wish = replace(wish, objection=lambda entry: another_project(raw["host"], file, entry, raw["project"]))
+    bill = read_bill(raw["max_bill"])
     return replace(
-        wish, longest=longest, max_bill=None if bill == UNLIMITED else bill, budget=read_budget(raw["budget"])
+        wish,
+        longest=lease.read_lease(raw["lease_max"]),
+        max_bill=None if bill == UNLIMITED else bill,
+        budget=read_budget(raw["budget"]),
+        objection=lambda entry: another_project(raw["host"], file, entry, raw["project"]),
     )
 
 
