@@ -151,9 +151,9 @@ def test_a_block_in_check_mode_shows_the_quote_and_buys_nothing(project: Project
 
 @pytest.mark.first
 def test_check_mode_refuses_what_the_purchase_would(project: Project) -> None:
-    run = project.provision("--check", provision_cloud_init={"write_files": "no list"})
+    run = project.provision("--check", provision_cloud_init={"final_message": 70_000 * "x"})
     assert run.returncode == 2, run.output
-    assert "cloud_init write_files must be a list. Nothing was sent. Nothing is billed for gpu-1." in run.text
+    assert "the API takes at most 65536 bytes. Nothing was sent. Nothing is billed for gpu-1." in run.text
     assert project.requests(*PROCURE) == 0
 
 
