@@ -812,7 +812,6 @@ STEPS = {
     "probe_ended": Step(ActionModule._nothing, "probe.PROBE_ENDED", got=_OF_A_PROBE),
     "registry": Step(ActionModule._everything, "registry.REGISTRY", of_all=True),
     "timer": Step(ActionModule._timer, "timer.TIMER", prefix="reap_timer_"),
-    "timer_due": Step(ActionModule._timer, "timer.TIMER_DUE", prefix="reap_timer_"),
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
     "run_quoted": Step(ActionModule._own_host, "run.RUN_QUOTED", got=_OF_A_RUN),
     "run_next": Step(ActionModule._own_host, "run.RUN_NEXT", got=_OF_A_RUN),

@@ -60,8 +60,8 @@ options:
       - V(probe) - what does the API really do, compared with what this collection assumes? It sends reads only.
       - V(probe_purchase) - what would a machine be, and cost, whose life the probe may follow? V(probe_ended) - fails
         if that did not go as it should, above all if the machine may still be billed.
-      - V(timer) - what installs or removes the timer that runs sweeps on this computer, and how do they go?
-        V(timer_due) - must a sweep prove that it works? Neither asks the API or a registry.
+      - V(timer) - what installs or removes the timer that runs sweeps on this computer, and how do they go? It asks
+        neither the API nor a registry.
       - V(verified) - which machines that run have passed their tests?
       - V(run) - what is to run, under which name, and is it over already? All mistakes at once. V(run_quoted) - what
         would its machine cost, and may it be bought? V(run_next) - does its job start, or was it started?
@@ -102,7 +102,6 @@ options:
       - probe_ended
       - registry
       - timer
-      - timer_due
       - run
       - run_quoted
       - run_next
@@ -246,7 +245,7 @@ options:
     default: ""
   state:
     description:
-      - For O(step=timer) and O(step=timer_due) whether there should be a timer; V(show) changes nothing.
+      - For O(step=timer) whether there should be a timer; V(show) changes nothing.
     type: str
     choices: [present, absent, show]
     default: present
@@ -255,12 +254,6 @@ options:
       - For O(step=timer) how often it runs a sweep.
     type: str
     default: 15m
-  scheduler:
-    description:
-      - For O(step=timer) what runs it; if empty, systemd on a computer that systemd has booted, else cron.
-    type: str
-    choices: ["", systemd, cron]
-    default: ""
 """
 
 EXAMPLES = r"""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import USUAL
 
-_SECONDS = 10  # for a question to systemd or cron, which answer at once or never
+_SECONDS = 10  # for a question to cron, which answers at once or never
 _PROGRAM = "ansible-playbook"
 
 
@@ -59,52 +58,25 @@ def _options() -> list[str]:
 
 
 def _observed(timer: rules.Timer) -> dict[str, t.Any]:
-    user = _user()
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    states = _output("systemctl", "--user", "is-active", f"{timer.name}.timer", f"{timer.name}.service", at=runtime)
-    is_active, is_sweeping = [*states.split(), "", ""][:2]
-    line = _line_of(timer.name)
-    made = [timer.file(name) for name in ("environment", "sweep")]
-    files = [path for path in (*timer.unit_files, timer.folder) if os.path.lexists(path)]
-    changes = [os.path.getmtime(path) for path in (*made, *timer.unit_files[:2]) if os.path.exists(path)]
+    script, last = timer.file("sweep"), timer.file("last")
     return {
-        "user": user,
-        "has_systemd": os.path.isdir("/run/systemd/system") and bool(shutil.which("systemctl")),
         "has_crontab": bool(shutil.which("crontab")),
-        "runs_systemd": os.path.exists(os.path.join(runtime, "systemd", "private")),
-        "lingers": os.path.exists(f"/var/lib/systemd/linger/{user}"),
-        "files": files,
-        "is_active": is_active == "active",
-        "is_sweeping": is_sweeping == "activating",
-        "in_crontab": bool(line),
-        "interval": rules.interval_of(line or text_in(timer.unit("timer"))),
-        "last": text_in(timer.file("last")),
-        "changed_at": max(changes, default=0.0),
+        "line": _line_of(timer.name),
+        "code": text_in(last).strip(),
+        "swept_at": _changed_at(last),
+        "made_at": _changed_at(script),
         "now": time.time(),
-        "offset": float(time.localtime().tm_gmtoff or 0),
-        "runtime": runtime,
     }
 
 
-def _user() -> str:
-    """The user's name; the number of one without an account, as containers have them."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+def _changed_at(path: str) -> float:
+    return os.path.getmtime(path) if os.path.exists(path) else 0.0
 
 
 def _line_of(name: str) -> str:
     """The line of cron under this name, as the module ``cron`` writes it; empty if there is none."""
-    lines = iter(_output("crontab", "-l").splitlines())
-    return next((next(lines, "") for line in lines if line == f"#Ansible: {name}"), "")
-
-
-def _output(*command: str, at: str = "") -> str:
-    """What a command prints; empty if it is not there or does not answer. ``at``: the folder of the user's systemd."""
-    environment = {**os.environ, "LC_ALL": "C", **({"XDG_RUNTIME_DIR": at} if at else {})}
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_SECONDS, env=environment
-        ).stdout
+        listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False, timeout=_SECONDS).stdout
+        lines = iter(listed.splitlines())
+        return next((next(lines, "") for line in lines if line == f"#Ansible: {name}"), "")
     return ""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The timer of sweeps as a line of cron, with a crontab that is a file. tests/e2e has systemd."""
+"""The timer of sweeps as a line of cron, with a crontab that is a file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def home(project: Project) -> Path:
 
 def timed(project: Project, *words: str, state: str = "present", **environment: str) -> Run:
     """Run the playbook."""
-    variables = ("-e", f"reap_timer_scheduler=cron reap_timer_state={state}")
+    variables = ("-e", f"reap_timer_state={state}")
     return project.play("compute_index.supply.reap_timer", *variables, *words, **environment)
 
 
@@ -64,7 +64,7 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
 
     installed = timed(project, "-vvvvv", "--diff")
     assert installed.returncode == 0 and TOKEN not in installed.output, installed.output
-    assert ", succeeded" in installed.text and "runs every 15 minutes, by cron" in installed.text
+    assert ", succeeded" in installed.text and "crontab: */15 * * * * /bin/sh" in installed.text
     files = left(project)
     ((environment, secret),) = [item for item in files.items() if TOKEN in item[1]]
     assert os.stat(home(project) / environment).st_mode & 0o777 == 0o600
@@ -87,7 +87,7 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
 
     # A new token makes it sweep at once, and what goes wrong then is told.
     failed = timed(project, COMPUTE_INDEX_API_TOKEN="another")
-    assert failed.changed == 2  # its file, and the sweep
+    assert failed.changed == 2  # the script, and the sweep
     assert failed.returncode == 2 and "The last sweep failed at" in failed.failure("localhost"), failed.output
     shown = timed(project, state="show")
     assert (shown.returncode, shown.changed) == (2, 0) and "/output." in shown.failure("localhost"), shown.output

@@ -59,7 +59,6 @@ OPTIONS: Spec = {
     "spec": _MAPPING,
     "state": {"type": "str", "default": "present", "choices": ["present", "absent", "show"]},
     "every": {"type": "str", "default": "15m"},
-    "scheduler": {"type": "str", "default": "", "choices": ["", "systemd", "cron"]},
 }
 
 
@@ -241,9 +240,9 @@ VERIFIED: Spec = {**_READ, "level": _TEXT}
 
 SPEND: Spec = {**_READ, **_options("since"), "limited": _FLAG}
 
-TIMER_DUE: Spec = {
+TIMER: Spec = {
     **_STEP,
-    **_options("state"),
+    **_options("state", "every"),
     "timer": _MAPPING,
     "observed": _MAPPING,
     # What this run is
@@ -253,8 +252,6 @@ TIMER_DUE: Spec = {
     "asks": _FLAG,  # whether somebody types the password of Ansible Vault
     "by_job": _FLAG,
 }
-
-TIMER: Spec = {**TIMER_DUE, **_options("every", "scheduler")}
 
 RUN: Spec = {**_STEP, "given": _MAPPING, "extra": _TEXTS, "limited": _FLAG, "by_job": _FLAG}
 

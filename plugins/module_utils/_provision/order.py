@@ -54,7 +54,7 @@ PLAYBOOKS = frozenset(
         *("extend_hosts", "extend_by", "extend_until", "extend_count"),
         *("end_resource_id", "end_reason", "verify_level"),
         *("reap_before_end", "reap_before_end_timeout", "reap_grace", "reap_by_name"),
-        *("reap_timer_state", "reap_timer_every", "reap_timer_scheduler"),
+        *("reap_timer_state", "reap_timer_every"),
         *("run_name", "run_gpu", "run_spec", "run_command", "run_setup", "run_files", "run_exclude", "run_env"),
         *("run_results", "run_results_dir", "run_time", "run_max_bill", "run_keep", "run_follow", "run_log_delay"),
         *("run_fetch_timeout", "run_unswept", "run_again"),

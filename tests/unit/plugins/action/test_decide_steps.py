@@ -69,7 +69,6 @@ OF_PLAYBOOKS = [
     ("offers", "offers_spec", {"region": "EU"}, {"spec": {"region": "EU"}}),
     ("probe", "probe_wrong_token", False, {"wrong_token": False}),
     ("timer", "reap_timer_every", "5m", {"every": "5m"}),
-    ("timer_due", "reap_timer_state", "show", {"state": "show"}),
     ("plan", "names", "a", {}),
 ]
 

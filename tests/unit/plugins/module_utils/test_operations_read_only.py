@@ -48,7 +48,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.r
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.sealing import seal
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.spend import spend
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer, timer_due
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import timer
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.verified import verified
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import (
@@ -254,7 +254,7 @@ BAD = {"item": "gpu-1", "verdict": "bad", "reasons": ["driver: there is none (ba
 # What installs a timer has no registry to write to.
 TIMED: Json = {
     "timer": {"sources": ["/hosts"], "here": "/", "home": "/home/me", "command": ["reap"]},
-    "observed": {"files": [], "has_crontab": True},
+    "observed": {"has_crontab": True},
     "variables": ["COMPUTE_INDEX_API_TOKEN"],
 }
 
@@ -299,7 +299,6 @@ READS: dict[str, Callable[[World], Json]] = {
     "probe_ended": lambda world: probe_ended(world.params(steps.PROBE_ENDED), False),
     "registry": lambda world: registry(world.params(steps.REGISTRY, hosts=world.hosts()), True),
     "timer": lambda world: timer(world.params(steps.TIMER, **TIMED), False),
-    "timer_due": lambda world: timer_due(world.params(steps.TIMER_DUE, **TIMED), False),
     "procure_offer in check mode": procured,
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import TIMER, timer, timer_due
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.timer import TIMER, timer
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.timer import Timer, TimerState
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _timer
 
@@ -86,42 +86,33 @@ def test_the_program_is_the_one_that_runs(here: Path, monkeypatch: pytest.Monkey
 def test_what_there_is_of_it(here: Path) -> None:
     one = Timer((), str(here), str(here))
     nothing = TimerState(**_timer._observed(one))
-    assert not (nothing.runs or nothing.files or nothing.has_crontab or nothing.changed_at or nothing.runs_systemd)
+    assert not (nothing.line or nothing.code or nothing.has_crontab or nothing.made_at or nothing.swept_at)
 
     write(here / "bin" / "crontab", CRONTAB.format(one.name))
-    write(here / "bin" / "systemctl", "#!/bin/sh\necho active; echo activating; exit 3\n")
-    for path in (one.file("sweep"), one.file("last"), one.unit("timer"), f"{here}/run/systemd/private"):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text("text")
+    Path(one.folder).mkdir(parents=True)
+    Path(one.file("sweep")).write_text("text")
+    Path(one.file("last")).write_text("3\n")
     found = TimerState(**_timer._observed(one))
-    assert found.is_active and found.is_sweeping and found.in_crontab and found.has_crontab and found.runs_systemd
-    assert (found.interval, found.last) == (5, "text")
-    assert set(found.files) == {one.unit("timer"), one.folder} and found.changed_at > 0
+    assert (found.has_crontab, found.line, found.code) == (True, "*/5 * * * * /bin/sh x", "3")
+    assert found.now >= found.swept_at >= found.made_at > 0
 
 
-def test_a_user_without_an_account_is_a_number(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)
-    assert _timer._observed(Timer((), str(here), str(here)))["user"] == "2147483641"
-
-
-def test_a_scheduler_that_does_not_answer_has_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cron_that_does_not_answer_has_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_timer, "_SECONDS", 0.2)
     write(here / "bin" / "crontab", "#!/bin/sh\nexec /bin/sleep 60\n")
-    assert not _timer._observed(Timer((), str(here), str(here)))["in_crontab"]
+    assert not _timer._observed(Timer((), str(here), str(here)))["line"]
 
 
 def params(here: Path, **options: Any) -> dict[str, Any]:
-    usual = {"state": "present", "every": "15m", "scheduler": "cron", "limited": False}
+    usual = {"state": "present", "every": "15m", "limited": False}
     found = _timer.gathered([str(here / "hosts")], str(here))
     return {**usual, **found, "observed": {**found["observed"], "has_crontab": True}, **options}
 
 
-def test_the_steps_answer_with_all_that_the_playbook_loops_over(here: Path) -> None:
+def test_the_step_answers_with_all_that_the_playbook_takes(here: Path) -> None:
     done = timer(params(here), check_mode=False)
     assert done.keys() == TIMER.blank.keys()
-    assert [len(done[name]) for name in ("folders", "environment", "files", "cron", "units")] == [1, 1, 1, 1, 0]
-    assert timer(params(here, state="absent"), check_mode=False)["removed"] == []
-    assert timer_due(params(here), check_mode=False)["sweeps"]
+    assert (done["minute"], done["is_due"]) == ("*/15", True) and done["folder"] in done["job"]
     assert timer(params(here, state="show"), check_mode=False)["lines"]
     for wrong in ({"every": "1h"}, {"limited": True}, {"by_job": True}):
         with pytest.raises(Failure, match=r"reap_timer_every|--limit|AWX"):
