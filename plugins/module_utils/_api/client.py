@@ -32,17 +32,14 @@ from .._text import (
     seconds_of,
 )
 from .http import Answer, HttpClient, TransportError
-from .pages import Incomplete, Page, marks_of
+from .pages import next_query, why_partial
 
 # A module's payload holds no manifest, so the number stands here; a test compares it with galaxy.yml.
 VERSION = "1.0.0"
 USER_AGENT = f"compute_index.supply/{VERSION}"
 
-# What no account has, and a list that leads on for ever would exceed.
-MOST_PAGES, MOST_RESOURCES = 10_000, 200_000
-MOST_EMPTY = 20  # pages of a list, beside one for each resource: a filter may leave pages empty
-MOST_READINGS = 4  # of a list in pages, after the first one
-ENDLESS = "GET /resources: the API's pages do not come to an end."
+MOST_PAGES = 1_000  # of a list
+MOST_READINGS = 5  # of a list in pages
 
 Json = dict[str, t.Any]
 
@@ -164,41 +161,30 @@ class SupplyApi:
         is not known to be whole: machines that are left out would bill unseen.
         """
         query = {} if offer_id is None else {"offer_id": offer_id}
-        before: t.Collection[str] | None = None  # the ids of the reading before, if its end was not odd
-        for _reading in range(1 + MOST_READINGS):
-            found, pages, odd = self._listed(query, retries)
-            if not odd and (pages == 1 or found.keys() == before):
+        before: t.Collection[str] | None = None
+        for _reading in range(MOST_READINGS):
+            found, pages = self._listed(query, retries)
+            if pages == 1 or found.keys() == before:
                 return [read_resource(item) for item in found.values()]
-            if pages == 1:
-                break
-            before = None if odd else found.keys()
-        message = odd or "GET /resources: the list changes faster than its pages can be read."
-        raise ApiError(message, "protocol", status_code=200, passing=not odd)
+            before = found.keys()
+        message = "GET /resources: the list changes faster than its pages can be read."
+        raise ApiError(message, "protocol", status_code=200, passing=True)
 
-    def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int, str]:
-        """The resources of all pages by their ids, how many pages there are, and what is odd about their end.
-
-        The end of several pages is odd if the list changes while they are read, too. Raises ApiError.
-        """
+    def _listed(self, query: dict[str, str], retries: int | None) -> tuple[dict[str, t.Any], int]:
+        """The resources of all pages by their ids, and how many pages there are. Raises ApiError."""
         found: dict[str, t.Any] = {}
-        first: float | None = None
+        why = "the API's pages do not come to an end."
         for number in range(1, MOST_PAGES + 1):
             answer = self._exchange("GET", "/resources", query=query, repeatable=True, retries=retries)
-            items = list_in(answer.data, RESOURCE_ENVELOPES, "GET /resources")
-            known = len(found)
+            known, items = len(found), list_in(answer.data, RESOURCE_ENVELOPES, "GET /resources")
             _collect(found, items)
-            page = Page(marks_of(answer.data, answer.status, answer.headers), len(items), len(found), first)
-            try:
-                following = page.following
-            except Incomplete as error:
-                return found, number, f"GET /resources: {error}"
-            if following is None or (len(found) == known and (items or number - len(found) > MOST_EMPTY)):
-                return found, number, "" if following is None else ENDLESS
-            if len(found) > MOST_RESOURCES:
+            following = next_query(answer)
+            if not following and not (why := why_partial(answer, len(items), len(found), number)):
+                return found, number
+            if not following or len(found) == known:
                 break
-            first = page.number if first is None else first
             query = {**query, **following}
-        raise ApiError(ENDLESS, "protocol", status_code=200)
+        raise ApiError(f"GET /resources: {why}", "protocol", status_code=200)
 
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         """GET /resources/{resource_id}; ``force_refresh`` asks the vendor, else the answer may be 30 seconds old.

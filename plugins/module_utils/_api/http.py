@@ -28,7 +28,6 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 from .._text import applying, starred
-from . import pages
 
 try:
     import requests
@@ -81,7 +80,7 @@ class Answer:
     retry_after: float | None = None  # seconds
     location: str | None = None  # where a redirect that was not followed points to
     ahead: float | None = None
-    headers: t.Mapping[str, str] = field(default_factory=dict)  # those about pages, by names in small letters
+    headers: t.Mapping[str, str] = field(default_factory=dict)  # found by names in small letters
     is_html: bool = False
 
 
@@ -356,8 +355,7 @@ class HttpClient:
         is_html = "html" in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if is_json and not is_html else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
-        headers = pages.headers_of(response.headers)
-        return Answer(response.status_code, is_json, data, retry_after, location, ahead, headers, is_html)
+        return Answer(response.status_code, is_json, data, retry_after, location, ahead, response.headers, is_html)
 
 
 def _is_shallow(data: t.Any) -> bool:

@@ -13,8 +13,9 @@ import typing as t
 
 from .. import _states
 from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, normalized_id
+from .._api.http import Answer
 from .._api.market import price_per_hour
-from .._api.pages import is_whole
+from .._api.pages import next_query, why_partial
 from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
@@ -455,7 +456,8 @@ def _list_complete(exchanges: Exchanges) -> RuleResult:
     if isinstance(answer.data, list):
         return stands(True, f"{len(answer.data)} at once")
     size = len(answer.items)
-    if not is_whole(answer.data, size):
+    told = Answer(200, True, answer.data)
+    if next_query(told) or why_partial(told, size, size):
         count, link = answer.data.get("total_count"), "a" if "next" in answer.data else "no"
         return stands(False, f"{size} of {'more' if count is None else count}, {link} link to the next page")
     if "next" in answer.data or "total_count" in answer.data:

@@ -87,7 +87,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 
 def test_an_answer_carries_status_and_data(serve: Serve) -> None:
     got = client(serve(answer(201, b'{"a": [1, null]}')).url).exchange("GET", "/x", **READ)
-    assert got == Answer(201, True, {"a": [1, None]}, retry_after=None, location=None)
+    assert got == Answer(201, True, {"a": [1, None]}, retry_after=None, location=None, headers=got.headers)
 
 
 def test_a_request_carries_token_agent_query_and_body(serve: Serve) -> None:
