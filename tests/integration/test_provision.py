@@ -313,7 +313,7 @@ def test_nothing_is_bought_outside_of_what_was_agreed(project: Project) -> None:
     (project.folder / "host_vars").mkdir()
     (project.folder / "host_vars" / "hidden.yml").write_text("provision_max_price_per_hour: 2\n")
     refusals: Refusals = {
-        "host": ({"provision_max_price_per_hour": 1.99}, "The cheapest costs USD 2.00 per hour"),
+        "host": ({"provision_max_price_per_hour": 1.99}, "the cheapest costs USD 2.00 per hour"),
         "none": ({"provision_spec": {"compute": {"gpu_type": "A100", "gpu_count": 1}}}, "No offer"),
         "bad": ({"provision_spec": {"compute": {"gpu_type": "X1", "gpu_count": 1}}}, "answered 422"),
         "user-data": ({"provision_cloud_init_template": str(template)}, "must begin with a line"),

@@ -283,7 +283,7 @@ def test_a_sweep_ends_what_was_to_end_with_a_machine_that_was_given_back(make_pr
 
 
 @pytest.mark.parametrize("is_noted", [True, False])
-def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
+def test_a_machine_that_ended_by_itself_is_replaced_and_its_storage_kept(
     make_project: MakeProject, is_noted: bool
 ) -> None:
     """The run that sees the end keeps the storage, though only the page of the gone machine may name it."""
@@ -303,10 +303,6 @@ def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
     project.declare(["gpu-1"], provision_reach=False, **second)
     run = playbook(project, "provision")
     assert "gpu-1 still has storage of an earlier machine, which is billed" in run.text
-    # What was never in use has no data that a machine would have to be near to.
-    where = {each.purchase.offer.vendor for each in project.simulator.resources.values()}
-    assert where == ({"nebius"} if is_noted else {"nebius", "scaleway"})
-    assert (f"nebius eu-north1, where its storage {volume.resource_id} is" in run.text) is is_noted
     assert volume.resource_id in project.registry("gpu-1")["provision_storage_ids"]
 
 

@@ -31,7 +31,6 @@ from .._provision import (
 )
 from .._provision.candidates import Case, SearchResult
 from .._provision.ceilings import CeilingPart, State
-from .._provision.choosing import MarketLook, Offers
 from .._provision.declaration import Declaration, read_declaration
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
@@ -58,9 +57,9 @@ from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
-# What was seen while offers were waited for, by the first declaration of those that wait. The looks of one task follow
-# each other in one process, which remembers them.
-_HISTORY: dict[str, list[MarketLook]] = {}
+# When offers were looked for in vain, by the first declaration of those that wait. The looks of one task follow each
+# other in one process, which remembers them.
+_LOOKS: dict[str, list[float]] = {}
 
 
 @with_registries
@@ -94,7 +93,7 @@ class _Planning:
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
-        self._history = _HISTORY.setdefault(str(next(iter(params["ids"]), "")), [])
+        self._looks = _LOOKS.setdefault(str(next(iter(params["ids"]), "")), [])
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -293,22 +292,18 @@ class _Planning:
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
-        history, now, trouble = self._history, clock.here, account.unreadable
-        if self._check_mode or not choosing.may_wait(self._params, len(history)):
+        now, trouble = clock.here, account.unreadable
+        if self._check_mode or not choosing.may_wait(self._params, len(self._looks)):
             return {}
         lacking = planning.lacking(cases, plans, now, trouble)
         if not lacking:
             return {}
-        look = MarketLook.of(now, [price for _case, draft in lacking for price in draft.market])
-        history.append(look)
-        return {"waiting": planning.line_of_waiting(lacking, history[0].moment, now, trouble or look.said)}
+        self._looks.append(now)
+        return {"waiting": planning.line_of_waiting(lacking, self._looks[0], now, trouble or "no offer yet")}
 
     def _after_waiting(self, plans: list[Plan]) -> list[Plan]:
-        """The plans, in which those that have waited in vain say what was seen."""
-        if not self._history:
-            return plans
-        text = choosing.waited(self._history)
-        return [draft.after_waiting(text) for draft in plans]
+        """The plans, in which those that have waited in vain say since when."""
+        return [draft.after_waiting(self._looks[0]) for draft in plans] if self._looks else plans
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places.
@@ -599,13 +594,8 @@ class _Searches:
             answer = self._search(choice.spec)
             if answer.said:
                 return answer
-            offers = choosing.in_region(choice, answer.offers)
-            seen.append(Offers(offers, [] if offers else choosing.in_region(choice, self._beyond(choice.spec))))
+            seen.append(answer.offers)
         return SearchResult.of(host, seen)
-
-    def _beyond(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
-        """What there is beyond each limit of a search, only to say so."""
-        return [offer for wider in choosing.without_limits(spec) for offer in self._search(wider).offers]
 
     def _search(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         """The offers that fit, cheapest first, or why there is no answer."""

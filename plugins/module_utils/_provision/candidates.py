@@ -10,13 +10,12 @@ ordered something else than it declares now is told of a case, too.
 from __future__ import annotations
 
 import contextlib
-import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, amount, joined, read_price, usd
+from .._text import QUOTA, joined, read_price, usd
 from . import choosing, search
-from .choosing import Avoided, Offers, site_of
+from .choosing import Avoided, Choice, site_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
 from .lease import Clock, clocks_differ, read_lease
@@ -35,19 +34,19 @@ class SearchResult:
     """What the searches of a host, or the look at one offer, have brought: ``offers`` may be bought, best first.
 
     ``said``: why that failed, be it only now (``is_passing``), or why nothing is bought whatever there is. ``is_gone``:
-    the offer is. ``seen``: what there is for each choice of the host. ``numbers``: of the choices (from 1) that find
-    the offers, by their ids.
+    the offer is. ``seen``: the offers of each choice of the host. ``numbers``: of the choices (from 1) that find the
+    offers, by their ids.
     """
 
     offers: t.Sequence[Offer] = ()
     said: str = ""
     is_gone: bool = False
     is_passing: bool = False
-    seen: t.Sequence[Offers] = ()
+    seen: t.Sequence[t.Sequence[Offer]] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, host: Declaration, offers: t.Sequence[Offers]) -> SearchResult:
+    def of(cls, host: Declaration, offers: t.Sequence[t.Sequence[Offer]]) -> SearchResult:
         """What was found for the choices of a host."""
         chosen, numbers = choosing.choose(host.choices, offers, host.order)
         return cls(chosen, seen=offers, numbers=numbers)
@@ -67,19 +66,14 @@ class SearchResult:
     def looks(self) -> t.Iterator[Offer]:
         """All offers that were looked at for it."""
         yield from self.offers
-        for item in self.seen:
-            yield from (*item.offers, *item.wider)
-
-    @property
-    def market(self) -> tuple[float | None, ...]:
-        """The prices (USD per hour) of all that the searches have found."""
-        return tuple(read_price(offer["price_per_hour"]) for item in self.seen for offer in item.offers)
+        for offers in self.seen:
+            yield from offers
 
     def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
         """The same for the host with these prices of the offers (USD per hour), by their ids."""
         if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
             return self
-        seen = [Offers(at_prices(prices, item.offers), at_prices(prices, item.wider)) for item in self.seen]
+        seen = [at_prices(prices, offers) for offers in self.seen]
         return SearchResult.of(host, seen) if seen else replace(self, offers=at_prices(prices, self.offers))
 
 
@@ -89,7 +83,6 @@ class Case:
 
     ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
     ``avoided_before``: where machines did not pass their tests, as the registry knows it.
-    ``narrowed``: that it looks only where its storage is, and how it looks elsewhere; empty if it does not.
     """
 
     host: Declaration
@@ -97,7 +90,6 @@ class Case:
     standing: Standing
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
     kept: tuple[Storage, ...] = ()
-    narrowed: str = ""
     avoided_before: tuple[Avoided, ...] = ()
 
     @property
@@ -118,11 +110,11 @@ class Case:
         return choosing.avoided_sites(choosing.avoided_by_attempts(self.attempts), self.avoided_before)
 
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
-        """Those of them where there are offers, and it buys none: it does not name them itself."""
+        """Those of them where there are offers, of which it buys none."""
         if not (bad := self.bad_sites):
             return []
         sites = set(map(site_of, offers))
-        return [item for item in bad if item.site in sites and not choosing.searches_only(self.host.choices, item.site)]
+        return [item for item in bad if item.site in sites]
 
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
         """The offers, but for those of vendors whose quota is used up, and of sites that it avoids.
@@ -225,17 +217,6 @@ class Case:
         is_one = found.adopted and found.kind is not HostState.FAILED and len(found.machines) == 1
         return found.offer_id if is_one else ""
 
-    @property
-    def at_storage(self) -> Case:
-        """The same; if it searches, where it keeps storage. What was only tried and left may have no data yet."""
-        if not self.buys or self.wanted:
-            return self
-        tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
-        left = self.storage_left if self.entry.was_ready else self.kept
-        kept = [item for item in left if item.offer_id not in tried]
-        choices, narrowed = choosing.narrowed_to_storage(self.host.host, self.host.choices, kept)
-        return replace(self, host=replace(self.host, choices=choices), narrowed=narrowed)
-
     def fitting(self, offer: Offer) -> Case:
         """The same, unless what it would adopt, by its offer, is not what it declares."""
         host, machines = self.host, self.standing.machines
@@ -316,46 +297,36 @@ def why_none(case: Case, search_result: SearchResult) -> str:
     avoided = case.avoided(search_result.offers)
     advice = "To look there all the same, add -e provision_avoid=0." if any(item.until for item in avoided) else ""
     words = [f"{item.words}." for item in avoided]
-    return joined(_no_offer(case, search_result), left_out, *words, advice, case.narrowed)
+    return joined(_no_offer(case.host, search_result), left_out, *words, advice)
 
 
-def _no_offer(case: Case, search_result: SearchResult) -> str:
-    host, seen = case.host, search_result.seen
-    if len(host.choices) > 1:
-        reasons = "; ".join(_reasons(host, seen))
-        return f"None of the searches of provision_spec has an offer for this host. {reasons}. {NOTHING_BOUGHT}"
-    if offers := search_result.offers or (seen[0].offers if seen else ()):
-        return none_left(host, offers, len(case.attempts))
-    why = choosing.why_nothing(host.choices[0], seen[0], host.max_price_per_hour) if seen else "none"
+def _no_offer(host: Declaration, search_result: SearchResult) -> str:
+    reasons = "; ".join(_reasons(host, search_result.seen))
     return (
-        f"No offer matches provision_spec{'' if why == 'none' else f': {why}'}. Ask for less (region, vendor,"
-        f" contract_type, another gpu_type), or try again later. {NOTHING_BOUGHT}"
+        f"There is no offer for this host. {reasons}. Ask for less (region, vendor, contract_type, another gpu_type),"
+        f" or try again later. {NOTHING_BOUGHT}"
     )
 
 
-def none_left(host: Declaration, offers: t.Sequence[Offer], tried: int) -> str:
-    """That offers match its only search, cheapest first, but none is left for the host, after so many were tried."""
-    cheapest, limit, ceiling, why = offers[0]["price_per_hour"], host.max_price_per_hour, host.ceiling, ""
-    of_search = min((choice.max_price_per_hour for choice in host.choices), default=UNLIMITED)
-    if of_search < limit:
-        ceiling = f"max_price_per_hour in provision_spec ({usd(of_search)})"
-    elif host.is_bound_by_bill and host.max_bill and (cheapest or 0.0) > limit:
-        in_all = math.ceil(round(host.max_bill * cheapest / limit * 100, 6)) / 100  # so that this sum is enough
-        why = f", and USD {amount(in_all)} in all: raise provision_max_bill, or shorten provision_lease"
-    if passes_max_price(offers[0], min(of_search, limit)):  # something else keeps it from the host
-        why = "; hosts never share an offer, and none is bought twice"
-    none = "The only matching offer is not" if len(offers) == 1 else f"None of the {len(offers)} matching offers is"
-    again = f" after {tried} tried" if tried else ""
-    costs = f"The cheapest costs {usd(cheapest)}{why}."
-    return f"{none} left for this host{again} within its {ceiling}. {costs} {NOTHING_BOUGHT}"
-
-
-def _reasons(host: Declaration, seen: t.Iterable[Offers]) -> list[str]:
-    """Why each of the first choices came to nothing, by what was ``seen`` of them."""
+def _reasons(host: Declaration, seen: t.Iterable[t.Sequence[Offer]]) -> list[str]:
+    """Why each of the first choices came to nothing, by the offers that were ``seen`` of them."""
     return [
-        f"{choosing.in_words(choice)}: {choosing.why_nothing(choice, item, host.max_price_per_hour)}"
-        for choice, item in zip(host.choices, seen)
+        f"{choosing.in_words(choice)}: {_why_nothing(host, choice, offers)}"
+        for choice, offers in zip(host.choices, seen)
     ]
+
+
+def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer]) -> str:
+    """Why a choice came to nothing, in a few words."""
+    if not offers:
+        return "none"
+    is_own = choice.max_price_per_hour < host.max_price_per_hour
+    ceiling = f"max_price_per_hour in provision_spec ({usd(choice.max_price_per_hour)})" if is_own else host.ceiling
+    prices = (read_price(offer["price_per_hour"]) for offer in offers)
+    cheapest = min((price for price in prices if price is not None), default=None)
+    if cheapest is not None and cheapest <= min(choice.max_price_per_hour, host.max_price_per_hour):
+        return "none is left for this host"
+    return f"none within {ceiling}, the cheapest costs {usd(cheapest)}"
 
 
 def why_not_first_choice(host: Declaration, search_result: SearchResult, number: int) -> str:
@@ -364,16 +335,6 @@ def why_not_first_choice(host: Declaration, search_result: SearchResult, number:
         return ""
     reasons = "; ".join(_reasons(host, search_result.seen[: number - 1]))
     return f"{host.host} gets choice {number} ({choosing.in_words(host.choices[number - 1])}): {reasons}."
-
-
-def about_bad_sites(case: Case, offers: t.Iterable[Offer], chosen: Offer) -> t.Iterator[str]:
-    """Where the host does not look, and that it buys this offer though it is at such a site."""
-    if not case.wanted:
-        yield from (f"{item.words}." for item in case.avoided(offers))
-    for item in case.bad_sites:
-        if item.site == site_of(chosen):
-            wanted = "it names that offer" if case.wanted else "its search names that vendor and region"
-            yield f"{item.words}. {case.host.host} buys there all the same, since {wanted}."
 
 
 def why_too_dear(host: Declaration, offer: Offer) -> str:

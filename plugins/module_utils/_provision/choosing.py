@@ -3,11 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which offers suit a host, which host gets which, and how long hosts wait for offers.
 
-A host has one search or several, in order of preference. It looks where it keeps storage of an earlier machine: a
-search has the vendor as a filter, but of regions only groups (API page "yaml spec"); storage names the vendor's own
-region (page "get resource"), so that one is compared with those of the offers. Where a machine did not pass its test,
-nothing is bought for a while: a run knows that by its own attempts, later runs and other hosts by the evidence in the
-registry, for as long as the host that buys declares (``provision_avoid``).
+A host has one search or several, in order of preference. Where a machine did not pass its test, nothing is bought for a
+while: a run knows that by its own attempts, later runs and other hosts by the evidence in the registry, for as long as
+the host that buys declares (``provision_avoid``).
 
 Prices are in USD per hour, moments seconds since the epoch, durations seconds.
 """
@@ -16,42 +14,34 @@ from __future__ import annotations
 
 import math
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .._text import (
     duration,
     formatted,
     gpus_of,
-    grouped,
     number_of,
     one_line,
     plural,
-    printable,
     read_price,
     read_variable,
     seconds_of,
     text_of,
-    usd,
-    usd_short,
 )
 from . import lease
 from .acceptance import UNSOUND
 from .lease import Clock, clock_of
 from .prices import UNLIMITED, at_prices, highest_prices, passes_max_price
-from .search import ANY, CEILING, Offer, Spec, as_sent, compute_of, contract_of, differ, mismatch
-from .storage import Storage
+from .search import ANY, CEILING, Offer, Spec, as_sent, compute_of, contract_of, mismatch
 
 Row = t.Mapping[str, t.Any]
 Again = t.Callable[[], t.Sequence[Offer]]  # sends a search again
 LISTED, CHEAPEST = "listed", "cheapest"
-PLACE = ("vendor", "region")  # the keys of a search that say where
 AVOIDED_FOR = 7 * 86_400.0  # seconds, unless a host declares another time
 MAX_LOOKS = 100_000
 _MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
 _NEVER = ("", "none")
 _UNNAMED_VENDOR = "a vendor without a name"
-_LONGEST_SITE = 60  # characters of a site in a sentence
-_HOURS_TOLD = 12  # of the history that is told
 
 
 # The searches of a host
@@ -59,25 +49,15 @@ _HOURS_TOLD = 12  # of the history that is told
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the searches of a host, and what its offer may cost.
-
-    ``anywhere``: the keys that are `any`, of which the API gets none. ``vendor_region``: the only one of the vendor's
-    own regions whose offers count, empty for all. ``at_storage``: its vendor is that of the host's storage, and was not
-    declared.
-    """
+    """One of the searches of a host, and what its offer may cost."""
 
     spec: Spec
     max_price_per_hour: float = UNLIMITED
-    anywhere: frozenset[str] = frozenset()
-    vendor_region: str = ""
-    at_storage: bool = False
 
 
 def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
-    """A search of ``provision_spec``: `any` vendor or region is no filter, also if the host keeps storage somewhere."""
-    anywhere = frozenset(key for key in PLACE if text_of(spec.get(key)).lower() == ANY)
-    left_out = {CEILING, *anywhere}
-    return Choice({key: item for key, item in spec.items() if key not in left_out}, max_price_per_hour, anywhere)
+    """A search of ``provision_spec``, with its own ceiling apart: the API never gets that."""
+    return Choice({key: item for key, item in spec.items() if key != CEILING}, max_price_per_hour)
 
 
 def in_words(choice: Choice) -> str:
@@ -89,74 +69,10 @@ def in_words(choice: Choice) -> str:
     return ", ".join(words)
 
 
-def in_region(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
-    """The offers in the region of a choice, and those that name none."""
-    return [offer for offer in offers if not differ(choice.vendor_region, offer.get("vendor_region"))]
-
-
 def mismatch_of_all(choices: t.Sequence[Choice], offer: Offer) -> str:
     """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
     found = [mismatch(choice.spec, offer) for choice in choices]
     return "" if not all(found) else next(iter(found), "")
-
-
-def without_limits(spec: Spec) -> t.Iterator[Spec]:
-    """The search without each of the limits that it has, one at a time, to tell why it finds nothing."""
-    if spec.get("region"):
-        yield {name: value for name, value in spec.items() if name != "region"}
-    if contract_of(spec) not in ("", ANY):
-        yield {**spec, "compute": {**spec["compute"], "contract_type": ANY}}
-
-
-# Where it keeps storage
-
-
-def narrowed_to_storage(
-    host: str, choices: tuple[Choice, ...], kept: t.Sequence[Storage]
-) -> tuple[tuple[Choice, ...], str]:
-    """The ``choices`` of a host at the one site where it keeps storage; and a sentence that says so, and how not to.
-
-    They stay as they are, without a word, if that is at several sites, or at a vendor that is not known.
-    """
-    sites = {(item.vendor.lower(), item.region.lower()) for item in kept}
-    if len(sites) != 1 or not kept[0].vendor:
-        return choices, ""
-    at_storage = tuple(_at_storage(choice, kept[0]) for choice in choices)
-    shown = _sites_shown(choices, at_storage)
-    if not shown:
-        return choices, ""
-    key = "vendor" if any(choice.at_storage for choice in at_storage) else "region"
-    ids = ", ".join(item.resource_id for item in kept)
-    return at_storage, (
-        f"The search was narrowed: {host} looks only at {shown}, where its storage {ids} is. To look elsewhere, set"
-        f" {key} in provision_spec ({key}: any for every {key})."
-    )
-
-
-def _at_storage(choice: Choice, storage: Storage) -> Choice:
-    """A search at the site of storage, as far as it names no other vendor, and no region."""
-    names_none = _names_none(choice, "vendor")
-    spec = {**choice.spec, "vendor": storage.vendor} if names_none else choice.spec
-    is_elsewhere = "vendor" in choice.anywhere or differ(spec.get("vendor"), storage.vendor)
-    is_there = not is_elsewhere and _names_none(choice, "region")
-    return replace(choice, spec=spec, vendor_region=storage.region if is_there else "", at_storage=names_none)
-
-
-def _names_none(choice: Choice, key: str) -> bool:
-    """Whether a search leaves open where to look."""
-    return key not in choice.anywhere and not text_of(choice.spec.get(key))
-
-
-def _sites_shown(choices: t.Sequence[Choice], narrowed: t.Iterable[Choice]) -> str:
-    """Where those of the choices look that were narrowed, as the API calls it; empty if none was."""
-    sites = [
-        "" if choice == before else printable(f"{choice.spec['vendor']} {choice.vendor_region}".strip(), _LONGEST_SITE)
-        for before, choice in zip(choices, narrowed)
-    ]
-    chosen = grouped((site, str(number)) for number, site in enumerate(sites, start=1) if site)
-    if len(set(sites)) == 1:
-        return sites[0]
-    return " and ".join(f"{site} (choice {', '.join(numbers)})" for site, numbers in chosen.items())
 
 
 # Not where a machine did not pass its test
@@ -214,22 +130,7 @@ def site_of(row: Row) -> tuple[str, str]:
     return text_of(row.get("vendor")), text_of(row.get("region"))
 
 
-def searches_only(choices: t.Iterable[Choice], site: tuple[str, str]) -> bool:
-    """Whether a search of the host names just this vendor and region: then it looks there all the same."""
-    wanted = tuple(map(str.lower, site))
-    declared = (choice.spec for choice in choices if not choice.at_storage)
-    return all(site) and any(tuple(map(str.lower, site_of(spec))) == wanted for spec in declared)
-
-
 # Offers, and the hosts that get them
-
-
-@dataclass(frozen=True)
-class Offers:
-    """What the market has for a choice. ``wider``: what it has without one of its limits, where it has nothing."""
-
-    offers: t.Sequence[Offer] = ()
-    wider: t.Sequence[Offer] = ()
 
 
 def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
@@ -261,16 +162,18 @@ def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], 
     return at_prices(highest_prices(looks), list(pool.values())) if len(looks) > len(offers) else looks
 
 
-def choose(choices: t.Sequence[Choice], seen: t.Sequence[Offers], order: str) -> tuple[list[Offer], dict[str, int]]:
+def choose(
+    choices: t.Sequence[Choice], seen: t.Sequence[t.Sequence[Offer]], order: str
+) -> tuple[list[Offer], dict[str, int]]:
     """The offers that may be bought, best first, and by their ids the numbers (from 1) of the choices that find them.
 
-    The best are those of the choice that is listed first, or with the cheapest GPU, by the ``order``. An offer that
-    several searches find belongs to the first of them that lets it be bought.
+    ``seen``: the offers of each choice. The best are those of the choice that is listed first, or with the cheapest
+    GPU, by the ``order``. An offer that several searches find belongs to the first of them that lets it be bought.
     """
     offers: list[Offer] = []
     numbers: dict[str, int] = {}
-    for number, (choice, item) in enumerate(zip(choices, seen), start=1):
-        for offer in item.offers:
+    for number, (choice, found) in enumerate(zip(choices, seen), start=1):
+        for offer in found:
             offer_id = offer["offer_id"]
             if offer_id not in numbers and passes_max_price(offer, choice.max_price_per_hour):
                 offers.append(offer)
@@ -309,28 +212,6 @@ def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) ->
             gone.add(offer["offer_id"])
             result[wish.host] = offer
     return result
-
-
-def why_nothing(choice: Choice, offers: Offers, max_price_per_hour: float) -> str:
-    """Why a choice came to nothing, in a few words; ``max_price_per_hour`` is the host's own."""
-    max_price_per_hour = min(max_price_per_hour, choice.max_price_per_hour)
-    if offers.offers:
-        prices = (read_price(offer["price_per_hour"]) for offer in offers.offers)
-        cheapest = min((price for price in prices if price is not None), default=None)
-        if cheapest is None:
-            return "only at an unknown price"
-        if cheapest <= max_price_per_hour:
-            return "given to other hosts, or tried before"
-        return f"dearer than your ceiling (cheapest: {usd(cheapest)})"
-    if elsewhere := _others_than(offers.wider, "region", choice.spec.get("region")):
-        return f"only elsewhere ({', '.join(elsewhere)})"
-    others = _others_than(offers.wider, "contract_type", contract_of(choice.spec))
-    return f"only {', '.join(others)}" if others else "none"
-
-
-def _others_than(offers: t.Iterable[Offer], name: str, asked: t.Any) -> list[str]:
-    """What the offers have instead of what was asked for."""
-    return sorted({str(offer[name]) for offer in offers if differ(asked, offer.get(name))})
 
 
 # Waiting for offers
@@ -391,36 +272,3 @@ def most_looks(patience: Patience, now: float) -> int:
     if patience.until is None or patience.delay <= 0:
         return MAX_LOOKS
     return min(MAX_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)
-
-
-@dataclass(frozen=True)
-class MarketLook:
-    """What one look at the market has shown to those that wait: offers, and the cheapest of them (USD per hour)."""
-
-    moment: float
-    offers: int = 0
-    cheapest: float | None = None
-
-    @classmethod
-    def of(cls, moment: float, prices: t.Sequence[float | None]) -> MarketLook:
-        """A look at offers of these prices."""
-        return cls(moment, len(prices), min((price for price in prices if price is not None), default=None))
-
-    @property
-    def said(self) -> str:
-        """The same in a few words."""
-        if not self.offers:
-            return "no offer"
-        return f"{plural(self.offers, 'offer')}, the cheapest at {usd_short(self.cheapest)}"
-
-
-def waited(history: t.Sequence[MarketLook]) -> str:
-    """What was seen while offers were waited for, by one look at least."""
-    hours = grouped((formatted(look.moment - look.moment % 3600), look) for look in history)
-    # Of each hour the look with the lowest price, and of these the newest
-    best = [f"{hour} {min(looks, key=_by_price).said}" for hour, looks in hours.items()]
-    return f"They were waited for since {formatted(history[0].moment)}. Seen: {'; '.join(best[-_HOURS_TOLD:])}."
-
-
-def _by_price(market_look: MarketLook) -> tuple[bool, float]:
-    return not market_look.offers, math.inf if market_look.cheapest is None else market_look.cheapest

@@ -24,7 +24,7 @@ from .._text import (
     usd_short,
 )
 from . import ceilings, choosing, storage
-from .candidates import Case, SearchResult, about_bad_sites, why_none, why_not_first_choice, why_too_dear
+from .candidates import Case, SearchResult, why_none, why_not_first_choice, why_too_dear
 from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
 from .choosing import OfferRequest
 from .declaration import Declaration
@@ -47,10 +47,9 @@ class Plan:
 
     ``facts``: the variables of a machine that runs, where Ansible reads them nowhere. ``max_account_price_per_hour``:
     what all of the account may cost, of which a shared registry counts only its own. ``missed``: why it gets no better
-    choice than this, and where alone it looks. ``error_class``: why it stops, if that is a matter of offers (capacity),
-    of a ceiling of several hosts (price) or of a quota. ``market``: the prices of all that its searches have found.
-    ``ends_storage``: what the offer brings along of it ends with the machine. ``hides_storage``: nothing has said
-    whether it brings any. ``owned_as``: what a quote shows of what the host has.
+    choice than this. ``error_class``: why it stops, if that is a matter of offers (capacity), of a ceiling of several
+    hosts (price) or of a quota. ``ends_storage``: what the offer brings along of it ends with the machine.
+    ``hides_storage``: nothing has said whether it brings any. ``owned_as``: what a quote shows of what the host has.
     """
 
     host: str
@@ -67,7 +66,6 @@ class Plan:
     max_account_price_per_hour: float = UNLIMITED
     missed: str = ""
     error_class: str = ""
-    market: tuple[float | None, ...] = ()
     ends_storage: bool = False
     hides_storage: bool = False
     owned_as: str = "owned already"
@@ -82,8 +80,9 @@ class Plan:
         """Whether the host has what it needs, or that is under way."""
         return self.action in (KEEP, WAIT)
 
-    def after_waiting(self, text: str) -> Plan:
-        """The same; if the host has waited in vain, its refusal says what was seen."""
+    def after_waiting(self, since: float) -> Plan:
+        """The same; if the host has waited in vain, its refusal says since when."""
+        text = f"Offers were waited for since {formatted(since)}."
         return replace(self, refusal=joined(self.refusal, text)) if self.error_class == _NO_OFFER else self
 
 
@@ -107,7 +106,6 @@ def host_plans(
     nobody can tell. ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is
     billed on the account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
     """
-    cases = [case.at_storage for case in cases]
     shared = _shared(cases, taken)
     results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers, lack = _allocated(cases, results, taken)
@@ -195,7 +193,7 @@ def _searched(
         return SearchResult(said=reason)
     result = wanted[case.wanted] if case.wanted else searches(case.host)
     advice = case.host.advice if result.is_gone else ""
-    return replace(result, said=joined(result.said, NOTHING_BOUGHT, advice, case.narrowed)) if result.said else result
+    return replace(result, said=joined(result.said, NOTHING_BOUGHT, advice)) if result.said else result
 
 
 def _refusal(case: Case, shared: str) -> str:
@@ -294,7 +292,6 @@ def _draft(
         offer or {},
         refusal=_after(case, reason or joined(shortages.get(case.host.host, ""), why_none(case, search_result))),
         error_class=QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else "",
-        market=search_result.market,
     )
 
 
@@ -316,9 +313,8 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         offer["price_per_hour"],
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
-            case.narrowed,
             why_not_first_choice(host, search_result, number),
-            *about_bad_sites(case, search_result.offers, offer),
+            *(f"{item.words}." for item in case.avoided(search_result.offers) if not case.wanted),
         ),
         label=offer_in_one_line(
             host.host, offer, _lasts(host), cost_in_usd(offer["price_per_hour"], host.lease.lasts(now))
@@ -510,7 +506,7 @@ def _later(case: Case, draft: Plan, now: float) -> Plan:
     """A host for which there is no offer is looked for again by a later run, if that was asked for."""
     if draft.error_class != _NO_OFFER or not case.host.patience.comes_back(now) or case.attempts:
         return draft
-    return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case), missed=case.narrowed)
+    return replace(draft, action=LATER, refusal="", error_class="", label=_label_later(case))
 
 
 def _label_later(case: Case) -> str:

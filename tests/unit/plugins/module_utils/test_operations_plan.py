@@ -134,49 +134,6 @@ def test_an_entry_of_another_registry_that_cannot_be_read_may_have_bought(tmp_pa
     assert planned(tmp_path, 1, registry_dir="host_vars", **where)["plans"][0]["action"] == "buy"
 
 
-class Places(Offers):
-    """A market of the same offers at another vendor, and at two regions of the one that has the storage."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        places = [("crusoe", "us-1"), ("nebius", "eu-west1"), ("nebius", "eu-north1")]
-        self._offers = [offer(n, 1.0 + n, vendor=v, vendor_region=place) for n, (v, place) in enumerate(places)]
-
-    def search_offers(self, spec: dict[str, Any]) -> tuple[list[dict[str, Any]], int, Any]:
-        offers = [item for item in self._offers if spec.get("vendor") in (None, item["vendor"])]
-        return offers, len(offers), None
-
-
-@pytest.mark.parametrize(
-    ("place", "region", "number"),
-    [
-        ({}, "eu-north1", 2),
-        ({}, "eu-south1", None),
-        ({"region": "EU"}, "eu-south1", 1),
-        ({"vendor": "crusoe"}, "eu-north1", 0),
-        ({"vendor": "any"}, "eu-north1", 0),
-    ],
-)
-@pytest.mark.parametrize("is_quote", [False, True])
-def test_a_host_that_keeps_storage_looks_where_that_is(
-    tmp_path: Path, is_quote: bool, place: Any, region: str, number: int | None
-) -> None:
-    """The offers elsewhere cost less. What the search names itself wins, and an empty market is no riddle."""
-    kept = {"resource_id": machine_id(5), "kept_since": "2026-11-01T00:00:00Z", "vendor": "nebius", "region": region}
-    HostFile(str(tmp_path / "gpu-0" / "compute_index_supply.yml")).note({"provision_storage": [kept]})
-    spec = {"compute": SPEC["compute"], **place}
-    answer = planned(tmp_path, 1, api=Places(), quote=is_quote, spec=spec)
-    (found,) = answer["plans"]
-    lines = [*(answer["lines"] if is_quote else answer["warnings"]), found["refusal"]]
-    shown = " ".join(" ".join(lines).split())  # a quote's lines are folded
-    note = f"gpu-0 looks only at nebius{'' if place else f' {region}'}, where its storage {machine_id(5)} is."
-    assert found["offer_id"] == ("" if number is None else offer(number)["offer_id"]), found["refusal"]
-    assert (note in shown) is ("vendor" not in place) and any(
-        "still has storage" in text for text in answer["warnings"]
-    )
-    assert ("To look elsewhere, set vendor in provision_spec" in shown) is ("vendor" not in place)
-
-
 @pytest.mark.parametrize("is_quote", [False, True])
 def test_plan_and_quote_say_which_filter_was_not_applied(tmp_path: Path, is_quote: bool) -> None:
     api = Offers(2)

@@ -19,16 +19,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     differs_from_declared,
     ordered_otherwise,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import Offers
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
-from provision_samples import entry, host, machine_id, offer, offer_id
+from provision_samples import SPEC, entry, host, machine_id, offer, offer_id
 
 X = offer_id(1)
 FREE = Case(host(), Entry(), Standing(HostState.FREE))
 OFFERS = [offer(number, 5.0) for number in (1, 2, 3)]
-BOUND = host(lease="8h", max_bill="16", max_price_per_hour="unlimited")
 
 
 @pytest.mark.parametrize(("own", "first", "differs"), [("a", "a", False), ("a", "b", True), ("", "b", True)])
@@ -40,39 +38,43 @@ def test_the_hosts_of_a_play_share_one_registry(own: str, first: str, differs: b
     "text",
     [
         candidates.why_none(FREE, SearchResult()),
-        candidates.why_none(FREE, SearchResult.of(FREE.host, [Offers(wider=[offer(1, contract_type="spot")])])),
-        candidates.none_left(host(max_price_per_hour=9), OFFERS, 2),
-        candidates.none_left(host(max_price_per_hour=9), [offer(1, None)], 0),
-        candidates.none_left(BOUND, OFFERS, 0),
+        candidates.why_none(FREE, SearchResult.of(FREE.host, [[]])),
+        candidates.why_none(FREE, SearchResult.of(FREE.host, [OFFERS])),
+        candidates.why_none(FREE, SearchResult.of(FREE.host, [[offer(1, None)]])),
     ],
 )
 def test_a_refusal_says_that_nothing_happened(text: str) -> None:
     assert text.count("Nothing was sent.") + text.lower().count("nothing was bought") == 1
-    assert "inf" not in text.replace("info", "") and "None" not in text.replace("None of the", "")
+    assert "inf" not in text.replace("info", "") and "None" not in text
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("fields", "offers", "said"),
     [
+        ({}, [], "1 x H100, ondemand, EU: none."),
+        ({"max_price_per_hour": 9}, OFFERS, "1 x H100, ondemand, EU: none is left for this host."),
         (
-            candidates.none_left(host(max_price_per_hour=9), OFFERS, 2),
-            "None of the 3 matching offers is left for this host after 2 tried within its provision_max_price_per_hour",
+            {"max_price_per_hour": 1},
+            [offer(1, 5.0), offer(2, 4.5)],
+            "none within provision_max_price_per_hour (USD 1.00 per hour), the cheapest costs USD 4.50 per hour.",
+        ),
+        ({"max_price_per_hour": 9}, [offer(1, None)], "the cheapest costs an unknown price."),
+        (
+            {"lease": "8h", "max_bill": "16", "max_price_per_hour": "unlimited"},
+            OFFERS,
+            "none within provision_max_bill (USD 16.00 with the lease 8h, so USD 2.00 per hour), the cheapest",
         ),
         (
-            candidates.none_left(host(max_price_per_hour=9), OFFERS[:1], 0),
-            "The only matching offer is not left for this host within its",
+            {"spec": {**SPEC, "max_price_per_hour": 2}, "max_price_per_hour": 9},
+            OFFERS,
+            "none within max_price_per_hour in provision_spec (USD 2.00 per hour), the cheapest costs USD 5.00",
         ),
-        (candidates.none_left(host(max_price_per_hour=9), OFFERS, 0), "USD 5.00 per hour; hosts never share an offer"),
-        (
-            candidates.none_left(host(max_price_per_hour=1), OFFERS, 0),
-            "(USD 1.00 per hour). The cheapest costs USD 5.00",
-        ),
-        # 5.00001 for 8 hours, up to a whole cent
-        (candidates.none_left(BOUND, [offer(1, 5.00001)], 0), "and USD 40.01 in all: raise provision_max_bill"),
     ],
 )
-def test_what_is_said(text: str, words: str) -> None:
-    assert words in text
+def test_why_there_is_no_offer(fields: dict[str, Any], offers: list[Any], said: str) -> None:
+    declared = host(**fields)
+    one = Case(declared, Entry(), Standing(HostState.FREE))
+    assert said in candidates.why_none(one, SearchResult.of(declared, [offers]))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     CHEAPEST,
     LISTED,
     Choice,
-    MarketLook,
     OfferRequest,
-    Offers,
     Patience,
     allocate,
     choose,
@@ -26,9 +24,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ch
     most_looks,
     pooled,
     read_patience,
-    waited,
-    why_nothing,
-    without_limits,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
     UNLIMITED,
@@ -50,60 +45,24 @@ DEAR = offer(4, 3.5, gpu_count=2)
 @pytest.mark.parametrize(
     ("order", "seen", "ids"),
     [
-        (LISTED, [Offers([ONE, TWO]), Offers([PAIR])], [1, 2, 3]),
-        (CHEAPEST, [Offers([ONE, TWO]), Offers([PAIR])], [3, 1, 2]),
+        (LISTED, [[ONE, TWO], [PAIR]], [1, 2, 3]),
+        (CHEAPEST, [[ONE, TWO], [PAIR]], [3, 1, 2]),
         # Above the choice's own ceiling, or of an unknown price.
-        (LISTED, [Offers(), Offers([PAIR, DEAR])], [3]),
-        (LISTED, [Offers([offer(5, None)]), Offers([offer(6, None, gpu_count=2)])], [5]),
+        (LISTED, [[], [PAIR, DEAR]], [3]),
+        (LISTED, [[offer(5, None)], [offer(6, None, gpu_count=2)]], [5]),
         # Found twice.
-        (LISTED, [Offers([PAIR]), Offers([PAIR])], [3]),
-        (LISTED, [Offers(), Offers()], []),
+        (LISTED, [[PAIR], [PAIR]], [3]),
+        (LISTED, [[], []], []),
     ],
 )
-def test_what_may_be_bought_best_first(order: str, seen: Sequence[Offers], ids: list[int]) -> None:
+def test_what_may_be_bought_best_first(order: str, seen: Sequence[Sequence[Mapping[str, Any]]], ids: list[int]) -> None:
     offers, _numbers = choose([H100, A100], seen, order)
     assert [each["offer_id"] for each in offers] == [offer_id(number) for number in ids]
 
 
 def test_each_offer_has_the_number_of_its_choice() -> None:
-    _offers, numbers = choose([H100, A100], [Offers([ONE]), Offers([PAIR, ONE])], LISTED)
+    _offers, numbers = choose([H100, A100], [[ONE], [PAIR, ONE]], LISTED)
     assert numbers == {offer_id(1): 1, offer_id(3): 2}
-
-
-EU, US = {"region": "EU"}, {"region": "US"}
-
-
-@pytest.mark.parametrize(
-    ("choice", "seen", "limit", "said"),
-    [
-        (H100, Offers(), 4.0, "none"),
-        (H100, Offers([TWO, offer(9, 4.1)]), 4.0, "dearer than your ceiling (cheapest: USD 4.10 per hour)"),
-        (A100, Offers([DEAR]), 9.0, "dearer than your ceiling (cheapest: USD 3.50 per hour)"),
-        (H100, Offers([ONE]), 4.0, "given to other hosts, or tried before"),
-        (H100, Offers([offer(5, None)]), 4.0, "only at an unknown price"),
-        (
-            H100,
-            Offers(wider=[offer(5, 2.0, region="US"), offer(6, 2.0, region="APAC")]),
-            4.0,
-            "only elsewhere (APAC, US)",
-        ),
-        (H100, Offers(wider=[offer(5, 2.0, region="eu", contract_type="spot")]), 4.0, "only spot"),
-        (A100, Offers(wider=[offer(5, 2.0, region="US")]), 4.0, "none"),
-    ],
-)
-def test_why_not(choice: Choice, seen: Offers, limit: float, said: str) -> None:
-    assert why_nothing(choice, seen, limit) == said
-
-
-def test_a_search_is_widened_by_one_limit_at_a_time() -> None:
-    compute = {"gpu_type": "H100", "gpu_count": 1}
-    assert list(without_limits(H100.spec)) == [
-        {"compute": {**compute, "contract_type": "ondemand"}},
-        {"region": "EU", "compute": {**compute, "contract_type": "any"}},
-    ]
-    assert list(without_limits(A100.spec)) == [{"compute": {**A100.spec["compute"], "contract_type": "any"}}]
-    for spec in ({}, {"compute": "H100"}, {"compute": {**compute, "contract_type": "any"}}):
-        assert list(without_limits(spec)) == []
 
 
 def test_words() -> None:
@@ -132,7 +91,7 @@ def test_nothing_above_a_ceiling_is_ever_chosen(
     offers: list[list[Mapping[str, Any]]] = [[], [], []]
     for number, (place, price, _other) in enumerate(market):
         offers[place].append(offer(number, price))
-    found, number_of = choose(choices, [Offers(each) for each in offers], order)
+    found, number_of = choose(choices, offers, order)
     numbers = [number_of[each["offer_id"]] for each in found]
     for each, number in zip(found, numbers, strict=True):
         ceiling = choices[number - 1].max_price_per_hour
@@ -310,26 +269,6 @@ def test_patience(wait: Any, delay: Any, patience: Patience, said: str) -> None:
 )
 def test_another_look(patience: Patience, now: float, time: bool, back: bool, count: int) -> None:
     assert (patience.has_time(now), patience.comes_back(now), most_looks(patience, now)) == (time, back, count)
-
-
-def test_what_was_seen_by_the_hour() -> None:
-    look = MarketLook.of
-    assert look(NOW, [None, 4.1, 3.0]) == MarketLook(NOW, 3, 3.0)
-    assert (look(NOW, []).said, look(NOW, [None]).said) == (
-        "no offer",
-        "1 offer, the cheapest at unknown price",
-    )
-    history = [
-        look(NOW, []),
-        look(NOW + 600, [4.1, 5.0]),
-        look(NOW + 1200, [4.5]),
-        look(NOW + HOUR, []),
-    ]
-    assert waited(history) == (
-        "They were waited for since 2027-01-15 08:00 UTC. Seen: 2027-01-15 08:00 UTC 2 offers, the cheapest at"
-        " USD 4.10/h; 2027-01-15 09:00 UTC no offer."
-    )
-    assert waited([look(NOW + hour * HOUR, []) for hour in range(30)]).count("no offer") == 12
 
 
 @pytest.mark.parametrize(

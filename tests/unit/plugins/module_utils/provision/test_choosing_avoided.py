@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,12 +30,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     host_plans,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import SPEC, declared, entry, host, machine_id, offer, offer_id
+from provision_samples import declared, entry, host, offer, offer_id
 
 NOW, DAY = 1_769_860_800.0, 86_400.0  # 2026-01-31 12:00 UTC
 REASON = "GPU 3: xid: Xid 79 (fell off the bus)"
@@ -152,35 +150,6 @@ def test_where_all_offers_are_the_refusal_says_how_to_look_there() -> None:
     assert "avoided for the rest of this run" in again.refusal and "provision_avoid" not in again.refusal
 
 
-NAMED = {**SPEC, "vendor": "Nebius"}
-
-
-@pytest.mark.parametrize(
-    ("spec", "bought", "warning"),
-    [
-        (NAMED, 1, f"{SENTENCE} gpu-1 buys there all the same, since its search names that vendor and region."),
-        (
-            [{**SPEC, "region": "US"}, NAMED],
-            1,
-            f"{SENTENCE} gpu-1 buys there all the same, since its search names that vendor and region.",
-        ),
-        ({**NAMED, "region": "US"}, 2, SENTENCE),
-        ({"vendor": "nebius", "compute": SPEC["compute"]}, 2, SENTENCE),
-        (SPEC, 2, SENTENCE),
-    ],
-)
-def test_a_host_that_names_the_site_is_warned(spec: Any, bought: int, warning: str) -> None:
-    (draft,) = planned(case(host(spec=spec), UNTIL))
-    assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(bought), warning)
-
-
-def test_a_host_that_is_led_to_its_storage_has_not_named_that_site() -> None:
-    kept = Storage(machine_id(1), offer_id=offer_id(9), vendor="nebius", region="eu", kept_since=utc(NOW))
-    one = replace(case(host(spec={**SPEC, "region": "EU"}), UNTIL), kept=(kept,))
-    (draft,) = planned(one, offers=OFFERS[:1])
-    assert draft.action == STOP and SENTENCE in draft.refusal and machine_id(1) in draft.refusal
-
-
 def test_hosts_that_declare_the_same_share_what_is_avoided() -> None:
     times = [NOW - number for number in range(100)]
     kept = {host().registry: [evidence(moment) for moment in times]}
@@ -189,12 +158,9 @@ def test_hosts_that_declare_the_same_share_what_is_avoided() -> None:
     assert [item.until for item in third.avoided_before] == [NOW + DAY / 2]
 
 
-def test_a_host_that_names_the_offer_is_warned() -> None:
+def test_a_host_that_names_the_offer_buys_it() -> None:
     (draft,) = planned(case(host(offer_id=offer_id(1)), UNTIL))
-    assert (draft.action, draft.offer_id) == (BUY, offer_id(1))
-    assert draft.missed == f"{SENTENCE} gpu-1 buys there all the same, since it names that offer."
-    (other,) = planned(case(host(offer_id=offer_id(2)), UNTIL))
-    assert other.missed == ""
+    assert (draft.action, draft.offer_id, draft.missed) == (BUY, offer_id(1), "")
 
 
 @given(
