@@ -97,9 +97,6 @@ _OF_A_SWEEP = ("reap__sweep", "reap__activity", "run__late", "run__late_job", "r
 _OF_A_RUN = ("run__quote", "run__quoted", "run__info", "run__next", "run__followed", "run__results")
 _OF_A_PROBE = ("probe__trouble", "probe__unended")
 
-# The last look at what ends, since an ``until`` began. All happen in one process; ansible-core 2.21 hands on nothing.
-_looked: dict[str, t.Any] = {}
-
 # What declarations and plans have of this computer and of the inventory.
 _LOCAL = ("host", "name", "inventory_dir", "registry_dir", "registry_file", "known_hosts_file", "identity_file")
 
@@ -178,9 +175,6 @@ class ActionModule(InProcessAction):
 
     def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
         """The operation's result with what playbooks read, in the words of the order. Says for whom it waits."""
-        if self._task.args["step"] == "gone":
-            _looked.clear()
-            _looked.update(result)
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
         if "lines" in result:
@@ -529,28 +523,17 @@ class ActionModule(InProcessAction):
         this_round = _hosts.end_round_of(task_vars)
         return {"round": this_round.ends.round, "jobs": ending_by_id.jobs(this_round.plans)}
 
-    def _gone(self, task_vars: Variables) -> dict[str, t.Any]:
-        """The same with what it has been answered, by the last look of this ``until`` if it is not the first."""
-        gathered = self._deletions(task_vars)
-        last = _looked if _looked.get("round") == gathered["round"] else self._answers(task_vars, gathered["round"])[0]
-        return {**gathered, "answers": last.get("answers") or {}, "began": last.get("began", 0.0)}
-
     def _ended(self, task_vars: Variables) -> dict[str, t.Any]:
         this_round = _hosts.end_round_of(task_vars)
         ends = this_round.ends.ends
-        told, looked = self._answers(task_vars, this_round.ends.round)
+        deleted = task_vars.get("decommission__deleted") or {}
         return {
             "round": this_round.ends.round,
             "ends": list(ends.values()),
-            "answers": (looked or told).get("answers") or {},
+            "answers": deleted["answers"] if deleted.get("round") == this_round.ends.round else {},
             "before": this_round.outcomes,
             "alone": ends.keys() >= set(task_vars["ansible_play_batch"]) and not _play.keyword_of(self._task, "serial"),
         }
-
-    def _answers(self, task_vars: Variables, round_id: str) -> list[Variables]:
-        """What the tasks have registered that told this round's machines or storage to end, and that looked at them."""
-        results = [task_vars.get(name) or {} for name in ("decommission__told", "decommission__gone")]
-        return [result if result.get("round") == round_id else {} for result in results]
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
         """Hosts by name, group or pattern: of the inventory, and of the registries of those and of localhost."""
@@ -797,7 +780,6 @@ STEPS = {
     "declare_end": Step(ActionModule._declare_end),
     "end": Step(ActionModule._end, "end.END", ActionModule._if_one_was_swept, of_batch=True),
     "delete": Step(ActionModule._deletions, "delete_resource.DELETE", has_registry=False),
-    "gone": Step(ActionModule._gone, "delete_resource.GONE", has_registry=False),
     "ended": Step(ActionModule._ended, "end.ENDED", ActionModule._if_it_ended, of_batch=True),
     "storage_ended": Step(ActionModule._nothing, "end.STORAGE_ENDED", ActionModule._if_it_ended),
     "audit": Step(ActionModule._everything, "audit.AUDIT", of_all=True, prefix="audit_"),

@@ -45,8 +45,7 @@ options:
       - V(named) - whose machines are to end? Fails if one of O(hosts) matches nothing.
       - V(declare_end) - what does a host say of its end? For a host that declares by itself.
       - V(end) - which machines of each host end?
-      - V(delete) - tells these machines to end, or, once that was noted, the storage that ends after them.
-      - V(gone) - are they gone? For C(until).
+      - V(delete) - ends these machines, or, once that was noted, the storage that ends after them.
       - V(ended) - brings the registry up to date. What has not ended for certain is told of its host alone.
         V(storage_ended) - the same for the storage of one host, which fails.
       - V(registry) - makes the tables of a registry that several controllers share, and moves the files of hosts into
@@ -87,7 +86,6 @@ options:
       - declare_end
       - end
       - delete
-      - gone
       - ended
       - storage_ended
       - audit
@@ -329,14 +327,10 @@ ends:
       type: str
 answers:
   description:
-    - For O(step=delete) and O(step=gone) what became of each resource, by its id, as
+    - For O(step=delete) what became of each resource, by its id, as
       M(compute_index.supply.delete_resource) returns it, failures too.
   returned: always
   type: dict
-terminal:
-  description: For O(step=gone) whether no further look can tell more.
-  returned: always
-  type: bool
 outcomes:
   description: For O(step=ended) what became of each host, by its name.
   returned: success

@@ -110,7 +110,7 @@ def test_a_sweep_keeps_storage_unless_its_host_says_otherwise(
     attached = Fault("DELETE", f"/resources/{volumes['gpu-2-data']}", status=409, count=None)
     project.simulator.faults.append(attached)
     swept = reap(project, hours, decommission_storage="end")
-    assert swept.returncode == 2 and "may still exist and be billed at USD 0.0548" in swept.text, swept.output
+    assert swept.returncode == 2 and "may still be billed at USD 0.0548" in swept.text, swept.output
     assert sorted(project.simulator.billed) == sorted(volumes.values())
     assert "gpu-1 keeps its storage" in swept.text and "storage of gpu-2 has ended" not in swept.text
 

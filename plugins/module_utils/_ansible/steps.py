@@ -145,10 +145,8 @@ ORDER: Spec = {
 
 END: Spec = {**_DECLARED, **_options("forget"), "inventory": _ROWS}
 
-# Which resources end, and what the steps of an end have been answered about them, by their ids
+# Which resources end
 DELETE: Spec = {**_STEP, "round": _TEXT, "jobs": _ROWS}
-
-GONE: Spec = {**DELETE, "answers": _MAPPING, "began": {"type": "float", "default": 0.0}}
 
 ENDED: Spec = {
     **_STEP,

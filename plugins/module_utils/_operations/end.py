@@ -14,7 +14,7 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api
 from .._api.client import ApiError, SupplyApi
 from .._provision import ended as endings
-from .._provision import ending, ending_by_id, lease, reaping
+from .._provision import ending, lease, reaping
 from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
@@ -30,7 +30,6 @@ from .._registry._stores import Store
 from .._text import grouped
 from ._by_id import List, Listing, ask_with_links, read_by_id
 from ._registries import Registries, RegistrySnapshot, leave_out_of_ssh, named_claim, with_registries
-from .delete_resource import PAUSE
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False}
@@ -75,9 +74,8 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
 
 
 def _decided(ends: t.Sequence[Result], decided: t.Sequence[str]) -> Result:
-    """What ends of all hosts, in a round of its own. ``looks``: at most so often it is looked whether all are gone."""
-    found = Ends(str(uuid.uuid4()), {one["host"]: one for one in ends}, decided)
-    return {**BLANK, **found.mapping, "looks": ending_by_id.looks(ends, PAUSE)}
+    """What ends of all hosts, in a round of its own."""
+    return {**BLANK, **Ends(str(uuid.uuid4()), {one["host"]: one for one in ends}, decided).mapping}
 
 
 def _trouble(

@@ -8,7 +8,6 @@ A sentence says what ends, and that the data of storage ends with it.
 
 from __future__ import annotations
 
-import math
 import typing as t
 
 from .. import _states
@@ -19,30 +18,17 @@ from .ownership import Machine, OwnershipClaim
 
 Resource = t.Mapping[str, t.Any]  # as the tolerant reader returns it
 Row = t.Mapping[str, t.Any]
-# What it is called, what ends with it, and how it is if it does not end; of one that was never read its kind is unknown
-_UNREAD = ("Resource", "", "exist")
-_WORDS = {
-    _states.MACHINE: ("Machine", "", "run"),
-    _states.STORAGE: ("Storage", " with all its data", "exist"),
-    _states.OTHER: _UNREAD,
-}
+# What it is called, and what ends with it; of one that was never read its kind is unknown
+_WORDS = {_states.MACHINE: ("Machine", ""), _states.STORAGE: ("Storage", " with all its data")}
 LIST_LAGS = 30.0  # seconds; after so long the API looks at its vendors again (API page "get-resource")
 _UNFOUND = "unfound_since"
 _SHOWN = ("resource_id", "kind", "name", "vendor", "status", "price_per_hour")
 
 
-def _words_of(resource: Resource | None) -> tuple[str, str, str]:
-    return _WORDS[resource["kind"]] if resource else _UNREAD
-
-
-def kind_and_id(resource_id: str, resource: Resource | None) -> str:
-    """What a sentence about it begins with, as "Storage <id>"."""
-    return f"{_words_of(resource)[0]} {resource_id}"
-
-
 def deletion(resource_id: str, resource: Resource | None, verb: str) -> str:
     """The beginning of a sentence about its end; ``verb``: as "is deleted"."""
-    return f"{kind_and_id(resource_id, resource)} {verb}{_words_of(resource)[1]}"
+    subject, data = _WORDS.get(resource["kind"] if resource else "", ("Resource", ""))
+    return f"{subject} {resource_id} {verb}{data}"
 
 
 def planned(resource_id: str, resource: Resource) -> str:
@@ -52,20 +38,33 @@ def planned(resource_id: str, resource: Resource) -> str:
 
 def still(resource: Resource | None) -> str:
     """What may be billed on after a failure, in USD per hour."""
-    price = resource["price_per_hour"] if resource else None
-    return f"It may still {_words_of(resource)[2]} and be billed at {usd(price)}."
+    return f"It may still be billed at {usd(resource['price_per_hour'] if resource else None)}."
 
 
-def billed_after_refusal(resource: Resource | None, error_class: str, force: bool) -> str:
-    """What may be billed after the API refused a deletion, and the way out if it says that the resource is in use."""
+def not_deleted(resource_id: str, error_class: str) -> str:
+    """What it means that a resource cannot be read, or that the API does not know it: nothing was deleted."""
+    if error_class != "not_found":
+        return "Nothing was deleted."
+    return (
+        "It may run under another account, or the API may be behind. This run deleted nothing, and it may still be"
+        f" billed. If it is gone for certain, forget it: decommission with -e decommission_forget={resource_id}."
+    )
+
+
+def billed_after_refusal(facts: Row, error_class: str, force: bool) -> str:
+    """What may be billed after the API refused a deletion, and the way out if it does not know the resource.
+
+    Or if it says that the resource is in use.
+    """
+    if error_class == "not_found":
+        return not_deleted(facts["resource_id"], error_class)
     way_out = " If it must end: decommission with -e decommission_force=true; what that ends is not documented."
-    return still(resource) + (way_out if error_class == "conflict" and not force else "")
+    return still(facts["resource"]) + (way_out if error_class == "conflict" and not force else "")
 
 
-def unknown_outcome(resource_id: str, resource: Resource | None, lost: Exception) -> str:
+def unknown_outcome(facts: Row, lost: Exception) -> str:
     """The failure if the answer to the deletion is ``lost`` and no look shows whether it was accepted."""
-    subject = kind_and_id(resource_id, resource)
-    return f"Whether {subject[0].lower()}{subject[1:]} is being deleted is not known: {lost} {still(resource)}"
+    return f"Whether {facts['resource_id']} is being deleted is not known: {lost} {still(facts['resource'])}"
 
 
 def why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
@@ -103,11 +102,11 @@ def difference(resource: Resource) -> dict[str, t.Any]:
     return {"before_header": header, "after_header": f"{header} (none)", "before": before, "after": {}}
 
 
-# Many, told to end in one task and waited for in another
+# Many that end together
 
 
 def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
-    """What the tasks do for each id that ends by these plans (`ended.now`).
+    """What is done for each id that ends by these plans (`ended.now`).
 
     ``wait``: for how many seconds its end is waited for. ``looks_only``: nothing is deleted, in check mode, and of what
     a person forgets: should the API know it after all, it does not end.
@@ -115,12 +114,29 @@ def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
     ids = [(plan, resource_id) for plan in plans for resource_id in plan["ids"]]
     return [
         {
-            **{name: plan[name] for name in ("force", "wait")},
-            "resource_id": resource_id,
+            **{"force": plan["force"], "wait": plan["wait"], "resource_id": resource_id, "accepted": False},
             "looks_only": plan["check_mode"] or resource_id in plan["storage_lost"],
         }
         for plan, resource_id in ids
     ]
+
+
+def told_again(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> list[Row]:
+    """Those whose deletion failed: the API may accept it now."""
+    return [item for item in items if not item["looks_only"] and answers[item["resource_id"]].get("failed")]
+
+
+def waits(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> dict[str, float]:
+    """For how many seconds the end of each is waited for that was told to end, by their ids."""
+    pairs = ((item, answers[item["resource_id"]]) for item in items if not item["looks_only"])
+    told = (item for item, answer in pairs if answer["accepted"] and not answer["billing_stopped"])
+    return {item["resource_id"]: item["wait"] for item in told}
+
+
+def still_waited_for(answers: t.Mapping[str, Row], longest: t.Mapping[str, float], passed: float) -> dict[str, float]:
+    """The seconds that are left for those to look at again, ``passed`` seconds after the first look."""
+    ids = (item for item, answer in answers.items() if answer.get("waits"))
+    return {item: longest[item] - passed for item in ids if passed < longest[item]}
 
 
 def differences(answers: t.Iterable[Row]) -> list[dict[str, t.Any]]:
@@ -128,64 +144,22 @@ def differences(answers: t.Iterable[Row]) -> list[dict[str, t.Any]]:
     return [dict(answer["diff"]) for answer in answers if answer["changed"]]
 
 
-def told_again(items: t.Iterable[Row], answers: t.Mapping[str, Row], began: float) -> list[Row]:
-    """Those that have not ended yet: what is not ending by then is told once more, which does no harm.
-
-    ``began``: when the first look did; once there was one, none is told again.
-    """
-    left = [item for item in items if not (item["looks_only"] or began)]
-    return [item for item in left if not answers.get(item["resource_id"], {}).get("billing_stopped")]
-
-
-def waited_for(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float) -> list[Row]:
-    """Those to look at (again), ``passed`` seconds after the first look. Each is looked at once, whatever its time."""
-    pairs = [(item, answers[item["resource_id"]]) for item in items if not item["looks_only"]]
-    return [
-        item
-        for item, answer in pairs
-        if (passed < item["wait"] if answer.get("waits") else not (answer["billing_stopped"] or answer.get("failed")))
-    ]
-
-
-def pause(items: t.Iterable[Row], answers: t.Mapping[str, Row], passed: float, longest: float) -> float:
-    """Seconds until the next look: the longest pause, or what is left of the longest wait."""
-    left = [item["wait"] - passed for item in waited_for(items, answers, passed)]
-    return float(max(0.0, min(longest, max(left, default=0.0))))
-
-
 def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
-    """What a look makes of the answer: gone, or ``why`` not yet, which is a failure if nothing looks again.
+    """What a look makes of the answer: gone, or ``why`` not yet, which is a failure if no look follows (``waits``).
 
     ``seconds``: for how long its end is waited for.
     """
     if not why:
-        return answer_once_gone(facts)
-    beginning = f"{kind_and_id(facts['resource_id'], facts['resource'])} is not gone after {seconds:g} seconds"
+        msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
+        return {**{key: item for key, item in facts.items() if key != _UNFOUND}, "billing_stopped": True, "msg": msg}
+    beginning = f"{facts['resource_id']} is not gone after {seconds:g} seconds"
     msg = f"{beginning}: {why}. {still(facts['resource'])}"
     return {**facts, "waits": True, "failed": True, "error_class": "unavailable", "msg": msg}
-
-
-def answer_once_gone(facts: Row) -> dict[str, t.Any]:
-    """The answer once the API says so."""
-    msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
-    return {**{key: item for key, item in facts.items() if key != _UNFOUND}, "billing_stopped": True, "msg": msg}
 
 
 def unsaid(answer: Row) -> dict[str, t.Any]:
     """The answer without what was said of it so far."""
     return {name: value for name, value in answer.items() if name not in ("waits", "failed", "error_class", "msg")}
-
-
-def looks(plans: t.Iterable[Row], delay: float) -> int:
-    """How many looks there are at most, ``delay`` seconds apart, until the longest wait is over."""
-    longest = max((plan["wait"] for plan in plans), default=0.0)
-    return math.ceil(longest / delay) + 2
-
-
-def progress(items: t.Sequence[Row], answers: t.Mapping[str, Row], passed: float) -> dict[str, t.Any]:
-    """How far the ends are, for the person who waits, and whether no further look can tell more (``terminal``)."""
-    over = [item for item in items if answers.get(item["resource_id"], {}).get("billing_stopped")]
-    return {"msg": f"{len(over)} of {len(items)} have ended.", "terminal": not waited_for(items, answers, passed)}
 
 
 # May a machine end that a person names by its id alone? Only if no host owns it

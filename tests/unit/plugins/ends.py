@@ -26,17 +26,10 @@ def by_id(answers: Iterable[Json]) -> Json:
     return {str(each.get("resource_id")): each for each in answers}
 
 
-def deleted(api: Any, plans: Sequence[Json], *, looks: int = 100) -> Json:
+def deleted(api: Any, plans: Sequence[Json], *, check_mode: bool = False) -> Json:
     """The answers by id, once what ends by these plans was told to, and waited for."""
-    jobs = ending_by_id.jobs(plans)
-    result = delete_resource.delete(api, params(steps.DELETE, round="1", jobs=jobs), False)
-    given = {"round": "1", "jobs": jobs, "answers": result["answers"], "began": 0.0}
-    for _look in range(looks):
-        result = delete_resource.gone(api, params(steps.GONE, **given), False)
-        if result["terminal"]:
-            return cast(Json, result["answers"])
-        given |= {name: result[name] for name in ("answers", "began")}
-    raise AssertionError("the wait has no end")
+    given = params(steps.DELETE, round="1", jobs=ending_by_id.jobs(plans))
+    return cast(Json, delete_resource.delete(api, given, check_mode)["answers"])
 
 
 def noted(

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete, gone
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete
 
 import ends
 from provision_samples import machine_id
@@ -77,14 +77,9 @@ def plan(*ids: str, host: str = "gpu-1", **more: Any) -> Json:
     return {"host": host, "ids": list(ids), **rest, **more}
 
 
-def told(api: Api, *plans: Json, check_mode: bool = False) -> tuple[list[Json], Json]:
+def done(api: Api, *plans: Json) -> Json:
     jobs = delete_resource.ending_by_id.jobs(plans)
-    return jobs, delete(api, ends.params(steps.DELETE, round="r", jobs=jobs), check_mode)  # type: ignore[arg-type]
-
-
-def look(api: Api, jobs: list[Json], answers: Json, began: float = 0.0) -> Json:
-    given = ends.params(steps.GONE, round="r", jobs=jobs, answers=answers, began=began)
-    return gone(api, given, False)  # type: ignore[arg-type]
+    return delete(api, ends.params(steps.DELETE, round="r", jobs=jobs), False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("readable", [True, False])
@@ -102,26 +97,18 @@ def test_a_refusal_neither_hides_nor_stops_the_end_of_others() -> None:
     api = Api(3)
     first, second, third = api.looks
     api.refused[second] = FORBIDDEN
-    jobs, result = told(api, plan(first), plan(second, host="gpu-2"), plan(third, host="gpu-3"))
+    result = done(api, plan(first), plan(second, host="gpu-2"), plan(third, host="gpu-3"))
     assert result["changed"] and len(result["diff"]) == 2
-    found = look(api, jobs, result["answers"])
-    assert found["terminal"] and found["msg"] == "2 of 3 have ended."
-    assert [found["answers"][key]["billing_stopped"] for key in (first, second, third)] == [True, False, True]
-    assert "Answered 403." in found["answers"][second]["msg"] and found["answers"][second]["failed"]
+    answers = result["answers"]
+    assert [answers[key]["billing_stopped"] for key in (first, second, third)] == [True, False, True]
+    assert "Answered 403." in answers[second]["msg"] and answers[second]["failed"]
     assert api.asked == {first: 1, second: 2, third: 1}, "what was refused is tried once more, and then no more"
 
 
-def test_what_was_accepted_is_not_lost_between_two_looks(clock: list[float]) -> None:
-    """A 404 is the end of what was told to end, and of nothing else: the second look must know of the first task."""
+def test_a_404_is_the_end_of_what_was_told_to_end(clock: list[float]) -> None:
     api = Api(2, after=10, readable=False)
-    first, second = api.looks
-    jobs, result = told(api, plan(first, second))
-    found = look(api, jobs, result["answers"])
-    assert not found["terminal"] and clock[0] <= 1000.0 + delete_resource.PATIENCE
-    found = look(api, jobs, found["answers"], found["began"])
-    assert not found["terminal"]
-    found = look(api, jobs, found["answers"], found["began"])
-    assert found["terminal"] and all(each["billing_stopped"] for each in found["answers"].values())
+    answers = done(api, plan(*api.looks))["answers"]
+    assert all(each["billing_stopped"] for each in answers.values()) and clock[0] == 1050.0
     assert set(api.asked.values()) == {1}
 
 
@@ -147,11 +134,7 @@ def test_what_is_listed_is_gone_once_its_page_has_not_known_it_for_long(
     clock: list[float], unfound: int, is_over: bool
 ) -> None:
     api = Lagging(unfound)
-    jobs, result = told(api, plan(*api.looks))
-    found = look(api, jobs, result["answers"])
-    while not found["terminal"]:
-        found = look(api, jobs, found["answers"], found["began"])
-    (answer,) = found["answers"].values()
+    (answer,) = done(api, plan(*api.looks))["answers"].values()
     assert answer["billing_stopped"] is is_over
     assert clock[0] - 1000.0 >= (30.0 if is_over else 60.0)
 
@@ -160,36 +143,21 @@ def test_each_host_is_waited_for_as_long_as_it_wants(clock: list[float]) -> None
     api = Api(3, after=99)
     first, second, third = api.looks
     plans = [plan(first, wait=0.0), plan(second, host="gpu-2", wait=7.0), plan(third, host="gpu-3", wait=12.0)]
-    jobs, result = told(api, *plans)
-    found = look(api, jobs, result["answers"])
-    assert found["terminal"] and clock[0] == 1012.0
-    said = {key: each["msg"] for key, each in found["answers"].items()}
-    assert all(each["failed"] and each["accepted"] for each in found["answers"].values())
+    answers = done(api, *plans)["answers"]
+    assert clock[0] == 1012.0
+    said = {key: each["msg"] for key, each in answers.items()}
+    assert all(each["failed"] and each["accepted"] for each in answers.values())
     assert [f"is not gone after {seconds} seconds" in said[key] for key, seconds in zip(said, (0, 7, 12), strict=True)]
     assert "the API still says 'deleting'" in said[third]
 
 
-def test_the_most_looks_are_enough_for_the_longest_wait(clock: list[float]) -> None:
-    """Ansible fails the task, and with it all hosts, if its last look is not the end."""
-    api = Api(1, after=10**6)
-    plans = [plan(*api.looks, wait=300.0)]
-    jobs, result = told(api, *plans)
-    found, looks = {**result, "began": 0.0}, delete_resource.ending_by_id.looks(plans, 5)
-    for _look in range(looks):
-        found = look(api, jobs, found["answers"], found["began"])
-        if found["terminal"]:
-            return
-        clock[0] += 5
-    raise AssertionError("the last look did not end the wait")
-
-
-def test_check_mode_tells_nothing_and_waits_for_nothing() -> None:
-    api = Api(2)
-    first, second = api.looks
-    jobs, result = told(api, plan(first, check_mode=True), plan(second, host="gpu-2"))
-    assert "would be deleted" in result["answers"][first]["msg"] and api.asked == {second: 1}
-    found = look(api, jobs, result["answers"])
-    assert found["terminal"] and api.asked == {second: 1} and not found["answers"][first]["billing_stopped"]
+def test_check_mode_tells_nothing_and_waits_for_nothing(clock: list[float]) -> None:
+    api = Api(3, after=10)
+    first, second, ending = api.looks
+    api.looks[ending] = 0
+    answers = done(api, plan(first, ending, check_mode=True), plan(second, host="gpu-2", wait=0.0))["answers"]
+    assert "would be deleted" in answers[first]["msg"] and api.asked == {second: 1} and clock[0] == 1000.0
+    assert not any(answers[key]["billing_stopped"] for key in (first, ending))
 
 
 def test_storage_that_a_person_forgets_is_only_looked_at() -> None:
@@ -200,22 +168,5 @@ def test_storage_that_a_person_forgets_is_only_looked_at() -> None:
     assert (answers[known]["billing_stopped"], answers[forgotten]["billing_stopped"]) == (True, False)
 
 
-def test_what_runs_on_after_an_accepted_deletion_is_told_once_more() -> None:
-    api = Api(1)
-    (key,) = api.looks
-    jobs, result = told(api, plan(key))
-    api.looks[key] = -1
-    assert look(api, jobs, result["answers"])["answers"][key]["billing_stopped"] and api.asked == {key: 2}
-
-
-def test_what_no_task_has_told_to_end_is_told_by_the_wait() -> None:
-    """The task that tells may have failed as a whole."""
-    api = Api(1)
-    jobs = delete_resource.ending_by_id.jobs([plan(*api.looks)])
-    assert look(api, jobs, {})["terminal"] and set(api.asked.values()) == {1}
-
-
 def test_nothing_to_end_asks_nothing() -> None:
-    api = Api(1)
-    jobs, result = told(api, plan())
-    assert (jobs, result["answers"], look(api, jobs, {})["terminal"]) == ([], {}, True)
+    assert done(Api(1), plan())["answers"] == {}

@@ -24,7 +24,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.http imp
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit, orphan
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete, gone
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end, ended, storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import (
@@ -219,10 +219,7 @@ def noting(world: World) -> Json:
 def telling(world: World) -> Json:
     """Nothing is told to end, and nothing is waited for."""
     jobs = ending_by_id.jobs(ending(world)["ends"].values())
-    answers = delete(world.market, world.params(steps.DELETE, jobs=jobs), True)["answers"]
-    result = gone(world.market, world.params(steps.GONE, jobs=jobs, answers=answers), True)
-    assert result["terminal"]
-    return result
+    return delete(world.market, world.params(steps.DELETE, jobs=jobs), True)
 
 
 def audited(world: World, settle: bool, check_mode: bool) -> Json:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the end of one resource reads, and which of many are told and looked at again."""
+"""How the end of one resource reads, and which of many are told again and waited for."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ OVER = {"billing_stopped": True}
 @pytest.mark.parametrize(
     ("resource", "sentence", "billed"),
     [
-        (MACHINE, f"Machine {M} is deleted", "It may still run and be billed at USD 2.00 per hour."),
-        (DISK, f"Storage {M} is deleted with all its data", "It may still exist and be billed at USD 2.00 per hour."),
-        (None, f"Resource {M} is deleted", "It may still exist and be billed at an unknown price."),
+        (MACHINE, f"Machine {M} is deleted", "It may still be billed at USD 2.00 per hour."),
+        (DISK, f"Storage {M} is deleted with all its data", "It may still be billed at USD 2.00 per hour."),
+        (None, f"Resource {M} is deleted", "It may still be billed at an unknown price."),
     ],
 )
 def test_a_sentence_says_what_ends_and_what_may_be_billed(resource: Any, sentence: str, billed: str) -> None:
@@ -69,41 +69,38 @@ def test_what_is_deleted_and_what_is_only_looked_at(ids: Any, fields: Any, jobs:
 
 
 ITEM = {"resource_id": M, "wait": 600.0, "looks_only": False}
+GOES_ON = {"accepted": True, "billing_stopped": False}
 
 
 @pytest.mark.parametrize(
-    ("item", "answers", "began", "is_told"),
+    ("item", "answer", "is_told", "is_waited_for"),
     [
-        (ITEM, {}, 0.0, True),
-        (ITEM, {M: {"billing_stopped": False}}, 0.0, True),
-        (ITEM, {M: OVER}, 0.0, False),
-        (ITEM, {}, 12.0, False),  # a look has been at it
-        ({**ITEM, "looks_only": True}, {}, 0.0, False),
+        (ITEM, GOES_ON, False, True),
+        (ITEM, {**GOES_ON, "billing_stopped": True}, False, False),
+        (ITEM, {"accepted": False, "billing_stopped": False, "failed": True}, True, False),
+        ({**ITEM, "looks_only": True}, GOES_ON, False, False),
+        ({**ITEM, "looks_only": True}, {"accepted": False, "billing_stopped": False, "failed": True}, False, False),
     ],
 )
-def test_what_has_not_ended_is_told_once_more(item: Any, answers: Any, began: float, is_told: bool) -> None:
-    assert ending_by_id.told_again([item], answers, began) == ([item] if is_told else [])
+def test_what_is_told_once_more_and_what_is_waited_for(
+    item: Any, answer: Any, is_told: bool, is_waited_for: bool
+) -> None:
+    assert ending_by_id.told_again([item], {M: answer}) == ([item] if is_told else [])
+    assert ending_by_id.waits([item], {M: answer}) == ({M: 600.0} if is_waited_for else {})
 
 
 @pytest.mark.parametrize(
-    ("answer", "passed", "is_waited_for"),
+    ("answer", "passed", "left"),
     [
-        ({"billing_stopped": False}, 0.0, True),  # each is looked at once
-        ({"billing_stopped": False}, 9e9, True),
-        ({"billing_stopped": False, "waits": True}, 599.0, True),
-        ({"billing_stopped": False, "waits": True}, 600.0, False),
-        ({"billing_stopped": False, "failed": True}, 0.0, False),
-        (OVER, 0.0, False),
+        ({"waits": True}, 0.0, {M: 600.0}),
+        ({"waits": True}, 599.0, {M: 1.0}),
+        ({"waits": True}, 600.0, {}),
+        ({"failed": True}, 0.0, {}),
+        (OVER, 0.0, {}),
     ],
 )
-def test_what_is_waited_for(answer: Any, passed: float, is_waited_for: bool) -> None:
-    assert ending_by_id.waited_for([ITEM], {M: answer}, passed) == ([ITEM] if is_waited_for else [])
-    assert ending_by_id.progress([ITEM], {M: answer}, passed)["terminal"] is not is_waited_for
-
-
-def test_a_pause_is_never_longer_than_what_is_left() -> None:
-    answers = {M: {"billing_stopped": False, "waits": True}}
-    assert [ending_by_id.pause([ITEM], answers, passed, 5.0) for passed in (0.0, 598.0, 600.0)] == [5.0, 2.0, 0.0]
+def test_how_long_an_end_is_waited_for(answer: Any, passed: float, left: Any) -> None:
+    assert ending_by_id.still_waited_for({M: answer}, {M: 600.0}, passed) == left
 
 
 def test_a_look_that_shows_no_end_fails_until_another_one_does() -> None:
@@ -116,7 +113,6 @@ def test_a_look_that_shows_no_end_fails_until_another_one_does() -> None:
         "billing_stopped": True,
         "msg": f"Machine {M} is deleted.",
     }
-    assert ending_by_id.looks([plan(M), plan(N, wait=20.0)], 5.0) == 122
 
 
 OTHER = "other"
