@@ -35,17 +35,15 @@ from simulator.instances import InstanceBackend
 CLOUD_INIT = r"""#!/bin/sh
 status=done stage='' error='' warning=''
 case "$*" in
-  'status --format json' | 'status --long' | 'status --wait --long') ;;
+  'status --long' | 'status --wait --long') ;;
   *) exit 9 ;;
 esac
 {script}
-if [ "$2" = --format ]; then
-  printf '{{"status": "%s", "extended_status": "%s", ' "$status" "${{warning:+degraded }}$status"
-  printf '"stage": "%s", "errors": [%s], ' "$stage" "${{error:+\"$error\"}}"
-  printf '"recoverable_errors": {{%s}}}}\n' "${{warning:+\"WARNING\": [\"$warning\"]}}"
-else
-  printf 'status: %s\ndetail:\n%s\n' "$status" "${{error:-$warning}}${{stage:+Running in stage: $stage}}"
-fi
+printf 'status: %s\nextended_status: %s\n' "$status" "${{warning:+degraded }}$status"
+printf 'detail: %s\nerrors:%s\n' "${{stage:+Running in stage: $stage}}" "${{error:+
+	- $error}}"
+printf 'recoverable_errors:\n%s\n' "${{warning:+WARNING:
+	- $warning}}"
 [ -z "$error" ] || exit 1
 [ -z "$warning" ] || exit 2
 """

@@ -98,5 +98,4 @@ def _result(
             "detail": report.detail if report else "",
         },
         "host_key_refused": step.host_key_refused,
-        "permission_denied": step.permission_denied,
     }

@@ -36,7 +36,6 @@ options:
       - How long SSH may take to answer, in seconds; at first, and again after each restart of the machine.
       - A host key other than the known one ends the wait at once, unless O(seeded=true). A user's key that is refused
         may be installed late, and is waited for at most four minutes.
-      - If this computer finds no address of the machine's name, the wait ends after a minute.
     type: float
     default: 600
   boot_timeout:
@@ -86,7 +85,7 @@ msg:
   description: How the wait has ended. In a failure what was waited for, and the last reason.
   returned: always
   type: str
-  sample: "cloud-init is still running after 30 minutes (in stage modules-final)."
+  sample: "The state of cloud-init is 'running' (Running in stage: modules-final). It had 30 minutes."
 seconds:
   description: How long the wait took.
   returned: always
@@ -119,11 +118,6 @@ cloud_init:
       sample: "DataSourceNoCloud [seed=/dev/sr0]"
 host_key_refused:
   description: Whether the wait ended because the machine answers with a host key other than the known one.
-  returned: always
-  type: bool
-  sample: false
-permission_denied:
-  description: Whether the wait ended because the machine refuses the user's key.
   returned: always
   type: bool
   sample: false

@@ -500,7 +500,7 @@ def test_the_first_boot_is_awaited(make_project: MakeProject) -> None:
     assert "cloud-init has failed: it broke. It is BOUGHT and billed at USD" in run.failure("error")
     said = run.failure("restless")
     assert "does not stay reachable while cloud-init runs" in said and "It is BOUGHT and billed at USD" in said
-    assert "[WARNING]: degraded: cloud-init has finished with errors: WARNING: no such package." in run.text
+    assert "[WARNING]: degraded: cloud-init has finished with errors: no such package." in run.text
     assert "host USD/hour address" in run.text
 
 
