@@ -50,14 +50,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
     LIMITS_OF_SWEEPS,
     PLAYBOOKS,
     PROBE_HOST,
-    answers_by_variable,
     asked_hosts,
     asked_names,
     empty_limits,
     group_sizes,
-    in_words_of_order,
     is_of_awx,
-    misspelled_of_playbook,
+    refused_of_playbook,
     slice_of,
     slip_of_group,
     texts_naming_hosts,
@@ -125,7 +123,7 @@ class ActionModule(InProcessAction):
             self._add_registry(step, task_vars)
         gathered = self.gathered(step, task_vars)  # before they are read: that of an order adds one
         self._task.args = {**self._task.args, **gathered}
-        return self._completed(super().run(tmp, task_vars), task_vars)
+        return self._completed(super().run(tmp, task_vars))
 
     def _of_variables(self, prefix: str, task_vars: Variables) -> dict[str, t.Any]:
         """The options that variables of the playbook give. Empty ones, as of a survey, give none.
@@ -173,8 +171,8 @@ class ActionModule(InProcessAction):
         names = FACTS.keys() & self.operation.argument_spec.keys() - found.keys()
         return {**found, **{name: FACTS[name](self, self._task, task_vars) for name in names}}
 
-    def _completed(self, result: dict[str, t.Any], task_vars: Variables) -> dict[str, t.Any]:
-        """The operation's result with what playbooks read, in the words of the order. Says for whom it waits."""
+    def _completed(self, result: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The operation's result with what playbooks read. Says for whom it waits."""
         if self.operation is PLAN:
             result = {**result, **self._by_host(result)}
         if "lines" in result:
@@ -183,11 +181,7 @@ class ActionModule(InProcessAction):
             result = {**result, "fails": bool(result["trouble"])}
         if result.get("waiting") and in_terminal():
             show_lines(result["waiting"])
-        # Only where a playbook says which group its play is for is an order heard.
-        words = answers_by_variable(self._extra) if task_vars.get("provision__group") else {}
-        if task_vars.get("run__is_of_a_run"):
-            words = _hosts.raw("localhost", task_vars)["run__asked"]["words"]
-        return t.cast("dict[str, t.Any]", in_words_of_order(result, words)) if words else result
+        return result
 
     def worded(self, msg: str) -> str:
         """Options are called as the variables of the playbook that it takes them from."""
@@ -205,13 +199,13 @@ class ActionModule(InProcessAction):
         return t.cast("Variables", load_extra_vars(loader=self._loader))
 
     def _refuse_slips(self, prefix: str) -> None:
-        """Raise AnsibleActionFail for a variable that means one of the playbook's, or is an empty limit.
+        """Raise AnsibleActionFail for an unknown variable that would not be heard, or an empty limit.
 
-        It would not be heard. It may be an extra variable, or be given to the ``import_playbook``.
+        It may be an extra variable, or be given to the ``import_playbook``.
         """
         given = {*self._extra, *_play.play_variables(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
-        slips = dict.fromkeys(slip for playbook in playbooks for slip in misspelled_of_playbook(given, playbook))
+        slips = dict.fromkeys(slip for playbook in playbooks for slip in refused_of_playbook(given, playbook))
         if wrong := [*slips, *(empty_limits(self._extra) if playbooks else ())]:
             raise AnsibleActionFail(f"{' '.join(wrong)} {NOTHING_SENT}")
 
@@ -433,7 +427,6 @@ class ActionModule(InProcessAction):
         return {
             "variables": variables,
             "sizes": group_sizes(groups),
-            "members": list(groups.get(group) or ()) if buys else [],
             "limited": patterns.limited(str(limit)) if patterns else None,
             **(self._machines_of(named, list(groups.get(group) or ()), task_vars) if not buys else {}),
         }

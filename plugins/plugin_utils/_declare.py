@@ -37,10 +37,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fingerprint, why_no_public_key
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
-    RoleNames,
-    misspelled_of_playbook,
-)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name, printable
@@ -81,7 +77,7 @@ _END_ARGUMENTS = read_role_file("decommission/meta/argument_specs.yml")["argumen
 END_DEFAULTS = templates(read_role_file("decommission/defaults/main.yml"))
 END_FIXED = templates(read_role_file("decommission/vars/main.yml"))
 
-_ROLE_NAMES = RoleNames(_ARGUMENTS)
+_ROLE = order.RoleVariables(_ARGUMENTS)
 _NAMES = ("provision_resource_name", "provision_hostname")
 _LISTS = ("provision_packages", "provision_users", "provision_files", "provision_mounts", "provision_commands")
 # What others have said of the host.
@@ -108,7 +104,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
         "groups": order.lasting_groups(task_vars["group_names"]),
-        "slips": _ROLE_NAMES.misspellings([*task_vars, *asked]),
+        "slips": _ROLE.refusals(task_vars),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
         "refused": asked.get("refused") or "",
@@ -124,7 +120,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
 
 def _check_names(extra: Variables) -> None:
     """Raise AnsibleActionFail for slips in extra variables, which concern hosts that have their machines, too."""
-    if slips := [*_ROLE_NAMES.misspellings(extra, extra), *order.empty_limits(extra)]:
+    if slips := [*_ROLE.refusals(extra, extra), *order.empty_limits(extra)]:
         raise AnsibleActionFail(f"{' '.join(slips)} {NOTHING_SENT}")
 
 
@@ -141,10 +137,14 @@ def _asked(host: str, group: str | None, task_vars: Variables, extra: Variables)
         return {"refused": order.why_unheard(host, groups, {**said, **extra})}
     if group not in groups:  # localhost stands for an empty group
         return {"refused": order.why_no_hosts(group, order.group_sizes(task_vars.get("groups") or {}))}
+    # An order may be misplaced among the variables of an `import_playbook`, too.
     ordered = (name for name in map(str, task_vars) if name.startswith("order_"))
-    slips = misspelled_of_playbook({*extra, *ordered}, "order_")
-    refused = " ".join(slips) or order.why_no_order(said)
-    return {"refused": refused} if refused else order.asked_for(extra)
+    if refused := " ".join(order.refused_of_playbook({*extra, *ordered}, "order_")) or order.why_no_order(said):
+        return {"refused": refused}
+    try:
+        return order.asked_for(extra)
+    except ValueError as error:
+        return {"refused": str(error)}
 
 
 def _described(given: Variables) -> dict[str, t.Any]:

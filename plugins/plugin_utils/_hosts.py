@@ -40,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import PatternPart
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
-    range_size,
+    check_range,
     split_names,
     texts_naming_hosts,
     why_ambiguous,
@@ -578,7 +578,7 @@ def _of_range(variable: str, part: str) -> list[str]:
     if not detect_range(part) or ":" not in part:  # a pattern may have a choice of letters, [ab]
         return [part]
     try:
-        range_size(part)
+        check_range(part)
         return list(expand_hostname_range(part))
     except (AnsibleError, ValueError) as error:
         raise AnsibleActionFail(f"{variable}: '{printable(part, 60)}' is no range of names: {error}") from None

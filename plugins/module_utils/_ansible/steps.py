@@ -135,7 +135,6 @@ ORDER: Spec = {
     "variables": _MAPPING,
     "group": {"type": "str", "required": True},
     "sizes": _MAPPING,  # how many hosts each group has
-    "members": _TEXTS,  # the hosts of the group
     "limited": {"type": "list", "elements": "str"},
     "sought": _ROWS,  # where hosts are remembered
     "reached": _TEXTS,  # those of them of whose machines the inventory says how they are reached

@@ -14,6 +14,7 @@ from .._ansible.operation import Failure, Params, Result, check_limit, check_uui
 from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import browsing, search
+from .._provision.messages import NOTHING_SENT
 
 BLANK: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
 
@@ -59,7 +60,7 @@ def _unlisted(api: Market, spec: Params) -> list[str]:
 
 def offers(api: Market, params: Params, check_mode: bool) -> Result:
     """All kinds of GPU with their prices, or the offers of one search, as rows and as lines. Raises Failure."""
-    with refusing(ValueError):
+    with refusing(ValueError, NOTHING_SENT):
         choice = browsing.wanted(params["answers"], params["spec"])
     warnings: list[str] = []
     if browsing.is_listed(choice):

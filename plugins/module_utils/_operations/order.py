@@ -43,7 +43,7 @@ def order_of(params: Params, check_mode: bool) -> Result:
     """
     group = params["group"]
     with refusing(ValueError, NOTHING_SENT):
-        found = order.ordered_hosts(params["variables"], group, params["sizes"], params["limited"], params["members"])
+        found = order.ordered_hosts(params["variables"], group, params["sizes"], params["limited"])
     run_group = order.new_order_group(secrets.randbits(32)) if found.hosts else group
     hosts = found.looked_for(params["sought"])
     registries = Registries.of(params, read_only=True)
@@ -95,8 +95,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     hosts = order.within([*params["matched"], *made], params["limited"])
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
-        hosts = [*params["known"], *params["registered"]]
-        advice = elsewhere(unmatched_names(parts), params["elsewhere"], hosts)
+        advice = elsewhere(unmatched_names(parts), params["elsewhere"])
         raise Failure(joined(reason, *advice), "invalid")
     trouble = joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
     try:

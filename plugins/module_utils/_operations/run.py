@@ -31,7 +31,7 @@ from ._registries import LastSweeps, Registries, RegistrySnapshot
 
 _Value = t.TypeVar("_Value")
 BLANK: Result = {"changed": False, "lines": [], "trouble": ""}
-_NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}, "words": {}}
+_NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 
 
 def asked(params: Params, check_mode: bool) -> Result:
@@ -54,7 +54,7 @@ def asked(params: Params, check_mode: bool) -> Result:
         return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
     shown = shortest_path(folder.path, params["here"])
     request = replace(request, digest=run_record.digest_of(request, code), dest=folder.path, folder=shown)
-    return {**_NOTHING, "words": run_request.spelled(given), **running.begun(Run(request, record))}
+    return {**_NOTHING, **running.begun(Run(request, record))}
 
 
 def results_dir(params: Params) -> str:

@@ -15,7 +15,6 @@ from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, 
 from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit
-from .messages import NOTHING_SENT
 from .quote import VANISHES, is_spot
 from .search import ANY, CEILING, ON_DEMAND, Offer, compute_of, differ, mismatch, misspelled_in
 
@@ -33,14 +32,14 @@ def wanted(answers: order.Answers, spec: t.Mapping[str, t.Any]) -> Choice:
 
     Raises ValueError.
     """
-    variables, wrong = order.role_variables(answers), misspelled_in("offers_spec", spec)
+    given, wrong = order.answers_of(answers), misspelled_in("offers_spec", spec)
     limits = [
-        read_limit("order_max_price_per_hour", variables.get("provision_max_price_per_hour"), wrong),
+        read_limit("order_max_price_per_hour", given.get("order_max_price_per_hour"), wrong),
         read_limit(f"offers_spec.{CEILING}", spec.get(CEILING), wrong),
     ]
-    if wrong or "refused" in variables:
-        raise ValueError(f"{variables.get('refused') or wrong[0]} {NOTHING_SENT}")
-    ordered = order.search_of(answers)
+    if wrong:
+        raise ValueError(wrong[0])
+    ordered = order.search_of(given)
     compute = {**compute_of(spec), **ordered.get("compute", {})}
     rest = {name: value for name, value in {**spec, **ordered}.items() if name not in (CEILING, "compute")}
     return Choice({**rest, "compute": compute} if compute else rest, min(limits))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._text import abridged, applying, plural
 from .messages import NOTHING_ENDED
-from .order import GROUP_OF_RUNS, HOST_NAME, alike, within
+from .order import GROUP_OF_RUNS, HOST_NAME, within
 from .ownership import Machine, is_named, machines_among
 
 Registered = t.Mapping[str, t.Sequence[str]]  # the hosts that registries know, with their groups
@@ -64,12 +64,11 @@ def unmatched_names(parts: t.Iterable[PatternPart]) -> list[str]:
     return [part.text for part in parts if part.is_name and not part.hosts]
 
 
-def elsewhere(names: t.Sequence[str], labels: t.Sequence[str], hosts: t.Collection[str]) -> t.Iterator[str]:
-    """A sentence for each name that one of the ``hosts`` has nearly, or that a registry knows in another project.
+def elsewhere(names: t.Sequence[str], labels: t.Sequence[str]) -> t.Iterator[str]:
+    """A sentence for each name that a registry knows in another project.
 
-    ``labels``: the hosts of the shared registry, for people. A host of another number is not meant: it would end.
+    ``labels``: the hosts of the shared registry, for people.
     """
-    yield from (f"Did you mean {host}?" for _name, host in alike(names, hosts))
     for name in names:
         found = [label for label in labels if label == name or label.startswith(f"{name} of project ")]
         if found:

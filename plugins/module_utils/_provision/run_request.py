@@ -15,7 +15,7 @@ from .._text import amount, applying, gpus_of, items_of, plural, printable, read
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
-from .order import DECIDED_BY_PLAYS, LOOSE, OF_ORDERS, lost_words
+from .order import DECIDED_BY_PLAYS, LOOSE, LOST_WORDS, OF_ORDERS
 from .place import is_within
 from .prices import UNLIMITED, cost_in_usd, seconds_for_bill
 
@@ -33,12 +33,6 @@ _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SPECIAL, _ESCAPED = re.compile(r"([\\*?\[])"), r"\\\1"  # in patterns as those of gitignore
 _TEXTS = ("run_command", "run_setup", "run_files", "run_results_dir")
 _NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a shell would run
-
-
-def spelled(variables: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """What people read, who gave these ``variables``, instead of those of the role that a run sets."""
-    search = "run_spec" if variables.get("run_spec") else "run_gpu"
-    return {"provision_max_bill": "run_max_bill", "provision_spec": search, "provision_lease": "run_time"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +140,7 @@ def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[st
             f"A run does not read {unread}: say what to buy by run_gpu or run_spec, and what it may cost by"
             " run_max_bill or provision_max_price_per_hour.": bool(unread),
             # Ansible takes any word before an equals sign for a name.
-            lost_words(names): LOOSE in names or not all(map(str.isidentifier, names)),
+            LOST_WORDS: LOOSE in names or not all(map(str.isidentifier, names)),
             folder: bool(folder),
             "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
         }

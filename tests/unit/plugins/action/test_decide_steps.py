@@ -240,7 +240,7 @@ def test_reports_and_texts_leave_in_lines_that_fit_a_screen() -> None:
     action = decide.ActionModule(Mock(args={"step": "audit"}), *[Mock()] * 5)
     action.operation = steps.AUDIT
     for lines in (
-        action._completed({"lines": ["short", long]}, {})["lines"][1:],
+        action._completed({"lines": ["short", long]})["lines"][1:],
         LookupModule().run([], {}, text=long),
     ):
         assert len(lines) == 3 and max(map(len, lines)) <= LINE and " ".join(map(str.strip, lines)) == long

@@ -117,7 +117,7 @@ def test_names_by_default_are_those_of_the_defaults(project: Any, variable: str)
 def test_only_variables_that_the_role_does_not_know_are_told_of() -> None:
     assert gathered({8080: "web"}, provision_spec=SPEC, provision__own=1)["slips"] == []
     (slip,) = gathered(provision_max_prize=2, provision_offer={})["slips"]
-    assert slip.startswith("provision_max_prize is not a variable of this role")
+    assert slip.startswith("provision_max_prize is not a variable of this collection")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_playbooks_host_declares_what_was_ordered_for_it() -> None:
 def test_a_host_that_stands_for_an_empty_group_is_refused() -> None:
     assert "There is no host in the group 'nobody'" in gathered(provision__group="nobody")["refused"]
     elsewhere = gathered(provision__group="gpu", group_names=["train"], groups={"train": ["gpu-1"], "gpu": []})
-    assert "add -e provision_group=train." in elsewhere["refused"]
+    assert "hosts in train: add -e provision_group=..." in elsewhere["refused"]
 
 
 def test_a_play_of_the_users_own_hears_no_order() -> None:
@@ -292,12 +292,6 @@ def test_a_pause_between_looks_has_a_unit_or_is_seconds(said: Any, seconds: int)
     assert (known.poll_delay, known.objections) == (seconds, ())
 
 
-def test_a_slip_of_what_is_ordered_is_refused_whatever_else_was_ordered() -> None:
-    found = gathered(provision__group="gpu", extra={"odrer_max_price_per_hour": 2})
-    assert "Did you mean order_max_price_per_hour?" in found["refused"]
-    assert gathered(extra={"odrer_max_price_per_hour": 2})["refused"] == ""  # of a play of somebody else's
-
-
 @pytest.mark.parametrize(
     "value", ["postgresql://a:hunter2@{{ db }}/x", "postgresql://a:hunter2@{{ 1 / 0 }}", "hunter2 {{"]
 )
@@ -306,3 +300,9 @@ def test_what_cannot_be_evaluated_repeats_no_password(value: str) -> None:
         with pytest.raises(AnsibleActionFail) as caught:
             gathered(**{name: value if name == "provision_registry_url" else [value]})
         assert str(caught.value).startswith(f"{name} cannot be evaluated") and "hunter2" not in str(caught.value)
+
+
+def test_a_slip_of_what_is_ordered_is_refused_whatever_else_was_ordered() -> None:
+    found = gathered(provision__group="gpu", extra={"odrer_max_price_per_hour": 2})
+    assert "Did you mean order_max_price_per_hour?" in found["refused"]
+    assert gathered(extra={"odrer_max_price_per_hour": 2})["refused"] == ""  # of a play of somebody else's

@@ -175,9 +175,8 @@ def test_a_group_ends_runs_with_a_warning(parts: list[PatternPart], verb: str, s
     assert [text.startswith(said) for text in found] == [True] * bool(said)
 
 
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [("gpu1", "gpu-1"), ("GPU-1", "gpu-1"), ("gpu-01", "gpu-1"), ("gpu-11", ""), ("gpu-3", ""), ("gpu", "")],
-)
-def test_a_name_that_nearly_matches_says_which_host_is_meant_but_none_of_another_number(name: str, meant: str) -> None:
-    assert list(elsewhere([name], [], ["gpu-1", "gpu-2"])) == ([f"Did you mean {meant}?"] if meant else [])
+def test_a_host_of_another_project_is_named() -> None:
+    labels = ["gpu-1 of project research", "gpu-10 of project research"]
+    (advice,) = elsewhere(["gpu-1"], labels)
+    assert advice.startswith("The shared registry knows gpu-1 of project research: name the project")
+    assert list(elsewhere(["gpu-2"], labels)) == []

@@ -130,16 +130,15 @@ def test_what_else_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "words"),
+    "extra",
     [
-        (["run_command", "_raw_params"], "Words of -e stand outside quotes, so"),  # run_command=python train.py
-        (["run_command", "--lr"], "outside quotes (--lr), so"),  # run_command=python --lr=0.1
-        (["a-b", "--lr", "_raw_params"], "outside quotes (--lr, a-b), so"),
+        ["run_command", "_raw_params"],  # run_command=python train.py
+        ["run_command", "--lr"],  # run_command=python --lr=0.1
     ],
 )
-def test_a_command_that_lost_its_quotes_is_refused(extra: list[str], words: str) -> None:
+def test_a_command_that_lost_its_quotes_is_refused(extra: list[str]) -> None:
     (text,) = run_request.objections(extra, limited=False, folder="")
-    assert words in text and "-e 'run_command=\"python train.py\"'" in text
+    assert "Words of -e stand outside quotes, so" in text and "-e 'run_command=\"python train.py\"'" in text
 
 
 @given(
@@ -168,9 +167,3 @@ def test_a_price_that_nobody_knows_needs_a_time() -> None:
     assert run_request.lease_of(Request(max_bill=5, seconds=7200.0), None) == 10_800.0
     shortest = [run_request.lease_text(Request(seconds=seconds).least_lease) for seconds in (None, 7200.0)]
     assert shortest == ["70m", "3h"]
-
-
-def test_who_gave_a_search_reads_its_name() -> None:
-    search = {"compute": {"gpu_type": "H100"}}
-    assert run_request.spelled({"run_spec": search, "run_gpu": ""})["provision_spec"] == "run_spec"
-    assert run_request.spelled({"run_gpu": "H100"})["provision_spec"] == "run_gpu"
