@@ -85,7 +85,7 @@ msg:
   description: How the wait has ended. In a failure what was waited for, and the last reason.
   returned: always
   type: str
-  sample: "The state of cloud-init is 'running' (Running in stage: modules-final). It had 30 minutes."
+  sample: "The state of cloud-init is 'running'. It had 30 minutes."
 seconds:
   description: How long the wait took.
   returned: always
@@ -115,7 +115,7 @@ cloud_init:
     detail:
       description: What cloud-init says beside its state and errors, on one line and cut.
       type: str
-      sample: "DataSourceNoCloud [seed=/dev/sr0]"
+      sample: "Running in stage: init-local"
 host_key_refused:
   description: Whether the wait ended because the machine answers with a host key other than the known one.
   returned: always

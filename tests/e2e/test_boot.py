@@ -43,7 +43,7 @@ def test_the_first_boot_is_waited_for(rent: MakeProject) -> None:
         "done, cloud-init has finished.",
         "done, cloud-init has finished with errors: ",
         "error, cloud-init has failed: ",
-        "running, The state of cloud-init is 'running' (Running in stage: modules-final). It had 20 seconds.",
+        "running, The state of cloud-init is 'running'. It had 20 seconds.",
     ):
         assert f'"msg": "{said}' in run.output, run.output
 

@@ -124,11 +124,11 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
         return CloudInitStatus(UNCLEAR, detail=one_line(last) or f"exit code {code}")
     # If it goes on after an error, so does its own --wait.
     goes_on = word == "error" and extended.endswith(RUNNING)
-    errors = re.findall(r"^\s*- (.*)", stdout, re.MULTILINE)
+    errors, detail = re.findall(r"^\s*- (.*)", stdout, re.MULTILINE), answer.get("detail", "")
     return CloudInitStatus(
         status=RUNNING if goes_on else word,
         errors=tuple(dict.fromkeys(map(one_line, errors[:20]))),  # each stage tells some again
-        detail=answer.get("detail", ""),
+        detail="" if detail.startswith("DataSource") else detail,  # where its data came from
         degraded=extended.startswith("degraded") or code == 2,
     )
 
@@ -184,7 +184,7 @@ def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait,
     errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
     lacks_mark = report.status == ABSENT and wait.limits.marked and report.detail != MARKED
     if report.status == "error":
-        return wait, BootStep(f"cloud-init has failed: {errors}.", failed=True)
+        return wait, BootStep(f"cloud-init has failed: {errors or 'it names no error'}.", failed=True)
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}."
         return wait, BootStep(msg, warning=msg)

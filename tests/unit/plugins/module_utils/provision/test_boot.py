@@ -64,20 +64,20 @@ def said(
 @pytest.mark.parametrize(
     ("code", "stdout", "stderr", "report"),
     [
-        pytest.param(0, said(), "", CloudInitStatus("done", detail=SOURCE), id="done"),
-        pytest.param(0, "Welcome!\nstatus: x\n" + said(), "", CloudInitStatus("done", detail=SOURCE), id="greeting"),
+        pytest.param(0, said(), "", CloudInitStatus("done"), id="done"),
+        pytest.param(0, "Welcome!\nstatus: x\n" + said(), "", CloudInitStatus("done"), id="greeting"),
         pytest.param(
             2,
             said(extended="degraded done", others="\nWARNING:\n\t- a b\n\t- a b\nERROR:\n\t- c"),
             "",
-            CloudInitStatus("done", ("a b", "c"), SOURCE, degraded=True),
+            CloudInitStatus("done", ("a b", "c"), degraded=True),
             id="degraded",
         ),
         pytest.param(
             1,
             said("error", "error - done", errors="\n\t- " + "x" * 500),
             "",
-            CloudInitStatus("error", ("x" * 400 + "...",), SOURCE),
+            CloudInitStatus("error", ("x" * 400 + "...",)),
             id="error",
         ),
         pytest.param(
@@ -87,10 +87,8 @@ def said(
             CloudInitStatus("running", ("e",), "Running in stage: modules-final"),
             id="error-and-goes-on",
         ),
-        pytest.param(0, said("not started"), "", CloudInitStatus("not started", detail=SOURCE), id="not-started"),
-        pytest.param(
-            0, LONG_20.format("done", "DataSourceEc2"), "", CloudInitStatus("done", detail="DataSourceEc2"), id="20"
-        ),
+        pytest.param(0, said("not started"), "", CloudInitStatus("not started"), id="not-started"),
+        pytest.param(0, LONG_20.format("done", "DataSourceEc2"), "", CloudInitStatus("done"), id="20"),
         pytest.param(1, LONG_20.format("error", "('a',)"), "", CloudInitStatus("error", (), "('a',)"), id="20-error"),
         pytest.param(0, "status: absent\n", "", CloudInitStatus("absent"), id="absent"),
         pytest.param(124, "", "", CloudInitStatus("running", detail="it did not answer within 20 seconds"), id="hangs"),
@@ -336,6 +334,9 @@ RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
             id="error-in-detail",
         ),
         pytest.param(
+            CloudInitStatus("error"), 21, BootStep("cloud-init has failed: it names no error.", failed=True), id="mute"
+        ),
+        pytest.param(
             CloudInitStatus("error", ("x" * 400,) * 20),
             21,
             BootStep(f"cloud-init has failed: {'x' * 400}.", failed=True),
@@ -345,7 +346,7 @@ RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
         pytest.param(RUNNING, 80, BootStep(RUNS, 10.0), id="slowly"),
         pytest.param(RUNNING, 1820, BootStep(f"{RUNS} It had 30 minutes.", failed=True), id="too-long"),
         pytest.param(
-            CloudInitStatus("running", ("a", "b"), "DataSourceX"),
+            CloudInitStatus("running", ("a", "b")),
             21,
             BootStep("The state of cloud-init is 'running' (a; b).", 2.0),
             id="running-with-errors",
