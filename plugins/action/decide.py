@@ -721,7 +721,6 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "serial": lambda _action, task, _variables: bool(_play.keyword_of(task, "serial")),
     # The task has no condition of its own, but perhaps its role.
     "one_tells_all": lambda _action, task, _variables: not task.when,
-    "looks": lambda _action, task, _variables: int(task.retries or 0),
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),
     "by_job": lambda _action, _task, variables: is_of_awx(variables),
     "slice_of": lambda _action, _task, variables: slice_of(variables),

@@ -91,17 +91,17 @@ def test_offers_are_waited_for(make_project: MakeProject) -> None:
         selling.result()
     assert run.returncode == 0, run.output
     assert len(project.simulator.billed) == 2
-    assert "waiting for 1 (gpu-2): no offer yet. Next look 2" in run.text, run.output
+    assert "No offer yet for gpu-2. Next look 2" in run.text, run.output
 
 
 def test_time_is_up(make_project: MakeProject) -> None:
     project = make_project([Offer(gpu_price_per_hour=2.0)])
     project.declare(["gpu-1", "gpu-2"])
     checked = project.provision("--check", provision_wait="1h")
-    assert checked.returncode == 2 and "waiting for" not in checked.text
+    assert checked.returncode == 2 and "No offer yet" not in checked.text
     run = waits(project, provision_wait="3s")
     assert run.returncode == 2 and len(project.simulator.billed) == 1, run.output
-    assert "Offers were waited for since" in run.failure("gpu-2")
+    assert "No offer yet for gpu-2." in run.text and "There is no offer for this host" in run.failure("gpu-2")
 
 
 def test_a_later_run_looks_again(make_project: MakeProject) -> None:

@@ -57,10 +57,6 @@ from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 
-# When offers were looked for in vain, by the first declaration of those that wait. The looks of one task follow each
-# other in one process, which remembers them.
-_LOOKS: dict[str, list[float]] = {}
-
 
 @with_registries
 def plan(api: Market, registries: Registries, params: Params, check_mode: bool) -> Result:
@@ -93,7 +89,6 @@ class _Planning:
         self._quoted: list[Declaration] = []
         self._has_looked_again = self._has_noted = False
         self._contested: dict[str, str] = {}
-        self._looks = _LOOKS.setdefault(str(next(iter(params["ids"]), "")), [])
 
     def run(self) -> Result:
         """Ask, decide, note what follows, and answer."""
@@ -118,7 +113,6 @@ class _Planning:
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, **waiting}
-        plans = self._after_waiting(plans)
         noted = self._noted(cases, snapshot, clock)
         if noted is None:
             return self.again((), BLANK)
@@ -181,7 +175,7 @@ class _Planning:
             yield self._sweeps.trouble(host.registry, refused=True)
         yield standing.shadowed_files(host, os.path.exists)
         yield standing.forgotten_with_job(host, self._params["by_job"], self._folders_of_job)
-        yield from ceilings.objections_in_a_slice(host, self._params["slice_of"])
+        yield ceilings.objection_in_a_slice(host, self._params["slice_of"])
         if not os.path.exists(host.registry_file):
             yield from standing.bought_elsewhere(
                 host, wanted, self._params["here"], lambda place: self._registries.at(place).entry(host.host)[0]
@@ -292,18 +286,10 @@ class _Planning:
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
-        now, trouble = clock.here, account.unreadable
-        if self._check_mode or not choosing.may_wait(self._params, len(self._looks)):
+        if self._check_mode or not choosing.may_wait(self._params):
             return {}
-        lacking = planning.lacking(cases, plans, now, trouble)
-        if not lacking:
-            return {}
-        self._looks.append(now)
-        return {"waiting": planning.line_of_waiting(lacking, self._looks[0], now, trouble or "no offer yet")}
-
-    def _after_waiting(self, plans: list[Plan]) -> list[Plan]:
-        """The plans, in which those that have waited in vain say since when."""
-        return [draft.after_waiting(self._looks[0]) for draft in plans] if self._looks else plans
+        lacking = planning.lacking(cases, plans, clock.here, account.unreadable)
+        return {"waiting": planning.line_of_waiting(lacking, clock.here, account.unreadable)} if lacking else {}
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places.
@@ -365,7 +351,7 @@ class _Planning:
         yield from () if is_quote else self._key_warnings(plans, hosts)
         yield from map(candidates.differs_from_declared, cases)
         if not is_quote:
-            yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
+            yield from (draft.missed for draft in plans)
             yield planning.sentences_of_storage(plans, would=self._check_mode)
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
@@ -382,8 +368,6 @@ class _Planning:
         if any(draft.action == BUY for draft in plans):
             raws = self._params["hosts"]
             yield from keys.halves_that_differ(raws, hosts, lambda file: text_in(os.path.expanduser(file)))
-            if not os.environ.get("SSH_AUTH_SOCK"):  # an agent may know what others cannot use
-                yield from keys.ignored_by_ssh(hosts, _own_mode, text_in)
 
     # What is answered
 
@@ -634,14 +618,6 @@ def _once(known: list[tuple[t.Any, SearchResult]], key: t.Any, make: t.Callable[
             return value
     known.append((key, make()))
     return known[-1][1]
-
-
-def _own_mode(path: str) -> int:
-    """The mode of a file of this user's own; 0 of any other, or without one."""
-    with contextlib.suppress(OSError):
-        file = os.stat(path)
-        return file.st_mode if file.st_uid == os.getuid() else 0
-    return 0
 
 
 PLAN = on_api(Market, plan, steps.PLAN, BLANK)

@@ -259,12 +259,9 @@ def _read_delay(value: t.Any) -> float:
     return 0.0 if text_of(value) == "0" else lease.read_duration(value) or 0.0
 
 
-def may_wait(call: t.Mapping[str, t.Any], looks: int) -> bool:
-    """Whether the plans of a call may wait for offers, after so many looks: before its first purchase, and in no quote.
-
-    The task ends badly if it is to look again more often than it may.
-    """
-    return not (call["quote"] or call["attempts"] or call["failed"]) and looks < call["looks"]
+def may_wait(call: t.Mapping[str, t.Any]) -> bool:
+    """Whether the plans of a call may wait for offers: before its first purchase, and in no quote."""
+    return not (call["quote"] or call["attempts"] or call["failed"])
 
 
 def most_looks(patience: Patience, now: float) -> int:

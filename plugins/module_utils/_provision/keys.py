@@ -91,26 +91,6 @@ def halves_that_differ(
             )
 
 
-def ignored_by_ssh(
-    hosts: t.Iterable[Declaration], own_mode: t.Callable[[str], int], read: t.Callable[[str], str]
-) -> t.Iterator[str]:
-    """Which private keys ssh will not use: others may read them, or they have a passphrase that no agent knows.
-
-    ``own_mode``: of a file of the user's own; 0 of any other, which ssh does not ask (sshkey_perm_ok).
-    """
-    for private in sorted({host.identity_file for host in hosts if host.identity_file and host.reach}):
-        if own_mode(private) & 0o077:
-            yield (
-                f"Others can read {private}, so ssh will not use it, nor get into the machines, which are billed"
-                f" nevertheless. chmod 600 {private}"
-            )
-        elif has_passphrase(read(private)):
-            yield (
-                f"{private} has a passphrase, and no ssh-agent knows it (SSH_AUTH_SOCK is not set): by itself ssh will"
-                " not get into the machines, which are billed nevertheless. Start an agent, and ssh-add the key."
-            )
-
-
 def no_ssh(program: str) -> str:
     """This computer has no SSH client."""
     return (
@@ -181,36 +161,27 @@ def public_half(private: str) -> str:
 
     Empty where that cannot be read (OpenSSH's PROTOCOL.key).
     """
-    _cipher, data = _openssh(private)
+    data = _openssh(private)
     count, length = (int.from_bytes(data[at : at + 4], "big") for at in (0, 4))
     blob = data[8 : 8 + length]
     kind = (_fields(blob) or [b""])[0].decode("ascii", "replace")
     return f"{kind} {base64.b64encode(blob).decode()}" if count == 1 and kind in _KEY_TYPES else ""
 
 
-def has_passphrase(private: str) -> bool:
-    """Whether a private key is encrypted, as OpenSSH writes it today (PROTOCOL.key) or in PEM (RFC 1421, RFC 5958)."""
-    cipher, _data = _openssh(private)
-    return cipher not in (b"", b"none") or "ENCRYPTED" in private[:200]
-
-
-def _openssh(private: str) -> tuple[bytes, bytes]:
-    """The cipher of a private key in OpenSSH's format, and what follows its key derivation; both empty for others."""
+def _openssh(private: str) -> bytes:
+    """What follows the key derivation of a private key in OpenSSH's format; empty for any other."""
     _begin, _mark, rest = private.partition("-----BEGIN OPENSSH PRIVATE KEY-----")
     body, _mark, _rest = rest.partition("-----END OPENSSH PRIVATE KEY-----")
     try:
         data = base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError):
-        return b"", b""
+        return b""
     magic, _zero, data = data.partition(b"\0")
     if magic != b"openssh-key-v1":
-        return b"", b""
-    fields = []
+        return b""
     for _field in ("cipher", "kdf", "options of the kdf"):
-        length = int.from_bytes(data[:4], "big")
-        fields.append(data[4 : 4 + length])
-        data = data[4 + length :]
-    return fields[0], data
+        data = data[4 + int.from_bytes(data[:4], "big") :]
+    return data
 
 
 def _is_key(kind: str, fields: list[bytes]) -> bool:

@@ -9,7 +9,6 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import (
-    COLUMNS,
     QUOTA,
     abridged,
     amount,
@@ -18,27 +17,25 @@ from .._text import (
     grouped,
     ids_in_words,
     joined,
-    plural,
-    ranges,
     usd,
     usd_short,
 )
 from . import ceilings, choosing, storage
 from .candidates import Case, SearchResult, why_none, why_not_first_choice, why_too_dear
-from .ceilings import AccountPrices, Allowance, CeilingPart, Count, State
+from .ceilings import AccountPrices, CeilingPart, Count, State
 from .choosing import OfferRequest
 from .declaration import Declaration
 from .entry import Entry, project_of
+from .lease import Lease
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
-from .prices import UNLIMITED, cost_in_usd, count_within, highest_prices, max_price_of_one, passes_max_price
-from .search import Offer, product_of
+from .prices import UNLIMITED, cost_in_usd, highest_prices
+from .search import ON_DEMAND, Offer, product_of
 from .spending import Bill, Ledger
 from .standing import HostState
 
 _NO_OFFER = "capacity"  # the error class
 KEEP, WAIT, BUY, STOP, LATER = "keep", "wait", "buy", "stop", "later"
-_FAILED = "failed, may be billed"  # of what a host has
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,12 @@ class Plan:
     what all of the account may cost, of which a shared registry counts only its own. ``missed``: why it gets no better
     choice than this. ``error_class``: why it stops, if that is a matter of offers (capacity), of a ceiling of several
     hosts (price) or of a quota. ``ends_storage``: what the offer brings along of it ends with the machine.
-    ``hides_storage``: nothing has said whether it brings any. ``owned_as``: what a quote shows of what the host has.
     """
 
     host: str
     action: str
     offer_id: str = ""
     offer: Offer = field(default_factory=dict)
-    alternatives: t.Sequence[Offer] = ()
     price_per_hour: float | None = None
     max_price_per_hour: float = UNLIMITED
     resource_ids: tuple[str, ...] = ()
@@ -67,8 +62,6 @@ class Plan:
     missed: str = ""
     error_class: str = ""
     ends_storage: bool = False
-    hides_storage: bool = False
-    owned_as: str = "owned already"
 
     @property
     def stays_per_hour(self) -> float | None:
@@ -79,11 +72,6 @@ class Plan:
     def is_owned(self) -> bool:
         """Whether the host has what it needs, or that is under way."""
         return self.action in (KEEP, WAIT)
-
-    def after_waiting(self, since: float) -> Plan:
-        """The same; if the host has waited in vain, its refusal says since when."""
-        text = f"Offers were waited for since {formatted(since)}."
-        return replace(self, refusal=joined(self.refusal, text)) if self.error_class == _NO_OFFER else self
 
 
 def host_plans(
@@ -108,8 +96,8 @@ def host_plans(
     """
     shared = _shared(cases, taken)
     results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
-    offers, lack = _allocated(cases, results, taken)
-    drafts = [_draft(case, item, offers.get(case.host.host), now, lack) for case, item in zip(cases, results)]
+    offers = _allocated(cases, results, taken)
+    drafts = [_draft(case, item, offers.get(case.host.host), now) for case, item in zip(cases, results)]
     account = account or AccountPrices()
     count = Count(tuple(map(account.dearer, (*_parts(cases, drafts), *others))))
     drafts = _within_ceilings(cases, drafts, count, unread, account, spent or {}, now)
@@ -228,39 +216,15 @@ def _compared(cases: t.Sequence[Case], results: t.Sequence[SearchResult]) -> lis
 
 def _allocated(
     cases: t.Sequence[Case], results: t.Sequence[SearchResult], taken: t.Collection[str]
-) -> tuple[dict[str, Offer], dict[str, str]]:
-    """The offers of hosts that buy any of their search, by host; and where there are fewer than such hosts."""
+) -> dict[str, Offer]:
+    """The offers of hosts that buy any of their search, by host."""
     searching = [(case, item) for case, item in zip(cases, results) if case.buys and not (case.wanted or item.said)]
     tried = {attempt["offer_id"] for case in cases for attempt in case.attempts}
-    unavailable = {*taken, *tried, *(case.wanted for case in cases)}
     requests = [
         OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
         for case, item in searching
     ]
-    offers = choosing.allocate(requests, unavailable)
-    return offers, _shortages(searching, unavailable, offers)
-
-
-def _shortages(
-    searching: t.Iterable[tuple[Case, SearchResult]], unavailable: t.Container[str], allocated: t.Container[str]
-) -> dict[str, str]:
-    """By host: that there are fewer offers than hosts that share its search and its limits; not if there are enough."""
-    alike = grouped(
-        (
-            (id(item), case.host.max_price_per_hour, case.without_quota, tuple(case.avoided(item.offers))),
-            (case, item),
-        )
-        for case, item in searching
-    )
-    found = {}
-    for pairs in alike.values():
-        hosts, (case, item) = [case.host.host for case, _item in pairs], pairs[0]
-        if all(host in allocated for host in hosts):
-            continue
-        count = count_within(case.elsewhere(item.offers), case.host.max_price_per_hour, unavailable)
-        if 0 < count < len(hosts):
-            found.update(dict.fromkeys(hosts, f"{plural(count, 'offer')} for {len(hosts)} hosts."))
-    return found
+    return choosing.allocate(requests, {*taken, *tried, *(case.wanted for case in cases)})
 
 
 def _draft(
@@ -268,14 +232,12 @@ def _draft(
     search_result: SearchResult,
     offer: Offer | None,
     now: float,
-    shortages: t.Mapping[str, str],
 ) -> Plan:
-    """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
+    """The plan as far as only this host decides it."""
     stands, reason = case.standing, search_result.said
     if not reason and stands.owns:
         ids, price = stands.resource_ids, stands.price_per_hour
-        draft = Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids)
-        return replace(draft, owned_as=_FAILED) if stands.kind is HostState.FAILED else draft
+        return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids)
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})
@@ -290,7 +252,7 @@ def _draft(
         STOP,
         case.wanted,
         offer or {},
-        refusal=_after(case, reason or joined(shortages.get(case.host.host, ""), why_none(case, search_result))),
+        refusal=_after(case, reason or why_none(case, search_result)),
         error_class=QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else "",
     )
 
@@ -305,57 +267,26 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
         BUY,
         offer_id,
         offer,
-        []
-        if case.wanted
-        else [
-            offer for offer in case.elsewhere(search_result.offers) if passes_max_price(offer, host.max_price_per_hour)
-        ],
         offer["price_per_hour"],
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
             why_not_first_choice(host, search_result, number),
             *(f"{item.words}." for item in case.avoided(search_result.offers) if not case.wanted),
         ),
-        label=offer_in_one_line(
-            host.host, offer, _lasts(host), cost_in_usd(offer["price_per_hour"], host.lease.lasts(now))
-        ),
+        label=offer_in_one_line(offer, host.lease, now),
         ends_storage=host.ends_storage,
-        # Of an offer that is bought by its id only that offer's own page tells.
-        hides_storage=bool(case.wanted)
-        and not case.is_open
-        and host.quoted_price_per_hour is None
-        and offer.get(storage.DETAILS) is None,
     )
 
 
-def _lasts(host: Declaration) -> str:
-    """How long its machine lives, in a word or two; empty if it has no end."""
-    if host.lease.moment is not None:
-        return f"until {formatted(host.lease.moment)}"
-    return f"in {host.lease.text}" if host.lease else ""
-
-
-def offer_in_one_line(host: str, offer: Machine, lease: str, bill: float | None) -> str:
-    """What a host is about to buy, as much as fits behind its name in a line of the terminal; the quote says more.
-
-    ``lease``: how long, as in ``in 8h``, empty if there is no end; ``bill``: USD in all that time.
-    """
-    gpus = [str(name) for name in (offer.get("gpu_type"), offer.get("gpu_family")) if name]
-    total = "unknown price" if bill is None else f"USD {amount(round(bill, 2))}"
-    in_short = total.removeprefix("USD ")
-    bills = [f"{total} {lease}", f"{in_short} {lease}", f"{in_short} in all"] if lease else [""]
-    texts = [_offer_in_short(offer, gpu, text) for text in bills for gpu in gpus or ["None"]]
-    room = COLUMNS - len(f"changed: [{host} -> localhost] => (item=)")
-    return next((text for text in texts if len(text) <= room), min(texts, key=len))
-
-
-def _offer_in_short(offer: Machine, gpu: str, bill: str) -> str:
-    contract = offer.get("contract_type")
+def offer_in_one_line(offer: Machine, lease: Lease, now: float) -> str:
+    """What a host is about to buy; with a lease also what it costs until that ends."""
+    contract, price = offer.get("contract_type"), offer.get("price_per_hour")
+    bill = cost_in_usd(price, lease.lasts(now)) if lease else None
     facts = [
-        gpus_of(offer.get("gpu_count"), gpu),
-        usd_short(offer.get("price_per_hour")),
-        contract if contract != "ondemand" else "",
-        bill,
+        gpus_of(offer.get("gpu_count"), offer.get("gpu_type")),
+        usd_short(price),
+        "" if contract == ON_DEMAND else contract,
+        "" if bill is None else f"USD {amount(round(bill, 2))} in all",
     ]
     return ", ".join(str(fact) for fact in facts if fact)
 
@@ -385,19 +316,19 @@ def _within_ceilings(
     max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     account = _with_stopped(account, cases, drafts)
     projects = list(dict.fromkeys(case.host.project for case in cases if case.host.registry.keeps_sums))
-    of_all = (
-        ceilings.of_play(max_total, count, len(buyers), unread, projects),
-        ceilings.of_account(max_account, account, [_ordered(draft) for _case, draft in buyers]),
-    )
-    ends = {case.host.host for case in cases if case.host.ends_storage}
-    budgets = _budgets(buyers, spent, now, ends)
+    ordered = [_ordered(draft) for _case, draft in buyers]
+    of_all = ceilings.of_play(max_total, count, unread, projects) or ceilings.of_account(max_account, account, ordered)
+    by_project = grouped((case.host.project, (case, draft)) for case, draft in buyers)
+    budgets = {project: _of_budget(project, pairs, spent, now) for project, pairs in by_project.items()}
     registered = ceilings.ceiling_for_registered(max_account, account)
+    is_shared = min(max_total, max_account, *(case.host.budget for case, _draft in buyers)) != UNLIMITED
     return [
         _limited(
             case,
             draft,
-            (*of_all, budgets.get(case.host.project, Allowance())),
+            of_all or budgets.get(case.host.project, ""),
             registered if case.host.registry.keeps_sums else max_account,
+            is_shared=is_shared,
         )
         for case, draft in zip(cases, drafts)
     ]
@@ -408,18 +339,17 @@ def stopped_if_refused(draft: Plan, refusal: str) -> Plan:
     return replace(draft, action=STOP, refusal=refusal) if refusal else draft
 
 
-def _limited(case: Case, draft: Plan, allowances: t.Iterable[Allowance], max_account_price_per_hour: float) -> Plan:
-    """The plan with what the ceilings of all hosts let it pay, or why they let it buy nothing."""
+def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: float, *, is_shared: bool) -> Plan:
+    """The plan with what the ceilings of all hosts let it pay, or their ``refusal``.
+
+    ``is_shared``: there is such a ceiling, so each host pays what was planned, and no more: another host has the rest.
+    """
     if draft.action != BUY:
         return draft
-    max_price_per_hour = draft.max_price_per_hour
-    for allowance in allowances:
-        if allowance.refusal:
-            return replace(draft, action=STOP, refusal=_after(case, allowance.refusal), error_class="price")
-        max_price_per_hour = max_price_of_one(
-            draft.price_per_hour, max_price_per_hour, allowance.max_further_price_per_hour, allowance.buyers
-        )
-    return replace(draft, max_price_per_hour=max_price_per_hour, max_account_price_per_hour=max_account_price_per_hour)
+    if refusal:
+        return replace(draft, action=STOP, refusal=_after(case, refusal), error_class="price")
+    most = draft.price_per_hour if is_shared and draft.price_per_hour is not None else draft.max_price_per_hour
+    return replace(draft, max_price_per_hour=most, max_account_price_per_hour=max_account_price_per_hour)
 
 
 def prices_of_others(account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]]) -> AccountPrices:
@@ -453,30 +383,14 @@ def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Seq
     return replace(account, registered=(*account.registered, *stopped))
 
 
-def _budgets(
-    buyers: t.Iterable[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float, ends_storage: t.Container[str]
-) -> dict[str, Allowance]:
-    """What the budget of each project says, the lowest that any of its buyers has declared.
-
-    ``ends_storage``: the hosts that declare that.
-    """
-    return {
-        project: _budget(project, pairs, spent[project], now, ends_storage)
-        for project, pairs in grouped((case.host.project, (case, draft)) for case, draft in buyers).items()
-        if any(case.has_budget for case, _draft in pairs)
-    }
-
-
-def _budget(
-    project: str,
-    buyers: t.Sequence[tuple[Case, Plan]],
-    ledger: Ledger,
-    now: float,
-    ends_storage: t.Container[str],
-) -> Allowance:
-    """What the budget of a project says to its buyers."""
+def _of_budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> str:
+    """Why the budget of a project, the lowest that a buyer has declared, lets nothing be bought; empty if it does."""
+    budget = min(case.host.budget for case, _draft in buyers)
+    if budget == UNLIMITED:
+        return ""
+    ledger = spent[project]
     if ledger.unreadable:
-        return Allowance(
+        return (
             "What was spent cannot be read, so whether provision_budget holds is not known:"
             f" {ledger.unreadable} {NOTHING_SENT}"
         )
@@ -492,14 +406,8 @@ def _budget(
         )
         for case, draft in buyers
     ]
-    bills = [
-        bill._replace(stays_per_hour=0.0) if bill.host in ends_storage else bill
-        for bill in ledger.bills
-        if bill.project == project
-    ]
-    budget = min(case.host.budget for case, _draft in buyers)
-    costs = ceilings.costs_of_month(bills, planned, now, ledger.now)
-    return ceilings.of_month(budget, project, costs, len(buyers))
+    bills = [bill for bill in ledger.bills if bill.project == project]
+    return ceilings.of_month(budget, project, ceilings.costs_of_month(bills, planned, now, ledger.now))
 
 
 def _later(case: Case, draft: Plan, now: float) -> Plan:
@@ -531,24 +439,13 @@ def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, troubl
     ]
 
 
-def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], since: float, now: float, text: str) -> str:
-    """A line for hosts that wait; moments in seconds since the epoch."""
+def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble: str) -> str:
+    """A line for hosts that wait; ``now``: seconds since the epoch."""
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
-    moments = [formatted(moment) for moment in (since, now + patience[0].delay, until)]
-    hosts = f"{len(lacking)} ({abridged(case.host.host for case, _draft in lacking)})"
-    return f"Since {moments[0]} waiting for {hosts}: {text}. Next look {moments[1]}, until {moments[2]}."
-
-
-def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
-    """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
-    buyers = sum(draft.action == BUY for draft in plans)
-    if not 0 < forks < buyers:
-        return ""
-    return (
-        f"{buyers} hosts buy, {forks} at a time: a purchase may take minutes, and offers expire after half an hour. Let"
-        f" them all buy at once: --forks {buyers}, or forks in ansible.cfg."
-    )
+    hosts = abridged(case.host.host for case, _draft in lacking)
+    looks = f"Next look {formatted(now + patience[0].delay)}, until {formatted(until)}."
+    return joined(f"No offer yet for {hosts}.", trouble, looks)
 
 
 def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
@@ -557,13 +454,9 @@ def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:
 
 
 def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
-    """Paragraphs about the storage of what would be bought: what goes on after its machine, ends with it, is hidden."""
+    """Paragraphs about the storage of what would be bought: what goes on after its machine, and what ends with it."""
     parts = ([draft for draft in plans if draft.ends_storage is ends] for ends in (False, True))
-    found = [storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts)]
-    unknown = [draft.host for draft in plans if draft.hides_storage]
-    head = "The API does not say whether the offer has storage that outlives it:"
-    found += [[head, f"  {', '.join(ranges(unknown))}"]] if unknown else []
-    return list(filter(None, found))
+    return list(filter(None, (storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts))))
 
 
 def sentences_of_storage(plans: t.Sequence[Plan], *, would: bool) -> str:

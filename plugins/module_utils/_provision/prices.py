@@ -86,21 +86,6 @@ def count_within(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.
     return sum(passes_max_price(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
 
 
-def max_price_of_one(
-    price_per_hour: float | None, max_price_per_hour: float, max_further_price_per_hour: float, buyers: int
-) -> float:
-    """USD per hour that one of the buyers may pay in the end, at most.
-
-    ``max_further_price_per_hour``: what all of them may pay beyond their prices. They share it, so that no two of them
-    use it twice.
-    """
-    if max_further_price_per_hour == UNLIMITED:
-        return max_price_per_hour
-    # Down to a millionth, but not below what was quoted: 0.57 * 1e6 is a little less than 570000.
-    millionths = round(((price_per_hour or 0.0) + max_further_price_per_hour / max(1, buyers)) * 1e6, 3)
-    return max(0.0, min(max_price_per_hour, math.floor(millionths) / 1e6))
-
-
 def cost_in_usd(price: float | None, seconds: float) -> float | None:
     """What a machine at this price (USD per hour) costs in so many seconds, in USD; None if nobody can tell."""
     return None if price is None or seconds == math.inf else price * seconds / _HOUR

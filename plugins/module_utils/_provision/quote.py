@@ -23,7 +23,6 @@ from .search import SPOT, Offer
 Row = dict[str, t.Any]
 PURCHASE = "compute_index.supply.provision"
 VANISHES = "spot: may be taken away"
-_ALTERNATIVES = 3  # offers that no host would get, shown beside the others
 _COLUMNS = {
     "host": "host",
     "GPUs": "gpus",
@@ -61,7 +60,6 @@ def quoted(
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
         *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
-        *_taken_away(hosts),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
@@ -94,7 +92,7 @@ def _offer_of(draft: Plan) -> Offer:
     """The offer that the host would buy, or what it has."""
     if not draft.is_owned:
         return draft.offer
-    return {"offer_id": draft.offer_id, "gpu_type": draft.owned_as, "price_per_hour": draft.price_per_hour}
+    return {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price_per_hour}
 
 
 def _published(draft: Plan, life: Lifetime | None) -> Row:
@@ -112,16 +110,9 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
 
 
 def _table(plans: t.Sequence[Plan]) -> list[str]:
-    """The offers of the hosts, and some that none of them would get; empty if there are no prices to show."""
+    """The offers of the hosts; empty if there are no prices to show."""
     rows = [_table_row(draft.host, _offer_of(draft) or {"gpu_type": "no offer"}) for draft in plans]
-    taken = {draft.offer_id for draft in plans}
-    spare = (item for draft in plans for item in draft.alternatives if item["offer_id"] not in taken)
-    # Several offers of one kind at one price are one way out.
-    others = {tuple(map(row.get, _COLUMNS.values())): row for row in (_table_row("or", item) for item in spare)}
-    rows += list(others.values())[:_ALTERNATIVES]
-    if not _has_prices(rows):
-        return []
-    return [*narrow_table(rows, _COLUMNS, ("vendor", "region", "GPUs", "host")), ""]
+    return [*narrow_table(rows, _COLUMNS, ("vendor", "region", "GPUs", "host")), ""] if _has_prices(rows) else []
 
 
 def _table_row(host: str, offer: Offer) -> Row:
@@ -158,12 +149,6 @@ def _times(new: t.Collection[Row]) -> str:
 def is_spot(offer: Offer) -> bool:
     """Whether its vendor may take the machine away at any time."""
     return offer.get("contract_type") == SPOT
-
-
-def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
-    """Which hosts would get a machine that may vanish."""
-    if spot := [host for host, offer in hosts.items() if is_spot(offer)]:
-        yield f"{VANISHES} ({abridged(spot)})."
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

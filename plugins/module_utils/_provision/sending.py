@@ -129,8 +129,8 @@ class Terms:
 
         That is counted as in a plan, but a purchase without one may know nothing of the registries of other hosts.
         """
-        limit, foreign = self.max_account_price_per_hour, (replace(part, state=State.LIVE) for part in account.foreign)
-        count = Count((CeilingPart(self.host or offer_id, price, State.ORDERED), *account.registered, *foreign))
+        limit, own = self.max_account_price_per_hour, CeilingPart(self.host or offer_id, price, State.ORDERED)
+        count = Count((own, *account.registered, *account.foreign))
         whose = f"With offer {offer_id} all machines of the account"
         return "" if limit is None else count.above(whose, "max_account_price_per_hour", limit)
 

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import base64
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,19 +191,6 @@ def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str)
         keys.check_ssh_public_key(value)
     told = str(caught.value)
     assert not [word for word in value.split() if len(word) > 40 and word in told]
-
-
-@pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8"])
-@pytest.mark.parametrize("passphrase", ["", "a passphrase"])
-def test_a_private_key_says_whether_it_has_a_passphrase(tmp_path: Path, form: str, passphrase: str) -> None:
-    words = ["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-m", form, "-N", passphrase, "-f", str(tmp_path / "key")]
-    subprocess.run(words, check=True)
-    assert keys.has_passphrase((tmp_path / "key").read_text()) == bool(passphrase)
-
-
-@pytest.mark.parametrize("text", ["", "x", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA", KEY])
-def test_what_is_no_private_key_has_no_passphrase(text: str) -> None:
-    assert not keys.has_passphrase(text)
 
 
 # Seconds

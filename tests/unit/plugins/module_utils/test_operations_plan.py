@@ -206,7 +206,6 @@ def planned(
             "plan_file": None,
             "serial": serial,
             "one_tells_all": True,
-            "forks": 5,
             "looks": 0,
         },
         **{
@@ -259,9 +258,9 @@ def test_check_mode_looks_once(tmp_path: Path, check_mode: bool, retries: int) -
         # The offer's own page says less.
         ({"storage": 0.5, "offer_id": offer(0)["offer_id"]}, {"price_per_hour": 1.5}),
         ({"cluster_name": "pod", "project": "research"}, {"cluster_name": "pod", "project": "research"}),
-        ({"max_account_price_per_hour": "20"}, {"max_account_price_per_hour": 20.0}),
+        ({"max_account_price_per_hour": "20"}, {"max_account_price_per_hour": 20.0, "max_price_per_hour": 2.0}),
         # A file knows nothing of other controllers.
-        ({"max_total_price_per_hour": "20"}, {}),
+        ({"max_total_price_per_hour": "20"}, {"max_price_per_hour": 2.0}),
     ],
 )
 def test_what_a_purchase_is_told(tmp_path: Path, fields: Any, told: dict[str, Any]) -> None:
@@ -393,30 +392,6 @@ def test_where_nobody_could_log_in_nothing_is_bought(tmp_path: Path, fields: dic
         assert found["refusal"] == "There is no ssh. Nothing was sent."
 
 
-@pytest.mark.parametrize("fields", [{}, {"has_ssh_public_key": True}])
-def test_a_key_that_ssh_will_not_use_is_told_before_the_purchase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
-) -> None:
-    for name, passphrase in (("open", ""), ("locked", "a passphrase")):
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-C", "x", "-N", passphrase, "-f", str(tmp_path / name)]
-        subprocess.run(words, check=True)
-
-    def said(name: str, **others: Any) -> list[str]:
-        files = {"identity_file": str(tmp_path / name), "ssh_public_key_file": str(tmp_path / f"{name}.pub")}
-        given = {"has_ssh_public_key": False, **files, **fields, **others}
-        return list(planned(tmp_path / "registry", 2, **given)["warnings"])
-
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    (told,) = said("locked")
-    assert told.startswith(f"{tmp_path}/locked has a passphrase") and told.endswith("ssh-add the key.")
-    assert said("open") == said("none") == said("locked", reach="false") == []
-    (tmp_path / "open").chmod(0o640)
-    (told,) = said("open")
-    assert told.startswith(f"Others can read {tmp_path}/open, so ssh") and told.endswith(f"chmod 600 {tmp_path}/open")
-    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
-    assert said("locked") == said("open") == []
-
-
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
@@ -492,12 +467,6 @@ def test_a_job_whose_registry_is_lost_with_it_is_quoted_nothing(
     where = {"here": str(job / "project"), "sources": [str(job / "inventory" / "hosts")]}
     (found,) = planned(tmp_path, 1, registry_dir=folder, quote=quote, by_job=True, job_keys=keys, **where)["plans"]
     assert ("nothing would remember the machine" in found["refusal"]) is is_lost, found
-
-
-@pytest.mark.parametrize(("count", "said"), [(5, []), (6, ["6 hosts buy, 5 at a time: a purchase may take minutes"])])
-def test_purchases_that_wait_for_each_other_are_told_of(tmp_path: Path, count: int, said: list[str]) -> None:
-    warnings = planned(tmp_path, count)["warnings"]
-    assert [each[: len(said[0])] for each in warnings if "at a time" in each] == said if said else warnings == []
 
 
 def test_a_budget_is_that_of_all_folders_of_the_project(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ RISEN, DISK = (
 @pytest.mark.parametrize(
     ("listed", "live", "counted"),
     [
-        ([], 3.06, "trainer-2 USD 3.06 (live since 2026-01-31 12:00 UTC)"),
+        ([], 3.06, "trainer-2 USD 3.06 (live)"),
         ([RISEN], 4.06, "trainer-2 (storage d) USD 0.06 (live)"),
         ([RISEN, DISK], 4.06, "trainer-2 USD 0.06 (live"),
     ],

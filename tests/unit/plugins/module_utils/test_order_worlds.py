@@ -252,7 +252,7 @@ def check_refusal(world: World, api: AccountApi, hosts: set[str], live: set[str]
     (refusal,) = {*account["refusals"].values()}
     owned = {*hosts, *world.live, *(world.elsewhere if world.url else ()), *world.stores}
     assert said({*NAMES, UNOWNED}, refusal) == {*owned, UNOWNED}, (world, refusal)
-    assert f"{UNOWNED} ({machine_id(99)}) USD 2.00 (no host owns it" in refusal
+    assert f"{UNOWNED} ({machine_id(99)}) USD 2.00 (in no registry that was read" in refusal
     assert all(f"{host} of project red" in refusal for host in (world.elsewhere if world.url else ()))
 
 

@@ -20,6 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     ordered_otherwise,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import read_lease
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
 from provision_samples import SPEC, entry, host, machine_id, offer, offer_id
@@ -78,28 +79,15 @@ def test_why_there_is_no_offer(fields: dict[str, Any], offers: list[Any], said: 
 
 
 @pytest.mark.parametrize(
-    ("host", "lease", "bill", "text"),
+    ("lease", "fields", "text"),
     [
-        ("gpu-1", "in 8h", 16.0, "1 x H100, USD 2.00/h, USD 16.00 in 8h"),
-        ("gpu-1", "", None, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h"),
-        ("trainer-12", "in 8h", 16.0, "1 x H100, USD 2.00/h, 16.00 in 8h"),
+        ("8h", {}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, USD 16.00 in all"),
+        ("", {"contract_type": "spot"}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, spot"),
+        ("8h", {"gpu_type": None, "gpu_family": None, "price_per_hour": None}, "1 x None, unknown price"),
     ],
 )
-def test_what_is_bought_fits_in_the_line(host: str, lease: str, bill: float | None, text: str) -> None:
-    shown = planning.offer_in_one_line(host, offer(1), lease, bill)
-    assert len(f"changed: [{host} -> localhost] => (item={shown})") <= 80
-    assert shown == text
-
-
-@pytest.mark.parametrize(("contract", "shown"), [("ondemand", False), ("spot", True)])
-def test_a_contract_that_is_not_the_usual_one_is_shown(contract: str, shown: bool) -> None:
-    found = planning.offer_in_one_line("gpu-1", offer(1, contract_type=contract, gpu_type="H100"), "", None)
-    assert (contract in found) is shown
-
-
-@pytest.mark.parametrize("fields", [{"gpu_type": None, "gpu_family": None}, {"price_per_hour": None}])
-def test_an_offer_that_says_little_has_a_line_too(fields: dict[str, Any]) -> None:
-    assert planning.offer_in_one_line("gpu-1", {**offer(1), **fields}, "in 8h", 16.0)
+def test_an_offer_in_one_line(lease: str, fields: dict[str, Any], text: str) -> None:
+    assert planning.offer_in_one_line({**offer(1), **fields}, read_lease(lease), 0.0) == text
 
 
 def test_an_open_purchase_of_another_spec_is_told() -> None:

@@ -17,15 +17,13 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     account_prices,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Machine
-from ansible_collections.compute_index.supply.plugins.module_utils._text import ranges, seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import ranges
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_samples import entry, machine, machine_id, offer_id
 
-NIGHT = seconds_of("2026-02-27T00:00:00Z") or 0.0
-MORNING = NIGHT + 8 * 3600
-FLEET = [CeilingPart(f"gpu-{number}", 2.0, since=NIGHT + number) for number in range(1, 28)]
+FLEET = [CeilingPart(f"gpu-{number}", 2.0) for number in range(1, 28)]
 
 
 @pytest.mark.parametrize(
@@ -41,27 +39,24 @@ FLEET = [CeilingPart(f"gpu-{number}", 2.0, since=NIGHT + number) for number in r
         pytest.param(
             [
                 CeilingPart("b-1", 3.0, State.ORDERED),
-                CeilingPart("a", None, State.BUYING, MORNING),
-                CeilingPart("c", 1.5, since=NIGHT),
+                CeilingPart("a", None, State.BUYING),
+                CeilingPart("c", 1.5),
             ],
             "USD 4.50 per hour and 1 unknown price(s) together, of which USD 1.50 per hour are live or being bought"
             " already",
-            "Counted: b-1 USD 3.00 (would be bought); a unknown (being bought since 2026-02-27 08:00 UTC); c USD 1.50"
-            " (live since 2026-02-27 00:00 UTC).",
+            "Counted: b-1 USD 3.00 (would be bought); a unknown (being bought); c USD 1.50 (live).",
             id="one by one",
         ),
         pytest.param(
             [CeilingPart("b-1", 3.0, State.ORDERED), *FLEET],
             "USD 57.00 per hour together, of which USD 54.00 per hour are live or being bought already",
-            "Counted: b-1 USD 3.00 (would be bought); gpu-[1:27] 27 x USD 2.00 (live, the oldest since 2026-02-27 00:00"
-            " UTC).",
+            "Counted: b-1 USD 3.00 (would be bought); gpu-[1:27] 27 x USD 2.00 (live).",
             id="many",
         ),
         pytest.param(
-            [CeilingPart("b-1", 3.0, State.ORDERED), CeilingPart("gpu-7", 2.0, State.MISSING, NIGHT)],
+            [CeilingPart("b-1", 3.0, State.ORDERED), CeilingPart("gpu-7", 2.0, State.MISSING)],
             "USD 3.00 per hour together",
-            "Counted: b-1 USD 3.00 (would be bought). Not counted: gpu-7 USD 2.00 (missing since 2026-02-27 00:00"
-            " UTC).",
+            "Counted: b-1 USD 3.00 (would be bought). Not counted: gpu-7 USD 2.00 (missing).",
             id="missing",
         ),
     ],
@@ -73,12 +68,12 @@ def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
     noted = {"provision_journaled_at": "2026-02-27T00:00:00Z", "provision_price_per_hour": 2.0}
     assert CeilingPart.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == CeilingPart(
-        "a", 2.0, State.BUYING, NIGHT, offer_id(1)
+        "a", 2.0, State.BUYING, offer_id(1)
     )
     made = entry(offer_id(1), [machine_id(1)], "made", **noted)
-    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, NIGHT, offer_id(1))
+    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, offer_id(1))
     listed = {**machine(1, "train"), "created_at": "2026-02-27T08:00:00Z"}
-    assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED, MORNING)
+    assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED)
     assert CeilingPart.of_machine({**listed, "name": None}).name == machine_id(1)
 
 
@@ -89,14 +84,14 @@ VOLUME = {"kind": "storage", "price_per_hour": 0.25}
     ("noted", "listed", "counted"),
     [
         pytest.param(2.25, [], 2.25, id="the list has nothing of it"),
-        pytest.param(2.25, [machine(1, price_per_hour=5.0)], 5.0, id="it has become dearer"),
+        pytest.param(2.25, [machine(1, price_per_hour=5.0)], 5.25, id="it has become dearer"),
         pytest.param(2.25, [machine(1, price_per_hour=1.0)], 2.25, id="it has become cheaper"),
         pytest.param(2.25, [machine(1, price_per_hour=None)], 2.25, id="its price is not listed"),
-        pytest.param(None, [machine(1, price_per_hour=5.0)], None, id="its price was never known"),
+        pytest.param(None, [machine(1, price_per_hour=5.0)], 5.25, id="its price was never known"),
         pytest.param(2.25, [machine(1), machine(3, **VOLUME)], 2.25, id="storage has a price of its own"),
-        pytest.param(2.25, [machine(1, price_per_hour=2.25), machine(3, **VOLUME)], 2.25, id="or the machine's has it"),
-        pytest.param(2.25, [machine(1), machine(4, offer=offer_id(1), **VOLUME)], 2.25, id="kept storage is linked"),
-        pytest.param(2.25, [machine(1, price_per_hour=3.0), machine(5, offer=offer_id(1))], 5.0, id="a cluster"),
+        pytest.param(2.25, [machine(1, price_per_hour=2.25), machine(3, **VOLUME)], 2.5, id="or the machine's has it"),
+        pytest.param(2.25, [machine(1), machine(4, offer=offer_id(1), **VOLUME)], 2.5, id="kept storage is linked"),
+        pytest.param(2.25, [machine(1, price_per_hour=3.0), machine(5, offer=offer_id(1))], 5.25, id="a cluster"),
         pytest.param(2.25, [machine(1, price_per_hour=5.0, status="deleted")], 2.25, id="it has ended"),
         pytest.param(2.25, [machine(2, offer=offer_id(2), price_per_hour=5.0)], 2.25, id="of another purchase"),
     ],
@@ -111,23 +106,24 @@ def test_a_purchase_counts_at_what_its_machines_cost_now(
     part = CeilingPart.of_entry("a", bought)
     assert account.dearer(part) == replace(part, cost=counted)
     ordered = CeilingPart("c", 1.0, State.ORDERED)
-    assert account.dearer(ordered) is ordered
+    assert account.dearer(ordered) == ordered
 
 
 @pytest.mark.parametrize(
     ("prices", "stored", "noted", "counted"),
     [
-        ([4.0], None, 5.0, [5.0]),  # a search named the price of storage, which no list shows
-        ([6.0], None, 5.0, [6.0]),
-        ([4.0], None, None, [4.0]),
-        ([None], None, 5.0, [None]),
-        ([4.0], 0.25, 4.25, [4.0, 0.25]),
-        ([4.0], 0.25, 5.0, [4.75, 0.25]),
-        ([4.0, 3.0], 0.25, 9.0, [5.75, 3.0, 0.25]),
+        ([4.0], None, 5.0, 5.0),  # a search named the price of storage, which no list shows
+        ([6.0], None, 5.0, 6.0),
+        ([4.0], None, None, 4.0),
+        ([None], None, 5.0, 5.0),
+        ([None], None, None, None),
+        ([4.0], 0.25, 4.25, 4.25),
+        ([4.0], 0.25, 4.0, 4.25),
+        ([4.0, 3.0], 0.25, 9.0, 9.0),
     ],
 )
 def test_a_listed_purchase_counts_for_the_account_at_no_less_than_it_was_noted(
-    prices: list[float | None], stored: float | None, noted: float | None, counted: list[float | None]
+    prices: list[float | None], stored: float | None, noted: float | None, counted: float | None
 ) -> None:
     machines = [machine(number, offer=offer_id(1), price_per_hour=price) for number, price in enumerate(prices)]
     storage = [] if stored is None else [{"resource_id": machine_id(9), "price_per_hour": stored}]
@@ -137,14 +133,14 @@ def test_a_listed_purchase_counts_for_the_account_at_no_less_than_it_was_noted(
     other = entry(offer_id(2), [machine_id(8)], "made", provision_price_per_hour=1.0)
     listed = [*machines, machine(8, offer=offer_id(2), price_per_hour=1.5)]
     parts = account_prices(listed, [("a", bought), ("b", other)], ()).registered
-    assert [part.cost for part in parts if part.name != "b"] == counted
+    assert [part.cost for part in parts if part.name != "b"] == [counted]
     assert [part.cost for part in parts if part.name == "b"] == [1.5]
 
 
 def test_a_large_account_does_not_fill_the_page() -> None:
     found = Count(tuple(CeilingPart(f"m{number}x", 2.0, State.UNOWNED) for number in range(500))).names
-    assert "m99x and 480 more 500 x USD 2.00 (no host owns it)" in found or "and 480 more 500 x USD 2.00" in found
-    assert len(found) < 300
+    assert "and 460 more 500 x USD 2.00 (in no registry that was read)" in found
+    assert len(found) < 400
 
 
 @pytest.mark.parametrize(
@@ -192,7 +188,6 @@ parts = st.builds(
     name=names,
     cost=st.integers(0, 8).map(lambda quarters: quarters / 4),
     state=st.sampled_from(STATES),
-    since=st.none() | st.just(NIGHT) | st.just(MORNING),
 )
 
 

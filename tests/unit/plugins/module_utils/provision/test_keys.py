@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
     halves_that_differ,
-    ignored_by_ssh,
     why_key_unsuited,
     why_locked_out,
 )
@@ -99,22 +98,3 @@ def test_two_halves_of_different_pairs(public: str, private: str, fields: dict[s
     files = {"/k.pub": public, "/key": private}
     told = list(halves_that_differ([raw(**given)] * 2, [declared(**given)] * 2, files.__getitem__))
     assert [text.partition(",")[0] for text in told] == (["/k.pub"] if is_odd else [])
-
-
-@pytest.mark.parametrize(
-    ("mode", "text", "fields", "said"),
-    [
-        (0o600, OPEN, {}, ""),
-        (0o400, OPEN, {}, ""),
-        (0o640, OPEN, {}, "Others can read /key, so ssh will not use it"),
-        (0o604, LOCKED, {}, "Others can read /key, so ssh will not use it"),
-        (0, OPEN, {}, ""),  # another user's, which ssh does not ask
-        (0o600, LOCKED, {}, "/key has a passphrase, and no ssh-agent knows it"),
-        (0o640, LOCKED, {"reach": False}, ""),
-        (0o640, LOCKED, {"identity_file": ""}, ""),
-    ],
-)
-def test_what_ssh_will_not_use(mode: int, text: str, fields: dict[str, Any], said: str) -> None:
-    host = declared(**{"identity_file": "/key", **fields})
-    told = list(ignored_by_ssh([host, host], {"/key": 0o100000 | mode if mode else 0}.__getitem__, lambda file: text))
-    assert len(told) == bool(said) and all(sentence.startswith(said) for sentence in told)

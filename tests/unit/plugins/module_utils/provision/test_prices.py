@@ -13,7 +13,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pr
     Sum,
     add_up,
     highest_known_price,
-    max_price_of_one,
     passes_max_price,
     total_of,
 )
@@ -111,43 +110,3 @@ def test_an_unknown_price_passes_no_limit(price: float | None, limit: float, may
 )
 def test_sums(prices: list[float | None], ceiling: float, exceeds: bool) -> None:
     assert add_up(prices).exceeds(ceiling) is exceeds
-
-
-@given(
-    st.lists(_cents, min_size=1, max_size=12),
-    st.lists(_cents, max_size=5),
-    st.floats(0, 500),
-    st.sampled_from([INF, 10.0, 100.0]),
-)
-def test_what_each_may_pay_never_sums_above_the_ceiling(
-    quoted: list[float], others: list[float], slack: float, max_price_per_hour: float
-) -> None:
-    together = add_up([*quoted, *others])
-    max_total = together.total + slack
-    assert not together.exceeds(max_total)
-    paid = [max_price_of_one(price, max_price_per_hour, max_total - together.total, len(quoted)) for price in quoted]
-    for price, most in zip(quoted, paid, strict=True):
-        assert 0 <= most <= max_price_per_hour
-        # What was quoted may be paid, as far as the host's own ceiling lets it.
-        assert most >= min(price, max_price_per_hour)
-    assert sum(others) + sum(paid) <= max_total + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("quoted", "max_price_per_hour", "further", "buyers", "most"),
-    [
-        (2.0, INF, INF, 1, INF),
-        (2.0, 4.0, INF, 1, 4.0),
-        (2.0, INF, 2.0, 2, 3.0),
-        (2.0, 2.5, 2.0, 2, 2.5),
-        (2.0, INF, 0.0, 2, 2.0),
-        (None, INF, 2.0, 2, 1.0),
-        (None, INF, INF, 1, INF),
-        (2.0, 0.0, INF, 1, 0.0),
-        (0.57, INF, 0.0, 1, 0.57),
-    ],
-)
-def test_what_one_may_pay(
-    quoted: float | None, max_price_per_hour: float, further: float, buyers: int, most: float
-) -> None:
-    assert max_price_of_one(quoted, max_price_per_hour, further, buyers) == most

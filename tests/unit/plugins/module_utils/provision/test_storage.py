@@ -31,10 +31,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, Ledger
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Ledger
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
-    HostState,
-    Standing,
     standing_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
@@ -178,8 +176,8 @@ def test_a_ceiling_of_the_account_counts_the_noted_price_and_names_storage_of_an
     stray = read_entry(kept(price_per_hour=price).entry("gpu-1"))
     listed = [{**machine(1, "gpu-1", OFFER), "resource_id": MACHINE}, UNPRICED, {**UNPRICED, "resource_id": OLDER}]
     account = ceilings.account_prices(listed, [("gpu-1", live), ("gpu-1 (storage)", stray)], ())
-    assert sorted(str(part.cost) for part in account.registered) == sorted(map(str, [2.0, price, price]))
-    refusal = ceilings.of_account(100.0, account, []).refusal
+    assert sorted(str(part.cost) for part in account.registered) == sorted(map(str, [2.0 + (price or 0.0), price]))
+    refusal = ceilings.of_account(100.0, account, [])
     assert bool(refusal) is (price is None) and ("gpu-1 (storage)" in refusal or price is not None)
 
 
@@ -271,50 +269,23 @@ def test_check_mode_says_it_in_a_warning() -> None:
     assert (
         planning.sentences_of_storage(plans, would=False) == planning.sentences_of_storage(plans[1:], would=True) == ""
     )
-    ends, bare = replace(plans[0], host="b", ends_storage=True), replace(plans[1], host="c", hides_storage=True)
-    assert planning.sentences_of_storage([*plans, ends, bare], would=True) == (
+    ends = replace(plans[0], host="b", ends_storage=True)
+    assert planning.sentences_of_storage([*plans, ends], would=True) == (
         "Storage outlives its machine, and is billed until you end it:"
         " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
         " Storage ends with its machine, and so does its data: b: data, 500 GB block_disk, USD 0.05 per hour"
-        " The API does not say whether the offer has storage that outlives it: c"
     )
-    assert all(len(line) <= 80 for lines in planning.paragraphs_of_storage([*plans, ends, bare]) for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("page", "declares", "is_unknown"),
-    [
-        ({}, {}, True),
-        ({"storage_details": None}, {}, True),
-        ({"storage_details": []}, {}, False),
-        ({"storage_details": [disk()]}, {}, False),
-        ({}, {"quoted_price_per_hour": 2.0}, False),  # a quote has shown what there is
-        ({}, {"quoted_price_per_hour": 2.0, "quoted_offer": {"storage_details": [disk()]}}, False),
-    ],
-)
-def test_an_offer_that_is_named_by_its_id_may_hide_its_storage(page: Any, declares: Any, is_unknown: bool) -> None:
-    its = replace(host(offer_id=OFFER), **declares)
-    case = candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))
-    found = {OFFER: candidates.SearchResult([{**offer(1), **page}])}
-    (draft,) = planning.host_plans([case], lambda _host: candidates.SearchResult(), found)
-    assert (draft.action, draft.hides_storage) == (BUY, is_unknown)
+    assert all(len(line) <= 80 for lines in planning.paragraphs_of_storage([*plans, ends]) for line in lines)
 
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_storage_that_ends_with_its_machine_costs_a_month_no_more_after_the_lease(ends: bool) -> None:
-    """Also of what runs already, as its host says now: a sweep goes by that, too."""
     its = host(lease="1h", budget=30, storage_on_end="end" if ends else "keep")
     assert its.ends_storage is ends
     sold = {**offer(1), "storage_details": [disk(1.0)]}
-    other = host(host="gpu-2", name="gpu-2", lease="1h", storage_on_end="end" if ends else "keep")
-    runs = entry(offer_id(2), [OLDER], "made")
-    own = Bill("default", "gpu-2", offer_id(2), price_per_hour=2.0, begin=NOW, ends_at=NOW + 3600, stays_per_hour=1.0)
-    cases = [
-        candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], []))),
-        candidates.Case(other, runs, Standing(HostState.READY, offer_id(2), (OLDER,), 2.0)),
-    ]
+    cases = [candidates.Case(its, entry(), standing_of(its, entry(), None, Account.of([], [])))]
     drafts = planning.host_plans(
-        cases, lambda _host: candidates.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((own,), NOW)}
+        cases, lambda _host: candidates.SearchResult([sold]), {}, now=NOW, spent={"default": Ledger((), NOW)}
     )
     assert (drafts[0].action, drafts[0].stays_per_hour) == (BUY if ends else STOP, 0.0 if ends else 1.0)
 
