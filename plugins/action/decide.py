@@ -12,7 +12,6 @@ import contextlib
 import functools
 import importlib
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -922,10 +921,6 @@ def _no_login(task_vars: Variables) -> str:
     """Why ssh would reach no machine from this computer, whatever is bought; empty where nothing speaks against it."""
     if "ansible_ssh_executable" in task_vars:  # each host may have its own
         return ""
-    try:
-        pwd.getpwuid(os.getuid())
-    except KeyError:  # as for the users that containers are given by number; ssh begins by looking for it
-        return keys.no_account(os.getuid())
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
     return "" if shutil.which(program) else keys.no_ssh(program)

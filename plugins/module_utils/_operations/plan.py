@@ -348,7 +348,6 @@ class _Planning:
         """What people must know; ``snapshot``: None if a registry has changed since it was read."""
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
-        yield from () if is_quote else self._key_warnings(plans, hosts)
         yield from map(candidates.differs_from_declared, cases)
         if not is_quote:
             yield from (draft.missed for draft in plans)
@@ -362,12 +361,6 @@ class _Planning:
         yield from (
             standing.what_is_adopted(host, stands.machines, stands.offer_id, would=would) for host, stands in adopted
         )
-
-    def _key_warnings(self, plans: t.Sequence[Plan], hosts: t.Sequence[Declaration]) -> t.Iterator[str]:
-        """What people must know of their keys before hosts buy."""
-        if any(draft.action == BUY for draft in plans):
-            raws = self._params["hosts"]
-            yield from keys.halves_that_differ(raws, hosts, lambda file: text_in(os.path.expanduser(file)))
 
     # What is answered
 

@@ -103,10 +103,6 @@ def test_keys_of_all_kinds_are_accepted(kind: str, comment: str) -> None:
     assert keys.check_ssh_public_key(f" {key}\n") == key
 
 
-def test_an_rsa_key_of_1024_bits_is_enough() -> None:
-    assert keys.check_ssh_public_key(public_key("ssh-rsa", b"\x03", b"\x00\x80" + b"\xab" * 127))
-
-
 def test_further_blanks_in_a_key_do_not_matter() -> None:
     assert keys.check_ssh_public_key(KEY.replace(" ", "  "))
 
@@ -148,41 +144,6 @@ def blob_of(key: str) -> str:
         pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type inside"),
         pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="something else"),
         pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
-        *(
-            pytest.param(public_key(kind, *fields), "is damaged", id=f"{kind}: {what}")
-            for kind, what, fields in (
-                ("ssh-ed25519", "0 bytes", (b"",)),
-                ("ssh-ed25519", "31 bytes", (bytes(31),)),
-                ("ssh-ed25519", "33 bytes", (bytes(33),)),
-                ("ssh-ed25519", "a field too much", (bytes(32), b"")),
-                ("ssh-rsa", "no modulus", (b"\x01\x00\x01",)),
-                ("ssh-rsa", "a field too much", (b"\x03", b"\xab" * 256, b"")),
-                ("ssh-rsa", "an empty modulus", (b"\x03", b"")),
-                ("ssh-rsa", "no exponent", (b"", b"\x00" + b"\xab" * 256)),
-                ("ssh-rsa", "an even exponent", (b"\x02", b"\x00" + b"\xab" * 256)),
-                ("ecdsa-sha2-nistp256", "no point", (b"nistp256",)),
-                ("ecdsa-sha2-nistp256", "an empty point", (b"nistp256", b"")),
-                ("ecdsa-sha2-nistp256", "another curve", (b"nistp384", b"\x04" + bytes(96))),
-                ("ecdsa-sha2-nistp256", "a longer point", (b"nistp256", b"\x04" + bytes(65))),
-                ("ecdsa-sha2-nistp256", "a compressed point", (b"nistp256", b"\x02" + bytes(64))),
-                ("ecdsa-sha2-nistp521", "a shorter point", (b"nistp521", b"\x04" + bytes(128))),
-                ("sk-ssh-ed25519@openssh.com", "no application", (bytes(32),)),
-                ("sk-ssh-ed25519@openssh.com", "an empty application", (bytes(32), b"")),
-                ("sk-ssh-ed25519@openssh.com", "0 bytes", (b"", b"ssh:")),
-                ("sk-ecdsa-sha2-nistp256@openssh.com", "no application", ECDSA),
-                ("sk-ecdsa-sha2-nistp256@openssh.com", "no point", (b"nistp256", b"", b"ssh:")),
-            )
-        ),
-        *(
-            pytest.param(public_key("ssh-rsa", b"\x03", modulus), "is an RSA key of less than 1024 bits", id=what)
-            for what, modulus in (
-                ("RSA of zero", b"\x00"),
-                ("RSA of one byte", b"\x23"),
-                ("RSA of 512 bits", b"\x00" + b"\xab" * 64),
-                ("RSA of 1023 bits", b"\x7f" + b"\xab" * 127),
-                ("RSA of zeros", bytes(256)),
-            )
-        ),
         pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}!{blob_of(KEY)[40:]}", "is damaged", id="a character too much"),
     ],
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -354,25 +353,6 @@ def test_a_plan_is_no_larger_among_many(tmp_path: Path) -> None:
     assert {one["action"] for one in (*few, *many)} == {"buy"}
     assert len({one["offer_id"] for one in many}) == 100
     assert len(json.dumps(many)) / 100 < 1.1 * len(json.dumps(few)) / 5
-
-
-@pytest.mark.parametrize("options", [["-t", "ed25519", "-N", ""], ["-t", "rsa", "-N", "a passphrase"]])
-def test_a_key_of_another_pair_is_told_before_the_purchase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
-) -> None:
-    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
-    for name in ("one", "two"):
-        subprocess.run(["ssh-keygen", "-q", "-C", "x", "-f", str(tmp_path / name), *options], check=True)
-
-    def said(private: str, public: str, **fields: Any) -> list[str]:
-        files = {"identity_file": str(tmp_path / private), "ssh_public_key_file": str(tmp_path / public)}
-        return list(planned(tmp_path / "registry", 2, **{"has_ssh_public_key": False, **files, **fields})["warnings"])
-
-    (told,) = said("one", "two.pub")
-    assert f"{tmp_path}/two.pub, which the machines will let in, is not the public half of {tmp_path}/one" in told
-    assert said("one", "one.pub") == said("two.pub", "one.pub") == said("one", "two.pub", has_ssh_public_key=True) == []
-    (tmp_path / "one").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
-    assert said("one", "two.pub") == []
 
 
 @pytest.mark.parametrize(

@@ -5,31 +5,16 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
-    halves_that_differ,
     why_key_unsuited,
     why_locked_out,
 )
 
 from provision_samples import declared, raw
 from samples import KEY, PRIVATE_KEY
-
-
-def private_key(cipher: str = "none") -> str:
-    """The beginning of the private key of KEY in OpenSSH's format."""
-    fields = (cipher.encode(), b"none", b"")
-    words = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
-    blob = base64.b64decode(KEY.split()[1])
-    data = b"openssh-key-v1\0" + words + (1).to_bytes(4, "big") + len(blob).to_bytes(4, "big") + blob
-    body = base64.b64encode(data).decode()
-    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n"
-
-
-OPEN, LOCKED = private_key(), private_key("aes256-ctr")
 
 
 @pytest.mark.parametrize(
@@ -78,23 +63,3 @@ def test_only_jobs_of_awx_log_in_by_an_agent_alone(fields: dict[str, Any], job_k
 def test_a_job_with_other_keys_is_locked_out(fingerprint: str, job_keys: str, is_out: bool) -> None:
     assert bool(why_locked_out(declared(), fingerprint, "", job_keys)) is is_out
     assert bool(why_locked_out(declared(), "", KEY, job_keys)) is True
-
-
-@pytest.mark.parametrize(
-    ("public", "private", "fields", "is_odd"),
-    [
-        (f"{KEY} me@home", OPEN, {}, False),
-        (f"{KEY} me@home", LOCKED, {}, False),
-        ("ssh-ed25519 AAAA me@home", OPEN, {}, True),
-        ("ssh-ed25519 AAAA", LOCKED, {"reach": False}, True),
-        ("ssh-ed25519 AAAA", OPEN, {"identity_file": ""}, False),
-        ("ssh-ed25519 AAAA", OPEN, {"has_ssh_public_key": True}, False),  # an inline key has no file
-        ("", OPEN, {}, False),
-        ("ssh-ed25519 AAAA", "", {}, False),
-    ],
-)
-def test_two_halves_of_different_pairs(public: str, private: str, fields: dict[str, Any], is_odd: bool) -> None:
-    given = {"ssh_public_key_file": "/k.pub", "has_ssh_public_key": False, "identity_file": "/key", **fields}
-    files = {"/k.pub": public, "/key": private}
-    told = list(halves_that_differ([raw(**given)] * 2, [declared(**given)] * 2, files.__getitem__))
-    assert [text.partition(",")[0] for text in told] == (["/k.pub"] if is_odd else [])
