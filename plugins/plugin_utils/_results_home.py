@@ -19,11 +19,12 @@ import typing as t
 
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import note, read
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._locks import NoLocks, try_lock
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._locks import try_lock, unlock
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._records import MANIFEST, PARTIAL
 
 FILES, LOG = "files", "log.txt"
 MOST_FILES = 5000  # in a part
+_LOCK = ".lock"
 _BLOCK = 2**20  # bytes
 _OUT = "it is a link that leads out of the results"
 _NO_PATH = "its name leads out of the results"
@@ -40,24 +41,21 @@ def alone(dest: str, wait: t.Callable[[], None]) -> t.Iterator[None]:
 
     ``wait``: is called again and again while another one does. A file that two of them write would have holes.
     """
+    os.makedirs(dest, exist_ok=True)
     handle = _locked(dest, wait)
     try:
         yield
     finally:
-        # Unless something has come; and before the lock is given back, or it would be a folder that another one has.
-        with contextlib.suppress(OSError):
-            os.rmdir(dest)
         if handle is not None:
-            os.close(handle)
+            unlock(dest, _LOCK, handle)
 
 
 def _locked(folder: str, wait: t.Callable[[], None]) -> int | None:
-    """The handle that holds the lock of a folder; None where the file system locks no folders. Raises OSError."""
+    """The handle that holds the lock of a folder; None where the file system has no locks."""
     while True:
-        os.makedirs(folder, exist_ok=True)
         try:
-            handle = try_lock(folder, flags=os.O_RDONLY)
-        except NoLocks:
+            handle = try_lock(folder, _LOCK)
+        except OSError:
             return None
         if handle is not None:
             return handle

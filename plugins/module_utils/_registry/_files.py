@@ -35,7 +35,7 @@ from .._provision.storage import (
 )
 from .._text import utc
 from . import _ledger
-from ._locks import LOCKS, Hold, held_by, leave, locked, make_folder, sync_folder
+from ._locks import Hold, held_by, locked, make_folder, sync_folder
 from ._protocol import (
     FAILED,
     GONE,
@@ -186,7 +186,7 @@ class HostFile:
 
         Storage stays in the file. Raises Claimed; see `Registry`.
         """
-        with self._changing(make=False):
+        with self._changing():
             self._check_free(self._hold.other())
             variables = _load(self._path)
             entry, known = read_entry(variables), read_entry(self._known)
@@ -204,10 +204,11 @@ class HostFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(os.path.dirname(self._path), KNOWN_HOSTS))
             self._known = self._only_storage(storage)
+            self._hold.release()
         return self._bill(entry)
 
     def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
-        with self._changing(make=False):
+        with self._changing():
             variables = _load(self._path) or {}
             entry, host = read_entry(variables), host_of_entry(self._path)
             ended = next((item for item in entry.kept_storage if item.resource_id == resource_id), None)
@@ -268,14 +269,13 @@ class HostFile:
             raise Claimed(self._path, {**(_load(self._path) or {}), HELD_BY: other})
 
     @contextlib.contextmanager
-    def _changing(self, *, make: bool = True) -> t.Iterator[None]:
+    def _changing(self) -> t.Iterator[None]:
         """The one way to any change. Raises RegistryError, also if the registry is only read."""
         if self.read_only:
             raise ReadsOnly(self._path)
         if not HAS_YAML:
             raise RegistryError(MISSING_YAML)
-        lock = locked(self._path) if make or os.path.isdir(self._folder) else contextlib.nullcontext()
-        with explained(f"The registry file {self._path} cannot be kept"), lock:
+        with explained(f"The registry file {self._path} cannot be kept"), locked(self._path):
             yield
 
 
@@ -488,10 +488,7 @@ def text_in(path: str) -> str:
 
 
 def keep(path: str, text: str | None) -> None:
-    """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`.
-
-    A folder that is empty then goes too: Ansible would read it instead of a file of host variables of that name.
-    """
+    """Make the file have this text, or not be there if it is None. Raises OSError; see `write_durably`."""
     if text is not None:
         write_durably(path, text)
         return
@@ -499,8 +496,6 @@ def keep(path: str, text: str | None) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
         sync_folder(folder)
-    # Also without the file: to wait for its lock makes the folder, after another process has removed both.
-    leave(folder, *LOCKS)
 
 
 def write_durably(path: str, text: str) -> None:

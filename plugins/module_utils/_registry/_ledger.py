@@ -19,7 +19,7 @@ from .._provision.entry import project_of, read_entry
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.ledger import ENDED, Line, read_line
 from .._text import read_json_object, utc
-from ._locks import sync_folder, try_lock, wait_for
+from ._locks import locked, sync_folder
 from ._protocol import Variables, explained
 
 # What a line says of its purchase, in this order: these names of `Entry`
@@ -51,23 +51,18 @@ def line_of(
 
 def append(path: str, line: t.Mapping[str, t.Any]) -> None:
     """Add a line, durably. Raises RegistryError."""
-    with explained(f"The ledger {path} cannot be kept"):
-        folder, name = os.path.split(path)
-        handle = wait_for(lambda: try_lock(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT), path)
-        try:
-            size = os.fstat(handle).st_size
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            _write(handle, (b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
-            os.fsync(handle)
-        finally:
-            os.close(handle)  # gives the lock back
+    with explained(f"The ledger {path} cannot be kept"), locked(path), open(path, "a+b", opener=_opened) as file:
+        size = file.tell()
+        torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
         if not size:
-            sync_folder(folder)
+            sync_folder(os.path.dirname(path))
 
 
-def _write(handle: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(handle, data) :]
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_lines(path: str, host: str = "") -> tuple[list[Line], int]:

@@ -3,115 +3,91 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks in the folders of a registry of files: one for the time of a write, and one that a purchase holds to its end.
 
-Both end with the process that has them, however it ends.
+A lock is a file that is locked while it is there. Both locks end with the process that has them, however it ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import time
 import typing as t
 
 LOCK_TIMEOUT = 20.0  # seconds; the lock of a write is held for the time of a write
-HOLD_TIMEOUT = 0.5  # seconds; who only looks whether a host is held has it for a moment, too
+HOLD_TIMEOUT = 0.5  # seconds; to see whether a host is held takes the lock for a moment, too
 PAUSE = 0.02  # seconds
-# Ansible does not read files whose name begins with a dot. The first is only used where folders cannot be locked.
-LOCKS = (".compute_index_supply.lock", ".compute_index_supply.buying")
-_WRITING, _BUYING = LOCKS
-
-
-# What flock says on a file system without locks, or that locks only files which are open for writing
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF})
-
-
-class NoLocks(OSError):
-    """The file system has no locks, so two runs at the same moment could each write over what the other has bought."""
-
-    def __init__(self, target: str) -> None:
-        super().__init__(
-            errno.ENOLCK,
-            f"the file system of {os.path.dirname(target)} has no locks, which keep runs at the same moment apart."
-            " Mount it with locks, set provision_registry_dir to a folder elsewhere, or use a shared registry"
-            " (provision_registry_url)",
-        )
+# Ansible does not read files whose name begins with a dot.
+_BUYING = ".compute_index_supply.buying"
+_SOMEBODY = "another process"
 
 
 @contextlib.contextmanager
 def locked(path: str) -> t.Iterator[None]:
-    """Hold the folder of a file, which is made if need be, against other processes and threads. Raises OSError."""
-    folder = os.path.dirname(os.path.realpath(path))
-    handle = wait_for(lambda: _try_folder(folder), folder)
+    """Hold a file, whose folder is made if need be, against other processes and threads. Raises OSError.
+
+    If the folder is empty at the end, it goes: Ansible would read it instead of a file of host variables of that name.
+    """
+    folder, name = os.path.split(os.path.realpath(path))
+    lock = f".{name.lstrip('.')}.lock"
+    handle = _lock(folder, lock, LOCK_TIMEOUT)
     try:
         yield
     finally:
-        os.close(handle)  # gives the lock back, as the end of the process would
+        unlock(folder, lock, handle)
 
 
-def wait_for(attempt: t.Callable[[], int | None], what: str, seconds: float = LOCK_TIMEOUT) -> int:
-    """The handle of a lock, for which this waits a while. Raises TimeoutError and NoLocks, both OSError."""
+def _lock(folder: str, file: str, seconds: float) -> int:
+    """The handle of a lock, for which this waits so many seconds. Raises TimeoutError, and OSError as `try_lock`."""
     deadline = time.monotonic() + seconds
-    while True:
-        handle = attempt()
-        if handle is not None:
-            return handle
+    while (handle := try_lock(folder, file)) is None:
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"another process has held the lock of {what} for {LOCK_TIMEOUT:.0f} seconds")
+            raise TimeoutError(f"another process has held the lock of {folder} for {seconds:g} seconds")
         time.sleep(PAUSE)
+    return handle
 
 
-def try_lock(folder: str, file: str = "", flags: int = os.O_RDWR | os.O_CREAT) -> int | None:
-    """A handle that holds the lock of a folder, which is made if need be, or of a file in it.
+def try_lock(folder: str, file: str) -> int | None:
+    """The handle of a file in a folder, which both are made if need be, that is locked; None if another one has it.
 
-    None if another one has it, or somebody has just removed the folder. Raises OSError, such as NoLocks.
+    Raises OSError, also where the file system has no locks.
     """
     target = os.path.join(folder, file)
     make_folder(folder)
     try:
-        handle = os.open(target, flags, 0o600)
+        handle = os.open(target, os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
-        return None
+        return None  # another process has just removed the folder
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), os.stat(target)):
-            return handle  # the lock of what was removed or replaced meanwhile is worth nothing
+            return handle  # the lock of a file that was removed meanwhile is worth nothing
     except (BlockingIOError, FileNotFoundError):
         pass
     except OSError as error:
-        made = bool(flags & os.O_CREAT) and not os.fstat(handle).st_size
         os.close(handle)
-        if error.errno not in _NO_LOCKS:
-            raise
-        if made:
-            leave(folder, file)
-        raise NoLocks(target) from None
+        raise OSError(
+            error.errno,
+            f"its file system has no locks ({error.strerror}), which keep runs at the same moment apart. Set"
+            " provision_registry_dir to a folder elsewhere, or use a shared registry (provision_registry_url)",
+        ) from None
     os.close(handle)
     return None
 
 
-def _try_folder(folder: str) -> int | None:
-    try:
-        return try_lock(folder, flags=os.O_RDONLY)
-    except OSError:  # network file systems lock only files that are open for writing
-        return try_lock(folder, _WRITING)
-
-
-def leave(folder: str, *files: str) -> None:
-    """Remove the files, and the folder if nothing else is in it. Never raises."""
-    for file in files:
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(folder, file))
+def unlock(folder: str, file: str, handle: int) -> None:
+    """Give a lock back, and remove the folder if nothing else is in it. Never raises."""
     with contextlib.suppress(OSError):
+        os.unlink(os.path.join(folder, file))
         os.rmdir(folder)
+    os.close(handle)
 
 
 class Hold:
     """A host's folder, held against other runs from before its purchase is sent until it is noted what became of it.
 
     Safety does not rest on it (the same offer is sold once): it keeps two runs from asking the same at once. ``who`` is
-    told to the others.
+    what other runs read.
     """
 
     def __init__(self, folder: str, who: str) -> None:
@@ -123,7 +99,7 @@ class Hold:
         """Hold the folder; who else does, empty if this run does now. Raises OSError."""
         if self._handle is None:
             try:
-                self._handle = wait_for(lambda: try_lock(self._folder, _BUYING), self._folder, HOLD_TIMEOUT)
+                self._handle = _lock(self._folder, _BUYING, HOLD_TIMEOUT)
             except TimeoutError:
                 return held_by(self._folder) or _SOMEBODY
             os.truncate(self._handle, 0)
@@ -131,23 +107,18 @@ class Hold:
         return ""
 
     def other(self) -> str:
-        """Who else holds the folder at this moment, empty if nobody does."""
+        """Which other run holds the folder at this moment; empty if none does."""
         return held_by(self._folder) if self._handle is None else ""
 
     def release(self) -> None:
-        """Let go of the folder, and remove it if nothing else is in it. Never raises."""
+        """Let go of the folder. Never raises."""
         handle, self._handle = self._handle, None
-        if handle is None:
-            return
-        leave(self._folder, _BUYING)
-        os.close(handle)
-
-
-_SOMEBODY = "another process"
+        if handle is not None:
+            unlock(self._folder, _BUYING, handle)
 
 
 def held_by(folder: str) -> str:
-    """Who holds the folder for a purchase at this moment; empty if nobody does, or nobody can tell."""
+    """The run that holds the folder for a purchase at this moment; empty if none does, or if that cannot be read."""
     path = os.path.join(folder, _BUYING)
     with contextlib.suppress(OSError), open(path, "r+", encoding="utf-8", errors="replace") as file:
         try:

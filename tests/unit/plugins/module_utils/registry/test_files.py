@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -233,7 +233,8 @@ def test_a_folder_goes_with_the_last_file_in_it(tmp_path: Path, other: str | Non
     _files.keep(str(file), "a\n")
     if other:
         file.with_name(other).touch()
-    _files.keep(str(file), None)
+    with _locks.locked(str(file)):
+        _files.keep(str(file), None)
     assert file.parent.exists() is bool(other) and tmp_path.exists()
 
 

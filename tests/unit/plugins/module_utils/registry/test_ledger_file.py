@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import multiprocessing
 import os
@@ -225,15 +224,15 @@ def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypat
     file = HostFile(str(entry_of(folder)))
     file.claim(journal())
 
-    def full(_handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*_given: object) -> None:
+        raise RegistryError("No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(_ledger.os, "write", lambda *_given: full(0))
+        broken.setattr(_ledger, "append", full)
         file.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
     assert bills(folder)[0].resource_ids == (RESOURCE_ID,)
     with monkeypatch.context() as broken:
-        broken.setattr(_ledger.os, "write", lambda *_given: full(0))
+        broken.setattr(_ledger, "append", full)
         with pytest.raises(RegistryError, match="No space left on device"):
             file.end()
     assert bills(folder)[0].runs
