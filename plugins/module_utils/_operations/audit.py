@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import typing as t
-from itertools import chain
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, check_uuid, given, on_api
@@ -42,16 +41,12 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         snapshot = RegistrySnapshot(registries, places.values())
     registered = set(filter(places.get, places))
     names = auditing.expected(params["names"], params["hosts"], registered, is_shared=bool(params["registry_url"]))
-    claims = _claims(snapshot, nameable(params, places), names.claims)
+    claims = _claims(snapshot, nameable(params, places), names)
     billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
-    found = auditing.audit_by_owners(billed, claims, {*places, *names.hosts}, time.time())
+    found = auditing.audit_by_owners(billed, claims, {*places, *(claim.host for claim in names)}, time.time())
     over = registries.over(places.values(), found.orphans)
-    found.note_read(read_by_id(api, set(chain.from_iterable(bill.resource_ids for bill in over))))
-    found.note_expected(names.machines)
     found.note_buying(snapshot.known())
-    found.note_tests(snapshot.known())
     found.note_missing(snapshot.known(), look, time.time())
-    leases = _leases(snapshot)
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
     trouble = joined(
         auditing.why_audit_fails(found, fail_on_orphans=params["fail_on_orphans"]),
@@ -60,17 +55,11 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     return {
         **BLANK,
         "changed": bool(settled.closed or noted.noted),
-        "audit": {**found.published, "leases": {host: {"ends_at": end, "at_most": bill} for end, host, bill in leases}},
-        "lines": auditing.audit_lines(found, leases),
+        "audit": found.published,
+        "lines": auditing.audit_lines(found),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *snapshot.warnings(), *noted.problems]), trouble),
         "warnings": [*settled.warnings, *noted.sentences(), *unswept],
     }
-
-
-def _leases(snapshot: RegistrySnapshot) -> list[tuple[str, str, float | None]]:
-    """When each lease ends, of which host, and its largest bill (USD); the next end first."""
-    ends = [(entry.ends_at, host, entry.at_most) for _place, host, entry in snapshot.all() if entry.ends_at]
-    return sorted(ends, key=lambda end: end[:2])
 
 
 def _machines(api: SupplyApi) -> list[Json]:

@@ -13,49 +13,30 @@ from dataclasses import dataclass, field
 
 from .. import _states
 from .._text import (
-    UNKNOWN,
     age,
     amount,
-    folded_lines,
-    formatted,
     grouped,
     joined,
     narrow_table,
-    one_line,
     seconds_of,
-    text_of,
     usd,
 )
-from . import ending, lease, ownership, storage
+from . import ending, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
-from .lease import VALID_TO
 from .messages import missing_lines
 from .missing import MissingLook, missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .prices import add_up
-from .spending import HOUR, dollars, millionths_of_usd, up_to_cents
+from .spending import HOUR
 
 Row = dict[str, t.Any]
 
-# Beside these a row has the hosts, its age in hours, what it has cost (USD), and what is odd; and `runs` if hosts claim
-# it: those that have bought, where known.
-_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at", VALID_TO)
+# Beside these a row has the hosts, its age in hours, and what is odd.
+_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at")
 
 # Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
 STUCK = 3600.0
-
-
-ONLY_EXPECTED = "only audit_names names it, no registry"
-
-
-@dataclass(frozen=True)
-class Expected:
-    """The machines that a person expects by ``hosts``: how they are called (``machines``), and what that claims."""
-
-    hosts: tuple[str, ...] = ()
-    machines: tuple[str, ...] = ()
-    claims: tuple[OwnershipClaim, ...] = ()
 
 
 def expected(
@@ -64,17 +45,15 @@ def expected(
     registered: t.Container[str] = (),
     *,
     is_shared: bool,
-) -> Expected:
-    """What the names mean in the project of localhost.
+) -> list[OwnershipClaim]:
+    """What hosts claim that a person expects by these names in the project of localhost.
 
     A name claims nothing for a host that keeps a registry (``registered``), which would know of its machine, nor for
     any with a shared one (``is_shared``): as the role says of it.
     """
-    hosts = tuple(filter(None, map(str.strip, names)))
     prefix = next((str(item.get("prefix") or "") for item in inventory if item["host"] == "localhost"), "")
-    machines = tuple(name if name.startswith(prefix) else prefix + name for name in hosts)
-    unregistered = [pair for pair in zip(hosts, machines) if not (is_shared or pair[0] in registered)]
-    return Expected(hosts, machines, tuple(OwnershipClaim(host, name, by_name=True) for host, name in unregistered))
+    hosts = () if is_shared else tuple(host for host in filter(None, map(str.strip, names)) if host not in registered)
+    return [OwnershipClaim(host, prefix + host.removeprefix(prefix), by_name=True) for host in hosts]
 
 
 @dataclass
@@ -84,8 +63,7 @@ class Audit:
     ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
     ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
-    ``storage``: what hosts have beside machines, or keep after them. ``tested``: the last tests of machines (see
-    `note_tests`).
+    ``storage``: what hosts have beside machines, or keep after them.
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -97,7 +75,6 @@ class Audit:
     buying: list[Row] = field(default_factory=list)
     missing: list[Row] = field(default_factory=list)
     storage: list[Row] = field(default_factory=list)
-    tested: list[Row] = field(default_factory=list)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
@@ -121,26 +98,6 @@ class Audit:
             if entry.offer_id and not (entry.resource_ids or entry.is_refused or entry.offer_id in shown)
         ]
 
-    def note_tests(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
-        """Show how the machines of these hosts have passed their last test: its moment, verdict and reasons."""
-        tested = [(host, entry.tested) for host, entry in entries if entry.tested and entry.resource_ids]
-        words = ("at", "verdict", "reasons")
-        self.tested = [
-            {"host": host, **{word: one_line(text_of(test.get(word))) for word in words}}
-            for host, test in sorted(tested, key=lambda item: item[0])
-        ]
-
-    def note_expected(self, names: t.Container[str]) -> None:
-        """Say of orphans that a person expects them under these names, which proves nothing."""
-        for row in self.orphans:
-            if row["name"] in names and not row["trouble"]:
-                row["trouble"] = ONLY_EXPECTED
-
-    def note_read(self, read: t.Mapping[str, Machine | None]) -> None:
-        """Leave out the orphans that have ended by their own pages: a list may lag behind an end."""
-        pages = (read.get(ownership.id_of(row)) or row for row in self.orphans)
-        self.orphans = [row for row, page in zip(self.orphans, pages) if not _states.is_gone(page["status"])]
-
     @property
     def billed(self) -> list[Row]:
         """All that is billed, or may be."""
@@ -159,7 +116,7 @@ class Audit:
 
     @property
     def published(self) -> Row:
-        """What a workflow gets: ``claimed`` has all that anybody claims. Sums are in USD per hour, ``usd`` in USD."""
+        """What a workflow gets: ``claimed`` has all that any host claims. Sums are in USD per hour."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
         parts = {"claimed": claimed, "storage": self.storage, "orphans": self.orphans, "ending": self.ending}
         summed = {**parts, "total": self.billed}
@@ -168,11 +125,9 @@ class Audit:
             "gone": self.gone,
             "buying": self.buying,
             "missing": self.missing,
-            "tested": self.tested,
             "price_per_hour": {
                 name: add_up(row["price_per_hour"] for row in rows).total for name, rows in summed.items()
             },
-            "usd": {name: add_up(row["usd"] for row in rows).total for name, rows in summed.items()},
             "unpriced": add_up(row["price_per_hour"] for row in self.billed).unknown,
         }
 
@@ -191,7 +146,7 @@ def audit_by_owners(
     deleting = [machine for machine in machines if _states.is_under_deletion(machine["status"])]
     _note_ending(result, ownership.owners(deleting, claims), near, now)
     _note_storage(result, [item for item in storage if not _states.is_gone(item["status"])], claims)
-    _complete(result, {claim.host: claim.run for claim in claims}, now)
+    _complete(result, now)
     return result
 
 
@@ -202,32 +157,24 @@ def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near:
         result.ending.append({**_row(machine, hosts, ""), "ending_hours": near.ending_hours(machine, hosts, now)})
 
 
-def _complete(result: Audit, runs: t.Mapping[str, str], now: float) -> None:
-    """Sort the rows, and add the runs of their hosts and what they have cost so far. ``runs``: by host, where any."""
+def _complete(result: Audit, now: float) -> None:
+    """Sort the rows, and add how old they are."""
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
-    for row in (*result.claimed, *result.unlisted, *result.contested, *result.ending, *result.gone):
-        row["runs"] = [runs[host] for host in row["hosts"] if runs.get(host)]
     for row in result.billed:
-        row.update(_so_far(row, now))
-        row[VALID_TO] = row[VALID_TO] if lease.end_of_machine(row, now) else None
+        begin = seconds_of(row["created_at"])
+        row["hours"] = None if begin is None else round(max(0.0, now - begin) / HOUR, 4)
 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
     """Add storage that is billed: of the hosts that registries name, else of the one that has bought its offer."""
     owners_of = _storage_owners(claims)
-    named = grouped((resource_id, claim.host) for claim in claims for resource_id in claim.affected_ids)
     for item in storage:
         hosts = list(dict.fromkeys(claim.storage_of or claim.host for claim in owners_of(item)))
-        others = [host for host in named.get(ownership.id_of(item), ()) if host not in hosts]
-        (result.storage if hosts else result.orphans).append(_row(item, hosts or others, _odd_storage(hosts, others)))
+        (result.storage if hosts else result.orphans).append(_row(item, hosts, "" if hosts else _ODD_STORAGE))
 
 
-def _odd_storage(hosts: t.Collection[str], others: t.Collection[str]) -> str:
-    """What people should know of storage that these hosts have; ``others`` have only been named beside it."""
-    if others:
-        return f"storage that a purchase of {', '.join(others)} names and has not bought"
-    return "" if hosts else "storage, which no machine of a registry has brought along"
+_ODD_STORAGE = "storage, which no machine of a registry has brought along"
 
 
 def _storage_owners(claims: t.Sequence[OwnershipClaim]) -> t.Callable[[Machine], t.Sequence[OwnershipClaim]]:
@@ -319,51 +266,23 @@ def _gone(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> 
 
 def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:
     shown = {name: machine.get(name) for name in _SHOWN}
-    return {"hosts": list(hosts), **shown, "hours": None, "usd": None, "trouble": trouble}
-
-
-def _so_far(row: Row, now: float) -> Row:
-    """The age of a machine that runs, and what it has cost by its price; nothing where the API does not tell."""
-    begin, price = seconds_of(row["created_at"]), row["price_per_hour"]
-    if begin is None:
-        return {}
-    usd = None if price is None else dollars(millionths_of_usd(price, begin, now))
-    return {"hours": round(max(0.0, now - begin) / HOUR, 4), "usd": usd}
+    return {"hosts": list(hosts), **shown, "hours": None, "trouble": trouble}
 
 
 # What an audit tells people
 
-Lease = tuple[str, str, t.Optional[float]]  # its end, the host, and the largest bill (USD)
-
-_RUNS = {"USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
+_RUNS = {"USD/h": "price_per_hour", "age": "age", "resource": "resource_id"}
 _OWNED = {"host": "hosts", **_RUNS}
-_STORED = {"host": "hosts", "name": "name", **{head: key for head, key in _RUNS.items() if head != "USD"}}
+_STORED = {"host": "hosts", "name": "name", **_RUNS}
 _NAMED = {"name": "name", **_RUNS}
 _ENDING = {"name": "who", **_RUNS}
 _GONE = {"host": "hosts", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
 _BUYING = "BUYING: purchases that count, with no known machine yet"
-_LEASES = 10  # that are shown
 
 
-def audit_lines(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
-    """The leases that end first, the machines by owners, and the sums."""
-    return [*_of_leases(leases), *_ends_earlier(audit, leases), *_of_machines(audit)]
-
-
-def _ends_earlier(audit: Audit, leases: t.Sequence[Lease]) -> list[str]:
-    """The machines that end before their leases, by the API, or have none."""
-    ends = {host: lease.moment_of(end) for end, host, _bill in leases}
-    lines = []
-    for row in audit.billed:
-        if moment := seconds_of(row.get(VALID_TO)):
-            # Storage has no lease: it may outlive its machine.
-            end = None if row in audit.storage else next(filter(None, map(ends.get, row["hosts"])), None)
-            lines.append(lease.ends_before_lease(" ".join([*row["hosts"], str(row["resource_id"])]), moment, end))
-    return [*filter(None, lines), ""] if any(lines) else []
-
-
-def _of_machines(audit: Audit) -> list[str]:
+def audit_lines(audit: Audit) -> list[str]:
+    """The machines by owners, and the sums."""
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
         ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
@@ -378,8 +297,6 @@ def _of_machines(audit: Audit) -> list[str]:
     lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
     lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""] if audit.buying else []
-    tested = folded_lines(map(_tested, audit.tested))  # what was noted may be a person's
-    lines += ["TESTED by the playbook verify", *tested, ""] if tested else []
     published = audit.published
     rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
@@ -388,15 +305,7 @@ def _of_machines(audit: Audit) -> list[str]:
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
     names = ["claimed", *(name for name, rows in also.items() if rows)]
-    so_far = {name: up_to_cents(published["usd"][name]) for name in names}
-    lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
-
-
-def _tested(row: Row) -> str:
-    moment = seconds_of(row["at"])
-    when = UNKNOWN if moment is None else formatted(moment)
-    return f"{row['host']} ({when}): {row['reasons'] or row['verdict'] or UNKNOWN}"
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:
@@ -413,23 +322,10 @@ def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) ->
     return [text for head, alike in groups.items() for text in (head, *narrow_table(alike, columns, shorten), "")]
 
 
-def _of_leases(leases: t.Sequence[Lease]) -> list[str]:
-    """The machines that have a last day, those that end first."""
-    shown = [{"host": host, "until": end, "bill": bill} for end, host, bill in leases[:_LEASES]]
-    table = narrow_table(shown, {"host": "host", "until": "until", "USD at most": "bill"}, ["host"])
-    more = [f"and {len(leases) - _LEASES} more"] if len(leases) > _LEASES else []
-    return ["LEASES, what ends first", *table, *more, ""] if leases else []
-
-
 def _shown(row: Row) -> Row:
-    """The row with its age and its cost as there is room for them."""
-    hours, usd = row["hours"], row["usd"]
-    return {
-        **row,
-        "who": row["hosts"] or row["name"],
-        "age": None if hours is None else age(hours * HOUR),
-        "so_far": None if usd is None else up_to_cents(usd),
-    }
+    """The row with its age as there is room for it."""
+    hours = row["hours"]
+    return {**row, "who": row["hosts"] or row["name"], "age": None if hours is None else age(hours * HOUR)}
 
 
 _END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")

@@ -246,11 +246,9 @@ class OwnershipClaim:
     unanswered: bool = False
     by_name: bool = False
     bought: bool = False  # the answer was yes
-    run: str = ""  # that has bought it, for a person; empty where nobody knows
     reaped_at: str = ""  # when a run has begun to end it
     storage_ids: frozenset[str] = frozenset()
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
-    affected_ids: frozenset[str] = frozenset()  # others' storage that its purchase has only named
     adopts: str = ""  # the offer whose machines a person lets it take over
 
     @property
@@ -293,10 +291,8 @@ def noted_claim(host: str, entry: Entry) -> OwnershipClaim:
     """The claim of a host of which only its registry entry is known."""
     return replace(
         claim_of(host, entry.name or host, entry, by_name=False),
-        run=entry.bought_by,
         reaped_at=entry.reaped_at,
         storage_of=entry.storage_of,
-        affected_ids=frozenset(entry.affected),
     )
 
 
