@@ -62,11 +62,14 @@ class Connected:
     def __init__(self, url: str, *, patience: float, keep: bool, read_only: bool) -> None:
         self.read_only = read_only
         self._psycopg = import_psycopg()
-        self._url = url
+        self._parts = self._parsed(url)
         self._patience = patience
         self._keep = keep
         self._kept: Connection | None = None
-        self.place = self._place()
+        host = self._parts.get("host") or self._parts.get("hostaddr") or "the default host"
+        port = self._parts.get("port")
+        name = self._parts.get("dbname") or "the default database"
+        self.place = f"{name} at {host}{f':{port}' if port else ''}"
         self.where = f"The registry {self.place}"
 
     def keep_none(self) -> None:
@@ -112,11 +115,9 @@ class Connected:
             raise
 
     def _connect(self) -> Connection:
-        options: dict[str, t.Any] = {"client_encoding": "utf8"}
-        if "connect_timeout" not in self._psycopg.conninfo.conninfo_to_dict(self._url):
-            options["connect_timeout"] = CONNECT_TIMEOUT
+        options = {"connect_timeout": CONNECT_TIMEOUT, **self._parts, "client_encoding": "utf8"}
         # Prepared statements do not survive a pooler either.
-        connection = self._psycopg.connect(self._url, prepare_threshold=None, autocommit=True, **options)
+        connection = self._psycopg.connect(prepare_threshold=None, autocommit=True, **options)
         return t.cast("Connection", connection)
 
     def _run(self, step: Step[Done], patience: float, *, make: bool = True) -> Done:
@@ -183,34 +184,24 @@ class Connected:
             return f"answers: {error.diag.message_primary} ({error.sqlstate}){advice}", passes
         if not isinstance(error, (self._psycopg.OperationalError, self._psycopg.InterfaceError)):
             return f"cannot keep this ({type(error).__name__})", False
-        # While a connection is made, the server's code is not handed on, so its words are.
-        text = str(error)
-        words = "; ".join(_PREAMBLE.sub("", _ADVICE.sub("", text)).splitlines()).rstrip(".")
-        verb = "refuses" if "FATAL: " in text else "cannot be reached"
-        return f"{verb}: {words}", not any(mark in text for mark in _REFUSALS)
+        # While a connection is made, the server's code is not handed on, so any reason may pass.
+        return f"cannot be reached: {str(error).partition(chr(10))[0].rstrip('.')}", True
 
-    def _place(self) -> str:
-        """The database in a message. Raises RegistryError for what is no connection string; it may be a password."""
+    def _parsed(self, url: str) -> dict[str, t.Any]:
+        """The parts of a connection string. Raises RegistryError, without any of its words: it may be a password."""
         try:
-            parts = self._psycopg.conninfo.conninfo_to_dict(self._url)
+            parts: dict[str, t.Any] = self._psycopg.conninfo.conninfo_to_dict(url)
         except (self._psycopg.Error, ValueError):
             raise RegistryError("registry_url is no connection string of PostgreSQL.") from None
-        # As libpq does: a service goes before the environment.
-        service = parts.get("service") or os.environ.get("PGSERVICE")
-        environment = {} if service else os.environ
-        host, port, name = (str(parts.get(key) or environment.get(variable, "")) for key, variable in _PLACE.items())
-        server = host or str(parts.get("hostaddr") or (f"service {service}" if service else "localhost"))
         # A password whose marks are not encoded becomes a part of these, and they are in each message.
-        if not all(form.fullmatch(text) for form, text in ((_SERVER, server), (_PORT, port), (_DATABASE, name))):
+        texts = (str(parts.get(name) or "") for name in ("host", "hostaddr", "dbname", "port"))
+        if not all(map(_PART.fullmatch, texts)) or not re.fullmatch("[0-9,]*", str(parts.get("port") or "")):
             raise RegistryError(_UNENCODED) from None
-        return f"{name or 'of the default name'} at {server}{f':{port}' if port else ''}"
+        return parts
 
 
 _MAKERS = "GRANT CREATE ON DATABASE, or let a user who has that run compute_index.supply.registry once"
-_PLACE = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
-_SERVER = re.compile(r"[\w.,:%/+~-]+|service [\w.-]+")  # names, addresses, folders of sockets, and several of them
-_PORT = re.compile(r"[0-9,]*")
-_DATABASE = re.compile(r"[^@/:;=?&#\x00-\x1f]*")
+_PART = re.compile(r"[\w.,:%/+~ -]*")  # names, addresses, folders of sockets, and several of them
 _UNENCODED = (
     "registry_url has a host, port or database name with characters that none of them has. If its password holds an @,"
     " a / or another such mark, write it as in %40 for @ and %2F for /, or set it as PGPASSWORD."
@@ -245,16 +236,6 @@ class Moved(Exception):
 
 class NoTables(RegistryError):
     """Nobody has made the tables yet."""
-
-
-# In the text of an error of libpq: what says nothing new, and what may follow the first reason
-_PREAMBLE = re.compile(r"\Aconnection (?:failed|is bad): |connection to server .*? failed: |FATAL: +")
-_ADVICE = re.compile(r"\n(?:\t|Multiple connection attempts).*", re.DOTALL)
-# What does not pass by itself
-_REFUSALS = (
-    *("authentication failed", "no password supplied", "no pg_hba.conf entry", "certificate", "does not exist"),
-    *("invalid sslmode", "does not support SSL", "not permitted to log in", "permission denied", "of service"),
-)
 
 
 def import_psycopg() -> t.Any:
