@@ -259,17 +259,7 @@ def is_readable(path: str) -> bool:
 
 def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
     """The text of the file for the machines of each host; None if there are none."""
-    return _file(["\n".join(map(_block, machines)) for machines in hosts if machines])
-
-
-def without_hosts(text: str | None, hosts: t.Iterable[str]) -> str | None:
-    """What `render` has made, but for these hosts and their further machines; None if nothing is left."""
-    parts = (text or "").rstrip("\n").split("\n\n")[1:]
-    theirs = tuple(beginning for host in hosts for beginning in (f"Host {host}\n", _odd(host)))
-    return _file([part for part in parts if not part.startswith(theirs)])
-
-
-def _file(parts: t.Sequence[str]) -> str | None:
+    parts = ["\n".join(map(_block, machines)) for machines in hosts if machines]
     return "\n\n".join([_HEADER, *parts]) + "\n" if parts else None
 
 

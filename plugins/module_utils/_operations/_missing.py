@@ -20,7 +20,7 @@ from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
 from .._registry._protocol import Registry, RegistryError, anew, end_with
 from ._by_id import read_by_id
-from ._registries import Registries, RegistrySnapshot, leave_out_of_ssh
+from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 from .offer_status import offer_statuses
 
 
@@ -49,6 +49,8 @@ def note_missing(
             noting.note(place, host, entry, noting.taken)
         for place, name, entry in snapshot.strays():
             noting.note(place, name, entry, noting.stray_ended)
+        if noting.noted:
+            bring_ssh_up_to_date(registries, (place for place, _host, _entry in snapshot.all()))
         return Looked(tuple(noting.noted), tuple(noting.troubles))
 
 
@@ -94,7 +96,6 @@ class _Noting:
         if step is MissingStep.END:
             status = self._statuses.get(entry.offer_id, {})
             end_with(registry, missing.left_storage(host, entry, status, self._account))
-            leave_out_of_ssh([host], place)
         elif step:
             registry.compare_and_set(self._look.changes(step, entry, place, registry.now()))
         return step

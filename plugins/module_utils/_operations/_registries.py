@@ -320,45 +320,26 @@ class RegistrySnapshot:
         return [*self._unread.values(), *(text for host, text in broken if host not in without)]
 
 
-def bring_ssh_up_to_date(
-    registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot | None = None
-) -> list[str]:
+def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place]) -> list[str]:
     """Write how the machines of these registries are reached, unless they are only read.
 
-    Nothing depends on it, so what fails is a warning. ``snapshot``: what has just been read of them, and spares another
-    look where the file says just that.
+    Nothing depends on it, so what fails is a warning.
     """
     warnings = []
     for place in dict.fromkeys(place for place in places if place.ssh_config and not registries.read_only):
-        known = None if snapshot is None else _ssh_config_of(registries, place, snapshot)
         try:
-            keep_ssh_config(
-                place.ssh_config,
-                lambda _before, place=place: _ssh_config_of(registries, place, RegistrySnapshot(registries, [place])),  # type: ignore[misc]
-                known,
-            )
+            keep_ssh_config(place.ssh_config, functools.partial(_ssh_config_of, registries.at(place)))
         except RegistryError as error:
             warnings.append(str(error))
     return warnings
 
 
-def _ssh_config_of(registries: Registries, place: Place, snapshot: RegistrySnapshot) -> str | None:
+def _ssh_config_of(store: Store) -> str | None:
     """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
-    store = registries.at(place)
     return connection.render(
         registration.ssh_machines(host, entry, store.known_hosts(host, entry.offer_id))
-        for host, entry in snapshot.at(place).hosts.items()
+        for host, entry in store.entries().hosts.items()
     )
-
-
-def leave_out_of_ssh(hosts: t.Collection[str], place: Place) -> list[str]:
-    """The same for hosts whose entries have just ended, without a look at all the others."""
-    try:
-        if place.ssh_config:
-            keep_ssh_config(place.ssh_config, lambda before: connection.without_hosts(before, hosts))
-    except RegistryError as error:
-        return [str(error)]
-    return []
 
 
 def named_claim(host: t.Mapping[str, t.Any]) -> OwnershipClaim:

@@ -27,9 +27,8 @@ from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
 from .._registry._stores import Store
-from .._text import grouped
 from ._by_id import List, Listing, ask_with_links, read_by_id
-from ._registries import Registries, RegistrySnapshot, leave_out_of_ssh, named_claim, with_registries
+from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, named_claim, with_registries
 from .offer_status import offer_statuses
 
 BLANK: Result = {"changed": False}
@@ -215,19 +214,13 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     outcomes = endings.outcomes(plans, noted, params["before"])
     over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(params["ends"], outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
+    changed = [place_of(plan["registry"]) for plan in plans if noted[plan["host"]].get("has_ended")]
     return {
         **BLANK,
         **Ended(params["round"], outcomes, over, lines, one_for_all, params["one_tells_all"]).mapping,
         "changed": any(one["changed"] for one in noted.values()),
-        "warnings": _left_out_of_ssh(plans, noted),
+        "warnings": bring_ssh_up_to_date(registries, changed),
     }
-
-
-def _left_out_of_ssh(plans: t.Iterable[t.Mapping[str, t.Any]], noted: t.Mapping[str, Result]) -> list[str]:
-    """Take the hosts whose entries have ended out of ssh's configurations; what fails is a warning."""
-    over = (plan for plan in plans if noted[plan["host"]].get("has_ended"))
-    places = grouped((place_of(plan["registry"]), plan["host"]) for plan in over)
-    return [text for place, hosts in places.items() for text in leave_out_of_ssh(hosts, place)]
 
 
 @with_registries

@@ -118,7 +118,7 @@ class _Planning:
             return self.again((), BLANK)
         changed = noted or bool(seen.noted)
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
-        warnings += self._warnings(cases, plans, observed.statuses, clock, None if changed else snapshot)
+        warnings += self._warnings(cases, plans, observed.statuses, clock)
         answer = self._answer(plans, cases, observed, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
@@ -343,9 +343,8 @@ class _Planning:
         plans: t.Sequence[Plan],
         statuses: t.Mapping[str, Json],
         clock: Clock,
-        snapshot: RegistrySnapshot | None,
     ) -> t.Iterator[str]:
-        """What people must know; ``snapshot``: None if a registry has changed since it was read."""
+        """What people must know."""
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
         yield from map(candidates.differs_from_declared, cases)
@@ -355,7 +354,7 @@ class _Planning:
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
         yield from rows.lease_warnings(cases, plans, statuses, clock)
-        yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts), snapshot)
+        yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts))
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
         yield from (

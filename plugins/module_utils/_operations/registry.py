@@ -59,7 +59,6 @@ def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble
         bring_ssh_up_to_date(registries, folders)
     for folder in folders:
         yield from _tried(_ended, trouble, folder, registries, check_mode)
-        yield from [] if check_mode else _tried(_accused, trouble, folder, registries, trouble)
 
 
 def _tried(move: t.Callable[..., str], trouble: list[str], *given: t.Any) -> list[str]:
@@ -128,14 +127,6 @@ def _ended(folder: Place, registries: Registries, check_mode: bool) -> str:
     count = registries.database().note_ended(registries.account, new) if new and not check_mode else len(new)
     lost = sum(item.runs for item in new)
     return moving.ended_moved(folder.text, count, lost, would=check_mode) if count else ""
-
-
-def _accused(folder: Place, registries: Registries, trouble: list[str]) -> str:
-    """The same of what the folder has against machines whose purchases the registry has now; its files stay."""
-    kept, unread = registries.at(folder).evidence(0.0)
-    trouble += unread
-    evidence = moving.evidence_to_note(kept)
-    return moving.evidence_moved(folder.text, registries.database().note_evidence(evidence) if evidence else 0)
 
 
 REGISTRY = steps.operation(registry, steps.REGISTRY, BLANK)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .._text import abridged
-from . import acceptance, storage
+from . import storage
 from .entry import MADE, Entry
 from .lease import AT_MOST, ENDS_AT, LEASED, moment_of
 from .ownership import Machine, id_of
@@ -116,12 +116,6 @@ def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bil
     return [bill for bill in bills if bill.offer_id not in known]
 
 
-def evidence_to_note(kept: t.Iterable[Facts]) -> list[dict[str, t.Any]]:
-    """What a shared registry notes of evidence by host and offer, for `choosing`; files keep the results of tests."""
-    whole = [item for item in kept if all(isinstance(item.get(name), str) for name in ("host", "offer_id"))]
-    return [acceptance.fitted_to_note({**item, "machines": []}) for item in whole]
-
-
 def tables_made(registry: str, made: bool, *, would: bool) -> str:
     """Whether the shared registry has had its tables before."""
     return f"The tables {'would be made' if made and would else 'were made' if made else 'are there'}: {registry}"
@@ -138,11 +132,6 @@ def ended_moved(folder: str, count: int, lost: int, *, would: bool) -> str:
     what, verb = ("1 purchase", "was") if count == 1 else (f"{count} purchases", "were")
     why = f"that had ended or lost their entries ({lost})" if lost else "that had ended"
     return f"{folder}: {what} {why} {'would be' if would else verb} noted in it, too."
-
-
-def evidence_moved(folder: str, count: int) -> str:
-    """Evidence of a folder that is in the shared registry now; empty for none."""
-    return f"{folder}: the evidence of {count} failed test(s) was noted in it, too." if count else ""
 
 
 def left(reason: str, error_class: str) -> str:

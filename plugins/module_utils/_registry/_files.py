@@ -526,21 +526,17 @@ def write_durably(path: str, text: str) -> None:
 # What ssh reads
 
 
-def keep_ssh_config(path: str, change: t.Callable[[str | None], str | None], unchanged: str | None = None) -> None:
-    """Let the file of a registry's configuration of ssh be what ``change`` makes of its text; None stands for no file.
+def keep_ssh_config(path: str, text_now: t.Callable[[], str | None]) -> None:
+    """Let the file of a registry's configuration of ssh have this text; None stands for no file.
 
-    A file whose text is ``unchanged`` stays as it is. Where nothing may be written, nothing is. Raises RegistryError.
+    Where nothing may be written, nothing is. Raises RegistryError.
     """
     with explained(f"The file {path} cannot be kept"):
-        if (unchanged and read_text(path) == unchanged) or not os.access(os.path.dirname(path), os.W_OK):
-            return
-        with locked(path):
-            before = read_text(path)
-            after = change(before)
-            if after is None and before is not None:
-                os.unlink(path)
-            elif after is not None and after != before:
-                write_durably(path, after)
+        if os.access(os.path.dirname(path), os.W_OK):
+            with locked(path):
+                text = text_now()
+                if text != read_text(path):
+                    keep(path, text)
 
 
 def pinned_host_keys(path: str) -> list[str] | None:

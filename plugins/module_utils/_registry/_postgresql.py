@@ -25,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from .._provision import claims
-from .._provision.acceptance import EVIDENCE
 from .._provision.ceilings import Count
 from .._provision.entry import EXPIRED, JOURNALED, read_entry
 from .._provision.ledger import ENDED, HELD, MADE, Line, fold
@@ -331,17 +330,7 @@ class Database(Connected):
             lambda connection: sum(self._note_ended(connection, account, bill) for bill in bills), self._patience
         )
 
-    def note_evidence(self, evidence: t.Collection[t.Mapping[str, t.Any]]) -> int:
-        """Note evidence of another registry (`acceptance.fitted_to_note`); of how many machines that was news."""
-        return self._at_once(
-            lambda connection: sum(self._note_evidence(connection, bundle) for bundle in evidence), self._patience
-        )
-
     # Parts of the steps
-
-    def _note_evidence(self, connection: Connection, bundle: t.Mapping[str, t.Any]) -> int:
-        values = {**self._values(note={EVIDENCE: bundle}), "host": bundle["host"], "offer": bundle["offer_id"]}
-        return self._execute(connection, sql.NOTE_EVIDENCE, values).rowcount
 
     def _note_ended(self, connection: Connection, account: str, bill: Bill) -> bool:
         note = {"provision_groups": list(bill.groups)}

@@ -214,11 +214,6 @@ SELECT note->'{_EVIDENCE}' FROM compute_index_supply.purchase
 WHERE project = %(project)s AND note ? '{_EVIDENCE}' AND (
     state IN ('buying', 'live', 'stray') OR (state = 'ended' AND ended_at > to_timestamp(%(since)s)))
 """
-# With the purchase of which it is, unless that has some already
-NOTE_EVIDENCE = f"""
-UPDATE compute_index_supply.purchase SET note = note || %(note)s
-WHERE host = %(host)s AND offer = %(offer)s AND state <> 'void' AND NOT note ? '{_EVIDENCE}'
-"""
 SWEPT = "SELECT extract(epoch FROM swept_at)::float8 FROM compute_index_supply.sweep WHERE project = %(project)s"
 SWEEP = """
 INSERT INTO compute_index_supply.sweep (project, swept_at) VALUES (%(project)s, clock_timestamp())

@@ -13,11 +13,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.registry import registry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
-    AVOIDED_FOR,
-    avoided_by_evidence,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import spent
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import STORAGE, Storage
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
@@ -285,34 +280,6 @@ def test_hosts_that_keep_files_beside_a_shared_registry_keep_them(tmp_path: Path
     file = write(tmp_path, entry("made", RESOURCE_ID))
     assert not any("gpu-1" in line for line in moved(registry_url, row(tmp_path, "gpu-1", shared=False))["lines"])
     assert file.exists()
-
-
-def test_evidence_moves_with_its_purchase_so_that_its_place_is_still_avoided(tmp_path: Path, registry_url: str) -> None:
-    ended, runs = ({"host": host, "offer_id": offer} for host, offer in (("gpu-1", OTHER_ID), ("gpu-2", OFFER_ID)))
-    about = {"vendor": "nebius", "region": "EU", "tested_at": utc(time.time() - HOUR), "reason": "GPU 3: lost"}
-    write(tmp_path, entry("made", RESOURCE_ID), host="gpu-2")
-    said = {"at": utc(time.time() - HOUR), "price_per_hour": 2.0, "journaled_at": utc(time.time() - 2 * HOUR)}
-    events = [{"event": event, **ended, **said} for event in ("sent", "made", "ended")]
-    (tmp_path / LEDGER).write_text("".join(json.dumps(event) + "\n" for event in events))
-    folder = tmp_path / ".evidence"
-    folder.mkdir()
-    bundles = [{**of, **about, "machines": [{"evidence": "long"}]} for of in (ended, runs)]
-    others = [{**about, "host": "gpu-3", "offer_id": "unknown"}, about, {**about, "host": "gpu-1", "offer_id": [1]}]
-    for number, bundle in enumerate([*bundles, *others]):
-        (folder / f"{number}.json").write_text(json.dumps(bundle))
-    database = Database(registry_url, {"host": "bastion", "user": "alice", "run": "test"})
-    move(registry_url, tmp_path, host="gpu-2", check_mode=True)
-    assert database.evidence("default", 0.0) == []
-    assert f"{tmp_path}: the evidence of 2 failed test(s) was noted in it, too." in move(
-        registry_url, tmp_path, host="gpu-2"
-    )
-    kept = database.evidence("default", 0.0)
-    assert sorted(bundle["host"] for bundle in kept) == ["gpu-1", "gpu-2"]
-    sites = avoided_by_evidence(kept, AVOIDED_FOR, Clock(time.time()))
-    assert [item.site for item in sites] == [("nebius", "EU")] * 2 and sites[0].reason == "GPU 3: lost"
-    assert len(list(folder.iterdir())) == 5 and move(registry_url, tmp_path, host="gpu-2")[1:] == []
-    (folder / "torn.json").write_text("{")
-    assert "torn.json cannot be read" in moved(registry_url, row(tmp_path, "gpu-2"))["trouble"]
 
 
 def test_storage_moves_with_its_machine_and_without_one(tmp_path: Path, registry_url: str) -> None:

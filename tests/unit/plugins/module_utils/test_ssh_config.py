@@ -14,7 +14,6 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import (
     Machine,
     render,
-    without_hosts,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
@@ -141,15 +140,6 @@ def test_no_value_adds_a_line(values: list[str], name: str) -> None:
         "\n"
     ):
         assert not line or line.startswith("#") or line.split()[0] in words | {"IdentityFile"}
-
-
-@pytest.mark.parametrize("host", ["gpu-1", "gpu", "a b", "*"])
-def test_a_host_that_has_ended_goes_with_all_its_machines(host: str) -> None:
-    others = [[machine(each)] for each in ("gpu-10", "gpu-1-2", "a  b", "x*", "z")]
-    text = render([*others[:2], [machine(host), machine(f"{host}-1")], *others[2:]])
-    assert without_hosts(text, [host]) == render(others) == without_hosts(render(others), [host])
-    assert without_hosts(render([[machine(host)]]), [host]) is None
-    assert without_hosts(None, [host]) is None
 
 
 # From the registry
