@@ -15,7 +15,7 @@ from .._ansible.operation import Params
 from .._api.client import SupplyApi
 from .._provision import missing
 from .._provision.entry import Entry, read_entry
-from .._provision.missing import Looked, MissingLook, MissingStep, Noted
+from .._provision.missing import Looked, MissingLook, MissingStep
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
 from .._registry._protocol import Registry, RegistryError, anew, end_with
@@ -30,7 +30,7 @@ def look_for_missing(
     """One look at all that the registries know, beside the whole list of the account. Nothing is noted."""
     known = [entry for _host, entry in snapshot.known()]
     at = registries.clock()  # before anything is read by its id
-    return MissingLook(known, machines, read_by_id(api, missing.to_read(known, machines)), at)
+    return MissingLook(machines, read_by_id(api, missing.to_read(known, machines)), at)
 
 
 def all_projects(registries: Registries, places: t.Iterable[Place], snapshot: RegistrySnapshot) -> RegistrySnapshot:
@@ -45,13 +45,14 @@ def note_missing(
     """Note what follows from the look, for all hosts of the snapshot but those to ``leave``."""
     with Registries.of(params, lambda: api.ahead, read_only=False) as registries:
         noting = _Noting(api, registries, snapshot, look)
-        for place, host, entry in missing.of_others(snapshot.all(), leave):
-            noting.note(place, host, entry, noting.taken)
+        for place, host, entry in snapshot.all():
+            if host not in leave:
+                noting.note(place, host, entry, noting.taken)
         for place, name, entry in snapshot.strays():
             noting.note(place, name, entry, noting.stray_ended)
         if noting.noted:
             bring_ssh_up_to_date(registries, (place for place, _host, _entry in snapshot.all()))
-        return Looked(tuple(noting.noted), tuple(noting.troubles))
+        return Looked(tuple(noting.noted), tuple(noting.problems))
 
 
 _Take = t.Callable[[Place, str, Entry], "MissingStep | None"]  # the step that was noted; raises RegistryError
@@ -62,8 +63,8 @@ class _Noting:
 
     def __init__(self, api: SupplyApi, registries: Registries, snapshot: RegistrySnapshot, look: MissingLook) -> None:
         self._registries, self._snapshot, self._look = registries, snapshot, look
-        self.noted: list[Noted] = []
-        self.troubles: list[tuple[MissingStep, str]] = []
+        self.noted: list[tuple[str, str]] = []
+        self.problems: list[str] = []
         entries = [*(entry for _place, _host, entry in snapshot.all()), *snapshot.stray_entries().values()]
         self._statuses = offer_statuses(api, {entry.offer_id for entry in filter(look.asks_about, entries)})
 
@@ -73,11 +74,12 @@ class _Noting:
 
     def note(self, place: Place, host: str, entry: Entry, take: _Take) -> None:
         """Note what follows for one host, if anything does by the entry as it was read."""
-        if step := self._step(place, host, entry):
+        if self._step(place, host, entry):
             try:
-                self.noted += missing.noted(host, anew(lambda: take(place, host, entry)), entry)
+                if step := anew(lambda: take(place, host, entry)):
+                    self.noted.append((host, missing.noted(host, step, entry)))
             except RegistryError as error:
-                self.troubles.append((step, str(error)))
+                self.problems.append(str(error))
 
     def stray_ended(self, place: Place, name: str, entry: Entry) -> MissingStep | None:
         """The end of what a host has beside its own machine, noted; a person has told it to. No other step is."""

@@ -107,7 +107,7 @@ class _Planning:
         cases = self._as_sealed(bought, cases, clock)
         seen = self._looked(cases, observed.account, snapshot)
         warnings = [*late, *seen.sentences({host.host for host in hosts})]
-        if seen.changes_sums and not self._has_looked_again:
+        if seen.noted and not self._has_looked_again:
             return self.again(warnings, BLANK)
         cases = self._avoiding(cases, clock, warnings)
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
@@ -243,8 +243,8 @@ class _Planning:
         if ceilings.has_account_ceiling(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
         result = note_missing(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
-        if result.uncounted:
-            raise Failure(f"{result.uncounted} {NOTHING_SENT}", "unavailable")
+        if result.problems:
+            raise Failure(joined(*result.problems, NOTHING_SENT), "unavailable")
         return result
 
     def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:

@@ -4,8 +4,8 @@
 """Which machines are missing, and what follows from a look at them.
 
 A machine is *gone* only if its own page says so. It is *missing* if it was there before, and two looks, half an hour
-apart, did not find it: a 404 in the API's own words, a whole list without it, and as many others of ours found by
-their ids. If more than half of ours vanish together, account or address are wrong, and the look proves nothing.
+apart, did not find it: a 404 in the API's own words, a whole list without it, and another machine of ours found by its
+id. If all of ours vanish together, account or address are wrong, and the look proves nothing.
 
 What is missing may be billed, so its host keeps it. It only fills no ceiling per hour (`ceilings.State`).
 Pure.
@@ -31,7 +31,7 @@ from .standing import Status, look_at, storage_bought
 from .storage import changes_of
 
 APART = 1800.0  # seconds between the two looks, at least
-_SPARE = 2  # others that are read beside as many as are lacking, since one of them may not be readable just now
+_OTHERS = 3  # of ours that are read if any is lacking, since one of them may not be readable just now
 
 Row = dict[str, t.Any]
 
@@ -56,12 +56,11 @@ class MissingStep(enum.Enum):
 
 @dataclass(frozen=True)
 class MissingLook:
-    """One look. ``known``: the entries of all that the registries know. ``machines``: the whole list.
+    """One look. ``machines``: the whole list.
 
     ``read``: ours by their ids, None for a 404 of the API's own. ``at``: when it began, by each clock.
     """
 
-    known: t.Collection[Entry] = ()
     machines: t.Collection[Machine] = ()
     read: t.Mapping[str, Machine | None] = field(default_factory=dict)
     at: Clock = field(default_factory=lambda: Clock(0.0))
@@ -69,10 +68,7 @@ class MissingLook:
     @cached_property
     def is_believed(self) -> bool:
         """Whether what it does not find may be missing."""
-        ids = {resource_id for entry in self.known if not entry.is_missing for resource_id in entry.resource_ids}
-        absent = [resource_id for resource_id in ids if self.sight(resource_id) is Sight.ABSENT]
-        others = [resource_id for resource_id in self.read if self.sight(resource_id) is Sight.FOUND]
-        return 0 < len(absent) <= len(others)
+        return any(self.sight(resource_id) is Sight.FOUND for resource_id in self.read)
 
     @cached_property
     def _listed(self) -> dict[str, Machine]:
@@ -131,7 +127,10 @@ class MissingLook:
         was_there = entry.was_ready or status.get("phase") in (_states.READY, _states.ENDED)
         if Sight.UNKNOWN in sights or entry.is_missing or not (self.is_believed and was_there):
             return None
-        return _absent(entry.missing_since, self._began(entry, place))
+        first, began = lease.moment_of(entry.missing_since), self._began(entry, place)
+        if first is None:
+            return MissingStep.FIRST
+        return MissingStep.SECOND if began - first >= APART else None
 
     def changes(self, step: MissingStep, entry: Entry, place: Place, now: float) -> Row:
         """What is noted of a step. ``now``: by the registry's clock, later than all that the look has read."""
@@ -151,28 +150,13 @@ def _by_id(machines: t.Iterable[Machine]) -> dict[str, Machine]:
     return {id_of(machine): machine for machine in machines}
 
 
-def _absent(since: str, began: float) -> MissingStep | None:
-    """What follows from a look that did not find a machine. A first one that lies far in the future was no look."""
-    first = lease.moment_of(since)
-    if first is None or first > began + APART:
-        return MissingStep.FIRST
-    return MissingStep.SECOND if began - first >= APART else None
-
-
 def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[str]:
     """The ids to read: what the list lacks or calls gone; if it lacks any, also others, which show that it is ours."""
     ours, listed = {resource_id for entry in entries for resource_id in entry.all_ids}, _by_id(machines)
     lacking = ours - listed.keys()
     live = sorted(item for item in ours - lacking if not _states.is_gone(listed[item]["status"]))
-    others = live[: len(lacking) + _SPARE] if lacking else []
+    others = live[:_OTHERS] if lacking else []
     return ours.difference(live).union(others)
-
-
-def of_others(
-    entries: t.Iterable[tuple[Place, str, Entry]], hosts: t.Container[str]
-) -> t.Iterator[tuple[Place, str, Entry]]:
-    """The entries of other hosts than these."""
-    return (entry for entry in entries if entry[1] not in hosts)
 
 
 def entry_if_same(entry: Entry, now: Entry) -> Entry:
@@ -201,40 +185,15 @@ def _is_over(host: str, entry: Entry, status: Status, account: Account) -> bool:
     return is_certain and not status.get("transient_error") and set(found.gone) == set(entry.resource_ids)
 
 
-@dataclass(frozen=True)
-class Noted:
-    """What was noted of a host, with a sentence about it."""
+class Looked(t.NamedTuple):
+    """What came of a look: a sentence about each host of which something was noted, and why the rest could not be."""
 
-    host: str
-    step: MissingStep
-    said: str
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What came of a look. ``troubles``: steps that could not be noted, each with the reason."""
-
-    noted: tuple[Noted, ...] = ()
-    troubles: tuple[tuple[MissingStep, str], ...] = ()
-
-    @property
-    def problems(self) -> list[str]:
-        """Why something could not be noted."""
-        return [item for _step, item in self.troubles]
-
-    @property
-    def uncounted(self) -> str:
-        """Why it could not be noted that machines are found again, so that ceilings do not count them; empty if so."""
-        return " ".join(item for step, item in self.troubles if step is MissingStep.CLEAR)
-
-    @property
-    def changes_sums(self) -> bool:
-        """Whether ceilings count something else now."""
-        return any(item.step is not MissingStep.FIRST for item in self.noted)
+    noted: tuple[tuple[str, str], ...] = ()
+    problems: tuple[str, ...] = ()
 
     def sentences(self, hosts: t.Container[str] | None = None) -> list[str]:
         """The sentences about these hosts, or about all."""
-        return [item.said for item in self.noted if hosts is None or item.host in hosts]
+        return [text for host, text in self.noted if hosts is None or host in hosts]
 
 
 # What people read of each step
@@ -249,13 +208,10 @@ _SAID = {
 }
 
 
-def noted(host: str, step: MissingStep | None, entry: Entry) -> list[Noted]:
-    """What was noted of a host, if anything."""
-    if not step:
-        return []
+def noted(host: str, step: MissingStep, entry: Entry) -> str:
+    """What was noted of a host."""
     ids, advice = ids_in_words(entry.resource_ids), f"Ask the vendor. {if_gone(host, entry.resource_ids)}"
-    said = _SAID[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
-    return [Noted(host, step, said)]
+    return _SAID[step].format(host=host, ids=ids, usd=usd(entry.price_per_hour), advice=advice)
 
 
 def missing_rows(entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> list[Row]:

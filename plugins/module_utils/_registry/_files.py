@@ -133,15 +133,10 @@ class HostFile:
             renewed = found == self._known and entry.offer_id == read_entry(variables).offer_id
             if found is not None and entry.may_have_bought and not renewed:
                 raise Claimed(self._path, found)
-            before = read_text(self._path)
-            claimed = _write(self._path, {**variables, **_merged({}, variables_of(self._kept_in(found)))})
-            try:
-                self._enter(SENT, claimed, renews=entry.journaled_at if entry.is_open else "")
-            except RegistryError:
-                self._take_back(before)  # nothing is sent
-                raise
-            self._known, self._claimed_as = claimed, read_entry(claimed)
-            return dict(claimed)
+            self._known = _write(self._path, {**variables, **_merged({}, variables_of(self._kept_in(found)))})
+            self._claimed_as = read_entry(self._known)
+            self._enter(SENT, self._known, renews=entry.journaled_at if entry.is_open else "")
+            return dict(self._known)
 
     def holds(self) -> bool:
         found, own = read_entry(_load(self._path)), self._claimed_as
@@ -255,14 +250,6 @@ class HostFile:
         line = _ledger.line_of(event, host_of_entry(self._path), entry, *at, self._run, why, renews)
         _ledger.append(ledger_file(self._path), line)
 
-    def _take_back(self, before: str | None) -> None:
-        """Let the file be what it was."""
-        with contextlib.suppress(OSError):
-            if before is None:
-                os.unlink(os.path.realpath(self._path))
-            else:
-                write_durably(self._path, before)
-
     def _check_free(self, other: str) -> None:
         """Raise Claimed if an ``other`` run is buying for the host at this moment."""
         if other:
@@ -273,8 +260,6 @@ class HostFile:
         """The one way to any change. Raises RegistryError, also if the registry is only read."""
         if self.read_only:
             raise ReadsOnly(self._path)
-        if not HAS_YAML:
-            raise RegistryError(MISSING_YAML)
         with explained(f"The registry file {self._path} cannot be kept"), locked(self._path):
             yield
 
@@ -310,15 +295,11 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     Raises RegistryError if the folder or its ledger cannot be read.
     """
     path = os.path.join(os.path.abspath(folder), LEDGER)
-    for _look in range(2):
-        known = entries(folder)
-        held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
-        lines, unread = _ledger.read_lines(path)
-        lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
-        bills = fold(lines, known.broken, since)
-        # What has begun between entries and ledger seems to have no entry, until the next look.
-        if all(bill.registered for bill in bills) or entries(folder) == known:
-            break
+    known = entries(folder)
+    held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
+    lines, unread = _ledger.read_lines(path)
+    lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
+    bills = fold(lines, known.broken, since)
     warnings = list(known.broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
@@ -439,8 +420,6 @@ def _load(path: str) -> Variables | None:
         text = read_text(path)
     if text is None:
         return None
-    if text.startswith("$ANSIBLE_VAULT"):
-        raise RegistryError(f"The registry file {path} is encrypted by ansible-vault, and can only be read decrypted.")
     try:
         return _parse(text)
     except ValueError as error:

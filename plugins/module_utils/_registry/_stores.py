@@ -21,8 +21,6 @@ from ._postgresql import Ceilings, Database
 from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables, explained
 from ._shared import SharedHost, entries_of
 
-_DAY = 86_400.0  # seconds
-
 
 class Session(t.Protocol):
     """What the registries of one call of Ansible have in common. The methods raise RegistryError.
@@ -156,11 +154,8 @@ class _FolderStore(Store):
 
     def evidence(self, since: float) -> tuple[list[Variables], list[str]]:
         folder, paths = self._place.evidence_folder, list[str]()
-        unless_read = explained(f"The folder {folder} cannot be read")
-        with unless_read, contextlib.suppress(FileNotFoundError), os.scandir(folder) as files:
-            # What time the folder's computer says it is may differ by some hours.
-            recent = (file for file in files if file.name.endswith(".json") and _is_since(file, since - _DAY))
-            paths = sorted(file.path for file in recent)
+        with explained(f"The folder {folder} cannot be read"), contextlib.suppress(FileNotFoundError):
+            paths = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".json"))
         kept, unread = [], []
         for path in paths:
             try:
@@ -174,14 +169,6 @@ class _FolderStore(Store):
 
     def known_hosts(self, host: str, offer_id: str) -> str:
         return known_hosts_file(self._place.entry_file(host))
-
-
-def _is_since(file: os.DirEntry[str], moment: float) -> bool:
-    """Whether it was written since then; also if nothing can say so, as of a link to nowhere: to read it says more."""
-    try:
-        return file.stat().st_mtime >= moment
-    except OSError:
-        return True
 
 
 class _SharedStore(Store):
