@@ -408,16 +408,11 @@ ended:
       C(created_at), C(why) it ends, and C(by) whom.
   returned: success
   type: dict
-csv:
-  description:
-    - For O(step=spend) the purchases of RV(spend) as comma-separated values, with a line of names above them.
-  returned: success
-  type: str
 spend:
   description:
     - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),
-      C(days) and C(months) (UTC) are mappings of its parts. C(purchases) is a list of what may run and of the 1000
-      purchases that have ended last; C(purchases_left_out) counts those that have ended before.
+      C(days) and C(months) (UTC) are mappings of its parts. C(purchases) is a list of the 1000 purchases
+      that may run or have ended last; C(purchases_left_out) counts the others.
     - C(price_per_hour) is what may be billed now. C(unknown) counts purchases of which price or beginning is unknown;
       they are in no sum.
   returned: success

@@ -16,7 +16,7 @@ from .._registry._protocol import RegistryError
 from .._text import joined
 from ._registries import Registries, RegistrySnapshot, nameable
 
-BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
+BLANK: Result = {"changed": False, "spend": {}, "lines": [], "trouble": ""}
 
 
 def spend(params: Params, check_mode: bool) -> Result:
@@ -40,10 +40,9 @@ def spend(params: Params, check_mode: bool) -> Result:
     return {
         **BLANK,
         "spend": costs.published,
-        "csv": costs.csv,
         "lines": spending.cost_lines(costs),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
-        "warnings": list(spending.warnings(costs, uncounted, beside, ledger.latest)),
+        "warnings": list(spending.warnings(costs, uncounted, beside)),
     }
 
 

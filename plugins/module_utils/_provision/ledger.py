@@ -5,15 +5,13 @@
 
 An offer is sold once, so a purchase is a host and an offer. The order of the lines does not matter: git merges those of
 two clones in any order. ``journaled_at`` says which claim a line belongs to. That nothing came of a claim undoes this
-claim alone, with those that it renewed, and never that another clone has bought. So the sum may be above the bill, and
-is never below it. Pure: knows no files and no clock.
+claim alone, with those that it renewed, and never that another clone has bought. Pure: knows no files and no clock.
 """
 
 from __future__ import annotations
 
 import math
 import typing as t
-from collections import Counter
 
 from .._text import grouped, number_of, read_price, seconds_of, text_of, texts_of
 from .entry import Entry, project_of, unique_ids
@@ -139,8 +137,6 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         why=end.why,
         ends_at=seconds_of(current.ends_at),
         registered=any((end.event, held.event, host in broken)),
-        missing_since=current.missing_since,
-        is_missing=current.is_missing,
         stays_per_hour=current.stays_per_hour,
     )
 
@@ -156,45 +152,24 @@ def _age(line: Line) -> tuple[t.Any, ...]:
 
 def _proofs(lines: t.Sequence[Line]) -> list[Line]:
     """The lines by which something was or may have been bought: claims of which nothing is known to have come, too."""
-    sends, bought = sorted(_of(lines, SENT), key=_price), _of(lines, MADE, ADOPTED, HELD)
+    sends, bought = _of(lines, SENT), _of(lines, MADE, ADOPTED, HELD)
     # What was made without a claim of its own is one of the claims that seemed to have come to nothing.
     if {line.claim for line in _of(bought, MADE)} - {line.claim for line in sends}:
         return [*sends, *bought]
-    renewed = {line.claim: line.renews for line in sorted(sends, key=_age) if line.renews}
-    # Two clones may have claimed within the same second: what only one of them renewed is not undone for both.
-    times = Counter(line.claim for line in sends)
-    undone, left = _undone(lines, {claim: its for claim, its in renewed.items() if times[claim] == 1}), []
-    for line in sends:
-        if undone[line.claim] <= 0:
-            left.append(line)
-        undone[line.claim] -= 1
-    # What a claim renewed may be what has bought, whatever another clone says of that.
-    claims = {claim for line in (*left, *bought) for claim in _chain(line.claim, renewed)[1:]}
-    return [*left, *(line for line in sends if line.claim in claims), *bought]
+    renewed = {line.claim: line.renews for line in sends if line.renews}
+    undone, made = (
+        {_first_claim(line.claim, renewed) for line in some} for some in (_of(lines, NOTHING, FREED), bought)
+    )
+    return [*(line for line in sends if _first_claim(line.claim, renewed) not in undone - made), *bought]
 
 
-def _price(line: Line) -> float:
-    """What the claim may cost: of two that cannot be told apart the dearer counts."""
-    return math.inf if line.entry.price_per_hour is None else line.entry.price_per_hour
-
-
-def _undone(lines: t.Sequence[Line], renewed: t.Mapping[str, str]) -> Counter[str]:
-    """How many claims of each moment came to nothing. Two clones may have claimed within the same second."""
-    undone: Counter[str] = Counter()
-    for event in (NOTHING, FREED):  # the registry repeats what a line has said
-        for line in lines:
-            if line.event == event and not (event == FREED and undone[line.claim]):
-                undone.update(_chain(line.claim, renewed))
-    return undone
-
-
-def _chain(claim: str, renewed: t.Mapping[str, str]) -> list[str]:
-    """The claim and those that it renewed, one after the other."""
-    chain: list[str] = []
-    while claim not in chain:
-        chain.append(claim)
-        claim = renewed.get(claim, claim)
-    return chain
+def _first_claim(claim: str, renewed: t.Mapping[str, str]) -> str:
+    """The first of the claims that were renewed one after the other."""
+    seen = set[str]()
+    while claim in renewed and claim not in seen:
+        seen.add(claim)
+        claim = renewed[claim]
+    return claim
 
 
 def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:

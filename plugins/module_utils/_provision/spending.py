@@ -10,17 +10,13 @@ whichever way they are made. Pure: knows no clock.
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import math
 import re
 import typing as t
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from fractions import Fraction
-from functools import cached_property
 
 from .._text import (
     abridged,
@@ -37,18 +33,11 @@ from .._text import (
     utc,
 )
 from .entry import USUAL_PROJECT, project_of
-from .lease import CLOCKS_APART
-from .messages import missing_lines, missing_row
 from .prices import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds
-MOST_PUBLISHED = 1000  # ended purchases in a result, one by one; sums have all
-# The columns of a spreadsheet: a purchase's host, what it was, and what it has cost.
-_SHEET = (
-    *("project", "host", "groups", "begin", "end", "why", "price_per_hour", "usd", "offer_id", "resource_ids"),
-    "registered",
-)
+MOST_PUBLISHED = 1000  # purchases in a result, one by one; sums have all
 UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
 
 
@@ -57,9 +46,8 @@ class Bill(t.NamedTuple):
 
     Moments are seconds since the epoch. ``begin``: when it was about to be sent, None if nobody noted it; ``end``:
     when its end was confirmed, None if it may still run; ``ends_at``: when it is to end. ``registered``: False if
-    neither an end was noted, nor has the registry an entry of it any more. ``missing_since``: when a first look did
-    not find it; ``is_missing``: whether a second one did not either, so that it counts in no ceiling per hour.
-    ``stays_per_hour``: of its price, what goes on after its machine, None if unknown.
+    neither an end was noted, nor has the registry an entry of it any more. ``stays_per_hour``: of its price, what goes
+    on after its machine, None if unknown.
     """
 
     project: str
@@ -73,8 +61,6 @@ class Bill(t.NamedTuple):
     why: str = ""
     ends_at: float | None = None
     registered: bool = True
-    missing_since: str = ""
-    is_missing: bool = False
     stays_per_hour: float | None = 0.0
 
     @property
@@ -108,14 +94,13 @@ class Bill(t.NamedTuple):
 class Ledger:
     """The purchases of a registry; ``now`` is the moment of the clock that theirs come from.
 
-    ``unreadable``: why there are none to be seen. ``latest``: the last moment that a file of lines has noted.
+    ``unreadable``: why there are none to be seen.
     """
 
     bills: tuple[Bill, ...]
     now: float
     warnings: tuple[str, ...] = ()
     unreadable: str = ""
-    latest: float = 0.0
 
     def has_ended(self, host: str, offer_id: str) -> bool:
         """Whether the end of the host's purchase was noted."""
@@ -136,30 +121,44 @@ def combined_ledger(ledgers: t.Sequence[Ledger], since: float) -> Ledger:
         purchase = (bill.project, bill.host, bill.offer_id or bill.resource_ids)
         bills[purchase] = max(bills.get(purchase, bill), bill, key=lambda item: item.until(math.inf))
     now = max((ledger.now for ledger in ledgers), default=since)
-    latest = max((ledger.latest for ledger in ledgers), default=0.0)
-    return Ledger(tuple(bills.values()), now, tuple(text for ledger in ledgers for text in ledger.warnings), "", latest)
+    return Ledger(tuple(bills.values()), now, tuple(text for ledger in ledgers for text in ledger.warnings))
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What purchases, as those of a host or a group, have cost. ``prices``: USD per hour of what may be billed now."""
+    """What purchases, as those of a host or a group, have cost. ``prices``: USD per hour of what may be billed now.
+
+    ``days``: millionths of a USD by day (UTC). ``unknown``: how many of the purchases have an unknown cost.
+    """
 
     purchases: int
     seconds: float
-    millionths: int
-    unknown: int  # purchases of which nobody knows what they cost
+    days: Counter[str]
+    unknown: int
     prices: t.Sequence[float | None]
 
     @classmethod
     def of(cls, rows: t.Sequence[Spent]) -> Spent:
         """What all of these have cost together."""
-        return cls(
-            sum(row.purchases for row in rows),
-            sum(row.seconds for row in rows),
-            sum(row.millionths for row in rows),
-            sum(row.unknown for row in rows),
-            [price for row in rows for price in row.prices],
-        )
+        days = Counter[str]()
+        for row in rows:
+            days.update(row.days)
+        sums = (sum(getattr(row, name) for row in rows) for name in ("purchases", "seconds", "unknown"))
+        purchases, seconds, unknown = sums
+        return cls(purchases, seconds, days, unknown, [price for row in rows for price in row.prices])
+
+    @property
+    def millionths(self) -> int:
+        """All of it, in millionths of a USD."""
+        return sum(self.days.values())
+
+    @property
+    def months(self) -> dict[str, int]:
+        """Millionths of a USD by month (UTC)."""
+        months = Counter[str]()
+        for day in sorted(self.days):
+            months[day[:7]] += self.days[day]
+        return dict(months)
 
     @property
     def runs(self) -> Sum:
@@ -180,65 +179,30 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """The costs between two moments, in millionths of a USD; a purchase counts in each of its groups."""
+    """The costs between two moments; a purchase counts in each of its groups."""
 
     since: float
     now: float
+    bills: tuple[Bill, ...]
     hosts: t.Mapping[str, Spent]
     groups: t.Mapping[str, Spent]
-    days: t.Mapping[str, int]
-    months: t.Mapping[str, int]
-    total: int
-    unknown: tuple[Bill, ...]
-    runs: Sum
-    bills: tuple[Bill, ...]
+    total: Spent
 
     @property
     def published(self) -> dict[str, t.Any]:
-        """What a workflow gets: USD, hours and USD per hour."""
+        """What a workflow gets: USD, hours and USD per hour. Of many purchases those that run, or have ended last."""
+        newest = sorted(self.bills, key=lambda bill: bill.until(math.inf))[-MOST_PUBLISHED:]
         return {
+            **self.total.published,
             "since": utc(self.since) if self.since else None,
             "until": utc(self.now),
-            "usd": dollars(self.total),
-            "price_per_hour": self.runs.total,
-            "price_per_hour_without_missing": self.runs_found.total,
-            "missing": self.missing,
-            "unknown": len(self.unknown),
             "hosts": {name: row.published for name, row in self.hosts.items()},
             "groups": {name: row.published for name, row in self.groups.items()},
-            "days": {day: dollars(millionths) for day, millionths in self.days.items()},
-            "months": {month: dollars(millionths) for month, millionths in self.months.items()},
-            "purchases": self._newest,
-            "purchases_left_out": len(self.bills) - len(self._newest),
+            "days": {day: dollars(self.total.days[day]) for day in sorted(self.total.days)},
+            "months": {month: dollars(millionths) for month, millionths in self.total.months.items()},
+            "purchases": [self._purchase(bill) for bill in newest],
+            "purchases_left_out": len(self.bills) - len(newest),
         }
-
-    @property
-    def runs_found(self) -> Sum:
-        """USD per hour of what may be billed and is not missing."""
-        return add_up([0.0, *(bill.price_per_hour for bill in self.bills if bill.runs and not bill.is_missing)])
-
-    @property
-    def missing(self) -> list[dict[str, t.Any]]:
-        """What looks did not find, as an audit shows it."""
-        lost = [bill for bill in self.bills if bill.runs and bill.missing_since]
-        about = ((bill, (bill.label, bill.missing_since, bill.price_per_hour, bill.resource_ids)) for bill in lost)
-        return [missing_row(*item, counts=not bill.is_missing) for bill, item in about]
-
-    @cached_property
-    def _newest(self) -> list[dict[str, t.Any]]:
-        """What may run, and of the rest those that have ended last. All of many thousands would fill a workflow."""
-        over = sorted((bill.end, number) for number, bill in enumerate(self.bills) if bill.end is not None)
-        last = {number for _end, number in over[-MOST_PUBLISHED:]}
-        return [self._purchase(bill) for number, bill in enumerate(self.bills) if bill.runs or number in last]
-
-    @property
-    def csv(self) -> str:
-        """The same purchases for a spreadsheet: a line for each, below a line of the fields' names."""
-        written = io.StringIO()
-        sheet = csv.DictWriter(written, _SHEET, extrasaction="ignore", lineterminator="\n")
-        sheet.writeheader()
-        sheet.writerows({name: _cell(value) for name, value in row.items()} for row in self._newest)
-        return written.getvalue()
 
     def _purchase(self, bill: Bill) -> dict[str, t.Any]:
         return {
@@ -256,27 +220,12 @@ class Spending:
         }
 
 
-def _cell(value: t.Any) -> t.Any:
-    """A value as a spreadsheet takes it: a text that begins like a formula is none."""
-    text = " ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
-
-
 def millionths_of_usd(price: float | None, begin: float, end: float) -> int:
     """Millionths of a USD of so many USD per hour between two moments, rounded up; 0 for an unknown price."""
     if price is None or end <= begin:
         return 0
-    numerator, denominator = _per_second(price)
-    # Whole seconds, which ledgers of files have, need no fractions, which take most of the time of a long report.
-    if begin % 1 == end % 1 == 0:
-        return -(-int(end - begin) * numerator // denominator)
-    return math.ceil(Fraction(numerator, denominator) * (Fraction(end) - Fraction(begin)))
-
-
-@functools.lru_cache(maxsize=1024)
-def _per_second(price: float) -> tuple[int, int]:
-    """A fraction of millionths of a USD: the decimal that a price is written as counts, not the float next to it."""
-    return (Fraction(str(price)) * MILLION / 3600).as_integer_ratio()
+    # A float may be off by some 1e-16 of it, which must not add a millionth.
+    return math.ceil(round(price * (end - begin) * MILLION / HOUR, 3))
 
 
 def dollars(millionths: int) -> float:
@@ -297,29 +246,23 @@ def up_to_cents(usd: float) -> float:
 def spent(bills: t.Iterable[Bill], now: float, since: float = 0.0) -> Spending:
     """The costs of purchases from one moment to another, both in seconds since the epoch."""
     known = [bill for bill in bills if bill.until(math.inf) > since]
-    days, months = Counter[str](), Counter[str]()
-    rows = []
-    for bill in known:
-        is_known, prices = bill.is_known(now), [bill.price_per_hour] if bill.runs else []
-        parts = dict(_days(bill, since, now)) if is_known else {}
-        days.update(parts)
-        rows.append((bill, Spent(1, bill.seconds(since, now), sum(parts.values()), int(not is_known), prices)))
+    rows = [(bill, _spent(bill, now, since)) for bill in known]
     hosts = grouped((bill.label, row) for bill, row in rows)
     groups = grouped((name, row) for bill, row in rows for name in dict.fromkeys(bill.groups) or [UNGROUPED])
-    for day, millionths in days.items():
-        months[day[:7]] += millionths
     return Spending(
-        since=since,
-        now=now,
-        hosts={name: Spent.of(hosts[name]) for name in sorted(hosts)},
-        groups={name: Spent.of(groups[name]) for name in sorted(groups)},
-        days=dict(sorted(days.items())),
-        months=dict(sorted(months.items())),
-        total=sum(days.values()),
-        unknown=tuple(bill for bill in known if not bill.is_known(now)),
-        runs=add_up([0.0, *(bill.price_per_hour for bill in known if bill.runs)]),
-        bills=tuple(known),
+        since,
+        now,
+        tuple(known),
+        {name: Spent.of(hosts[name]) for name in sorted(hosts)},
+        {name: Spent.of(groups[name]) for name in sorted(groups)},
+        Spent.of([row for _bill, row in rows]),
     )
+
+
+def _spent(bill: Bill, now: float, since: float) -> Spent:
+    is_known = bill.is_known(now)
+    days = Counter(dict(_days(bill, since, now)) if is_known else {})
+    return Spent(1, bill.seconds(since, now), days, int(not is_known), [bill.price_per_hour] if bill.runs else [])
 
 
 def _days(bill: Bill, since: float, now: float) -> t.Iterator[tuple[str, int]]:
@@ -358,9 +301,6 @@ def since_of(value: object, now: float) -> float:
 
 # What a report tells people
 
-DAYS = 31  # days that are shown; the result has all
-
-
 _UPPER_BOUNDS = (
     "Upper bounds in USD, from before each purchase to its confirmed end.",
     "Each is rounded up, so the rows of a table may come to more than all.",
@@ -372,18 +312,11 @@ SPEND_NEEDS_REGISTRY = (
 )
 
 
-def warnings(
-    spending: Spending, uncounted: t.Sequence[str], projects: t.Iterable[str], latest: float = 0.0
-) -> t.Iterator[str]:
+def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterable[str]) -> t.Iterator[str]:
     """What is not, or not certainly, in the sums. ``uncounted``: hosts that no ledger knows.
 
-    ``projects``: others of the shared registry, which own machines. ``latest``: the last moment that a ledger notes.
+    ``projects``: others of the shared registry, which own machines.
     """
-    if latest > spending.now + CLOCKS_APART:
-        yield (
-            f"The ledger notes {formatted(latest)}, and it is {formatted(spending.now)} now: a clock is wrong, or was."
-            " What runs may have cost more."
-        )
     for bill in spending.bills:
         if not bill.registered:
             yield (
@@ -391,9 +324,8 @@ def warnings(
                 f" ({ids_in_words(bill.resource_ids)}) any more, and no end of it was noted: it counts up to now. Does"
                 " it still run? If not, add its end to the ledger (docs/registry.md)."
             )
-    if spending.unknown:
-        hosts = dict.fromkeys(bill.label for bill in spending.unknown)
-        yield f"In no sum, since price or beginning is unknown: {abridged(hosts)}."
+    if unknown := [name for name, row in spending.hosts.items() if row.unknown]:
+        yield f"In no sum, since price or beginning is unknown: {abridged(unknown)}."
     if uncounted:
         yield f"Not counted, since they keep no registry: {abridged(uncounted)}."
     for project in projects:
@@ -401,21 +333,17 @@ def warnings(
 
 
 def cost_lines(spending: Spending) -> list[str]:
-    """The costs by hosts, groups, months and days, and the sums."""
+    """The costs by hosts, groups and months, and the sums."""
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
         columns = {title: "name", "purchases": "purchases", "hours": "hours", "USD/h now": "runs", "USD": "usd"}
         shown = [{"name": name, **_shown_row(row)} for name, row in rows.items()]
         report += [*narrow_table(shown, columns, [title]), ""] if shown else []
-    for title, sums in (("month", spending.months), ("day", dict(list(spending.days.items())[-DAYS:]))):
-        shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
-        report += [*narrow_table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
-    if len(spending.days) > DAYS:
-        report += [f"The last {DAYS} of {len(spending.days)} days; the result has all of them.", ""]
-    report += missing_lines(spending.missing)
-    without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
-    return [*report, f"USD in total: {amount(cents(spending.total))}; now {_per_hour(spending.runs)} per hour{without}"]
+    total = spending.total
+    months = [{"name": name, "usd": cents(millionths)} for name, millionths in total.months.items()]
+    report += [*narrow_table(months, {"month": "name", "USD": "usd"}), ""] if months else []
+    return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour"]
 
 
 def _shown_row(row: Spent) -> dict[str, t.Any]:

@@ -303,8 +303,7 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     warnings = list(known.broken.values())
     if unread > 0:
         warnings.append(f"The ledger {path} has {unread} line(s) that cannot be read; a crash may have torn them.")
-    latest = max((line.at or 0.0 for line in lines), default=0.0)
-    return Ledger(tuple(bills), time.time() + clock_ahead(lines), tuple(warnings), latest=latest)
+    return Ledger(tuple(bills), time.time() + clock_ahead(lines), tuple(warnings))
 
 
 def _without(before: Variables, disowned: t.Collection[str]) -> Variables:

@@ -61,19 +61,11 @@ TABLE = {
         [*REFUSED_CLONE, line(SENT, B, B)],
         Told(B, None),
     ),
-    "both clones claimed in the same second": ([line(SENT, A, A, 3.0), *REFUSED_CLONE], Told(A, None, 7.0)),
     "refused, and sent again": ([*REFUSED_CLONE, line(SENT, B, B)], Told(B, None)),
     "sent again, and refused": ([line(SENT, A, A), line(SENT, B, B, renews=A), line(NOTHING, B + 1, B)], None),
     "sent again, and made": ([line(SENT, A, A), line(SENT, B, B, renews=A), line(MADE, B + 1, B)], Told(A, None)),
     "sent again by another clone, and made": (
         [line(SENT, A, A), line(SENT, B, B, renews=A), line(MADE, B + 1, B), line(NOTHING, B + 2, A)],
-        Told(A, None),
-    ),
-    "another clone sent again in the same second, and was refused": (
-        [
-            *(line(SENT, A, A), line(SENT, B, B, renews=A), line(SENT, B, B), line(SENT, B + 9, B + 9, renews=B)),
-            line(NOTHING, B + 10, B + 9),
-        ],
         Told(A, None),
     ),
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], Told(A, None, 7.0)),
