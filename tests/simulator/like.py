@@ -23,7 +23,7 @@ class Unreadable(Exception):
 
 
 def switches(file: str) -> Switches:
-    """The switches that the findings of a recording decide; all others are left as they are. Raises Unreadable."""
+    """The switches that a recording decides; all others are left as they are. Raises Unreadable."""
     try:
         recording = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -34,6 +34,7 @@ def switches(file: str) -> Switches:
         read = [
             switches_of(finding["id"], finding["verdict"], finding["evidence"]) for finding in recording["findings"]
         ]
+        read.append(_pages_of(recording.get("exchanges", [])))
     except (AttributeError, KeyError, TypeError) as error:
         raise Unreadable(f"{file}: its findings cannot be read") from error
     return {name: value for switch in read for name, value in switch.items()}
@@ -43,158 +44,103 @@ def switches_of(assumption: str, verdict: str, evidence: str) -> Switches:
     """The switches that one finding decides."""
     if verdict == "not seen" or assumption not in READERS:
         return {}
-    names, reader = READERS[assumption]
-    return dict(zip(names, reader(verdict == "confirmed", evidence), strict=False))
+    name, reader = READERS[assumption]
+    value = reader(verdict == "confirmed", evidence)
+    return {} if value is UNDECIDED else {name: value}
 
 
-UNDECIDED: tuple[Any, ...] = ()
-Reader = Callable[[bool, str], "tuple[Any, ...]"]  # from whether the assumption is confirmed, and the evidence
-_VOCABULARIES = {
-    "available": "A",
-    "provisioning_started": "A",
-    "provisioning_in_progress": "A",
-    "pending": "B",
-    "provisioning": "B",
-}
+def _pages_of(exchanges: list[Any]) -> Switches:
+    """Size and links of a page of the list of resources; no size if all come at once."""
+    for exchange in exchanges:
+        data = exchange["data"]
+        if exchange["name"] == "resources" and isinstance(data, dict) and "total_count" in data:
+            (items,) = [value for value in data.values() if isinstance(value, list)]
+            if len(items) < data["total_count"]:
+                return {"page_size": len(items), "page_links": "next" in data}
+    return {"page_size": None}
+
+
+UNDECIDED: Any = object()
+Reader = Callable[[bool, str], Any]  # from whether the assumption is confirmed, and the evidence
 _WORD = re.compile(r"[a-z]+([ _-][a-z]+)*")
 
 
-def _by(values: dict[str, Any], otherwise: tuple[Any, ...] = UNDECIDED) -> Reader:
-    """By how the evidence begins; the first beginning counts."""
-    return lambda _confirmed, evidence: next(
-        ((value,) for beginning, value in values.items() if evidence.startswith(beginning)), otherwise
-    )
-
-
 def _by_verdict(confirmed: Any, contradicted: Any) -> Reader:
-    return lambda is_confirmed, _evidence: (confirmed if is_confirmed else contradicted,)
+    return lambda is_confirmed, _evidence: confirmed if is_confirmed else contradicted
 
 
-def _number(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    """The number that the evidence begins with."""
-    found = re.match(r"\d+", evidence)
-    return (int(found[0]),) if found else UNDECIDED
+def _among(values: dict[str, Any], confirmed: Any = UNDECIDED) -> Reader:
+    """By the whole evidence, if that is one of these; else by the verdict, if it is confirmed."""
+    return lambda is_confirmed, evidence: values.get(evidence, confirmed if is_confirmed else UNDECIDED)
 
 
-def _all_or_none(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    """Whether all of several have something; undecided if only some have it."""
-    found = re.match(r"(\d+) of (\d+) ", evidence)
-    return (found[1] != "0",) if found and found[1] in ("0", found[2]) else UNDECIDED
+def _number(_confirmed: bool, evidence: str) -> Any:
+    """The number that the evidence begins with; 0 for what was over at the first look."""
+    found = re.match(r"-?\d+", evidence)
+    return int(found[0]) if found else 0 if evidence == "at the first look" else UNDECIDED
 
 
-def _seconds(before: str) -> Reader:
-    """The seconds behind these words; 0 for less than one, and for what was over at the first look."""
-
-    def read(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-        found = re.match(rf"{before} (within|less than a second|(\d+) s)", evidence)
-        return (int(found[2] or 0),) if found else UNDECIDED
-
-    return read
+def _first_word(_confirmed: bool, evidence: str) -> Any:
+    word = evidence.split(", ")[0]
+    return word if _WORD.fullmatch(word) else UNDECIDED
 
 
-def _clock(confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    found = re.fullmatch(r"its clock is (\d+) s (ahead|behind)", evidence)
-    if found:
-        return (int(found[1]) * (1 if found[2] == "ahead" else -1),)
-    return (0,) if confirmed else UNDECIDED
+def _odd_word(confirmed: bool, evidence: str) -> Any:
+    return None if confirmed else _first_word(confirmed, evidence)
 
 
-def _timestamps(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    forms = {"a Z": "Z", "an offset": "offset", "no zone": "naive"}
-    form = forms.get(evidence.removeprefix("they end with "))
-    return (form,) if form else UNDECIDED
+def _gpu_count_required(confirmed: bool, evidence: str) -> Any:
+    return not confirmed and evidence.startswith("answered with 4")
 
 
-def _vocabulary(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    kinds = {_VOCABULARIES.get(word) for word in evidence.split(", ")}
-    return tuple(kinds) if len(kinds) == 1 else UNDECIDED
+def _history(confirmed: bool, evidence: str) -> Any:
+    return "primary" if confirmed else "missing" if evidence == "no offer" else "other_words"
 
 
-def _odd_word(confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    """The first odd word; None if a machine that is on its way has none."""
-    words = evidence.split(", ")
-    if confirmed:
-        return (None,) if _VOCABULARIES.keys() & {*words} - {"available"} else UNDECIDED
-    word = words[0].partition(" and ")[0]
-    return (word,) if _WORD.fullmatch(word) else UNDECIDED
+def _clock(confirmed: bool, evidence: str) -> Any:
+    return 0 if confirmed else _number(confirmed, evidence)
 
 
-def _status_resources(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    found = re.match(r"(resource_ids|resources)(?: has (ids|objects)|, empty)", evidence)
-    if found is None:
-        return (None,) if evidence.endswith("names none") else UNDECIDED
-    if found[2] != "objects":
-        return (found[1],)
-    return ("resource_objects",) if found[1] == "resources" else UNDECIDED
-
-
-def _progress_field(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    field = evidence.removeprefix("in ")
-    return (field,) if _WORD.fullmatch(field) else UNDECIDED
-
-
-def _list_envelope(confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    if confirmed:
-        return (None,)
-    fields = re.split(r", | and ", evidence.removeprefix("an object with "))
-    return next(((name,) for name in ("resources", "items", "data", "results") if name in fields), UNDECIDED)
-
-
-def _pages(confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    """Size and links of a page; without links if all machines come at once."""
-    if confirmed:
-        return (None,)
-    found = re.match(r"(\d+) of \w+, (a|no) link", evidence)
-    return (int(found[1]), found[2] == "a") if found and found[1] != "0" else UNDECIDED
-
-
-def _ssh_command(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    return (evidence,) if evidence.startswith("ssh ") else UNDECIDED
-
-
-def _offer_history(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    if not evidence.startswith("role: "):
-        return ("missing",)
-    return ("primary" if re.search(r"\bprimary\b", evidence) else "other_words",)
-
-
-def _deleted_readable(confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    return (confirmed,) if confirmed or evidence.startswith("404") else UNDECIDED
-
-
-def _procure_answer(_confirmed: bool, evidence: str) -> tuple[Any, ...]:
-    return (evidence,) if evidence in ("procured", "provisioning_in_progress") else UNDECIDED
-
-
-#: By the id of an assumption, the switches that model what else may be true, and how its finding decides them.
-READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
-    "wrong-token": (("auth_failure_status",), _number),
-    "clock": (("clock_ahead",), _clock),
-    "timestamps": (("timestamps",), _timestamps),
-    "catalogs": (("discovery_envelope",), _by_verdict(False, True)),
-    "search-count": (("gpu_count_required",), _by({"accepted": False}, (True,))),
-    "search-clusters": (("lists_clusters",), _by_verdict(True, False)),
-    "offer-life": (("offer_seconds",), _number),
-    "total-price": (("total_price",), _all_or_none),
-    "vocabulary": (("vocabulary",), _vocabulary),
-    "odd-words": (("odd_word",), _odd_word),
-    "status-ids": (("status_resources",), _status_resources),
-    "progress": (("progress_field",), _progress_field),
-    "ssh-port": (("address_in",), _by({"in ssh_command and": "both", "only in ssh": "ssh_command", "only": "access"})),
-    "ssh-command": (("ssh_command",), _ssh_command),
-    "list-bare": (("list_envelope",), _list_envelope),
-    "list-pages": (("page_size", "page_links"), _pages),
-    "names": (("keeps_name",), _all_or_none),
-    "history": (("offer_history",), _offer_history),
-    "spec": (("spec_known",), _by_verdict(True, False)),
-    "sync": (("sync_seconds",), _by({"a second look": Settings.sync_seconds, "each look": 0})),
-    "deleted-listed": (("deleted_listed",), _by_verdict(False, True)),
-    "deleted-read": (("deleted_readable",), _deleted_readable),
-    "post-time": (("procure_seconds",), _seconds("answered after")),
-    "post-moment": (("purchase_at",), _by_verdict("start", "end")),
-    "post-answer": (("procure_answer",), _procure_answer),
-    "post-ids": (("procure_returns_ids",), _by_verdict(True, False)),
-    "boot-time": (("provision_seconds",), _seconds("ready")),
-    "lets-in": (("ssh_delay_seconds",), _seconds("SSH answered")),
-    "end-time": (("delete_seconds",), _seconds("gone")),
+#: By the id of an assumption, the switch that models what else may be true, and how its finding decides it.
+READERS: dict[str, tuple[str, Reader]] = {
+    "wrong-token": ("auth_failure_status", _number),
+    "clock": ("clock_ahead", _clock),
+    "timestamps": ("timestamps", _among({"Z": "Z", "an offset": "offset", "no zone": "naive"})),
+    "catalogs": ("discovery_envelope", _by_verdict(False, True)),
+    "search-count": ("gpu_count_required", _gpu_count_required),
+    "search-clusters": ("lists_clusters", _by_verdict(True, False)),
+    "offer-life": ("offer_seconds", _number),
+    "total-price": ("total_price", _by_verdict(True, False)),
+    "vocabulary": ("vocabulary", _by_verdict("A", "B")),
+    "odd-words": ("odd_word", _odd_word),
+    "status-ids": (
+        "status_resources",
+        _among({"resources: text": "resources", "resources: object": "resource_objects", "none": None}, "resource_ids"),
+    ),
+    "progress": ("progress_field", _first_word),
+    "ssh-port": (
+        "address_in",
+        _among({"not in access.ssh_port": "ssh_command", "not in ssh_command": "access"}, "both"),
+    ),
+    "ssh-command": (
+        "ssh_command",
+        lambda _confirmed, evidence: evidence if evidence.startswith("ssh ") else UNDECIDED,
+    ),
+    "list-bare": (
+        "list_envelope",
+        _among({name: name for name in ("resources", "items", "data", "results")}, None),
+    ),
+    "names": ("keeps_name", _by_verdict(True, False)),
+    "history": ("offer_history", _history),
+    "spec": ("spec_known", _by_verdict(True, False)),
+    "sync": ("sync_seconds", _by_verdict(Settings.sync_seconds, 0)),
+    "deleted-listed": ("deleted_listed", _by_verdict(False, True)),
+    "deleted-read": ("deleted_readable", _by_verdict(True, False)),
+    "post-time": ("procure_seconds", _number),
+    "post-moment": ("purchase_at", _by_verdict("start", "end")),
+    "post-answer": ("procure_answer", _first_word),
+    "post-ids": ("procure_returns_ids", _by_verdict(True, False)),
+    "boot-time": ("provision_seconds", _number),
+    "lets-in": ("ssh_delay_seconds", _number),
+    "end-time": ("delete_seconds", _number),
 }

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import pytest
 
-from tools import api_page, playbooks_page
+from tools import playbooks_page
 
 ROOT = Path(__file__).resolve().parents[2]
 # For contributors, or generated from code.
@@ -54,7 +54,7 @@ def test_the_page_about_releases_knows_whether_there_is_a_key() -> None:
     assert bool(fingerprints) is (ROOT / "release-key.asc").exists() is ("No release is signed yet" not in page)
 
 
-@pytest.mark.parametrize("tool", [api_page, playbooks_page])
+@pytest.mark.parametrize("tool", [playbooks_page])
 def test_a_page_that_is_made_from_code_is_up_to_date(tool: ModuleType) -> None:
     assert tool.PAGE.read_text() == tool.page(), f"python {tool.__file__}"
 

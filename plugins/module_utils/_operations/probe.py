@@ -15,36 +15,29 @@ from dataclasses import asdict, replace
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, given, on_api, refusing
 from .._api import recorder
-from .._api.client import (
-    VERSION,
-    ApiError,
-    Json,
-    SupplyApi,
-    error_of,
-    no_answer,
-    path_to,
-    read_detail,
-)
+from .._api.client import VERSION, SupplyApi, path_to
 from .._api.http import Answer, HttpClient, TransportError
 from .._api.market import price_per_hour, search_body
-from .._probe import page, purchases
-from .._probe.assumptions import assumption_findings, count_of_clusters
-from .._probe.exchanges import (
-    CATALOGS,
+from .._probe import purchases
+from .._probe.assumptions import (
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
     AssumptionFinding,
+    assumption_findings,
+    bought_ids,
+)
+from .._probe.exchanges import (
+    CATALOGS,
     Exchange,
     Exchanges,
     Read,
-    first_offer_id,
     hosts_beside,
     named_by_path,
     reads_of_machines,
     reads_of_offer,
 )
-from .._probe.recording import redacted
+from .._probe.recording import lines_of, redacted
 from .._provision.order import PROBE_HOST
 from .._provision.place import Place
 from .._provision.spending import Bill
@@ -53,8 +46,6 @@ from .._registry._protocol import RegistryError, explained
 from ._registries import Registries, RegistrySnapshot, reading_registries
 
 BLANK: Result = {"changed": False, "probe": {}, "lines": []}
-MOST_REPEATS = 3  # requests that are sent once more since the API was busy, of all
-LONGEST_WAIT = 30.0  # seconds before one of these
 HOST_TIMEOUT = 10.0  # seconds for a host that need not exist
 FORMAT = 1  # of the recording; the simulator reads it
 
@@ -71,12 +62,15 @@ class Prober(SupplyApi):
     def __init__(self, http: HttpClient, *, read_only: bool = False) -> None:
         super().__init__(http, read_only=True)
         self.exchanges: list[Exchange] = []
-        self._repeats = 0
-        self._lost = ""
 
     def get(self, name: str, *parts: str, **query: str) -> Exchange:
         """GET of the path of these parts."""
         return self._look(self._http, Exchange(name, "GET", path_to(*parts), query))
+
+    def get_first(self, name: str, *parts: str) -> Exchange:
+        """GET, once it has succeeded: else there is nothing to be seen. Raises ApiError."""
+        self._read("GET", path_to(*parts), retries=1)
+        return self.get(name, *parts)
 
     def read(self, reads: t.Iterable[Read]) -> None:
         """One after the other."""
@@ -105,48 +99,17 @@ class Prober(SupplyApi):
             return client.exchange("GET", "/available_gpus", repeatable=True, retries=0, timeout=HOST_TIMEOUT).status
         return None
 
-    def get_first(self, name: str, *parts: str) -> Exchange:
-        """GET that must succeed, or tell of itself that there is no such path. Raises ApiError.
-
-        Without it there is nothing to be seen: no answer, a token that is refused, another server.
-        """
-        exchange = self.get(name, *parts)
-        if exchange.status is None:
-            raise ApiError(self._lost, "unavailable", passing=True)
-        answer = Answer(exchange.status, exchange.is_json, exchange.data, exchange.retry_after)
-        if not exchange.is_of_the_api:
-            raise error_of(f"GET {exchange.path}", answer, read_detail(answer, self._http.redact))
-        return exchange
-
     def _look(self, http: HttpClient, request: Exchange) -> Exchange:
-        """What comes of a request, which is sent once more if the API was busy."""
-        exchange = self._look_once(http, request)
-        if exchange.is_passing and self._repeats < MOST_REPEATS:
-            self._repeats += 1
-            time.sleep(min(exchange.retry_after or 1.0, LONGEST_WAIT))
-            exchange = self._look_once(http, request)
-        return exchange
-
-    def _look_once(self, http: HttpClient, request: Exchange) -> Exchange:
+        """What comes of a request, which is sent once."""
         begin, at = time.monotonic(), time.time()
         sent: dict[str, t.Any] = {"query": request.query or None}
         if request.spec is not None:
             sent.update(body=search_body(request.spec), content_type="application/yaml")
         answer = Answer(0, False, None)
-        try:
+        with contextlib.suppress(TransportError):
             answer = http.exchange(request.method, request.path, repeatable=True, retries=0, **sent)
-        except TransportError as error:
-            self._lost = no_answer(f"{request.method} {request.path}", error, http.base_url)
-        exchange = replace(
-            request,
-            status=answer.status or None,
-            data=answer.data,
-            is_json=answer.is_json,
-            retry_after=answer.retry_after,
-            ahead=answer.ahead,
-            seconds=time.monotonic() - begin,
-            at=at,
-        )
+        same = {name: getattr(answer, name) for name in ("data", "is_json", "retry_after", "ahead")}
+        exchange = replace(request, status=answer.status or None, seconds=time.monotonic() - begin, at=at, **same)
         self.exchanges.append(exchange)
         return exchange
 
@@ -160,36 +123,28 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     wished = {key: claim.name for claim in snapshot.claims() for key in claim.resource_ids}
     ended = _ended(registries, places)
     _look_around(api, ended, params["wrong_token"])
-    _check_answered(api)
     # What the tasks of a purchase have asked and were answered, if one was made
     lines = recorder.recorded_exchanges(params["log"])
     life = [Exchange(named_by_path(line["method"], line["path"]), **line) for line in lines]
     hosts = api.ask_hosts()
     all_seen = Exchanges((*life, *api.exchanges), wished, ended, params["lets_in"], hosts)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
-    wished.update({key: str(params["name"]) for key in purchases.bought_ids(all_seen) if params["name"]})
+    wished.update({key: str(params["name"]) for key in bought_ids(all_seen) if params["name"]})
     found = assumption_findings(all_seen)
     exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
     writes = bool(file) and not check_mode
     if writes:
         recording = {"format": FORMAT, "version": VERSION, "findings": list(map(asdict, clean)), "exchanges": exchanges}
-        _write(file, json.dumps(recording, indent=1) + "\n")
-        _write(page.file_beside(file), page.page_of(clean, file, VERSION))
+        with refusing(RegistryError), explained(f"probe_recording: {file} cannot be written"):
+            write_durably(file, json.dumps(recording, indent=1) + "\n")
     shown = params["recording"] if writes else ""
     return {
         **BLANK,
         "changed": writes,
         "probe": _published(clean, len(api.exchanges) + len(hosts)),
-        "lines": page.lines_of(clean, api.exchanges, len(hosts), len(life), shown, page.file_beside(shown)),
+        "lines": lines_of(clean, api.exchanges, shown),
         "warnings": snapshot.warnings(),
     }
-
-
-def _check_answered(api: Prober) -> None:
-    """Raise Failure if nothing was answered as this API does."""
-    if not any(exchange.is_success for exchange in api.exchanges):
-        message = f"None of {len(api.exchanges)} reads was answered as a read of the Supply API is. Check api_url."
-        raise Failure(message, "protocol")
 
 
 def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
@@ -205,12 +160,13 @@ def _ended(registries: Registries, places: t.Iterable[Place]) -> str:
 
 
 def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
-    """All that reads can tell, in at most 26 requests beside the repeats."""
+    """All that reads can tell, in at most 29 requests."""
     listed = api.get_first("resources", "resources")
     gpus = api.get("gpus", "available_gpus")
     for kind in CATALOGS:
         api.get(kind, f"available_{kind}")
-    api.read(reads_of_offer(_look_at_market(api, list(gpus.fields))))
+    _look_at_market(api, list(gpus.fields))
+    api.read(reads_of_offer([item for exchange in api.exchanges if exchange.spec for item in exchange.items]))
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
     api.read(reads_of_machines(listed.items))
@@ -219,21 +175,17 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
         api.get_as_stranger("resources")
 
 
-def _look_at_market(api: Prober, families: list[str]) -> str:
-    """Searches; the id of an offer that was found, empty if there is none."""
-    types = " | ".join(families[:MOST_TYPES]) or "H100"
-    exchange = api.search("search", gpu_type=types, gpu_count=1)
-    if purchases.one_by_one(families, exchange.is_error):
-        api.exchanges[-1] = replace(exchange, name="several_types")
+def _look_at_market(api: Prober, families: list[str]) -> None:
+    types = " | ".join(families[:MOST_TYPES])
+    if len(families) > 1 and not api.search("several_types", gpu_type=types, gpu_count=1).is_success:
         types = families[0]
-        exchange = api.search("search", gpu_type=types, gpu_count=1)
+    types = types or "H100"
+    api.search("search", gpu_type=types, gpu_count=1)
     api.search("without_count", gpu_type=types)
-    eight = api.search("eight_gpus", gpu_type=types, gpu_count=8)
-    if not count_of_clusters(eight.items):
-        api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
+    api.search("eight_gpus", gpu_type=types, gpu_count=8)
+    api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
     api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
     api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)
-    return first_offer_id([*exchange.items, *eight.items])
 
 
 # What is told
@@ -259,12 +211,6 @@ def _checked(recording: str, here: str) -> str:
     return file
 
 
-def _write(file: str, text: str) -> None:
-    """Write a file for its owner only, in place of one that was there. Raises Failure."""
-    with refusing(RegistryError), explained(f"probe_recording: {file} cannot be written"):
-        write_durably(file, text)
-
-
 PROBE = on_api(Prober, probe, steps.PROBE, BLANK)
 
 
@@ -288,9 +234,13 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
     remembers = all(registries.places(params).values())
     if refusal := purchases.why_not_bought(PROBE_HOST, remembers=remembers, **about):
         raise Failure(f"{refusal} Nothing was sent.", "invalid")
-    offer = _cheapest(api)
-    price = price_per_hour(offer)
-    kind = offer["gpu_type"]
+    families = list(api.get_first("gpus", "available_gpus").fields)
+    looks = [api.search("kinds", gpu_type=name, gpu_count=1, contract_type="ondemand") for name in families]
+    offer = purchases.cheapest(item for look in looks for item in look.items)
+    if offer is None:
+        message = "There is no machine with one GPU on demand whose price is known. Nothing was bought."
+        raise Failure(message, "capacity")
+    price, kind = price_per_hour(offer), offer["gpu_type"]
     return {
         **BLANK_PURCHASE,
         "hosts": [PROBE_HOST],
@@ -301,28 +251,6 @@ def probe_purchase(api: Prober, registries: Registries, params: Params, check_mo
         },
         "lines": purchases.announced(kind, price, most, DECOMMISSION),
     }
-
-
-def _cheapest(api: Prober) -> Json:
-    """The cheapest offer of one machine with one GPU, of those with a price. Raises Failure."""
-    families = list(api.get_first("gpus", "available_gpus").fields)
-    parts = [families[begin : begin + MOST_TYPES] for begin in range(0, len(families), MOST_TYPES)]
-    offers = [offer for part in parts for offer in _offers(api, part)]
-    cheapest = purchases.cheapest((price_per_hour(offer), offer) for offer in offers)
-    if cheapest is None:
-        raise Failure(
-            "There is no machine with one GPU on demand whose price is known. Nothing was bought.", "capacity"
-        )
-    return cheapest
-
-
-def _offers(api: Prober, families: t.Sequence[str]) -> list[Json]:
-    """The offers of these families; an API that takes one name at a time is asked for each."""
-    look = api.search("kinds", gpu_type=" | ".join(families), gpu_count=1, contract_type="ondemand")
-    parts = purchases.one_by_one(families, look.is_error)
-    if parts:
-        return [offer for part in parts for offer in _offers(api, part)]
-    return list(filter(purchases.is_one_machine, look.items))
 
 
 def probe_ended(params: Params, check_mode: bool) -> Result:

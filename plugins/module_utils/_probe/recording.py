@@ -1,25 +1,22 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A recording of the API that can be shown to others: nothing in it tells whose account it was made with.
+"""What the probe shows: its findings in lines, and a recording in which nothing tells whose account it was made with.
 
-What is kept is what is known to be harmless: figures, times, and the API's own words. Ids, addresses, names, keys and
-texts become stand-ins, the same for the same everywhere, also within sentences. Pure.
+What is known to be harmless stays: figures, times, the API's own words, and its sentences. An id becomes a number, the
+same for the same; any other text is hidden. Pure.
 """
 
 from __future__ import annotations
 
-import functools
-import ipaddress
-import itertools
 import re
 import typing as t
-from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from .._api.client import Json, without_user_data
-from .._machine.connection import parse_ssh_command
-from .exchanges import AssumptionFinding, Exchange
+from .._text import narrow_table, wrapped
+from .assumptions import CONFIRMED, CONTRADICTED, NOT_SEEN, AssumptionFinding
+from .exchanges import CATALOGS, Exchange
 
 #: Fields that hold words of the API or of its vendors' catalogues.
 _WORDS = frozenset(
@@ -29,34 +26,26 @@ _WORDS = frozenset(
         *("storage_class", "vendor_class", "class"),
     }
 )
-#: What is the API's own whatever a machine is called.
+_SENTENCES = frozenset({"detail", "loc", "msg", "message", "progress", "error", "failure_reason"})
+#: What is the API's own, whatever a machine is called.
 _OWN_WORDS = frozenset(
     {
         *("available", "procured", "failed", "expired", "pending", "provisioning", "ready", "running", "deleting"),
-        *("provisioning_started", "provisioning_in_progress", "deleted", "terminated", "vm", "container", "missing"),
-        *("ondemand", "spot", "US", "EU", "APAC", "Other", "primary", "single", "cluster", "block_disk", "filesystem"),
-        *("standard", "performance", "economy", "premium", "body", "path", "query", "compute", "gpu_type"),
+        *("provisioning_started", "provisioning_in_progress", "deleted", "terminated", "vm", "container", "primary"),
+        *("ondemand", "spot", "body", "path", "query", "compute", "gpu_type", "status", "name", "detail"),
     }
 )
-_SENTENCES = frozenset({"detail", "loc", "msg", "message", "progress", "error", "failure_reason"})
-_ADDRESSES = frozenset({"external_ip", "internal_ip", "ip", "ip_address", "address", "host", "hostname", "fqdn"})
-_NAMES = frozenset({"name", "resource_name", "cluster_name", "user", "username", "owner", "project", "account"})
-_CATALOGS = frozenset({"gpus", "vendors", "regions", "contracts", "storage"})
-_COMMANDS = frozenset({"ssh", "root", "-p", "-l"})
-
 _FIELD = re.compile(r"[a-z]{1,24}(_[a-z]{1,24}){0,5}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}( [A-Za-z0-9_.-]{1,20}){0,2}")
 _OF_CATALOG = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.|/-]{0,199}")
+_SENTENCE = re.compile(r"[A-Za-z0-9_]{1,19}(?:[ ,.:;/()'-]{1,2}[A-Za-z0-9_]{1,19}){0,60}[.)!]{0,2}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?")
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|[0-9a-fA-F]*:[0-9a-fA-F:]*:")
+_ID = re.compile(r"(^|_)(id|ids|uuid)$")  # how names of fields end
+_OF_ACCOUNT = re.compile(r"(^|_)(id|ids|uuid|name|user|owner|project|account)$")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
-_IPV4 = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.]*\d)")
-_IPV6 = re.compile(r"(?i)(?<![0-9a-z:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![0-9a-z:])")
-_EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
-_URL = r"[a-z]{2,12}://\S+"
-_MAC = r"(?i:(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2})"
-_LONG = r"[A-Za-z0-9+/=_~-]{20,}"  # keys, tokens, digests
-_WHOLE = 6  # characters from which a text is replaced within words, too
 _HIDDEN = "********"
+_LEAST = 3  # letters of a text that is looked for within others
 _MOST_ITEMS = 20  # of a list; a large account would fill a disk, and tells no more
 
 
@@ -67,176 +56,128 @@ def redacted(
 
     ``secrets`` are texts that must not stand in them.
     """
-    looks = [(exchange, _cut(without_user_data(exchange.data))) for exchange in exchanges]
-    stand_ins = _StandIns(secrets)
+    redactor = _Redactor(secrets)
+    looks = [(exchange, without_user_data(exchange.data)) for exchange in exchanges]
     # Twice, since a text may stand before the field that shows whose it is.
-    _first, plain = ([stand_ins.exchange(item, data) for item, data in looks] for _time in range(2))
-    return plain, [replace(finding, evidence=stand_ins.sentence(finding.evidence)) for finding in findings]
+    _first, plain = ([redactor.exchange(item, data) for item, data in looks] for _time in range(2))
+    return plain, [replace(finding, evidence=redactor.evidence(finding.evidence)) for finding in findings]
 
 
-class _StandIns:
-    """What was found to be somebody's own, each with what stands for it."""
+class _Redactor:
+    """Hides texts, and remembers each, so that it is hidden within others, too."""
 
     def __init__(self, secrets: t.Iterable[str]) -> None:
-        self._known: dict[str, str] = {secret: _HIDDEN for secret in secrets if secret}
-        self._names: dict[str, str] = {}
-        self._numbers: dict[int, int] = {}
-        self._counters: dict[str, t.Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        self._hidden = set(filter(None, secrets))
+        self._numbers: dict[object, int] = {}
 
     def exchange(self, exchange: Exchange, data: t.Any) -> Json:
-        """An exchange without what is somebody's own so far; ``data`` is its answer without user data."""
-        kind, *ids = exchange.path.split("/")[1:]
-        for value in [*(ids[:1] if kind in ("offers", "resources") else []), *exchange.query.values()]:
-            if value not in ("true", "false"):
-                self._add_id(value)
-        is_catalog = exchange.name in _CATALOGS
+        """An exchange as plain values; ``data`` is its answer without user data."""
+        head, *rest = exchange.path.split("/")[1:]
+        is_of_catalog = exchange.name in ("gpus", *CATALOGS)
         return {
-            **{"name": exchange.name, "method": exchange.method},
-            "path": "/".join(self._known.get(part, part) for part in exchange.path.split("/")),
-            "query": {key: self._known.get(value, value) for key, value in exchange.query.items()},
-            "spec": exchange.spec and self._rewritten(exchange.spec, "", True),
-            **{"status": exchange.status, "seconds": round(exchange.seconds, 3), "at": round(exchange.at, 3)},
+            **asdict(exchange),
+            "path": "/".join(["", head, *(part if part == "status" else self._id(part) for part in rest)]),
+            "query": {
+                key: value if value in ("true", "false") else self._id(value) for key, value in exchange.query.items()
+            },
+            "spec": self._rewritten(exchange.spec, "", is_of_catalog=True),
             "ahead": None if exchange.ahead is None else round(exchange.ahead),
-            **{"retry_after": exchange.retry_after, "is_json": exchange.is_json},
-            "data": self._rewritten(data, "", is_catalog),
+            **{"seconds": round(exchange.seconds, 3), "at": round(exchange.at, 3)},
+            "data": self._rewritten(data, "", is_of_catalog=is_of_catalog),
         }
 
-    def _rewritten(self, value: t.Any, field: str, is_catalog: bool) -> t.Any:
-        """The value with stand-ins. In a catalogue all words are the market's."""
+    def _rewritten(self, value: t.Any, field: str, *, is_of_catalog: bool) -> t.Any:
+        """A value without what is somebody's own. In a catalogue all words are the market's."""
         if isinstance(value, dict):
-            return {self._key(key, is_catalog): self._rewritten(part, key, is_catalog) for key, part in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self._rewritten(part, field, is_catalog) for part in value]
-        if isinstance(value, str):
-            return self._text(value, field, is_catalog)
-        if isinstance(value, int) and not isinstance(value, bool) and (_is_id(field) or field in _NAMES):
-            return self._numbers.setdefault(value, len(self._numbers) + 1)
-        return value
+            form = _OF_CATALOG if is_of_catalog else _FIELD
+            return {
+                self._kept(key, form): self._rewritten(part, key, is_of_catalog=is_of_catalog)
+                for key, part in value.items()
+            }
+        if isinstance(value, list):
+            return [self._rewritten(part, field, is_of_catalog=is_of_catalog) for part in value[:_MOST_ITEMS]]
+        if isinstance(value, int) and not isinstance(value, bool) and _OF_ACCOUNT.search(field):
+            return self._number(value)
+        return self._text(value, field, is_of_catalog) if isinstance(value, str) else value
 
-    def _key(self, key: str, is_catalog: bool) -> str:
-        self._add_parts(key)
-        pattern = _OF_CATALOG if is_catalog else _FIELD
-        return key if pattern.fullmatch(key) and self._is_free(key) else self._name(key)
-
-    def _text(self, text: str, field: str, is_catalog: bool) -> str:
+    def _text(self, text: str, field: str, is_of_catalog: bool) -> str:
         if not text or _TIME.fullmatch(text):
             return text
-        self._add_parts(text)
-        if not is_catalog:
-            self._add_by_field(text, field)
-        if self._is_public(text, field, is_catalog):
-            return text
+        if _ID.search(field) or _UUID.fullmatch(text):
+            return self._id(text)
         if field == "ssh_command":
-            return " ".join(map(self._word_of_command, text.split()))
-        if field in _SENTENCES and text not in self._known:
-            return self.sentence(text)
-        return self._name(text, "name" if field in _NAMES else "text")
+            return self._command(text)
+        form = (
+            _OF_CATALOG if is_of_catalog else _WORD if field in _WORDS else _SENTENCE if field in _SENTENCES else None
+        )
+        return self._kept(text, form)
 
-    def _is_public(self, text: str, field: str, is_catalog: bool) -> bool:
-        """Whether a text is a word of the API's own, or of its catalog."""
-        pattern = _OF_CATALOG if is_catalog else _WORD if field in _WORDS else None
-        return bool(pattern and pattern.fullmatch(text) and self._is_free(text))
+    def evidence(self, text: str) -> str:
+        """The evidence of a finding, hidden if it names anything that is hidden elsewhere."""
+        return text if self._is_free(text) else _HIDDEN
 
-    # What is somebody's own
-
-    def _add_parts(self, text: str) -> None:
-        """The ids and addresses that a text has in it."""
-        for item in _UUID.findall(text):
-            self._add_id(item)
-        for address in [] if _TIME.fullmatch(text) else [*_IPV4.findall(text), *_IPV6.findall(text)]:
-            if _is_address(address):
-                self._add_address(address)
-
-    def _add_by_field(self, text: str, field: str) -> None:
-        """The text itself, or the host of a command, if that is an id or an address by the name of its field."""
-        if _is_id(field):
-            self._add_id(text)
-        elif field in _ADDRESSES:
-            self._add_address(text)
-        elif field == "ssh_command":
-            self._add_address(parse_ssh_command(text).host or "")
-
-    def _add_id(self, text: str) -> None:
-        if text and text not in self._known:
-            number = next(self._counters["id"])
-            self._known[text] = f"{_UUID_STAND_IN}{number:012x}" if _UUID.fullmatch(text) else f"id-{number}"
-
-    def _add_address(self, text: str) -> None:
-        if text and text not in self._known:
-            number = next(self._counters["address"])
-            name = f"host-{number}.example.com"
-            if _is_address(text):
-                name = f"2001:db8::{number:x}" if ":" in text else f"192.0.2.{number}" if number < 255 else name
-            self._known[text] = name
-
-    def _name(self, text: str, kind: str = "text") -> str:
-        if text in self._known:
-            return self._known[text]
-        if text not in self._names:
-            self._names[text] = f"{kind}-{next(self._counters[kind])}"
-        return self._names[text]
+    def _kept(self, text: str, form: re.Pattern[str] | None) -> str:
+        """The text, if it has this form and nothing in it is somebody's own; else it is hidden from now on."""
+        if text in _OWN_WORDS or (form and form.fullmatch(text) and self._is_free(text)):
+            return text
+        self._hidden.add(text)
+        return _HIDDEN
 
     def _is_free(self, text: str) -> bool:
-        """Whether nothing of somebody's own is in a word."""
-        if text in _OWN_WORDS:
-            return True
-        # Vendors and types of GPUs are words that a name may be a part of.
-        is_named = any(f" {name} " in f" {text} " for name in self._names)
-        held = (item for item in self._known if item in text)
-        return not is_named and not any(re.search(_place_of(item), text) for item in held)
+        if _UUID.search(text) or _ADDRESS.search(text):
+            return False
+        own = (item for item in self._hidden if len(item) >= _LEAST and item not in _OWN_WORDS)
+        return text not in self._hidden and not any(item in text for item in own)
 
-    def sentence(self, text: str) -> str:
-        """A sentence of the API in which stand-ins replace what is somebody's own."""
-        return _pattern_of(frozenset({*self._known, *self._names})).sub(self._instead, text)
+    def _id(self, text: str) -> str:
+        """An id's stand-in, in its form."""
+        self._hidden.add(text)
+        number = self._number(text)
+        return f"00000000-0000-4000-8000-{number:012x}" if _UUID.fullmatch(text) else f"id-{number}"
 
-    def _instead(self, found: re.Match[str]) -> str:
-        text = found[0]
-        known = self._known.get(text) or self._names.get(text)
-        if known is None and _FIELD.fullmatch(text) and self._is_free(text):
-            return text
-        is_person = "@" in text and "://" not in text
-        return known or ("person@example.com" if is_person else _HIDDEN)
+    def _number(self, value: object) -> int:
+        return self._numbers.setdefault(value, len(self._numbers) + 1)
 
-    def _word_of_command(self, word: str) -> str:
+    def _command(self, text: str) -> str:
         """A command of ssh keeps the form that it has: how options stand, and no more."""
-        if word in _COMMANDS or re.fullmatch(r"(-p)?\d{1,5}", word):
-            return word
-        user, at, host = word.rpartition("@")
-        if host in self._known:
-            return f"{user if user in ('', 'root') else self._name(user)}{at}{self._known[host]}"
-        return self._name(word)
+        words = text.split()
+        self._hidden.update(part for word in words if not _OPTION.fullmatch(word) for part in re.split(r"[@'\"]", word))
+        self._hidden -= {"", "root"}
+        return " ".join(word if _OPTION.fullmatch(word) else _HOST.sub("host", word) for word in words)
 
 
-@functools.lru_cache(maxsize=1)
-def _pattern_of(own: frozenset[str]) -> re.Pattern[str]:
-    """What is replaced in sentences, if that is somebody's own."""
-    # The longer first, since a name may be a part of an address; a short one only as a word of its own.
-    longest_first = sorted(own - _OWN_WORDS, key=len, reverse=True)
-    return re.compile("|".join([*map(_place_of, longest_first), _URL, _MAC, _EMAIL, _LONG]))
+_OPTION = re.compile(r"ssh|root|-[pl]|(-p)?\d{1,5}")
+_HOST = re.compile(r"(?<=^root@).+|^(?!root@).+")
 
 
-_UUID_STAND_IN = "00000000-0000-4000-8000-"
+# Lines for the terminal
+
+_COLUMNS = {name: name for name in ("assumption", "verdict", "evidence")}
+_WHAT_FOLLOWS = "What a contradiction changes: docs/api.md of the collection."
+_SHARE = (
+    "No live API has confirmed these assumptions yet, so your recording helps, whatever it shows: look into it, then "
+    'attach it to the form "What your API does" at '
+    "https://github.com/compute-index/ansible-collection-supply/issues"
+)
 
 
-def _cut(value: t.Any) -> t.Any:
-    """The value with the beginnings of its lists."""
-    if isinstance(value, dict):
-        return {key: _cut(part) for key, part in value.items()}
-    return [_cut(part) for part in value[:_MOST_ITEMS]] if isinstance(value, list) else value
-
-
-def _is_id(field: str) -> bool:
-    return field in ("id", "ids", "uuid") or field.endswith(("_id", "_ids", "_uuid"))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return len(text) > len("::") and bool(ipaddress.ip_address(text))
-    except ValueError:
-        return False
-
-
-def _place_of(text: str) -> str:
-    """Where a text stands, as a regular expression: anywhere if it is long, else as a word."""
-    found = re.escape(text)
-    return found if len(text) >= _WHOLE else rf"(?<![A-Za-z0-9]){found}(?![A-Za-z0-9])"
+def lines_of(findings: t.Sequence[AssumptionFinding], exchanges: t.Sequence[Exchange], recording: str) -> list[str]:
+    """The findings for a person. ``recording``: its file, empty if none is written."""
+    rows = [
+        {
+            "assumption": item.id,
+            "verdict": item.verdict.upper() if item.verdict == CONTRADICTED else item.verdict,
+            "evidence": item.evidence,
+        }
+        for item in findings
+    ]
+    verdicts = [finding.verdict for finding in findings]
+    slowest = max(exchange.seconds for exchange in exchanges)
+    return [
+        *narrow_table(rows, _COLUMNS, ("evidence",)),
+        "",
+        f"{len(exchanges)} requests, none of which changes anything; the slowest took {slowest:.1f} s.",
+        *([f"Recording, without what tells whose it is: {recording}", *wrapped(_SHARE)] if recording else []),
+        _WHAT_FOLLOWS,
+        ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (CONFIRMED, CONTRADICTED, NOT_SEEN)),
+    ]

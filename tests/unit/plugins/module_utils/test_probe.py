@@ -11,14 +11,14 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import HOSTS
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import (
     ASSUMPTIONS,
-    assumption_findings,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import (
-    CATALOGS,
     CONFIRMED,
     CONTRADICTED,
     NOT_SEEN,
     AssumptionFinding,
+    assumption_findings,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._probe.exchanges import (
+    CATALOGS,
     Exchange,
     Exchanges,
     named_by_path,
@@ -27,13 +27,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import samples
-from simulator.like import switches_of
 
 SECOND = "2026-01-31T12:00:0{}Z"
 NAMES = (
     *("resources", "gpus", *CATALOGS, "search", "several_types", "without_count", "eight_gpus", "nodes", "no_match"),
     *("invalid", "offer", "offer_status", "resources_of_offer", "unknown_offer", "unknown_resource", "fresh_resource"),
-    *("resource", "bought_status", "under_way", "under_way_status", "ended", "wrong_token"),
+    *("resource", "machine_status", "ended", "wrong_token"),
     *("purchase", "life_status", "life_resource", "life_list", "life_offer", "deletion"),
 )
 
@@ -50,11 +49,6 @@ def offers(*found: Any, **fields: Any) -> dict[str, Any]:
 def found(assumption: str, *looks: Exchange, **seen: Any) -> AssumptionFinding:
     (finding,) = [each for each in assumption_findings(Exchanges(looks, **seen)) if each.id == assumption]
     return finding
-
-
-def decided(finding: AssumptionFinding) -> dict[str, Any]:
-    """The simulator's switches that a finding decides."""
-    return switches_of(finding.id, finding.verdict, finding.evidence)
 
 
 @pytest.mark.parametrize(
@@ -78,119 +72,70 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
 
 
 @pytest.mark.parametrize(
-    ("assumption", "looks", "verdict", "evidence", "switches"),
+    ("assumption", "looks", "verdict", "evidence"),
     [
-        (
-            "wrong-token",
-            [look("wrong_token", {"detail": "no"}, 401)],
-            CONFIRMED,
-            "401: no",
-            {"auth_failure_status": 401},
-        ),
-        ("wrong-token", [look("wrong_token", {}, 403)], CONTRADICTED, "403", {"auth_failure_status": 403}),
-        ("wrong-token", [look("wrong_token", [])], CONTRADICTED, "a wrong token is answered with 200", {}),
-        ("wrong-token", [look("wrong_token", None, None)], NOT_SEEN, "", {}),
-        (
-            "clock",
-            [look("gpus", ahead=-0.9), look("offer", ahead=-0.2)],
-            CONFIRMED,
-            "the clocks agree",
-            {"clock_ahead": 0},
-        ),
-        ("clock", [look("gpus", ahead=59.4)], CONTRADICTED, "its clock is 60 s ahead", {"clock_ahead": 60}),
-        ("clock", [look("gpus", ahead=-60.3)], CONTRADICTED, "its clock is 60 s behind", {"clock_ahead": -60}),
-        ("clock", [look("gpus")], CONTRADICTED, "no answer has a Date", {}),
+        ("wrong-token", [look("wrong_token", {"detail": "no"}, 401)], CONFIRMED, "401"),
+        ("wrong-token", [look("wrong_token", {}, 403)], CONTRADICTED, "403"),
+        ("wrong-token", [look("wrong_token", [])], CONTRADICTED, "200"),
+        ("wrong-token", [look("wrong_token", None, None)], NOT_SEEN, ""),
+        ("clock", [look("gpus", ahead=-0.9), look("offer", ahead=-0.2)], CONFIRMED, "0 s ahead"),
+        ("clock", [look("gpus", ahead=59.4)], CONTRADICTED, "60 s ahead"),
+        ("clock", [look("gpus", ahead=-60.3)], CONTRADICTED, "-60 s ahead"),
+        ("clock", [look("gpus")], CONTRADICTED, "no answer has a Date"),
         (
             "timestamps",
             [look("search", offers({"created_at": "2026-01-31T12:00:00Z"}, {"created_at": "2026-01-31T12:00:00"}))],
             CONTRADICTED,
-            "they end with a Z, no zone",
-            {},
+            "no zone",
         ),
-        ("timestamps", [look("search", offers({"created_at": "yesterday"}))], NOT_SEEN, "", {}),
-        ("unknown-id", [look("unknown_offer", {"detail": "gone"}, 404)], CONFIRMED, "404: gone", {}),
-        (
-            "unknown-id",
-            [look("unknown_offer", {}, 404), look("unknown_resource", {}, 422)],
-            CONTRADICTED,
-            "404, 422",
-            {},
-        ),
-        ("error-body", [look("invalid", {"detail": []}, 422)], CONFIRMED, "detail is: list", {}),
-        ("history", [look("resource", samples.resource())], CONFIRMED, "role: primary", {"offer_history": "primary"}),
+        ("timestamps", [look("search", offers({"created_at": "yesterday"}))], NOT_SEEN, ""),
+        ("unknown-id", [look("unknown_offer", {"detail": "gone"}, 404)], CONFIRMED, "404"),
+        ("unknown-id", [look("unknown_offer", {}, 404), look("unknown_resource", {}, 422)], CONTRADICTED, "422"),
+        ("error-body", [look("invalid", {"detail": []}, 422)], CONFIRMED, "list"),
+        ("history", [look("resource", samples.resource())], CONFIRMED, "primary"),
         (
             "history",
             [look("resource", samples.resource(offer_history=[{"offer_id": samples.OFFER_ID, "role": "Origin"}]))],
             CONTRADICTED,
-            "role: origin",
-            {"offer_history": "other_words"},
+            "origin",
         ),
         (
             "history",
             [look("resource", samples.resource(offer_history=[{"offer_id": samples.OFFER_ID}]))],
             CONTRADICTED,
-            "role: none",
-            {"offer_history": "other_words"},
+            "no role",
         ),
         *(
-            ("history", [each], CONTRADICTED, "offer_history names no offer", {"offer_history": "missing"})
-            for each in (
-                look("resource", samples.resource(offer_history=odd)) for odd in (None, [], "?", [{"role": "primary"}])
-            )
+            ("history", [look("resource", samples.resource(offer_history=odd))], CONTRADICTED, "no offer")
+            for odd in (None, [], "?", [{"role": "primary"}])
         ),
-        ("history", [look("resources", [samples.resource()])], NOT_SEEN, "", {}),
-        (
-            "error-body",
-            [look("invalid", is_json=False, status=400)],
-            CONTRADICTED,
-            "400 without a detail (invalid)",
-            {},
-        ),
-        ("busy", [look("gpus", retry_after=3.0, **BUSY)], CONFIRMED, "1 answer 429 or 503, 1 with Retry-After", {}),
-        ("busy", [look("gpus", **BUSY)], CONTRADICTED, "1 answer 429 or 503, 0 with Retry-After", {}),
-        ("fields", [look("offer", samples.offer())], CONFIRMED, "as expected in 1 answer", {}),
+        ("history", [look("resources", [samples.resource()])], NOT_SEEN, ""),
+        ("error-body", [look("invalid", is_json=False, status=400)], CONTRADICTED, "none (invalid)"),
+        ("busy", [look("gpus", retry_after=3.0, **BUSY)], CONFIRMED, "with Retry-After"),
+        ("busy", [look("gpus", **BUSY)], CONTRADICTED, "without Retry-After"),
+        ("fields", [look("offer", samples.offer())], CONFIRMED, "all of 9 fields"),
         (
             "fields",
             [look("offer", samples.offer(gpu_count="8", vendor=None))],
             CONTRADICTED,
             "vendor is null, gpu_count is text",
-            {},
         ),
-        (
-            "fields",
-            [look("offer_status", {})],
-            CONTRADICTED,
-            "offer_id is missing, status is missing, procurement_",
-            {},
-        ),
-        (
-            "more-fields",
-            [look("offer", samples.offer(kind="vm"))],
-            CONTRADICTED,
-            "vendor_region (text), kind (text)",
-            {},
-        ),
-        ("more-fields", [look("offer_status", {"status": "x", "gpu-1": []})], CONTRADICTED, "a list", {}),
-        ("more-fields", [look("offer_status", {"progress": None})], CONFIRMED, "none in 1 answer", {}),
-        ("gpus", [look("gpus", {"H100": ["a"], "L4": []})], CONFIRMED, "2 families", {}),
-        ("gpus", [look("gpus", ["H100"])], CONTRADICTED, "answered 200 with list", {}),
-        (
-            "catalogs",
-            [look("vendors", {"vendors": []})],
-            CONTRADICTED,
-            "in an object: vendors",
-            {"discovery_envelope": True},
-        ),
-        ("catalogs", [look("vendors", {"detail": "no"}, 404)], NOT_SEEN, "", {}),
-        ("search", [look("search", offers({}))], CONFIRMED, "1 offer, total_count 1", {}),
-        ("search", [look("search", offers({}, total_count=9))], CONTRADICTED, "1 offer, total_count 9", {}),
-        ("search", [look("search", [{}])], CONTRADICTED, "no list of offers, but list", {}),
+        ("fields", [look("offer_status", {})], NOT_SEEN, ""),
+        ("more-fields", [look("offer", samples.offer(kind="vm"))], CONTRADICTED, "vendor_region, kind"),
+        ("more-fields", [look("offer_status", {"status": "x", "gpu-1": []})], CONTRADICTED, "a word of its own"),
+        ("more-fields", [look("offer_status", {"progress": None})], CONFIRMED, "none"),
+        ("gpus", [look("gpus", {"H100": ["a"], "L4": []})], CONFIRMED, "list"),
+        ("gpus", [look("gpus", ["H100"])], CONTRADICTED, "no object"),
+        ("catalogs", [look("vendors", {"vendors": []})], CONTRADICTED, "object"),
+        ("catalogs", [look("vendors", {"detail": "no"}, 404)], NOT_SEEN, ""),
+        ("search", [look("search", offers({}))], CONFIRMED, "1 offers, total_count 1"),
+        ("search", [look("search", offers({}, total_count=9))], CONTRADICTED, "1 offers, total_count 9"),
+        ("search", [look("search", [{}])], CONTRADICTED, "no list of offers, total_count None"),
         (
             "search-order",
             [look("search", offers(*({"gpu_price_per_hour": price, "gpu_count": 1} for price in (2, 1))))],
             CONTRADICTED,
-            "2 prices, the first 2, the last 1",
-            {},
+            "2 first, 1 last",
         ),
         (
             "search-types",
@@ -199,15 +144,13 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("search", offers()),
             ],
             CONTRADICTED,
-            "422: no",
-            {},
+            "422",
         ),
         (
             "search-again",
             [look("search", offers(samples.offer())), look("without_count", offers(samples.offer()))],
             CONFIRMED,
             "1 of 1 offer found again",
-            {},
         ),
         (
             "search-again",
@@ -217,118 +160,63 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             ],
             CONTRADICTED,
             "0 of 1 offer found again",
-            {},
         ),
-        ("search-again", [look("search", offers(samples.offer())), look("without_count", offers())], NOT_SEEN, "", {}),
+        ("search-again", [look("search", offers(samples.offer())), look("without_count", offers())], NOT_SEEN, ""),
         (
             "search-count",
             [look("search", offers()), look("without_count", offers({"gpu_count": 8}, {"gpu_count": 1}, {}))],
             CONTRADICTED,
-            "accepted; GPUs of the offers: 1, 8",
-            {"gpu_count_required": False},
+            "8 GPUs",
         ),
         (
             "search-count",
             [look("search", offers()), look("without_count", offers({"gpu_count": 2, "node_count": 2}))],
             CONFIRMED,
-            "accepted",
-            {"gpu_count_required": False},
+            "answered with 200",
         ),
-        ("search-count", [look("without_count", {"detail": "no"}, 422)], NOT_SEEN, "", {}),
-        ("search-count", [look("search", offers()), look("without_count", {}, 500)], NOT_SEEN, "", {}),
-        ("search-no-match", [look("no_match", {"detail": "none"}, 404)], CONTRADICTED, "404: none", {}),
-        ("search-no-match", [look("no_match", offers({}))], NOT_SEEN, "", {}),
-        ("search-invalid", [look("invalid", {"detail": "no"}, 400)], CONTRADICTED, "400: no", {}),
-        ("search-invalid", [look("invalid", offers())], CONTRADICTED, "200, 0 offers", {}),
+        ("search-count", [look("without_count", {"detail": "no"}, 422)], NOT_SEEN, ""),
+        ("search-count", [look("search", offers()), look("without_count", {}, 500)], NOT_SEEN, ""),
+        ("search-no-match", [look("no_match", {"detail": "none"}, 404)], CONTRADICTED, "404, object"),
+        ("search-no-match", [look("no_match", offers({}))], NOT_SEEN, ""),
+        ("search-invalid", [look("invalid", {"detail": "no"}, 400)], CONTRADICTED, "400"),
+        ("search-invalid", [look("invalid", offers())], CONTRADICTED, "200"),
         (
             "offer-price",
             [look("offer", samples.offer(total_price_per_hour=3)), look("search", offers(samples.offer()))],
             CONTRADICTED,
-            "USD 3 there, USD 2 in the search",
-            {},
+            "3.0 there, 2.0 in the search",
         ),
-        (
-            "total-price",
-            [look("search", offers({"total_price_per_hour": None}, {}))],
-            CONTRADICTED,
-            "1 of 2 offers have total_price_per_hour",
-            {},
-        ),
-        ("vocabulary", [look("bought_status", samples.status("ready"))], NOT_SEEN, "", {}),
+        ("total-price", [look("search", offers({"total_price_per_hour": None}, {}))], CONTRADICTED, "missing"),
+        ("vocabulary", [look("machine_status", samples.status("ready"))], NOT_SEEN, ""),
         (
             "vocabulary",
-            [look("offer_status", samples.status("available")), look("bought_status", samples.status("provisioning"))],
+            [look("offer_status", samples.status("available")), look("machine_status", samples.status("provisioning"))],
             CONTRADICTED,
-            "available, provisioning",
-            {},
+            "provisioning",
         ),
-        (
-            "odd-words",
-            [look("bought_status", samples.status("Moved to H4x0r"))],
-            CONTRADICTED,
-            "moved to h4x0r",
-            {},
-        ),
-        ("odd-words", [look("bought_status", samples.status("ready"))], CONFIRMED, "ready", {}),
+        ("odd-words", [look("machine_status", samples.status("Moved to H4x0r"))], CONTRADICTED, "a word of its own"),
+        ("odd-words", [look("machine_status", samples.status("ready"))], CONFIRMED, "ready"),
+        ("status-ids", [look("offer_status", samples.status(resource_ids=[]))], NOT_SEEN, ""),
         (
             "status-ids",
-            [look("offer_status", samples.status(resource_ids=[]))],
-            CONFIRMED,
-            "resource_ids, empty before the purchase",
-            {"status_resources": "resource_ids"},
-        ),
-        (
-            "status-ids",
-            [look("bought_status", samples.status("ready", resource_ids=[{"resource_id": KEY}]))],
+            [look("machine_status", samples.status("ready", resource_ids=[{"resource_id": KEY}]))],
             CONTRADICTED,
-            "resource_ids has objects",
-            {},
+            "resource_ids: object",
         ),
-        (
-            "ssh-command",
-            [look("resource", samples.resource())],
-            CONTRADICTED,
-            "ssh root@{ip}",
-            {"ssh_command": "ssh root@{ip}"},
-        ),
+        ("ssh-command", [look("resource", samples.resource())], CONTRADICTED, "ssh root@{ip}"),
         (
             "ssh-command",
             [look("resource", samples.resource(access={"ssh_command": "ssh -i key joe@203.0.113.7"}))],
             CONTRADICTED,
             "a form of its own",
-            {},
         ),
-        ("ssh-port", [look("resource", samples.resource())], NOT_SEEN, "", {}),
-        (
-            "list-bare",
-            [look("resources", {"machines": []})],
-            CONTRADICTED,
-            "no list that the collection knows: machines",
-            {},
-        ),
-        (
-            "list-pages",
-            [look("resources", {"items": [{}], "total_count": 1})],
-            NOT_SEEN,
-            "1 on one page, which may be one of several",
-            {},
-        ),
-        (
-            "list-pages",
-            [look("resources", {"items": [{}], "next": "/resources?cursor=x"})],
-            CONTRADICTED,
-            "1 of more, a link to the next page",
-            {"page_size": 1, "page_links": True},
-        ),
-        (
-            "list-filter",
-            [LIST, look("resources_of_offer", [{}])],
-            CONTRADICTED,
-            "1 machine for an offer that was not",
-            {},
-        ),
-        ("list-filter", [look("resources", []), look("resources_of_offer", [])], NOT_SEEN, "", {}),
-        ("states", [look("resources", [{"status": "Booting"}, {}])], CONTRADICTED, "unknown: booting", {}),
+        ("ssh-port", [look("resource", samples.resource())], NOT_SEEN, ""),
+        ("list-bare", [look("resources", {"machines": []})], CONTRADICTED, "no list"),
+        ("list-pages", [look("resources", {"items": [{}], "total_count": 1})], NOT_SEEN, ""),
+        ("list-pages", [look("resources", {"items": [{}], "next": "/resources?cursor=x"})], CONTRADICTED, "1 at once"),
+        ("list-filter", [LIST, look("resources_of_offer", [{}])], CONTRADICTED, "1 for an offer that was not bought"),
+        ("list-filter", [look("resources", []), look("resources_of_offer", [])], NOT_SEEN, ""),
+        ("states", [look("resources", [{"status": "Booting"}, {}])], CONTRADICTED, "booting"),
         (
             "sync",
             [
@@ -336,48 +224,37 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("resource", {"last_synced_at": SECOND.format(1)}),
             ],
             CONTRADICTED,
-            "force_refresh shows something newer",
-            {},
+            "each look is a new one",
         ),
-        ("deleted-read", [look("ended", {"status": "running"})], CONTRADICTED, "200, running", {}),
-        # What a purchase shows
-        ("post-time", [look("purchase", None, None, seconds=600.4)], CONTRADICTED, "no answer within 600 s", {}),
-        ("post-time", [look("purchase", {"detail": "gone"}, 410, seconds=3)], NOT_SEEN, "", {}),
-        ("post-time", [look("purchase", {"status": "failed"}, seconds=3)], NOT_SEEN, "", {}),
+        ("deleted-read", [look("ended", {"status": "running"})], CONTRADICTED, "running"),
+        ("post-time", [look("purchase", None, None, seconds=600.4)], CONTRADICTED, "no answer within 600 s"),
+        ("post-time", [look("purchase", {"detail": "gone"}, 410, seconds=3)], NOT_SEEN, ""),
+        ("post-time", [look("purchase", {"status": "failed"}, seconds=3)], NOT_SEEN, ""),
         (
             "post-time",
             [look("purchase", {"detail": "busy"}, 429), look("purchase", BOUGHT, seconds=42.3)],
             CONFIRMED,
-            "answered after 42 s",
-            {"procure_seconds": 42},
+            "42 s",
         ),
-        ("post-time", [look("purchase", BOUGHT, seconds=700)], CONTRADICTED, "answered", {"procure_seconds": 700}),
-        ("post-moment", [look("purchase", BOUGHT, at=AT - 1, seconds=1.5)], NOT_SEEN, "", {}),
+        ("post-time", [look("purchase", BOUGHT, seconds=700)], CONTRADICTED, "700 s"),
+        ("post-moment", [look("purchase", BOUGHT, at=AT - 1, seconds=1.5)], NOT_SEEN, ""),
         (
             "post-moment",
             [look("purchase", BOUGHT, at=AT - 1, seconds=20)],
             CONFIRMED,
-            "procured_at is 1 s after the request, the answer 20 s",
-            {"purchase_at": "start"},
+            "bought 1 s after the request, answered 20 s",
         ),
         (
             "post-moment",
             [look("purchase", BOUGHT, at=AT - 110, seconds=20, ahead=90)],
             CONTRADICTED,
-            "procured_at is 20 s after the request, the answer 20 s",
-            {"purchase_at": "end"},
+            "bought 20 s after the request, answered 20 s",
         ),
-        ("post-answer", [look("purchase", {"status": "Failed"})], CONTRADICTED, "failed", {}),
-        ("post-answer", [look("purchase", {"detail": "gone"}, 410)], NOT_SEEN, "", {}),
-        ("post-ids", [look("purchase", BOUGHT)], CONFIRMED, "resource_ids has 1", {"procure_returns_ids": True}),
-        (
-            "post-ids",
-            [look("purchase", {"status": "procured", "resource_ids": None})],
-            CONTRADICTED,
-            "no resource_ids",
-            {"procure_returns_ids": False},
-        ),
-        ("sold", [look("life_status", samples.status("ready"), at=5)], NOT_SEEN, "", {}),
+        ("post-answer", [look("purchase", {"status": "Failed"})], CONTRADICTED, "failed"),
+        ("post-answer", [look("purchase", {"detail": "gone"}, 410)], NOT_SEEN, ""),
+        ("post-ids", [look("purchase", BOUGHT)], CONFIRMED, "1 id"),
+        ("post-ids", [look("purchase", {"status": "procured", "resource_ids": None})], CONTRADICTED, "0 ids"),
+        ("sold", [look("life_status", samples.status("ready"), at=5)], NOT_SEEN, ""),
         (
             "sold",
             [
@@ -386,15 +263,13 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("life_status", samples.status("ready"), at=8),
             ],
             CONFIRMED,
-            "bought by each of 1 statuses",
-            {},
+            "ready",
         ),
         (
             "sold",
             [look("purchase", BOUGHT, at=6, seconds=1), look("life_status", samples.status("available"), at=9)],
             CONTRADICTED,
-            "not bought by its status 2 s after the answer",
-            {},
+            "unbought",
         ),
         (
             "boot-time",
@@ -404,38 +279,33 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("life_status", samples.status("ready"), at=AT + 400),
             ],
             CONTRADICTED,
-            "ready 400 s after the purchase",
-            {"provision_seconds": 400},
+            "400 s",
         ),
         (
             "boot-time",
             [look("purchase", BOUGHT, at=AT, seconds=90), look("life_status", samples.status("ready"), at=AT + 91)],
             CONFIRMED,
-            "ready within 91 s after the purchase",
-            {"provision_seconds": 0},
+            "at the first look",
         ),
         (
             "boot-time",
             [look("purchase", BOUGHT, at=AT), look("life_status", samples.status("failed"), at=AT + 9)],
             CONTRADICTED,
-            "failed 9 s after the purchase",
-            {},
+            "not within 9 s",
         ),
-        ("lets-in", [look("life_status", samples.status("ready"))], NOT_SEEN, "", {}),
+        ("lets-in", [look("life_status", samples.status("ready"))], NOT_SEEN, ""),
         (
             "lets-in",
             [look("life_status", samples.status("ready"), at=5), look("life_resource", samples.resource(), at=9)],
             CONTRADICTED,
             "SSH did not answer",
-            {},
         ),
-        ("listed", [look("purchase", BOUGHT), look("life_list", {}, 500, at=2)], NOT_SEEN, "", {}),
+        ("listed", [look("purchase", BOUGHT), look("life_list", {}, 500, at=2)], NOT_SEEN, ""),
         (
             "listed",
             [look("purchase", BOUGHT), look("life_list", [], at=2), look("life_list", [samples.resource()], at=9)],
             CONTRADICTED,
             "not listed 2 s after the answer",
-            {},
         ),
         (
             "listed",
@@ -445,9 +315,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             ],
             CONFIRMED,
             "listed 9 s after the answer",
-            {},
         ),
-        # Before it is ready, nothing is expected.
         (
             "listed",
             [
@@ -459,41 +327,36 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             ],
             CONFIRMED,
             "listed 9 s after the answer",
-            {},
         ),
         (
             "listed",
             [look("purchase", BOUGHT), look("life_list", [], at=2), look("life_status", samples.status("ready"), at=5)],
             NOT_SEEN,
             "",
-            {},
         ),
         (
             "listed",
             [look("life_list", []), look("purchase", BOUGHT, at=1), look("life_list", [samples.resource()], at=9)],
             CONFIRMED,
             "listed 8 s after the answer",
-            {},
         ),
         (
             "running-price",
             [look("life_offer", samples.offer()), look("life_resource", samples.resource(pricing_total_hourly=9))],
             CONTRADICTED,
-            "USD 9 of the machine, USD 2 of its offer",
-            {},
+            "9 of the machine, 2.0 of its offer",
         ),
         (
             "running-price",
             [look("life_offer", samples.offer()), look("life_resource", {"status": "running"})],
             CONTRADICTED,
-            "pricing_total_hourly is missing",
-            {},
+            "None of the machine, 2.0 of its offer",
         ),
-        ("end-answer", [look("deletion", {"detail": "no"}, 409)], CONTRADICTED, "409: no", {}),
-        ("end-answer", [look("deletion", None, 204, is_json=False)], CONTRADICTED, "204 without a status", {}),
-        ("end-answer", [look("deletion", {"status": "queued"})], CONTRADICTED, "200, queued", {}),
-        ("end-answer", [look("deletion", {"status": "Deleting"})], CONFIRMED, "200, deleting", {}),
-        ("end-time", [look("deletion", {"detail": "no"}, 409)], NOT_SEEN, "", {}),
+        ("end-answer", [look("deletion", {"detail": "no"}, 409)], CONTRADICTED, "409"),
+        ("end-answer", [look("deletion", None, 204, is_json=False)], CONTRADICTED, "204"),
+        ("end-answer", [look("deletion", {"status": "queued"})], CONTRADICTED, "queued"),
+        ("end-answer", [look("deletion", {"status": "Deleting"})], CONFIRMED, "deleting"),
+        ("end-time", [look("deletion", {"detail": "no"}, 409)], NOT_SEEN, ""),
         (
             "end-time",
             [
@@ -502,15 +365,13 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("life_resource", {"detail": "none"}, 404, at=43),
             ],
             CONFIRMED,
-            "gone 42 s after the DELETE",
-            {"delete_seconds": 42},
+            "42 s",
         ),
         (
             "end-time",
             [look("deletion", {"status": "deleting"}, at=1), look("life_resource", {"status": "deleting"}, at=302)],
             CONTRADICTED,
-            "not gone 301 s after the DELETE",
-            {},
+            "not within 301 s",
         ),
         (
             "end-time",
@@ -520,39 +381,23 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
                 look("life_resource", {"status": "deleted"}, at=3),
             ],
             CONFIRMED,
-            "gone within 2 s after the DELETE",
-            {"delete_seconds": 0},
+            "at the first look",
         ),
-        ("status-ids", [look("life_status", samples.status("available", resource_ids=[]))], NOT_SEEN, "", {}),
-        (
-            "status-ids",
-            [look("life_status", samples.status("ready", resource_ids=None))],
-            CONTRADICTED,
-            "the status of a bought offer names none",
-            {"status_resources": None},
-        ),
+        ("status-ids", [look("life_status", samples.status("available", resource_ids=[]))], NOT_SEEN, ""),
+        ("status-ids", [look("life_status", samples.status("ready", resource_ids=None))], CONTRADICTED, "none"),
     ],
 )
-def test_verdicts(
-    assumption: str, looks: list[Exchange], verdict: str, evidence: str, switches: dict[str, Any]
-) -> None:
+def test_verdicts(assumption: str, looks: list[Exchange], verdict: str, evidence: str) -> None:
     finding = found(assumption, *looks)
-    assert (finding.verdict, decided(finding)) == (verdict, switches)
-    assert finding.evidence.startswith(evidence or "needs ")
+    assert finding.verdict == verdict
+    assert finding.evidence == evidence if evidence else finding.evidence.startswith("needs ")
 
 
-@pytest.mark.parametrize(
-    ("waited", "evidence", "seconds"),
-    [
-        (0.0, "SSH answered less than a second after it was ready", 0),
-        (30.0, "SSH answered 34 s after it was ready", 34),
-    ],
-)
-def test_how_long_a_machine_lets_nobody_in(waited: float, evidence: str, seconds: int) -> None:
+@pytest.mark.parametrize(("waited", "evidence"), [(0.0, "at the first look"), (30.0, "34 s")])
+def test_how_long_a_machine_lets_nobody_in(waited: float, evidence: str) -> None:
     looks = look("life_status", samples.status("ready"), at=5), look("life_resource", samples.resource(), at=39)
     finding = found("lets-in", *looks, lets_in=waited)
-    assert finding.verdict == CONFIRMED and finding.evidence.startswith(evidence)
-    assert decided(finding) == {"ssh_delay_seconds": seconds}
+    assert (finding.verdict, finding.evidence) == (CONFIRMED, evidence)
 
 
 @pytest.mark.parametrize(
@@ -573,22 +418,20 @@ def test_what_an_exchange_of_a_purchase_was_for(method: str, path: str, name: st
 
 
 @pytest.mark.parametrize(
-    ("names", "verdict", "switches"),
+    ("names", "verdict"),
     [
-        (["gpu-1"], CONFIRMED, {"keeps_name": True}),
-        (["gpu-1-2"], CONFIRMED, {"keeps_name": True}),
-        (["other"], CONTRADICTED, {"keeps_name": False}),
-        ([None], CONTRADICTED, {"keeps_name": False}),
-        (["gpu-1", "other"], CONTRADICTED, {}),
-        ([], NOT_SEEN, {}),
+        (["gpu-1"], CONFIRMED),
+        (["gpu-1-2"], CONFIRMED),
+        (["other"], CONTRADICTED),
+        ([None], CONTRADICTED),
+        (["gpu-1", "other"], CONTRADICTED),
+        ([], NOT_SEEN),
     ],
 )
-def test_names_are_those_that_a_registry_has_asked_for(
-    names: list[str | None], verdict: str, switches: dict[str, Any]
-) -> None:
+def test_names_are_those_that_a_registry_has_asked_for(names: list[str | None], verdict: str) -> None:
     machines = [samples.resource(f"r-{number}", name=name) for number, name in enumerate(names)]
     finding = found("names", look("resources", machines), wished={"r-0": "gpu-1", "r-1": "gpu-1", "r-9": "x"})
-    assert (finding.verdict, decided(finding)) == (verdict, switches)
+    assert finding.verdict == verdict
 
 
 def test_an_id_in_capitals_is_the_one_that_a_registry_has() -> None:

@@ -28,10 +28,7 @@ def test_why_nothing_is_bought(fields: dict[str, Any], refusal: str) -> None:
     assert refusal in told and bool(told) is bool(refusal)
 
 
-def test_the_cheapest_offer_has_a_price() -> None:
-    offers: list[Any] = [(None, {"id": 0}), (2.0, {"id": 1}), (1.5, {"id": 2}), (1.5, {"id": 3})]
-    assert purchases.cheapest(offers) == {"id": 2}
-    assert purchases.cheapest(offers[:1]) is None and purchases.cheapest([]) is None
+ONE = {"gpu_type": "nvidia-h100", "gpu_count": 1, "gpu_price_per_hour": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -43,15 +40,14 @@ def test_the_cheapest_offer_has_a_price() -> None:
         ({"gpu_count": 8}, False),
         ({"gpu_type": None}, False),
         ({"gpu_type": "{{ 7 * 7 }}"}, False),
+        ({"gpu_price_per_hour": None}, False),
     ],
 )
-def test_one_machine_with_one_gpu_of_a_plain_name(fields: dict[str, Any], one: bool) -> None:
-    assert purchases.is_one_machine({"gpu_type": "nvidia-h100", "gpu_count": 1, **fields}) is one
+def test_one_machine_with_one_gpu_of_a_plain_name_and_a_price(fields: dict[str, Any], one: bool) -> None:
+    assert (purchases.cheapest([{**ONE, **fields}]) is not None) is one
 
 
-@pytest.mark.parametrize(
-    ("families", "refused", "parts"),
-    [(["A", "B"], True, [["A"], ["B"]]), (["A", "B"], False, []), (["A"], True, []), ([], True, [])],
-)
-def test_an_api_that_takes_one_name_is_asked_for_each(families: list[str], refused: bool, parts: list[Any]) -> None:
-    assert purchases.one_by_one(families, refused) == parts
+def test_the_cheapest_is_chosen() -> None:
+    offers = [{**ONE, "gpu_price_per_hour": price, "id": number} for number, price in enumerate((2.0, 1.5, 1.5))]
+    assert (purchases.cheapest(offers) or {})["id"] == 1
+    assert purchases.cheapest([]) is None
