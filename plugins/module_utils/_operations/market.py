@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api, refusing
-from .._api.client import ApiError, Json
+from .._ansible.operation import Params, Result, check_limit, check_uuid, given, on_api, refusing
+from .._api.client import Json
 from .._api.market import Market
 from .._provision import browsing, search
 from .._provision.messages import NOTHING_SENT
@@ -41,21 +40,8 @@ def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json],
     """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
     spec = given("spec", wanted, search.check_spec)
     sent = search.as_sent(spec)
-    try:
-        offers, total_count, filters = api.search_offers(sent)
-    except ApiError as error:
-        if error.error_class != "invalid":
-            raise
-        raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
-    unlisted = _unlisted(api, spec) if search.may_mistype_gpu(spec, offers) else []
-    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted]
-
-
-def _unlisted(api: Market, spec: Params) -> list[str]:
-    """Which GPUs of the search the API does not list, and what may be meant; none if its catalogue cannot be read."""
-    with contextlib.suppress(ApiError):
-        return search.unlisted_gpus(spec, api.gpus)
-    return []
+    offers, total_count, filters = api.search_offers(sent)
+    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters)]
 
 
 def offers(api: Market, params: Params, check_mode: bool) -> Result:
@@ -64,31 +50,23 @@ def offers(api: Market, params: Params, check_mode: bool) -> Result:
         choice = browsing.wanted(params["answers"], params["spec"])
     warnings: list[str] = []
     if browsing.is_listed(choice):
-        answer = [offer for wish in browsing.searches(choice) for offer in _search(api, wish, warnings)]
+        answer = _search(api, browsing.searches(choice), warnings)
         shown = browsing.listing(choice, answer)
     else:
         families = browsing.families_of(api.gpus)
-        searches = browsing.searches_of_all(choice, families)
-        answer = [offer for wish in searches for offer in _search_apart(api, wish, warnings)]
+        answer = _search(api, browsing.searches_of_all(choice, families), warnings)
         shown = browsing.market(choice, families, answer)
     return {**BLANK, **shown, "warnings": list(dict.fromkeys(warnings))}
 
 
-def _search(api: Market, wish: Params, warnings: list[str]) -> list[Json]:
-    """The offers of one search. Raises Failure if the API refuses it."""
-    found, _total, further = find(api, wish)
-    warnings += further
+def _search(api: Market, searches: t.Iterable[Params], warnings: list[str]) -> list[Json]:
+    """The offers of all searches. Raises Failure and ApiError."""
+    found: list[Json] = []
+    for spec in searches:
+        offers, _total, further = find(api, spec)
+        found += offers
+        warnings += further
     return found
-
-
-def _search_apart(api: Market, wish: Params, warnings: list[str]) -> list[Json]:
-    """The same for all GPUs; an API that takes one name at a time is asked for each. What it refuses is a warning."""
-    try:
-        return _search(api, wish, warnings)
-    except Failure as refusal:
-        parts = browsing.searches_by_gpu(wish)
-        warnings += [] if parts else [str(refusal)]
-    return [offer for part in parts for offer in _search_apart(api, part, warnings)]
 
 
 _EITHER = [("spec", "offer_id")]

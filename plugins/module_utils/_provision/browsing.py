@@ -70,13 +70,6 @@ def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
     return searches(replace(choice, spec=spec)) if families else []
 
 
-def searches_by_gpu(search: t.Mapping[str, t.Any]) -> list[Row]:
-    """A search for several GPUs as one for each, for an API that refuses it; none if it is for one."""
-    compute = compute_of(search)
-    gpus = str(compute.get("gpu_type")).split(" | ")
-    return [{**search, "compute": {**compute, "gpu_type": gpu}} for gpu in gpus] if len(gpus) > 1 else []
-
-
 def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer]) -> Row:
     """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
     affordable = _affordable(choice, offers)

@@ -304,7 +304,8 @@ def _no_offer(host: Declaration, search_result: SearchResult) -> str:
     reasons = "; ".join(_reasons(host, search_result.seen))
     return (
         f"There is no offer for this host. {reasons}. Ask for less (region, vendor, contract_type, another gpu_type),"
-        f" or try again later. {NOTHING_BOUGHT}"
+        " or try again later. The playbook compute_index.supply.offers shows what there is, with the names of GPUs."
+        f" {NOTHING_BOUGHT}"
     )
 
 

@@ -1,24 +1,23 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A search: its keys and typos of them, its contract, what the API has made of it, and whether an offer matches it.
+"""A search: its keys and slips of them, its contract, what the API has made of it, and whether an offer matches it.
 
 The keys are those of the API pages "yaml spec", "get offers" and "storage".
 """
 
 from __future__ import annotations
 
-import difflib
+import json
 import re
 import typing as t
 
-from .._text import LONGEST_NAME, applying, letters_of, mapping_of, nearest, nodes_of, number_of, printable
+from .._text import LONGEST_NAME, applying, letters_of, mapping_of, mappings_in, nearest, nodes_of, number_of, printable
 
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
-_SHOWN = 12  # names of GPUs in a sentence
-_LIMITS = "max_"  # what the names of limits begin with
+_LIMITS = ("max_", "min_")  # what the names of limits begin with
 _OF_PRODUCT = ("vendor", "vendor_region", "region", "gpu_type", "gpu_count", "contract_type", "node_count")
 _COMPARED = (*_OF_PRODUCT, "gpu_family")
 _OF_GPU = ("gpu_type", "gpu_family")
@@ -40,16 +39,17 @@ CEILING = "max_price_per_hour"  # of one choice: what the role itself reads of e
 def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
     """The search, if it has a section that the API needs (page "yaml spec"); the API checks what is in it.
 
-    Raises ValueError, also for a typo of a documented key: an API that ignores the key sells something else.
+    Raises ValueError, also for a slip of a documented key: an API that ignores the key sells something else.
     """
     contract = contract_of(spec)
-    near = nearest(contract, (ON_DEMAND, SPOT, ANY))
     faults = {
         "needs a section 'compute' (at least gpu_type and gpu_count) or 'storage'": (
             not spec.get("compute") and not spec.get("storage")
         ),
         **dict.fromkeys(misspelled_keys(spec), True),
-        f"has compute.contract_type '{contract}': did you mean '{near}'?": near,
+        f"has compute.contract_type '{contract}': it must be {ON_DEMAND}, {SPOT} or {ANY}": (
+            contract not in ("", ON_DEMAND, SPOT, ANY)
+        ),
     }
     for fault in applying(faults):
         raise ValueError(fault)
@@ -58,8 +58,7 @@ def check_spec(spec: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def undocumented_keys(spec: Spec) -> list[str]:
     """A warning about keys that no page documents: whether the API refuses or ignores them is unknown."""
-    paths = (path_of(section, name) for section, name in _keys_of(spec) if name not in DOCUMENTED[section])
-    unknown = ", ".join(dict.fromkeys(paths))
+    unknown = ", ".join(_unknown_keys(spec))
     return [f"spec has {unknown}, which no page of the API documents: it may be ignored."] if unknown else []
 
 
@@ -69,40 +68,36 @@ def misspelled_in(variable: str, spec: Spec) -> list[str]:
 
 
 def misspelled_keys(spec: Spec, further: t.Sequence[str] = ()) -> list[str]:
-    """A sentence for each key that is a slip of a documented one, or a limit in the wrong section: neither would count.
+    """A sentence for each key that is a slip of a documented one, or an undocumented limit: neither would count.
 
     ``further``: what the search may have at the top beside what the API documents.
     """
-    known = {**DOCUMENTED, "": (*DOCUMENTED[""], *further)}
-    meant = {path_of(section, name): _meant(section, name, known) for section, name in _keys_of(spec)}
     return [
-        f"has '{path}', which the API does not document: did you mean '{key}'?" for path, key in meant.items() if key
+        f"has '{path}', which the API does not document: " + (f"did you mean '{meant}'?" if meant else "leave it out")
+        for path, meant in _unknown_keys(spec, further).items()
+        if meant or path.rpartition(".")[2].startswith(_LIMITS)
     ]
 
 
-def _meant(section: str, name: str, known: t.Mapping[str, t.Collection[str]]) -> str:
-    """The key that an unknown one means; empty if it is known, or means none. ``known``: the keys of each section."""
-    if name in known[section]:
-        return ""
-    if near := nearest(name, sorted(known[section])):
-        return path_of(section, near)
-    # A limit of another section
-    others = (path_of(other, name) for other, names in known.items() if name in names)
-    return next(others, "") if name.startswith(_LIMITS) else ""
+def _unknown_keys(spec: Spec, further: t.Sequence[str] = ()) -> dict[str, str]:
+    """The keys that no page documents, each with the key of its section that it may be a slip of, or an empty text."""
+    known = {**DOCUMENTED, "": (*DOCUMENTED[""], *further)}
+    unknown = [(section, name) for section, name, _value in _items_of(spec) if name not in known[section]]
+    near = [(section, name, nearest(name, sorted(known[section]))) for section, name in unknown]
+    return {path_of(section, name): path_of(section, meant) if meant else "" for section, name, meant in near}
 
 
-def _keys_of(spec: Spec) -> t.Iterator[tuple[str, str]]:
-    """The keys of a search: the section that each stands in, and its name."""
+def _items_of(spec: Spec) -> t.Iterator[tuple[str, str, t.Any]]:
+    """The keys of a search: the section that each stands in, its name, and its value."""
     storage = spec.get("storage")
-    volumes = storage if isinstance(storage, list) else [storage]
     for section, part in (
         ("", spec),
-        ("compute", spec.get("compute")),
-        *(("storage", volume) for volume in volumes),
-        ("network", spec.get("network")),
+        ("compute", compute_of(spec)),
+        *(("storage", volume) for volume in mappings_in(storage if isinstance(storage, list) else [storage])),
+        ("network", mapping_of(spec.get("network"))),
     ):
-        for name in part if isinstance(part, t.Mapping) else ():
-            yield section, str(name)
+        for name, value in part.items():
+            yield section, str(name), value
 
 
 def path_of(section: str, name: str) -> str:
@@ -137,71 +132,18 @@ def as_sent(spec: Spec) -> dict[str, t.Any]:
 def unapplied(spec: Spec, filters: t.Any) -> list[str]:
     """A warning about keys of a search that the API's ``filters_applied`` lacks; none if that names nothing.
 
-    No page shows its form, so a key counts as applied if any text there, or any name with a value, contains it.
+    No page shows its form, so a key counts as applied if its text contains it. All volumes count as one key.
     """
-    names = list(filter(None, map(letters_of, _names_in(filters))))
-    lost = [label for label, key in _requested(spec) if not any(letters_of(key) in name for name in names)]
-    if not names or not lost:
+    named = letters_of(json.dumps(filters)) if isinstance(filters, (dict, list)) else ""
+    asked = [(section, name) for section, name, value in _items_of(spec) if value not in _NOTHING]
+    lost = [
+        path_of(section, name)
+        for section, name in asked
+        if section != "storage" and name not in ("compute", "network") and letters_of(name) not in named
+    ]
+    if not named or not lost:
         return []
     return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
-
-
-def _requested(spec: Spec) -> t.Iterator[tuple[str, str]]:
-    """What a search asks for: each key as a person writes it, and its last part. All volumes count as one key."""
-    for key, value in spec.items():
-        if key in ("compute", "network") and isinstance(value, dict):
-            yield from ((f"{key}.{inner}", str(inner)) for inner, item in value.items() if item not in _NOTHING)
-        elif value not in _NOTHING:
-            yield str(key), str(key)
-
-
-def _names_in(filters: t.Any) -> t.Iterator[str]:
-    """The names that have a value, and the texts of lists, at any depth."""
-    if isinstance(filters, dict):
-        for key, value in filters.items():
-            if value not in _NOTHING:
-                yield str(key)
-                yield from _names_in(value) if isinstance(value, (dict, list)) else ()
-    elif isinstance(filters, list):
-        for item in filters:
-            yield from _names_in(item)
-    elif isinstance(filters, str):
-        yield filters
-
-
-def may_mistype_gpu(spec: Spec, offers: t.Sized) -> bool:
-    """Whether a search may name a GPU that does not exist: it found no offer, which is how some servers say that."""
-    return not offers and bool(_gpu_types(spec))
-
-
-def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
-    """A sentence for each GPU of a search that is not in the API's catalogue (GET /available_gpus), with similar names.
-
-    The API's names are case-sensitive. No sentence if the catalogue has another form than the documented one.
-    """
-    names = _listed(catalog)
-    return [_unlisted(gpu_type, names) for gpu_type in _gpu_types(spec) if names and gpu_type not in names]
-
-
-def _unlisted(gpu_type: str, names: t.Sequence[str]) -> str:
-    """With one name that differs only in case and punctuation, or else up to two that are spelled nearly like it."""
-    spelled, plain = {letters_of(name): name for name in names}, letters_of(gpu_type)
-    near = [plain] if plain in spelled else difflib.get_close_matches(plain, spelled, n=2, cutoff=0.7)
-    similar = " or ".join(spelled[item] for item in near)
-    hint = f"Did you mean {similar}?" if near else f"It lists {', '.join(names[:_SHOWN])}."
-    return f"The API lists no GPU '{printable(gpu_type, 60)}'. {hint}"
-
-
-def _gpu_types(spec: Spec) -> list[str]:
-    """The GPUs that a search names, with pipes between them."""
-    return [part for part in map(str.strip, str(compute_of(spec).get("gpu_type") or "").split("|")) if part]
-
-
-def _listed(catalog: t.Any) -> list[str]:
-    """The families of a catalogue of GPUs, and the full names in them."""
-    families = {family: members for family, members in mapping_of(catalog).items() if isinstance(members, list)}
-    names = [*families, *(name for members in families.values() for name in members)]
-    return [printable(name, LONGEST_NAME) for name in names if isinstance(name, str)]
 
 
 # What an offer sells
@@ -213,17 +155,17 @@ def mismatch(spec: t.Mapping[str, t.Any], offer: Offer) -> str:
     What one of them does not say is passed over: without a contract, that of a machine which runs already does not
     matter.
     """
-    wanted = compute_of(spec)
-    contract = wanted.get("contract_type")
-    counts = [number_of(count) for count in (wanted.get("gpu_count"), offer.get("gpu_count"))]
-    pairs = [
-        ("region", spec.get("region"), offer.get("region")),
-        ("vendor", spec.get("vendor"), offer.get("vendor")),
-        ("contract_type", None if contract == ANY else contract, offer.get("contract_type")),
-        ("gpu_count", *(None if count is None else f"{count:g}" for count in counts)),
-    ]
-    differences = [f"{name} {has} instead of {asked}" for name, asked, has in pairs if differ(asked, has)]
-    return ", ".join(filter(None, [_other_gpu(spec, offer), *differences]))
+    compute = compute_of(spec)
+    contract = compute.get("contract_type")
+    asked = {
+        "region": spec.get("region"),
+        "vendor": spec.get("vendor"),
+        "contract_type": None if contract == ANY else contract,
+        "gpu_count": compute.get("gpu_count"),
+    }
+    different = (key for key, value in asked.items() if differ(value, offer.get(key)))
+    differences = [f"{key} {offer[key]} instead of {asked[key]}" for key in different]
+    return ", ".join(filter(None, [_other_gpu(compute, offer), *differences]))
 
 
 def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
@@ -231,19 +173,24 @@ def compute_of(spec: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
     return mapping_of(spec.get("compute"))
 
 
-def _other_gpu(spec: Spec, offer: Offer) -> str:
-    kinds = [kind.lower() for kind in _gpu_types(spec)]
-    names = [str(offer.get(key) or "").lower() for key in _OF_GPU]
-    # h100 is the family of nvidia-h100-sxm5-80gb, or a part of its name (C8, C15).
-    is_one = any(kind in names or f"-{'-'.join(kind.split())}-" in f"-{names[0]}-" for kind in kinds)
-    if not kinds or not any(names) or is_one:
+def _other_gpu(compute: Spec, offer: Offer) -> str:
+    """That the offer has none of the GPUs that are asked for, which pipes divide: each may be a part of its name."""
+    asked = list(filter(None, map(_words, str(compute.get("gpu_type") or "").split("|"))))
+    names = list(filter(None, (_words(offer.get(key)) for key in _OF_GPU)))
+    if not asked or not names or any(gpu <= name for gpu in asked for name in names):
         return ""
-    return f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {compute_of(spec)['gpu_type']}"
+    return f"gpu_type {offer.get('gpu_type') or offer.get('gpu_family')} instead of {compute['gpu_type']}"
+
+
+def _words(name: t.Any) -> set[str]:
+    """The words of a GPU's name: H100 is the family of nvidia-h100-sxm5-80gb, or a part of its name (C8, C15)."""
+    return set(re.findall("[a-z0-9]+", str(name or "").lower()))
 
 
 def differ(asked: t.Any, has: t.Any) -> bool:
     """Whether one is not the other; what one of them does not say is passed over."""
-    return asked not in (None, "") and has not in (None, "") and str(asked).strip().lower() != str(has).strip().lower()
+    one, other = _plain(asked), _plain(has)
+    return bool(one and other and one != other)
 
 
 def other_than_planned(planned: Offer, page: Offer) -> str:
@@ -268,8 +215,7 @@ def _is_other(name: str, was: str, now: str, planned: Offer, page: Offer) -> boo
     if name == "contract_type":
         return now == SPOT != was
     if name in _OF_GPU:
-        words, words_now = (set(re.findall("[a-z0-9]+", text)) for text in (was, now))
-        return not (words <= words_now or words_now <= words)
+        return not (_words(was) <= _words(now) or _words(now) <= _words(was))
     if name == "gpu_count":
         nodes = nodes_of(planned) or nodes_of(page) or 1
         few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))

@@ -91,9 +91,6 @@ def test_all_gpus_are_searched_for_at_once_and_apart_if_the_api_refuses_that() -
     one, *_others = browsing.searches_of_all(Choice({"region": "EU", "compute": {"contract_type": "spot"}}), ["A", "B"])
     compute = {"gpu_count": 1, "contract_type": "any"}
     assert one == {"region": "EU", "compute": {"gpu_type": "A | B", **compute}}
-    parts = browsing.searches_by_gpu(one)
-    assert parts == [{"region": "EU", "compute": {"gpu_type": gpu, **compute}} for gpu in ("A", "B")]
-    assert [browsing.searches_by_gpu(part) for part in parts] == [[], []]
     assert browsing.searches_of_all(Choice({}), []) == []
 
 
