@@ -788,7 +788,6 @@ STEPS = {
     "run": Step(ActionModule._run, "run.RUN", prefix="run_"),
     "run_quoted": Step(ActionModule._own_host, "run.RUN_QUOTED", got=_OF_A_RUN),
     "run_next": Step(ActionModule._own_host, "run.RUN_NEXT", got=_OF_A_RUN),
-    "run_seen": Step(ActionModule._own_host, "run.RUN_SEEN", got=_OF_A_RUN),
     "run_over": Step(ActionModule._own_host, "run.RUN_OVER", got=_OF_A_RUN),
     "run_done": Step(ActionModule._own_host, "run.RUN_DONE", got=_OF_A_RUN),
     "run_broken": Step(ActionModule._own_host, "run.RUN_BROKEN", got=_OF_A_RUN),

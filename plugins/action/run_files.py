@@ -20,8 +20,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     unless_failed,
 )
 
-_TRIES = 3  # to pack a folder in which somebody works
-
 
 class ActionModule(MachineAction):
     """Ansible's way to find the plugin."""
@@ -38,28 +36,16 @@ class ActionModule(MachineAction):
                 return {"failed": True, "msg": to_text(error)}
 
     def _bring(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        src, exclude = os.path.abspath(options["src"]), options["exclude"]
-        code = code_files.scan(src, exclude)
-        has = self._ask(options, task_vars, digest=code.digest)["has"]
-        if not has and not self._task.check_mode:
-            with local_folder() as folder:
-                archive = os.path.join(folder, "code.tar.gz")
-                code = _packed(src, exclude, archive, code)
+        with local_folder() as folder:
+            archive = os.path.join(folder, "code.tar.gz")
+            digest = code_files.pack(os.path.abspath(options["src"]), options["exclude"], archive)
+            has = self._ask(options, task_vars, digest=digest)["has"]
+            if not has and not self._task.check_mode:
                 tmp = self._make_tmp_path()
                 remote = self._transfer_file(archive, f"{tmp}/code.tar.gz")
                 self._fixup_perms2((tmp, remote))
-                sha256 = code_files.digest_of_file(archive)
-            self._ask(options, task_vars, digest=code.digest, archive=remote, sha256=sha256)
-        return {"changed": not has, "digest": code.digest, "files": code.files, "bytes": code.bytes}
+                self._ask(options, task_vars, digest=digest, archive=remote)
+        return {"changed": not has, "digest": digest}
 
     def _ask(self, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None, **step: t.Any) -> dict[str, t.Any]:
         return unless_failed(self._execute_module(module_args={**options, "step": step}, task_vars=task_vars))
-
-
-def _packed(src: str, exclude: t.Sequence[str], archive: str, code: code_files.Code) -> code_files.Code:
-    """Pack the folder as it is at one moment. Raises ValueError if it never stays the same for so long."""
-    for _number in range(_TRIES):
-        before, code = code, code_files.pack(src, exclude, archive)
-        if code == before:
-            return code
-    raise ValueError(f"The files in {src} change while they are packed. Run the task again when they do not.")

@@ -39,10 +39,9 @@ class ActionModule(MachineAction):
             look = running.next_look(look, job, time.monotonic() - start)
             for line in look.lines if in_terminal() else ():
                 display.display(f"  {line}")
-            is_lost = look.lost_at is not None
-            if look.is_last or not options["follow"] or (is_lost and self.has_ended(task_vars)):
+            if look.is_last or not options["follow"]:
                 return running.followed(look)
-            if is_lost:
+            if look.lost_at is not None:
                 self.progress.tell(look.job["msg"], urgent=True)
             self.pause(options["delay"])
 

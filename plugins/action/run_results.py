@@ -1,12 +1,10 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the results of a run home, part by part: the module packs one, this fetches and checks it, and notes it."""
+"""Brings the results of a run home, part by part: the module packs one, this fetches and checks it."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import shutil
 import time
@@ -31,7 +29,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home
 TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them
 PATIENCE = running.PATIENCE  # seconds for which a machine may be out of reach
-LEAST_PART = 256 * 1024  # bytes
 
 Answer = t.TypeVar("Answer")
 Variables = t.Optional[dict[str, t.Any]]
@@ -61,19 +58,14 @@ class ActionModule(MachineAction):
             return {**_result(self._home), "fault": "", "msg": _report(t.cast(Home, self._home), self._dest)}
 
     def _bring(self, folder: str) -> None:
+        home = self._home = Home(self._dest, self._ask(list=True))
+        _check_room(self._dest, home.bytes_left)
         into: str = self._repeated(self._make_tmp_path)
         source, place = f"{into.rstrip('/')}/{results.PART}", os.path.join(folder, "part")
-        listing = self._fetched(self._ask(into=into), source, place)
-        with gzip.open(place, "rt", encoding="ascii") as file:
-            home = self._home = Home(self._dest, json.load(file))
-        _check_room(self._dest, home.bytes_left)
-        size, whole = max(LEAST_PART, self._options["part_size"]), home.bytes_left
-        while part := home.next_part(size):
-            answer = self._ask(into=into, list=listing, wanted=part)
-            if answer["full"]:
-                size = _smaller(size)
-                continue
-            self._fetched(answer, source, place)
+        whole = home.bytes_left
+        while part := home.next_part(max(1, self._options["part_size"])):
+            answer = self._ask(into=into, wanted=part)
+            self._fetch(source, place, answer["sha256"])
             home.receive(place, part, answer["unusable"])
             if self.progress.passed - self.progress.told >= QUIET:  # a part may take a second
                 self.progress.tell(f"{_size(whole - home.bytes_left)} of {_size(whole)} of the results are here.")
@@ -90,16 +82,16 @@ class ActionModule(MachineAction):
             lambda: unless_failed(self._execute_module(module_args=arguments, task_vars=self._variables))
         )
 
-    def _fetched(self, answer: dict[str, t.Any], source: str, place: str) -> str:
-        """Fetch a file of the machine to this place, and return its SHA-256. Raises AnsibleError if it is damaged."""
+    def _fetch(self, source: str, place: str, sha256: str) -> None:
+        """Fetch a part from the machine to this place. Raises AnsibleError if it is damaged."""
 
         def fetch() -> None:
             self._connection.fetch_file(source, place)
-            if code_files.digest_of_file(place) != answer["sha256"]:
-                raise AnsibleError("A part of the results was damaged on its way. Run the task again.")
+            with open(place, "rb") as file:
+                if code_files.sha256_of(file) != sha256:
+                    raise AnsibleError("A part of the results was damaged on its way. Run the task again.")
 
         self._repeated(fetch)
-        return str(answer["sha256"])
 
     def _repeated(self, request: t.Callable[[], Answer]) -> Answer:
         """Make a request that is safe to repeat, again if it fails. Raises AnsibleError at last.
@@ -114,8 +106,6 @@ class ActionModule(MachineAction):
                 is_cut = isinstance(error, AnsibleConnectionFailure)
                 if time.monotonic() - began >= PATIENCE if is_cut else tries >= TRIES:
                     raise
-                if is_cut and self.has_ended(self._variables or {}):
-                    raise AnsibleError("The machine has ended meanwhile, by the registry.") from None
                 if is_cut:
                     self.progress.tell("the machine does not answer (its results wait there).", urgent=True)
             tries += 1
@@ -129,13 +119,6 @@ def _check_room(dest: str, wanted: int) -> None:
     free = shutil.disk_usage(dest).free
     if wanted > free:
         raise ValueError(f"The results have {_size(wanted)} more, and the disk of {dest} has room for {_size(free)}.")
-
-
-def _smaller(size: int) -> int:
-    """Raises ValueError with a sentence if parts cannot be any smaller."""
-    if size <= LEAST_PART:
-        raise ValueError("The machine's disk has no room for any part of the results. Remove a file there.")
-    return max(LEAST_PART, size // 4)
 
 
 def _size(number: int) -> str:
@@ -159,7 +142,6 @@ def _report(home: Home, dest: str) -> str:
     """What is here, in a sentence."""
     here = f"{plural(home.files, 'file')} and the log are in {dest}"
     if home.complete:
-        links = f" Links to files of the system were left out: {home.left_out}." if home.left_out else ""
-        return f"{here}; nothing is missing.{links}"
+        return f"{here}; nothing is missing."
     more = f", and {len(home.incomplete) - 1} more" if len(home.incomplete) > 1 else ""
     return f"{here}, but they are incomplete: {': '.join(filter(None, home.incomplete[0].values()))}{more}."

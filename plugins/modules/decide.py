@@ -64,7 +64,7 @@ options:
       - V(verified) - which machines that run have passed their tests?
       - V(run) - what is to run, under which name, and is it over already? All mistakes at once. V(run_quoted) - what
         would its machine cost, and may it be bought? V(run_next) - does its job start, or was it started?
-        V(run_seen) - has its machine ended, by the registry? V(run_over) - does its machine end, since the results are
+        V(run_over) - does its machine end, since the results are
         home? V(run_done) - how did it end, and what has it cost? V(run_broken) - what is billed if a task has failed
         (O(reason))?
         V(runs) - which runs are there, and how are they?
@@ -103,7 +103,6 @@ options:
       - run
       - run_quoted
       - run_next
-      - run_seen
       - run_over
       - run_done
       - run_broken

@@ -10,10 +10,11 @@ module: run_files
 short_description: Brings the code of a run to its machine
 version_added: 1.0.0
 description:
-  - Packs a folder of the controller once, copies it over the connection, checks it, and puts it into the run's folder,
+  - Packs a folder of the controller, copies it over the connection, checks it, and puts it into the run's folder,
     all at once. If the machine already has exactly this code, nothing is copied.
-  - It leaves out what C(.gitignore) files leave out, also those above the folder in its repository, C(.git), and the
-    registry's files. Links stay links, and of a file's mode only counts whether it may be executed.
+  - C(git) on the controller says what to pack, whether it is in a repository or not. C(.gitignore) files count, also
+    those above the folder in its repository. The registry's files and empty folders are left out. Links stay links; of
+    a file's mode only counts whether it may be executed, and its time does not count.
   - It refuses to replace code while a command of the run runs.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
@@ -70,33 +71,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 digest:
-  description: The SHA-256 of the sorted list of all paths, modes and contents.
+  description: The SHA-256 of the code, with all paths and whether they may be executed.
   returned: success
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed
-files:
-  description: The number of files.
-  returned: success
-  type: int
-  sample: 42
-bytes:
-  description: The size of all files in bytes, before they are packed.
-  returned: success
-  type: int
-  sample: 183500
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, job
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import job
 
 
 def main() -> None:
     """Do on the machine what the action plugin asks for."""
     module = AnsibleModule(argument_spec=_spec.RUN_FILES, supports_check_mode=True)
     try:
-        has = job.take_code(module.params["name"], module.params["step"] or {}, module.check_mode)
-    except (ValueError, OSError, code_files.TarError) as error:
+        has = job.take_code(module.params["name"], module.params["step"] or {})
+    except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, has=has)
 

@@ -47,7 +47,7 @@ EXAMPLES = r"""
       compute_index.supply.run_info:
         name: train
       register: run
-      until: run.state is defined and run.state not in ['setting_up', 'running']
+      until: run.state is defined and run.state != 'running'
       retries: 1000
       delay: 30
 """
@@ -60,21 +60,15 @@ name:
   sample: train
 state:
   description:
-    - The state of the run, V(none), V(setting_up), V(running), V(succeeded), V(failed) or V(interrupted).
+    - The state of the run, V(none), V(running), V(succeeded), V(failed) or V(interrupted).
   returned: success
   type: str
   sample: running
 reason:
-  description:
-    - Why the run is in RV(state), as a word for programs; often empty.
-    - V(time) - the time was over. V(gone) - the processes are gone, without a known exit code. V(rebooted) - the
-      machine was restarted. V(setup) - the setup failed. V(start) - the command could not be started. V(disk) - the
-      disk is full.
-    - V(left) - it succeeded, and what it had left running was ended. V(unwatched) - it runs, but no exit code will
-      be known. V(not_started) - it has not begun.
+  description: Why the run is in RV(state), in words; often empty.
   returned: success
   type: str
-  sample: ''
+  sample: exit code 0
 msg:
   description: The state of the run as a sentence.
   returned: success
@@ -97,14 +91,10 @@ digest:
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b3f786850e387550fdab836ed
 exit_code:
-  description: The exit code of the command, V(null) if there is none.
+  description: The exit code of the command, V(null) if it is not known. That of a signal is 128 and its number.
   returned: success
   type: int
   sample: 0
-signal:
-  description: The number of the signal that ended the command, V(null) for none.
-  returned: success
-  type: int
 began_at:
   description: When the run began, in UTC (ISO 8601).
   returned: success
@@ -121,22 +111,6 @@ log:
   type: list
   elements: str
   sample: ["epoch 3: loss 0.12"]
-log_line_bytes:
-  description: How many bytes each of these lines has in the log, with what it has overwritten and its end.
-  returned: success
-  type: list
-  elements: int
-  sample: [19]
-log_bytes:
-  description: The size of the whole log in bytes.
-  returned: success
-  type: int
-  sample: 104857
-disk_free_bytes:
-  description: Free space on the machine's disk in bytes.
-  returned: success
-  type: int
-  sample: 1000000000
 """
 
 from ansible.module_utils.basic import AnsibleModule

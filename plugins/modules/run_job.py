@@ -14,7 +14,7 @@ description:
     filled. M(compute_index.supply.run_info) says how it stands.
   - The same O(digest) under the same O(name) is started once, whatever happens in between. While another one runs, the
     task fails.
-  - The run is over when its command ends. What that leaves running is ended.
+  - The run is over when its command ends, so the command must not go on in the background.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -45,8 +45,7 @@ options:
     default: ''
   env:
     description:
-      - Environment variables of O(setup) and O(command). On the machine only a file that the connected user can read
-        has them, until the run begins.
+      - Environment variables of O(setup) and O(command). No file on the machine has them.
     type: dict
     default: {}
   digest:
@@ -72,8 +71,8 @@ options:
     type: bool
     default: false
 notes:
-  - With root and systemd, the run is the unit C(compute-index-run-NAME-TIME). Users with lingering have such a unit of
-    their own. Otherwise it is a process with a session of its own.
+  - The run is a process with a session of its own, so it outlives the connection, unless the machine's systemd has
+    C(KillUserProcesses).
   - The output goes to C(log.txt) in the run's folder. Python does not buffer it (C(PYTHONUNBUFFERED)).
 seealso:
   - module: compute_index.supply.run_info
@@ -102,11 +101,6 @@ state:
   returned: success
   type: str
   sample: running
-how:
-  description: V(systemd) or V(fork) if the task has started it, otherwise empty.
-  returned: success
-  type: str
-  sample: systemd
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -124,8 +118,6 @@ def main() -> None:
         result = job.start_once(module.params, env, module.check_mode)
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
-    for warning in result.pop("notices"):
-        module.warn(warning)
     module.exit_json(**result)
 
 

@@ -11,11 +11,10 @@ short_description: Brings the results of a run home
 version_added: 1.0.0
 description:
   - Fetches files of the run's folder and its log, in parts. Each part is packed on the machine, fetched over the
-    connection, checked by its SHA-256, and removed. A transfer that was interrupted goes on where it was.
+    connection and checked by its SHA-256. A later transfer leaves out the files that are here already.
   - Files appear below O(dest) by a rename once they are complete. Nothing is written outside O(dest).
-  - A link stays a link if it leads to a place within the results; otherwise it counts as incomplete. A link that is
-    itself one of O(paths) is followed. Sockets, devices and links to files of the system, such as C(/usr/bin/python3),
-    are left out.
+  - A link stays a link if it leads to something within a folder that is fetched. Others are followed. Sockets, devices
+    and empty folders are left out.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:
@@ -35,18 +34,18 @@ options:
     required: true
   paths:
     description:
-      - Files, folders, or patterns of them (also C(**)), relative to the folder that the command runs in.
+      - Files, folders, or patterns of them (without C(**)), relative to the folder that the command runs in.
     type: list
     elements: str
     default: []
   dest:
     description:
-      - The folder on the controller. It gets C(files/), C(log.txt) and C(.manifest.json).
+      - The folder on the controller. It gets C(files/) and C(log.txt).
     type: path
     required: true
   part_size:
     description:
-      - How many bytes a part may have before it is packed. If the machine's disk has no room, parts are smaller.
+      - How many bytes a part may have before it is packed. The machine's disk needs room for one.
     type: int
     default: 64000000
   step:

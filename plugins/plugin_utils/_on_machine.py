@@ -9,6 +9,7 @@ The machine may freeze or go; no process is left behind then. Ansible's own line
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import signal
@@ -23,10 +24,8 @@ from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.job_watcher import processes
 from ansible_collections.compute_index.supply.plugins.module_utils._text import COLUMNS, plural, wrapped
 
-DECIDE = "compute_index.supply.decide"
 ATTEMPT = 15  # seconds that one attempt to connect may take
 # A machine that freezes sends nothing, and a connection to it would stay open. This ends it after some 15 seconds.
 _ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
@@ -116,26 +115,6 @@ class MachineAction(ActionBase):
         with contextlib.suppress(AnsibleConnectionFailure):
             super().cleanup(force)
 
-    def has_ended(self, task_vars: dict[str, t.Any]) -> bool:
-        """Whether the registry has noted the end of the machine. It knows nothing of the machines of own plays."""
-        if "run__next" not in task_vars:
-            return False
-        task = self._task.copy()
-        task.action, task.args = DECIDE, {"step": "run_seen"}
-        decide = self._shared_loader_obj.action_loader.get(
-            DECIDE,
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        try:
-            return bool(decide.run(task_vars=task_vars).get("has_ended"))
-        except AnsibleError:  # a registry that cannot be read says nothing of the machine
-            return False
-
 
 def limit_attempts(connection: t.Any, seconds: int = ATTEMPT) -> None:
     """Bound each attempt to connect, whatever the configuration says, and let a machine that freezes be noticed."""
@@ -211,14 +190,16 @@ def child_processes(pid: int) -> list[int]:
 
 def _parents() -> dict[int, int]:
     """The parent of each process; none where that cannot be told."""
-    try:
-        return {pid: int(fields[1]) for pid, (_name, fields) in processes().items()}
-    except OSError:
+    found = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            found[int(path.split("/")[2])] = int(file.read().rpartition(")")[2].split()[1])
+    if not found:
         with contextlib.suppress(OSError):  # macOS and BSD have no such file system
             told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False)
             pairs = (line.split() for line in told.stdout.splitlines())
             return {int(pid): int(parent) for pid, parent in pairs}
-    return {}
+    return found
 
 
 def unless_failed(answer: dict[str, t.Any]) -> dict[str, t.Any]:

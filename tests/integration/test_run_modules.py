@@ -64,8 +64,8 @@ def test_code_goes_there_a_command_runs_once_and_its_results_come_home(project: 
     tasks = (files, files, job, info, results, results, job)
     (packed, same, started, state, home, again, over), output = play(project, *tasks, options=("-vvv",))
 
-    assert (packed["changed"], packed["files"], same["changed"]) == (True, 2, False)
-    assert (started["changed"], started["how"]) == (True, "fork")
+    assert (packed["changed"], same["changed"]) == (True, False)
+    assert (started["changed"], started["state"]) == (True, "running")
     assert (state["state"], state["exit_code"], state["log"]) == ("failed", 3, ["trained", "done"])
     assert (home["changed"], home["complete"], home["files"], home["missing"]) == (True, True, 3, ["nix"])
     assert (again["changed"], again["complete"], over["changed"]) == (False, True, False)
@@ -90,12 +90,10 @@ def test_a_play_that_is_killed_while_results_come_goes_on(project: Project) -> N
     results = task("run_results", **RESULTS, dest=str(dest))
     book = project.write({"hosts": "gpu", "gather_facts": False, "tasks": [results]})
     with project.start("ansible-playbook", "-i", str(project.inventory), book) as process:
-        until(lambda: (dest / ".manifest.json").exists() and "files/out/model" in (dest / ".manifest.json").read_text())
+        until(lambda: (dest / ".partial").exists() and (dest / ".partial").stat().st_size > 500_000)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not (dest / "files").exists(), "what is not complete is not there"
-    before = json.loads((dest / ".manifest.json").read_text())["files"]["files/out/model"]["done"]
-    assert 0 < before < 3_000_000
     (home,), _output = play(project, results)
     assert (home["complete"], home["files"]) == (True, 1)
     machine = project.simulator.home(project.simulator.purchases[0].resource_ids[0])

@@ -48,7 +48,7 @@ def asked(params: Params, check_mode: bool) -> Result:
     request = run_request.with_paths(request, os.path.realpath(files), os.path.realpath(base), wrong)
     code = ""  # the digest of the files that the job works with, if any
     if request.files:
-        code = _tried(lambda: code_files.scan(request.files, request.exclude).digest, code, wrong, "run_files: ")
+        code = _tried(lambda: code_files.pack(request.files, request.exclude), code, wrong, "run_files: ")
     wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
     if wrong:
         return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
@@ -157,11 +157,6 @@ def _next(run: _Run) -> Result:
     return found
 
 
-def _seen(run: _Run) -> Result:
-    """Whether the machine has ended, which a command that follows its job would otherwise wait for."""
-    return {"has_ended": run.view.is_over}
-
-
 def _over(run: _Run) -> Result:
     """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone.
 
@@ -196,8 +191,7 @@ def late(params: Params, check_mode: bool) -> Result:
     usual = RecordFolder(os.path.join(base, name))
     folder = RecordFolder(os.path.join(base, run_record.late_folder(name, usual.read(), params["got"])))
     now = time.time()
-    skips = folder.is_busy(now) or check_mode
-    found = run_record.late_fetch(name, folder.read(), params["got"], params["given"], now, skips=skips)
+    found = run_record.late_fetch(name, folder.read(), params["got"], params["given"], now, skips=check_mode)
     return {**_LATE, **found, "dest": folder.path}
 
 
@@ -248,7 +242,6 @@ RUN_SWEPT = steps.operation(swept, steps.RUN_LATE, BLANK)
 RUN = steps.operation(asked, steps.RUN, _NOTHING)
 RUN_QUOTED = _step(_quoted, provisions=False, lost=False, goes_on=False, lease="", offer_id="", verify="")
 RUN_NEXT = _step(_next, starts=False, copies=False, seconds=0, until=None)
-RUN_SEEN = _step(_seen, has_ended=False)
 RUN_OVER = _step(_over, ends=False)
 RUN_DONE = _step(_done)
 RUN_BROKEN = _step(_broken)

@@ -16,7 +16,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED, facts
+from .._machine.job_state import NONE, OVER, RUNNING, SUCCEEDED
 from .._text import (
     LONGEST_LINE,
     abridged,
@@ -50,7 +50,7 @@ Row = t.Mapping[str, t.Any]
 ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
-_OF_JOB = ("exit_code", "signal", "reason", "began_at", "ended_at")
+_OF_JOB = ("exit_code", "reason", "began_at", "ended_at")
 _OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
 _LINES = 5  # of the log that the record keeps
 SWEEP = "reap__sweep"  # what a sweep has handed to a host
@@ -326,7 +326,7 @@ def swept_lines(record: Row, got: Row, folder: str) -> list[str]:
 
 def job_outcome(record: Row) -> str:
     """What became of the job."""
-    why = facts(record.get("exit_code"), record.get("signal"), one_line(str(record.get("reason") or "")))
+    why = one_line(str(record.get("reason") or ""))
     begin, end = seconds_of(record.get("began_at") or ""), seconds_of(record.get("ended_at") or "")
     lasted = "" if begin is None or end is None else f" after {in_minutes(max(0.0, end - begin))}"
     return f"{record.get('name')} {record.get('state')}{lasted}{f' ({why})' if why else ''}."

@@ -14,7 +14,7 @@ import math
 import typing as t
 from dataclasses import asdict, dataclass, field
 
-from .._machine.job_state import NONE, OVER, RUNS
+from .._machine.job_state import NONE, OVER, RUNNING
 from .._text import (
     LONGEST_LINE,
     amount,
@@ -253,7 +253,7 @@ def trouble_of_job(run: Run, job: Row) -> str:
     It says nothing; it has another job; or it has lost what it had noted, as after a start with an empty disk.
     """
     machine = f"The machine of the run {run.request.name}"
-    if job.get("lost_sight") or job.get("state") not in (NONE, *RUNS, *OVER):
+    if job.get("lost_sight") or job.get("state") not in (NONE, RUNNING, *OVER):
         why = because(str(job.get("msg") or "it did not answer"))
         return f"{machine} did not report on its job: {why} {run.billed} The same command looks again."
     if job["state"] == NONE and run.record.get("began_at"):
@@ -266,7 +266,7 @@ def trouble_of_job(run: Run, job: Row) -> str:
 
 def job_of_another(run: Run, job: Row) -> str:
     """The machine has another job under this name, as of another computer; empty if it has none, or this one."""
-    if job.get("state") not in (*RUNS, *OVER) or job.get("digest") == run.request.digest:
+    if job.get("state") not in (RUNNING, *OVER) or job.get("digest") == run.request.digest:
         return ""
     command = one_line(str(job.get("command") or "")) or "its command is not known"
     return (
@@ -328,7 +328,7 @@ def _not_home(run: Run, job: Row, why: str) -> dict[str, t.Any]:
         return still_billed(run, why)
     if trouble := trouble_of_job(run, job):
         return {"trouble": trouble}
-    if job["state"] in RUNS:
+    if job["state"] == RUNNING:
         runs = f"{run.request.name} runs. The same command follows it, and brings its results home."
         return {"lines": [runs, run.billed, f"To end it now: {run.command_to_end}"]}
     # As after a cut of the network at the start
@@ -365,19 +365,22 @@ def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
         return LogLook({**look.job, "msg": msg}, (), since, passed - since >= PATIENCE)
     # A machine that knows nothing of its job any more does not say that it has begun, but has said so.
     known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
-    return LogLook(known, _lines(look.job, job), is_last=job["state"] not in RUNS)
+    return LogLook(known, _lines(look.job, job), is_last=job["state"] != RUNNING)
+
+
+def _log(job: Row) -> list[str]:
+    """The lines that a look has shown, without what would move a terminal's cursor."""
+    return [printable(str(line), LONGEST_LINE) for line in items_of(job.get("log") or [])]
 
 
 def _lines(before: Row, job: Row) -> tuple[str, ...]:
-    """The lines that are new since the answer before: those within the bytes by which the log has grown."""
-    grown = int(job.get("log_bytes") or 0) - int(before.get("log_bytes") or 0)
-    lines, room = [], grown if "state" in before else math.inf
-    for line, size in zip(*(reversed(items_of(job.get(name) or [])) for name in ("log", "log_line_bytes"))):
-        if room <= 0:  # a line that was shown before its end was written is shown again
-            break
-        room -= int(size)
-        lines.append(printable(str(line), LONGEST_LINE))  # without what would move a terminal's cursor
-    return tuple(reversed(lines))
+    """The lines that are new since the answer before. The last of those may have been shown before its end came."""
+    shown, lines = map(_log, (before, job))
+    for known in (shown, shown[:-1]):
+        for start in range(len(known)):
+            if lines[: len(known) - start] == known[start:]:
+                return tuple(lines[len(known) - start :])
+    return tuple(lines)
 
 
 def followed(look: LogLook) -> dict[str, t.Any]:

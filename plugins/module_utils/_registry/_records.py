@@ -13,8 +13,7 @@ import typing as t
 from ._files import write_durably
 from ._protocol import RegistryError, explained, reason_of
 
-RECORD, MANIFEST, PARTIAL = "run.json", ".manifest.json", ".partial"
-_BUSY = 180.0  # seconds
+RECORD = "run.json"
 
 
 class RecordFolder:
@@ -51,14 +50,6 @@ class RecordFolder:
             folder = os.path.dirname(folder)
         is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
         return "" if is_writable else f"{self._unwritable}: {folder} is no folder that you may change."
-
-    def is_busy(self, now: float) -> bool:
-        """Whether something was brought home here in the last minutes, as by a command that goes on."""
-        moments = []
-        for name in (PARTIAL, MANIFEST):
-            with contextlib.suppress(OSError):
-                moments.append(os.stat(os.path.join(self.path, name)).st_mtime)
-        return max(moments, default=0.0) > now - _BUSY
 
     def set_aside(self) -> None:
         """Give an earlier run, which is over, a folder of its own: ``train.1``. Raises RegistryError."""

@@ -14,7 +14,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ru
 ASKED = {"run_name": "train", "run_command": "true", "run_gpu": "8 x H100", "run_max_bill": "200"}
 BOUGHT = read_entry({"provision_procured_offer_id": "o", "provision_resource_ids": ["m"], "provision_groups": ["gpu"]})
 RECORD: dict[str, Any] = {
-    **{"name": "train", "host": "run-train", "command": "python train.py", "state": "failed", "exit_code": 3},
+    **{
+        "name": "train",
+        "host": "run-train",
+        "command": "python train.py",
+        "state": "failed",
+        "exit_code": 3,
+        "reason": "exit code 3",
+    },
     **{
         "began_at": "2026-12-01T06:00:00Z",
         "ended_at": "2026-12-01T08:05:00Z",

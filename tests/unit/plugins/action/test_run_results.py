@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import json
 import os
@@ -25,7 +26,7 @@ import pytest
 from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_results
-from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, job_watcher, results
+from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, results
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine, _results_home
 
 from kills import kills
@@ -34,6 +35,7 @@ from limits import HANGS
 Result = dict[str, Any]
 ODD = ["two words", "a\nb", "-x", "*", os.fsdecode(b"caf\xe9"), "é", "$(false)", "a\\b", "x" * 250]
 MB = 10**6
+BAD = ["/etc/x", "../x", "a/../../x", "", ".", "a//b", "a/", "a%00b", "./a"]  # names that none has
 
 
 class Connection:
@@ -77,22 +79,22 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.run, self.dest = folder / "runs" / "train", folder / "home" / "train"
-        self.work, self.state = self.run / "work", self.run / "state"
+        self.work = self.run / "work"
         self.files, self.into, self.local = self.dest / "files", folder / "tmp", folder / "local"
-        for place in (self.work, self.state, self.run / "parts", self.into, self.local):
+        for place in (self.work, self.into, self.local):
             place.mkdir(parents=True)
         (self.run / "log.txt").write_text("the log\n")
-        job_watcher.note(str(self.state / "job.json"), {"digest": "1"})
-        job_watcher.note(str(self.state / "pid"), {**job_watcher.process(1), "start": "?", "began_at": 1})
+        (self.run / "job.json").write_text('{"digest": "1", "setup": "", "time": 0, "setup_digest": ""}')
         self.over()
         self.connection, self.asked = Connection(), list[dict[str, Any]]()
 
     def over(self, over: bool = True) -> None:
-        end = {"phase": "job", "exit_code": 0, "in_time": True, "ended_at": 2}
-        job_watcher.note(str(self.state / "end.json"), end if over else {})
-        if not over:
-            (self.state / "end.json").unlink()
-            job_watcher.note(str(self.state / "pid"), {**job_watcher.process(os.getpid()), "began_at": 1})
+        (self.run / "end").unlink(missing_ok=True)
+        self.alive = open(self.run / "alive", "wb")  # noqa: SIM115
+        fcntl.flock(self.alive, fcntl.LOCK_EX)
+        if over:
+            self.alive.close()
+            (self.run / "end").write_text("0\n")
 
     def write(self, path: str, content: bytes | int = b"content") -> Path:
         """Write a result; a number stands for so many random bytes."""
@@ -123,7 +125,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(_on_machine.display, "display", lambda *_words: None)
     monkeypatch.setattr(run_results, "PAUSE", 0)
     monkeypatch.setattr(run_results, "PATIENCE", 0.2)
-    monkeypatch.setattr(run_results, "LEAST_PART", 1000)
     site = Site(tmp_path)
     monkeypatch.setattr(C, "DEFAULT_LOCAL_TMP", str(site.local))
     return site
@@ -138,24 +139,19 @@ def test_all_comes_home_once(site: Site) -> None:
     site.write("out/program").chmod(0o4755)
     site.write("metrics.json")
     site.write("other")
-    (site.work / "out" / "empty" / "deep").mkdir(parents=True)
     (site.work / "out" / "latest").symlink_to("program")
-    (site.work / "out" / "full path").symlink_to(f"{os.path.realpath(site.work)}/out/program")
     os.mkfifo(site.work / "out" / "pipe")
     result = site.fetch("out", "*.json", "nix", "no/*")
     assert result == {
         **{"changed": True, "complete": True, "missing": ["nix", "no/*"], "incomplete": []},
-        **{"files": len(ODD) + 4, "bytes": result["bytes"]},
+        **{"files": len(ODD) + 3, "bytes": result["bytes"]},
         "fault": "",
-        "msg": f"{len(ODD) + 4} files and the log are in {site.dest}; nothing is missing.",
+        "msg": f"{len(ODD) + 3} files and the log are in {site.dest}; nothing is missing.",
     }
     os.unlink(site.work / "out" / "pipe")
-    assert os.readlink(site.files / "out" / "full path") == "program"
-    (site.work / "out" / "full path").unlink()
-    (site.work / "out" / "full path").symlink_to("program")
     assert site.is_home()
     assert (site.dest / "log.txt").read_text() == "the log\n"
-    assert sorted(os.listdir(site.dest)) == [".manifest.json", "files", "log.txt"]
+    assert sorted(os.listdir(site.dest)) == ["files", "log.txt"]
     assert sorted(os.listdir(site.files)) == ["metrics.json", "out"]
     program = os.stat(site.files / "out" / "program")
     assert (stat.S_IMODE(program.st_mode), program.st_mtime_ns) == (
@@ -164,10 +160,10 @@ def test_all_comes_home_once(site: Site) -> None:
     )
     site.connection.fetched.clear()
     assert site.fetch("out", "*.json", "nix", "no/*") == {**result, "changed": False}
-    assert len(site.connection.fetched) == 1, "the list alone"
+    assert not site.connection.fetched
 
 
-@pytest.mark.parametrize("pattern", ["/etc", "../x", "a/../../b", "", "a\0b"])
+@pytest.mark.parametrize("pattern", ["/etc", "../x", "a/../../b", "", "**", "a/**/b"])
 def test_no_path_leads_out_of_the_run(site: Site, pattern: str) -> None:
     result = site.fetch(pattern)
     assert result["failed"] and "must be a path or pattern below the run's folder" in result["msg"]
@@ -233,27 +229,26 @@ def test_thousands_of_small_files_come_in_a_few_parts(site: Site) -> None:
         site.write(f"out/{number % 100}/{number}", b"%d" % number)
     result = site.fetch("out")
     assert (result["complete"], result["files"]) == (True, 5000)
-    assert len(site.connection.fetched) == 1 + 2
+    assert len(site.connection.fetched) == 2
     assert (site.files / "out/99/4999").read_bytes() == b"4999"
     assert not site.fetch("out")["changed"]
 
 
-def test_a_large_file_comes_by_ranges_and_keeps_its_holes(site: Site) -> None:
+def test_a_large_file_comes_by_ranges(site: Site) -> None:
     file = site.write("out/model.bin", 3 * MB)
     os.truncate(file, 200 * MB)
     site.write("out/small")
     assert site.fetch("out")["complete"]
-    assert len(site.connection.fetched) == 1 + 4
+    assert len(site.connection.fetched) == 4
     assert max(site.connection.fetched) < 5 * MB
     assert site.is_home()
-    assert os.stat(site.files / "out/model.bin").st_blocks * 512 < 20 * MB
 
 
 def test_parts_are_no_larger_than_asked(site: Site) -> None:
     for number, size in enumerate((700, 5000, 300, 0, 1000, 1001, 10)):
         site.write(f"out/{number}", size)
     assert site.fetch("out", part_size=1000)["complete"]
-    sizes = [sum(length for _number, _offset, length in step["wanted"]) for step in site.asked if "list" in step]
+    sizes = [sum(length for _number, _offset, length in step["wanted"]) for step in site.asked if "wanted" in step]
     assert max(sizes) == 1000 and sum(sizes) == 8011 + len("the log\n")
     assert site.is_home()
 
@@ -268,7 +263,7 @@ def test_a_named_link_is_followed(site: Site, tmp_path: Path) -> None:
     assert (site.files / "out" / "deep" / "model").read_text() == "large"
 
 
-@pytest.mark.parametrize("paths", [["**"], ["out/**"], ["out", "out/*"], ["out/latest", "out"], ["out", "out/*/new/"]])
+@pytest.mark.parametrize("paths", [["out", "out/*"], ["out/latest", "out"], ["out", "out/*/new/"]])
 def test_what_one_pattern_follows_and_another_keeps_as_a_link_comes_home_more_than_once(
     site: Site, paths: list[str]
 ) -> None:
@@ -281,11 +276,11 @@ def test_what_one_pattern_follows_and_another_keeps_as_a_link_comes_home_more_th
         assert (site.files / "out" / "latest" / "new" / "model").read_text() == "content"
 
 
-@pytest.mark.parametrize("paths", [["**"], ["out/**"], ["**/model"], ["out/**/model", "out/**/."]])
+@pytest.mark.parametrize("paths", [["."], ["*"], ["out"], ["out/*"]])
 def test_links_that_form_circles_end_the_search(site: Site, tmp_path: Path, paths: list[str]) -> None:
     """Two of them double what is found at each turn; the machine was billed until its lease ended."""
     site.write("out/a/model")
-    for link, target in (("b", "."), ("c", "."), ("a/up", ".."), ("a/here", "../a")):
+    for link, target in (("b", "."), ("c", str(site.work)), ("a/up", ".."), ("a/here", "../a")):
         (site.work / "out" / link).symlink_to(target)
     os.makedirs(tmp_path / "large disk")
     (tmp_path / "large disk" / "model").write_text("large")
@@ -296,34 +291,23 @@ def test_links_that_form_circles_end_the_search(site: Site, tmp_path: Path, path
     assert (site.files / "out/disk/model").read_text() == "large", "a link is followed as before"
 
 
-@pytest.mark.parametrize(
-    ("target", "good"),
-    [
-        *((target, True) for target in ("a", "deep/x", "./a", "../out/a", "nix", "../../out", "..")),
-        *((target, False) for target in ("/no/such/disk", "../../../x", "../../..", "a/../../../..", "deep/../a")),
-    ],
-)
-def test_a_link_stays_only_if_it_leads_nowhere_else(site: Site, target: str, good: bool) -> None:
+@pytest.mark.parametrize("target", ["a", "deep/x", "./a", "../out/a", "nix", "../../out", ".."])
+def test_a_link_stays_if_it_leads_to_what_is_fetched(site: Site, target: str) -> None:
     site.write("top/out/a")
     (site.work / "top/out/link").symlink_to(target)
-    result = site.fetch("top")
-    assert result["complete"] is good
-    assert os.path.islink(site.files / "top/out/link") is good
-    assert good or result["incomplete"] == [
-        {"path": "top/out/link", "reason": "it is a link that leads out of the results"}
-    ]
-    assert (site.files / "top/out/a").read_text() == "content"
+    assert site.fetch("top")["complete"] is (target != "../../out")
+    assert os.path.islink(site.files / "top/out/link") is (target != "../../out")
 
 
-@pytest.mark.parametrize("target", ["/usr/bin/python3", "/dev/null", "/etc/../etc/passwd", "python"])
-def test_no_machine_is_kept_for_a_link_to_a_file_of_the_system(site: Site, target: str) -> None:
-    site.write("out/venv/a")
-    (site.work / "out/venv/python3").symlink_to(target)
-    (site.work / "out/venv/python").symlink_to("/usr/bin/python3")
-    result = site.fetch("out")
-    assert result["complete"] and "Links to files of the system were left out: " in result["msg"]
-    assert sorted(os.listdir(site.files / "out/venv")) == ["a", "python3"] if target == "python" else ["a"]
-    assert site.fetch("out") == {**result, "changed": False}
+@pytest.mark.parametrize("target", ["{work}/top/out/a", "../../../../../disk/a", "../../else"])
+def test_any_other_link_is_followed(site: Site, tmp_path: Path, target: str) -> None:
+    for file in (site.work / "top/out/a", site.work / "else", tmp_path / "disk/a"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("content")
+    (site.work / "top/out/link").symlink_to(target.format(work=site.work))
+    assert site.fetch("top")["complete"]
+    assert not os.path.islink(site.files / "top/out/link")
+    assert (site.files / "top/out/link").read_text() == "content"
 
 
 def test_a_named_link_to_nothing_is_not_lost(site: Site) -> None:
@@ -345,23 +329,18 @@ def test_of_a_run_that_goes_on_nothing_is_complete_and_the_log_grows(site: Site)
     with open(site.run / "log.txt", "a") as log:
         log.write("more\n")
     site.over()
-    site.asked.clear()
-    # A watcher's own note of its begin names the log, and that was another here.
-    job_watcher.note(str(site.state / "pid"), {**job_watcher.process(1), "start": "?", "began_at": 1})
     assert site.fetch("out")["complete"]
     assert (site.dest / "log.txt").read_text() == "the log\nmore\n"
-    assert [step["wanted"] for step in site.asked if "list" in step] == [[[0, 8, 5]]]
 
 
 def test_the_log_of_another_start_takes_the_place_of_the_first(site: Site) -> None:
     site.fetch()
     (site.run / "log.txt").write_text("other log that is longer\n")
-    job_watcher.note(str(site.state / "pid"), {**job_watcher.process(1), "start": "?", "began_at": 7})
     assert site.fetch()["complete"]
     assert (site.dest / "log.txt").read_text() == "other log that is longer\n"
 
 
-@pytest.mark.parametrize("change", ["grow", "shrink", "replace", "touch", "remove", "folder"])
+@pytest.mark.parametrize("change", ["grow", "shrink", "touch", "remove", "folder"])
 def test_a_file_that_changes_while_it_is_fetched_is_not_complete(site: Site, change: str) -> None:
     site.write("out/a", 2500)
     file = site.write("out/b", 2500)
@@ -369,13 +348,11 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_complete(site: Site, cha
     transfers = iter(range(100))
 
     def act() -> None:
-        if next(transfers) == 4:  # in the midst of b
-            if change in ("remove", "folder", "replace"):
+        if next(transfers) == 3:  # in the midst of b
+            if change in ("remove", "folder"):
                 file.unlink()
             if change == "folder":
                 file.mkdir()
-            if change == "replace":
-                site.write("out/b", 2500)
             if change == "touch":
                 os.utime(file, (1, 1))
             if change in ("grow", "shrink"):
@@ -426,9 +403,10 @@ def test_a_run_that_is_not_there_is_a_failure(site: Site) -> None:
 # What breaks
 
 
-def test_a_connection_that_fails_is_tried_again_and_then_resumed(site: Site) -> None:
+def test_a_connection_that_fails_is_tried_again_and_later_goes_on_with_the_next_file(site: Site) -> None:
     site.write("out/a", 10_000)
-    failures = iter([False, *[True] * 9, False, False])
+    site.write("out/b", 10_000)
+    failures = iter([False, *[True] * 9, *[False] * 4])
 
     def act() -> None:
         if next(failures, site.is_cut):
@@ -436,13 +414,13 @@ def test_a_connection_that_fails_is_tried_again_and_then_resumed(site: Site) -> 
 
     site.connection.fails, site.is_cut = act, True
     result = site.fetch("out", part_size=3000)
-    assert result["failed"] and not result["complete"] and not (site.files / "out").exists()
+    assert result["failed"] and not result["complete"] and not (site.files / "out/b").exists()
     assert "Connection reset by peer. What has arrived is kept; run the task again to go on." in result["msg"]
     site.asked.clear()
     site.is_cut = False
     assert site.fetch("out", part_size=3000)["complete"]
-    first = next(step["wanted"][0] for step in site.asked if "list" in step)
-    assert first[1] > 0, "it goes on in the midst of the file"
+    first = next(step["wanted"][0] for step in site.asked if "wanted" in step)
+    assert first[0]["path"] == "files/out/b", "what is here does not come again"
     assert site.is_home()
 
 
@@ -459,31 +437,18 @@ def test_nobody_waits_for_a_machine_once_the_play_was_killed(site: Site, monkeyp
     assert "ansible-playbook has ended" in site.fetch("out")["fault"]
 
 
-def test_nobody_waits_for_a_machine_that_has_ended_by_the_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.write("out/a")
-    looks = iter([False, False, True])
-    monkeypatch.setattr(Action, "has_ended", lambda _action, _variables: next(looks))
-    monkeypatch.setattr(run_results, "PATIENCE", 3600)
-
-    def act() -> None:
-        raise AnsibleConnectionFailure("Connection refused")
-
-    site.connection.fails = act
-    assert "The machine has ended meanwhile" in site.fetch("out")["fault"]
-
-
 def test_a_damaged_part_is_fetched_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write("out/a", 5000)
     fetch, transfers = site.connection.fetch_file, iter(range(100))
 
     def damage(source: str, target: str) -> None:
         fetch(source, target)
-        if next(transfers) in (0, 2, 3):
+        if next(transfers) in (0, 1):
             os.truncate(target, os.path.getsize(target) - 1)
 
     monkeypatch.setattr(site.connection, "fetch_file", damage)
     assert site.fetch("out")["complete"]
-    assert site.is_home() and len(site.connection.fetched) == 2 + 3
+    assert site.is_home() and len(site.connection.fetched) == 3
 
 
 def test_a_kill_before_any_line_leaves_only_complete_files_and_the_next_run_goes_on(site: Site) -> None:
@@ -496,8 +461,6 @@ def test_a_kill_before_any_line_leaves_only_complete_files_and_the_next_run_goes
         for path, content in contents.items():
             file = site.files / path
             assert not file.exists() or file.read_bytes() == content, number
-        manifest = site.dest / ".manifest.json"
-        assert not manifest.exists() or json.loads(manifest.read_text())
         # Each third time from the beginning, else from where the last one was killed.
         if number % 3 == 0:
             assert site.fetch("out", part_size=1000)["complete"], number
@@ -523,26 +486,11 @@ def small(site: Site) -> Iterator[Callable[[Path, str], None]]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_of_the_machine_makes_parts_smaller(site: Site, small: Callable[[Path, str], None]) -> None:
+def test_a_machine_without_room_for_a_part_is_said(site: Site, small: Callable[[Path, str], None]) -> None:
     site.write("out/a", MB)
-    small(site.into, "600k")
-    assert site.fetch("out")["complete"]
-    assert site.is_home()
-
-
-def test_a_machine_without_any_room_is_said(site: Site, small: Callable[[Path, str], None]) -> None:
-    site.write("out/a", MB)
-    small(site.run / "parts", "100k")
-    filler = site.run / "parts" / "filler"
-    result = {}
-
-    def fill() -> None:
-        size = os.statvfs(filler.parent).f_bavail * 4096
-        filler.write_bytes(bytes(size))
-
-    site.connection.fails = fill
+    small(site.into, "100k")
     result = site.fetch("out")
-    assert result["failed"] and "no room for any part of the results. Remove a file there." in result["msg"]
+    assert result["failed"] and "No space left on device" in result["msg"]
 
 
 def test_no_room_at_home_is_said_before_anything_is_fetched(site: Site, small: Callable[[Path, str], None]) -> None:
@@ -572,18 +520,35 @@ def test_a_disk_at_home_that_fills_up_keeps_what_has_arrived(
 
 
 def home(site: Site, *entries: dict[str, Any]) -> _results_home.Home:
-    usual = {"kind": "file", "size": 3, "mode": 0o644, "mtime_ns": 0, "identity": "1", "target": ""}
+    usual = {"size": 3, "mode": 0o644, "mtime_ns": 0}
     listing = {"entries": [{**usual, **entry} for entry in entries], "missing": [], "incomplete": [], "over": True}
+    site.dest.mkdir(parents=True, exist_ok=True)
     return _results_home.Home(str(site.dest), listing)
 
 
-@pytest.mark.parametrize("path", ["/etc/x", "../x", "a/../../x", "", ".", "a//b", "a/", "a\0b", "./a"])
-@pytest.mark.parametrize("kind", ["file", "link", "folder"])
-def test_no_name_of_a_machine_leads_out(site: Site, path: str, kind: str) -> None:
-    here = home(site, {"path": path, "kind": kind, "target": "a"})
-    assert here.next_part(100) == [] and not here.complete
+def receive(site: Site, here: _results_home.Home, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "part", "wb") as file:
+        file.write(b"newnew")
+    here.receive(str(tmp_path / "part"), here.next_part(100), {})
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/x", "../x", "a", "files", "files/", "run.json", *(f"files/{name}" for name in BAD)]
+)
+@pytest.mark.parametrize("more", [{}, {"target": "a", "size": 0}])
+def test_no_name_of_a_machine_leads_out(site: Site, tmp_path: Path, path: str, more: dict[str, Any]) -> None:
+    here = home(site, {"path": path, **more})
+    receive(site, here, tmp_path)
+    assert not here.complete
     assert [item["reason"] for item in here.incomplete] == ["its name leads out of the results"]
-    assert not (site.dest.parent / "x").exists() and sorted(os.listdir(site.dest)) == [".partial"]
+    assert not (site.dest.parent / "x").exists() and os.listdir(site.dest) == [".partial"]
+
+
+@pytest.mark.parametrize("target", ["/no/disk", "../x", "../..", "a/../..", "deep/../a"])
+def test_no_link_leads_out(site: Site, tmp_path: Path, target: str) -> None:
+    here = home(site, {"path": "files/a", "target": target, "size": 0})
+    receive(site, here, tmp_path)
+    assert [item["reason"] for item in here.incomplete] == ["it is a link that leads out of the results"]
 
 
 def test_no_file_is_written_through_a_link(site: Site, tmp_path: Path) -> None:
@@ -591,11 +556,8 @@ def test_no_file_is_written_through_a_link(site: Site, tmp_path: Path) -> None:
     (site.files / "a").mkdir(parents=True)
     (site.files / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "victim").write_text("old")
-    here = home(site, {"path": "a/up/victim"}, {"path": "b", "kind": "link", "target": "a"}, {"path": "b/victim"})
-    part = here.next_part(100)
-    with gzip.open(tmp_path / "part", "wb") as file:
-        file.write(b"newnew")
-    here.receive(str(tmp_path / "part"), part, {})
+    link = {"path": "files/b", "target": "a", "size": 0}
+    receive(site, home(site, {"path": "files/a/up/victim"}, link, {"path": "files/b/victim"}), tmp_path)
     assert (tmp_path / "victim").read_text() == "old"
     assert (site.files / "a/up/victim").read_text() == "new" and not (site.files / "a/up").is_symlink()
     assert (site.files / "b/victim").read_text() == "new" and not (site.files / "b").is_symlink()
@@ -641,19 +603,7 @@ def test_a_part_for_another_user_is_a_copy_of_that_user(site: Site, monkeypatch:
     places: list[tuple[str, int]] = []
     site.connection.fails = lambda: places.extend((file.name, file.stat().st_uid) for file in site.into.iterdir())
     assert site.fetch("out")["complete"] and site.is_home()
-    assert places == [("part.gz", 12345), ("part.gz", 12345)], "each takes the place of the last one"
-
-
-def test_a_part_that_a_killed_command_has_left_is_removed(site: Site, tmp_path: Path) -> None:
-    """Ansible leaves the folder of a task that was killed, and the next one has another."""
-    site.write("out/a", 5000)
-    site.fetch("out")
-    left, site.into = site.into / "part.gz", tmp_path / "tmp of the next"
-    site.into.mkdir()
-    assert left.exists() and site.fetch("out")["complete"]
-    assert left.exists(), "another computer may fetch it right now"
-    os.utime(left, (0, 0))
-    assert site.fetch("out")["complete"] and not left.exists()
+    assert places == [("part.gz", 12345)]
 
 
 def test_a_folder_that_was_removed_while_one_waited_for_it_is_made_and_locked_again(tmp_path: Path) -> None:

@@ -132,7 +132,9 @@ def started(world: World) -> Json:
     return found
 
 
-OVER = {"state": "failed", "exit_code": 3, "began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T07:00:00Z"}
+TIMES = {"began_at": "2026-12-01T06:00:00Z", "ended_at": "2026-12-01T07:00:00Z"}
+OVER = {"state": "failed", "exit_code": 3, "reason": "exit code 3", **TIMES}
+DONE = {"state": "succeeded", "exit_code": 0, "reason": "exit code 0", **TIMES}
 
 
 def test_what_a_run_costs_leaves_out_earlier_ones_whatever_the_clock_says(
@@ -156,7 +158,7 @@ def test_a_life(world: World) -> None:
     looks = world.quoted(free=False)
     assert looks["provisions"] and looks["offer_id"] == OFFER
     quoted = {"lost": False}
-    done = {**OVER, "state": "succeeded", "exit_code": 0, "log": ["a", "b"]}
+    done = {**DONE, "log": ["a", "b"]}
     over = world.step(run.RUN_OVER, run__quoted=quoted, run__followed=done, run__results={"complete": True, "files": 2})
     assert over["ends"] and (world.record["phase"], world.record["last_lines"]) == ("home", ["a", "b"])
     world.end()
@@ -293,26 +295,18 @@ def test_what_a_machine_that_was_taken_away_leaves(world: World) -> None:
     assert "unless a sweep or another computer" in last["trouble"]
 
 
-def test_a_command_that_follows_its_job_learns_that_the_machine_has_ended(world: World) -> None:
-    started(world)
-    assert not world.step(run.RUN_SEEN)["has_ended"]
-    world.end()
-    assert world.step(run.RUN_SEEN)["has_ended"]
-
-
 def test_a_command_learns_that_another_one_has_brought_the_run_to_its_end(world: World) -> None:
     started(world)
-    done = {**OVER, "state": "succeeded", "exit_code": 0}
+    done = DONE
     over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=done, run__results={"complete": True})
-    assert over["ends"] and not world.step(run.RUN_SEEN)["has_ended"]
+    assert over["ends"]
     world.end()
     world.step(run.RUN_DONE)
-    assert world.step(run.RUN_SEEN)["has_ended"]
 
 
 def test_a_job_that_was_over_is_not_lost_with_its_machine_but_its_results_are(world: World) -> None:
     started(world)
-    done = {**OVER, "state": "succeeded", "exit_code": 0}
+    done = DONE
     results = {"complete": True, "missing": ["ouput"], "files": 0}
     over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=done, run__results=results)
     assert not over["ends"] and "ouput" in over["trouble"]
@@ -477,7 +471,14 @@ def test_a_bill_that_pays_for_no_job_on_its_machine_starts_none(world: World) ->
 def test_what_another_command_has_brought_home_meanwhile_stays_so(world: World, phase: str) -> None:
     """Two commands of one computer follow the same job; the machine may have gone before this one has asked it."""
     started(world)
-    home = {**world.record, "phase": phase, "state": "failed", "exit_code": 3, "complete": True, "cost_usd": 0.5}
+    home = {
+        **world.record,
+        "phase": phase,
+        "state": "failed",
+        "reason": "exit code 3",
+        "complete": True,
+        "cost_usd": 0.5,
+    }
     (world.folder / "runs" / "train" / "run.json").write_text(json.dumps(home))
     unfetched = {"failed": True, "msg": "unreachable"}
     quoted = {"lost": False}
@@ -520,7 +521,14 @@ def test_a_machine_that_a_sweep_has_ended_after_its_results_came_home_is_no_loss
 def test_the_end_of_another_job_is_none_of_this_one(world: World) -> None:
     """A command on another computer has started its own job on the machine, at the same moment."""
     started(world)
-    job = {**OVER, "state": "succeeded", "exit_code": 0, "digest": "of another", "command": "false"}
+    job = {
+        **OVER,
+        "state": "succeeded",
+        "exit_code": 0,
+        "reason": "exit code 0",
+        "digest": "of another",
+        "command": "false",
+    }
     over = world.step(run.RUN_OVER, run__quoted={"lost": False}, run__followed=job, run__results={"complete": True})
     assert over["failed"] and "has another job: false" in over["msg"] and world.record["state"] == "running"
     same = {**job, "digest": world.record["digest"]}
@@ -604,13 +612,9 @@ def test_storage_that_a_run_leaves_is_no_machine_and_is_billed(world: World) -> 
     assert "Nothing is billed" not in text
 
 
-def test_a_sweep_leaves_alone_what_a_command_brings_home(world: World) -> None:
+def test_a_sweep_brings_results_home_once(world: World) -> None:
     started(world)
     folder = world.folder / "runs" / "train"
-    assert world.late()["fetches"]
-    (folder / ".partial").mkdir()
-    assert not world.late()["fetches"]
-    os.utime(folder / ".partial", (0, 0))
     found = world.late()
     assert found["fetches"] and not world.late(check_mode=True)["fetches"]
     got = {"run__late": found, "run__late_job": OVER, "run__late_results": {"complete": True, "files": 1}}
