@@ -350,7 +350,6 @@ class _Planning:
         yield from map(candidates.differs_from_declared, cases)
         if not is_quote:
             yield from (draft.missed for draft in plans)
-            yield planning.sentences_of_storage(plans, would=self._check_mode)
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
         yield from rows.lease_warnings(cases, plans, statuses, clock)

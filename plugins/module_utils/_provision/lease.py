@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import datetime
 
-from .. import _states, _text
+from .. import _text
 from .._text import amount, duration, formatted, printable, seconds_of, text_of
 
 NOTED_BY = "provision_clock"  # in the registry: the clock that noted the moments of an entry
@@ -28,7 +28,6 @@ IDLES = "provision_idles"  # how long it may be idle, as it was given: its first
 # The moment at which a run has begun to end the machine; from then on its end cannot be moved any more.
 REAPED_AT = "provision_reaped_at"
 ENDING = 900.0  # seconds after that moment at which a machine that is still there may get more time
-VALID_TO = "valid_to"
 SWEEPS = 4500.0  # seconds between sweeps once an hour, with a quarter for their drift; a longer break is told of
 SCHEDULE = "GPU reap every quarter of an hour"  # what runs sweeps in AWX; the kit's templates.yml makes it
 LONGEST = 10 * 366 * 86_400.0  # seconds; a longer lease is a slip
@@ -250,27 +249,3 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
 
 
 # What the API says
-
-
-def end_of_offer(offer: Fields) -> float | None:
-    """Until when the machines of an offer are there, by its ``valid_to``; None if it does not say.
-
-    No page says what that means. So it ends nothing and lowers no bill: it is shown if it comes before the lease's end.
-    A moment at which the offer expires says only how long it can be bought.
-    """
-    moment, expires = seconds_of(offer.get(VALID_TO)), seconds_of(offer.get("expires_at"))
-    return None if moment is None or (expires is not None and moment <= expires) else moment
-
-
-def end_of_machine(machine: Fields, now: float) -> float | None:
-    """Until when a machine that lives is there, None if it does not say. A moment that is past ends nothing."""
-    moment = seconds_of(machine.get(VALID_TO))
-    return moment if moment is not None and moment > now and _states.is_live(machine.get("status")) else None
-
-
-def ends_before_lease(what: str, moment: float, end: float | None) -> str:
-    """That ``what`` ends earlier than its lease, or that it ends if it has none; empty if the lease is the earlier."""
-    if end is not None and moment >= end:
-        return ""
-    before = "" if end is None else f", before its lease ({formatted(end)})"
-    return f"By the API, {what} ends at {formatted(moment)}{before}."

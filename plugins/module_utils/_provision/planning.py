@@ -459,12 +459,6 @@ def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
     return list(filter(None, (storage.brought(head, bought(part)) for head, part in zip(storage.HEADS, parts))))
 
 
-def sentences_of_storage(plans: t.Sequence[Plan], *, would: bool) -> str:
-    """The same of what ``would`` be bought as sentences; empty if there is none, or it is bought."""
-    paragraphs = paragraphs_of_storage(plans) if would else []
-    return joined(*(f"{head} {'; '.join(map(str.strip, rows))}" for head, *rows in paragraphs))
-
-
 def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
     """A warning for each host that would buy, though it has storage of an earlier machine."""
     would_buy = ((case, draft) for case, draft in zip(cases, plans) if case.buys)

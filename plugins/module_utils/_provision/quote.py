@@ -13,7 +13,6 @@ import typing as t
 
 from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, read_price
 from . import lease, planning, storage
-from .lease import VALID_TO
 from .planning import BUY, LATER, Plan
 from .prices import Sum, add_up, total_of
 from .rounds import published
@@ -40,7 +39,6 @@ _PUBLISHED = (
     "region",
     "price_per_hour",
     "expires_at",
-    VALID_TO,
 )
 
 

@@ -27,8 +27,6 @@ _MAPPING = (dict, abc.Mapping)  # the first is found sooner
 class RoundPart:
     """What one step hands on. Its first field tells it from the result of a task that was skipped or has failed."""
 
-    is_whole: t.ClassVar[bool] = False  # whether it stands alone: to a task's result Ansible adds fields of its own
-
     @property
     def mapping(self) -> dict[str, t.Any]:
         """The same as plain values, which Ansible can keep and a person can read at -v."""
@@ -37,18 +35,11 @@ class RoundPart:
 
     @classmethod
     def of(cls: type[_Part], raw: t.Any) -> _Part:
-        """The part that a mapping has; without a value if it has none. Raises ValueError for one of another shape."""
-        shape = _SHAPES[cls]
-        if not isinstance(raw, _MAPPING) or next(iter(shape)) not in raw or raw.get("failed"):
+        """The part that a mapping has, such as the result of a task; without a value if it has none."""
+        names = list(cls.__dataclass_fields__)
+        if not isinstance(raw, _MAPPING) or names[0] not in raw or raw.get("failed"):
             return cls()
-        odd = sorted(map(str, raw.keys() - shape)) if cls.is_whole else []
-        odd += [name for name, kind in shape.items() if not isinstance(raw.get(name), kind)]
-        if odd:
-            raise ValueError(
-                f"The role's own variables are not as its steps have left them ({cls.__name__}: {', '.join(odd)})."
-                " Set no variable that begins with provision__."
-            )
-        return cls(**{name: raw[name] for name in shape})
+        return cls(**{name: raw[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -71,8 +62,6 @@ class Common(RoundPart):
     ``without_offer``: machines that were listed before anything was bought and name no offer. ``registry``,
     ``logins``, ``would`` (what is bought, in check mode): for the lines at the end.
     """
-
-    is_whole: t.ClassVar[bool] = True
 
     round: str = ""
     decided: t.Sequence[str] = ()
@@ -106,8 +95,6 @@ class Following(RoundPart):
 @dataclass(frozen=True)
 class HostVerdict(Following):
     """What became of a host's plan. ``facts``: its variables. ``release``: the ids that it gives back."""
-
-    is_whole: t.ClassVar[bool] = True
 
     host: str = ""
     facts: Variables = field(default_factory=dict)
@@ -169,18 +156,6 @@ class Ended(RoundPart):
     one_tells_all: bool = False
 
 
-def _shape(part: type[RoundPart]) -> dict[str, tuple[type, ...]]:
-    """The types that a part's fields have as plain values, by their defaults."""
-    plain: dict[type, tuple[type, ...]] = {tuple: (list, tuple), dict: _MAPPING}
-    types = {item.name: type(getattr(part(), item.name)) for item in fields(part)}
-    return {name: plain.get(kind, (kind,)) for name, kind in types.items()}
-
-
-# Made before Ansible forks its workers: each task of each host reads all parts.
-_PARTS: tuple[type[RoundPart], ...] = (Declared, Common, Judged, HostVerdict, Released, Ends, Ended)
-_SHAPES = {part: _shape(part) for part in _PARTS}
-
-
 @dataclass(frozen=True)
 class _HostRound:
     """A round as the variables of a host have it."""
@@ -206,7 +181,7 @@ class Round(_HostRound):
 
     @classmethod
     def of(cls, variables: Variables) -> Round:
-        """The round by a host's raw variables. Raises ValueError where these are not what the steps have left."""
+        """The round by a host's raw variables."""
         planned = variables.get("provision__planned") or {}
         return cls(
             host=str(variables.get("inventory_hostname") or ""),
@@ -305,7 +280,7 @@ class EndRound(_HostRound):
 
     @classmethod
     def of(cls, variables: Variables) -> EndRound:
-        """The round by a host's raw variables. Raises ValueError where these are not what the steps have left."""
+        """The round by a host's raw variables."""
         return cls(
             host=str(variables.get("inventory_hostname") or ""),
             declared=Declared.of(variables.get("decommission__declared")),

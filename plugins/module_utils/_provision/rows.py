@@ -401,8 +401,6 @@ def lease_warnings(
     for case in cases:
         if case.standing.owns:
             yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
-    for case, draft in zip(cases, plans):
-        yield _ends_early(case, draft, statuses.get(draft.offer_id) or {}, clock)
     if any(case.entry.ends_at or _begins_lease(case, draft) for case, draft in zip(cases, plans)):
         yield clocks_differ(clock)
 
@@ -420,17 +418,6 @@ def _overdue(case: Case, status: Status, clock: Clock) -> str:
         f"The lease of {case.host.host} was over at {formatted(end)}, and its machine is still billed:"
         " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
     )
-
-
-def _ends_early(case: Case, draft: Plan, status: Status, clock: Clock) -> str:
-    """That what the host has or would buy ends before its lease, by the API; empty if the API does not say so."""
-    if draft.action in (STOP, LATER):
-        return ""
-    offer, now = draft.offer if draft.action == BUY else case.entry.offer, clock.now(API_CLOCK)
-    moments = [lease.end_of_offer(offer), *(lease.end_of_machine(machine, now) for machine in case.standing.machines)]
-    moment = min((item for item in moments if item is not None and item > now), default=None)
-    what = f"the {'offer' if draft.action == BUY else 'machine'} of {case.host.host}"
-    return "" if moment is None else lease.ends_before_lease(what, moment, _lifetime(case, draft, status, clock).end)
 
 
 def _begins_lease(case: Case, draft: Plan) -> bool:

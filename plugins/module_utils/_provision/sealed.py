@@ -17,12 +17,11 @@ import json
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, first_of, formatted, joined, moments, read_price, usd
+from .._text import abridged, first_of, formatted, ids_in_words, joined, moments, read_price, usd
 from . import choosing, lease
 from .candidates import Case
 from .declaration import Declaration
-from .messages import NOTHING_SENT
-from .ownership import is_named
+from .messages import NOTHING_SENT, still_open
 from .place import Place
 from .prices import UNLIMITED, total_of
 from .quote import new_hosts
@@ -53,7 +52,6 @@ _TERMS: dict[str, t.Callable[[Declaration], t.Any]] = {
     "provision_lease": lambda host: host.lease.text,
     "provision_idle_after": lambda host: host.idle_after,
     "provision_all_or_nothing": lambda host: host.all_or_nothing,
-    "provision_adopt": lambda host: host.adopt,
     "provision_verify": lambda host: host.verify,
     "provision_on_failure": lambda host: host.on_failure,
     "provision_protect": lambda host: host.protect,
@@ -163,6 +161,7 @@ class SealedPlan:
         price = read_price(item.get("price_per_hour"))
         return replace(
             host,
+            adopt=host.adopt and bool(item["owned"]),  # what it quotes is bought
             offer_id=str(item["offer_id"]),
             declared_max_price_per_hour=price,
             quoted_price_per_hour=price,
@@ -180,9 +179,8 @@ class SealedPlan:
         """The cases; all of them stop if one is not as the plan says. ``ledger``: of `places`. ``now``: by the API."""
         new = [case for case in cases if self._buys_anew(case)]
         planned = [case for case in cases if case.host.host in self.hosts]
-        others = [*map(self._other_machine, planned), *map(self._takes_over, planned)]
         over = (self._used_up(case, ledger) for case in new)
-        reason = self.fault or _first((*others, *over, *(self._expired(now) for _case in new)))
+        reason = self.fault or _first((*map(self._other_machine, planned), *over, *(self._expired(now) for _ in new)))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
 
     # Differences, each as a part of a sentence; empty for none
@@ -227,21 +225,6 @@ class SealedPlan:
         is_lost = bool(item["owned"]) and stands.kind in (HostState.FREE, HostState.OPEN)
         return f"{host} had offer {item['offer_id']} when it was quoted, and has no machine now" if is_lost else ""
 
-    def _takes_over(self, case: Case) -> str:
-        """That the host would take over a machine of another name that was bought as the plan's offer since.
-
-        A person who names an offer lets it (`provision_adopt`); the plan's was to be bought. With what a purchase of
-        its own, which was not answered, may have bought, the plan goes on.
-        """
-        item, host, stands = self.hosts[case.host.host], case.host, case.standing
-        names = (is_named(machine, host.name, numbered=True) for machine in stands.machines)
-        if not (stands.adopted and stands.machines) or item["owned"] or any(names):
-            return ""
-        ids = ", ".join(stands.resource_ids)
-        return (
-            f"{host.host} would take over {ids} of another name, which was bought since as its offer {stands.offer_id}"
-        )
-
     def _used_up(self, case: Case, ledger: Ledger) -> str:
         """That a machine bought by the plan has ended, even if only this run knows that yet."""
         if ledger.unreadable:
@@ -266,11 +249,9 @@ def _first(reasons: t.Iterable[str]) -> str:
 def _stopped(case: Case, refusal: str) -> Case:
     """The case that does nothing, for this reason. What its entry has come to is still noted."""
     stands = case.standing
-    if not stands.owns:
-        # An objection takes the place of the reason for which a host stops, which may name a machine that is billed.
-        objection = joined(refusal, stands.reason)
-        return replace(case, host=replace(case.host, objections=(*case.host.objections, objection)))
-    # Without a registry each run finds the host's own machine by its name.
-    verb = "does not take over" if stands.adopted and not case.host.by_name else "keeps"
-    machines = f"{', '.join(stands.resource_ids) or stands.offer_id}, {usd(stands.price_per_hour)}."
-    return replace(case, standing=stopped(f"{refusal} {NOTHING_SENT} {case.host.host} {verb} {machines}"))
+    has = stands.reason
+    if stands.owns:
+        has = f"{case.host.host} keeps {ids_in_words(stands.resource_ids)}, {usd(stands.price_per_hour)}."
+    elif case.is_open:
+        has = still_open(case.host.host, stands.offer_id, stands.price_per_hour, stands.resource_ids)
+    return replace(case, standing=stopped(joined(refusal, NOTHING_SENT, has), stands))

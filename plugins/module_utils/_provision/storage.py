@@ -29,7 +29,7 @@ from .._text import (
     usd,
     usd_short,
 )
-from .lease import LOCAL_CLOCK, NOTED_BY, VALID_TO, clock_of, end_of_offer
+from .lease import LOCAL_CLOCK, NOTED_BY, clock_of
 from .prices import total_of
 from .search import product_of
 
@@ -145,11 +145,8 @@ def _hourly_costs(items: t.Iterable[Variables]) -> list[float | None]:
 
 def noted_offer(offer: Variables) -> dict[str, t.Any]:
     """What the registry remembers of an offer, to tell later whether what is declared differs."""
-    further: dict[str, t.Any] = {
-        VALID_TO: None if end_of_offer(offer) is None else offer[VALID_TO],
-        DETAILS: brought_by(offer) or None,
-    }
-    return {**product_of(offer), **{name: value for name, value in further.items() if value is not None}}
+    brought = brought_by(offer)
+    return {**product_of(offer), **({DETAILS: brought} if brought else {})}
 
 
 def with_noted(offer: Variables, noted: Variables) -> Variables:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -258,24 +257,6 @@ def test_a_quote_names_storage_once_for_the_hosts_that_would_get_it() -> None:
 def test_words_of_the_api_fill_no_terminal() -> None:
     (_head, line) = storage.brought("", {"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
     assert len(line) < 120 and "\x1b" not in line
-
-
-def test_check_mode_says_it_in_a_warning() -> None:
-    plans = [Plan("gpu-1", BUY, OFFER, {**offer(1), "storage_details": [disk()]}), Plan("gpu-2", STOP)]
-    assert planning.sentences_of_storage(plans, would=True) == (
-        "Storage outlives its machine, and is billed until you end it:"
-        " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
-    )
-    assert (
-        planning.sentences_of_storage(plans, would=False) == planning.sentences_of_storage(plans[1:], would=True) == ""
-    )
-    ends = replace(plans[0], host="b", ends_storage=True)
-    assert planning.sentences_of_storage([*plans, ends], would=True) == (
-        "Storage outlives its machine, and is billed until you end it:"
-        " gpu-1: data, 500 GB block_disk, USD 0.05 per hour"
-        " Storage ends with its machine, and so does its data: b: data, 500 GB block_disk, USD 0.05 per hour"
-    )
-    assert all(len(line) <= 80 for lines in planning.paragraphs_of_storage([*plans, ends]) for line in lines)
 
 
 @pytest.mark.parametrize("ends", [False, True])
