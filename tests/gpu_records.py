@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import CommandResult
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import CommandResult
 
 Paths = Mapping[str, str]
 """The text of an element of nvidia-smi's XML by its path below a GPU."""
@@ -316,10 +316,6 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "retirement pending": (
         Machine(T4, 1, 1, faults={0: {"retired_pages/pending_retirement": "Yes"}}),
         *("degraded", "degraded", {"remapped_rows"}),
-    ),
-    "60 retired pages": (
-        Machine(T4, 1, 1, faults={0: {"retired_pages/double_bit_retirement/retired_count": "60"}}),
-        *("bad", "bad", {"remapped_rows"}),
     ),
     "x8 under load": (
         Machine(L40S, 1, 1, faults={0: {LINK: "8x"}}, under_load={0: {LINK: "8x"}}),

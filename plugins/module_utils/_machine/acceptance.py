@@ -20,17 +20,15 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from . import readings, verdicts
-from .readings import Readings
-from .verdicts import worst
+from . import verdicts
+from .readings import LOGS, NOT_RUN, Answers, CommandResult, Readings, hardware_of, is_divided, smi_of
 from .wanted import TIMEOUTS, Wanted, least_version, thresholds_of
 
-MOST_OUTPUT = 16 * 2**20  # bytes; a program that writes more is ended
+MOST_OUTPUT = 16 * 2**20  # bytes of a program that are read
 _PAUSE = 0.02  # seconds between two looks
 _FURTHER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/cuda/bin"
 # A shell looks for the program: were that on a file system that hangs, so would whoever executes it.
 _SHELL = ("/bin/sh", "-c", 'exec "$@"', "sh")
-NOT_RUN = (126, 127)  # a shell's exit codes for a program that cannot be executed, or is not there
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,6 @@ class Command:
     arguments: tuple[str, ...]
     limit: float
     delay: float = 0.0
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """How a program ended; ``code`` is None if it did not end in time, or wrote too much."""
-
-    command: tuple[str, ...]
-    code: int | None
-    output: str = ""
-    errors: str = ""
-    seconds: float = 0.0
-    too_long: bool = False
-
-    @property
-    def hangs(self) -> bool:
-        return self.code is None and not self.too_long
 
 
 Kill = t.Callable[[int, int], None]
@@ -102,17 +84,12 @@ class _Process:
     def answer(self) -> CommandResult | None:
         """How it ended, None while it may still end in time."""
         code, seconds = self._process.poll(), time.monotonic() - self._began
-        too_long = max(os.fstat(file.fileno()).st_size for file in (self._output, self._errors)) > MOST_OUTPUT
-        if code is None and not too_long:
-            if seconds < self._command.limit:
-                return None
-            code = self._process.poll()
+        if code is None and seconds < self._command.limit:
+            return None
         if code is None:
             with contextlib.suppress(OSError):
                 self._kill(self._process.pid, signal.SIGKILL)
-        output, errors = _text(self._output), _text(self._errors)
-        code = None if too_long else code
-        return CommandResult(self._command.arguments, code, output, errors, seconds, too_long)
+        return CommandResult(self._command.arguments, code, _text(self._output), _text(self._errors), seconds)
 
 
 def _text(file: t.IO[bytes]) -> str:
@@ -125,7 +102,6 @@ def _text(file: t.IO[bytes]) -> str:
 # Which programs are asked
 
 MOST_EVIDENCE = 256 * 1024  # bytes, as JSON
-_MIB_WRITTEN = 64
 _SHORTEST = 60.0  # seconds that dcgmi and all_reduce_perf get at least
 _LOAD_DELAY = 30.0  # seconds until a load is looked at; PyTorch takes long to start
 
@@ -136,7 +112,7 @@ _ALL_REDUCE = ("all_reduce_perf", "-b", "1G", "-e", "4G", "-f", "2", "-g")
 # The file has no name while it is written, so it is gone whatever happens.
 _WRITE = (
     'file=$(mktemp /var/tmp/supply-XXXXXX) && exec 3>"$file" && rm -f "$file" && '
-    f"dd if=/dev/zero bs=1048576 count={_MIB_WRITTEN} conv=fsync >&3"
+    f"dd if=/dev/zero bs=1048576 count={verdicts.MIB_WRITTEN} conv=fsync >&3"
 )
 _QUERIES: dict[str, tuple[str, ...]] = {
     "nvlink": ("nvidia-smi", "nvlink", "--status"),
@@ -144,7 +120,6 @@ _QUERIES: dict[str, tuple[str, ...]] = {
     "dmesg": ("dmesg",),
     "fabric_manager": ("systemctl", "is-active", "nvidia-fabricmanager"),
 }
-_LOGS = {name: _QUERIES[name] for name in ("journalctl", "dmesg")}
 # gpu_burn finds its parts only from its own folder.
 _GPU_BURN = (
     'program=$(command -v gpu_burn || command -v gpu-burn) || exit 127; cd "$(dirname "$(readlink -f "$program")")"'
@@ -172,7 +147,7 @@ for gpu in gpus:
 
 
 def loads(seconds: int) -> dict[str, tuple[str, ...]]:
-    """The loads by their names; the first that is installed and can be read is enough."""
+    """The loads by their names, as `verdicts.LOADS`."""
     return {
         "gpu_burn": ("sh", "-c", f'{_GPU_BURN} && exec "$program" {seconds}'),
         "pytorch": ("python3", "-c", _PYTORCH, str(seconds)),
@@ -188,23 +163,23 @@ class Acceptance:
         self._end = time.monotonic() + timeout
         self.answers: dict[str, CommandResult] = {}
 
-    def ask(self, writes: bool) -> dict[str, CommandResult]:
+    def ask(self, writes: bool) -> Answers:
         """Run all programs of the level; after one that did not answer only the kernel log is read, as evidence."""
         level = self._wanted.level
         queries = {"nvidia-smi": SMI, **({} if level == "specs" else _QUERIES)}
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
-        smi = _smi(self.answers, "nvidia-smi")
-        if level in _LOADED and smi and smi.gpus and not readings.is_divided(smi.gpus):
+        smi = smi_of(self.answers.get("nvidia-smi"))
+        if level in _LOADED and smi and smi.gpus and not is_divided(smi.gpus):
             self._load(*_LOADED[level], len(smi.gpus))
             # What the load has brought to light.
-            self._query(_LOGS if _hanging(self.answers) else queries)
+            self._query({name: _QUERIES[name] for name in LOGS} if self._hangs else queries)
         return self.answers
 
     def _load(self, diagnosis: str, seconds: int, gpus: int) -> None:
-        """DCGM's diagnosis, the first load that can be used, and at last the traffic between the GPUs."""
+        """DCGM's diagnosis, the first load that is installed, and at last the traffic between the GPUs."""
         self._long({"dcgmi": ("dcgmi", "diag", "-r", diagnosis, "--json")}, _SHORTEST)
         for name, arguments in loads(seconds).items():
-            if not gpus_calculating(self.answers, 1):
+            if all(self.answers[item].code in NOT_RUN for item in verdicts.LOADS if item in self.answers):
                 self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
         if self._wanted.level == "burnin" and gpus > 1:
             self._long({"all_reduce": (*_ALL_REDUCE, str(gpus))}, _SHORTEST)
@@ -220,7 +195,7 @@ class Acceptance:
         They do not start with less than so many seconds: what we cut off would seem to hang.
         """
         left = self._left - self._tool_timeout
-        if left < least or _hanging(self.answers):
+        if left < least or self._hangs:
             return
         commands = {name: Command(item, left) for name, item in programs.items()}
         limit = min(self._tool_timeout, left)
@@ -228,12 +203,12 @@ class Acceptance:
         self.answers.update(self._run(commands))
 
     @property
+    def _hangs(self) -> bool:
+        return any(answer.hangs for answer in self.answers.values())
+
+    @property
     def _left(self) -> float:
         return self._end - time.monotonic()
-
-
-def _hanging(answers: t.Mapping[str, CommandResult]) -> tuple[str, ...]:
-    return tuple(name for name, answer in answers.items() if answer.hangs)
 
 
 def accept(
@@ -254,13 +229,13 @@ def accept(
     looks = readings_of(answers, root, ahead)
     made = verdicts.findings(looks, wanted)
     return {
-        "verdict": worst(finding.verdict for finding in made),
+        "verdict": verdicts.worst(finding.verdict for finding in made),
         "findings": [vars(finding) for finding in made],
         "reasons": verdicts.reasons(made),
         "tools": {
             "driver": looks.smi.driver if looks.smi else None,
             "cuda": looks.smi.cuda if looks.smi else None,
-            "dcgm": looks.diagnosis.version if looks.diagnosis else None,
+            "dcgm": verdicts.diagnosis_of(looks)[1],
             "kernel": os.uname().release,
         },
         "seconds": round(time.monotonic() - began, 1),
@@ -268,9 +243,14 @@ def accept(
     }
 
 
+def readings_of(answers: Answers, root: str, ahead: float | None) -> Readings:
+    """What the answers and the files below ``root`` say."""
+    return Readings(hardware_of(smi_of(answers.get("nvidia-smi")), root), answers, root, ahead)
+
+
 def measure(root: str, seconds: float = 60.0, run: Run = run_commands) -> dict[str, t.Any]:
     """What a machine has, for `machine_info`; nvidia-smi gets so many seconds to answer."""
-    return readings.hardware_of(_smi(run({"nvidia-smi": Command(SMI, seconds)}), "nvidia-smi"), root)
+    return hardware_of(smi_of(run({"nvidia-smi": Command(SMI, seconds)})["nvidia-smi"]), root)
 
 
 def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -287,98 +267,31 @@ def of_options(options: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.
     return accept(wanted, timeout, options["tool_timeout"], options["controller_time"], writes=not check_mode)
 
 
-def readings_of(answers: t.Mapping[str, CommandResult], root: str, ahead: float | None) -> Readings:
-    """What the answers and the files below ``root`` say."""
-    smi = _smi(answers, "nvidia-smi")
-    return Readings(
-        machine=readings.hardware_of(smi, root),
-        smi=smi,
-        smi_code=_code(answers, "nvidia-smi"),
-        loaded=_smi(answers, "loaded"),
-        addresses=readings.addresses(root),
-        log=_log(answers),
-        nvlinks=readings.nvlinks_of(answers["nvlink"].output) if _code(answers, "nvlink") == 0 else None,
-        switches=readings.switches(root),
-        fabric_manager=answers["fabric_manager"].output.strip() if "fabric_manager" in answers else None,
-        **_written(answers.get("disk")),
-        clock=ahead,
-        boot_errors=readings.boot_errors_of(readings.read_text_file(os.path.join(root, "run/cloud-init/result.json"))),
-        diagnosis=readings.diagnosis_of(answers["dcgmi"].output) if _code(answers, "dcgmi") is not None else None,
-        diagnosis_code=_code(answers, "dcgmi"),
-        burnt=gpus_calculating(answers, len(smi.gpus) if smi else 0),
-        all_reduce=readings.all_reduce_of(answers["all_reduce"].output) if _code(answers, "all_reduce") == 0 else None,
-        programs=tuple(answers),
-        hanging=_hanging(answers),
-    )
-
-
-def _code(answers: t.Mapping[str, CommandResult], name: str) -> int | None:
-    """The exit code of a program, None if it did not end or was not started."""
-    return answers[name].code if name in answers else None
-
-
-def _smi(answers: t.Mapping[str, CommandResult], name: str) -> readings.Smi | None:
-    return readings.smi_of(answers[name].output) if _code(answers, name) is not None else None
-
-
-def _log(answers: t.Mapping[str, CommandResult]) -> readings.KernelLog | None:
-    """What journald and the kernel's own buffer say together: each may lack the beginning."""
-    texts = [answers[name].output for name in _LOGS if _code(answers, name) == 0]
-    logs = [readings.kernel_log_of(text) for text in texts if text.strip()]
-    xids = tuple(xid for log in logs for xid in log.xids)
-    return readings.KernelLog(xids, any(log.is_complete for log in logs)) if logs else None
-
-
-def _written(answer: CommandResult | None) -> dict[str, t.Any]:
-    if answer is None or answer.code in (None, *NOT_RUN):
-        return {}
-    if answer.code:
-        return {"write_error": (answer.errors.strip().splitlines() or [f"dd exits with {answer.code}"])[-1]}
-    return {"write_speed": round(_MIB_WRITTEN * 2**20 / 1e6 / max(answer.seconds, 0.001))}
-
-
-def gpus_calculating(answers: t.Mapping[str, CommandResult], gpus: int) -> dict[int, bool] | None:
-    """Which GPUs calculate right, None if no load is installed; nothing of any GPU if none that has run can be read.
-
-    nvbandwidth checks what it copies, of all of them.
-    """
-    ran = [name for name in loads(0) if _code(answers, name) not in (None, *NOT_RUN)]
-    for name in ran:
-        burnt = readings.gpu_burn_results(answers[name].output)
-        if burnt and (answers[name].code == 0 or not all(burnt.values())):
-            return burnt
-    if _code(answers, "nvbandwidth") == 0 and "\nSUM " in answers["nvbandwidth"].output:
-        return dict.fromkeys(range(gpus), True)
-    return {} if ran else None
-
-
 # What a vendor asks for. Clocks that a GPU could have are most of nvidia-smi's answer, and say nothing.
 _CLOCKS = re.compile(r"<supported_clocks>.*?</supported_clocks>\s*", re.DOTALL)
 _OF_INTEREST = re.compile(r"NVRM|nvidia|nvlink|Xid|AER|Linux version", re.IGNORECASE)
 
 
-def evidence(answers: t.Mapping[str, CommandResult], most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
-    """The raw outputs, in at most so many bytes of JSON: the longest are cut first."""
-    rows = [
-        {"command": " ".join(answer.command)[:200], "exit_code": answer.code, "seconds": round(answer.seconds, 1)}
-        for answer in answers.values()
-    ]
-    texts = [_shortened(name, answer.output + answer.errors) for name, answer in answers.items()]
-    left = most - len(json.dumps([{**row, "output": ""} for row in rows]))
-    for place, (row, text) in enumerate(sorted(zip(rows, texts), key=lambda pair: len(pair[1]))):
-        row["output"] = _cut(text, left // (len(rows) - place))
-        left -= len(json.dumps(row["output"])) - 2
-    return rows
+def evidence(answers: Answers, most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
+    """The raw outputs, in at most so many bytes of JSON: the longest are cut."""
+    texts = [_shortened(name, answer.output + answer.errors)[:most] for name, answer in answers.items()]
+    while True:
+        rows = [
+            {
+                "command": " ".join(answer.command)[:200],
+                "exit_code": answer.code,
+                "seconds": round(answer.seconds, 1),
+                "output": text,
+            }
+            for answer, text in zip(answers.values(), texts)
+        ]
+        if len(json.dumps(rows)) <= most:
+            return rows
+        longest = max(texts, key=len)
+        texts[texts.index(longest)] = longest[: len(longest) * 3 // 4]
 
 
 def _shortened(name: str, text: str) -> str:
-    if name in _LOGS:
+    if name in LOGS:
         return "\n".join(line for line in text.splitlines() if _OF_INTEREST.search(line))
     return _CLOCKS.sub("", text)
-
-
-def _cut(text: str, most: int) -> str:
-    """As much of a text as fits into so many bytes of JSON."""
-    while len(json.dumps(text)) - 2 > most:
-        text = text[: int(len(text) * min(0.95, most / len(json.dumps(text))))]
-    return text

@@ -1,17 +1,22 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a machine is what was paid for, and sound: one table of all checks, each with its rule. Pure."""
+"""Whether a machine is what was paid for, and sound: one table of all checks, each with its rule.
+
+The forms are those of dcgmi's JSON (DCGM 3 and 4, `dcgm_errors.h`) and of the other programs' last lines.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import typing as t
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .._text import letters_of, nodes_of, number_of
-from .readings import ABSENT, Gpu, Outcome, Readings, is_divided
+from .._text import items_of, letters_of, nodes_of, number_of
+from .readings import ABSENT, NOT_RUN, Gpu, Json, Readings, addresses, devices, is_divided, read_text_file
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
 OK, UNKNOWN, DEGRADED, BAD = VERDICTS
@@ -20,8 +25,8 @@ Measured = t.Union[str, float, int, None]
 HALF, MOST = 0.5, 0.8  # of what it should be: less than the first is bad; of a bandwidth, less than the second degraded
 BUSY = 50.0  # percent of a GPU's time
 BUSY_LINK = 1e6  # KB/s, of some 16 to 60 million that a link carries
-_ON, _OFF = "Active", "Not Active"
-_MOST_RETIRED = 60  # pages: NVIDIA replaces a GPU with more (Dynamic Page Retirement)
+MIB_WRITTEN = 64
+LOADS = ("gpu_burn", "pytorch", "nvbandwidth")  # the first that is installed is enough
 
 
 @dataclass(frozen=True)
@@ -54,115 +59,136 @@ Findings = t.Iterator[Finding]
 Rule = t.Callable[[Readings, Wanted], Findings]
 GpuRule = t.Callable[[Gpu, Readings, Wanted], Finding]
 
-# What nvidia-smi's manual says of its exit codes, which are NVML's errors.
-_NO_DRIVER = (9, 12, 18, 126, 127)  # not loaded, no library, a library of another version, no nvidia-smi
-_SICK_GPU = (6, 8, 10, 15)  # no device, no power, its interrupts are lost, fallen off the bus
-_BAD_INFOROM = 14
-
 
 def worst(verdicts: t.Iterable[str]) -> str:
     """The worst verdict, `ok` for none."""
     return max(verdicts, key=VERDICTS.index, default=OK)
 
 
-def of_ratio(measured: float, reference: float, least: float = 1.0) -> Finding:
+def of_ratio(measured: float | None, reference: float | None, least: float = 1.0) -> Finding:
     """The verdict by the share of its reference that is reached; one below ``least`` is degraded."""
+    if measured is None or not reference:
+        return Finding(UNKNOWN, measured, reference)
     share = measured / reference
     verdict = BAD if share < HALF else DEGRADED if share < least else OK
     return Finding(verdict, measured, reference)
 
 
+# What nvidia-smi says of each GPU
+
+
+def _by_words(well: str, faults: t.Mapping[str, tuple[str, str, str]], gpu: Gpu, *_others: object) -> Finding:
+    """The verdict by single words of nvidia-smi: an element, the word that is a fault, how bad it is, what it means."""
+    words = [gpu.word(path) for path in faults]
+    active = [fault for word, fault in zip(words, faults.values()) if word == fault[0]]
+    if active:
+        return Finding(worst(verdict for _word, verdict, _meaning in active), ", ".join(fault[2] for fault in active))
+    return Finding(OK, "no fault") if set(words) == {well} else Finding(UNKNOWN, words[0])
+
+
+_REASON = "clocks_event_reasons/clocks_event_reason_{}"
+# Why its clocks are low. The hardware halves them at least; `hw_slowdown` alone may be a change of its state.
+THROTTLE = {
+    _REASON.format("hw_thermal_slowdown"): ("Active", BAD, "too hot (hardware)"),
+    _REASON.format("hw_power_brake_slowdown"): ("Active", BAD, "power brake"),
+    _REASON.format("sw_thermal_slowdown"): ("Active", DEGRADED, "too hot (software)"),
+    _REASON.format("hw_slowdown"): ("Active", DEGRADED, "hardware slowdown"),
+}
+# Memory that the GPU replaces by spare rows (since Ampere), or no longer uses (pages, before that).
+ROWS = {
+    "remapped_rows/remapped_row_failure": ("Yes", BAD, "a row could not be remapped"),
+    "remapped_rows/remapped_row_pending": ("Yes", DEGRADED, "a repair of its memory waits for a reset"),
+}
+PAGES = {"retired_pages/pending_retirement": ("Yes", DEGRADED, "a repair of its memory waits for a reset")}
+
+
+def repairs(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+    """Repairs of its memory; GeForce and workstation GPUs (RTX) may have none."""
+    has_rows = any(gpu.word(path) not in (None, ABSENT) for path in ROWS)
+    has_none = "RTX" in (gpu.model or "") and gpu.word(next(iter(PAGES))) == ABSENT
+    if has_none and not has_rows:
+        return Finding(OK, "it has no spare memory")
+    return _by_words("No", ROWS if has_rows else PAGES, gpu)
+
+
 def mig(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """A fact: whether it is divided."""
-    return Finding(OK if gpu.mig else UNKNOWN, f"{gpu.mig_parts} parts" if gpu.mig == "Enabled" else "not divided")
+    known = gpu.word("mig_mode/current_mig")
+    return Finding(OK if known else UNKNOWN, f"{gpu.parts} parts" if is_divided([gpu]) else "not divided")
 
 
-def _has_no_ecc(gpu: Gpu) -> bool:
-    """Whether a GPU is of a line without memory errors to count: GeForce."""
-    return "GeForce" in (gpu.model or "")
+# Since Ampere, and since driver 545. All names of one form must be there, or an error might be missed.
+_ERRORS = (
+    ("dram_uncorrectable", "sram_uncorrectable"),
+    ("dram_uncorrectable", "sram_uncorrectable_parity", "sram_uncorrectable_secded"),
+)
+
+
+def _uncorrected(gpu: Gpu, kind: str) -> float | None:
+    forms = ([gpu.number(f"ecc_errors/{kind}/{name}") for name in names] for names in _ERRORS)
+    return next((sum(filter(None, numbers)) for numbers in forms if None not in numbers), None)
 
 
 def ecc(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Memory errors that could not be corrected. Workstation GPUs come with ECC off, and GeForce has none."""
-    if gpu.uncorrected:
-        return Finding(BAD, gpu.uncorrected, 0)
-    if gpu.uncorrected_ever:
-        crossed = gpu.sram_threshold == "Yes"
-        return Finding(BAD if crossed else DEGRADED, f"{gpu.uncorrected_ever:g} in its life", 0)
-    if gpu.ecc == "Enabled":
-        is_read = gpu.uncorrected is not None and gpu.uncorrected_ever is not None
-        return Finding(OK if is_read else UNKNOWN, gpu.uncorrected, 0)
-    if _has_no_ecc(gpu) and gpu.ecc in ("Disabled", ABSENT):
-        return Finding(OK, "it has no ECC")
-    if gpu.ecc == "Disabled":
-        return Finding(OK if "RTX" in (gpu.model or "") else DEGRADED, "ECC is off", "on")
-    return Finding(UNKNOWN, gpu.ecc)
-
-
-def remapped_rows(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Memory that the GPU replaces by spare rows (since Ampere), or no longer uses (pages, before that)."""
-    words = {gpu.remap_failure, gpu.remap_pending, gpu.retirement_pending}
-    pages = [count for count in (gpu.retired_single, gpu.retired_double) if count is not None]
-    if gpu.remap_failure == "Yes" or sum(pages) >= _MOST_RETIRED:
-        return Finding(BAD, "it has no spare memory left" if pages else "a row could not be remapped")
-    if "Yes" in words:
-        return Finding(DEGRADED, "a repair of its memory waits for a reset")
-    if gpu.remap_failure == gpu.remap_pending == "No" or (gpu.retirement_pending == "No" and len(pages) == 2):
-        return Finding(OK, "no repair is pending or has failed")
-    if _has_no_ecc(gpu) and words <= {ABSENT, None} and gpu.retirement_pending:
-        return Finding(OK, "it has no spare memory")
-    return Finding(UNKNOWN, gpu.remap_failure)
-
-
-def throttle(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Why its clocks are low. The hardware halves them at least; `hw_slowdown` alone may be a change of its state."""
-    reasons = {
-        "too hot (hardware)": (gpu.thermal_slowdown, BAD),
-        "power brake": (gpu.power_brake, BAD),
-        "too hot (software)": (gpu.software_thermal, DEGRADED),
-        "hardware slowdown": (gpu.slowdown, DEGRADED),
-    }
-    active = {name: verdict for name, (word, verdict) in reasons.items() if word == _ON}
-    if active:
-        return Finding(worst(active.values()), ", ".join(active))
-    is_read = all(word == _OFF for word, _verdict in reasons.values())
-    return Finding(OK, "nothing slows it down") if is_read else Finding(UNKNOWN, gpu.slowdown)
+    """Memory errors that could not be corrected. GeForce and workstation GPUs (RTX) have no ECC, or have it off."""
+    now, ever = (_uncorrected(gpu, kind) for kind in ("volatile", "aggregate"))
+    crossed = gpu.word("ecc_errors/aggregate/sram_threshold_exceeded") == "Yes"
+    if now:
+        return Finding(BAD, now, 0)
+    if ever:
+        return Finding(BAD if crossed else DEGRADED, f"{ever:g} in its life", 0)
+    mode = gpu.word("ecc_mode/current_ecc")
+    if mode == "Enabled":
+        return Finding(UNKNOWN if None in (now, ever) else OK, now, 0)
+    if "RTX" in (gpu.model or ""):
+        return Finding(OK if mode in ("Disabled", ABSENT) else UNKNOWN, "ECC is off, as on all of its line")
+    return Finding(DEGRADED if mode == "Disabled" else UNKNOWN, "ECC is off", "on")
 
 
 def temperature(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """How far it is from the temperature at which its clocks fall."""
-    margin = wanted.thresholds["temperature_margin"]
-    if gpu.margin is not None and gpu.slow_margin is not None:
-        left = gpu.margin - gpu.slow_margin
-    elif gpu.temperature is not None and gpu.slow_temperature is not None:
-        left = gpu.slow_temperature - gpu.temperature
+    """How far it is from the temperature at which its clocks fall; newer GPUs only tell the margin."""
+    tlimit, slow_tlimit, now, slow = (
+        gpu.number(f"temperature/gpu_temp{name}")
+        for name in ("_tlimit", "_slow_tlimit_threshold", "", "_slow_threshold")
+    )
+    if tlimit is not None and slow_tlimit is not None:
+        left = tlimit - slow_tlimit
+    elif now is not None and slow is not None:
+        left = slow - now
     else:
-        return Finding(UNKNOWN, gpu.temperature)
-    measured = f"{left:g} below its limit"
-    return Finding(BAD if left <= 0 else DEGRADED if left < margin else OK, measured, f"at least {margin:g}")
+        return Finding(UNKNOWN, now)
+    least = wanted.thresholds["temperature_margin"]
+    verdict = BAD if left <= 0 else DEGRADED if left < least else OK
+    return Finding(verdict, f"{left:g} below its limit", f"at least {least:g}")
 
 
 def power_limit(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """The limit that is set, against the GPU's default."""
-    if gpu.power_limit is None or not gpu.default_power:
-        return Finding(UNKNOWN, gpu.power_limit, gpu.default_power)
-    return of_ratio(gpu.power_limit, gpu.default_power)
-
-
-def is_busy(gpu: Gpu | None) -> bool:
-    """Whether its link must be awake: it calculates, or the link carries data."""
-    return gpu is not None and ((gpu.utilization or 0) >= BUSY or max(gpu.received or 0, gpu.sent or 0) >= BUSY_LINK)
+    limit, default = (gpu.number(f"gpu_power_readings/{name}_power_limit") for name in ("current", "default"))
+    return of_ratio(limit, default)
 
 
 def pcie(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Its link against what both sides can do. A link that nothing uses sleeps, which is no fault."""
-    has, can = (gpu.generation, gpu.width), (gpu.most_generation, gpu.most_width)
+    has, can = (
+        (
+            gpu.number(f"pci/pci_gpu_link_info/pcie_gen/{name}_link_gen"),
+            gpu.number(f"pci/pci_gpu_link_info/link_widths/{name}_link_width"),
+        )
+        for name in ("current", "max")
+    )
     if None in (*has, *can):
-        return Finding(UNKNOWN, _link(*has), _link(*can))
-    share = _speed(*has) / _speed(*can) if _speed(*can) else 1.0
-    slow = BAD if share < HALF else DEGRADED
-    verdict = OK if share >= 1 else slow if is_busy(gpu) else UNKNOWN
-    return Finding(verdict, f"{_link(*has)}{' while idle' if verdict == UNKNOWN else ''}", _link(*can))
+        return Finding(UNKNOWN, "unknown", "unknown")
+    found = replace(of_ratio(_speed(*has), _speed(*can)), measured=_link(*has), expected=_link(*can))
+    if found.verdict == OK or _is_busy(gpu):
+        return found
+    return replace(found, verdict=UNKNOWN, measured=f"{_link(*has)} while idle")
+
+
+def _is_busy(gpu: Gpu) -> bool:
+    """Whether its link must be awake: it calculates, or the link carries data."""
+    traffic = max(gpu.number(f"pci/{name}_util") or 0 for name in ("rx", "tx"))
+    return (gpu.number("utilization/gpu_util") or 0) >= BUSY or traffic >= BUSY_LINK
 
 
 def _speed(generation: float | None, width: float | None) -> float:
@@ -170,21 +196,75 @@ def _speed(generation: float | None, width: float | None) -> float:
     return (width or 0) * 2.0 ** min(generation or 0, 99)
 
 
-def _link(generation: float | None, width: float | None) -> str | None:
-    return None if generation is None or width is None else f"generation {generation:g} x{width:g}"
+def _link(generation: float | None, width: float | None) -> str:
+    return f"generation {generation:g} x{width:g}"
 
+
+# How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.
+NVLINKS = {
+    "A100-SXM": (12, 3),
+    "H100 80GB HBM3": (18, 4),
+    "H100 SXM": (18, 4),
+    "H200": (18, 4),
+    "B200": (18, 5),
+}
+FABRIC_GENERATION = 4  # since then nvidia-smi says whether a GPU has joined its fabric
+# Bus bandwidth in GB/s of all_reduce_perf by the generation of NVLink, as NVIDIA publishes it for its own machines with
+# eight GPUs (nccl-tests, doc/PERFORMANCE.md); with fewer it is hardly less.
+ALL_REDUCE = {3: 230.0, 4: 360.0, 5: 700.0}
+
+
+def nvlinks_of_model(model: str | None) -> tuple[int, int] | None:
+    """How many NVLinks, of which generation, a model must have; None if it need not have any."""
+    if not model or "NVL" in model.split() or "PCIe" in model:
+        return None
+    return next((links for part, links in NVLINKS.items() if part in model), None)
+
+
+def _needs_no_link(gpu: Gpu, readings: Readings) -> Finding | None:
+    """The finding for a GPU that is alone, or need not have NVLinks; a model that is unknown may need them."""
+    if gpu.model and len(readings.gpus) > 1 and nvlinks_of_model(gpu.model):
+        return None
+    return Finding(OK if gpu.model else UNKNOWN, "it needs none")
+
+
+def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+    """How many of its NVLinks are up."""
+    links = nvlinks_of_model(gpu.model)
+    return _needs_no_link(gpu, readings) or of_ratio(readings.links_up(gpu.index), links and links[0])
+
+
+def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+    """Whether it has joined the fabric of its NVSwitches. Before Hopper only systemd knows."""
+    if known := _needs_no_link(gpu, readings):
+        return known
+    state, service = gpu.word("fabric/state"), readings.output("fabric_manager").strip()
+    stopped = service in ("inactive", "failed")
+    if state not in (ABSENT, None):
+        return _joined(state, gpu.word("fabric/status"), UNKNOWN if not stopped else BAD)
+    if t.cast("tuple[int, int]", nvlinks_of_model(gpu.model))[1] >= FABRIC_GENERATION:
+        return Finding(UNKNOWN, "its state is unknown")
+    if not devices(readings.root):
+        return Finding(OK, "no NVSwitch")
+    verdict = BAD if stopped else OK if service == "active" else UNKNOWN
+    return Finding(verdict, f"the fabric manager is {service or 'unknown'}", "active")
+
+
+def _joined(state: str, status: str | None, in_progress: str) -> Finding:
+    """What nvidia-smi says itself. Without its manager a GPU stays in progress for ever."""
+    verdicts = {("Completed", "Success"): OK, ("Completed", None): UNKNOWN, ("In Progress", status): in_progress}
+    return Finding(verdicts.get((state, status), BAD), f"{state}, {status}", "Completed, Success")
+
+
+# What the driver and the kernel say
+
+# What nvidia-smi's manual says of its exit codes, which are NVML's errors.
+_NO_DRIVER = (9, 12, 18, *NOT_RUN)  # not loaded, no library, a library of another version, no nvidia-smi
+_SICK_GPU = (6, 8, 10, 15)  # no device, no power, its interrupts are lost, fallen off the bus
+_BAD_INFOROM = 14
 
 # By "Xid Errors" (https://docs.nvidia.com/deploy/xid-errors/). What is not listed is unknown.
-APPLICATION = {
-    8: "stopped processing",
-    13: "graphics engine exception",
-    31: "memory page fault",
-    32: "invalid push buffer",
-    43: "stopped processing",
-    45: "preemptive cleanup",
-    68: "video processor exception",
-    69: "graphics engine class error",
-}
+APPLICATION = (8, 13, 31, 32, 43, 45, 68, 69)
 HARDWARE = {
     48: "double-bit memory error",
     61: "internal microcontroller breakpoint",
@@ -203,98 +283,186 @@ HARDWARE = {
 }
 
 
+def _answers(readings: Readings, wanted: Wanted) -> Findings:
+    hanging = [name for name, answer in readings.answers.items() if answer.hangs]
+    for program in hanging:
+        yield Finding(BAD, f"{program} does not answer")
+    if readings.answers and not hanging:
+        yield Finding(OK, f"{len(readings.answers)} programs answer")
+
+
+def _driver(readings: Readings, wanted: Wanted) -> Findings:
+    """A missing driver is bad, but for `specs`: a driver may be installed after the machine was bought."""
+    code, smi, least = readings.code("nvidia-smi"), readings.smi, wanted.min_driver
+    if code in _NO_DRIVER and not smi:
+        verdict = UNKNOWN if wanted.level == "specs" and not least else BAD
+        yield Finding(verdict, "there is none", f"at least {least}" if least else None)
+    elif code in _SICK_GPU:
+        yield Finding(BAD, f"nvidia-smi exits with {code}")
+    elif not smi or code not in (0, _BAD_INFOROM):
+        yield Finding(UNKNOWN, "nvidia-smi cannot be read")
+    else:
+        yield _version_judged(smi.driver, least)
+        if code:
+            yield Finding(DEGRADED, "the GPU's own settings (InfoROM) are damaged")
+
+
+def _cuda(readings: Readings, wanted: Wanted) -> Findings:
+    """Nothing without a demand."""
+    if wanted.min_cuda:
+        yield _version_judged(readings.smi.cuda if readings.smi else None, wanted.min_cuda)
+
+
+def _version_judged(version: str | None, least: str) -> Finding:
+    number = version_of(version or "")
+    verdict = UNKNOWN if not number else BAD if number < version_of(least) else OK
+    return Finding(verdict, version, f"at least {least}" if least else None)
+
+
 def _xid(readings: Readings, wanted: Wanted) -> Findings:
-    """The errors of our GPUs in the kernel log; a container sees those of the host's others, too.
+    """The errors of our GPUs in the kernel log; a container sees those of the host's others too.
 
-    The driver may have a GPU by its address (`Readings.addresses`) that no longer answers.
+    The driver may have a GPU by its address (`addresses`) that no longer answers.
     """
-    log, index = readings.log, {gpu.address: gpu.index for gpu in readings.gpus}
-    if log is None:
-        yield Finding(UNKNOWN, "the kernel log cannot be read")
-        return
+    (xids, is_complete), index = readings.xids(), {gpu.address: gpu.index for gpu in readings.gpus}
     is_certain = bool(index) and None not in index
-    for place, code in dict.fromkeys(log.xids):
-        is_ours = place in index or place in readings.addresses
+    for place, code in dict.fromkeys(xids):
+        is_ours = place in index or place in addresses(readings.root)
         if is_ours or not is_certain:
-            yield _xid_judged(code, index.get(place), is_ours=is_ours)
-    is_read = log.is_complete and is_certain
-    yield Finding(OK, "no other") if is_read else Finding(UNKNOWN, "the log is not complete")
+            verdict, words = _xid_class(code)
+            yield Finding(verdict if is_ours else UNKNOWN, f"Xid {code} ({words})", None, index.get(place))
+    is_read = is_complete and is_certain
+    yield Finding(OK, "no other") if is_read else Finding(UNKNOWN, "the kernel log cannot be read since the boot")
 
 
-def _xid_judged(code: int, index: int | None, *, is_ours: bool) -> Finding:
-    """An error in the log; ``index``: of its GPU, if that is known. Whose it is must be certain."""
-    words = HARDWARE.get(code) or APPLICATION.get(code)
-    verdict = BAD if code in HARDWARE else OK if words else UNKNOWN
-    return Finding(verdict if is_ours else UNKNOWN, f"Xid {code} ({words or 'unknown'})", None, index)
+def _xid_class(code: int) -> tuple[str, str]:
+    if code in APPLICATION:
+        return OK, "of an application"
+    return (BAD, HARDWARE[code]) if code in HARDWARE else (UNKNOWN, "unknown")
 
 
-# How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.
-NVLINKS = {
-    "V100-SXM": (6, 2),
-    "A100-SXM": (12, 3),
-    "H100 80GB HBM3": (18, 4),
-    "H100 SXM": (18, 4),
-    "H200": (18, 4),
-    "B200": (18, 5),
-}
-FABRIC_GENERATION = 4  # since then nvidia-smi says whether a GPU has joined its fabric
-# Bus bandwidth in GB/s of all_reduce_perf by the generation of NVLink, as NVIDIA publishes it for its own machines with
-# eight GPUs (nccl-tests, doc/PERFORMANCE.md); with fewer it is hardly less.
-ALL_REDUCE = {2: 120.0, 3: 230.0, 4: 360.0, 5: 700.0}
+def _disk_write(readings: Readings, wanted: Wanted) -> Findings:
+    least, code = wanted.thresholds["disk_write"], readings.code("disk")
+    if code in (None, *NOT_RUN):
+        yield Finding(UNKNOWN, None, least)
+    elif code:
+        errors = readings.answers["disk"].errors.strip().splitlines()
+        yield Finding(BAD, errors[-1] if errors else f"dd exits with {code}", least)
+    else:
+        speed = round(MIB_WRITTEN * 2**20 / 1e6 / max(readings.answers["disk"].seconds, 0.001))
+        yield Finding(DEGRADED if speed < least else OK, speed, least)
 
 
-def nvlinks_of_model(model: str | None) -> tuple[int, int] | None:
-    """How many NVLinks, of which generation, a model must have; None if it need not have any."""
-    if not model or "NVL" in model.split() or "PCIe" in model:
-        return None
-    return next((links for part, links in NVLINKS.items() if part in model), None)
+def _clock(readings: Readings, wanted: Wanted) -> Findings:
+    """Nothing if the controller's time was not given."""
+    most, ahead = wanted.thresholds["clock"], readings.clock
+    if ahead is not None:
+        yield Finding(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")
 
 
-def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """How many of its NVLinks are up. A single GPU has nobody to talk to."""
-    must = nvlinks_of_model(gpu.model)
-    up = (readings.nvlinks or {}).get(gpu.index)
-    if must is None or readings.is_alone:
-        return Finding(OK if gpu.model else UNKNOWN, up)
-    if up is None:
-        return Finding(UNKNOWN, None, must[0])
-    return of_ratio(up, must[0])
+def _user_data(readings: Readings, wanted: Wanted) -> Findings:
+    """The errors of cloud-init's ``result.json``."""
+    try:
+        errors = json.loads(read_text_file(os.path.join(readings.root, "run/cloud-init/result.json")))["v1"]["errors"]
+        yield Finding(BAD if errors else OK, "; ".join(map(str, errors)) or "no error")
+    except (ValueError, RecursionError, LookupError, TypeError):
+        yield Finding(UNKNOWN, "cloud-init has left no result")
 
 
-def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Whether it has joined the fabric of its NVSwitches."""
-    must = nvlinks_of_model(gpu.model)
-    if must is None or readings.is_alone:
-        return Finding(OK if gpu.model else UNKNOWN, "it needs none")
-    if gpu.fabric not in (ABSENT, None):
-        return _registered(gpu, readings.fabric_manager)
-    if not readings.switches:
-        return Finding(UNKNOWN if must[1] >= FABRIC_GENERATION else OK, "no NVSwitch")
-    service = readings.fabric_manager or "unknown"
-    verdicts = {"active": OK, "inactive": BAD, "failed": BAD}
-    return Finding(verdicts.get(service, UNKNOWN), f"the fabric manager is {service}", "active")
-
-
-def _registered(gpu: Gpu, service: str | None) -> Finding:
-    """What nvidia-smi says itself. Without its manager a GPU stays in progress for ever."""
-    words = f"{gpu.fabric}, {gpu.fabric_status}"
-    if gpu.fabric == "Completed":
-        verdict = OK if gpu.fabric_status == "Success" else BAD if gpu.fabric_status else UNKNOWN
-        return Finding(verdict, words, "Completed, Success")
-    waits = gpu.fabric == "In Progress" and service not in ("inactive", "failed")
-    return Finding(UNKNOWN if waits else BAD, words, "Completed, Success")
-
+# What the GPUs do under load
 
 _MONITOR, _CONFIGURATION = 1, 5  # DCGM's severities that end no job
 _OF_STATUS = {"pass": OK, "skip": OK, "skipped": OK, "warn": DEGRADED, "fail": BAD}
+_NO_LOAD, _NO_TOOL = "no load while MIG is on", "no tool that could be used"
 
 
-def finding_of_dcgm(result: Outcome) -> Finding:
-    """A test of DCGM. A failure whose severities are all harmless is degraded."""
-    verdict = _OF_STATUS.get(result.status, UNKNOWN)
-    if verdict == BAD and result.severities and {*result.severities} <= {_MONITOR, _CONFIGURATION}:
+def diagnosis_of(readings: Readings) -> tuple[list[Finding], str | None]:
+    """The results of ``dcgmi diag --json``, none if it is no complete JSON of dcgmi; and dcgmi's version."""
+    text = readings.output("dcgmi")
+    try:
+        data = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        body = data.get("DCGM Diagnostic") or data["DCGM GPU Diagnostic"]
+        tests = [test for category in body["test_categories"] for test in category["tests"]]
+        found = [finding_of_dcgm(test["name"], result) for test in tests for result in test["results"]]
+        return found, (data.get("metadata") or body).get("version")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return [], None
+
+
+def finding_of_dcgm(name: str, result: Json) -> Finding:
+    """A test of DCGM. A failure whose severities are all harmless is degraded.
+
+    DCGM 4 names an entity and has warnings with a severity; DCGM 3 has a list of GPUs in a text, and texts.
+    """
+    status = str(result["status"]).lower()
+    warnings = [
+        item if isinstance(item, dict) else {"warning": item} for item in items_of(result.get("warnings") or [])
+    ]
+    severities = {item.get("error_severity") for item in warnings}
+    verdict = _OF_STATUS.get(status, UNKNOWN)
+    if verdict == BAD and severities and severities <= {_MONITOR, _CONFIGURATION}:
         verdict = DEGRADED
-    return Finding(verdict, f"{result.name}: {result.words or result.status}", "pass", result.gpu)
+    words = "; ".join(str(item.get("warning")) for item in warnings) or status
+    return Finding(verdict, f"{name}: {words}", "pass", _gpu_of(result))
+
+
+def _gpu_of(result: Json) -> int | None:
+    number = number_of(result.get("entity_id" if result.get("entity_group") == "GPU" else "gpu_ids"))
+    return None if number is None else int(number)
+
+
+def _under_load(readings: Readings, wanted: Wanted) -> Findings:
+    if is_divided(readings.gpus):
+        yield Finding(UNKNOWN, _NO_LOAD)
+    else:
+        yield from [*_diagnosed(readings), *_calculated(readings)] or [Finding(UNKNOWN, _NO_TOOL)]
+
+
+def _diagnosed(readings: Readings) -> list[Finding]:
+    """What DCGM says, by its JSON and its exit code; nothing if it is not installed."""
+    (judged, _version), code = diagnosis_of(readings), readings.code("dcgmi")
+    if code in (None, *NOT_RUN):
+        return []
+    if worse := [item for item in judged if item.verdict != OK]:
+        return worse
+    if code != 0 or not any(str(item.measured).endswith(": pass") for item in judged):
+        return [Finding(UNKNOWN, f"dcgmi exits with {code}", "all pass")]
+    return [Finding(OK, f"{len(judged)} results of dcgmi", "all pass")]
+
+
+def _calculated(readings: Readings) -> Findings:
+    """Which GPUs calculate right under the load that has run; those of which it says nothing are unknown."""
+    for name in [name for name in LOADS if readings.code(name) not in (None, *NOT_RUN)][:1]:
+        burnt = readings.calculating(name)
+        for gpu in sorted({*burnt, *(gpu.index for gpu in readings.gpus)}):
+            verdict, words = _CALCULATES[burnt.get(gpu)]
+            believed = verdict == BAD or readings.code(name) == 0
+            yield Finding(verdict if believed else UNKNOWN, words, None, gpu)
+
+
+_CALCULATES = {True: (OK, "it calculates right"), False: (BAD, "it calculates wrong"), None: (UNKNOWN, None)}
+
+
+def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
+    """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
+    if len(readings.gpus) == 1:
+        return
+    text = readings.output("all_reduce") if readings.code("all_reduce") == 0 else ""
+    end = re.search(_ALL_REDUCE_END, text, re.MULTILINE)
+    if is_divided(readings.gpus) or not text:
+        yield Finding(UNKNOWN, _NO_TOOL if not text else _NO_LOAD)
+    elif end and end[1] == "FAILED":
+        yield Finding(BAD, "the sums are wrong")
+    else:
+        yield of_ratio(number_of(end[2]) if end else None, _all_reduce_reference(readings.gpus), MOST)
+
+
+_ALL_REDUCE_END = r"^# Out of bounds values\s*:\s*[0-9]+ (OK|FAILED)\s*^# Avg bus bandwidth\s*:\s*([0-9.]+)\s*$"
+
+
+def _all_reduce_reference(gpus: t.Iterable[Gpu]) -> float | None:
+    generations = [(nvlinks_of_model(gpu.model) or (0, 0))[1] for gpu in gpus]
+    return ALL_REDUCE.get(min(generations, default=0))
 
 
 # Whether it has what its offer says
@@ -304,17 +472,11 @@ _TOLERANCE = 0.85
 
 
 def _gpu_count(readings: Readings, wanted: Wanted) -> Findings:
-    """The GPUs against the machine's share of its offer's, and whether nvidia-smi lists as many as it says.
-
-    If nvidia-smi cannot be read, too few on the bus prove nothing.
-    """
-    share, count, smi = gpus_of_node(wanted.offer), len(readings.machine["gpus"]), readings.smi
-    is_short = share is not None and count < share
-    if smi and smi.attached != len(smi.gpus) and not is_short:
-        yield Finding(UNKNOWN, len(smi.gpus), smi.attached)
-    elif share is not None:
-        is_certain = smi or not readings.programs or readings.smi_code in _NO_DRIVER
-        yield Finding(OK if not is_short else BAD if is_certain else UNKNOWN, count, share)
+    """The GPUs against the machine's share of its offer's. If nvidia-smi cannot be read, too few prove nothing."""
+    share, count = gpus_of_node(wanted.offer), len(readings.machine["gpus"])
+    if share is not None:
+        is_certain = readings.smi or not readings.answers or readings.code("nvidia-smi") in _NO_DRIVER
+        yield Finding(OK if count >= share else BAD if is_certain else UNKNOWN, count, share)
 
 
 def _gpu_type(readings: Readings, wanted: Wanted) -> Findings:
@@ -404,137 +566,27 @@ def reasons(made: t.Iterable[Finding]) -> list[str]:
     ]
 
 
-def shortfalls(machine: t.Mapping[str, t.Any], offer: t.Mapping[str, t.Any]) -> list[str]:
+def shortfalls(machine: Json, offer: t.Mapping[str, t.Any]) -> list[str]:
     """Where a machine has less than its offer says, a sentence for each field. What is unknown is passed over."""
     made = findings(Readings(machine), Wanted("specs", offer))
     return list(dict.fromkeys(finding.sentence() for finding in made if finding.verdict == BAD))
 
 
 def _of_gpus(rule: GpuRule, *, under_load: bool = False) -> Rule:
-    """A rule for each GPU, also as it is ``under_load``, of which the worse counts. Without a GPU it is unknown."""
+    """A rule for each GPU; ``under_load``: as it is under load, if there is one. Without a GPU it is unknown."""
 
     def judged(readings: Readings, wanted: Wanted) -> Findings:
-        loaded = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
+        looks = {gpu.index: gpu for gpu in readings.gpus}
+        if under_load and "loaded" in readings.answers:
+            looks = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
         for gpu in readings.gpus:
-            idle, busy = rule(gpu, readings, wanted), loaded.get(gpu.index)
-            looks = [idle]
-            if under_load and "loaded" in readings.programs:
-                under = rule(busy, readings, wanted) if busy else Finding(UNKNOWN, "not read under load")
-                # What sleeps while idle is judged under load.
-                looks = [under] if idle.verdict == UNKNOWN and is_busy(busy) else [idle, under]
-            yield replace(max(looks, key=lambda look: VERDICTS.index(look.verdict)), gpu=gpu.index)
+            look = looks.get(gpu.index)
+            found = rule(look, readings, wanted) if look else Finding(UNKNOWN, "not read under load")
+            yield replace(found, gpu=gpu.index)
         if not readings.gpus:
             yield Finding(UNKNOWN, "no GPU could be read")
 
     return judged
-
-
-def _answers(readings: Readings, wanted: Wanted) -> Findings:
-    for program in readings.hanging:
-        yield Finding(BAD, f"{program} does not answer")
-    if readings.programs and not readings.hanging:
-        yield Finding(OK, f"{len(readings.programs)} programs answer")
-
-
-def _driver(readings: Readings, wanted: Wanted) -> Findings:
-    """A missing driver is bad, but for `specs`: a driver may be installed after the machine was bought."""
-    code, smi, least = readings.smi_code, readings.smi, wanted.min_driver
-    if wanted.level == "specs" and not readings.programs:
-        return
-    if code in _NO_DRIVER and not smi:
-        verdict = UNKNOWN if wanted.level == "specs" and not least else BAD
-        yield Finding(verdict, "there is none", f"at least {least}" if least else None)
-    elif code in _SICK_GPU:
-        yield Finding(BAD, f"nvidia-smi exits with {code}")
-    elif not smi or code not in (0, _BAD_INFOROM):
-        yield Finding(UNKNOWN, "nvidia-smi cannot be read")
-    else:
-        yield _version_judged(smi.driver, least)
-        if code:
-            yield Finding(DEGRADED, "the GPU's own settings (InfoROM) are damaged")
-
-
-def _cuda(readings: Readings, wanted: Wanted) -> Findings:
-    """Nothing without a demand."""
-    if wanted.min_cuda:
-        yield _version_judged(readings.smi.cuda if readings.smi else None, wanted.min_cuda)
-
-
-def _version_judged(version: str | None, least: str) -> Finding:
-    number = version_of(version or "")
-    verdict = UNKNOWN if not number else BAD if number < version_of(least) else OK
-    return Finding(verdict, version, f"at least {least}" if least else None)
-
-
-def _disk_write(readings: Readings, wanted: Wanted) -> Findings:
-    least, speed = wanted.thresholds["disk_write"], readings.write_speed
-    verdict = BAD if readings.write_error else UNKNOWN if speed is None else DEGRADED if speed < least else OK
-    yield Finding(verdict, readings.write_error or speed, least)
-
-
-def _clock(readings: Readings, wanted: Wanted) -> Findings:
-    """Nothing if the controller's time was not given."""
-    most, ahead = wanted.thresholds["clock"], readings.clock
-    if ahead is not None:
-        yield Finding(DEGRADED if abs(ahead) > most else OK, ahead, f"at most {most:g}")
-
-
-def _user_data(readings: Readings, wanted: Wanted) -> Findings:
-    errors = readings.boot_errors
-    if errors is None:
-        yield Finding(UNKNOWN, "cloud-init has left no result")
-    else:
-        yield Finding(BAD if errors else OK, "; ".join(errors) or "no error")
-
-
-_NO_LOAD, _NO_TOOL = "no load while MIG is on", "no tool that could be used"
-
-
-def _under_load(readings: Readings, wanted: Wanted) -> Findings:
-    if is_divided(readings.gpus):
-        yield Finding(UNKNOWN, _NO_LOAD)
-    else:
-        yield from [*_diagnosed(readings), *_burnt(readings)] or [Finding(UNKNOWN, _NO_TOOL)]
-
-
-def _diagnosed(readings: Readings) -> list[Finding]:
-    """What DCGM says, by its JSON and its exit code; nothing if it is not installed."""
-    diagnosis, code = readings.diagnosis, readings.diagnosis_code
-    if diagnosis is None:
-        return [] if code in (None, 126, 127) else [Finding(UNKNOWN, "dcgmi cannot be read")]
-    judged = list(map(finding_of_dcgm, diagnosis.outcomes))
-    if worse := [item for item in judged if item.verdict != OK]:
-        return worse
-    if code != 0 or all(result.status != "pass" for result in diagnosis.outcomes):
-        return [Finding(UNKNOWN, f"dcgmi exits with {code}", "all pass")]
-    return [Finding(OK, f"{len(judged)} results of dcgmi", "all pass")]
-
-
-def _burnt(readings: Readings) -> Findings:
-    """Which GPUs calculate right; those of which the load says nothing are unknown."""
-    if readings.burnt is not None:
-        for index in sorted({*readings.burnt, *(gpu.index for gpu in readings.gpus)}):
-            verdict, words = _CALCULATES[readings.burnt.get(index)]
-            yield Finding(verdict, words, None, index)
-
-
-_CALCULATES = {True: (OK, "it calculates right"), False: (BAD, "it calculates wrong"), None: (UNKNOWN, None)}
-
-
-def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
-    """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
-    result, links = readings.all_reduce, [nvlinks_of_model(gpu.model) for gpu in readings.gpus]
-    if readings.is_alone:
-        return
-    if is_divided(readings.gpus) or result is None:
-        yield Finding(UNKNOWN, _NO_LOAD if is_divided(readings.gpus) else _NO_TOOL)
-    elif result.is_right is False:
-        yield Finding(BAD, "the sums are wrong")
-    elif result.bandwidth is None or result.is_right is None or not links or not all(links):
-        yield Finding(UNKNOWN, result.bandwidth)
-    else:
-        slowest = min(generation for _count, generation in filter(None, links))
-        yield of_ratio(result.bandwidth, ALL_REDUCE[slowest], MOST)
 
 
 CHECKS = (
@@ -549,9 +601,16 @@ CHECKS = (
     Check("cuda", "specs", "", "nvidia-smi", _cuda),
     Check("mig", "health", "", "nvidia-smi", _of_gpus(mig), needs_gpus=True),
     Check("ecc", "health", "errors", "nvidia-smi", _of_gpus(ecc), needs_gpus=True),
-    Check("remapped_rows", "health", "", "nvidia-smi", _of_gpus(remapped_rows), needs_gpus=True),
+    Check("remapped_rows", "health", "", "nvidia-smi", _of_gpus(repairs), needs_gpus=True),
     Check("xid", "health", "", "kernel log", _xid, needs_gpus=True),
-    Check("throttle", "health", "", "nvidia-smi", _of_gpus(throttle, under_load=True), needs_gpus=True),
+    Check(
+        "throttle",
+        "health",
+        "",
+        "nvidia-smi",
+        _of_gpus(partial(_by_words, "Not Active", THROTTLE), under_load=True),
+        True,
+    ),
     Check("temperature", "health", "", "nvidia-smi", _of_gpus(temperature, under_load=True), needs_gpus=True),
     Check("power_limit", "health", "W", "nvidia-smi", _of_gpus(power_limit), needs_gpus=True),
     Check("pcie", "health", "", "nvidia-smi", _of_gpus(pcie, under_load=True), needs_gpus=True),

@@ -75,9 +75,6 @@ def _is_out_of_time(result: Row) -> bool:
     return is_limit or not result.get("finished", True)
 
 
-_REPLACED = "the machine that was tested has ended, and the host has another one; test again"
-
-
 @dataclass(frozen=True)
 class Report:
     """The tests of all machines of a host.
@@ -86,8 +83,7 @@ class Report:
     """
 
     host: str
-    tests: tuple[Tested, ...]
-    has_machine: bool = True
+    tests: tuple[Tested, ...]  # none if the host has no machine
     resource_ids: tuple[str, ...] = ()
     offer_id: str = ""
 
@@ -102,42 +98,30 @@ class Report:
         """The same of the machines of a purchase."""
         return replace(cls.of(plan["host"], results), offer_id=plan["offer_id"] if plan["registry"] else "")
 
-    def is_about(self, entry: Entry) -> bool:
-        """Whether the registry names a machine of the host, and no other one than was tested."""
-        return bool(entry.resource_ids) and self._is_noted(entry)
-
-    def _is_noted(self, entry: Entry) -> bool:
-        """Whether the entry is about what was tested, or nobody knows which machine that was."""
-        if self.offer_id:
-            return entry.may_have_bought and entry.offer_id in ("", self.offer_id)
-        return not (self.resource_ids and set(self.resource_ids).isdisjoint(entry.resource_ids))
-
     def has_ended(self, entry: Entry, now: float) -> bool:
-        """Whether the registry says that somebody has ended what was tested meanwhile, or has begun to.
+        """Whether what was tested has ended, or begun to, by what the registry says of the host by now.
 
         ``now``: seconds since the epoch by the clock that noted the entry.
         """
-        return not self._is_noted(entry) or lease.end_begun(entry.reaped_at, now) is not None
+        if self.offer_id:
+            is_noted = entry.may_have_bought and entry.offer_id in ("", self.offer_id)
+        else:
+            is_noted = not (self.resource_ids and set(self.resource_ids).isdisjoint(entry.resource_ids))
+        return not is_noted or lease.end_begun(entry.reaped_at, now) is not None
 
     def as_noted(self, entry: Entry, now: float) -> Report:
-        """The same by what the registry says of the host: a machine that ends, or has ended, is not bad.
+        """The report beside what the registry says of the host: a machine that ends, or has ended, is not bad.
 
-        Nor is one that came in its place. ``now``: by the clock that noted the entry.
+        Without an entry it is a machine of the user's own, if it answers. ``now``: by the clock that noted the entry.
         """
-        if entry.resource_ids and not self.is_about(entry):
-            return replace(self, tests=(Tested(self.host, "unknown", (_REPLACED,), {}),))
         answered = any(test.result.get("verdict") for test in self.tests)
         runs = not self.has_ended(entry, now) and (entry.resource_ids or answered)
-        return self if runs else Report(self.host, (), has_machine=False)
+        return self if runs else Report(self.host, ())
 
     @property
     def verdict(self) -> str:
-        """The worst of its machines; without a test nothing is known."""
-        return (
-            NO_MACHINE
-            if not self.has_machine
-            else max((test.verdict for test in self.tests), key=VERDICTS.index, default="unknown")
-        )
+        """The worst of its machines."""
+        return max((test.verdict for test in self.tests), key=VERDICTS.index, default=NO_MACHINE)
 
     @property
     def is_tested(self) -> bool:
@@ -244,15 +228,15 @@ def signed(whole: Row) -> dict[str, t.Any]:
 
 
 def fitted_to_note(whole: Row, most: int = MOST_NOTED) -> dict[str, t.Any]:
-    """What fits into a claim's note: no raw output, and of the findings, if need be, those that are worst."""
-    machines = [{name: value for name, value in row.items() if name != "evidence"} for row in whole["machines"]]
-    for words in (VERDICTS, VERDICTS[1:], VERDICTS[2:], VERDICTS[3:]):
-        kept = [{**row, "findings": [f for f in row.get("findings", ()) if f["verdict"] in words]} for row in machines]
-        smaller = signed({**whole, "machines": kept})
-        if len(json.dumps(smaller)) <= most:
-            return smaller
-    few = [{"machine": row["machine"], "verdict": row["verdict"]} for row in machines]
-    return signed({**whole, "offer": {}, "machines": few[:100]})
+    """What fits into a claim's note: no raw output, and findings only if there is room for those that are not `ok`."""
+    machines = [{name: row[name] for name in row if name != "evidence"} for row in whole["machines"]]
+    for row in machines:
+        row["findings"] = [finding for finding in row.get("findings", ()) if finding["verdict"] != "ok"]
+    smaller = signed({**whole, "machines": machines})
+    if len(json.dumps(smaller)) <= most:
+        return smaller
+    few = [{"machine": row["machine"], "verdict": row["verdict"]} for row in machines[:100]]
+    return signed({**whole, "offer": {}, "machines": few})
 
 
 def refusal(report: Report, place: str, trouble: str) -> str:

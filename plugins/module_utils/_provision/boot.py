@@ -182,15 +182,22 @@ def after_report(wait: Wait, report: CloudInitStatus, now: float) -> tuple[Wait,
     """SSH answers, and cloud-init has said this."""
     wait = replace(wait, doubtful=_since(wait.doubtful, now) if report.status == UNCLEAR else None)
     errors = one_line("; ".join(report.errors) or report.detail).rstrip(".")
-    lacks_mark = report.status == ABSENT and wait.limits.marked and report.detail != MARKED
     if report.status == "error":
         return wait, BootStep(f"cloud-init has failed: {errors or 'it names no error'}.", failed=True)
     if report.status == "done" and report.degraded:
         msg = f"cloud-init has finished with errors: {errors}."
         return wait, BootStep(msg, warning=msg)
+    lacks_mark = report.status == ABSENT and wait.limits.marked and report.detail != MARKED
     if report.status in _ENDS and not lacks_mark:
         return wait, BootStep(_ENDS[report.status])
+    return wait, _going_on(wait, _NO_MARK_YET if lacks_mark else _state(report.status, errors), now)
+
+
+def _state(status: str, errors: str) -> str:
+    """Its words are "running", "not run" and "not started", by version; any other is no end either."""
+    return f"The state of cloud-init is '{status}'{f' ({errors})' if errors else ''}."
+
+
+def _going_on(wait: Wait, msg: str, now: float) -> BootStep:
     pause = SOON_PAUSE if now - _since(wait.connected, now) < SOON else LATE_PAUSE
-    # Its words are "running", "not run" and "not started", by version; what else it may say one day is no end either.
-    msg = f"The state of cloud-init is '{report.status}'{f' ({errors})' if errors else ''}."
-    return wait, _unless_late(wait, _NO_MARK_YET if lacks_mark else msg, pause, now)
+    return _unless_late(wait, msg, pause, now)

@@ -104,7 +104,7 @@ class Store:
             if registry:
                 entry = read_entry(registry.read())
                 report = report.as_noted(entry, registry.now())
-                if report.is_tested and report.is_about(entry) and not registry.read_only:
+                if report.is_tested and entry.resource_ids and not registry.read_only:
                     registry.compare_and_set({TESTED: report.noted(registry.now())})
         except RegistryError as error:
             return report, str(error)

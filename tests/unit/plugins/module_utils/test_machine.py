@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import (
-    Gpu,
-    Smi,
+    CommandResult,
+    devices,
     hardware_of,
-    switches,
+    smi_of,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
 
@@ -48,8 +48,10 @@ def add_device(root: Path, slot: str, vendor: str, kind: str, device: str) -> No
 
 
 def test_gpus_are_those_of_the_driver(root: Path) -> None:
-    gpus = [Gpu(0, model="NVIDIA H100 80GB HBM3", memory=81559.0), Gpu(1, model="Odd, name")]
-    machine = hardware_of(Smi(tuple(gpus), 2.0, "550", "12"), str(root))
+    gpu = "<gpu><product_name>{}</product_name><fb_memory_usage><total>{}</total></fb_memory_usage></gpu>"
+    gpus = gpu.format("NVIDIA H100 80GB HBM3", "81559 MiB") + gpu.format("Odd, name", "N/A")
+    smi = smi_of(CommandResult((), 0, f"<nvidia_smi_log>{gpus}</nvidia_smi_log>"))
+    machine = hardware_of(smi, str(root))
     assert machine["gpu_source"] == "nvidia-smi"
     assert machine["gpus"] == [H100, {"model": "Odd, name", "memory_in_gb": None}]
     assert machine["memory_in_gb"] == 8.0
@@ -72,11 +74,8 @@ def test_without_a_driver_the_bus_tells(
     add_device(root, "0000:04:00.0", "0x10de", "0x068000", "0x22a3")
     machine = acceptance.measure(str(root), seconds=0.2)
     assert machine["gpu_source"] == "pci"
-    assert machine["gpus"] == [
-        {"model": "NVIDIA H100 80GB HBM3", "memory_in_gb": None},
-        {"model": None, "memory_in_gb": None},
-    ]
-    assert switches(str(root)) == 1
+    assert machine["gpus"] == [{"model": None, "memory_in_gb": None}] * 2
+    assert devices(str(root)) == 1, "a switch"
 
 
 def test_what_cannot_be_told_is_none(tmp_path: Path) -> None:

@@ -8,21 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance, readings, verdicts
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import CommandResult
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import Gpu
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import CommandResult, Gpu, Readings
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import CHECKS, Finding
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import LEVELS, THRESHOLDS, Wanted
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gpu_records import H100, LINK, RECORDS, RUBBISH, Machine
+from gpu_records import H100, LINK, RECORDS, RUBBISH, Machine, says
 
 ROOT = Path(__file__).parents[4]
 WORDS = ["", "N/A", "[N/A]", "[Unknown Error]", "[GPU requires reset]", "???", "None"]
@@ -108,7 +108,21 @@ def changed(answers: Answers, name: str, text: str) -> Answers:
     return {**answers, name: replace(answers[name], output=text)}
 
 
-READ = {path for item in fields(Gpu) for path in item.metadata.get("paths", ())}
+def read_by_rules() -> set[str]:
+    """The elements that the rules read of nvidia-smi's answer about a GPU."""
+    paths, text = set[str](), Gpu.text
+
+    def noted(gpu: Gpu, path: str) -> str:
+        paths.add(path)
+        return text(gpu, path)
+
+    with mock.patch.object(Gpu, "text", noted):
+        for machine, *_expected in RECORDS.values():
+            judged(machine.answers("burnin"), "/nowhere", machine, "burnin")
+    return paths
+
+
+READ = read_by_rules()
 
 
 @pytest.mark.parametrize("word", [None, "N/A"])
@@ -257,14 +271,10 @@ def test_no_reading_that_gets_worse_is_ok(path: str, gpu: int, data: st.DataObje
 @example("{" * 100_000)
 @example('{"v1": {"errors": 7}}')
 def test_no_reader_raises(text: str) -> None:
-    readings.smi_of(text)
-    readings.smi_of(f"<nvidia_smi_log>{text}</nvidia_smi_log>")
-    readings.diagnosis_of(text)
-    readings.kernel_log_of(text)
-    readings.nvlinks_of(text)
-    readings.gpu_burn_results(text)
-    readings.all_reduce_of(text)
-    readings.boot_errors_of(text)
+    names = ("nvidia-smi", "loaded", "journalctl", "nvlink", "dcgmi", "gpu_burn", "all_reduce", "fabric_manager")
+    for said in (text, f"<nvidia_smi_log>{text}</nvidia_smi_log>"):
+        answers = {name: CommandResult((name,), 0, said) for name in names}
+        verdicts.findings(acceptance.readings_of(answers, "/nowhere", None), Wanted("burnin", Machine().offer))
 
 
 @pytest.mark.parametrize(
@@ -298,17 +308,17 @@ DCGM_3 = {
 }
 
 
+def diagnosed(text: str) -> tuple[list[Finding], str | None]:
+    return verdicts.diagnosis_of(Readings({}, {"dcgmi": CommandResult(("dcgmi",), 0, text)}))
+
+
 def test_both_forms_of_a_diagnosis_are_read() -> None:
-    old = readings.diagnosis_of(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
-    assert old and old.version == "3.3.6"
-    assert [(item.gpu, item.status) for item in old.outcomes] == [(0, "pass"), (1, "fail")]
-    assert verdicts.finding_of_dcgm(old.outcomes[1]) == verdicts.Finding("bad", "Denylist: it is denied", "pass", 1)
-    new = readings.diagnosis_of(Machine().dcgmi())
-    assert new and new.version == "4.2.3" and [item.gpu for item in new.outcomes] == [*range(8)]
-    failed = readings.diagnosis_of(
-        Machine().dcgmi().replace('"test_summary": {"status": "Pass"}', '"test_summary": {"status": "Fail"}')
-    )
-    assert failed and failed.outcomes[-1] == readings.Outcome("software", "fail")
+    old, version = diagnosed(f"Successfully ran diagnostic for group.\n{json.dumps(DCGM_3)}")
+    assert version == "3.3.6"
+    assert [(item.gpu, item.verdict) for item in old] == [(0, "ok"), (1, "bad")]
+    assert old[1] == Finding("bad", "Denylist: it is denied", "pass", 1)
+    new, version = diagnosed(Machine().dcgmi())
+    assert version == "4.2.3" and [item.gpu for item in new] == [*range(8)]
 
 
 @pytest.mark.parametrize(
@@ -324,8 +334,8 @@ def test_both_forms_of_a_diagnosis_are_read() -> None:
     ],
 )
 def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: str) -> None:
-    result = readings.Outcome("software", "fail", 0, tuple(severities))
-    assert verdicts.finding_of_dcgm(result).verdict == expected
+    warnings = [{"error_severity": severity, "warning": "x"} for severity in severities]
+    assert verdicts.finding_of_dcgm("software", {"status": "Fail", "warnings": warnings}).verdict == expected
 
 
 SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": "NVIDIA H100 NVL"}
@@ -356,13 +366,19 @@ SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": 
         ("", "N/A, N/A", 0, None, "unknown"),
     ],
 )
-def test_the_fabric(model: str, state: str, switches: int, service: str | None, expected: str) -> None:
+def test_the_fabric(model: str, state: str, switches: int, service: str | None, expected: str, tmp_path: Path) -> None:
     word, _comma, status = state.partition(", ")
-    gpu = Gpu(0, model=SXM.get(model), fabric=word or None, fabric_status=status or None)
+    name = f"<product_name>{SXM.get(model, '')}</product_name>"
+    xml = f"{name}<fabric><state>{word}</state><status>{status}</status></fabric>"
+    for number in range(switches):
+        device = tmp_path / "sys/bus/pci/devices" / str(number)
+        device.mkdir(parents=True)
+        (device / "vendor").write_text("0x10de\n")
+        (device / "class").write_text("0x068000\n")
     for count, verdict_of_it in ((2, expected), (1, "ok" if model else "unknown")):
-        smi = readings.Smi((gpu,) * count, float(count), "550", "12")
-        looks = readings.Readings({}, smi, switches=switches, fabric_manager=service)
-        assert verdicts.fabric(gpu, looks, Wanted("health")).verdict == verdict_of_it
+        answers = says("nvidia-smi", f"<nvidia_smi_log>{f'<gpu>{xml}</gpu>' * count}</nvidia_smi_log>")
+        looks = Readings({}, {**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path))
+        assert verdicts.fabric(looks.gpus[0], looks, Wanted("health")).verdict == verdict_of_it
 
 
 def test_a_load_of_copies_will_do(root: str) -> None:

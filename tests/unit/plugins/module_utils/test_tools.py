@@ -21,11 +21,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import (
-    NOT_RUN,
-    Command,
-    run_commands,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Command, run_commands
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import NOT_RUN, CommandResult
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 
@@ -138,13 +135,6 @@ def test_how_programs_end() -> None:
     assert answers["leaves a child"].output == "done\n" and answers["leaves a child"].seconds < ENDLESS
 
 
-def test_what_writes_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptance, "MOST_OUTPUT", 100_000)
-    answer = run_commands({"a": Command(("yes",), 60)})["a"]
-    assert answer.too_long and answer.code is None and not answer.hangs
-    assert answer.seconds < ENDLESS and len(answer.output) == 100_000
-
-
 def test_one_with_a_delay_looks_at_the_others() -> None:
     sleeps = ("sleep", "0.3")
     assert run_commands({"a": Command(sleeps, 9), "b": Command(("date",), 9, delay=0.1)})["b"].code == 0
@@ -180,7 +170,7 @@ def test_no_load_starts_that_we_would_have_to_cut_off(level: str, timeout: float
     """What we end would seem to hang, and a machine that is well would be bad."""
     asked: set[str] = set()
 
-    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.CommandResult]:
+    def answers(commands: Mapping[str, Command]) -> dict[str, CommandResult]:
         asked.update(commands)
         return {name: item for name, item in Machine().answers(level).items() if name in commands}
 
@@ -195,7 +185,7 @@ def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> Non
     program("gpu_burn", "trap '' TERM; sleep 600")
     asked: list[set[str]] = []
 
-    def answers(commands: Mapping[str, Command]) -> dict[str, acceptance.CommandResult]:
+    def answers(commands: Mapping[str, Command]) -> dict[str, CommandResult]:
         asked.append(set(commands))
         hangs = {"gpu_burn": LIMIT}
         return run_commands({name: replace(item, limit=hangs.get(name, item.limit)) for name, item in commands.items()})

@@ -53,7 +53,7 @@ BOUGHT = {
 @pytest.mark.parametrize(
     ("results", "verdict", "words"),
     [
-        ([], "unknown", ""),
+        ([], "no machine", ""),
         ([OK], "ok", ""),
         ([{**OK, "verdict": "degraded", "reasons": ["clock: 70 seconds"]}], "degraded", "clock: 70 seconds"),
         ([BAD], "bad", "gpu_count: 7 instead of 8 (bad)"),
@@ -269,8 +269,8 @@ LATER = "5e500000-0000-4000-8000-000000000002"
     ("tested", "reaped_at", "result", "verdict"),
     [
         ([MACHINE.upper()], None, BAD, "bad"),
-        ([LATER], None, BAD, "unknown"),
-        ([LATER], None, UNREACHABLE, "unknown"),
+        ([LATER], None, BAD, "no machine"),
+        ([LATER], None, UNREACHABLE, "no machine"),
         ([MACHINE], "now", UNREACHABLE, "no machine"),
         ([MACHINE], "now", BAD, "no machine"),
         ([MACHINE], "2026-01-31T12:00:00Z", UNREACHABLE, "bad"),
@@ -278,7 +278,7 @@ LATER = "5e500000-0000-4000-8000-000000000002"
         ([MACHINE], "bought anew", BAD, "no machine"),
     ],
 )
-def test_what_ended_while_it_was_tested_is_not_bad_nor_is_what_came_in_its_place(
+def test_what_ended_while_it_was_tested_is_not_bad(
     tmp_path: Path, tested: list[str], reaped_at: str | None, result: dict[str, Any], verdict: str
 ) -> None:
     """Other machines are tested for an hour, and only then all are judged."""
