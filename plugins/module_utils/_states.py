@@ -32,34 +32,16 @@ LINKED_LATER = 3600.0
 # Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
 KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
 _OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # a part of a word, since a lost volume costs most
-# Names of what keeps data, too, or of a part of a machine: the last word alone, and only of what nobody logs in to.
-_MAY_BE_STORAGE = frozenset(
-    {
-        *("nfs", "efs", "fs", "sharedfs", "s3", "objectstore", "store", "pvc", "drive"),
-        *("ssd", "hdd", "nvme", "ceph", "lustre"),
-    }
+# Names of what keeps data, too, or of a part of a machine: the last word
+_MAY_BE_STORAGE = ("nfs", "efs", "fs", "s3", "store", "objectstore", "pvc", "drive", "ssd", "hdd", "nvme")
+_OF_OTHER = (  # the last word, as in "vm_snapshot"
+    *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
+    *("key", "keypair", "snapshot", "image", "backup", "license"),
 )
-_OF_OTHER = frozenset(  # the last word, as in "volume_snapshot"
-    {
-        *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
-        *("key", "keypair", "snapshot", "image", "backup", "license", "securitygroup"),
-    }
+_OF_MACHINES = (  # the end of a word, as in "gpuinstance"
+    *("vm", "machine", "instance", "server", "container", "node", "cluster", "compute", "gpu", "pod", "host", "metal"),
 )
-_OF_MACHINES = frozenset(
-    {
-        *("vm", "machine", "instance", "server", "container", "node", "cluster", "compute", "gpu", "pod", "host"),
-        *("metal", "baremetal"),
-    }
-)
-_SHORT = 4  # letters of a word that could be the end of another one by chance
-# What follows only adds to what is named before: "vm with disk" is a machine.
-_ADDS = frozenset({"with", "without", "and", "plus"})
-_JOINS = _ADDS | {"for", "in", "of", "on", "from"}
-# Says how something else is, as in "gpu-storage-optimized".
-_ADJECTIVE = re.compile(r"(?:storage|disk|volume)s?[^a-z0-9]*(?:optimi[sz]ed|intensive|dense|less)")
-_TWO_WORDS = re.compile(r"file[^a-z0-9]+system")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_PLURAL = re.compile(r"(?<=ss)es$|(?<=[^sf])s$")  # an "nfs" is one
 
 
 def word(value: object) -> str | None:
@@ -115,19 +97,16 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
     """The kind of a resource by its ``resource_type``, whatever its case, separators and number: `MACHINE` and so on.
 
     `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
-    snapshot. An unknown word, or none, is a machine: it counts, and ends, as one. Of words that name storage first and
-    a machine ("storage_instance"), only beside what is not known ("h100 with disk"), or only perhaps ("nvme"), nobody
-    knows what they mean: it is a machine if it ``is_used`` as one.
+    snapshot. The last word decides. Where only another one names storage ("storage_server"), or the last one may, it is
+    a machine if it ``is_used`` as one. An unknown word, or none, is a machine: it counts, and ends, as one.
     """
-    words = _head(_words(resource_type))
-    stored = list(map(_is_of_storage, words))
-    if any(stored):
-        is_added = not _ADDS.isdisjoint(words[1:])  # to what is not known, see `_head`
-        is_doubtful = is_added or (not stored[-1] and any(map(_is_of_machines, words)))
-        return MACHINE if is_doubtful and is_used else STORAGE
-    if _ends_in(words, _MAY_BE_STORAGE):
-        return MACHINE if is_used or any(map(_is_of_machines, words)) else STORAGE
-    return OTHER if _ends_in(words, _OF_OTHER) else MACHINE
+    words = _words(resource_type)
+    last, text = words[-1], "".join(words)
+    if any(part in last for part in _OF_STORAGE) or text.endswith(_OF_STORAGE):
+        return STORAGE
+    if any(part in text for part in _OF_STORAGE) or last in _MAY_BE_STORAGE:
+        return MACHINE if is_used else STORAGE
+    return OTHER if last in _OF_OTHER else MACHINE
 
 
 def is_used_as_machine(access: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> bool:
@@ -146,33 +125,11 @@ def may_be_reached(resource: t.Mapping[str, t.Any]) -> bool:
     An unknown word is a machine only for money: what has it could be anything that listens at an address.
     """
     words = _words(resource.get("resource_type"))
-    return is_machine(resource) and (not words or any(map(_is_of_machines, words)))
+    return is_machine(resource) and (words == [""] or any(name.endswith(_OF_MACHINES) for name in words))
 
 
 def _words(resource_type: object) -> list[str]:
-    """The words of a type in small letters and the singular: ``block``, ``disk`` of "Block-Disks"."""
-    text = _CAPITAL.sub(" ", resource_type).lower() if isinstance(resource_type, str) else ""
-    plain = _ADJECTIVE.sub(" ", _TWO_WORDS.sub("filesystem", text))
-    return [_PLURAL.sub("", name) for name in re.split(r"[^a-z0-9]+", plain) if name]
-
-
-def _head(words: t.Sequence[str]) -> t.Sequence[str]:
-    """The words that say what something is: those before "with disk", unless they say nothing."""
-    end = next((place for place, name in enumerate(words) if name in _JOINS), len(words))
-    head = words[:end]
-    is_known = any(_is_of_storage(name) or _is_of_machines(name) for name in head) or _ends_in(head, _OF_OTHER)
-    return head if is_known else words
-
-
-def _is_of_storage(name: str) -> bool:
-    return any(part in name for part in _OF_STORAGE)
-
-
-def _is_of_machines(name: str) -> bool:
-    return _ends_in([name], _OF_MACHINES)
-
-
-def _ends_in(words: t.Sequence[str], table: t.Collection[str]) -> bool:
-    """Whether the last word, or a long end of all of them written as one, is in the table."""
-    is_end = any("".join(words).endswith(name) for name in table if len(name) > _SHORT)
-    return is_end or bool(words and words[-1] in table)
+    """The words of a type in small letters and the singular: ``block``, ``disk`` of "Block-Disks"; at least one."""
+    text = _CAPITAL.sub(" ", resource_type) if isinstance(resource_type, str) else ""
+    plural = filter(None, re.split(r"[^a-z0-9]+", text.lower()))
+    return [re.sub(r"(?<=ss)es$|(?<=[^sf])s$", "", name) for name in plural] or [""]

@@ -59,8 +59,8 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
     count = _most(*marks.get("count", ()), *marks.get("total", ()))
     if count > read:
         return f"the API counts {count:.0f} resources, but lists only {read}."
-    ends = [str(value).lower() for value in marks.get("end", ())]
-    if "false" in ends or _most(*marks.get("pages", ())) > pages or any(map(_is_yes, marks.get("more", ()))):
+    pages_more = _most(*marks.get("pages", ())) > pages
+    if pages_more or any(map(_is_yes, marks.get("more", ()))) or not all(map(_is_yes, marks.get("end", ()))):
         return "the API lists only a part, and does not say how to read the rest."
     if 0 < _most(*marks.get("limit", ())) <= items and not marks.keys() & {"more", "total", "pages", "end"}:
         return f"the API lists {items} resources, its limit, and does not say that these are all."

@@ -207,18 +207,16 @@ def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
 
 
 def _fields(exchanges: Exchanges) -> Observations:
-    fields = [(key, form, item) for name, item in _described(exchanges) for key, form in _FORMS[name].items()]
-    kinds = [(form, key, _kind(item.get(key)), "" if key in item else "missing") for key, form, item in fields]
-    wrong = [f"{key} is {missing or kind}" for form, key, kind, missing in kinds if kind not in form.split(" or ")]
-    return [(False, text) for text in wrong] or [
-        (True, f"all of {plural(len(fields), 'field')}") for _one in fields[:1]
-    ]
+    for name, item in _described(exchanges):
+        kinds = {key: _kind(item.get(key)) for key in _FORMS[name]}
+        wrong = [f"{key} is {kind}" for key, kind in kinds.items() if kind not in _FORMS[name][key].split(" or ")]
+        yield not wrong, abridged(wrong) or "as documented"
 
 
 def _more_fields(exchanges: Exchanges) -> Observations:
-    described = list(_described(exchanges))
-    more = [key for name, item in described for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
-    return [(False, _plain(key)) for key in more] or [(True, "none") for _one in described[:1]]
+    for name, item in _described(exchanges):
+        more = [_plain(key) for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
+        yield not more, abridged(more) or "none"
 
 
 # The market
@@ -254,24 +252,23 @@ def _same_again(exchanges: Exchanges) -> Observations:
     return [(same > 0, f"{same} of {plural(len(first), 'offer')} found again")] if first and again else []
 
 
+def _is_cluster(offer: Json) -> bool:
+    return (nodes_of(offer) or 1) > 1
+
+
 def _gpu_count(exchanges: Exchanges) -> Observations:
     # An error tells something only beside the same search that was understood.
     answers = exchanges.all("without_count") if exchanges.successes("search") else []
     for answer in (answer for answer in answers if answer.is_success or answer.status in (400, 422)):
         yield answer.is_success, f"answered with {answer.status}"
-        singles = [offer for offer in answer.items if (nodes_of(offer) or 1) == 1]
-        yield from (
-            (offer["gpu_count"] == 1, f"{offer['gpu_count']} GPUs") for offer in singles if "gpu_count" in offer
-        )
+        counts = [offer["gpu_count"] for offer in answer.items if "gpu_count" in offer and not _is_cluster(offer)]
+        yield from ((count == 1, f"{count} GPUs") for count in counts)
 
 
 def _clusters(exchanges: Exchanges) -> Observations:
-    def has_cluster(*names: str) -> bool:
-        return any((nodes_of(offer) or 1) > 1 for offer in exchanges.items(*names))
-
-    is_listed = has_cluster("search", "without_count", "eight_gpus")
-    found = "among the offers" if is_listed else "only if node_count is asked for"
-    return [(is_listed, found)] if is_listed or has_cluster("nodes") else []
+    is_listed = any(map(_is_cluster, exchanges.items("search", "without_count", "eight_gpus")))
+    where = "among the offers" if is_listed else "only if node_count is asked for"
+    return [(is_listed, where)] if is_listed or any(map(_is_cluster, exchanges.items("nodes"))) else []
 
 
 def _no_match(exchanges: Exchanges) -> Observations:
@@ -317,12 +314,16 @@ def _progress(exchanges: Exchanges) -> Observations:
 
 
 def _port(exchanges: Exchanges) -> Observations:
-    instances = [item for item in exchanges.instances if item.get("external_ip")]
-    machines = [access for item in exchanges.machines if (access := mapping_of(item.get("access"))).get("external_ip")]
-    in_command = any(isinstance(item.get("ssh_command"), str) for item in instances)
-    in_access = any(isinstance(access.get("ssh_port"), int) for access in machines)
-    places = {"in ssh_command": in_command, "in access.ssh_port": in_access} if instances and machines else {}
-    return [(has_port, place if has_port else f"not {place}") for place, has_port in places.items()]
+    accesses = mappings_in([machine.get("access") for machine in exchanges.machines])
+    instances, machines = (
+        [item for item in items if item.get("external_ip")] for items in (exchanges.instances, accesses)
+    )
+    places = {
+        "in ssh_command": any(isinstance(item.get("ssh_command"), str) for item in instances),
+        "in access.ssh_port": any(isinstance(item.get("ssh_port"), int) for item in machines),
+    }
+    is_known = bool(instances and machines)
+    return [(has_port, place if has_port else f"not {place}") for place, has_port in places.items() if is_known]
 
 
 def _ssh_command(exchanges: Exchanges) -> Observations:

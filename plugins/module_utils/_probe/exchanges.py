@@ -150,8 +150,7 @@ def reads_of_offer(offers: t.Iterable[Json]) -> list[Read]:
 
 def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
     """What to read of a machine that runs, twice, and of one that is on its way, with the status of their offers."""
-    machines = [item for item in map(read_resource, listed) if item["resource_id"] and _states.is_machine(item)]
-    live = [item for item in machines if _states.is_live(item["status"])]
+    live = list(filter(_is_live_machine, map(read_resource, listed)))
     running = [item for item in live if item["access"].get("external_ip")][:1]
     looks = [*running, *[item for item in live if not item["access"].get("external_ip")][:1]]
     return [
@@ -159,3 +158,7 @@ def reads_of_machines(listed: t.Iterable[Json]) -> list[Read]:
         *(("resource", ("resources", item["resource_id"]), {}) for item in looks),
         *(("machine_status", ("offers", item["offer_id"], "status"), {}) for item in looks if item["offer_id"]),
     ]
+
+
+def _is_live_machine(resource: Json) -> bool:
+    return bool(resource["resource_id"]) and _states.is_machine(resource) and _states.is_live(resource["status"])
