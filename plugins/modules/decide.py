@@ -307,9 +307,6 @@ ends:
       description: The ids of the machines that end.
       type: list
       elements: str
-    prices:
-      description: What each of them costs in USD per hour; V(null) if unknown.
-      type: dict
     gone:
       description: The ids of machines that have ended before.
       type: list
@@ -318,9 +315,10 @@ ends:
       description: The ids that the API does not know, and of which O(forget) says that they are gone.
       type: list
       elements: str
-    label:
-      description: What ends, in one line.
-      type: str
+    lines:
+      description: What there is to say of that, beside what it has cost.
+      type: list
+      elements: str
     refusal:
       description: Why nothing ends, with ids, names and prices, and what to do; empty otherwise.
       type: str

@@ -36,8 +36,6 @@ BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": "", "s
 
 _Noted = tuple[bool, list[t.Optional[Bill]]]
 
-_RECENT = 86_400.0  # seconds in which a purchase has ended that a sweep has just seen
-
 
 @with_registries
 def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool) -> Result:
@@ -108,7 +106,7 @@ def _reaped(
     if sweep.place != place.text:
         return ending.nothing_ends(one.host, endings.remembered_elsewhere(sweep.place, place.text))
     if not found.ends:
-        return endings.being_ended(one.entry, found, clock.now(one.entry.clock))
+        return found
     try:
         return _looked(one, sweep, found, clock, registries.at(place), check_mode)
     except RegistryError as error:
@@ -142,20 +140,13 @@ def _looked(one: EndRequest, sweep: SweptHost, found: End, clock: Clock, store: 
     def look() -> End:
         entry = read_entry(registry.read())
         if not entry.is_same(one.entry):
-            if not _is_ended(one.host, one.entry.offer_id, store):
-                raise RegistryError(endings.changed_meanwhile(registry.where))
-            return End(Action.NOTHING, by_sweep=endings.ended_meanwhile(one.host))
+            raise RegistryError(endings.changed_meanwhile(registry.where))
         still = reaping.last_look(one.host, found, sweep, reaping.life(entry, created, clock))
         if still.ends and not check_mode:
             _note_begun(registry, entry, clock)
         return still
 
     return anew(look)
-
-
-def _is_ended(host: str, offer_id: str, store: Store) -> bool:
-    """Whether the end of the host's purchase was noted lately, as by another run. Raises RegistryError."""
-    return store.ledger(store.now() - _RECENT).has_ended(host, offer_id)
 
 
 def _entry(raw: t.Mapping[str, t.Any], place: Place, snapshot: RegistrySnapshot) -> Entry:
@@ -212,7 +203,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
     outcomes = endings.outcomes(plans, noted, params["before"])
-    over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(params["ends"], outcomes)
+    over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     changed = [place_of(plan["registry"]) for plan in plans if noted[plan["host"]].get("has_ended")]
     return {
@@ -246,11 +237,9 @@ def _noted(
         return BLANK_ENDED
     if endings.is_checked(plan, check_mode):
         return {**BLANK_ENDED, "changed": bool(plan["registry"])}
-    left, store = _left(listing, plan, answers), registries.at(place_of(plan["registry"]))
-    facts, of_storage = {**BLANK_ENDED, "left": list(left.ids)}, plan["next"] == endings.STORAGE
+    left, of_storage = _left(listing, plan, answers), plan["next"] == endings.STORAGE
+    facts = {**BLANK_ENDED, "left": list(left.ids)}
     try:
-        if left.ids and not of_storage and _is_ended(plan["host"], plan["offer_id"], store):
-            return {**BLANK_ENDED, "cost": endings.ended_meanwhile(plan["host"])}
         facts["changed"], bills = (_storage_noted if of_storage else _machines_noted)(plan, left, registries)
     except RegistryError as error:
         raise Failure(
@@ -258,11 +247,8 @@ def _noted(
         ) from None
     if left.ids:
         raise Failure(endings.unfinished(plan, left.said, left.ids), left.error_class, **facts)
-    facts["storage"] = plan["stays"]
-    if of_storage:
-        return {**facts, **endings.storage_cost(plan["host"], list(filter(None, bills)))}
-    cost = endings.has_cost(plan, next(iter(bills), None), registries.clock().now(plan["clock"]))
-    return {**facts, **cost, "has_ended": True}
+    what = f"{plan['host']}: its storage" if of_storage else plan["host"]
+    return {**facts, "storage": plan["stays"], **endings.cost_of(what, bills), "has_ended": not of_storage}
 
 
 def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
@@ -295,7 +281,8 @@ def _machines_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Reg
     if left.ids:
         return changed, []
     why = REAPED if plan["reaped"] else DECOMMISSIONED
-    return True, [registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])]
+    bill = registry.end(why if plan["ids"] else GONE, plan["price_per_hour"])
+    return True, [bill] if plan["began"] else []
 
 
 def _storage_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Registries) -> _Noted:

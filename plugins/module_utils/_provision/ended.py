@@ -12,16 +12,15 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._text import amount, duration, folded_lines, formatted, ids_in_words, joined, seconds_of, usd, usd_short
-from . import declaration, lease, storage
+from .._text import amount, duration, folded_lines, ids_in_words, joined, plural, seconds_of, usd_short
+from . import declaration, storage
 from .ending import Action, End, EndRequest
 from .entry import IDS, JOURNALED, MADE, PURCHASE, REFUSED, Entry, project_of
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
-from .prices import Sum, add_up
-from .spending import HOUR, Bill, cents, dollars, up_to_cents
+from .spending import Bill, cents, dollars, up_to_cents
 from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
@@ -87,80 +86,44 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
     return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
 
 
-def being_ended(entry: Entry, end: End, now: float) -> End:
-    """The same end; if nothing ends of a host, and another run began to end its machine, it says so.
-
-    ``now``: by the clock that noted the entry.
-    """
-    since = lease.end_begun(entry.reaped_at, now)
-    if end.action is not Action.STOP or since is None:
-        return end
-    other = f"Another run began to end it at {formatted(since)}, and has not noted its end yet."
-    return replace(end, reason=joined(end.reason, other))
-
-
-def ended_meanwhile(host: str) -> str:
-    """A line about a host whose machine another run has ended."""
-    return f"{host}: another run has ended its machine meanwhile; nothing is left to end"
-
-
-def label(host: str, entry: Entry, end: End, *, would: bool) -> str:
-    """A line about the end of a host. ``would``: nothing ends in this run.
-
-    If all has ended before, only the registry entry goes.
-    """
-    if end.action is Action.STOP:
-        return f"{host}: nothing ends, see error"
-    if end.action in (Action.NOTHING, Action.STORAGE):
-        nothing = _of_storage(end, would=would) or "; there is nothing to end"
-        return end.by_sweep or f"{host} owns no machine{nothing}"
+def lines_of(host: str, entry: Entry, end: End, *, would: bool) -> list[str]:
+    """Lines about the end of a host, beside what it has cost. ``would``: nothing ends in this run."""
+    more = "; ".join(filter(None, (*_forgets(end), *_of_storage(end, would=would), end.by_sweep)))
+    if end.action is Action.END:
+        prices = {machine["resource_id"]: machine["price_per_hour"] for machine in end.machines if would}
+        ends = [f"{host}: would end {item}, {usd_short(price)}" for item, price in prices.items()]
+        return [*ends, *([f"{host}: {more}"] if more else [])]
     if end.action is Action.FORGET:
-        ends = f"nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
-    else:
-        saved = saves(end)
-        also = f" and {saved.unknown} unknown price(s)" if saved.unknown else ""
-        ends = f"{'would end' if would else 'ends'} {ids_in_words(end.ids)}, which saves {usd(saved.total)}{also}"
-    return "; ".join(filter(None, (f"{host}: {ends}", more(end, would=would))))
+        nothing = f"{host}: nothing runs any more of {', '.join(entry.resource_ids or end.gone) or entry.offer_id}"
+        return ["; ".join(filter(None, (nothing, more)))]
+    is_said = end.by_sweep and end.action is Action.NOTHING
+    return [end.by_sweep if is_said else f"{host} owns no machine; {more or 'there is nothing to end'}"]
 
 
-def more(end: End, *, stays: bool = True, would: bool = False) -> str:
-    """What else there is to say of the end of a host: what is forgotten, its storage, and why a sweep ends it.
-
-    ``stays``: also which storage does. ``would``: nothing ends in this run.
-    """
-    forgotten = f"; forgets {', '.join(end.forgotten)}, which the API does not know" if end.forgotten else ""
-    by_sweep = f"; {end.by_sweep}" if end.by_sweep else ""
-    return f"{forgotten}{_of_storage(end, stays, would=would)}{by_sweep}".removeprefix("; ")
+def _forgets(end: End) -> list[str]:
+    ids = [*end.forgotten, *end.storage_lost]
+    return [f"forgets {', '.join(ids)}, which the API does not know"] if ids else []
 
 
-def saves(end: End) -> Sum:
-    """What is billed per hour until the end, but not of what is ending already."""
-    return add_up(machine.get("price_per_hour") for machine in end.machines if not _states.is_ending(machine["status"]))
+def _of_storage(end: End, *, would: bool) -> t.Iterator[str]:
+    """Which storage stays and which ends. Once a machine has ended, `lines_of_storage` has more of what stays."""
+    ends = [item for item in end.storage if item.resource_id in {*end.storage_ends} - {*end.storage_lost}]
+    if would or not end.ends:
+        yield storage.brief((*end.storage_stays, *end.unremembered), "stays and is billed")
+    yield storage.brief(ends, "would end" if would else "ends")
+    yield from (f"{item} does not end, since {reason}" for item, reason in end.storage_spared.items())
 
 
-def _of_storage(end: End, stays: bool = True, *, would: bool) -> str:
-    ending_ids = {*end.storage_ends} - {*end.storage_lost}
-    parts = (
-        storage.brief((*end.storage_stays, *end.unremembered) if stays else ()),
-        storage.brief(
-            [item for item in end.storage if item.resource_id in ending_ids], ends="would end" if would else "ends"
-        ),
-        f"; forgets its storage {', '.join(end.storage_lost)}, which the API does not know" if end.storage_lost else "",
-        *(f"; {item} does not end, since {reason}" for item, reason in end.storage_spared.items()),
-    )
-    return "".join(parts)
-
-
-def costs(entry: Entry, end: End) -> dict[str, t.Any]:
+def price_and_begin(entry: Entry, end: End) -> dict[str, t.Any]:
     """At which price the host's machines were billed (USD per hour, the highest that is known), and since when.
 
-    ``clock``: the one that noted that moment. Nothing of what was not bought.
+    Nothing of what was not bought.
     """
     if entry.is_refused or not end.ends:
-        return {"price_per_hour": None, "began": "", "clock": entry.clock}
+        return {"price_per_hour": None, "began": ""}
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
-    clock, highest = entry.clock if entry.journaled_at else API_CLOCK, max(entry.price_per_hour or 0.0, _by_api(end))
-    return {"price_per_hour": highest or None, "began": entry.journaled_at or made, "clock": clock}
+    highest = max(entry.price_per_hour or 0.0, _by_api(end))
+    return {"price_per_hour": highest or None, "began": entry.journaled_at or made}
 
 
 def _by_api(end: End) -> float:
@@ -173,26 +136,15 @@ def _by_api(end: End) -> float:
     return 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
 
 
-def has_cost(plan: Row, bill: Bill | None, now: float) -> dict[str, t.Any]:
-    """What the host's machines have cost at most, now that their end is certain, and a line about it.
-
-    ``bill``: the purchase by the ledger; without one the plan tells. ``now``: by the clock that noted its beginning.
-    """
-    if not plan["began"]:
-        return {}
-    begin = seconds_of(plan["began"])
-    bill = bill or Bill("", plan["host"], "", price_per_hour=plan["price_per_hour"], begin=begin, end=now)
-    if not bill.is_known(now) or bill.price_per_hour is None:
-        return {"cost": unknown_cost(plan["host"])}
-    millionths, hours = bill.cost(0.0, now), bill.seconds(0.0, now) / HOUR
-    usd_in_all, price = amount(cents(millionths)), usd(bill.price_per_hour)
-    message = f"{plan['host']} has cost at most USD {usd_in_all}: {hours:.2f} hours at {price}."
-    return {"usd": dollars(millionths), "cost": message}
-
-
-def unknown_cost(host: str) -> str:
-    """The cost of a host's machines, where price or beginning is not known."""
-    return f"What {host} has cost is not known: its price or its beginning is not."
+def cost_of(what: str, bills: t.Iterable[Bill | None]) -> dict[str, t.Any]:
+    """What has just ended has cost at most, by the ledger, and a line about it; nothing if no registry knew it."""
+    told = [bill for bill in bills if bill is not None]
+    known = [bill for bill in told if bill.is_known(bill.until(0.0))]
+    if len(known) < len(told):
+        return {"cost": f"{what} has an unknown cost: its price or its beginning is not known."}
+    millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
+    sentence = f"{what} has cost at most USD {amount(cents(millionths))}."
+    return {"usd": dollars(millionths), "cost": sentence} if known else {}
 
 
 def lines_of_storage(host: str, end: End) -> list[str]:
@@ -282,16 +234,6 @@ def storage_to_end(
     return {**known, "ids": list(ends), "pending": False, "stays": [], "storage_stays": stays}
 
 
-def storage_cost(host: str, bills: t.Sequence[Bill]) -> dict[str, t.Any]:
-    """What storage has cost at most that has just ended, and a line about it; nothing if no registry knew it."""
-    known = [bill for bill in bills if bill.end is not None and bill.is_known(bill.end)]
-    if not bills or len(known) < len(bills):
-        return {"cost": unknown_cost(host)} if bills else {}
-    millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
-    cost = f"The storage of {host} has ended. Alone it has cost at most USD {amount(cents(millionths))}."
-    return {"usd": dollars(millionths), "cost": cost}
-
-
 def is_as_planned(entry: Entry, plan: Row) -> bool:
     """Whether an entry is still about the purchase and the machines whose end was planned."""
     return (entry.offer_id, list(entry.resource_ids)) == (plan["offer_id"], plan["resource_ids"])
@@ -336,15 +278,11 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "wait": wait_of(raw)[0],
         "force": bool(raw.get("force")),
         "check_mode": check_mode,
-        "prices": {machine["resource_id"]: machine["price_per_hour"] for machine in found.machines},
-        "saves": saves(found).total,
-        **costs(entry, found),
+        **price_and_begin(entry, found),
         "ahead": ahead,
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
-        "label": label(host, entry, found, would=check_mode),
-        # Else there is a line about each storage that stays, once the machine has ended.
-        "more": more(found, stays=check_mode, would=check_mode),
+        "lines": lines_of(host, entry, found, would=check_mode),
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),
@@ -386,7 +324,7 @@ def outcomes(
     """
     new = {plan["host"]: _outcome(plan, noted[plan["host"]], before.get(plan["host"])) for plan in plans}
     found = {**before, **new}
-    following = SAY if _said(found) or any(one["stop"] for one in found.values()) else ""
+    following = SAY if end_lines(found) or any(one["stop"] for one in found.values()) else ""
     following = END if any(one["waits"] for one in new.values()) else following
     return {host: {**one, "next": following} for host, one in found.items()}
 
@@ -400,18 +338,8 @@ def _outcome(plan: Row, noted: Row, before: Row | None) -> dict[str, t.Any]:
     waits = bool(plan["storage_ends"]) and not of_storage
     is_over = bool(plan["next"]) and not (waits or plan["check_mode"])
     cost = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
-    lines = [*(before["lines"] if before else _lines(plan)), *cost, *([] if waits else noted["storage"])]
+    lines = [*(before["lines"] if before else plan["lines"]), *cost, *([] if waits else noted["storage"])]
     return {**noted, "stop": "", "waits": waits, "over": is_over, "lines": folded_lines(lines)}
-
-
-def _lines(plan: Row) -> list[str]:
-    """What there is to say of what was decided for a host, beside what its end has cost."""
-    host = plan["host"]
-    if plan["next"] != MACHINES:
-        return [plan["label"]]
-    checked = plan["ids"] if plan["check_mode"] else []
-    ends = [f"{host}: would end {item}, {usd_short(plan['prices'].get(item))}" for item in checked]
-    return [*ends, *([f"{host}: {plan['more']}"] if plan["more"] else [])]
 
 
 def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
@@ -419,45 +347,23 @@ def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
     return alone and not any(one["stop"] or one["next"] == END for one in found.values())
 
 
-def end_lines(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> list[str]:
-    """Lines for people about all hosts, in check mode with what the ends of several would save."""
-    checked = [plan for plan in plans if plan["check_mode"] and plan["next"] == MACHINES]
-    total = [f"in total: would save {_saved(checked)}"] if len(checked) > 1 else []
-    return [*_said(found), *total]
-
-
-def _said(found: t.Mapping[str, Row]) -> list[str]:
+def end_lines(found: t.Mapping[str, Row]) -> list[str]:
+    """Lines for people about all hosts."""
     return [line for one in found.values() for line in one["lines"]]
 
 
 def cost_labels(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
-    """A line about each host of which all has ended, with the ids of its ``storage`` that stays.
-
-    And one about the sum of several hosts' machines, with a host to show it.
-    """
+    """A line about each host of which all has ended, with the ids of its ``storage`` that stays."""
     ends = [plan for plan in plans if found[plan["host"]]["over"]]
-    rows = [_over(plan, _cost(plan, found[plan["host"]])) for plan in ends]
-    machines = [plan for plan in ends if plan["next"] != STORAGE]
-    return rows + ([_over(machines[0], _total(machines, found))] if len(machines) > 1 else [])
-
-
-def _over(plan: Row, label: str) -> dict[str, t.Any]:
-    return {"host": plan["host"], "label": label, "storage": plan["storage_stays"]}
+    return [
+        {"host": plan["host"], "label": _cost(plan, found[plan["host"]]), "storage": plan["storage_stays"]}
+        for plan in ends
+    ]
 
 
 def _cost(plan: Row, outcome: Row) -> str:
     """What ended and what it cost at most, which fits into a line of a terminal if the host's name is short."""
-    kind = "volumes" if plan["next"] == STORAGE else "machines"
-    what = ", ".join(plan["ids"][:1]) if len(plan["ids"]) < 2 else f"{len(plan['ids'])} {kind}"
+    ids = plan["ids"]
+    what = plural(len(ids), "resource") if len(ids) > 1 else "".join(ids)
     cost = "unknown" if outcome["usd"] is None else f"USD {amount(up_to_cents(outcome['usd']))}"
     return ", ".join(filter(None, (what, cost if outcome["cost"] else ""))) or "has ended"
-
-
-def _total(plans: t.Sequence[Row], found: t.Mapping[str, Row]) -> str:
-    costs = add_up(found[plan["host"]]["usd"] for plan in plans)
-    unknown = f", and {costs.unknown} of unknown cost" if costs.unknown else ""
-    return f"in total at most USD {amount(up_to_cents(costs.total))}{unknown}; saves {_saved(plans)}"
-
-
-def _saved(plans: t.Iterable[Row]) -> str:
-    return usd_short(add_up(plan["saves"] for plan in plans).total)

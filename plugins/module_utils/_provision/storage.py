@@ -292,12 +292,12 @@ def goes_on_at(items: t.Iterable[Variables]) -> str:
     return f"; storage outlives them, {usd(total_of(costs))}" if costs else ""
 
 
-def brief(items: t.Collection[Storage], *, ends: str = "stays and is billed") -> str:
+def brief(items: t.Collection[Storage], ends: str) -> str:
     """The same as a part of a line; empty if there is none. ``ends``: what becomes of it."""
     if not items:
         return ""
     price = usd(total_of(item.price_per_hour for item in items))
-    return f"; its storage ({plural(len(items), 'volume')}, {price}) {ends}"
+    return f"its storage ({plural(len(items), 'volume')}, {price}) {ends}"
 
 
 def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:

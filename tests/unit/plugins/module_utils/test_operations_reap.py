@@ -79,14 +79,11 @@ def write(folder: Path, host: str, key: str, hours: float | None, leased: str = 
     return file
 
 
-def go(file: Path, by: str) -> None:
-    """Another run has ended what the entry names, or a person has removed the file."""
+def go(file: Path) -> None:
+    """Another run has ended what the entry names."""
     other = HostFile(str(file))
     other.read()
-    if by == "a run":
-        other.end("reaped")
-    else:
-        file.unlink()
+    other.end("reaped")
 
 
 def described(host: str, folder: Path | str, **more: Any) -> Json:
@@ -357,7 +354,8 @@ def test_an_end_is_marked_before_anything_is_told_to_end(tmp_path: Path) -> None
     file = write(tmp_path, "gpu-1", "r1", -1.0)
     api = Api(machine("r1", "gpu-1"))
     shown = ended(api, "gpu-1", tmp_path, check_mode=True)
-    assert shown["label"].startswith("gpu-1: would end r1, which saves USD 2.00 per hour; its lease was over at 20")
+    assert shown["lines"][0] == "gpu-1: would end r1, USD 2.00/h"
+    assert shown["lines"][1].startswith("gpu-1: its lease was over at 20")
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
     assert (ended(api, "gpu-1", tmp_path)["ids"], "provision_reaped_at" in yaml.safe_load(file.read_text())) == (
         ["r1"],
@@ -369,7 +367,7 @@ def test_what_got_more_time_since_the_sweep_looked_stays(tmp_path: Path) -> None
     write(tmp_path, "gpu-1", "r1", 1.0)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
-    assert "has got more time meanwhile, until" in found["label"]
+    assert "has got more time meanwhile, until" in found["lines"][0]
 
 
 def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
@@ -388,7 +386,7 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
     monkeypatch.setattr(HostFile, "compare_and_set", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
-    assert "has got more time meanwhile, until" in found["label"]
+    assert "has got more time meanwhile, until" in found["lines"][0]
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
 
 
@@ -568,34 +566,18 @@ def test_both_sweeps_may_end_what_is_over(tmp_path: Path, monkeypatch: pytest.Mo
     assert ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)["ids"] == ["r1"]
 
 
-@pytest.mark.parametrize("by", ["a run", "hand"])
-def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
-    """A file that was only removed proves nothing: its machine may run."""
+def test_what_another_run_has_ended_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "gpu-1", "r1", -1.0)
     mark = HostFile.compare_and_set
 
     def late(self: HostFile, changes: Json) -> Json:
-        go(file, by)
+        go(file)
         return mark(self, changes)
 
     monkeypatch.setattr(HostFile, "compare_and_set", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert found["ids"] == []
-    if by == "a run":
-        assert (found["next"], "another run has ended its machine meanwhile" in found["label"]) == ("", True)
-    else:
-        assert found["next"] == "stop" and "The next sweep looks again." in found["refusal"]
-
-
-@pytest.mark.parametrize("by", ["a run", "hand"])
-def test_an_end_that_cannot_be_proved_but_that_another_run_has_noted(tmp_path: Path, by: str) -> None:
-    file = write(tmp_path, "gpu-1", "r1", -1.0)
-    plan = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
-    go(file, by)
-    answers = [{"resource_id": "r1", "billing_stopped": False, "msg": "The API does not know r1.", "failed": True}]
-    with nullcontext() if by == "a run" else pytest.raises(Failure, match="Not known to have ended for gpu-1: r1"):
-        noted = after(Api(), plan, *answers)
-        assert (noted["left"], "another run has ended its machine" in noted["cost"]) == ([], True)
+    assert found["next"] == "stop" and "The next sweep looks again." in found["refusal"]
 
 
 # Idle machines
@@ -651,8 +633,8 @@ def test_only_what_was_idle_for_so_long_ends(tmp_path: Path, activity: Json | No
     write(tmp_path, "gpu-1", "r1", 1.0)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path, activity=asked(activity), idle=8 * HOUR)
     assert found["ids"] == ids
-    assert ids or "is not known to be idle any more" in found["label"]
-    assert not ids or found["label"].endswith("; it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
+    assert ids or "is not known to be idle any more" in found["lines"][0]
+    assert not ids or found["lines"][0].endswith(": it was idle: 8 GPUs at 0 %, no SSH connection, load 0.02")
 
 
 def test_a_lease_that_cannot_be_read_is_for_a_person_idle_or_not(tmp_path: Path) -> None:

@@ -77,32 +77,25 @@ def test_storage_is_to_end_once_its_machine_has_ended(left: list[str], marks: li
     assert [item.get("is_to_end") for item in noted] == marks
 
 
+BILL = Bill("", "gpu-1", OFFER, price_per_hour=2.0, begin=NOON, end=NOON + 5 * HOUR)
+
+
 @pytest.mark.parametrize(
-    ("plan", "clock", "usd", "said"),
+    ("bills", "usd", "said"),
     [
-        ({}, Clock(NOON + 5 * HOUR), 10.0, "has cost at most USD 10.00: 5.00 hours at USD 2.00 per hour"),
-        ({"clock": "api"}, Clock.of(NOON + 29 * HOUR, -DAY), 10.0, "5.00 hours"),
-        ({"clock": "database"}, Clock(NOON, NOON + DAY, NOON + 5 * HOUR), 10.0, "5.00 hours"),
+        ([BILL], 10.0, "gpu-1 has cost at most USD 10.00."),
+        ([BILL, BILL], 20.0, "gpu-1 has cost at most USD 20.00."),
         # A clock that was wrong at the purchase
-        ({}, Clock(NOON - 60), None, "is not known"),
-        ({"began": "soon"}, Clock(NOON), None, "is not known"),
-        ({"price_per_hour": None}, Clock(NOON + HOUR), None, "is not known"),
-        ({"began": ""}, Clock(NOON + HOUR), None, ""),
+        ([BILL, BILL._replace(end=NOON - 60)], None, "an unknown cost"),
+        ([BILL._replace(price_per_hour=None)], None, "an unknown cost"),
+        ([BILL._replace(end=None)], None, "an unknown cost"),
+        ([None], None, ""),
+        ([], None, ""),
     ],
 )
-def test_what_it_has_cost(plan: dict[str, Any], clock: Clock, usd: float | None, said: str) -> None:
-    whole = {**PLAN, "began": utc_rounded_up(NOON), "clock": "here", **plan}
-    found = ended.has_cost(whole, None, clock.now(whole["clock"]))
-    assert found.get("usd") == usd and said in found.get("cost", "")
-
-
-def test_what_the_ledger_says_of_the_cost_counts() -> None:
-    bill = Bill("", "gpu-1", OFFER, price_per_hour=5.0, begin=NOON, end=NOON + HOUR)
-    assert ended.has_cost({**PLAN, "began": utc_rounded_up(NOON)}, bill, NOON + DAY)["usd"] == 5.0
-    assert (
-        "is not known"
-        in ended.has_cost({**PLAN, "began": utc_rounded_up(NOON)}, bill._replace(end=NOON - 1), NOON)["cost"]
-    )
+def test_what_it_has_cost(bills: Any, usd: float | None, said: str) -> None:
+    found = ended.cost_of("gpu-1", bills)
+    assert found.get("usd") == usd and said in found.get("cost", "") and bool(found) is bool(said)
 
 
 @pytest.mark.parametrize(
@@ -111,24 +104,24 @@ def test_what_the_ledger_says_of_the_cost_counts() -> None:
         (
             known(provision_journaled_at=utc_rounded_up(NOON), provision_clock="api"),
             [],
-            (2.0, utc_rounded_up(NOON), "api"),
+            (2.0, utc_rounded_up(NOON)),
         ),
         (
             known(provision_journaled_at=utc_rounded_up(NOON)),
             [machine(1, price_per_hour=5.0)],
-            (5.0, utc_rounded_up(NOON), "here"),
+            (5.0, utc_rounded_up(NOON)),
         ),
         (
             entry(),
             [machine(1, created_at=utc_rounded_up(NOON), price_per_hour=5.0)],
-            (5.0, utc_rounded_up(NOON), "api"),
+            (5.0, utc_rounded_up(NOON)),
         ),
-        (known((), "refused"), [], (None, "", "here")),
+        (known((), "refused"), [], (None, "")),
     ],
 )
 def test_since_when_and_at_which_price(entry_: Any, machines: Any, found: tuple[Any, ...]) -> None:
-    costs = ended.costs(entry_, End(Action.END, tuple(machines)))
-    assert (costs["price_per_hour"], costs["began"], costs["clock"]) == found
+    noted = ended.price_and_begin(entry_, End(Action.END, tuple(machines)))
+    assert (noted["price_per_hour"], noted["began"]) == found
 
 
 @pytest.mark.parametrize(
@@ -176,16 +169,29 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
 
 
 @pytest.mark.parametrize(
-    ("end", "label"),
+    ("end", "lines"),
     [
-        (End(Action.END, (machine(1),), by_sweep="its lease was over"), "; its lease was over"),
-        (End(Action.FORGET, by_sweep="its lease was over"), "; its lease was over"),
-        (End(Action.NOTHING, by_sweep="gpu-1 has got more time"), "gpu-1 has got more time"),
-        (nothing_ends("gpu-1", "Its last command failed."), "gpu-1: nothing ends, see error"),
+        (End(Action.END, (machine(1),), by_sweep="its lease was over"), ["gpu-1: its lease was over"]),
+        (
+            End(Action.FORGET, forgotten=("x",), by_sweep="its lease was over"),
+            [
+                f"gpu-1: nothing runs any more of {M}; forgets x, which the API does not know; its lease was over",
+            ],
+        ),
+        (End(Action.NOTHING, by_sweep="gpu-1 has got more time"), ["gpu-1 has got more time"]),
+        (End(Action.END, (machine(1),)), []),
     ],
 )
-def test_what_a_sweep_says_of_an_end(end: End, label: str) -> None:
-    assert ended.label("gpu-1", known(), end, would=False).endswith(label)
+def test_what_there_is_to_say_of_an_end(end: End, lines: list[str]) -> None:
+    assert ended.lines_of("gpu-1", known(), end, would=False) == lines
+
+
+def test_check_mode_says_what_would_end() -> None:
+    end = End(Action.END, (machine(1),), storage=(DISK,), storage_ends=("d1",))
+    assert ended.lines_of("gpu-1", known(), end, would=True) == [
+        f"gpu-1: would end {M}, USD 2.00/h",
+        "gpu-1: its storage (1 volume, USD 0.05 per hour) would end",
+    ]
 
 
 DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:00Z")
@@ -206,7 +212,7 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
     ],
 )
 def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
-    assert ended.label("gpu-1", entry(), end, would=False) == line
+    assert ended.lines_of("gpu-1", entry(), end, would=False) == [line]
 
 
 @pytest.mark.parametrize(
@@ -221,24 +227,16 @@ def test_an_end_is_noted_only_of_what_was_planned(offer: str, ids: list[str], is
 Json = dict[str, Any]
 ID = "00000000-0000-4000-8000-000000000001"
 ENDS: Json = {
-    **{
-        "host": "gpu-1",
-        "next": "end",
-        "ids": [ID],
-        "check_mode": False,
-        "saves": 2.5,
-        "more": "",
-        "prices": {ID: 2.5},
-    },
-    **{"label": "a sentence", "refusal": "", "storage_ends": [], "storage_stays": ["kept"]},
+    **{"host": "gpu-1", "next": "end", "ids": [ID], "check_mode": False, "lines": []},
+    **{"refusal": "", "storage_ends": [], "storage_stays": ["kept"]},
 }
 OVER: Json = {"changed": True, "usd": 22.5, "cost": "sentence", "storage": []}
 FAILS: Json = {**OVER, "failed": True, "msg": "It may run.", "usd": None, "cost": ""}
-STOPS: Json = {**ENDS, "next": "stop", "refusal": "Whose is it?", "ids": [], "label": "nothing"}
+STOPS: Json = {**ENDS, "next": "stop", "refusal": "Whose is it?", "ids": []}
 STORES: Json = {**ENDS, "storage_ends": ["disk"]}
-CHECKED: Json = {**ENDS, "check_mode": True}
-FORGETS: Json = {**ENDS, "next": "note", "ids": []}
-IDLE: Json = {**ENDS, "next": "", "ids": []}
+CHECKED: Json = {**ENDS, "check_mode": True, "lines": [f"gpu-1: would end {ID}, USD 2.50/h"]}
+FORGETS: Json = {**ENDS, "next": "note", "ids": [], "lines": ["a sentence"]}
+IDLE: Json = {**ENDS, "next": "", "ids": [], "lines": ["a sentence"]}
 
 
 @pytest.mark.parametrize(
@@ -295,9 +293,11 @@ def test_storage_ends_after_the_machines_of_its_hosts_only() -> None:
     [
         pytest.param(ENDS, OVER, [f"{ID}, USD 22.50"], [], id="ended"),
         pytest.param(ENDS, {**OVER, "usd": None}, [f"{ID}, unknown"], [], id="cost unknown"),
-        pytest.param({**ENDS, "ids": [ID, ID]}, OVER, ["2 machines, USD 22.50"], [], id="a cluster"),
+        pytest.param({**ENDS, "ids": [ID, ID]}, OVER, ["2 resources, USD 22.50"], [], id="a cluster"),
         pytest.param(ENDS, {**OVER, "usd": None, "cost": ""}, [ID], [], id="nothing was bought"),
-        pytest.param({**ENDS, "more": "its lease"}, OVER, [f"{ID}, USD 22.50"], ["gpu-1: its lease"], id="swept"),
+        pytest.param(
+            {**ENDS, "lines": ["gpu-1: its lease"]}, OVER, [f"{ID}, USD 22.50"], ["gpu-1: its lease"], id="swept"
+        ),
         pytest.param(CHECKED, OVER, [], [f"gpu-1: would end {ID}, USD 2.50/h"], id="check mode"),
         pytest.param(ENDS, FAILS, [], [], id="not ended"),
         pytest.param(STOPS, OVER, [], [], id="stopped"),
@@ -310,33 +310,11 @@ def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines:
     assert ended.cost_labels([plan], found) == [
         {"host": "gpu-1", "label": label, "storage": ["kept"]} for label in over
     ]
-    assert ended.end_lines([plan], found) == lines
+    assert ended.end_lines(found) == lines
     # As Ansible prints the item of a loop, for hosts whose names have six letters, and the item of a list.
     printed = [f"ok: [gpu-10 -> gpu-11] => (item={label})" for label in over]
     printed += [f'        "{line}",' for line in lines]
     assert max(map(len, printed), default=0) <= 80
-
-
-@pytest.mark.parametrize(
-    ("second", "noted", "total"),
-    [
-        (ENDS, OVER, ["in total at most USD 45.00; saves USD 5.00/h"]),
-        (ENDS, {**OVER, "usd": None}, ["in total at most USD 22.50, and 1 of unknown cost; saves USD 5.00/h"]),
-        (ENDS, FAILS, []),
-        (STOPS, OVER, []),
-        (IDLE, OVER, []),
-    ],
-)
-def test_a_sum_of_several_ends_has_only_what_has_ended(second: Json, noted: Json, total: list[str]) -> None:
-    plans = [ENDS, {**second, "host": "gpu-2"}]
-    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": noted}, {})
-    assert [row["label"] for row in ended.cost_labels(plans, found) if "in total" in row["label"]] == total
-
-
-def test_the_sum_of_check_mode_is_what_would_be_saved() -> None:
-    plans = [CHECKED, {**CHECKED, "host": "gpu-2"}]
-    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER}, {})
-    assert ended.end_lines(plans, found)[-1] == "in total: would save USD 5.00/h"
 
 
 def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
@@ -349,21 +327,14 @@ def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
 
 def test_what_there_is_to_say_is_said_once_storage_has_ended() -> None:
     """Of a host that stops only why, once no other's storage is left to end."""
-    plans = [{**STORES, "more": "its lease"}, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
+    plans = [{**STORES, "lines": ["gpu-1: its lease"]}, {**IDLE, "host": "gpu-2"}, {**STOPS, "host": "gpu-3"}]
     first = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
     assert [one["next"] for one in first.values()] == ["end", "end", "end"]
     stored = ended.now(plans, first)
     then = ended.outcomes(stored, {"gpu-1": {**OVER, "cost": "storage"}}, first)
-    assert ended.end_lines(plans, then) == ["gpu-1: its lease", "sentence", "storage", "a sentence"]
+    assert ended.end_lines(then) == ["gpu-1: its lease", "sentence", "storage", "a sentence"]
     assert [(one["next"], one["stop"]) for one in then.values()] == [("say", ""), ("say", ""), ("say", "Whose is it?")]
     assert [row["label"] for row in ended.cost_labels(stored, then)] == ["disk, USD 22.50"]
-
-
-def test_the_sum_of_several_ends_is_of_machines() -> None:
-    plans = [ENDS, *({**STORES, "host": host, "next": "storage", "ids": ["a", "b"]} for host in ("gpu-2", "gpu-3"))]
-    found = ended.outcomes(plans, {plan["host"]: OVER for plan in plans}, {})
-    labels = [row["label"] for row in ended.cost_labels(plans, found)]
-    assert labels == [f"{ID}, USD 22.50", "2 volumes, USD 22.50", "2 volumes, USD 22.50"]
 
 
 @pytest.mark.parametrize(
