@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
 import pytest
 
-from attack import Attacked, Cases, assert_told, failed, failures, write_program
+from attack import Attacked, Cases, assert_told, failed, failures
 from books import Machine, Offer, moment
 from standin import Answer, Proceed, Request, StandIn
 
@@ -248,21 +247,3 @@ def fails_beside(account: StandIn, offer: Offer, other: Machine, answered: Any, 
         return Answer(200, {"offer_id": offer.offer_id, **answered}) if answered else Answer(500, {"detail": "Error"})
 
     account.on("POST", "/procure_offer", buy, sent=offer.offer_id)
-
-
-def test_a_sweep_runs_its_last_command_where_a_machine_is_by_now(account: StandIn, project: Attacked) -> None:
-    called = project.folder / "called"
-    write_program(project.folder / "ssh", f'echo "$@" >> "{called}"; exit 255')
-    project.declare(["moved"], provision_lease="1h", ansible_ssh_executable=str(project.folder / "ssh"))
-    account.sell("moved")
-    first = project.role("provision")
-    (purchase,) = account.bought("moved")
-    (machine,) = purchase.machines
-    machine.address = ("127.0.0.2", 9)
-    file = project.registry_file("moved")
-    over = "provision_ends_at: '2026-01-01T00:00:00Z'"
-    file.write_text(re.sub("(?m)^provision_ends_at: .*$", over, file.read_text()))
-    swept = project.playbook("compute_index.supply.reap", reap_before_end="true", reap_grace="0")
-    told = called.read_text() if called.exists() else ""
-    assert "127.0.0.2" in told and "127.0.0.1" not in told, first.output + swept.output
-    assert not machine.runs and not failed(swept, "moved"), swept.output

@@ -283,8 +283,7 @@ def test_without_a_registry_nothing_remembers_the_lease_of_a_survey(make_control
     clock = Path(__file__).resolve().parents[1] / "clock"
     controller.environment["PYTHONPATH"] = f"{clock}{os.pathsep}{os.environ['PYTHONPATH']}"
     controller.environment["SUPPLY_CLOCK_AHEAD"] = str(9 * 3600)
-    swept = successful(controller.launch("GPU reap"))
-    assert "2 that no host claims cost USD 4.50 per hour" in swept.text
+    successful(controller.launch("GPU reap"))
     assert len(controller.simulator.billed) == 2
 
 

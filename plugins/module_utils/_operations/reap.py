@@ -8,7 +8,6 @@ What is over ends elsewhere, by the role decommission, which looks again.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import typing as t
 
@@ -24,11 +23,10 @@ from .._text import as_pattern, joined
 from ._missing import look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
 from ._settle import settle
-from .offer_status import offer_statuses
 
 BLANK: Result = {
     **{"changed": False, "due": [], "hosts": [], "patterns": [], "lines": [], "trouble": "", "reap": {}},
-    **{"batches": [1], "kept": [], "at": 0.0, "runs": [], "moved": []},
+    **{"batches": [1], "kept": [], "at": 0.0, "runs": []},
 }
 
 
@@ -41,7 +39,7 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
 
     ``batches``: how many of the ``hosts`` take part at once, first those whose lease is over, which ask no machine.
     ``kept``: the registries whose leases are kept if nothing fails from now on, which is ``at`` this moment. ``runs``:
-    the hosts of runs that may end before the next sweep. ``moved``: those of both with another address by now.
+    the hosts of runs that may end before the next sweep.
     """
     if params["limited"]:
         raise Failure(messages.WHOLE_SWEEP, "invalid")
@@ -63,7 +61,6 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             registries.pin(item.place, item.host, item.entry)
     sweeps = LastSweeps(registries)
     runs = sweep_findings.late_runs(params["unreadable"], sweeps.since)
-    statuses = _statuses_of(api, (*(item for item, _limits in able), *runs))
     kept = sweep_findings.keeps(dict.fromkeys(places.values()), left)
     trouble = [
         *(
@@ -82,15 +79,12 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
         ),
         *(why for _host, why in left),
     ]
-    due = [_due(item, places, registries, own_limits, item.idle_allowed, statuses) for item, own_limits in able]
-    late = [_due(item, places, registries, limits, 0, statuses) for item in runs]
     return {
         **BLANK,
-        "due": due,
+        "due": [_due(item, places, registries, own_limits, item.idle_allowed) for item, own_limits in able],
         "hosts": [item.host for item, _limits in able],
         "patterns": [as_pattern(item.host) for item, _limits in able],
-        "runs": late,
-        "moved": [row for row in (*due, *late) if row["address"]],
+        "runs": [_due(item, places, registries, limits, 0) for item in runs],
         "batches": reaping.batches([item for item, _limits in able], params["forks"]),
         "kept": [place.text for place in kept if not snapshot.has_trouble(place)],
         "at": sweep_findings.clock.here,
@@ -104,16 +98,6 @@ def reap(api: SupplyApi, registries: Registries, params: Params, check_mode: boo
             "unclaimed": len(sweep_findings.unclaimed),
         },
     }
-
-
-def _statuses_of(api: SupplyApi, hosts: t.Iterable[reaping.Host]) -> dict[str, Json]:
-    """The statuses of the offers of machines that may have another address by now.
-
-    A token that may not ask for them can still end what is due.
-    """
-    with contextlib.suppress(Failure):
-        return offer_statuses(api, {host.entry.offer_id for host in filter(reaping.may_have_moved, hosts)})
-    return {}
 
 
 def _found(
@@ -165,22 +149,19 @@ def _due(
     registries: Registries,
     limits: reaping.SweepLimits,
     idle: float,
-    statuses: t.Mapping[str, Json],
 ) -> Result:
     """A host as the play takes it, with how its machine is reached.
 
-    ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case. ``statuses``: of the offers of
-    hosts whose machines may have another address by now.
+    ``idle``: seconds for which it may be idle; 0 for one whose time is over in any case.
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
     reached = registration.connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
-    address = registration.address_by(statuses.get(entry.offer_id, {}).get("connections") or (), entry)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(host.time_for_command(limits))  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))
     where = {**host.row, **host.folder(inventory), "groups": list(entry.groups)}
-    return {**where, "reached": reached, "address": address, "sweep": sweep}
+    return {**where, "reached": reached, "sweep": sweep}
 
 
 REAP_ASKED = steps.operation(reap_asked, steps.REAP_ASKED, BLANK_ASKED)

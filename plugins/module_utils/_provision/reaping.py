@@ -12,9 +12,9 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .. import _states
-from .._machine.connection import with_connection
 from .._text import (
     abridged,
+    applying,
     duration,
     formatted,
     grouped,
@@ -36,7 +36,6 @@ from .messages import unreadable_lease
 from .order import GROUP_OF_RUNS, LIMITS_OF_SWEEPS
 from .ownership import Account, Machine, last_created_at, price_of
 from .place import NOWHERE, Place
-from .prices import add_up
 from .run_record import is_late
 
 FRESH = 60.0  # seconds after which what a machine has said of its use is unknown
@@ -60,24 +59,23 @@ def read_limits(grace: t.Any, command: t.Any, usual: SweepLimits | None = None) 
     sentence for a person.
     """
     usual = usual or SweepLimits()
-    sweep_limits = SweepLimits(
-        _duration(LIMITS_OF_SWEEPS[0], grace, "m", usual.grace),
-        _duration(LIMITS_OF_SWEEPS[1], command, "s", usual.command),
+    return SweepLimits(
+        _duration(LIMITS_OF_SWEEPS[0], grace, "m", usual.grace, range_of=(0.0, _GRACE_MOST)),
+        _duration(LIMITS_OF_SWEEPS[1], command, "s", usual.command, range_of=(1.0, _COMMAND_MOST)),
     )
-    if sweep_limits.grace > _GRACE_MOST:
-        raise ValueError(f"reap_grace must be at most 31 days, not '{grace}'.")
-    if not 0 < sweep_limits.command <= _COMMAND_MOST:
-        raise ValueError(f"reap_before_end_timeout must be longer than nothing and at most a day, not '{command}'.")
-    return sweep_limits
 
 
-def _duration(name: str, value: t.Any, unit: str, otherwise: float) -> float:
+def _duration(name: str, value: t.Any, unit: str, otherwise: float, range_of: tuple[float, float]) -> float:
     """The seconds of a duration, without a unit in this one. Raises ValueError that names the variable."""
-    text = text_of(value)
+    text, (least, most) = text_of(value), range_of
     try:
-        return duration(f"{text}{unit}" if text[-1:].isdigit() else text) if text else otherwise
+        seconds = duration(f"{text}{unit}" if text[-1:].isdigit() else text) if text else otherwise
     except ValueError:
-        raise ValueError(f"{name} must be a duration such as 90s, 30m or 2h, not '{printable(text, 60)}'.") from None
+        seconds = -1.0
+    if least <= seconds <= most:
+        return seconds
+    allowed = f"a duration such as 90s, 30m or 2h, from {least:g} seconds to {most / 3600:g} hours"
+    raise ValueError(f"{name} must be {allowed}, not '{printable(text, 60)}'.")
 
 
 def batches(hosts: t.Iterable[Host], forks: int) -> list[int]:
@@ -214,7 +212,7 @@ def last_look(host: str, end: End, sweep: SweptHost, lived: Life) -> End:
     use, grace = sweep.use, sweep.grace
     is_idle = use.is_over() and not lived.reason
     if not (lived.is_over() or is_idle):
-        return End(Action.NOTHING, by_sweep=_why_it_stays(host, use, lived))
+        return End(Action.NOTHING, by_sweep=_why_it_stays(host, use))
     if not (lived.is_over(grace) or (is_idle and use.is_over(grace))):
         return nothing_ends(
             host,
@@ -225,12 +223,10 @@ def last_look(host: str, end: End, sweep: SweptHost, lived: Life) -> End:
     return replace(end, by_sweep=lease_over if lived.is_over() else f"it was idle: {use.evidence}")
 
 
-def _why_it_stays(host: str, use: Idleness, lived: Life) -> str:
+def _why_it_stays(host: str, use: Idleness) -> str:
     """A line for a machine that has got more time, or is in use again, or has said nothing for a minute."""
-    if use.limit:
-        return f"{host} is not known to be idle any more{f' ({use.evidence})' if use.evidence else ''}; nothing ends"
-    until = formatted(lived.end) if lived.end else "you end it"
-    return f"{host} has got more time meanwhile, until {until}; nothing ends"
+    why = "is not known to be idle any more" if use.limit else "has got more time meanwhile"
+    return f"{host} {why}; nothing ends"
 
 
 # What a sweep finds: the hosts whose lease is over, those to be asked whether they are idle, and the rest
@@ -331,13 +327,6 @@ def of_name(raw: t.Mapping[str, t.Any], account: Account, clock: Clock) -> Host:
     idle, odd = _idle_after(str(raw["idle_after"]), len(own))
     lived = life_by_name(leased, last_created_at(own), clock) if own else Life()
     return Host(host, NOWHERE, Entry(), tuple(own), lived, idle, odd if own else "", leased, spared)
-
-
-def may_have_moved(host: Host) -> bool:
-    """Whether the list has another address of the host's machine than the registry; the status of its offer tells."""
-    noted = next(iter(host.entry.instances), {})
-    own = (with_connection(dict(item)) for item in host.machines if ownership.id_of(item) == noted.get("resource_id"))
-    return any(item["ansible_host"] not in (None, noted.get("ansible_host")) for item in own)
 
 
 def _idle_after(text: str, machines: int) -> tuple[float, str]:
@@ -492,44 +481,23 @@ class SweepFindings:
         ]
 
     def lines(self) -> list[str]:
-        """For people, shortest if there is nothing to do."""
-        due = self.due
-        rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in due]
-        over = narrow_table(rows, _OVER, ["host"]) if due else ["No lease is over."]
-        sentences = self._sentences()
-        if self.unclaimed:
-            cost = usd(add_up(machine["price_per_hour"] for machine in self.unclaimed).total)
-            count = len(self.unclaimed)
-            sentences.append(f"{count} that no host claims cost {cost}; compute_index.supply.audit shows them.")
-        return [*over, *sentences]
-
-    @property
-    def _living(self) -> list[Host]:
-        """The hosts with time left, the next one to end first."""
-        left = (item for item in self.all if item.life.end is not None and not item.life.is_over())
-        return sorted(left, key=lambda item: item.life.end or 0.0)
-
-    @property
-    def _over_by_name(self) -> list[Host]:
-        """The hosts whose lease is over, and that their names alone would end, which nobody has asked for."""
-        return [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
-
-    def _sentences(self) -> list[str]:
-        """How many hosts do not end, and why not."""
-        live = self._living
-        next_end = f"{formatted(live[0].life.end or 0.0)} ({live[0].host})" if live else ""
-        kinds: dict[str, t.Sequence[t.Any]] = {
-            f"{{count}} with time left; the next until {next_end}.": live,
-            "{count} without a lease: {hosts}.": [item for item in self.all if item.machines and item.life == Life()],
-            "{count} asked whether they are idle: {hosts}.": self.watched,
-            "Over, by their names alone: {hosts}. -e reap_by_name=true ends them.": self._over_by_name,
-            "Over, but protected: {hosts}.": self.spared,
+        """For people: the leases that are over, how many have time left, and which are over and do not end."""
+        rows = [{**item.row, "since": str(item.row["until"] or "-").removesuffix(" UTC")} for item in self.due]
+        over = narrow_table(rows, _OVER, ["host"]) if rows else ["No lease is over."]
+        live = [item for item in self.all if item.life.end is not None and not item.life.is_over()]
+        next_end = min(((item.life.end or 0.0, item.host) for item in live), default=(0.0, ""))
+        by_name = [item for item in self.named if item.life.is_over() and not (item.protection or self.by_name)]
+        sentences = {
+            f"{len(live)} with time left; the next until {formatted(next_end[0])} ({next_end[1]}).": live,
+            f"{_names(self.watched)} will be asked whether they are idle.": self.watched,
+            f"Over, by their names alone: {_names(by_name)}. -e reap_by_name=true ends them.": by_name,
+            f"Over, but protected: {_names(self.spared)}.": self.spared,
         }
-        return [
-            text.format(count=len(hosts), hosts=abridged([item.host for item in hosts]))
-            for text, hosts in kinds.items()
-            if hosts
-        ]
+        return [*over, *applying(sentences)]
+
+
+def _names(hosts: t.Iterable[Host]) -> str:
+    return abridged([item.host for item in hosts])
 
 
 # What has become of it

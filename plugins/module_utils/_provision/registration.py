@@ -149,12 +149,6 @@ def connection_variables(entry: Entry, known_hosts: str, *, is_shared: bool) -> 
     return {name: every[name] for name in CONNECTION if every[name] is not None}
 
 
-def address_by(connections: Connections, entry: Entry) -> Variables:
-    """The address of an entry's machine by a later status of its offer; empty if that knows none, or the noted one."""
-    first = instances_in_order(connections, entry.instances, entry.resource_ids)[:1]
-    return {name: machine[name] for machine in first for name in ADDRESS if machine not in entry.instances}
-
-
 def facts_of_first_boot(entry: Entry) -> Variables:
     """What the machine's first boot was given, as the registry noted it with the order."""
     return {_HANDED_OVER: entry.bootstrap_host_key, BOOT_MARK: entry.boot_mark}

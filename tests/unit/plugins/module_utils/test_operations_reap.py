@@ -17,7 +17,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import end as end_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import extend as extend_operation
-from ansible_collections.compute_index.supply.plugins.module_utils._operations import reap as reap_operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import LastSweeps, Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.extend import extend
@@ -27,7 +26,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
 
-from ends import after
 from provision_samples import made_entry
 
 Json = dict[str, Any]
@@ -209,8 +207,7 @@ def test_what_is_over_and_what_is_not(tmp_path: Path) -> None:
     answer = swept(api, described("gpu-1", tmp_path))
     assert (due(answer), answer["trouble"]) == (["gpu-1"], "")
     text = "\n".join(answer["lines"])
-    assert "1 with time left; the next until" in text and "(gpu-2)." in text and "1 without a lease: gpu-3." in text
-    assert "1 that no host claims cost USD 2.00 per hour" in text
+    assert "1 with time left; the next until" in text and "(gpu-2)." in text
     assert max(map(len, folded_lines(answer["lines"]))) <= LINE
     assert answer["reap"]["unclaimed"] == 1
 
@@ -367,7 +364,7 @@ def test_what_got_more_time_since_the_sweep_looked_stays(tmp_path: Path) -> None
     write(tmp_path, "gpu-1", "r1", 1.0)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
-    assert "has got more time meanwhile, until" in found["lines"][0]
+    assert "has got more time meanwhile" in found["lines"][0]
 
 
 def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
@@ -386,7 +383,7 @@ def test_an_extension_at_the_same_moment_wins_or_loses_as_a_whole(
     monkeypatch.setattr(HostFile, "compare_and_set", late)
     found = ended(Api(machine("r1", "gpu-1")), "gpu-1", tmp_path)
     assert (found["next"], found["ids"]) == ("", [])
-    assert "has got more time meanwhile, until" in found["lines"][0]
+    assert "has got more time meanwhile" in found["lines"][0]
     assert "provision_reaped_at" not in yaml.safe_load(file.read_text())
 
 
@@ -419,15 +416,24 @@ def test_a_host_whose_variables_lead_elsewhere_is_no_success(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"grace": "-5"}, "reap_grace must be a duration such as 90s, 30m or 2h, not '-5'."),
+        (
+            {"grace": "-5"},
+            "30m or 2h, from 0 seconds to 744 hours, not '-5'.",
+        ),
         ({"grace": "soon"}, "reap_grace must be a duration"),
         ({"grace": True}, "reap_grace must be a duration"),
         ({"grace": ["30m"]}, "reap_grace must be a duration"),
-        ({"grace": "40d"}, "reap_grace must be at most 31 days"),
-        ({"before_end_timeout": 0}, "reap_before_end_timeout must be longer than nothing"),
-        ({"before_end_timeout": "0s"}, "reap_before_end_timeout must be longer than nothing"),
+        ({"grace": "40d"}, "from 0 seconds to 744 hours, not '40d'"),
+        (
+            {"before_end_timeout": 0},
+            "from 1 seconds to 24 hours, not '0",
+        ),
+        (
+            {"before_end_timeout": "0s"},
+            "from 1 seconds to 24 hours, not '0",
+        ),
         ({"before_end_timeout": "none"}, "reap_before_end_timeout must be a duration"),
-        ({"before_end_timeout": "2d"}, "reap_before_end_timeout must be longer than nothing and at most a day"),
+        ({"before_end_timeout": "2d"}, "from 1 seconds to 24 hours, not '2d'"),
     ],
 )
 def test_a_mistyped_duration_ends_nothing(tmp_path: Path, given: Json, said: str) -> None:
@@ -444,7 +450,7 @@ def test_a_mistyped_duration_ends_nothing(tmp_path: Path, given: Json, said: str
         ({"grace": "", "before_end_timeout": ""}, 1800, 300),
         ({"grace": "1h", "before_end_timeout": "3s"}, 3600, 3),
         ({"grace": 30, "before_end_timeout": 300}, 1800, 300),
-        ({"grace": 0, "before_end_timeout": 0.5}, 0, 1),
+        ({"grace": 0, "before_end_timeout": 1.5}, 0, 2),
         ({"grace": "90s", "before_end_timeout": "2m"}, 90, 120),
     ],
 )
@@ -463,35 +469,6 @@ def test_a_run_that_ends_within_the_hour_comes_with_its_purchase_and_its_end(tmp
     assert (found["host"], answer["due"]) == ("run-train", [])
     assert found["sweep"]["offer_id"] == yaml.safe_load(file.read_text())["provision_procured_offer_id"]
     assert abs(found["sweep"]["ends_at"] - time.time() - 0.5 * HOUR) < 60
-
-
-@pytest.mark.parametrize(
-    ("listed", "told", "is_moved"),
-    [(9, 9, True), (9, 1, False), (9, None, False), (9, 403, False), (1, 9, False)],
-)
-def test_a_machine_that_has_another_address_by_now_is_reached_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: int, told: int | None, is_moved: bool
-) -> None:
-    """Else its last command would fail, or run on what has the old address. The status knows it, if it can be read."""
-    own = {"ansible_host": "192.0.2.1", "ansible_port": 22, "ansible_user": "root"}
-    file = write(tmp_path, "gpu-1", "r1", -1.0, provision_instances=[{"resource_id": "r1", **own}], **own)
-    offer_id = yaml.safe_load(file.read_text())["provision_procured_offer_id"]
-    now = {**own, "ansible_host": f"192.0.2.{told}"}
-    connections = [{**now, "resource_id": None}] if told else []
-    asked: list[str] = []
-
-    def statuses_of(_api: Any, offers: set[str]) -> Json:
-        asked.extend(offers)
-        if told == 403:
-            raise Failure("GET answered 403.", "auth")
-        return {each: {"connections": connections} for each in offers}
-
-    monkeypatch.setattr(reap_operation, "offer_statuses", statuses_of)
-    api = Api(machine("r1", "gpu-1", access={"external_ip": f"192.0.2.{listed}"}))
-    sweep = swept(api, described("gpu-1", tmp_path))
-    (found,) = sweep["due"]
-    assert found["address"] == (now if is_moved else {}) and sweep["moved"] == ([found] if is_moved else [])
-    assert asked == ([] if listed == 1 else [offer_id])
 
 
 @pytest.mark.parametrize(("hours", "idle", "due"), [(-1.0, "", True), (8.0, "1h", False)])
@@ -610,7 +587,7 @@ def test_those_that_may_be_idle_are_asked(tmp_path: Path) -> None:
     # In this order, and the first alone: what is over waits for no machine.
     assert list(idle.items()) == [("gpu-3", 0), ("gpu-1", 28800.0), ("gpu-2", 5400.0)]
     assert (answer["hosts"], answer["batches"]) == (["gpu-3", "gpu-1", "gpu-2"], [1, 1])
-    assert "2 asked whether they are idle: gpu-1, gpu-2." in answer["lines"]
+    assert "gpu-1, gpu-2 will be asked whether they are idle." in answer["lines"]
 
 
 @pytest.mark.parametrize(

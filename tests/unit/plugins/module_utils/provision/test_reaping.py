@@ -158,15 +158,15 @@ def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any]
     ("passed", "idle", "grace", "action", "said"),
     [
         (0.0, None, 0, Action.END, "its lease was over at"),
-        (-1.0, None, 0, Action.NOTHING, "has got more time meanwhile, until"),
-        (None, None, 0, Action.NOTHING, "until you end it"),
+        (-1.0, None, 0, Action.NOTHING, "has got more time meanwhile"),
+        (None, None, 0, Action.NOTHING, "has got more time meanwhile"),
         # Its last command has failed.
         (60.0, None, 1800, Action.STOP, "When it has been over for 30 minutes"),
         (1800.0, None, 1800, Action.END, "its lease was over at"),
         # Idle, with or without a lease.
         (-1.0, 0.0, 0, Action.END, "it was idle"),
         (None, 0.0, 0, Action.END, "it was idle"),
-        (None, -1.0, 0, Action.NOTHING, "is not known to be idle any more (load 0.02)"),
+        (None, -1.0, 0, Action.NOTHING, "is not known to be idle any more"),
         (None, 60.0, 1800, Action.STOP, "reap_before_end failed"),
         (60.0, 1800.0, 1800, Action.END, "its lease was over at"),
         ("odd", 9000.0, 0, Action.NOTHING, "nothing ends"),
@@ -413,9 +413,7 @@ def test_lines_fit_and_name_what_goes_on() -> None:
     text = "\n".join(found)
     for words in (
         "1 with time left",
-        "1 without a lease: c.",
         "Over, but protected: d.",
-        "no host claims cost USD 2.00",
     ):
         assert words in text
     assert SweepFindings((), (), CLOCK).lines() == ["No lease is over."]
