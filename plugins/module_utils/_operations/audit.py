@@ -88,7 +88,7 @@ def orphan(api: SupplyApi, registries: Registries, params: Params, check_mode: b
     if objection := ending_by_id.why_not_by_id(resource_id, machines, claims, strays):
         raise Failure(objection, "conflict", **BLANK_ORPHAN)
     found = ending_by_id.end_for_workflow(machine, reason, params["by"] or registries.who)
-    lines = ending_by_id.lines_of_ownerless_end(machine, found, claims, strays, would=check_mode)
+    lines = ending_by_id.lines_of_ownerless_end(machine, found, would=check_mode)
     return {**BLANK_ORPHAN, "ended": found, "lines": lines}
 
 

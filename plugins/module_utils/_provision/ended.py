@@ -86,7 +86,7 @@ def aged(one: EndRequest, clock: Clock) -> EndRequest:
     return replace(one, age=0.0 if one.by_name and one.entry.is_open else age)
 
 
-def lines_of(host: str, entry: Entry, end: End, *, would: bool) -> list[str]:
+def lines_of_end(host: str, entry: Entry, end: End, *, would: bool) -> list[str]:
     """Lines about the end of a host, beside what it has cost. ``would``: nothing ends in this run."""
     more = "; ".join(filter(None, (*_forgets(end), *_of_storage(end, would=would), end.by_sweep)))
     if end.action is Action.END:
@@ -282,7 +282,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "ahead": ahead,
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
-        "lines": lines_of(host, entry, found, would=check_mode),
+        "lines": lines_of_end(host, entry, found, would=check_mode),
         "refusal": found.reason,
         "offer_id": entry.offer_id,
         "resource_ids": list(entry.resource_ids),

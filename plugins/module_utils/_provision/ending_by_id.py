@@ -184,21 +184,10 @@ def end_for_workflow(machine: Machine, reason: str, by: str) -> dict[str, t.Any]
     return {**{name: machine.get(name) for name in _PUBLISHED}, "by": by, "why": reason}
 
 
-def lines_of_ownerless_end(
-    machine: Machine, end: Row, claims: t.Iterable[OwnershipClaim], strays: t.Container[str], *, would: bool
-) -> list[str]:
-    """What people read of the ``end`` of a machine that no host owns; ``would``: nothing ends in this run.
-
-    And what the registry calls it if it was bought beside a host's own.
-    """
-    known = [claim for claim in claims if claim.host in strays and end["resource_id"] in claim.all_ids]
-    is_stored = any(claim.storage_of for claim in known)
-    why = "storage that a machine has left" if is_stored else "bought beside the host's own machine"
-    called = f"The registry has it as {', '.join(claim.host for claim in known)}: {why}. " if known else ""
-    return [
-        described([machine]),
-        f"{called}No host owns it. It {'would end' if would else 'ends'} for {end['by']}: {end['why']}",
-    ]
+def lines_of_ownerless_end(machine: Machine, end: Row, *, would: bool) -> list[str]:
+    """What people read of the ``end`` of a machine that no host owns; ``would``: nothing ends in this run."""
+    verb = "would end" if would else "ends"
+    return [described([machine]), f"No host owns it. It {verb} for {end['by']}: {end['why']}"]
 
 
 def why_not_by_id(
@@ -221,10 +210,10 @@ def why_not_by_id(
 
 def _owned_by(machine: Machine, hosts: t.Sequence[str], *, is_storage: bool) -> str:
     """A machine ends with its host. ``is_storage``: of storage more is said, since else it would stay."""
-    way, end = f"compute_index.supply.decommission {end_option(hosts)}", "To end it"
-    if is_storage:
-        way, end = f"{way} -e decommission_storage=end", "To end it, with its data and any machine of the host"
-    advice = "Ask the people of that project." if any(" " in host for host in hosts) else f"{end}: {way}."
+    also = " -e decommission_storage=end" if is_storage else ""
+    advice = f"To end all that the host has: compute_index.supply.decommission {end_option(hosts)}{also}."
+    if any(" " in host for host in hosts):
+        advice = "Ask the people of that project."
     return f"{described([machine])} is owned by {', '.join(hosts)}, says the registry. Nothing was ended. {advice}"
 
 

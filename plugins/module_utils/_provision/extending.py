@@ -111,8 +111,6 @@ def above_budget(
 ) -> str:
     """Why the month's budget gives a host (``raw``) no time until ``end``; empty if it does.
 
-    What costs nothing more in this month is within any budget, unless nobody knows what the month costs.
-
     ``moved``: the ends that this run has moved before. ``ledger_of``: what a project has spent.
     """
     if wish.budget == UNLIMITED:
@@ -121,8 +119,8 @@ def above_budget(
     ledger = ledger_of(project)
     if ledger.unreadable:
         return f"What was spent cannot be read, so whether provision_budget holds is not known: {ledger.unreadable}"
-    before, costs = (_month(project, ledger, item, now) for item in (ends, {**ends, raw["host"]: end}))
-    if not (costs.unknown or (costs.exceeds(wish.budget) and costs.total > before.total)):
+    costs = _month(project, ledger, {**ends, raw["host"]: end}, now)
+    if not (costs.unknown or costs.exceeds(wish.budget)):
         return ""
     known = f"USD {amount(costs.count.sum.total)}", "<USD>"
     total, more = ("an unknown sum", "unlimited") if costs.unknown else known

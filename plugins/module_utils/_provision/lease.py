@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a machine may live, what time it is by the clocks that measure it, and when the API says that it ends.
+"""How long a machine may live, and what time it is by the clocks that measure it.
 
 The API ends nothing by itself: a lease is what the registry notes at the purchase, and what the playbook reap enforces.
 The clock that noted a moment also measures what has passed since, so a constant skew cancels out. Pure: the caller
@@ -38,7 +38,6 @@ API_CLOCK = "api"  # the `Date` of the API's own answers
 DATABASE_CLOCK = "database"  # a shared registry's
 _CLOCK_NAMES = {LOCAL_CLOCK: "this computer", API_CLOCK: "the API", DATABASE_CLOCK: "the database of the registry"}
 CLOCKS_APART = 300.0  # seconds by which the clocks may differ before nothing with an end is bought
-Fields = t.Mapping[str, t.Any]
 
 
 # Clocks
@@ -246,6 +245,3 @@ def unswept(swept: float | None, now: float, *, refused: bool, by_job: bool = Fa
         f"A lease ends nothing by itself: compute_index.supply.reap does, and must run at least once an hour; {when}."
         f"{' provision_lease_unswept is refuse.' if refused else ''} {schedule if by_job else timer}"
     )
-
-
-# What the API says

@@ -10,7 +10,6 @@ the registry has it as a purchase of its own, whose offer is its own id, until t
 from __future__ import annotations
 
 import typing as t
-from collections import Counter
 from dataclasses import dataclass, replace
 
 from .. import _states
@@ -18,10 +17,9 @@ from .._text import (
     end_option,
     grouped,
     items_of,
+    joined,
     mappings_in,
-    number_of,
     plural,
-    printable,
     ranges,
     read_price,
     text_of,
@@ -56,7 +54,6 @@ HEADS = (
 )
 # What an offer says of the storage that its price includes
 DETAILS = "storage_details"
-_LONGEST = 40  # characters of a word of the API in a line
 _PERSISTENT = ("name", "type", "size_gb", "hourly_cost")  # USD per hour
 
 
@@ -244,20 +241,14 @@ def storage_in_words(host: str, items: t.Collection[Storage]) -> str:
     return f"{host} keeps its storage, which is billed until you end it: {shown}. {_end(host)}"
 
 
-def still_kept(host: str, items: t.Collection[Storage], offer: Variables) -> str:
-    """A warning for a host that would buy, though it has storage of an earlier machine; empty if it has none.
-
-    ``offer``: what it would buy, empty if that is not known.
-    """
+def still_kept(host: str, items: t.Collection[Storage]) -> str:
+    """A warning for a host that would buy, though it has storage of an earlier machine; empty if it has none."""
     if not items:
         return ""
-    shown = "; ".join(", ".join(filter(None, (_named(item), f"{item.vendor} {item.region}".strip()))) for item in items)
-    place = (text_of(offer.get("vendor")), text_of(offer.get("vendor_region")))
-    is_elsewhere = all(place) and place not in [(item.vendor, item.region) for item in items]
-    elsewhere = f" The offer is elsewhere ({' '.join(place)})." if is_elsewhere else ""
+    shown = "; ".join(joined(f"{_named(item)}", f"({item.vendor} {item.region})") for item in items)
     return (
-        f"{host} still has storage of an earlier machine, which is billed until you end it: {shown}. A machine of the"
-        f" same vendor and region could use it again; we do not know how the API attaches it.{elsewhere} {_end(host)}"
+        f"{host} still has storage of an earlier machine, which is billed until you end it: {shown}. We do not know how"
+        f" the API attaches it to another machine. {_end(host)}"
     )
 
 
@@ -270,20 +261,15 @@ def _end(host: str) -> str:
 
 
 def brought(head: str, offers: t.Mapping[str, Variables]) -> list[str]:
-    """Lines for hosts that would buy these offers: which storage these bring along; nothing if none does."""
-    described = {host: Counter(map(_described, brought_by(offer))) for host, offer in offers.items()}
-    counts = ((host, text, count) for host, texts in described.items() for text, count in texts.items())
-    shown = grouped((f"{count} x {text}" if count > 1 else text, host) for host, text, count in counts)
+    """Lines for hosts that would buy these offers: how much storage these bring along; nothing if none does."""
+    items = {host: brought_by(offer) for host, offer in offers.items()}
+    shown = grouped((_volumes(_hourly_costs(own)), host) for host, own in items.items() if own)
     rows = [f"  {', '.join(ranges(hosts))}: {text}" for text, hosts in shown.items()]
     return [head, *rows] if rows else []
 
 
-def _described(item: Variables) -> str:
-    """Storage of an offer: its name, size, type and price."""
-    size = number_of(item.get("size_gb"))
-    form = " ".join(filter(None, ("" if size is None else f"{size:g} GB", text_of(item.get("type")))))
-    words = (text_of(item.get("name")), form, usd(read_price(item.get("hourly_cost"))))
-    return ", ".join(printable(word, _LONGEST) for word in words if word)
+def _volumes(prices: t.Collection[float | None]) -> str:
+    return f"{plural(len(prices), 'volume')}, {usd(total_of(prices))}"
 
 
 def goes_on_at(items: t.Iterable[Variables]) -> str:
@@ -294,10 +280,7 @@ def goes_on_at(items: t.Iterable[Variables]) -> str:
 
 def brief(items: t.Collection[Storage], ends: str) -> str:
     """The same as a part of a line; empty if there is none. ``ends``: what becomes of it."""
-    if not items:
-        return ""
-    price = usd(total_of(item.price_per_hour for item in items))
-    return f"its storage ({plural(len(items), 'volume')}, {price}) {ends}"
+    return f"its storage ({_volumes([item.price_per_hour for item in items])}) {ends}" if items else ""
 
 
 def without(items: t.Iterable[Storage], resource_id: str) -> tuple[Storage, ...]:

@@ -680,7 +680,7 @@ def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:
     said = after(Api(), plan, gone("r"))["usd"]
     found = ledger(str(tmp_path))
     # An end is noted as the second after it; a report rounds each of the (two) days up to a millionth.
-    assert 0 <= spent(found.bills, found.now + 1).total - said * 1e6 < 2.5 and 50.0 <= said < 50.1
+    assert 0 <= spent(found.bills, found.now + 1).total.millionths - said * 1e6 < 2.5 and 50.0 <= said < 50.1
 
 
 KEPT = {"resource_id": "v", "name": "data", "price_per_hour": 0.5, "kept_since": utc(NOW)}

@@ -185,7 +185,7 @@ def test_a_purchase_that_lost_its_entry_is_not_left_behind(tmp_path: Path, regis
     lines = move(registry_url, tmp_path, host="gpu-2")
     assert "lost" in lines[-1]
     after = ledger(registry_url)
-    usd = [spent(each.bills, each.now).total / 1e6 for each in (before, after)]
+    usd = [spent(each.bills, each.now).total.millionths / 1e6 for each in (before, after)]
     assert usd[1] == pytest.approx(usd[0], abs=0.1) and usd[0] > 41
     assert sorted((bill.host, bill.runs, bill.registered) for bill in after.bills) == [
         ("gpu-1", True, False),
@@ -235,7 +235,7 @@ def test_gits_union_of_two_clones_forgets_no_cost(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / LEDGER).write_text("".join(f"{line}\n" for line in merged))
         found = _files.ledger(str(folder))
-        costs.append(spent(found.bills, found.now).total)
+        costs.append(spent(found.bills, found.now).total.millionths)
     assert costs[0] > 17e6 and costs == pytest.approx([costs[0]] * 3, abs=10_000)
 
 

@@ -182,12 +182,12 @@ def test_a_name_without_a_registry_may_be_that_of_another_projects_host() -> Non
     ],
 )
 def test_what_there_is_to_say_of_an_end(end: End, lines: list[str]) -> None:
-    assert ended.lines_of("gpu-1", known(), end, would=False) == lines
+    assert ended.lines_of_end("gpu-1", known(), end, would=False) == lines
 
 
 def test_check_mode_says_what_would_end() -> None:
     end = End(Action.END, (machine(1),), storage=(DISK,), storage_ends=("d1",))
-    assert ended.lines_of("gpu-1", known(), end, would=True) == [
+    assert ended.lines_of_end("gpu-1", known(), end, would=True) == [
         f"gpu-1: would end {M}, USD 2.00/h",
         "gpu-1: its storage (1 volume, USD 0.05 per hour) would end",
     ]
@@ -211,7 +211,7 @@ DISK = Storage("d1", "data", price_per_hour=0.05, kept_since="2026-11-01T00:00:0
     ],
 )
 def test_a_host_without_a_machine_may_have_storage(end: End, line: str) -> None:
-    assert ended.lines_of("gpu-1", entry(), end, would=False) == [line]
+    assert ended.lines_of_end("gpu-1", entry(), end, would=False) == [line]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import costs
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import price_and_begin
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ending import (
     Action,
     ApiView,
@@ -225,7 +225,7 @@ def test_what_had_ended_before_was_billed_at_its_last_price(words: str, prices: 
     one = asked({**entry(*billed), "provision_price_per_hour": 3.0})
     states = dict(zip(billed, words.split(), strict=True))
     machines = [machine(key, status=states[key], price_per_hour=price) for key, price in billed.items()]
-    assert costs(one.entry, ending(one, machines))["price_per_hour"] == highest
+    assert price_and_begin(one.entry, ending(one, machines))["price_per_hour"] == highest
 
 
 SHARED = (owner("copy", "r", offer="x"),)

@@ -84,7 +84,7 @@ def test_storage_that_another_machine_uses_does_not_end(status: str, ending: boo
     one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True)
     found = with_storage(one, end, [OLD], ApiView(Account.of([], [user])))
     assert found.storage_ends == ends
-    assert ("train" in ended.label("gpu-1", Entry(), found, would=False)) is (ends == ("new",))
+    assert ("train" in " ".join(ended.lines_of_end("gpu-1", Entry(), found, would=False))) is (ends == ("new",))
 
 
 USER = machine(1, "train", linked_resources=[{"resource_id": "new", "kind": "storage"}])
@@ -130,8 +130,8 @@ def test_storage_that_is_a_machine_or_another_hosts_does_not_end(
     one = EndRequest("gpu-1", "gpu-1", Entry(), ends_storage=True)
     found = with_storage(one, End(Action.END, storage=(NEW,)), [OLD], ApiView(Account.of(claims, resources)))
     assert found.storage_ends == (("new",) if reason else ("new", "old"))
-    label = ended.label("gpu-1", Entry(), found, would=False)
-    assert f"; old does not end, since {reason}" in label if reason else "does not end" not in label
+    (line,) = ended.lines_of_end("gpu-1", Entry(), found, would=False)
+    assert f"; old does not end, since {reason}" in line if reason else "does not end" not in line
 
 
 @pytest.mark.parametrize(("offer", "ends"), [("other", ()), (None, ()), ("o", ("new",))])

@@ -170,9 +170,8 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
         # With what this run has extended before
         (12, "73.99", BILLS, MOVED, "would cost USD 74.00"),
         (12, "74", BILLS, MOVED, ""),
-        # No more in this month, though that costs too much already
-        (8, "1", BILLS, {}, ""),
-        (910, "1", [BILLS[0]._replace(ends_at=LATER)], {}, ""),
+        # The month costs too much already
+        (910, "1", [BILLS[0]._replace(ends_at=LATER)], {}, "-e provision_budget=<USD> allows more."),
         (12, "1000000", [*BILLS, BILLS[1]._replace(price_per_hour=None)], {}, "would cost an unknown sum"),
         (12, "1", [BILLS[0]._replace(price_per_hour=None)], {}, "-e provision_budget=unlimited allows more."),
     ],
