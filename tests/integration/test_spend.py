@@ -272,7 +272,7 @@ def test_a_project_has_a_budget(fleet: Project) -> None:
     run = fleet.provision(provision_budget=0.4, provision_lease="4m")
     assert run.returncode == 2 and fleet.requests(*PROCURE) == 0
     assert "of project default would cost USD 0.5" in run.text, run.output
-    assert "provision_budget is USD 0.40. Counted: gpu-1 USD 0.1" in run.text
+    assert "provision_budget is USD 0.40. Counted: gpu-[1:3] 3 x USD 0.1" in run.text
     run = fleet.provision(provision_budget=0.55, provision_lease="4m")
     assert run.returncode == 0, run.output
     published, _run = spend(fleet)

@@ -113,10 +113,7 @@ class _Planning:
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, **waiting}
-        noted = self._noted(cases, snapshot, clock)
-        if noted is None:
-            return self.again((), BLANK)
-        changed = noted or bool(seen.noted)
+        changed = self._noted(cases, snapshot, clock) or bool(seen.noted)
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans, observed.statuses, clock)
         answer = self._answer(plans, cases, observed, clock)
@@ -236,10 +233,8 @@ class _Planning:
         if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.known())):
             return Looked()
         self._has_noted = True
-        look, known = (
-            look_for_missing(self._api, self._registries, snapshot, account.resources),
-            t.cast(RegistrySnapshot, snapshot),
-        )
+        look = look_for_missing(self._api, self._registries, snapshot, account.resources)
+        known: RegistrySnapshot = snapshot
         if ceilings.has_account_ceiling(case.host for case in cases):
             known = all_projects(self._registries, [case.host.registry for case in cases], snapshot)
         result = note_missing(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
@@ -312,18 +307,15 @@ class _Planning:
 
     # What follows
 
-    def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool | None:
+    def _noted(self, cases: t.Sequence[Case], snapshot: _PlannedSnapshot, clock: Clock) -> bool:
         """Note what was adopted and what has come to nothing; whether that changed anything. Raises Failure.
 
-        None if another run has adopted one of these machines since the registry was read: the plans are made anew, and
-        only that host may have to stop.
+        If another run has adopted one of these machines since the registry was read, that host stops.
         """
         if self._registries.read_only:
             return False
         with refusing(RegistryError, NOTHING_SENT):
             changed, self._contested = snapshot.note(cases, clock)
-        if self._contested and not self._has_looked_again:
-            return None
         for case in cases:
             self._registries.pin(case.host.registry, case.host.host, case.entry)
         return changed
@@ -352,7 +344,7 @@ class _Planning:
             yield from (draft.missed for draft in plans)
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
-        yield from rows.lease_warnings(cases, plans, statuses, clock)
+        yield from rows.lease_warnings(cases, statuses, clock)
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts))
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
@@ -556,12 +548,15 @@ class _Searches:
         self._warnings = warnings
         self._taken = taken
         self._bought_of = bought_of
-        self._sent: list[tuple[t.Any, SearchResult]] = []
-        self._found: list[tuple[t.Any, SearchResult]] = []
+        self._sent: dict[str, SearchResult] = {}  # by what is searched for; that cannot be hashed
+        self._found: dict[str, SearchResult] = {}
 
     def of(self, host: Declaration) -> SearchResult:
         """What the host's searches find, best first, without what is not what was asked for."""
-        return _once(self._found, (host.choices, host.order), lambda: self._choose(host))
+        wanted = repr((host.choices, host.order))
+        if wanted not in self._found:
+            self._found[wanted] = self._choose(host)
+        return self._found[wanted]
 
     def _choose(self, host: Declaration) -> SearchResult:
         seen = []
@@ -574,7 +569,9 @@ class _Searches:
 
     def _search(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         """The offers that fit, cheapest first, or why there is no answer."""
-        return _once(self._sent, spec, lambda: self._ask(spec))
+        if (wanted := repr(spec)) not in self._sent:
+            self._sent[wanted] = self._ask(spec)
+        return self._sent[wanted]
 
     def _ask(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         try:
@@ -600,15 +597,6 @@ class _Searches:
         offers, reason = choosing.fitting(spec, found)
         self._taken |= self._bought_of([offer["offer_id"] for offer in offers])
         return offers, reason, warnings
-
-
-def _once(known: list[tuple[t.Any, SearchResult]], key: t.Any, make: t.Callable[[], SearchResult]) -> SearchResult:
-    """What was made for an equal key before, else what is made now. A search cannot be hashed."""
-    for item, value in known:
-        if item == key:
-            return value
-    known.append((key, make()))
-    return known[-1][1]
 
 
 PLAN = on_api(Market, plan, steps.PLAN, BLANK)

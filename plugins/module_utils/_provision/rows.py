@@ -40,7 +40,7 @@ from .declaration import why_protected
 from .entry import MADE, PLAN
 from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
-from .lease import API_CLOCK, NOTED_BY, Clock, clocks_differ
+from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT, unreadable_lease
 from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
@@ -394,15 +394,11 @@ def _created(case: Case, status: Status) -> float | None:
     return first_of([status.get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)])
 
 
-def lease_warnings(
-    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
-) -> t.Iterator[str]:
-    """What people must know of the leases of what the hosts own, and of the clocks that measure them."""
+def lease_warnings(cases: t.Sequence[Case], statuses: t.Mapping[str, Status], clock: Clock) -> t.Iterator[str]:
+    """What people must know of the leases of what the hosts own."""
     for case in cases:
         if case.standing.owns:
             yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
-    if any(case.entry.ends_at or _begins_lease(case, draft) for case, draft in zip(cases, plans)):
-        yield clocks_differ(clock)
 
 
 def _overdue(case: Case, status: Status, clock: Clock) -> str:
