@@ -156,7 +156,8 @@ def test_a_controller_that_is_killed_twice(make_project: MakeProject) -> None:
         project,
         lambda: record(project)["phase"] == "started" and bool(begun(project)),
         run_command=WAITS,
-        run_time="1h",
+        run_time=None,
+        run_max_bill=4,
     )
     assert record(project)["phase"] == "started"
     ends = datetime.fromisoformat((project.registry("run-train") or {})["provision_ends_at"].replace("Z", "+00:00"))

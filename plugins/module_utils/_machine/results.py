@@ -89,22 +89,29 @@ def listed(folder: str, patterns: t.Sequence[str]) -> dict[str, t.Any]:
     work = os.path.realpath(os.path.join(folder, code_files.WORK))
     found, missing = list(_below(LOG, os.path.join(folder, LOG))), list[str]()
     for pattern in patterns:
-        if not pattern or os.path.isabs(pattern) or {"..", "**"} & set(pattern.split("/")):
-            raise ValueError(
-                f"paths: {pattern!r} must be a path or pattern below the run's folder, without '..' or '**'."
-            )
-        places = glob.glob(os.path.join(glob.escape(work), pattern))
+        places = glob.glob(os.path.join(glob.escape(work), checked_pattern(pattern)))
         missing += [] if places else [pattern]
         for place in places:
             found += _below(os.path.normpath(os.path.join("files", os.path.relpath(place, work))), place)
-    entries = {entry["path"]: entry for entry in found}  # patterns may have files in common
+    return {**_each_once(found), "missing": missing}
+
+
+def _each_once(found: t.Sequence[Entry]) -> dict[str, list[Entry]]:
+    """What can be fetched, and what cannot, each once, since patterns may have files in common."""
+    entries = {entry["path"]: entry for entry in found}
     # Of a link to a folder, which another pattern follows, comes what is in it: at home it cannot be both.
     folders = {path[:end] for path in entries for end, letter in enumerate(path) if letter == "/"}
-    return {
-        "entries": [entry for path, entry in entries.items() if "reason" not in entry and path not in folders],
-        "missing": missing,
-        "incomplete": [entry for entry in entries.values() if "reason" in entry],
-    }
+    incomplete = {path: entry for path, entry in entries.items() if "reason" in entry}
+    left_out = folders | incomplete.keys()
+    good = [entry for path, entry in entries.items() if path not in left_out]
+    return {"entries": good, "incomplete": list(incomplete.values())}
+
+
+def checked_pattern(pattern: str) -> str:
+    """A path or pattern of results. Raises ValueError with a sentence if it leads out of the work folder."""
+    if not pattern or os.path.isabs(pattern) or {"..", "**"} & set(pattern.split("/")):
+        raise ValueError(f"paths: {pattern!r} must be a path or pattern below the run's folder, without .. or **.")
+    return pattern
 
 
 def _below(path: str, place: str, above: tuple[str, ...] = ()) -> t.Iterator[Entry]:

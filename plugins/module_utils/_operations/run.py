@@ -43,13 +43,13 @@ def asked(params: Params, check_mode: bool) -> Result:
     record = _tried(folder.read, dict[str, t.Any](), wrong) if name else {}
     given = run_record.with_variables_of_run(params["given"], record)
     request = run_request.read_request(given, wrong)
-    files = os.path.join(params["here"], os.path.expanduser(request.files))
-    # Whatever links lead there: by its name alone a folder of results would not seem to be in that of the code.
-    request = run_request.with_paths(request, os.path.realpath(files), os.path.realpath(base), wrong)
     code = ""  # the digest of the files that the job works with, if any
     if request.files:
+        files = os.path.join(params["here"], os.path.expanduser(request.files))
+        # Whatever links lead there: by its name alone a folder of results would not seem to be in that of the code.
+        request = run_request.with_paths(request, os.path.realpath(files), os.path.realpath(base), wrong)
         code = _tried(lambda: code_files.pack(request.files, request.exclude), code, wrong, "run_files: ")
-    wrong += run_request.objections(params["extra"], limited=params["limited"], folder=folder.fault())
+    wrong += run_request.objections(params["extra"], limited=params["limited"])
     if wrong:
         return {**_NOTHING, "trouble": joined(*wrong, messages.NOTHING_SENT)}
     shown = shortest_path(folder.path, params["here"])

@@ -273,13 +273,13 @@ def is_late(entry: Entry, end: float | None, passed: float, since: float | None)
 
 
 def late_folder(name: str, record: Row, got: Row) -> str:
-    """The folder of what a sweep fetches. If the ``record`` there is of another run, one of this purchase alone.
+    """The folder of what a sweep fetches: that of the run, or one of this purchase alone if the record has another.
 
     Computers that share a registry have results of their own, so an old run of the name may be another one's.
     """
-    digest, offer_id = (got.get("run__late_job") or {}).get("digest"), str((got.get(SWEEP) or {}).get("offer_id") or "")
-    differs = [record.get("digest") != digest if digest else False, record.get("offer_id") not in (None, offer_id)]
-    return f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}" if record and offer_id and any(differs) else name
+    offer_id = str((got.get(SWEEP) or {}).get("offer_id") or "")
+    is_same = not offer_id or record.get("offer_id") in (None, offer_id)
+    return name if is_same else f"{name}.{re.sub('[^0-9A-Za-z-]', '_', offer_id)}"
 
 
 def late_fetch(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
@@ -332,6 +332,9 @@ def job_outcome(record: Row) -> str:
     return f"{record.get('name')} {record.get('state')}{lasted}{f' ({why})' if why else ''}."
 
 
+_WENT = "Its results went with the machine, unless a sweep or another computer has brought them to its own inventory."
+
+
 def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     """The last word on a run whose machine has ended; in ``trouble`` that its job did not succeed, or lost results.
 
@@ -340,17 +343,16 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
     usd_spent, outcome, has_succeeded = record.get("cost_usd"), job_outcome(record), record.get("state") == SUCCEEDED
     cost = "What it has cost is not known." if usd_spent is None else f"It cost at most USD {amount(usd_spent)}."
     lines = [outcome, f"{record.get('stays') or 'Nothing is billed any more.'} {cost}"]
-    elsewhere = "unless a sweep or another computer has brought them to its own inventory"
-    gone = "" if record.get("complete") else f"Its results went with the machine, {elsewhere}."
-    if not gone:
-        missing = ", ".join(map(str, record.get("missing") or []))
+    lost, missing = "", ", ".join(map(str, record.get("missing") or []))
+    if record.get("complete"):
         lines.append(f"Results: {folder} ({plural(record.get('files') or 0, 'file')})")
         lines += applying({f"Not found on the machine: {missing}": missing})
     else:
-        lines.append(f"{gone} What came home before is in {folder}.")
-    if record.get("last_lines") and not has_succeeded:
+        lost = _WENT
+        lines.append(f"{lost} What came home before is in {folder}.")
+    if not has_succeeded and record.get("last_lines"):
         lines += ["The last lines of its log:", *map(str, record["last_lines"])]
-    return {"lines": [*lines, *further], "trouble": "" if has_succeeded and not gone else joined(outcome, gone)}
+    return {"lines": [*lines, *further], "trouble": "" if has_succeeded and not lost else joined(outcome, lost)}
 
 
 def still_billed(run: Run, why: str) -> dict[str, t.Any]:

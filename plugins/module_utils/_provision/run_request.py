@@ -11,7 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import amount, applying, gpus_of, items_of, plural, printable, read_variable, text_of, usd, usd_short
+from .._text import amount, applying, gpus_of, items_of, plural, read_variable, text_of, usd, usd_short
 from . import lease
 from .declaration import read_limit, read_switch
 from .messages import NOTHING_BOUGHT
@@ -90,8 +90,7 @@ def name_of(given: Row, wrong: list[str]) -> str:
     name = text_of(given.get("run_name"))
     if _NAME.fullmatch(name):
         return name
-    instead = f", not '{name[:60]}'" if name else ""
-    wrong.append(f"run_name must be a word of letters, digits, - and _ (40 at most){instead}: -e run_name=train.")
+    wrong.append("run_name must be a word of letters, digits, - and _ (40 at most): -e run_name=train.")
     return ""
 
 
@@ -116,21 +115,19 @@ def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[
 def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
     """The request with the absolute path of its code, and without results in it: they would make another job of it.
 
-    ``files``: the folder of the code, if the request names one; ``base``: that of the results of all runs. If both are
-    one folder, that is added to ``wrong``.
+    ``files``: the folder of the code; ``base``: that of the results of all runs. If both are one folder, that is added
+    to ``wrong``.
     """
-    if not request.files:
-        return request
-    inside, own = (os.path.relpath(path, os.path.normpath(files)) for path in (base, os.path.join(base, request.name)))
+    inside, own = (os.path.relpath(path, files) for path in (base, os.path.join(base, request.name)))
     if os.curdir in (inside, own):
         wrong.append(MIXED)
     is_outside = inside == ".." or inside.startswith("../")
     exclude = () if is_outside else (f"/{_SPECIAL.sub(_ESCAPED, inside)}/",)
-    return replace(request, files=os.path.normpath(files), exclude=(*request.exclude, *exclude))
+    return replace(request, files=files, exclude=(*request.exclude, *exclude))
 
 
-def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[str]:
-    """What else is wrong. ``extra``: the names of extra variables; ``folder``: why it cannot keep results, or empty."""
+def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
+    """What else is wrong. ``extra``: the names of extra variables."""
     names = set(extra)
     overruled = ", ".join(sorted((DECIDED_BY_PLAYS - _LEFT_TO_PEOPLE) & names))
     unread = ", ".join(sorted(OF_ORDERS & names))
@@ -141,7 +138,6 @@ def objections(extra: t.Iterable[str], *, limited: bool, folder: str) -> list[st
             " run_max_bill or provision_max_price_per_hour.": bool(unread),
             # Ansible takes any word before an equals sign for a name.
             LOST_WORDS: LOOSE in names or not all(map(str.isidentifier, names)),
-            folder: bool(folder),
             "A run adds a host of its own, which --limit would exclude: leave out the limit.": limited,
         }
     )
@@ -188,14 +184,11 @@ def _spec(given: Row, wrong: list[str]) -> Row:
     gpu, spec = given.get("run_gpu"), given.get("run_spec")
     if bool(gpu) == bool(spec) or not isinstance(spec or {}, t.Mapping):
         wrong.append("run_gpu or run_spec (a search, as a mapping) is needed, one of them: -e 'run_gpu=\"8 x H100\"'.")
-    if spec or not gpu:
-        return spec if isinstance(spec, t.Mapping) else {}
-    parts = _GPU.fullmatch(str(gpu).strip())
-    if not parts:
-        instead = printable(str(gpu), 60)
-        wrong.append(f"run_gpu must be a number and a GPU, as in \"8 x H100\", or a GPU alone, not '{instead}'.")
         return {}
-    return {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}
+    parts = _GPU.fullmatch(str(gpu).strip())
+    if not (spec or parts):
+        wrong.append('run_gpu must be a number and a GPU, as in "8 x H100", or a GPU alone.')
+    return spec or (parts and {"compute": {"gpu_type": parts[2].strip(), "gpu_count": int(parts[1] or 1)}}) or {}
 
 
 def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
@@ -220,13 +213,9 @@ def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
 def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
     """The names of the job's variables. In place of its value, which may be secret, each has whether that is usable."""
     variables = given.get("run_env") or {}
-    is_mapping = isinstance(variables, t.Mapping)
-    names = tuple(variables) if is_mapping else ()
-    odd = ", ".join(repr(name) for name in names if not (variables[name] and _ENVIRONMENT.fullmatch(name)))
-    if odd or not is_mapping:
-        unlike = f", unlike {odd}" if odd else ""
-        example = '-e \'{"run_env": {"SEED": "1"}}\''
-        wrong.append(f"run_env must map names of letters, digits and _ to texts{unlike}: {example}.")
+    names = tuple(variables) if isinstance(variables, t.Mapping) else ("",)
+    if not all(_ENVIRONMENT.fullmatch(name) and variables[name] for name in names):
+        wrong.append('run_env must map names of letters, digits and _ to texts: -e \'{"run_env": {"SEED": "1"}}\'.')
     return names
 
 
@@ -245,9 +234,7 @@ def _bill(given: Row, wrong: list[str]) -> float:
     odd: list[str] = []
     bill = read_limit("run_max_bill", given.get("run_max_bill"), odd)
     if odd or bill == UNLIMITED:
-        text = printable(text_of(given.get("run_max_bill")), 60)
-        most = f"a number of USD, not '{text}'" if text else "a number of USD"
-        wrong.append(f"run_max_bill must be the most that the whole run may cost, {most}: -e run_max_bill=200.")
+        wrong.append("run_max_bill must be the most USD that the whole run may cost, a number: -e run_max_bill=200.")
     return bill
 
 
@@ -297,9 +284,7 @@ def quote(host: Row, seconds: float, bill: float, registry: str) -> list[str]:
 
 
 def in_minutes(seconds: float) -> str:
-    """A duration for people, down to the minute; below ten minutes to the second."""
+    """A duration for people, down to the minute; below one in seconds."""
     hours, minutes = divmod(int(seconds) // 60, 60)
-    if not hours and not minutes:
-        return plural(int(seconds), "second")
-    rest = int(seconds) % 60 if seconds < 600 else 0
-    return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if number)
+    parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min")) if number]
+    return " ".join(parts) or plural(int(seconds), "second")

@@ -38,7 +38,6 @@ from .order import GROUP_OF_RUNS
 from .run_record import (
     GONE,
     HOME,
-    ORDERED,
     STARTED,
     Run,
     because,
@@ -141,10 +140,7 @@ def broken(stopped: Row, run: Run, reason: str) -> str:
     if not (run.entry.may_have_bought or in_doubt(run)):
         return joined(in_short(reason), f"Nothing is billed for {run.request.host}.")
     billed = run.billed if run.entry.ends_at else f"{run.request.host} may have a machine that is billed."
-    # The role gives back no machine that was ready before, though it may fail its test for ever.
-    is_tried = run.phase == ORDERED and run.entry.was_ready
-    again = "tries it again. For another one, end this machine first:" if is_tried else "goes on. To end the machine:"
-    return joined(in_short(reason), billed, f"The same command {again} {run.command_to_end}")
+    return joined(in_short(reason), billed, f"The same command goes on. To end the machine: {run.command_to_end}")
 
 
 def lease_for(way: Way, run: Run, price: float | None, refusal: str, unswept: str, *, has_registry: bool) -> float:
@@ -275,37 +271,38 @@ def job_of_another(run: Run, job: Row) -> str:
     )
 
 
-def _start(run: Run) -> dict[str, t.Any]:
-    """How a job starts now: until the lease ends, less the hour for the results."""
-    request, entry = run.request, run.entry
-    until = earlier_end(request, entry, run.now)
-    if until is not None and until - run.now < LEAST + TAIL:
-        return {
-            "trouble": f"The run {request.name} has a machine at {usd(entry.price_per_hour)} already, and run_max_bill"
-            f" (USD {amount(request.max_bill)}) does not pay for ten minutes more and the hour for the results."
-            f" {run.billed} Repeat the command with a larger one, or end the machine:"
-            f" {run.command_to_end}."
-        }
-    end = seconds_of(entry.ends_at) if until is None else until
-    seconds = max(60, math.floor((run.now + lease_seconds(request, entry) if end is None else end) - TAIL - run.now))
-    lines = []
-    if end is not None and (until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST):
-        lines = [f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {formatted(end)}."]
-    return {"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until, "lines": lines}
-
-
+_LEFT = 60  # seconds that a job gets at least
 _SLACK = 120.0  # seconds by which a lease may be longer: it is rounded, and its beginning is noted before its end
 
 
-def earlier_end(request: Request, entry: Entry, now: float) -> float | None:
-    """When the lease of its machine must end for the time and the bill that are asked for now; None if it ends by then.
+def _start(run: Run) -> dict[str, t.Any]:
+    """How a job starts now: until the lease ends, less the hour for the results.
 
-    Another command may have bought the machine, for longer or for more.
+    The lease ends earlier if the bill does not pay for it, as of a machine that another command has bought, or that
+    costs more than it was said to.
     """
-    bought, ends, price = seconds_of(entry.journaled_at), seconds_of(entry.ends_at), entry.price_per_hour
-    paid = bought + prices.seconds_for_bill(request.max_bill, price) if price and bought is not None else math.inf
-    end = min(paid, now + (math.inf if request.seconds is None else request.seconds + TAIL))
-    return None if end == math.inf or (ends is not None and ends - end < _SLACK) else end
+    request, noted, paid = run.request, seconds_of(run.entry.ends_at), _paid_until(run.request, run.entry)
+    until = paid if paid and (noted is None or noted - paid >= _SLACK) else None
+    end = min(filter(None, (noted, paid)), default=run.now + request.least_lease)
+    seconds = math.floor(min(end - TAIL - run.now, request.seconds or math.inf))
+    if seconds < _LEFT:
+        return {
+            "trouble": f"The machine of the run {request.name} has no time left for the job and the hour for its"
+            f" results, by lease or run_max_bill (USD {amount(request.max_bill)} at {usd(run.entry.price_per_hour)})."
+            f" {run.billed} To end the machine: {run.command_to_end}."
+        }
+    lines = [f"The job may take {in_minutes(seconds)}, since the lease of its machine ends at {formatted(end)}."]
+    is_less = until is not None or seconds < (request.seconds or 2 * LEAST) - LEAST
+    return {
+        **{"starts": True, "copies": bool(request.files), "seconds": seconds, "until": until},
+        "lines": lines if is_less else [],
+    }
+
+
+def _paid_until(request: Request, entry: Entry) -> float | None:
+    """The moment until which the bill pays for the machine; None if its price or its beginning is not known."""
+    bought, price = seconds_of(entry.journaled_at), entry.price_per_hour
+    return bought + prices.seconds_for_bill(request.max_bill, price) if price and bought is not None else None
 
 
 def ends_earlier(until: float) -> dict[str, t.Any]:

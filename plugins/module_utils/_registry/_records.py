@@ -24,7 +24,7 @@ class RecordFolder:
         self._unwritable = f"run_results_dir: the results cannot be kept in {path}"
 
     def read(self) -> dict[str, t.Any]:
-        """What is known of the run; empty if that is nothing, or if `fault` says why. Raises RegistryError."""
+        """What is known of the run; empty if that is nothing. Raises RegistryError."""
         file = os.path.join(self.path, RECORD)
         try:
             with open(file, encoding="utf-8") as opened:
@@ -42,14 +42,6 @@ class RecordFolder:
         with explained(self._unwritable):
             os.makedirs(self.path, exist_ok=True)
             write_durably(os.path.join(self.path, RECORD), f"{json.dumps(record, indent=2)}\n")
-
-    def fault(self) -> str:
-        """Why results could not be kept here; empty if they can."""
-        folder = self.path
-        while not os.path.lexists(folder):
-            folder = os.path.dirname(folder)
-        is_writable = os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
-        return "" if is_writable else f"{self._unwritable}: {folder} is no folder that you may change."
 
     def set_aside(self) -> None:
         """Give an earlier run, which is over, a folder of its own: ``train.1``. Raises RegistryError."""
