@@ -233,7 +233,7 @@ class SupplyApi:
             raise ApiError(message, "unavailable", sent=error.sent, passing=not error.lasting) from None
         if 200 <= answer.status < 300 and answer.is_json:
             return answer
-        place = self._http.redact(answer.location) if answer.location else ""
+        place = printable(self._http.redact(answer.location), LONGEST_NAME) if answer.location else ""
         raise error_of(f"{method} {path}", answer, place or read_detail(answer, self._http.redact))
 
     def _without_secrets(self, answer: Json) -> Json:

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One HTTP exchange: session, authentication, repeats, redirects, errors, and limits of time and size.
+"""One HTTP exchange: session, authentication, repeats, errors, and limits of time and size.
 
 Knows neither Ansible nor the Supply API.
 """
@@ -21,11 +21,10 @@ import sys
 import time
 import traceback
 import typing as t
-import zlib
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from .._text import applying, starred
 
@@ -43,10 +42,8 @@ MISSING_REQUESTS = f"The Python library requests is missing: run '{sys.executabl
 CONNECT_TIMEOUT = 10.0  # seconds; a machine that does not even answer the handshake is not worth a minute
 FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
-MOST_REDIRECTS = 3
 FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks, of which one is no clock then
-UNREADABLE = "an unreadable address"
-MOST_BODY = 32 * 1024 * 1024  # bytes of a body after decompression; 10,000 machines take about 10 MB
+MOST_BODY = 32 * 1024 * 1024  # bytes of a body; 10,000 machines take about 10 MB
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
 
@@ -78,7 +75,7 @@ class Answer:
     is_json: bool
     data: t.Any
     retry_after: float | None = None  # seconds
-    location: str | None = None  # where a redirect that was not followed points to
+    location: str | None = None  # where a redirect points to, without its query; none is followed
     ahead: float | None = None
     headers: t.Mapping[str, str] = field(default_factory=dict)  # found by names in small letters
     is_html: bool = False
@@ -179,7 +176,7 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
 class HttpClient:
     """Requests to one origin with one token, over one session.
 
-    ``timeout`` in seconds is the deadline of each attempt as a whole: connection, headers, body and redirects.
+    ``timeout`` in seconds is the deadline of each attempt as a whole: connection, headers and body.
     """
 
     def __init__(
@@ -281,21 +278,11 @@ class HttpClient:
         content_type: str | None,
         timeout: float,
     ) -> Answer | TransportError:
-        """What comes of one request, told to who observes.
-
-        Redirects are followed only for a GET and only within the origin of ``base_url``.
-        """
-        url, parameters = self.base_url + path, query
-        began, deadline = time.time(), time.monotonic() + timeout
+        """What comes of one request, told to who observes."""
+        began = time.time()
         outcome: Answer | TransportError
         try:
-            for _hop in range(MOST_REDIRECTS + 1):
-                response, content = self._send_once(method, url, parameters, body, content_type, timeout, deadline)
-                target = _target(url, response.headers["Location"]) if response.is_redirect else None
-                if target is None or method != "GET" or _origin(target) != _origin(self.base_url):
-                    break
-                url, parameters = target, None
-            outcome = self._read(response, content, target)
+            outcome = self._read(*self._send(method, self.base_url + path, query, body, content_type, timeout))
             self.ahead = self.ahead if outcome.ahead is None else outcome.ahead
         except TransportError as error:
             outcome = error
@@ -303,7 +290,7 @@ class HttpClient:
             self.observer(method, path, query, began, outcome if isinstance(outcome, Answer) else None)
         return outcome
 
-    def _send_once(
+    def _send(
         self,
         method: str,
         url: str,
@@ -311,14 +298,12 @@ class HttpClient:
         body: bytes | None,
         content_type: str | None,
         timeout: float,
-        deadline: float,
     ) -> tuple[t.Any, bytes]:
-        """A request's answer and body. ``timeout`` is what it has in all, ``deadline`` when that is over."""
+        """A request's answer and body. No redirect is followed: no answer decides where the token goes."""
         watched = None if body is None else _WatchedBody(body)
         # A proxy must never see a request to this computer itself: over plain http it would see the token.
         local = is_loopback(urlsplit(url).hostname or "")
         try:
-            left = max(0.001, deadline - time.monotonic())
             response = self._session.request(
                 method,
                 url,
@@ -326,7 +311,7 @@ class HttpClient:
                 data=watched,
                 headers={"Content-Type": content_type} if content_type else None,
                 auth=self._authorized,
-                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, timeout), total=timeout),
                 allow_redirects=False,
                 stream=True,
                 verify=self._verify,  # given here, since REQUESTS_CA_BUNDLE overrides what the session says
@@ -340,55 +325,20 @@ class HttpClient:
             raise TransportError(self.redact(_reason(error, timeout)), **how) from None
 
     @staticmethod
-    def _read(response: t.Any, content: bytes, target: str | None) -> Answer:
+    def _read(response: t.Any, content: bytes) -> Answer:
         try:
             # NaN and Infinity are no JSON, and no price. A byte order mark may be passed over (RFC 8259, 8.1).
             data = json.loads(content.decode("utf-8-sig"), parse_constant=lambda _word: None)
-            if not _is_shallow(data):
-                raise ValueError("nested too deeply")
             is_json = True
         except (ValueError, RecursionError):
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(timezone.utc))
-        location = None if target is None else _origin(target)
+        location = response.headers.get("Location", "").partition("?")[0] if response.is_redirect else None
         # A proxy's page has the proxy's time.
         is_html = "html" in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if is_json and not is_html else None
         ahead = seconds_ahead(dated, response.headers.get("Age"), time.time())
         return Answer(response.status_code, is_json, data, retry_after, location, ahead, response.headers, is_html)
-
-
-def _is_shallow(data: t.Any) -> bool:
-    """Whether JSON is nested at most 50 levels deep: more than any answer needs, less than what exhausts the stack."""
-    level = [data]
-    for _depth in range(50):
-        inner = [part for part in level if isinstance(part, (dict, list))]
-        level = [item for part in inner for item in (part.values() if isinstance(part, dict) else part)]
-        if not level:
-            return True
-    return False
-
-
-def _target(url: str, location: str) -> str:
-    """Where a redirect leads; empty if two readers of URLs could disagree about that.
-
-    ``http://a\\@b`` is host a for urllib3, which connects, and host b for urllib; some drop blanks and tabs.
-    """
-    try:
-        target = urljoin(url, location) if re.fullmatch(r"[!-\[\]-~]*", location) else ""
-        return "" if "@" in urlsplit(target).netloc else target
-    except ValueError:
-        return ""
-
-
-def _origin(url: str) -> str:
-    """Scheme, host and port of a URL as one comparable text: those that urllib3 will connect to."""
-    try:
-        parts = urllib3.util.parse_url(url)
-    except ValueError:
-        return UNREADABLE
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
-    return f"{parts.scheme}://{parts.host}:{port}" if parts.host else UNREADABLE
 
 
 def _may_repeat(outcome: Answer | TransportError, repeatable: bool, repeat_if_busy: bool) -> bool:
@@ -434,10 +384,9 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 # Limits of time and size. requests and urllib3 know a timeout for each piece that arrives, so a server that drips bytes
-# holds a client for ever; and they decompress what arrives, whatever comes of it.
+# holds a client for ever.
 
 _PIECE = 65536  # bytes
-_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class _UntilDeadline(io.RawIOBase):
@@ -511,7 +460,7 @@ class _Adapter(HTTPAdapter):
 def _new_session(headers: dict[str, str]) -> t.Any:
     """A session in which the total of an urllib3.Timeout is a deadline. Its requests must ask for ``stream``."""
     session = t.cast(t.Any, requests.Session())
-    session.headers.update({**headers, "Accept-Encoding": "gzip"})
+    session.headers.update({**headers, "Accept-Encoding": "identity"})
     # It would prepare a request to wherever an answer points, and read that answer's body without a limit.
     session.get_redirect_target = lambda _response: None
     for scheme in ("http://", "https://"):
@@ -520,34 +469,17 @@ def _new_session(headers: dict[str, str]) -> t.Any:
 
 
 def _read_body(response: t.Any) -> bytes:
-    """The decompressed body of an answer, in memory that is bounded whatever arrives. Closes what is not read.
+    """The body of an answer, in memory that is bounded whatever arrives. Closes what is not read.
 
     Raises ValueError for what cannot be read or should not be, and what urllib3 raises.
     """
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in (*_COMPRESSED, "", "identity"):
-        response.close()
-        raise ValueError(f"its body is compressed in a way that was not asked for ({encoding[:40]!r})")
     response.raw.enforce_content_length = True  # urllib3 1.26 would pass over a body that is cut
     body = bytearray()
     with response:
-        pieces = iter(functools.partial(response.raw.read, _PIECE, decode_content=False), b"")
-        for piece in _decompressed(pieces) if encoding in _COMPRESSED else pieces:
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise ValueError("its body is compressed, which was not asked for")
+        for piece in iter(functools.partial(response.raw.read, _PIECE, decode_content=False), b""):
             body += piece
             if len(body) > MOST_BODY:
                 raise ValueError(f"its body is larger than {MOST_BODY / 1e6:.0f} MB")
     return bytes(body)
-
-
-def _decompressed(pieces: t.Iterator[bytes]) -> t.Iterator[bytes]:
-    """The content of gzip or zlib data, in pieces of limited size however much a few bytes become."""
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of both formats
-    for piece in pieces:
-        while piece and not decoder.eof:
-            try:
-                yield decoder.decompress(piece, _PIECE)
-            except zlib.error:
-                raise ValueError("its body cannot be decompressed") from None
-            piece = decoder.unconsumed_tail
-    if not decoder.eof:
-        raise ValueError("its body is cut")

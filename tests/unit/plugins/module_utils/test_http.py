@@ -13,7 +13,6 @@ import threading
 import time
 import traceback
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime, formatdate
@@ -33,7 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.http imp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raw_server import RawServer, Step, answer, drip, hang_up, read_and_hang_up, say, stall
+from raw_server import RawServer, answer, drip, hang_up, read_and_hang_up, say, stall
 from request_queue import LOST, RequestQueue
 from samples import BASE, TOKEN
 
@@ -125,7 +124,6 @@ def test_a_read_without_body_says_no_content_type(serve: Serve) -> None:
         pytest.param(b"\xef\xbb\xbf", id="byte order mark alone"),
         pytest.param(b"\xef\xbb\xbf\xef\xbb\xbf{}", id="two byte order marks"),
         pytest.param(b"[" * 200_000 + b"]" * 200_000, id="nested too deeply"),
-        pytest.param(b"[" * 100 + b"]" * 100, id="nested deeply"),
         pytest.param(b"1" * 10_000, id="a number of 10,000 digits"),
     ],
 )
@@ -146,11 +144,6 @@ def test_numbers_that_json_does_not_have_are_none(serve: Serve, word: str) -> No
     assert (got.is_json, got.data) == (True, {"price": None})
 
 
-def test_a_body_may_be_nested_as_answers_are(serve: Serve) -> None:
-    body = b'{"a":' * 20 + b"[1]" + b"}" * 20
-    assert client(serve(answer(200, body)).url).exchange("GET", "/x", **READ).is_json
-
-
 # What went wrong, and whether the server can have got the request
 
 
@@ -163,9 +156,6 @@ def test_a_body_may_be_nested_as_answers_are(serve: Serve) -> None:
         pytest.param(stall, "no answer within 0.2 seconds", id="too slow"),
         pytest.param(say(b"220 mail.example.com ESMTP\r\n\r\n"), "220 mail", id="no HTTP"),
         pytest.param(say(b""), "closed connection without response", id="nothing"),
-        pytest.param(
-            answer(200, b"no gzip", content_encoding="gzip"), "its body cannot be decompressed", id="broken compression"
-        ),
     ],
 )
 def test_what_goes_wrong_after_the_request_left_counts_as_sent(serve: Serve, step: Any, message: str) -> None:
@@ -245,9 +235,6 @@ DRIPPING = {
     "chunks": drip(JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 200),
     "body of an error": drip(b"HTTP/1.1 500 No\r\nContent-Length: 1000\r\n\r\n"),
     "body of a redirect": drip(b"HTTP/1.1 302 No\r\nLocation: /x\r\nContent-Length: 1000\r\n\r\n"),
-    "compressed body": drip(
-        JSON_HEAD + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(random.Random(1).randbytes(999)))
-    ),
 }
 
 
@@ -271,19 +258,6 @@ def test_the_deadline_of_a_proxys_answer_is_that_of_the_connection(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", serve(drip(HEAD + b"X-Filler: ")).url)
     assert not failure(client(timeout=0.4), "POST", **PURCHASE).sent
-
-
-def test_redirects_share_one_deadline(serve: Serve) -> None:
-    def late(then: Step) -> Step:
-        def step(connection: socket.socket, server: RawServer) -> None:
-            server.closing.wait(0.8)
-            then(connection, server)
-
-        return step
-
-    # Each comes in time, both together do not.
-    server = serve(late(answer(302, location="/x")), late(answer(200, b"[]")))
-    assert str(failure(client(server.url, timeout=1.5))) == "no answer within 1.5 seconds"
 
 
 def test_each_attempt_has_a_deadline_of_its_own(serve: Serve, naps: list[float]) -> None:
@@ -315,29 +289,16 @@ def test_a_connection_that_is_used_again_keeps_nothing_of_a_deadline(serve: Serv
         assert (reader.read(2), here.gettimeout()) == (b"", None)
 
 
-@pytest.mark.parametrize("encoding", ["identity", "gzip", "x-gzip", "deflate", "GZIP"])
-def test_compressed_bodies_are_read(serve: Serve, encoding: str) -> None:
-    text = b'{"a": "' + b"x" * 200_000 + b'"}'
-    body = {"identity": lambda data: data, "deflate": zlib.compress}.get(encoding, gzip.compress)(text)
-    got = client(serve(answer(200, body, content_encoding=encoding)).url).exchange("GET", "/x", **READ)
-    assert len(got.data["a"]) == 200_000
-
-
-def test_only_what_can_be_read_is_asked_for(serve: Serve) -> None:
-    server = serve(answer())
-    client(server.url).exchange("GET", "/x", **READ)
-    assert b"\r\naccept-encoding: gzip\r\n" in server.received[0].lower()
-
-
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress", "?"])
-def test_a_compression_that_was_not_asked_for_is_no_answer(serve: Serve, encoding: str) -> None:
-    error = failure(client(serve(answer(200, b"{}", content_encoding=encoding)).url), "POST", **PURCHASE)
-    assert (str(error), error.sent) == (f"its body is compressed in a way that was not asked for ({encoding!r})", True)
+def test_no_compression_is_asked_for_and_none_is_read(serve: Serve) -> None:
+    server = serve(answer(200, gzip.compress(b"{}"), content_encoding="gzip"))
+    error = failure(client(server.url), "POST", **PURCHASE)
+    assert (str(error), error.sent) == ("its body is compressed, which was not asked for", True)
+    assert b"\r\naccept-encoding: identity\r\n" in server.received[0].lower()
 
 
 @pytest.mark.parametrize(
     ("how", "code"),
-    [("plain", 200), ("gzip", 200), ("gzip", 302), ("deflate", 500), ("chunked", 200), ("endless", 302)],
+    [("plain", 200), ("plain", 500), ("chunked", 200), ("endless", 302)],
 )
 def test_a_body_has_a_limit_and_takes_no_more_memory(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, how: str, code: int
@@ -346,8 +307,6 @@ def test_a_body_has_a_limit_and_takes_no_more_memory(
     more = b" " * 8_000_000
     step = {
         "plain": answer(code, more, location="/x"),
-        "gzip": answer(code, gzip.compress(more), content_encoding="gzip", location="/x"),
-        "deflate": answer(code, zlib.compress(more), content_encoding="deflate", location="/x"),
         "chunked": say(f"HTTP/1.1 {code} No\r\nTransfer-Encoding: chunked\r\n\r\n{len(more):x}\r\n".encode() + more),
         "endless": say(f"HTTP/1.1 {code} No\r\n\r\n".encode() + more),
     }[how]
@@ -365,20 +324,11 @@ def test_a_body_has_a_limit_and_takes_no_more_memory(
 def test_a_body_of_just_the_limit_is_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MOST_BODY", 1000)
     body = b"[]" + b" " * 998
-    server = serve(answer(200, body), answer(200, gzip.compress(body), content_encoding="gzip"))
-    http_client = client(server.url)
-    assert [http_client.exchange("GET", "/x", **READ).data for _answer in range(2)] == [[], []]
+    assert client(serve(answer(200, body)).url).exchange("GET", "/x", **READ).data == []
 
 
 def test_the_limit_is_32_mib() -> None:
     assert http.MOST_BODY == 33_554_432
-
-
-@pytest.mark.parametrize("cut", [1, 8, 20])
-def test_a_compressed_body_that_ends_too_early_is_lost(serve: Serve, cut: int) -> None:
-    body = gzip.compress(b'{"a": 1}' + b" " * 1000)[:-cut]
-    error = failure(client(serve(answer(200, body, content_encoding="gzip")).url), "POST", **PURCHASE)
-    assert (str(error), error.sent) == ("its body is cut", True)
 
 
 # Repeats
@@ -588,93 +538,13 @@ def test_retry_after_of_any_text_is_seconds_or_nothing(value: str) -> None:
 # Redirects
 
 
-def test_a_read_is_redirected_within_the_origin(serve: Serve) -> None:
-    server = serve(answer(307, location="/new?a=b"), answer(200, b"[]"))
-    got = client(server.url).exchange("GET", "/x", query={"q": "1"}, **READ)
-    assert got.data == []
-    assert server.received[1].startswith(b"GET /new?a=b HTTP/1.1")
-    assert f"Bearer {TOKEN}".encode() in server.received[1]
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://{other}\\@{own}/x",
-        "http://{other}\\\\@{own}/x",
-        "http://user:word@{own}/x",
-        "http://@{own}/x",
-        "http://{other}@{own}/x",
-        "//user@{own}/x",
-        "http://{own}\t.example.net/x",
-        "http://{own} .example.net/x",
-        "http://{own}/a b",
-        "http://{own}/\\x",
-        "http://{own}/\xe4",
-        "http://[::1",
-        "http://{own}:port/",
-    ],
-)
-def test_an_address_that_can_be_read_in_two_ways_is_not_followed(serve: Serve, method: str, location: str) -> None:
-    other, server = serve(answer(200, b"[]")), serve(answer(200, b"[]"))
-    place = location.format(other=other.url.partition("//")[2], own=server.url.partition("//")[2])
-    server._script = (answer(302, location=place), answer(200, b"[]"))
-    got = client(server.url).exchange(method, "/x", **(READ if method == "GET" else PURCHASE))
-    assert (got.status, got.location) == (302, "an unreadable address")
-    assert (server.connections, other.connections) == (1, 0)
-
-
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_to_another_origin_is_not_followed(serve: Serve, status: int) -> None:
-    other = serve(answer())
-    server = serve(answer(status, location=other.url + "/x"))
-    got = client(server.url).exchange("GET", "/x", **READ)
-    assert (got.status, got.location) == (status, other.url)
-    assert (server.connections, other.connections) == (1, 0)
-
-
-def test_another_name_of_the_same_computer_is_another_origin(serve: Serve) -> None:
-    server = serve(answer(200, b"[]"))
-    other = server.url.replace("127.0.0.1", "localhost")
-    server._script = (answer(302, location=other), answer(200, b"[]"))
-    assert client(server.url).exchange("GET", "/x", **READ).location == other
-
-
-def test_a_redirect_within_the_origin_may_not_leave_it_later(serve: Serve) -> None:
-    other = serve(answer())
-    server = serve(answer(302, location="/a"), answer(302, location=other.url))
-    assert client(server.url).exchange("GET", "/x", **READ).location == other.url
-    assert other.connections == 0
-
-
-def test_redirects_in_a_circle_end(serve: Serve) -> None:
-    server = serve(answer(302, location="/x"))
-    assert client(server.url).exchange("GET", "/x", **READ).status == 302
-    assert server.connections == 1 + http.MOST_REDIRECTS
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_purchase_is_never_redirected(serve: Serve, status: int) -> None:
-    server = serve(answer(status, location="/new"))
-    got = client(server.url, retries=5).exchange("POST", "/x", **PURCHASE)
-    assert (got.status, got.location, server.connections) == (status, server.url, 1)
-
-
-@pytest.mark.parametrize(
-    ("url", "origin"),
-    [
-        ("https://Host.example/a?b#c", "https://host.example:443"),
-        ("http://user:word@127.0.0.1/", "http://127.0.0.1:80"),
-        ("https://host:8443", "https://host:8443"),
-        ("http://[::1]:8000/", "http://[::1]:8000"),
-        ("http://[::1", "an unreadable address"),
-        ("http://host:port", "an unreadable address"),
-        ("http://one\\@two/", "http://one:80"),
-        ("", "an unreadable address"),
-    ],
-)
-def test_the_origin_of_a_url(url: str, origin: str) -> None:
-    assert http._origin(url) == origin
+@pytest.mark.parametrize("how", [READ, PURCHASE], ids=["read", "purchase"])
+@pytest.mark.parametrize("location", ["/new?a=b", "http://[::1", "http://127.0.0.1:9/x"])
+def test_no_redirect_is_followed(serve: Serve, status: int, how: dict[str, Any], location: str) -> None:
+    server = serve(answer(status, location=location))
+    got = client(server.url, retries=5).exchange("GET" if how is READ else "POST", "/x", **how)
+    assert (got.status, got.location, server.connections) == (status, location.partition("?")[0], 1)
 
 
 # Where the token goes
@@ -701,14 +571,6 @@ def test_no_proxy_sees_a_request_to_this_computer(
         pytest.skip("this computer has no IPv6")
     assert client(f"http://{host}:{server.port}").exchange("GET", "/x", **READ).data == []
     assert (server.connections, proxy.connections) == (1, 0)
-
-
-def test_a_redirect_within_this_computer_sees_no_proxy_either(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = serve(answer())
-    monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    server = serve(answer(302, location="/new"), answer(200, b"[]"))
-    assert client(server.url).exchange("GET", "/x", **READ).data == []
-    assert proxy.connections == 0
 
 
 def test_other_hosts_are_reached_through_the_proxy_which_never_sees_the_token(
