@@ -10,12 +10,9 @@ plain host names, addresses, users and ports get through, and no option of the c
 from __future__ import annotations
 
 import getopt
-import json
 import re
-import shlex
 import string
 import typing as t
-from urllib.parse import urlsplit
 
 from .. import _states
 from .._text import PLAIN_NAME
@@ -24,7 +21,6 @@ Json = dict[str, t.Any]
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
-_UNQUOTED = re.compile(r"[A-Za-z0-9@.:/=_ -]*")
 _WITH_ARGUMENT = "BbcDEeFIiJLlmOoPpQRSWw"  # the options of OpenSSH's ssh(1) that take an argument, for getopt
 _OPTIONS = "".join(f"{item}:" if item in _WITH_ARGUMENT else item for item in string.ascii_letters + string.digits)
 DEFAULT_USER = "root"  # API page "offer lifecycle": root for all vendors
@@ -57,8 +53,6 @@ def _user(value: object) -> str | None:
 
 
 def _port(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, str)) or not re.fullmatch(r"[0-9]{1,5}", str(value)):
         return None
     return int(value) if 0 < int(value) < 65536 else None
@@ -71,50 +65,20 @@ def checked_connection(values: t.Mapping[str, t.Any]) -> Connection | None:
     return Connection(ansible_host=host, ansible_port=port, ansible_user=user) if host and port and user else None
 
 
-def _parse_destination(text: str) -> _Target:
-    """``host``, ``user@host``, ``user@::1`` or ``ssh://user@host:port``."""
-    if text.startswith("ssh://"):
-        try:
-            parts = urlsplit(text)
-            return _Target(_host(parts.hostname), parts.port, _user(parts.username))
-        except ValueError:
-            return _Target()
-    user, at, host = text.rpartition("@")
-    return _Target(_host(host), None, _user(user) if at else None)
-
-
-def _words(command: str) -> list[str]:
-    """The words as a shell sees them; shlex is slow, and needed only where there are quotes and the like."""
-    return command.split() if _UNQUOTED.fullmatch(command) else shlex.split(command)
-
-
 def parse_ssh_command(command: object) -> _Target:
-    """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with options in any order."""
+    """Host, port and user of a command such as ``ssh root@1.2.3.4 -p 22022``, with ``-p`` and ``-l`` at any place."""
+    program, *words = str(command).split() or [""]
     try:
-        program, *words = _words(str(command))
         # Behind the destination are more options, then a command to run. An argument that is missing is empty.
         before, rest = getopt.getopt([*words, ""], _OPTIONS)
         behind, _command = getopt.getopt(rest[1:], _OPTIONS)
-    except (ValueError, getopt.GetoptError):
+    except getopt.GetoptError:
         return _Target()
-    named = next(iter(rest), "")
-    destination = _parse_destination(named)
-    if program.rpartition("/")[2] != "ssh" or (named and destination.host is None):
+    options = dict(reversed([*before, *behind]))  # the first one counts
+    user, at, host = "".join(rest[:1]).rpartition("@")
+    if program.rpartition("/")[2] != "ssh" or _host(host) is None or (at and not _user(user)):
         return _Target()
-    options = dict(_option(*pair) for pair in reversed([*before, *behind]))  # the first one counts
-    return _Target(
-        destination.host,
-        _port(options.get("p")) or _port(options.get("port")) or destination.port,
-        _user(options.get("l")) or _user(options.get("user")) or destination.user,
-    )
-
-
-def _option(letter: str, value: str) -> tuple[str, str]:
-    """The name and value of ``-p 22``, ``-l name``, ``-o Port=22`` or ``-o "User name"``."""
-    if letter != "-o":
-        return letter[1:], value
-    key, _mark, value = re.sub(r"\s*=\s*|\s+", "=", value.strip(), count=1).partition("=")
-    return key.lower(), value
+    return _Target(_host(host), _port(options.get("-p")), _user(options.get("-l")) or _user(user))
 
 
 def connection_of(instance: t.Mapping[str, t.Any], access: t.Mapping[str, t.Any]) -> Connection | None:
@@ -156,25 +120,14 @@ def machines(instances: list[Json], resources: list[Json]) -> list[Json]:
 
 
 def _pair(instances: list[Json], resources: list[Json]) -> t.Iterator[tuple[Json, Json]]:
-    """Each instance with its resource, or with nothing; no resource belongs to two."""
-    left, matches = _told_by_themselves(instances, resources)
+    """Each instance with its resource, or with nothing."""
+    addresses = [resource["access"].get("external_ip") for resource in resources]
+    matches = [_of_instance(instance, resources, addresses) for instance in instances]
     at_place = resources if len(resources) == len(instances) else [{} for _instance in instances]
     for instance, match, neighbour in zip(instances, matches, at_place):
         # What names itself, if only by an id that is not one of ours, is never taken for its neighbour.
-        names_itself = _texts_of(instance, (*_IDS, "odd_id"))
-        if match is None and not names_itself and any(neighbour is resource for resource in left):
-            match = neighbour
-        yield instance, match or {}
-
-
-def _told_by_themselves(instances: list[Json], resources: list[Json]) -> tuple[list[Json], list[Json | None]]:
-    """The resources that no instance names, and that of each instance, None where it names none."""
-    addresses = [resource["access"].get("external_ip") for resource in resources]
-    left, matches = resources, list[t.Optional[Json]]()
-    for instance in instances:
-        matches.append(_of_instance(instance, left, addresses))
-        left = [resource for resource in left if resource is not matches[-1]]
-    return left, matches
+        is_taken = any(neighbour is other for other in matches) or _texts_of(instance, (*_IDS, "odd_id"))
+        yield instance, match or ({} if is_taken else neighbour)
 
 
 def _texts_of(instance: Json, names: t.Iterable[str]) -> list[str]:
@@ -259,17 +212,19 @@ def is_readable(path: str) -> bool:
 
 def render(hosts: t.Iterable[t.Sequence[Machine]]) -> str | None:
     """The text of the file for the machines of each host; None if there are none."""
-    parts = ["\n".join(map(_block, machines)) for machines in hosts if machines]
+    blocks = ("\n".join(filter(None, map(_block, machines))) for machines in hosts)
+    parts = list(filter(None, blocks))
     return "\n\n".join([_HEADER, *parts]) + "\n" if parts else None
 
 
 def _block(machine: Machine) -> str:
+    """The lines of a machine; none if ssh would misread one of its values."""
     found, known_hosts = checked_connection(machine.connection), machine.known_hosts
     if machine.trust == "no":
         known_hosts = "/dev/null"
     is_plain = PLAIN_NAME.fullmatch(machine.name) and PLAIN_NAME.fullmatch(machine.alias) and machine.trust in _TRUST
     if found is None or not is_plain or not is_readable(known_hosts):
-        return _odd(machine.name)
+        return ""
     address = found["ansible_host"].replace("%", "%%")
     lines = [
         f"Host {machine.name}",
@@ -283,8 +238,3 @@ def _block(machine: Machine) -> str:
     if is_readable(machine.identity):
         lines.append(f"  IdentityFile {quoted_path(machine.identity)}")
     return "\n".join(lines)
-
-
-def _odd(name: str) -> str:
-    # JSON makes one line of it, whatever it holds.
-    return f"# Left out, since ssh would misread it: {json.dumps(name)}"

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import connection
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import connection_of, machines
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import parse_ssh_command as parse
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from samples import RESOURCE_ID, SECOND_RESOURCE_ID, instance, resource
@@ -39,11 +37,6 @@ PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
         ("ssh -p22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
         ("ssh root@203.0.113.7 -p22022", ("203.0.113.7", 22022, "root")),
         ("ssh -4Np 22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
-        ("ssh -o Port=22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
-        ("ssh -oPort=22022 root@203.0.113.7", ("203.0.113.7", 22022, "root")),
-        ("ssh -o 'Port 22022' root@203.0.113.7", ("203.0.113.7", 22022, "root")),
-        ("ssh -o 'port = 22022' root@203.0.113.7", ("203.0.113.7", 22022, "root")),
-        ("ssh root@203.0.113.7 -o PORT=22022", ("203.0.113.7", 22022, "root")),
         ("ssh -p 1 -p 2 root@203.0.113.7", ("203.0.113.7", 1, "root")),
         ("ssh root@203.0.113.7 -p", ("203.0.113.7", None, "root")),
         ("ssh root@203.0.113.7 -p ssh", ("203.0.113.7", None, "root")),
@@ -55,12 +48,11 @@ PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
         # the user
         ("ssh -l ubuntu 203.0.113.7", ("203.0.113.7", None, "ubuntu")),
         ("ssh 203.0.113.7 -lubuntu", ("203.0.113.7", None, "ubuntu")),
-        ("ssh -o User=ubuntu 203.0.113.7", ("203.0.113.7", None, "ubuntu")),
         ("ssh -l ubuntu root@203.0.113.7", ("203.0.113.7", None, "ubuntu")),
-        ("ssh 'a b'@203.0.113.7", ("203.0.113.7", None, None)),
-        ("ssh -l '-oProxyCommand=id' 203.0.113.7", ("203.0.113.7", None, None)),
-        ("ssh first@second@203.0.113.7", ("203.0.113.7", None, None)),
-        ("ssh @203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh 'a b'@203.0.113.7", NOTHING),
+        ("ssh -l -oProxyCommand=id 203.0.113.7", ("203.0.113.7", None, None)),
+        ("ssh first@second@203.0.113.7", NOTHING),
+        ("ssh @203.0.113.7", NOTHING),
         # other options
         ("ssh -i ~/.ssh/id -o StrictHostKeyChecking=no root@203.0.113.7", ("203.0.113.7", None, "root")),
         ("ssh -i id root@203.0.113.7 -A -p 22022 -v", ("203.0.113.7", 22022, "root")),
@@ -78,18 +70,12 @@ PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
         ("ssh ::1", ("::1", None, None)),
         ("ssh ::ffff:203.0.113.7", ("::ffff:203.0.113.7", None, None)),
         ("ssh root@fe80::1%eth0", ("fe80::1%eth0", None, "root")),
-        ("ssh ssh://root@203.0.113.7:22022", ("203.0.113.7", 22022, "root")),
-        ("ssh ssh://203.0.113.7", ("203.0.113.7", None, None)),
-        ("ssh ssh://root@[2001:db8::1]:22022", ("2001:db8::1", 22022, "root")),
-        ("ssh -p 22 ssh://root@203.0.113.7:22022", ("203.0.113.7", 22, "root")),
-        ("ssh ssh://root@203.0.113.7:99999", NOTHING),
-        ("ssh ssh://root@203.0.113.7:ssh", NOTHING),
-        ("ssh ssh://[::1", NOTHING),
         ("ssh ssh://-oProxyCommand=id", NOTHING),
         # nothing to be trusted
         ("", NOTHING),
         ("ssh", NOTHING),
-        ("ssh -p 22", (None, 22, None)),
+        ("ssh -p 22", NOTHING),
+        ("ssh ssh://root@203.0.113.7:22022", NOTHING),
         ("ssh root@", NOTHING),
         ("root@203.0.113.7", NOTHING),
         ("sshpass -p x ssh root@203.0.113.7", NOTHING),
@@ -102,7 +88,7 @@ PLAIN_USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
         ("ssh -- -oProxyCommand=id", NOTHING),
         ("ssh root@-oProxyCommand=id", NOTHING),
         ("ssh 'root@203.0.113.7 -oProxyCommand=id'", NOTHING),
-        ("ssh 'root@203.0.113.7\n'", ("203.0.113.7", None, "root")),
+        ("ssh 'root@203.0.113.7\n'", NOTHING),
         ("ssh 'root@203.0.113.7\nid'", NOTHING),
         ("ssh root@$(id)", NOTHING),
         ("ssh root@203.0.113.7;id", NOTHING),
@@ -127,28 +113,16 @@ PIECES = st.sampled_from([*WORDS, *CHARACTERS])
 
 
 @given(st.text() | st.lists(PIECES).map("".join) | st.lists(PIECES).map(lambda words: "ssh " + " ".join(words)))
-@example("ssh ssh://user@[::1%25eth0]:22")
 def test_any_command_gives_a_plain_address_or_none(command: str) -> None:
     host, port, user = parse(command)
     assert host is None or PLAIN_HOST.fullmatch(host)
     assert port is None or 0 <= port < 65536
     assert user is None or PLAIN_USER.fullmatch(user)
     if host is None:
-        assert (port, user) == (None, None) or "-" in command or "ssh://" in command
+        assert (port, user) == (None, None)
 
 
 ANY = st.none() | st.booleans() | st.integers(-1, 70000) | st.floats() | st.text(max_size=12) | st.lists(st.integers())
-
-
-@given(st.text(alphabet="ab -@.:/=_'\"\\\n#\x0b\u2003$", max_size=12))
-def test_an_ssh_command_has_the_words_that_a_shell_sees(command: str) -> None:
-    def words_or_error(split: Callable[[str], list[str]]) -> Any:
-        try:
-            return split(command)
-        except ValueError as error:
-            return str(error)
-
-    assert words_or_error(connection._words) == words_or_error(shlex.split)
 
 
 @given(
@@ -190,7 +164,6 @@ def test_any_instance_gives_a_plain_connection_or_none(one: dict[str, Any], acce
         ({"ssh_command": "ssh a@203.0.113.7"}, {"ssh_port": 22022}, ("203.0.113.7", 22022, "a")),
         ({"external_ip": "203.0.113.7"}, {"ssh_command": "ssh b@x -p 26"}, ("203.0.113.7", 26, "b")),
         ({"external_ip": "203.0.113.7", "ssh_port": "22022"}, {}, ("203.0.113.7", 22022, "root")),
-        ({"external_ip": "203.0.113.7", "ssh_port": 22022.0}, {}, ("203.0.113.7", 22022, "root")),
         ({"external_ip": "203.0.113.7", "ssh_port": 22.5}, {}, ("203.0.113.7", 22, "root")),
         ({"external_ip": "203.0.113.7", "ssh_port": float("inf")}, {}, ("203.0.113.7", 22, "root")),
         ({"external_ip": "203.0.113.7", "ssh_port": True}, {}, ("203.0.113.7", 22, "root")),
