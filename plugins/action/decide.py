@@ -553,7 +553,6 @@ class ActionModule(InProcessAction):
             "others": self._hosts.troubles(lambda host: host not in near),
             "several": _several(snapshot, further),
             "folders": _folders(snapshot, further),
-            "elsewhere": [name for name, _entry in snapshot.entries_of_others()],
             "prefix": hosts[0]["prefix"] if hosts else "",
             "by_name": not (folders and folders[0]),
             **self._asked_beside(task_vars),

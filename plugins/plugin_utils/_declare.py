@@ -158,8 +158,6 @@ def _described(given: Variables) -> dict[str, t.Any]:
         "ssh_fingerprint": fingerprint(str(given["provision_ssh_public_key"] or "")),
         "has_cloud_init": bool(given["provision_cloud_init"]),
         "texts": [name for name in _LISTS if _has_text(given[name], within=name == "provision_mounts")],
-        "file_keys": _keys(given["provision_files"]),
-        "user_keys": _keys(given["provision_users"]),
         "invalid": [*_invalid(given), *_no_texts(given)],
     }
 
@@ -221,12 +219,6 @@ def _no_texts(given: Variables) -> t.Iterator[str]:
 
 
 _KINDS = {bool: "true or false", list: "a list", dict: "a mapping"}
-
-
-def _keys(given: t.Any) -> list[str]:
-    """The keys of the mappings among what was given."""
-    mappings = [item for item in given if isinstance(item, t.Mapping)] if isinstance(given, list) else []
-    return sorted({str(key) for mapping in mappings for key in mapping})
 
 
 # What a host says of its end, for `ended.end_request`

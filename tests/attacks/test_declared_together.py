@@ -75,7 +75,7 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
         "tasks": [
             {"ansible.builtin.set_fact": {"region": "{{ inventory_hostname }}"}, "when": "inventory_hostname != '007'"},
             {"ansible.builtin.set_fact": {"cacheable": True, "provision_lease_max": "9h"}},
-            {"ansible.builtin.set_fact": {"provision_users": []}, "when": "inventory_hostname == 'gpu-2'"},
+            {"ansible.builtin.set_fact": {"provision_users": "me"}, "when": "inventory_hostname == 'gpu-2'"},
         ],
     }
     run = project.playbook(project.book(facts, declared("declare"), declared("together")), "-u", "alice")
@@ -86,7 +86,7 @@ def test_declarations_are_the_same_whoever_makes_them(project: Attacked) -> None
         )
         assert alone["host"] == host and alone["id"] != for_all["id"]
         assert alone["spec"]["vendor"] == host and alone["lease_max"] == "9h"
-        assert alone["user_keys"] == ([] if host == "gpu-2" else ["name"])
+        assert alone["texts"] == (["provision_users"] if host == "gpu-2" else [])
         assert for_all["connection"] in (alone["connection"], None)
         for name in ADDED:
             if for_all["known"][name] is None:

@@ -29,7 +29,7 @@ def test_the_market_and_the_offers_of_a_gpu(make_project: MakeProject) -> None:
     assert market.returncode == 0, market.output
     assert '"nvidia-h100-sxm5-80gb    1.90       5  1, 2, 8, 24  1 from 2.10",' in market.output, market.output
     assert '"nvidia-a100-pcie-40gb       -       0  1            1 from 1.15",' in market.output
-    assert "No offer now: RTX4090" in market.text and project.requests("POST", "/get_offers") == 4
+    assert project.requests("POST", "/get_offers") == 4
     offers = look(project, offers_spec={"compute": {"gpu_type": "H100", "gpu_count": 1}})
     assert offers.returncode == 0 and "spot" not in offers.output, offers.output
     assert f'"  -e provision_offer_id={cheap.offer_id}",' in offers.output

@@ -172,7 +172,6 @@ NAMED: Spec = {
     "several": _TEXTS,  # hosts of no inventory that several registries know
     "folders": _MAPPING,  # those that files remember, with the folder
     "others": _TEXTS,  # what cannot be read of hosts that were not named
-    "elsewhere": _TEXTS,  # hosts that a shared registry has beside these
     "prefix": _TEXT,
     "by_name": _FLAG,
     "by_id": _FLAG,

@@ -55,7 +55,7 @@ def offers(api: Market, params: Params, check_mode: bool) -> Result:
     else:
         families = browsing.families_of(api.gpus)
         answer = _search(api, browsing.searches_of_all(choice, families), warnings)
-        shown = browsing.market(choice, families, answer)
+        shown = browsing.market(choice, answer)
     return {**BLANK, **shown, "warnings": list(dict.fromkeys(warnings))}
 
 

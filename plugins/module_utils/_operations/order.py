@@ -19,7 +19,6 @@ from .._provision.naming import (
     PatternPart,
     added,
     check_slice,
-    elsewhere,
     left_out,
     names_of,
     objection,
@@ -95,8 +94,7 @@ def named(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     hosts = order.within([*params["matched"], *made], params["limited"])
     reason = objection(parts, hosts, params["limited"], params["count"], params["by_job"], deed)
     if reason:
-        advice = elsewhere(unmatched_names(parts), params["elsewhere"])
-        raise Failure(joined(reason, *advice), "invalid")
+        raise Failure(reason, "invalid")
     trouble = joined(*params["troubles"], *left_out(parts, params["ungrouped"]))
     try:
         left = playable(hosts, params["unreadable"], params["several"], deed)

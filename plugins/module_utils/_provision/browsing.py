@@ -16,7 +16,7 @@ from . import choosing, order, prices
 from .choosing import Choice
 from .declaration import read_limit
 from .quote import VANISHES, is_spot
-from .search import ANY, CEILING, ON_DEMAND, Offer, compute_of, differ, mismatch, misspelled_in
+from .search import ANY, CEILING, ON_DEMAND, Offer, compute_of, differ, misspelled_in
 
 Row = dict[str, t.Any]
 
@@ -70,15 +70,13 @@ def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
     return searches(replace(choice, spec=spec)) if families else []
 
 
-def market(choice: Choice, families: t.Iterable[str], offers: t.Iterable[Offer]) -> Row:
+def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
     """All kinds of GPU with what their offers cost, the cheapest first: as ``kinds``, and as lines for a person."""
     affordable = _affordable(choice, offers)
     by_gpu = grouped((_gpu(offer), offer) for offer in affordable)
     kinds = sorted((_kind(gpu_type, group) for gpu_type, group in by_gpu.items()), key=prices.by_price)
-    missing = [family for family in families if not any(_is_of(family, offer) for offer in affordable)]
     look = [f"The offers of a kind: -e order_gpu_type={kinds[0]['gpu_type']}"] if kinds else []
-    without = [f"No offer now: {', '.join(missing)}"] if missing else []
-    return {"kinds": kinds, "lines": [*_table(kinds), *without, *look]}
+    return {"kinds": kinds, "lines": [*_table(kinds), *look]}
 
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
@@ -103,10 +101,6 @@ def _affordable(choice: Choice, offers: t.Iterable[Offer]) -> list[Offer]:
 
 def _gpu(offer: Offer) -> str:
     return str(offer.get("gpu_type") or offer.get("gpu_family") or "unknown")
-
-
-def _is_of(family: str, offer: Offer) -> bool:
-    return not mismatch({"compute": {"gpu_type": family}}, offer)
 
 
 def _kind(gpu_type: str, offers: t.Sequence[Offer]) -> Row:

@@ -9,16 +9,16 @@ ordered something else than it declares now is told of a case, too.
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import QUOTA, joined, read_price, usd
 from . import choosing, search
+from .acceptance import UNSOUND
 from .choosing import Avoided, Choice, site_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, clocks_differ, read_lease
+from .lease import Clock, clocks_differ
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
 from .prices import UNLIMITED, at_prices, count_within, highest_known_price, passes_max_price
@@ -104,25 +104,19 @@ class Case:
         """The vendors whose quota is used up, by what was tried; an empty text if one has no name."""
         return frozenset(str(one.get("vendor") or "") for one in self.attempts if one.get("error_class") == QUOTA)
 
-    @property
-    def bad_sites(self) -> list[Avoided]:
-        """Where machines did not pass their tests, by this run and by the registry."""
-        return choosing.avoided_sites(choosing.avoided_by_attempts(self.attempts), self.avoided_before)
-
     def avoided(self, offers: t.Iterable[Offer]) -> list[Avoided]:
-        """Those of them where there are offers, of which it buys none."""
-        if not (bad := self.bad_sites):
-            return []
-        sites = set(map(site_of, offers))
-        return [item for item in bad if item.site in sites]
+        """Where machines did not pass their tests by the registry, and there are offers, of which it buys none."""
+        sites = set(map(site_of, offers)) if self.avoided_before else ()
+        return [item for item in self.avoided_before if item.site in sites]
 
     def elsewhere(self, offers: t.Sequence[Offer]) -> t.Sequence[Offer]:
-        """The offers, but for those of vendors whose quota is used up, and of sites that it avoids.
+        """The offers, but for those of vendors whose quota is used up, and where a machine did not pass its test.
 
         A product that was not delivered comes last: each search may make new offers of it, the cheapest first, until
         no attempt is left for another vendor.
         """
-        vendors, sites = self.without_quota, {item.site for item in self.avoided(offers)}
+        unsound = {site_of(one) for one in self.attempts if one.get("error_class") == UNSOUND}
+        vendors, sites = self.without_quota, unsound.union(item.site for item in self.avoided_before)
         left = [offer for offer in offers if offer.get("vendor") not in vendors and site_of(offer) not in sites]
         last = {str(one["product"]) for one in self.attempts if one.get("product")}
         if not last:
@@ -259,9 +253,7 @@ def with_evidence(
     # Once for all hosts that declare the same: there may be thousands of both.
     declared = {(case.host.registry, case.host.avoid) for case in cases}
     sites = {
-        (registry, seconds): tuple(
-            choosing.avoided_sites((), choosing.avoided_by_evidence(evidence.get(registry, ()), seconds, clock))
-        )
+        (registry, seconds): choosing.avoided_sites(evidence.get(registry, ()), seconds, clock)
         for registry, seconds in declared
     }
     return [replace(case, avoided_before=sites[case.host.registry, case.host.avoid]) for case in cases]
@@ -294,9 +286,8 @@ def why_none(case: Case, search_result: SearchResult) -> str:
     """Why there is no offer for the host."""
     vendors = " and ".join(sorted(filter(None, case.without_quota)))
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
-    avoided = case.avoided(search_result.offers)
-    advice = "To look there all the same, add -e provision_avoid=0." if any(item.until for item in avoided) else ""
-    words = [f"{item.words}." for item in avoided]
+    words = [f"{item.words}." for item in case.avoided(search_result.offers)]
+    advice = "To look there all the same, add -e provision_avoid=0." if words else ""
     return joined(_no_offer(case.host, search_result), left_out, *words, advice)
 
 
@@ -352,14 +343,11 @@ def why_too_dear(host: Declaration, offer: Offer) -> str:
 def differs_from_declared(case: Case) -> str:
     """In what a host owns or has ordered something else than it declares now; empty where it has not."""
     host, entry = case.host, case.entry
-    if not case.standing.owns:
-        return ordered_otherwise(host, entry) if case.is_open else ""
-    # The machine of an open purchase: no user data are rendered for it any more, so nothing is compared.
-    taken = (
-        f"{host.host} takes the machine of offer {entry.offer_id} as an earlier run has ordered it, also if its key or"
-        " user data have changed since."
-    )
-    return joined(drift_of(host, entry), taken if entry.is_open and entry.ordered else "")
+    if case.standing.owns:
+        return drift_of(host, entry)
+    odd = mismatch_of_noted(host, entry) if case.is_open else ""
+    declares = f"{host.host} declares something else than its open purchase was ordered as"
+    return f"{declares}: {odd}. It is bought as ordered." if odd else ""
 
 
 def drift_of(host: Declaration, entry: Entry) -> str:
@@ -383,27 +371,13 @@ def drift_of(host: Declaration, entry: Entry) -> str:
 
 
 def _other_lease(host: Declaration, entry: Entry) -> str:
-    """That another lease is declared than the one that was fixed at the purchase; `8h` and `480m` are one."""
-    if odd := [text for text in host.objections if text.startswith("provision_lease ")]:  # it cannot be read
-        return odd[0].rstrip(".")
-    with contextlib.suppress(ValueError):
-        noted = read_lease(entry.leased)
-        if (noted.seconds, noted.moment) == (host.lease.seconds, host.lease.moment):
-            return ""
-    if host.by_name or entry.is_empty:
+    """That another lease is declared than the one that was fixed at the purchase."""
+    if host.by_name or entry.is_empty or host.lease.text == entry.leased:
         return ""
-    way_out = " (compute_index.supply.extend changes that)" if host.lease else ""
     has = f"its lease is {entry.leased}" if entry.leased else "it has no lease"
-    return f"{has}, and provision_lease is {host.lease.text or 'empty'}{way_out}"
+    return f"{has}, and provision_lease says otherwise (compute_index.supply.extend changes it)"
 
 
 def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
     """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
     return choosing.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
-
-
-def ordered_otherwise(host: Declaration, entry: Entry) -> str:
-    """That the offer of an open purchase is none that its host searches for now; empty if it is one."""
-    odd = mismatch_of_noted(host, entry)
-    declares = f"{host.host} declares something else than its open purchase was ordered as"
-    return f"{declares}: {odd}. It is bought as ordered." if odd else ""

@@ -29,7 +29,6 @@ from .._text import (
     text_of,
 )
 from . import lease
-from .acceptance import UNSOUND
 from .lease import Clock, clock_of
 from .prices import UNLIMITED, at_prices, highest_prices, passes_max_price
 from .search import ANY, CEILING, Offer, Spec, as_sent, compute_of, contract_of, mismatch
@@ -86,43 +85,29 @@ def read_avoid(value: object) -> float:
 
 @dataclass(frozen=True)
 class Avoided:
-    """A vendor's region: see `site_of`. ``until``: seconds since the epoch; None for the rest of this run.
-
-    ``reason``: for people.
-    """
+    """A vendor's region: see `site_of`. ``until``: seconds since the epoch. ``reason``: for people."""
 
     site: tuple[str, str]
-    reason: str = ""
-    until: float | None = None
+    reason: str
+    until: float
 
     @property
     def words(self) -> str:
         """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
         name = " ".join(filter(None, self.site)) or _UNNAMED_VENDOR
-        end = "for the rest of this run" if self.until is None else f"until {formatted(self.until)}"
-        return f"{name} is avoided {end}, after a failed test{': ' if self.reason else ''}{self.reason}"
+        return f"{name} is avoided until {formatted(self.until)}, after a failed test: {self.reason}"
 
 
-def avoided_by_evidence(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
-    """The sites that the registry's ``evidence`` is about, for so many seconds after each test."""
-    avoided = []
+def avoided_sites(evidence: t.Iterable[Row], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
+    """The sites that the registry's ``evidence`` is about, for so many seconds after the last test at each."""
+    found: dict[tuple[str, str], Avoided] = {}
     for bundle in (item for item in evidence if isinstance(item, t.Mapping)):
         tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
         # A test with a time in the future counts as made now; one whose time cannot be read does not count.
         if tested is not None and (until := min(tested, now) + seconds) > now:
-            avoided.append(Avoided(site_of(bundle), one_line(text_of(bundle.get("reason"))), until))
-    return tuple(avoided)
-
-
-def avoided_by_attempts(attempts: t.Iterable[Row]) -> tuple[Avoided, ...]:
-    """The sites where a machine that this run has bought did not pass its test."""
-    return tuple(Avoided(site_of(one)) for one in attempts if one.get("error_class") == UNSOUND)
-
-
-def avoided_sites(of_run: t.Iterable[Avoided], of_registry: t.Iterable[Avoided]) -> list[Avoided]:
-    """Each site once, sorted by name: as the registry has it, with the latest end if it has several."""
-    ranked = sorted([*of_run, *of_registry], key=lambda item: (item.site, item.until or 0.0))
-    return list({item.site: item for item in ranked}.values())
+            item = Avoided(site_of(bundle), one_line(text_of(bundle.get("reason"))), until)
+            found[item.site] = max(item, found.get(item.site, item), key=lambda one: one.until)
+    return tuple(found[site] for site in sorted(found))
 
 
 def site_of(row: Row) -> tuple[str, str]:

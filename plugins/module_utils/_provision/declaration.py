@@ -54,9 +54,6 @@ GIVEN = (
     *("lease", "lease_max", "lease_unswept", "idle_after", "idle_gpu_percent"),
 )
 
-# What the template for scripts can make of a file and of a user. Users without a password are locked anyway.
-_SCRIPT_FILE = frozenset({"path", "content", "encoding", "append", "owner", "permissions", "defer"})
-_SCRIPT_USER = frozenset({"name", "shell", "groups", "sudo", "ssh_authorized_keys", "lock_passwd"})
 _SCRIPT = "startup.sh.j2"
 # Where the collection and its playbooks lie.
 _COLLECTION = "/ansible_collections/compute_index/supply/"
@@ -251,7 +248,7 @@ def read_declaration(
     wrong += _of_order(declaration)
     read_variable("provision_boot_timeout", raw["boot_timeout"], _read_pause, 0, wrong)
     read_variable("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
-    read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], _check_percent, None, wrong)
+    read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], partial(_count, most=99), 0, wrong)
     wrong += _of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
     wrong += _of_registry(declaration)
     wrong += _of_name(declaration)
@@ -319,9 +316,7 @@ def _read_usd(value: t.Any, unit: str = "USD per hour") -> float | None:
     return float(text)
 
 
-def read_bill(value: t.Any) -> float | None:
-    """What a machine may cost in its whole life, in USD; None where nothing was given. Raises ValueError."""
-    return _read_usd(value, "USD, for the whole lease")
+read_bill = partial(_read_usd, unit="USD, for the whole lease")  # None where nothing was given
 
 
 def read_budget(value: t.Any) -> float:
@@ -348,7 +343,7 @@ def read_switch(value: t.Any) -> bool | None:
 
 
 def why_protected(host: str, value: t.Any, entry: Entry) -> str:
-    """Why nothing of ours ends the machine of a host, by name and since when; empty if it is not protected.
+    """Why nothing of ours ends the machine of a host; empty if it is not protected.
 
     ``value``: the host's own ``provision_protect``, None or empty if it has none.
     """
@@ -356,15 +351,9 @@ def why_protected(host: str, value: t.Any, entry: Entry) -> str:
         declared = read_switch(value)
     except ValueError as error:
         return f"{host} counts as protected: {PROTECT} {error}."
-    is_noted = bool(entry.protected_since)
-    if not (is_noted if declared is None else declared):
+    if not (bool(entry.protected_since) if declared is None else declared):
         return ""
-    moment = leases.moment_of(entry.protected_since)  # None also for one that a person wrote, and that is none
-    by_registry = "by its registry entry" if moment is None else f"since {formatted(moment)}"
-    return (
-        f"{host} is protected {by_registry if is_noted else 'by its variables'}. Set {PROTECT}: false for it (or -e"
-        f" {PROTECT}=false) if its machine may end."
-    )
+    return f"{host} is protected. Set {PROTECT}: false for it (or -e {PROTECT}=false) if its machine may end."
 
 
 # What says where a host is remembered, and what else sweeps and reports read of hosts that take no part in a play.
@@ -387,10 +376,10 @@ def truth(value: t.Any) -> bool:
     return value.strip().lower() in TRUE if isinstance(value, str) else bool(value)
 
 
-def _count(value: t.Any, least: int = 0) -> int:
+def _count(value: t.Any, least: int = 0, most: int = 999_999) -> int:
     text = str(value).strip()
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
-        raise ValueError(f"must be a whole number, at least {least}, not '{value}'")
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not least <= int(text) <= most:
+        raise ValueError(f"must be a whole number from {least} to {most}, not '{printable(text, 60)}'")
     return int(text)
 
 
@@ -424,12 +413,6 @@ def read_expected(value: t.Any) -> dict[str, t.Any]:
         raise ValueError("must have thresholds as a mapping")
     versions = {name: least_version(name, str(value.get(name) or "")) for name in ("min_driver", "min_cuda")}
     return {**versions, "thresholds": thresholds_of(thresholds)}
-
-
-def _check_percent(value: t.Any) -> None:
-    percent = str(value).strip()
-    if not re.fullmatch("[0-9]{1,2}", percent):
-        raise ValueError(f"must be a whole number from 0 to 99, not '{percent[:60]}'")
 
 
 def _of_lease(raw: t.Mapping[str, t.Any], lease: Lease, longest: Lease, bill: float | None, now: float) -> list[str]:
@@ -552,16 +535,14 @@ def _of_name(declaration: Declaration) -> list[str]:
 
 def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
     """What is wrong with what the first boot does."""
-    # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get the text.
-    texts, is_script = raw["texts"], str(raw["cloud_init_template"]).rpartition("/")[2] == _SCRIPT
-    keys = ((raw["file_keys"], _SCRIPT_FILE), (raw["user_keys"], _SCRIPT_USER)) if is_script and not texts else ()
-    unknown = ", ".join(key for given, known in keys for key in sorted({*given} - known))
+    is_script = str(raw["cloud_init_template"]).rpartition("/")[2] == _SCRIPT
     return applying(
         {
-            f"{', '.join(texts)} must be given as lists.": texts,
+            # Ansible's check of arguments takes a text for a list of its parts between commas, but the templates get
+            # the text.
+            f"{', '.join(raw['texts'])} must be given as lists.": raw["texts"],
             f"provision_cloud_init holds cloud-config keys, which the template {_SCRIPT} cannot use.": (
                 is_script and truth(raw["has_cloud_init"])
             ),
-            f"The template {_SCRIPT} does not know {unknown} of provision_files or provision_users.": unknown,
         }
     )

@@ -64,17 +64,6 @@ def unmatched_names(parts: t.Iterable[PatternPart]) -> list[str]:
     return [part.text for part in parts if part.is_name and not part.hosts]
 
 
-def elsewhere(names: t.Sequence[str], labels: t.Sequence[str]) -> t.Iterator[str]:
-    """A sentence for each name that a registry knows in another project.
-
-    ``labels``: the hosts of the shared registry, for people.
-    """
-    for name in names:
-        found = [label for label in labels if label == name or label.startswith(f"{name} of project ")]
-        if found:
-            yield f"The shared registry knows {', '.join(found)}: name the project, -e provision_project=..."
-
-
 def with_names(parts: t.Iterable[PatternPart], made: t.Container[str]) -> list[PatternPart]:
     """The parts, where a name that was ``made`` a host matches that."""
     return [PatternPart(part.text, (part.text,)) if part.text in made else part for part in parts]
@@ -199,15 +188,10 @@ def check_slice(template: str, deed: NamedAction, count: str) -> None:
 
     ``template``: of sliced jobs. ``count``: how many hosts there are to be.
     """
-    if template and count:
+    if template and (count or deed.adds):
         raise ValueError(
-            f"This job is one of the slices of '{template}', and each of them counts its own hosts alone. Set Job"
-            f" Slicing of the template to 1. {deed.nothing}"
-        )
-    if template and deed.adds:
-        raise ValueError(
-            f"This job is one of the slices of '{template}', and by each of them all hosts that were named would"
-            f" {deed.happens}. Set Job Slicing of the template to 1. {deed.nothing}"
+            f"This job is one of the slices of '{template}': each would count its own hosts alone, and {deed.name} all"
+            f" that were named. Set Job Slicing of the template to 1. {deed.nothing}"
         )
 
 

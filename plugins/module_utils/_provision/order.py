@@ -83,7 +83,7 @@ _OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group", "provision_wait
 # What the names of limits contain
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # "no" leaves it to the inventory.
-_NOT_GIVEN = frozenset({"", "any", "none", "no"})
+_NOT_GIVEN = frozenset({"", "any", "none", "no", "[]", "{}"})
 _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 # Names that mean something to Ansible, or that the inventory plugin gives to the group of all machines.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "supply", "true", "false", "none", "null"})
@@ -412,11 +412,11 @@ def misplaced(variables: Answers, extra: Answers) -> Answers:
     """
     said = {name: variables[name] for name in OF_ORDERS.difference(extra, {"quote"}).intersection(variables)}
     is_other = "plan" in said and not (isinstance(said["plan"], t.Mapping) or str(said["plan"]).endswith(".json"))
-    return {name: value for name, value in said.items() if value not in _NOTHING and not (is_other and name == "plan")}
+    return {name: value for name, value in said.items() if _given(value) and not (is_other and name == "plan")}
 
 
 def why_no_order(said: Answers) -> str:
-    """Why a playbook of the collection refuses what stands ``beside`` extra variables; empty if nothing does."""
+    """Why a playbook of the collection refuses what stands beside extra variables; empty if nothing does."""
     names = ", ".join(sorted(said))
     return f"Only extra variables order, so {names} would not count. Give it with -e, or leave it out." if said else ""
 
@@ -429,23 +429,19 @@ def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
     which has published its hosts.
     """
     is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting_groups(groups) != list(groups)
-    asked = [] if is_over else sorted(name for name, value in extra.items() if _is_unheard(name, value, host))
-    are, them = ("is", "it") if len(asked) == 1 else ("are", "them")
-    unheard = (
-        f"{', '.join(asked)} {are} for the collection's playbooks. This play is your own: it buys for each of its"
-        f" hosts, as the inventory says. Leave {them} out, and choose hosts with --limit; or give {them} to"
-        " ansible-playbook compute_index.supply.provision."
+    named = {name for name in _ASKED if host in _parts_of(extra.get(name))}
+    asked = sorted(name for name in OF_ORDERS.intersection(extra) - named if _given(extra[name]))
+    if is_over or not asked:
+        return ""
+    return (
+        f"Only the collection's playbooks take {', '.join(asked)}. This play is your own: it buys for each of its"
+        " hosts, as the inventory says. Leave that out, and choose hosts with --limit; or run ansible-playbook"
+        " compute_index.supply.provision."
     )
-    return unheard if asked else ""
 
 
-def _is_unheard(name: str, value: t.Any, host: str) -> bool:
-    """Whether an extra variable asks for something that a play of the user's own does not read."""
-    if value in _NOTHING or name not in OF_ORDERS:
-        return False
-    if name in _ASKED:
-        return host not in (value if isinstance(value, list) else split_names(value))
-    return _given(str(value).strip())
+def _parts_of(asked: t.Any) -> t.Sequence[t.Any]:
+    return asked if isinstance(asked, list) else split_names(asked)
 
 
 # What an order asks for its hosts
@@ -497,5 +493,5 @@ def search_of(given: t.Mapping[str, str]) -> Variables:
     return {**region, **({"compute": compute} if compute else {})}
 
 
-def _given(text: str) -> bool:
-    return text.lower() not in _NOT_GIVEN
+def _given(value: t.Any) -> bool:
+    return text_of(value).lower() not in _NOT_GIVEN

@@ -196,31 +196,26 @@ def differ(asked: t.Any, has: t.Any) -> bool:
 def other_than_planned(planned: Offer, page: Offer) -> str:
     """In what an offer's own page sells something else than the offer was ``planned`` as, empty if it does not.
 
-    What one of them does not say is passed over. On-demand instead of spot is no loss. Names of a GPU may differ in
-    length (C8): it is another one if each name has a word that the other one lacks. Whether the GPUs of a cluster are
-    counted for each machine or for all is inferred only, and the page has no number of machines: either count counts.
+    What one of them does not say is passed over. Whether the GPUs of a cluster are counted for each machine or for all
+    is inferred only, and the page has no number of machines, so they are not compared.
     """
-    parts = []
-    for name in _COMPARED:
-        was, now = (_plain(offer.get(name)) for offer in (planned, page))
-        if was and now and _is_other(name, was, now, planned, page):
-            # As they came: in small letters, a secret that a server echoes would not be found any more.
-            shown = [printable(str(offer[name]).strip(), LONGEST_NAME) for offer in (page, planned)]
-            parts.append(f"{name} {' instead of '.join(shown)}")
-    return ", ".join(parts)
+    is_cluster = any((nodes_of(offer) or 1) > 1 for offer in (planned, page))
+    names = [name for name in _COMPARED if not (is_cluster and name == "gpu_count")]
+    # As they came: in small letters, a secret that a server echoes would not be found any more.
+    return ", ".join(
+        f"{name} {' instead of '.join(printable(str(offer[name]).strip(), LONGEST_NAME) for offer in (page, planned))}"
+        for name in names
+        if differ(planned.get(name), page.get(name)) and _is_other(name, planned[name], page[name])
+    )
 
 
-def _is_other(name: str, was: str, now: str, planned: Offer, page: Offer) -> bool:
-    """Whether one thing that both offers say, in plain texts, makes them another; see `other_than_planned`."""
+def _is_other(name: str, was: t.Any, now: t.Any) -> bool:
+    """Whether a difference makes an offer another one: on-demand instead of spot is no loss, and a GPU's name may be
+    longer (C8): it is another one if each name has a word that the other one lacks.
+    """
     if name == "contract_type":
-        return now == SPOT != was
-    if name in _OF_GPU:
-        return not (_words(was) <= _words(now) or _words(now) <= _words(was))
-    if name == "gpu_count":
-        nodes = nodes_of(planned) or nodes_of(page) or 1
-        few, many = sorted(number_of(offer.get(name)) or 0 for offer in (planned, page))
-        return many not in (few, few * nodes)
-    return was != now
+        return _plain(now) == SPOT
+    return name not in _OF_GPU or not (_words(was) <= _words(now) or _words(now) <= _words(was))
 
 
 def _plain(value: t.Any) -> str:

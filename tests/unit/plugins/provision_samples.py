@@ -92,8 +92,6 @@ def raw(**fields: Any) -> dict[str, Any]:
         "has_cloud_init": False,
         "texts": [],
         "invalid": [],
-        "file_keys": [],
-        "user_keys": [],
         "slips": [],
         "known": {},
         **fields,

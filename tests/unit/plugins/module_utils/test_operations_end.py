@@ -166,11 +166,11 @@ GUARDED = {"resource_ids": ["r"], "procured_offer_id": "o", "protected_since": "
 @pytest.mark.parametrize(
     ("noted", "more", "refused"),
     [
-        (GUARDED, {}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
-        (GUARDED, {"protect": True}, "gpu-1 is protected since 2026-12-01 06:00 UTC."),
+        (GUARDED, {}, "gpu-1 is protected."),
+        (GUARDED, {"protect": True}, "gpu-1 is protected."),
         (GUARDED, {"protect": False}, ""),
         (GUARDED, {"protect": "false"}, ""),
-        ({**GUARDED, "protected_since": None}, {"protect": True}, "gpu-1 is protected by its variables."),
+        ({**GUARDED, "protected_since": None}, {"protect": True}, "gpu-1 is protected."),
         ({**GUARDED, "protected_since": None}, {"protect": "ture"}, "must be true or false, not 'ture'"),
         ({**GUARDED, "protected_since": None}, {}, ""),
     ],
@@ -188,7 +188,7 @@ def test_a_protected_host_refuses_by_name_and_says_since_when(
 def test_without_a_registry_the_variable_protects(tmp_path: Path) -> None:
     by_name = {**declared("gpu-1", ""), "protect": True}
     (plan,) = plans(Api(machine("r")), by_name, inventory=[by_name])["ends"]
-    assert (plan["next"], "gpu-1 is protected by its variables." in plan["refusal"]) == ("stop", True)
+    assert (plan["next"], "gpu-1 is protected." in plan["refusal"]) == ("stop", True)
 
 
 def test_what_is_gone_of_a_protected_host_is_forgotten(tmp_path: Path) -> None:

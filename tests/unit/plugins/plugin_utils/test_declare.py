@@ -195,12 +195,6 @@ def test_a_project_without_a_name_is_the_usual_one(project: str | None) -> None:
     assert (found["project"], found["name"]) == ("default", "gpu-1"), "ends and sweeps look for this"
 
 
-def test_the_keys_of_files_and_users() -> None:
-    files = [{"path": "/a", "content": "x"}, {"path": "/b", "source": "y"}, "no mapping"]
-    found = gathered(provision_files=files, provision_users=["me", {"name": "you"}])
-    assert (found["file_keys"], found["user_keys"]) == (["content", "path", "source"], ["name"])
-
-
 def test_a_key_or_cloud_config_is_told_of_but_not_repeated() -> None:
     found = gathered(provision_ssh_public_key="ssh-ed25519 AAAA", provision_cloud_init={"runcmd": ["secret"]})
     assert found["has_ssh_public_key"] and found["has_cloud_init"]
@@ -234,7 +228,7 @@ def test_a_host_that_stands_for_an_empty_group_is_refused() -> None:
 
 def test_a_play_of_the_users_own_hears_no_order() -> None:
     refused = read_declaration(gathered(extra={"provision_hosts": 2}), Folder("/inventory/host_vars")).objections
-    assert len(refused) == 1 and refused[0].startswith("provision_hosts is for the collection's playbooks.")
+    assert len(refused) == 1 and refused[0].startswith("Only the collection's playbooks take provision_hosts.")
     assert gathered(extra={"provision_hosts": "gpu-1"})["refused"] == ""
 
 

@@ -19,8 +19,8 @@ SINCE = "2026-12-01T06:00:00Z"
 OWNED = Entry(offer_id="o", resource_ids=("r",))
 NOTED = Entry(offer_id="o", resource_ids=("r",), protected_since=SINCE)
 ALLOWED = "Set provision_protect: false for it (or -e provision_protect=false) if its machine may end."
-DECLARED = f"gpu-1 is protected by its variables. {ALLOWED}"
-FOR_LONG = f"gpu-1 is protected since 2026-12-01 06:00 UTC. {ALLOWED}"
+DECLARED = f"gpu-1 is protected. {ALLOWED}"
+FOR_LONG = f"gpu-1 is protected. {ALLOWED}"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_slip_is_no_answer_and_counts_as_protected(value: Any) -> None:
         pytest.param(
             None,
             Entry(protected_since="since ever"),
-            f"gpu-1 is protected by its registry entry. {ALLOWED}",
+            f"gpu-1 is protected. {ALLOWED}",
             id="a person wrote it",
         ),
     ],

@@ -10,7 +10,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.na
     NAMED_ACTIONS,
     PatternPart,
     added,
-    elsewhere,
     left_out,
     names_of,
     not_named,
@@ -173,10 +172,3 @@ def test_a_group_ends_runs_with_a_warning(parts: list[PatternPart], verb: str, s
     hosts = [host for item in parts for host in item.hosts]
     found = list(warnings_of_runs(parts, hosts, registered, NAMED_ACTIONS[verb]))
     assert [text.startswith(said) for text in found] == [True] * bool(said)
-
-
-def test_a_host_of_another_project_is_named() -> None:
-    labels = ["gpu-1 of project research", "gpu-10 of project research"]
-    (advice,) = elsewhere(["gpu-1"], labels)
-    assert advice.startswith("The shared registry knows gpu-1 of project research: name the project")
-    assert list(elsewhere(["gpu-2"], labels)) == []

@@ -128,7 +128,7 @@ def test_what_is_protected_is_not_given_back_and_says_so() -> None:
     one = case(on_failure="release", protect=True)
     guarded = row(Plan("gpu-1", WAIT), one)
     assert guarded["may_release"] is False
-    assert guarded["spared"].startswith("It was not released. gpu-1 is protected by its variables.")
+    assert guarded["spared"].startswith("It was not released. gpu-1 is protected.")
     for other in (case(on_failure="release"), case(on_failure="keep", protect=True), owner(protect=True)):
         assert row(Plan("gpu-1", WAIT), other)["spared"] == ""
 
