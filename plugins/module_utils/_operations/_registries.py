@@ -28,7 +28,7 @@ from .._provision.storage import Storage
 from .._registry._files import keep_ssh_config, pin_host_keys, registry_dir
 from .._registry._postgresql import Database
 from .._registry._protocol import Entries, Registry, RegistryError, Variables, run_in_words
-from .._registry._shared import Read, late_purchases, note_late_purchase
+from .._registry._shared import Read, note_late_purchases
 from .._registry._stores import Store, store_of
 
 Api = t.TypeVar("Api", bound=SupplyApi)
@@ -144,9 +144,8 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
 
     def end_stray(self, place: Place, entry: Entry) -> Bill | None:
         """Note that what a host had beside its own machine is gone, and what it has cost. Raises RegistryError."""
-        if not entry.storage_of:
-            return self.database().end_stray(entry.offer_id, entry.resource_ids)
-        return t.cast(Registry, self.at(place).host(entry.storage_of)).end_storage(entry.offer_id)
+        registry = t.cast(Registry, self.at(place).host(entry.storage_of))
+        return registry.end_stray(entry.offer_id, entry.resource_ids)
 
     def pin(self, place: Place, host: str, entry: Entry) -> None:
         """Let ssh know the host keys that other controllers have seen; without them it takes the one that answers."""
@@ -160,10 +159,7 @@ class Registries(contextlib.AbstractContextManager["Registries"]):
         ``read`` asks for machines by their ids. Raises RegistryError.
         """
         machines = list(unclaimed) if self._url else []
-        late = late_purchases(self.database(), self.account, machines, read) if machines else []
-        if self.read_only:
-            return [item.sentence(would=True) for item in late]
-        return [note_late_purchase(self.database(), item) for item in late]
+        return list(note_late_purchases(self.database(), self.account, machines, read)) if machines else []
 
     def bought_of(self, offers: t.Collection[str]) -> set[str]:
         """Those of these offers that hosts of a shared registry have, or had, though a search may still list them.

@@ -289,7 +289,7 @@ def _storage_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Regi
     """The same of storage that has ended, each with what it has cost by itself. Raises RegistryError."""
     registry = registries.of_plan(plan)  # none where a person forgets what an earlier task of the play has noted
     why = plan.get("why") or (REAPED if plan["reaped"] else DECOMMISSIONED)
-    bills = [registry.end_storage(item, why) for item in left.over] if registry else []
+    bills = [registry.end_stray(item, [item], why) for item in left.over] if registry else []
     return any(bills), bills
 
 

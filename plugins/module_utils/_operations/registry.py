@@ -99,7 +99,7 @@ def _move_storage(registries: Registries, project: str, name: str, file: Registr
     """Let the shared registry have what the host's file keeps of earlier machines. Raises RegistryError."""
     for item in entry.kept_storage:
         registries.database().keep_storage(project, name, registries.account, item)
-        file.end_storage(item.resource_id, MOVED)
+        file.end_stray(item.resource_id, [item.resource_id], MOVED)
 
 
 def _move(shared: Registry, facts: Variables, variables: Variables | None, path: str) -> None:

@@ -11,15 +11,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import json
+import math
 import os
 import tempfile
 import time
 import typing as t
 import uuid
 
-from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, read_entry
-from .._provision.lease import NOTED_BY, Clock, clock_of
-from .._provision.ledger import ADOPTED, ENDED, MADE, NOTHING, SENT, Line, bill_of, clock_ahead, fold, line_of_entry
+from .._provision.entry import HELD_BY, IDS, REFUSED, Entry, project_of, read_entry
+from .._provision.lease import API_CLOCK, NOTED_BY, Clock, clock_of
+from .._provision.ledger import (
+    ADOPTED,
+    ENDED,
+    MADE,
+    NOTHING,
+    SENT,
+    Line,
+    bill_of,
+    clock_ahead,
+    fold,
+    line_of_entry,
+    read_line,
+)
 from .._provision.place import ENTRY, Folder
 from .._provision.purchase import LONGEST_POST
 from .._provision.spending import Bill, Ledger
@@ -33,8 +47,7 @@ from .._provision.storage import (
     variables_of,
     without,
 )
-from .._text import utc
-from . import _ledger
+from .._text import read_json_object, utc
 from ._locks import Hold, held_by, locked, make_folder, sync_folder
 from ._protocol import (
     FAILED,
@@ -202,15 +215,15 @@ class HostFile:
             self._hold.release()
         return self._bill(entry)
 
-    def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
+    def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
         with self._changing():
             variables = _load(self._path) or {}
             entry, host = read_entry(variables), host_of_entry(self._path)
-            ended = next((item for item in entry.kept_storage if item.resource_id == resource_id), None)
+            ended = next((item for item in entry.kept_storage if item.resource_id == offer), None)
             if ended is None:
                 return None
             self._enter(ENDED, ended.entry(host), why)
-            left, is_known = without(entry.storage, resource_id), variables == self._known
+            left, is_known = without(entry.storage, offer), variables == self._known
             rest = _merged(variables, variables_of(left))
             written = self._only_storage(left) if entry.is_empty else _write(self._path, rest)
             self._known = written if is_known else self._known
@@ -241,14 +254,14 @@ class HostFile:
         host, lines = host_of_entry(self._path), list[Line]()
         of_entry = line_of_entry(host, entry)
         with contextlib.suppress(RegistryError):
-            lines, _unread = _ledger.read_lines(ledger_file(self._path), host)
+            lines, _unread = read_ledger(ledger_file(self._path), host)
         return bill_of([line for line in lines if line.purchase == of_entry.purchase]) if of_entry else None
 
     def _enter(self, event: str, entry: Variables, why: str = "", renews: str = "") -> None:
         """Note in the ledger what happens to the purchase of the entry. Raises RegistryError."""
         at = self.clock(), self._time_of(entry)
-        line = _ledger.line_of(event, host_of_entry(self._path), entry, *at, self._run, why, renews)
-        _ledger.append(ledger_file(self._path), line)
+        line = _line(event, host_of_entry(self._path), entry, *at, self._run, why, renews)
+        append_to_ledger(ledger_file(self._path), line)
 
     def _check_free(self, other: str) -> None:
         """Raise Claimed if an ``other`` run is buying for the host at this moment."""
@@ -297,7 +310,7 @@ def ledger(folder: str, since: float = 0.0) -> Ledger:
     path = os.path.join(os.path.abspath(folder), LEDGER)
     known = entries(folder)
     held = [*known.hosts.items(), *((entry.storage_of, entry) for entry in known.strays.values())]
-    lines, unread = _ledger.read_lines(path)
+    lines, unread = read_ledger(path)
     lines += filter(None, (line_of_entry(host, entry) for host, entry in held))
     bills = fold(lines, known.broken, since)
     warnings = list(known.broken.values())
@@ -330,6 +343,73 @@ def _with_holder(entry: Variables, other: t.Callable[[], str]) -> Variables:
     """The entry, and which other run is buying under it at this moment, if one is."""
     who = other() if read_entry(entry).is_open else ""
     return {**entry, HELD_BY: who} if who else dict(entry)
+
+
+# The ledger: one line of JSON for each event, only ever added; after a crash the last one may be torn
+
+# What a line says of its purchase, in this order: these names of `Entry`
+_OF_ENTRY = ("offer_id", "resource_ids", "price_per_hour", "groups", "name", "project", "journaled_at")
+
+
+def _line(
+    event: str, host: str, entry: Variables, clock: Clock, now: float, run: str, why: str = "", renews: str = ""
+) -> dict[str, t.Any]:
+    """A line about the purchase of an entry; ``run`` tells it from those of other runs.
+
+    ``now``: seconds since the epoch by the clock that noted the entry.
+    """
+    known = read_entry(entry)
+    # No end is noted before it was; a `Date` of the API has whole seconds, cut off.
+    now = math.ceil(now + (known.clock == API_CLOCK)) if event == ENDED else now
+    return {
+        "event": event,
+        "at": utc(now),
+        "host": host,
+        **{name: getattr(known, name) for name in _OF_ENTRY},
+        "project": project_of(known.project),
+        "run": run,
+        **({"ahead": round(clock.api - clock.here, 3)} if known.clock == API_CLOCK and clock.api is not None else {}),
+        **({"renews": renews} if renews else {}),
+        **({"why": why} if why else {}),
+    }
+
+
+def append_to_ledger(path: str, line: t.Mapping[str, t.Any]) -> None:
+    """Add a line, durably. Raises RegistryError."""
+    with explained(f"The ledger {path} cannot be kept"), locked(path), open(path, "a+b", opener=_opened) as file:
+        size = file.tell()
+        torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        if not size:
+            sync_folder(os.path.dirname(path))
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def read_ledger(path: str, host: str = "") -> tuple[list[Line], int]:
+    """The lines, of one host or of all, and how many cannot be read. Raises RegistryError.
+
+    A merge may repeat a line, while each run writes a line once.
+    """
+    of_host, lines = json.dumps(host) if host else "", dict[int, t.Optional[Line]]()
+    failing = explained(f"The ledger {path} cannot be read")
+    is_none = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+    with failing, is_none, open(path, encoding="utf-8", errors="replace") as file:
+        for text in map(str.rstrip, file):
+            if of_host in text and text and hash(text) not in lines:
+                lines[hash(text)] = _read_line(text)
+    readable = list(filter(None, lines.values()))
+    return readable, len(lines) - len(readable)
+
+
+def _read_line(text: str) -> Line | None:
+    """A line; None for what is none."""
+    line = read_json_object(text)
+    return read_line(line) if line.get("host") and line.get("event") else None
 
 
 # Where they are

@@ -137,8 +137,11 @@ class Registry(t.Protocol):
         before the end is noted: from now on it is billed by itself.
         """
 
-    def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
-        """Note that storage which the host has kept is gone; what it has cost, None if the host does not keep it."""
+    def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
+        """Note that what the host has beside its machine is gone: kept storage, whose offer is its own id, or strays.
+
+        Returns what it has cost; None if the host does not have it, or has more of it than these ids.
+        """
 
     def close(self) -> None:
         """Give back what `hold` and `claim` have taken beside the entry. Never raises."""

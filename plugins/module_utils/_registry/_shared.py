@@ -13,7 +13,7 @@ import threading
 import time
 import typing as t
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .._provision import claims, ownership
 from .._provision.entry import JOURNALED, MADE, PRICE, PURCHASE, REFUSED, Entry, read_entry
@@ -84,28 +84,18 @@ class SharedHost:
         row = self._row
         if row is None or row.state != claims.BUYING or (self._held and self._held.claim == row.claim):
             return
-        try:
+        with self._unless_taken():
             self._hold(self._database.take_over(row))
-        except TakenOver:
-            raise self._claimed() from None
 
     def claim(self, variables: Variables) -> Variables:
         """Claim a new purchase, or the same offer once more under the next epoch. Raises Claimed; see `Registry`."""
         row, offer = self._row, read_entry(variables).offer_id
-        try:
+        with self._unless_taken():
             if row is not None and row.state == claims.BUYING and row.offer == offer:
                 self._hold(self._database.claim_again(row, variables.get(PRICE), variables, self._ceilings))
             else:
                 wanted = self._purchase(str(uuid.uuid4()), offer, variables)
                 self._hold(self._database.claim(wanted, self._ceilings))
-        except ClaimedByOther as taken:
-            is_own = (taken.row.project, taken.row.host) == (self._project, self._host)
-            # What the host has bought before, and is over, is nothing to go on with, even if it is for sale again.
-            if not is_own or taken.row.state not in claims.OPEN:
-                raise
-            raise self._claimed() from None
-        except TakenOver:
-            raise self._claimed() from None
         return self._seen(t.cast(Row, self._held))
 
     def holds(self) -> bool:
@@ -120,20 +110,16 @@ class SharedHost:
             return self._made(as_seen(changes), change, disowned)
         if self._row is None or change.offer_id not in ("", self._row.offer):
             raise self._claimed()
-        try:
+        with self._unless_taken():
             if change.purchase == REFUSED:
                 return self._refused(self._mine, changes)
             return self._seen(self._database.keep(self._mine, changes))
-        except TakenOver:
-            raise self._claimed() from None
 
     def compare_and_set(self, changes: Variables) -> Variables:
         if self._row is None:
             raise self._claimed()
-        try:
+        with self._unless_taken():
             return self._seen(self._database.compare_and_set(self._row, changes))
-        except TakenOver:
-            raise self._claimed() from None
 
     def end(self, why: str = GONE, price_per_hour: float | None = None) -> Bill | None:
         """Note that all machines of the claim are gone, and why.
@@ -145,15 +131,13 @@ class SharedHost:
             return None
         if row.state == claims.BUYING:
             raise Claimed(self.where, self._seen(row))
-        try:
+        with self._unless_taken():
             bill = self._database.end(row, self._ids, why, price_per_hour)
-        except TakenOver:
-            raise self._claimed() from None
         self._row = None
         return bill
 
-    def end_storage(self, resource_id: str, why: str = GONE) -> Bill | None:
-        return self._database.end_stray(resource_id, [resource_id], why)
+    def end_stray(self, offer: str, ids: t.Collection[str], why: str = GONE) -> Bill | None:
+        return self._database.end_stray(offer, ids, why)
 
     def close(self) -> None:
         """Let the claim go; what is still to be settled in it may then be settled by the next run at once."""
@@ -164,6 +148,20 @@ class SharedHost:
                 self._database.renew(held, 0.0)
 
     # Steps
+
+    @contextlib.contextmanager
+    def _unless_taken(self) -> t.Iterator[None]:
+        """Raise Claimed where another run has the claim, or the host's own name or offer, by now."""
+        try:
+            yield
+        except (TakenOver, ClaimedByOther) as error:
+            if isinstance(error, ClaimedByOther) and not self._is_own(error.row):
+                raise
+            raise self._claimed() from None
+
+    def _is_own(self, row: Row) -> bool:
+        """Whether the host may go on with a claim; with what it has bought before, and is over, it may not."""
+        return (row.project, row.host) == (self._project, self._host) and row.state in claims.OPEN
 
     @property
     def _mine(self) -> Row:
@@ -242,61 +240,46 @@ def entries_of(rows: t.Iterable[Row], project: str, account: str, run: str) -> E
     return entries
 
 
-def late_purchases(database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read) -> list[LatePurchase]:
-    """What freed claims have bought after all, of machines that no host has. Raises RegistryError.
-
-    ``read`` asks for them by their ids, since a list may lag. An offer that another claim has bought, and be it that
-    this has ended, is nothing that a freed one can have bought.
-    """
-    of_offer = grouped((ownership.offer_of(machine), machine) for machine in unclaimed)
-    of_offer.pop("", None)
-    found: dict[str, LatePurchase] = {}
-    for row in database.freed(of_offer) if of_offer else ():
-        if row.account == account and row.offer not in found:
-            late = _proved(row, of_offer[row.offer])
-            found.update({row.offer: late} if late.machines else {})
-    fresh = read([resource_id for late in found.values() for resource_id in late.ids])
-    seen = (_proved(late.row, map(fresh.get, late.ids)) for late in found.values())
-    return [late for late in seen if late.machines]
-
-
 Read = t.Callable[[t.Collection[str]], t.Mapping[str, t.Optional[Machine]]]  # by id, None for a 404
 
 
-@dataclass(frozen=True)
-class LatePurchase:
-    """A freed claim, and the machines that it seems to have bought after all."""
+def note_late_purchases(
+    database: Database, account: str, unclaimed: t.Iterable[Machine], read: Read
+) -> t.Iterator[str]:
+    """Note what freed claims have bought after all, of machines that no host has; a sentence about each.
 
-    row: Row
-    machines: tuple[Machine, ...]
+    ``read`` asks for them by their ids, since a list may lag. An offer that another claim has bought, even one that
+    has ended, no freed claim can have bought. A database that is only read notes nothing. Raises RegistryError.
+    """
+    of_offer = grouped((ownership.offer_of(machine), machine) for machine in unclaimed)
+    of_offer.pop("", None)
+    late: dict[str, tuple[Row, list[Machine]]] = {}
+    for row in database.freed(of_offer) if of_offer else ():
+        if row.account == account and row.offer not in late and (machines := _proved(row, of_offer[row.offer])):
+            late[row.offer] = row, machines
+    fresh = read([ownership.id_of(machine) for _row, machines in late.values() for machine in machines])
+    for row, machines in late.values():
+        if machines := _proved(row, map(fresh.get, map(ownership.id_of, machines))):
+            yield _noted(database, row, machines)
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of its machines."""
-        return list(map(ownership.id_of, self.machines))
 
-    def sentence(self, *, would: bool) -> str:
-        """The sentence about it; ``would``: it is not noted now."""
-        return claims.bought_after_all(self.row.host, self.row.offer, self.machines, would=would)
-
-
-def _proved(row: Row, machines: t.Iterable[Machine | None]) -> LatePurchase:
-    """The claim with those machines of which that is certain, as far as they could be read, and are known."""
+def _proved(row: Row, machines: t.Iterable[Machine | None]) -> list[Machine]:
+    """Those machines, as far as they could be read, that the claim has certainly bought."""
     entry = read_entry(row.note)
     asked = row.offer, entry.name or row.host, entry.refused_status
-    return LatePurchase(row, tuple(item for item in filter(None, machines) if claims.came_late(item, *asked)))
+    return [item for item in filter(None, machines) if claims.came_late(item, *asked)]
 
 
-def note_late_purchase(database: Database, late: LatePurchase) -> str:
-    """Note what a freed claim has bought after all, and the sentence about it. Raises RegistryError."""
-    row = late.row
-    price = highest_known_price(price_of(late.machines), read_entry(row.variables()).price_per_hour)
+def _noted(database: Database, row: Row, machines: t.Sequence[Machine]) -> str:
+    """The sentence about what a freed claim has bought after all, once it is noted."""
+    price = highest_known_price(price_of(machines), read_entry(row.variables()).price_per_hour)
     fact = Purchase(row.claim, row.project, row.host, row.account, row.offer, price)
     try:
-        database.note(fact, late.ids)
+        if not database.read_only:
+            database.note(fact, list(map(ownership.id_of, machines)))
     except Contested as error:
         return str(error)
-    return late.sentence(would=False)
+    return claims.bought_after_all(row.host, row.offer, machines, would=database.read_only)
 
 
 def _of_another_account(where: str, row: Row, account: str) -> str:

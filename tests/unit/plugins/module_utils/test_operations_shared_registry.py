@@ -20,8 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry imp
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._postgresql import Database
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._shared import (
-    late_purchases,
-    note_late_purchase,
+    note_late_purchases,
 )
 
 import postgresql
@@ -638,8 +637,7 @@ def test_what_a_freed_claim_has_bought_after_all_is_on_record(
     machine = read_resource(resource(name=name))
 
     def late(*machines: Any) -> list[str]:
-        found = late_purchases(shared, account, machines, lambda ids: dict.fromkeys(ids, machine))
-        return [note_late_purchase(shared, each) for each in found]
+        return list(note_late_purchases(shared, account, machines, lambda ids: dict.fromkeys(ids, machine)))
 
     assert late({**machine, "offer_id": None}, {**machine, "offer_id": OTHER_ID}) == []
     said = late(machine)
@@ -658,6 +656,5 @@ def test_what_a_freed_claim_has_bought_after_all_counts_at_the_higher_price(
     row = other_run(registry_url)
     shared.void(row, "not made", {"provision_resource_name": "trainer"})
     machine = {**read_resource(resource(name="trainer")), "price_per_hour": listed}
-    [late] = late_purchases(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine))
-    note_late_purchase(shared, late)
+    assert list(note_late_purchases(shared, BASE, [machine], lambda ids: dict.fromkeys(ids, machine)))
     assert [each.price_per_hour for each in shared.counted()] == [price]

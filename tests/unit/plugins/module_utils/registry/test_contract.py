@@ -545,10 +545,10 @@ def test_storage_is_billed_from_the_end_of_its_machine_until_its_own(run: Runs, 
     assert not machine.runs and storage.runs and storage.registered
     assert (storage.host, storage.groups, storage.price_per_hour) == ("gpu-1", ("gpu", "train"), 0.05)
     assert storage.resource_ids == (SECOND_RESOURCE_ID,) and begin - 1 <= (storage.begin or 0) <= (machine.end or 0)
-    ended = run().end_storage(SECOND_RESOURCE_ID, DECOMMISSIONED)
+    ended = run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID], DECOMMISSIONED)
     assert ended is not None and not ended.runs and ended.why == DECOMMISSIONED and ended.price_per_hour == 0.05
     assert run().read() is None and all(not bill.runs for bill in ledger().bills)
-    assert run().end_storage(SECOND_RESOURCE_ID) is None
+    assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is None
 
 
 def test_storage_stays_if_its_host_buys_again(run: Runs, ledger: Callable[..., Ledger]) -> None:
@@ -579,7 +579,7 @@ def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, 
     """It was not gone: it may have been billed all the time."""
     buy_with_storage(run).end()
     begun = time.time()
-    assert run().end_storage(SECOND_RESOURCE_ID) is not None
+    assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
     store = run()
     store.read()
     store.claim(fresh(OTHER_ID))
@@ -591,7 +591,7 @@ def test_storage_that_was_told_gone_and_turns_up_again_is_kept_again(run: Runs, 
     assert bill.resource_ids == (SECOND_RESOURCE_ID,) and bill.registered and bill.price_per_hour == 0.05
     assert (bill.begin or 0) <= begun
     # A run that repeats the end of the machine says nothing of what was told gone since.
-    assert run().end_storage(SECOND_RESOURCE_ID) is not None
+    assert run().end_stray(SECOND_RESOURCE_ID, [SECOND_RESOURCE_ID]) is not None
     with suppress(Claimed):
         late.end()
     assert all(not bill.runs for bill in ledger().bills)

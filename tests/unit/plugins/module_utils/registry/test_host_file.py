@@ -30,7 +30,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.st
     STORAGE_IDS,
     Storage,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger, _locks
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, entries
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import (
     Claimed,
@@ -578,7 +578,7 @@ class Killed(BaseException):
     """The end of a run at a line."""
 
 
-STEPS = [(_files, "write_durably"), (_files, "keep"), (_ledger, "append")]
+STEPS = [(_files, "write_durably"), (_files, "keep"), (_files, "append_to_ledger")]
 
 
 def killed_at(patch: pytest.MonkeyPatch, step: int, *, after: bool) -> None:
@@ -621,7 +621,7 @@ def test_a_run_that_is_killed_at_an_end_loses_no_storage(
         store.end()
     with monkeypatch.context() as patch, contextlib.suppress(Killed):
         killed_at(patch, step, after=after)
-        store.end() if ends == "machine" else store.end_storage(OTHER_ID)
+        store.end() if ends == "machine" else store.end_stray(OTHER_ID, [OTHER_ID])
 
     folder = str(path.parent.parent)
     running = {item for bill in _files.ledger(folder).bills if bill.runs for item in bill.resource_ids}
@@ -634,7 +634,7 @@ def test_a_run_that_is_killed_at_an_end_loses_no_storage(
     again.read()
     again.end()
     if ends == "storage":
-        again.end_storage(OTHER_ID)
+        again.end_stray(OTHER_ID, [OTHER_ID])
     entry = read_entry(kept(path))
     assert entry.is_empty and [item.resource_id for item in entry.storage] == ([OTHER_ID] if ends == "machine" else [])
     running = {item for bill in _files.ledger(folder).bills if bill.runs for item in bill.resource_ids}

@@ -26,9 +26,12 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import facts_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import MILLION, Bill
-from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _ledger
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger_file
-from ansible_collections.compute_index.supply.plugins.module_utils._registry._ledger import append
+from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import (
+    HostFile,
+    append_to_ledger,
+    ledger_file,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of, utc
 from hypothesis import given
@@ -85,7 +88,7 @@ def bills(folder: Path) -> list[Bill]:
 
 def read(path: str) -> tuple[list[dict[str, Any]], int]:
     """The lines of a file, and how many cannot be read."""
-    _lines, unread = _ledger.read_lines(path)
+    _lines, unread = _files.read_ledger(path)
     texts = Path(path).read_text().splitlines() if Path(path).exists() else []
     return [json.loads(text) for text in texts], unread
 
@@ -100,7 +103,7 @@ def events(folder: Path) -> list[str]:
 def test_lines_are_added_and_the_file_is_the_owners(folder: Path) -> None:
     path = folder / ".compute_index_supply.ledger"
     for number in range(3):
-        append(str(path), {"event": "sent", "host": f"ü\u2028{number}"})
+        append_to_ledger(str(path), {"event": "sent", "host": f"ü\u2028{number}"})
     lines, unread = read(str(path))
     assert [line["host"] for line in lines] == ["ü\u20280", "ü\u20281", "ü\u20282"] and unread == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -109,7 +112,7 @@ def test_lines_are_added_and_the_file_is_the_owners(folder: Path) -> None:
 
 def _add_lines(path: str, number: int) -> None:
     for count in range(LINES):
-        append(path, {"event": "sent", "host": f"gpu-{number}", "name": "x" * 5000, "offer_id": str(count)})
+        append_to_ledger(path, {"event": "sent", "host": f"gpu-{number}", "name": "x" * 5000, "offer_id": str(count)})
 
 
 def test_lines_of_processes_at_the_same_moment_are_whole(tmp_path: Path) -> None:
@@ -222,11 +225,11 @@ def test_machines_are_noted_even_if_the_ledger_cannot_be(folder: Path, monkeypat
         raise RegistryError("No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(_ledger, "append", full)
+        broken.setattr(_files, "append_to_ledger", full)
         file.note({"provision_purchase": MADE, "provision_resource_ids": [RESOURCE_ID]})
     assert bills(folder)[0].resource_ids == (RESOURCE_ID,)
     with monkeypatch.context() as broken:
-        broken.setattr(_ledger, "append", full)
+        broken.setattr(_files, "append_to_ledger", full)
         with pytest.raises(RegistryError, match="No space left on device"):
             file.end()
     assert bills(folder)[0].runs
@@ -261,7 +264,7 @@ def test_an_entry_that_was_lost_runs_until_somebody_says_otherwise(folder: Path)
     (bill,) = bills(folder)
     assert bill.runs and not bill.registered
     line = {"event": "ended", "at": "2026-02-01T00:00:00Z", "host": "gpu-1", "offer_id": OFFER_ID}
-    append(str(folder / ".compute_index_supply.ledger"), line)
+    append_to_ledger(str(folder / ".compute_index_supply.ledger"), line)
     (bill,) = bills(folder)
     assert (bill.end, bill.registered) == (seconds_of("2026-02-01T00:00:00Z"), True)
 
@@ -331,7 +334,7 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
     home.mkdir()
     git(home, "init", "-q", "-b", "main")
     (home / ".gitattributes").write_text(f"{ledger} merge=union\n")
-    append(str(home / ledger), {"event": "sent", "host": "older", "offer_id": "o-1", "at": SINCE})
+    append_to_ledger(str(home / ledger), {"event": "sent", "host": "older", "offer_id": "o-1", "at": SINCE})
     git(home, "add", "-A")
     git(home, "commit", "-qm", "begin")
     git(tmp_path, "clone", "-q", str(home), str(clone))
@@ -348,7 +351,7 @@ def test_git_merges_the_ledgers_of_two_clones(tmp_path: Path, first: str) -> Non
     }
     for folder, lines in ((home, told.pop(first)), (clone, next(iter(told.values())))):
         for line in lines:
-            append(str(folder / ledger), line)
+            append_to_ledger(str(folder / ledger), line)
         git(folder, "commit", "-qam", "more")
     git(clone, "pull", "-q", "--no-rebase", "--no-edit", "origin", "main")
     git(home, "pull", "-q", "--no-rebase", "--no-edit", str(clone), "main")
@@ -400,7 +403,7 @@ def test_a_line_that_is_there_twice_counts_once(folder: Path) -> None:
     buy(folder).end("decommissioned")
     known, path = bills(folder), folder / ".compute_index_supply.ledger"
     path.write_text(path.read_text() * 2)
-    assert bills(folder) == known and len(_ledger.read_lines(str(path))[0]) == 3
+    assert bills(folder) == known and len(_files.read_ledger(str(path))[0]) == 3
 
 
 @pytest.mark.parametrize(
@@ -409,13 +412,13 @@ def test_a_line_that_is_there_twice_counts_once(folder: Path) -> None:
 def test_the_lines_of_one_host(folder: Path, host: str, expected: list[str]) -> None:
     path = str(folder / ".compute_index_supply.ledger")
     for name in ("gpu-1", "\u00fc"):
-        append(path, {"event": "sent", "host": name, "offer_id": name})
-    assert [line.host for line in _ledger.read_lines(path, host)[0]] == expected
+        append_to_ledger(path, {"event": "sent", "host": name, "offer_id": name})
+    assert [line.host for line in _files.read_ledger(path, host)[0]] == expected
 
 
 def test_a_folder_that_is_none_has_no_ledger(folder: Path) -> None:
     folder.write_text("a file in its way")
-    assert _ledger.read_lines(str(folder / ".compute_index_supply.ledger")) == ([], 0)
+    assert _files.read_ledger(str(folder / ".compute_index_supply.ledger")) == ([], 0)
 
 
 def test_what_had_ended_before_a_look_is_left_out(folder: Path) -> None:
@@ -455,4 +458,4 @@ def test_a_line_is_read_as_an_entry_is(line: dict[str, Any]) -> None:
     entry = read_entry({name: line[own] for name, own in NAMES.items()})
     found = facts_of(line)
     assert all(getattr(found, name) == getattr(entry, name) for name in found._fields)
-    assert tuple(NAMES.values()) == _ledger._OF_ENTRY
+    assert tuple(NAMES.values()) == _files._OF_ENTRY
