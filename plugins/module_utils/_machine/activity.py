@@ -25,7 +25,6 @@ STATE = "run/supply-idle/state.json"
 KEEPS = "var/lib/supply-keep"
 STALE_SECONDS = 300.0  # five times the sampler's period
 MOST_KEPT = 31 * 86_400.0  # seconds; supply-keep takes 30 days
-_MOST_FILES = 1000
 _MOST_BYTES = 65_536
 _SECONDS = 1.0  # by which two readings of a clock may differ
 # The process of a connection that has logged in. Those with a word in brackets have not, or stand for another one.
@@ -79,18 +78,15 @@ class _Sample:
 
 def activity_of(look: ActivityReadings) -> Activity:
     """Whether the machine is in use. It is idle only if everything could be read, and nothing speaks against it."""
-    until, unclear = _kept_until(look)
     try:
-        sample = _sample(look)
-        if unclear:
-            raise ValueError(unclear)
+        sample, until = _sample(look), _kept_until(look)
         now = _use_now(look, sample)
     except ValueError as error:
-        return Activity(UNKNOWN, str(error), keep_until=until)
-    if now:
-        return Activity(ACTIVE, now, since=look.clock, keep_until=until)
+        return Activity(UNKNOWN, str(error))
     idle = look.uptime - sample.active
     since = look.clock - idle
+    if now:
+        return Activity(ACTIVE, now, since=look.clock, keep_until=until)
     if sample.active >= sample.at:
         return Activity(ACTIVE, sample.why, since=since, keep_until=until)
     evidence = f"{sample.seen}; last in use at {formatted(since)} ({sample.why})"
@@ -104,24 +100,23 @@ def _sample(look: ActivityReadings) -> _Sample:
     if look.state is None:
         raise ValueError("the sampler has noted nothing since the boot, or it is not installed")
     state = read_json_object(look.state)
-    at, active, load = (_number(state.get(name)) for name in ("at", "active", "load"))
+    at, active, load = (number_of(state.get(name)) for name in ("at", "active", "load"))
     if at is None or active is None or load is None or not 0 <= active <= at:
         raise ValueError("what the sampler has noted cannot be understood")
-    _check_age(look.uptime - at, is_of_boot=state.get("boot") == look.boot)
+    age = look.uptime - at
+    if state.get("boot") != look.boot or age < -_SECONDS:
+        raise ValueError("what the sampler has noted is not of this boot")
+    if age > STALE_SECONDS:
+        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
     why, seen = (one_line(str(state.get(name) or "")) for name in ("why", "seen"))
     return _Sample(at, active, why, seen, load)
 
 
-def _check_age(age: float, *, is_of_boot: bool) -> None:
-    """Raise ValueError if that is the sampler's moment, in seconds before now, of another boot or too long ago."""
-    if not is_of_boot or age < -_SECONDS:
-        raise ValueError("what the sampler has noted is not of this boot")
-    if age > STALE_SECONDS:
-        raise ValueError(f"the sampler has noted nothing for {age // 60:.0f} minutes")
-
-
 def _use_now(look: ActivityReadings, sample: _Sample) -> str:
-    """What is in use at this moment, which is less than it takes to count as use; empty for nothing."""
+    """What is in use at this moment, which is less than it takes to count as use; empty for nothing.
+
+    Raises ValueError if that cannot be seen.
+    """
     if look.others is None or look.load is None:
         raise ValueError("other processes of the machine cannot be seen")
     if look.others:
@@ -130,31 +125,24 @@ def _use_now(look: ActivityReadings, sample: _Sample) -> str:
     return "" if look.load <= sample.load else f"load {look.load:.2f} now"
 
 
-def _kept_until(look: ActivityReadings) -> tuple[float | None, str]:
-    """The last moment that somebody has asked for, by the clock as it is now; None if that is over or unclear.
+def _kept_until(look: ActivityReadings) -> float | None:
+    """The last moment that somebody has asked for, by the clock as it is now; None if that is over.
 
-    Beside it why it is unclear, empty if it is not.
+    Raises ValueError if it is unclear.
     """
     if look.keeps is None:
-        return None, "the folder of supply-keep cannot be read"
+        raise ValueError("the folder of supply-keep cannot be read")
     last = 0.0
     for name, text in look.keeps.items():
         keep = read_json_object(text or "")
-        until, uptime = _number(keep.get("until")), _number(keep.get("uptime"))
-        noted = f"what supply-keep has noted for the user {one_line(name, 40)}"
+        until, uptime = number_of(keep.get("until")), number_of(keep.get("uptime"))
         if until is None or uptime is None:
-            return None, f"{noted} cannot be understood"
-        left = until - look.clock
-        if keep.get("boot") == look.boot:
-            left = max(left, uptime - look.uptime)  # the clock may have been set meanwhile
-        if left > MOST_KEPT:
-            return None, f"{noted} is too late; is the clock right?"
-        last = max(last, left)
-    return (look.clock + last if last > 0 else None), ""
-
-
-def _number(value: t.Any) -> float | None:
-    return None if isinstance(value, str) else number_of(value)
+            raise ValueError(f"what supply-keep has noted for the user {one_line(name, 40)} cannot be understood")
+        is_of_boot = keep.get("boot") == look.boot  # then the clock may have been set meanwhile
+        last = max(last, until - look.clock, uptime - look.uptime if is_of_boot else 0.0)
+    if last > MOST_KEPT:
+        raise ValueError("what supply-keep has noted is too late; is the clock right?")
+    return look.clock + last if last > 0 else None
 
 
 # What is on the machine
@@ -184,12 +172,7 @@ def _keeps(root: str) -> dict[str, str | None] | None:
     except OSError:
         return None
     # One that is being written begins with a dot.
-    names = [name for name in names if not name.startswith(".")]
-    if len(names) > _MOST_FILES:
-        return None
-    texts = {name: _read(root, os.path.join(KEEPS, name)) for name in names}
-    # What cannot be read may have gone meanwhile.
-    return {name: text for name, text in texts.items() if text or os.path.lexists(os.path.join(root, KEEPS, name))}
+    return {name: _read(root, os.path.join(KEEPS, name)) for name in names if not name.startswith(".")}
 
 
 def _others(root: str, pid: int) -> int | None:
