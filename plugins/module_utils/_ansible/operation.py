@@ -16,7 +16,7 @@ import re
 import sys
 import typing as t
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from .. import _spec
 from .._api import http
@@ -273,23 +273,12 @@ def masked(values: t.Iterable[str]) -> set[str]:
 
 def _parts(value: str) -> t.Iterator[str]:
     """The parts that are secret by themselves: the password in an address, and each line of a private key."""
-    if value.count("\n") == 0 and "://" in value:
-        yield from _passwords(value)
-    is_key = False
-    for line in map(str.strip, value.splitlines()):
-        is_key = ("PRIVATE KEY-----" in line and "-----BEGIN" in line) or (is_key and "-----END" not in line)
-        if is_key and "-----" not in line and line:
-            yield line
-
-
-def _passwords(url: str) -> t.Iterator[str]:
-    """The password in an address, as it is written there and as the server gets it."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:  # no address
-        return
-    if password:
-        yield from {password, unquote(password)}
+    if "\n" not in value:
+        # As it is written there, and as the server gets it
+        passwords = re.findall(r"://[^:/@]*:([^/?#]+)@", value)
+        yield from (*passwords, *map(unquote, passwords))
+    keys = re.findall(r"-----BEGIN[^-\n]*PRIVATE KEY-----\s(.*?)(?=-----END|\Z)", value, re.DOTALL)
+    yield from filter(None, (line.strip() for key in keys for line in key.splitlines()))
 
 
 def without_secrets(result: Result, secrets: t.Collection[str]) -> Result:

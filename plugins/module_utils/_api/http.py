@@ -365,22 +365,17 @@ def _reason(error: BaseException, timeout: float) -> str:
     if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
         return f"no answer within {timeout:g} seconds"
     prefix = "proxy: " if isinstance(error, requests.exceptions.ProxyError) else ""
-    cause = _innermost(error)
+    cause = error
+    while inner := [part for part in _causes(cause) if isinstance(part, BaseException)]:
+        cause = inner[0]
     if isinstance(cause, OSError) and cause.strerror:
         return prefix + cause.strerror
     return prefix + (str(cause) or type(cause).__name__)
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """The cause of an error that has none itself, at most eight causes down."""
-    for _depth in range(8):
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), error.__cause__)
-        if inner is None:
-            break
-        error = inner
-    return error
+def _causes(error: BaseException) -> tuple[object, ...]:
+    """Where urllib3 and requests keep what an error comes from."""
+    return (getattr(error, "reason", None), *error.args, error.__cause__)
 
 
 # Limits of time and size. requests and urllib3 know a timeout for each piece that arrives, so a server that drips bytes

@@ -51,8 +51,15 @@ FORMAT = 1  # of the recording; the simulator reads it
 
 NOBODY = "00000000-0000-4000-8000-0000000000aa"  # an id that nothing has
 WRONG_TOKEN = "a-wrong-token-of-the-probe"
-# What no offer can be: free. And what is no GPU.
-_NO_PRICE, _NO_GPU = 0.0001, "no-such-gpu"
+# What is searched for; no offer is free, and no GPU is called so.
+SEARCHES: dict[str, dict[str, t.Any]] = {
+    "search": {"gpu_count": 1},
+    "without_count": {},
+    "eight_gpus": {"gpu_count": 8},
+    "nodes": {"gpu_count": 8, "node_count": 2},
+    "no_match": {"gpu_count": 1, "max_price_per_gpu_hour": 0.0001},
+    "invalid": {"gpu_count": 1, "gpu_type": "no-such-gpu"},
+}
 MOST_TYPES = 8  # families that one search names
 
 
@@ -179,13 +186,8 @@ def _look_at_market(api: Prober, families: list[str]) -> None:
     types = " | ".join(families[:MOST_TYPES])
     if len(families) > 1 and not api.search("several_types", gpu_type=types, gpu_count=1).is_success:
         types = families[0]
-    types = types or "H100"
-    api.search("search", gpu_type=types, gpu_count=1)
-    api.search("without_count", gpu_type=types)
-    api.search("eight_gpus", gpu_type=types, gpu_count=8)
-    api.search("nodes", gpu_type=types, gpu_count=8, node_count=2)
-    api.search("no_match", gpu_type=types, gpu_count=1, max_price_per_gpu_hour=_NO_PRICE)
-    api.search("invalid", gpu_type=_NO_GPU, gpu_count=1)
+    for name, compute in SEARCHES.items():
+        api.search(name, **{"gpu_type": types or "H100", **compute})
 
 
 # What is told

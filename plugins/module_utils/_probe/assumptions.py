@@ -14,10 +14,9 @@ import typing as t
 from dataclasses import dataclass
 
 from .. import _states
-from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, list_or_none, normalized_id
+from .._api.client import HOSTS, RESOURCE_ENVELOPES, Json, list_or_none, next_query, normalized_id, why_partial
 from .._api.http import Answer
 from .._api.market import price_per_hour
-from .._api.pages import next_query, why_partial
 from .._machine.connection import parse_ssh_command
 from .._provision.sealed import OFFER_LIVES
 from .._provision.search import unapplied
@@ -313,11 +312,13 @@ def _progress(exchanges: Exchanges) -> Observations:
     return [("progress" in texts, "progress" if "progress" in texts else _plain(texts[0]))] if texts else []
 
 
+def _reachable(items: t.Iterable[Json]) -> list[Json]:
+    return [item for item in items if item.get("external_ip")]
+
+
 def _port(exchanges: Exchanges) -> Observations:
-    accesses = mappings_in([machine.get("access") for machine in exchanges.machines])
-    instances, machines = (
-        [item for item in items if item.get("external_ip")] for items in (exchanges.instances, accesses)
-    )
+    instances = _reachable(exchanges.instances)
+    machines = _reachable(mappings_in([machine.get("access") for machine in exchanges.machines]))
     places = {
         "in ssh_command": any(isinstance(item.get("ssh_command"), str) for item in instances),
         "in access.ssh_port": any(isinstance(item.get("ssh_port"), int) for item in machines),
