@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The steps of a run: one job on a machine of its own. The roles buy and end the machine, modules run on it.
 
-Each step reads what the ones before it have found, decides by `running`, and writes the run's record before what
-follows from it begins.
+Each step reads the results of earlier ones, decides by `running`, and writes the record before acts begin.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _NOTHING: Result = {**BLANK, "hosts": [], "job": {}, "role": {}}
 
 
 def asked(params: Params, check_mode: bool) -> Result:
-    """What is to run, for which host (``hosts``; none if the run is over), and all that is wrong with it at once."""
+    """What is to run, for which host (``hosts``; none if the run is over), and all mistakes at once."""
     wrong: list[str] = []
     base = _tried(lambda: results_dir(params), os.path.join(params["here"], "runs"), wrong)
     name = run_request.name_of(params["given"], wrong)
@@ -85,10 +84,7 @@ def _tried(read: t.Callable[[], _Value], nothing: _Value, wrong: list[str], labe
 
 
 class _Run:
-    """A run in a step: what the rules decide by, what earlier steps have found, and where it is noted.
-
-    Raises RegistryError if its record or its registry cannot be read.
-    """
+    """A run in a step: its view for the rules, and where it is noted. Raises RegistryError if that cannot be read."""
 
     def __init__(self, registries: Registries, params: Params, check_mode: bool) -> None:
         self.registries, self.params, self.check_mode = registries, params, check_mode
@@ -113,7 +109,7 @@ class _Run:
             self.view = replace(self.view, entry=read_entry(changed))
 
 
-# Of a registry that cannot be read or written, and of what `running` does not let go on.
+# For a registry that cannot be read or written, and for what `running` refuses.
 _refusing = functools.partial(refusing, ValueError, error_class="unavailable")
 
 
@@ -128,10 +124,7 @@ def _step(function: t.Callable[[_Run], Result], **blank: t.Any) -> Operation:
 
 
 def _quoted(run: _Run) -> Result:
-    """What follows from the plan of the host: whether it is provisioned, or why not.
-
-    Results of an earlier run are set aside before anything is noted.
-    """
+    """Whether the host is provisioned, by its plan. Results of an earlier run are set aside before that."""
     host, protect = run.view.request.host, run.params["hosts"][0]["protect"]
     unswept = running.unenforced(host, protect, LastSweeps(run.registries).trouble(run.place, refused=False))
     try:
@@ -158,9 +151,9 @@ def _next(run: _Run) -> Result:
 
 
 def _over(run: _Run) -> Result:
-    """Whether the machine ends now: its job is over, and the results are home and checked; or it has gone.
+    """Whether the machine ends now: its results are home and checked, or it has gone.
 
-    The job may have taken days, so that its host may have the machine of another run now, which stays as it is.
+    The job may have taken days; if its host has the machine of another run by now, that stays.
     """
     job, results = run.got.get("run__followed", {}), run.got.get("run__results", {})
     if trouble := running.in_doubt(run.view) or running.job_of_another(run.view, job):
@@ -186,7 +179,7 @@ def _broken(run: _Run) -> Result:
 
 @_refusing()
 def late(params: Params, check_mode: bool) -> Result:
-    """Where the results belong of a run that a sweep looks after, unless they are home, or on their way."""
+    """Where a sweep puts the results of a run, unless they are home."""
     name, base = run_request.run_of(params["hosts"][0]["host"]), results_dir(params)
     usual = RecordFolder(os.path.join(base, name))
     folder = RecordFolder(os.path.join(base, run_record.late_folder(name, usual.read(), params["got"])))
@@ -207,7 +200,7 @@ def swept(params: Params, check_mode: bool) -> Result:
 
 
 def runs(params: Params, check_mode: bool) -> Result:
-    """All runs that registries or the folder of results know, and how the machines of those that run are reached."""
+    """All runs that registries or the folder of results know, and how their machines are reached."""
     with Registries.of(params, read_only=True) as registries:
         places = dict.fromkeys(registries.places(params).values())
         snapshot = RegistrySnapshot(registries, places)

@@ -51,15 +51,15 @@ ORDERED, STARTED, HOME, GONE = "ordered", "started", "home", "gone"
 LOST = "lost"  # of a job whose machine has gone with it; the machine says all other states
 _OF_A_JOB = ("run_command", "run_setup", "run_files", "run_env", "run_gpu", "run_spec")
 _OF_JOB = ("exit_code", "reason", "began_at", "ended_at")
-_OF_RESULTS = ("complete", "files", "bytes", "missing", "incomplete")
+_OF_RESULTS = ("complete", "files", "missing", "incomplete")
 _LINES = 5  # of the log that the record keeps
 SWEEP = "reap__sweep"  # what a sweep has handed to a host
 
 
 def with_variables_of_run(given: Row, record: Row) -> Row:
-    """The given variables. If they only name a run that was begun, its own are added, so that the name follows it.
+    """The given variables. If they only name a run that has begun, its recorded ones are added.
 
-    Its results are added to any: those that a repeated command did not name would be lost with the machine.
+    ``run_results`` is added in any case, so that a repeated command without it loses nothing.
     """
     begun = record.get("asked") if record.get("phase") in (STARTED, HOME) else None
     if not begun:
@@ -69,19 +69,16 @@ def with_variables_of_run(given: Row, record: Row) -> Row:
 
 
 def digest_of(request: Request, code: str) -> str:
-    """What tells one job from another: what `with_variables_of_run` has added to a name alone, or of what is asked for.
-
-    ``code``: the digest of its files; empty without any.
-    """
+    """What identifies a job. ``code``: the digest of its files, empty without any."""
     parts = [code, request.command, request.setup, sorted(request.environment)]
     return request.digest or hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as a step sees it. ``record``: what is noted under the name of what is asked for.
+    """A run as a step sees it: the request, the record under its name, and what the registry knows of its host.
 
-    ``entry``: of its host; ``ledger``: of its registry; ``now``: by the clock of that.
+    ``now``: by the registry's clock.
     """
 
     request: Request
@@ -107,16 +104,13 @@ class Run:
 
     @property
     def missing_offer(self) -> str:
-        """The purchase with which the run was begun, if its host has it no more; else empty."""
+        """The offer with which the run has begun, if its host no longer has it; else empty."""
         offer_id = str(self.record.get("offer_id") or "") if self.is_begun else ""
         return "" if offer_id == self.entry.offer_id else offer_id
 
     @property
     def is_over(self) -> bool:
-        """Whether its machine is waited for in vain: its end was noted, or another command has ended the run.
-
-        No other purchase ends for this run, or counts as its end.
-        """
+        """Whether its machine has ended, by the registry, or another command has ended the run."""
         if not self.missing_offer or self.entry.may_have_bought:
             return self.phase == GONE
         return self.ledger.has_ended(self.request.host, self.missing_offer)
@@ -134,10 +128,10 @@ class Run:
 
 
 def ordered(run: Run, now: str) -> dict[str, t.Any]:
-    """The record of a run whose machine may be bought from now on. ``now``: a moment as text.
+    """The record of a run whose machine may be bought from now on; the old one if its job may have begun.
 
-    That of a job that may have begun stays; that of a run that is over does not. Of another job that was ordered under
-    the name stays since when, which has bought its machine. ``earlier_offers``: of other purchases of its host.
+    ``now``: a moment as text. If another job was ordered under the name, its machine is used, so when that was ordered
+    stays. ``earlier_offers``: what the host bought for earlier runs.
     """
     request, before = run.request, run.record
     if run.is_begun:
@@ -149,7 +143,7 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
         "host": request.host,
         "command": request.command,
         "digest": request.digest,
-        # With which its name alone follows it
+        # So that its name alone is enough to follow it
         "asked": {
             "run_command": request.command,
             "run_spec": dict(request.spec),
@@ -166,10 +160,7 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
 
 
 def started(run: Run, now: str, job: Row) -> dict[str, t.Any]:
-    """The record once its job may have begun, as it was if that is noted already. ``now``: a moment as text.
-
-    ``job``: what the machine says, which knows when it has begun for certain.
-    """
+    """The record once its job may have begun. ``now``: a moment as text; ``job``: what the machine says."""
     record = _with_beginning(ordered(run, now), job)
     if run.is_begun:
         return record
@@ -179,16 +170,15 @@ def started(run: Run, now: str, job: Row) -> dict[str, t.Any]:
 
 
 def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
-    """The record with when the job has begun, so that it is not started again, whatever its machine says next."""
+    """The record with the moment when the job has begun: it is never started again, whatever its machine says."""
     return {**record, "began_at": record.get("began_at") or job.get("began_at")}
 
 
 def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
-    """Whether all results that were asked for have come home, checked.
+    """Whether all results are home and checked.
 
-    After success not if the job has not written a file without a wildcard in its name, or anything at all: that is
-    rather a slip in ``run_results``, and the results go with the machine. But a sweep ends no machine for it, so there
-    is no reason to come again.
+    If a job that succeeded has not written a file that is named without wildcards, or nothing at all, ``run_results``
+    is probably mistyped, so the machine must stay. A sweep does not end machines for this, and takes what there is.
     """
     missing = [str(path) for path in items_of(results.get("missing") or [])]
     lacks = any(not set("*?[") & set(path) for path in missing) or bool(missing and not results.get("files"))
@@ -196,10 +186,7 @@ def _is_home(state: str, results: Row, *, is_swept: bool) -> bool:
 
 
 def over(record: Row, job: Row, results: Row, *, is_swept: bool = False) -> dict[str, t.Any]:
-    """The record of a job that is over, with its results as far as they are home; if it is not, that it has begun.
-
-    ``is_swept``: by a sweep.
-    """
+    """The record with the outcome of a job that is over, and its results. ``is_swept``: fetched by a sweep."""
     state = text_of(job.get("state"))
     if state not in OVER:
         return _with_beginning(record, job)
@@ -219,9 +206,9 @@ TAKEN_AWAY = "its machine has gone"
 
 
 def after_job(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:
-    """The record once a command has followed its job. If the machine has gone before the results were home, it is lost.
+    """The record once a command has followed its job, which is lost if its machine has gone before it was over.
 
-    Not if it was over by then. ``kept_until``: the end of its machine after a failure, in seconds since the epoch.
+    ``kept_until``: when its machine ends after a failure, in seconds since the epoch.
     """
     record, end = over(run.record, job, results), seconds_of(run.entry.ends_at)
     if is_here(record):
@@ -248,10 +235,7 @@ def is_here(record: Row) -> bool:
 
 
 def cost_of_run(ledger: spending.Ledger, host: str, record: Row) -> float | None:
-    """What the purchases of a run's host have cost at most (USD); None if that of one is unknown, or there is none.
-
-    What was bought before the run was ordered was for another one. A record that was noted by a sweep does not name it.
-    """
+    """What the purchases for a run have cost at most (USD); None if there is none, or the cost of one is unknown."""
     earlier = record.get("earlier_offers") or ()
     bills = [bill for bill in ledger.bills if bill.host == host and bill.offer_id not in earlier]
     if not bills or not all(bill.is_known(ledger.now) for bill in bills):
@@ -263,19 +247,19 @@ def cost_of_run(ledger: spending.Ledger, host: str, record: Row) -> float | None
 
 
 def is_late(entry: Entry, end: float | None, passed: float, since: float | None) -> bool:
-    """Whether a sweep brings the results of a host home: its lease is not over, but may be when the next sweep comes.
+    """Whether a sweep fetches the results of a host: its lease may be over when the next sweep comes.
 
-    ``passed``: the seconds since its ``end``. ``since``: those since the last sweep; None if that is not known. The
-    next one may come as long after this one, and a quarter later.
+    ``passed``: seconds since the ``end`` of the lease. ``since``: seconds since the last sweep, None if unknown; the
+    next one may come a quarter later than that.
     """
     window = max(TAIL, lease.SWEEPS if since is None else 1.25 * since)
     return GROUP_OF_RUNS in entry.groups and end is not None and -window <= passed < 0
 
 
 def late_folder(name: str, record: Row, got: Row) -> str:
-    """The folder of what a sweep fetches: that of the run, or one of this purchase alone if the record has another.
+    """The folder for what a sweep fetches: the run's, unless its record there is of another purchase.
 
-    Computers that share a registry have results of their own, so an old run of the name may be another one's.
+    Computers that share a registry have their own folders, so this one may have an old run of the same name.
     """
     offer_id = str((got.get(SWEEP) or {}).get("offer_id") or "")
     is_same = not offer_id or record.get("offer_id") in (None, offer_id)
@@ -283,10 +267,9 @@ def late_folder(name: str, record: Row, got: Row) -> str:
 
 
 def late_fetch(name: str, record: Row, got: Row, given: Row, now: float, *, skips: bool) -> dict[str, t.Any]:
-    """What a sweep fetches of a run, and for how many seconds, at most until its lease ends: then its machine ends.
+    """What a sweep fetches of a run, and for how many seconds, at most until its lease ends.
 
-    ``skips``: nothing is fetched, since a command does it right now, or in check mode. A host of the group need not be
-    a run's, whose name is a folder's.
+    ``skips``: nothing is fetched, as in check mode. Nor is it for a host of the group whose name is no run's.
     """
     job, ends_at = got.get("run__late_job") or {}, number_of((got.get(SWEEP) or {}).get("ends_at"))
     left = math.inf if ends_at is None else max(1.0, ends_at - now)
@@ -300,15 +283,15 @@ def late_fetch(name: str, record: Row, got: Row, given: Row, now: float, *, skip
 
 
 def after_sweep(record: Row, got: Row) -> Row:
-    """The record once a sweep has fetched what it could; as it is if it has fetched nothing, or the job is not over.
+    """The record once a sweep has fetched the results of a job that is over; else as it is.
 
-    Nor if a command has come to its end meanwhile, which knows more.
+    It also stays if a command has finished the run meanwhile.
     """
     job, asked = got.get("run__late_job") or {}, got.get("run__late") or {}
     if is_here(record) or not (asked.get("fetches") and job.get("state") in OVER):
         return record
     known = {"name": asked.get("name"), "host": host_of(str(asked.get("name"))), "digest": job.get("digest")}
-    known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that it is no other machine that ends for it
+    known["offer_id"] = (got.get(SWEEP) or {}).get("offer_id")  # so that no other machine ends for it
     return over(record or {**known, "phase": STARTED}, job, got.get("run__late_results") or {}, is_swept=True)
 
 
@@ -356,7 +339,7 @@ def last_result(record: Row, folder: str, *further: str) -> dict[str, t.Any]:
 
 
 def still_billed(run: Run, why: str) -> dict[str, t.Any]:
-    """A job that is over, whose results are not all home: its machine stays. ``why``: of the transfer."""
+    """What to know if results of a job that is over are missing: its machine stays. ``why``: the transfer's fault."""
     not_home = abridged(map(_not_home, run.record.get("incomplete") or []))
     missing = abridged(run.record.get("missing") or [])
     lines = [
@@ -375,7 +358,7 @@ def still_billed(run: Run, why: str) -> dict[str, t.Any]:
 
 
 def because(why: str) -> str:
-    """The sentence of a machine that says why; empty for none."""
+    """A reason as a sentence; empty for none."""
     return sentence(one_line(why)) if why else ""
 
 
@@ -385,13 +368,9 @@ def _not_home(item: Row) -> str:
 
 
 def result_once_home(run: Run) -> dict[str, t.Any]:
-    """The machine of a run whose results are home ends, unless it stays for now, so that a person can look at it.
-
-    Until the end of its lease, which was that of ``run_keep`` and may have been extended since.
-    """
-    noted = number_of(run.record.get("kept_until"))
-    until = max(noted or 0.0, seconds_of(run.entry.ends_at) or 0.0)
-    if not (noted and run.request.keep and run.now < until):
+    """Whether the machine of a run whose results are home ends, or is kept until its lease ends (``run_keep``)."""
+    until = seconds_of(run.entry.ends_at) or 0.0
+    if not (run.record.get("kept_until") and run.request.keep and run.now < until):
         return {"ends": True}
     outcome = job_outcome(run.record)
     lines = [
@@ -404,10 +383,7 @@ def result_once_home(run: Run) -> dict[str, t.Any]:
 
 
 def why_not_home(results: Row) -> str:
-    """Why the results could not be fetched; empty if the transfer has come to its end.
-
-    No playbook's task may fail for it, so Ansible takes away that it has. A limit of time leaves nothing but a message.
-    """
+    """Why the transfer of the results has stopped; empty if it has not. A task that timed out has only a message."""
     return str(results.get("msg" if "complete" not in results else "fault") or "")
 
 
@@ -431,7 +407,7 @@ Remembered = tuple[Place, str, Entry]
 
 
 def of_runs(remembered: t.Iterable[Remembered]) -> list[Remembered]:
-    """Those whose entries are of a run's machine, or of a purchase that may become one; kept storage is neither."""
+    """Those with a machine of a run, or a purchase that may become one; kept storage is neither."""
     return [
         (place, host, entry)
         for place, host, entry in remembered
@@ -445,10 +421,9 @@ def all_runs(
     jobs: Row,
     ledgers: t.Mapping[Place, spending.Ledger],
 ) -> list[dict[str, t.Any]]:
-    """All runs: those with a record, and those whose machines only a registry knows; those with machines come first.
+    """All runs, known by a record or by a registry; those with machines come first.
 
-    ``jobs``: what machines have answered, by their hosts. The record knows what a run has cost once it is over, the
-    ledger before that.
+    ``jobs``: what machines have answered, by their hosts. The ledger knows what a run costs until the record does.
     """
     known: dict[str, Row] = {
         host: {"name": run_of(host), "host": host, "state": "unknown"} for _place, host, _entry in machines

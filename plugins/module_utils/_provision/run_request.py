@@ -39,9 +39,9 @@ _NO_TEXT = (bool, list, tuple, t.Mapping)  # what YAML makes of a slip, and a sh
 class Request:
     """What a person asks for. ``seconds``: how long the job may take; None if ``max_bill`` (USD) decides that.
 
-    ``environment``: names alone, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
-    ``by_name``: only the name was given, so setup, code and environment are not known. ``digest``: what tells one job
-    from another. ``dest``: the folder of its results, an absolute path; ``folder``: the same as people write it.
+    ``environment``: only names, since values may be secrets. ``keep``: seconds that the machine stays after a failure.
+    ``by_name``: only the name was given. ``digest``: identifies the job. ``dest``: the folder of its results;
+    ``folder``: the same as people write it.
     """
 
     name: str = ""
@@ -86,7 +86,7 @@ def run_of(host: str) -> str:
 
 
 def name_of(given: Row, wrong: list[str]) -> str:
-    """The name of the run, which is a part of paths; empty if it is none, which is added to ``wrong``."""
+    """The name of the run, which becomes a part of paths; empty if it is wrong."""
     name = text_of(given.get("run_name"))
     if _NAME.fullmatch(name):
         return name
@@ -100,8 +100,8 @@ MIXED = "run_results_dir must not be the folder of the code (run_files): -e run_
 def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[str]) -> str:
     """Why results cannot be kept in a folder; empty if they can.
 
-    ``around``: the inventory folder that it is in, if any. A job of AWX (``by_job``) loses its own ``folders`` at its
-    end: results that are home would be gone with their machine, and a run that is over would be bought again.
+    ``around``: the inventory folder that it is in, if any. A job of AWX (``by_job``) loses its ``folders``: without
+    results and records the run would be bought again.
     """
     if around:
         return (
@@ -113,10 +113,9 @@ def why_not_kept(folder: str, around: str, *, by_job: bool, folders: t.Iterable[
 
 
 def with_paths(request: Request, files: str, base: str, wrong: list[str]) -> Request:
-    """The request with the absolute path of its code, and without results in it: they would make another job of it.
+    """The request with the absolute path of its code, in which results do not count: they would make it another job.
 
-    ``files``: the folder of the code; ``base``: that of the results of all runs. If both are one folder, that is added
-    to ``wrong``.
+    ``files``: the folder of the code; ``base``: the folder of all results, which must be another one.
     """
     inside, own = (os.path.relpath(path, files) for path in (base, os.path.join(base, request.name)))
     if os.curdir in (inside, own):
@@ -144,10 +143,7 @@ def objections(extra: t.Iterable[str], *, limited: bool) -> list[str]:
 
 
 def read_request(given: Row, wrong: list[str]) -> Request:
-    """The variables as typed values; what is wrong with them is added to ``wrong``, each with what to write instead.
-
-    `name_of` says what is wrong with the name.
-    """
+    """The variables as typed values; ``wrong`` gets a sentence for each mistake. `name_of` checks the name."""
     command, odd = text_of(given.get("run_command")), [n for n in _TEXTS if isinstance(given.get(n), _NO_TEXT)]
     seconds = _read("run_time", given, lease.read_duration, math.inf, wrong)
     wrong += applying(
@@ -202,16 +198,16 @@ def _texts(name: str, given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 def _results(given: Row, wrong: list[str]) -> tuple[str, ...]:
     paths = _texts("run_results", given, wrong)
-    if outside := [path for path in paths if path.startswith(("/", "~")) or ".." in path.split("/")]:
+    if odd := [path for path in paths if path.startswith(("/", "~")) or {"..", "**"} & set(path.split("/"))]:
         wrong.append(
-            "run_results must be paths in the folder that the job runs in, without .. in them, not"
-            f" {', '.join(outside)}: let the job write there."
+            "run_results must be paths in the folder that the job runs in, without .. and ** in them, not"
+            f" {', '.join(odd)}: let the job write there, and name a folder for all that is in it."
         )
     return paths
 
 
 def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
-    """The names of the job's variables. In place of its value, which may be secret, each has whether that is usable."""
+    """The names of the job's variables; each value only says whether it is usable, since it may be a secret."""
     variables = given.get("run_env") or {}
     names = tuple(variables) if isinstance(variables, t.Mapping) else ("",)
     if not all(_ENVIRONMENT.fullmatch(name) and variables[name] for name in names):
@@ -220,7 +216,7 @@ def _environment(given: Row, wrong: list[str]) -> tuple[str, ...]:
 
 
 def _read(name: str, given: Row, reader: t.Callable[[t.Any], Value | None], default: Value, wrong: list[str]) -> Value:
-    """A variable as its reader makes it; the default if it says nothing, or makes no sense."""
+    """A variable as its reader makes it; the default if it is empty or wrong."""
     value = read_variable(name, given.get(name), reader, None, wrong)
     return default if value is None else value
 

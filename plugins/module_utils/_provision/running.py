@@ -61,9 +61,9 @@ class Way(enum.Enum):
 
 
 def way(phase: str, *, is_free: bool) -> Way:
-    """``phase``: of the record. ``is_free``: nothing is or may be billed for the host.
+    """What a command does. ``phase``: of the record; ``is_free``: nothing is or may be billed for the host.
 
-    The job runs once: if it may have begun, no second machine is bought for it.
+    If the job may have begun, no second machine is bought for it.
     """
     if phase == HOME:
         return Way.END
@@ -73,7 +73,7 @@ def way(phase: str, *, is_free: bool) -> Way:
 
 
 def begun(run: Run) -> dict[str, t.Any]:
-    """What the plays of a command work on; no host if the run is over, or if another job under its name is not."""
+    """What the plays of a command work on; no host if the run is over, or another job with its name is not."""
     request = run.request
     if trouble := another_job(run):
         return {"trouble": f"{trouble} {NOTHING_BOUGHT}"}
@@ -90,10 +90,7 @@ def begun(run: Run) -> dict[str, t.Any]:
 
 
 def another_job(run: Run) -> str:
-    """Another job has begun under the name, and has not come to its end; empty if none has.
-
-    What was ordered alone has not begun, so that this one takes its place.
-    """
+    """Why this job may not begin: another one with its name has begun and is not over; empty if none has."""
     name, record = run.request.name, run.record
     if not run.is_begun or record.get("digest") == run.request.digest:
         return ""
@@ -106,16 +103,13 @@ def another_job(run: Run) -> str:
 
 
 def why_not(run: Run) -> str:
-    """Why a command goes no further with a run, whose record another one may have changed meanwhile; empty if it does.
-
-    Between two looks at it, that command may have begun another job, or have come to the end of this one.
-    """
+    """Why a command stops, as if another command has changed the run meanwhile; empty if it goes on."""
     over = f"The run {run.request.name} has come to its end meanwhile. The same command says what became of it."
     return another_job(run) or (over if run.is_done else in_doubt(run))
 
 
 def in_doubt(run: Run) -> str:
-    """Why a run that was begun goes no further: its machine is forgotten, or another one is there; empty if it does."""
+    """Why a run that has begun stops: the registry has forgotten its machine, or has another; empty if it goes on."""
     begun = f"The run {run.request.name} was begun with offer {run.record.get('offer_id')}"
     if not run.missing_offer or run.is_over:
         return ""
@@ -131,9 +125,9 @@ def in_doubt(run: Run) -> str:
 
 
 def broken(stopped: Row, run: Run, reason: str) -> str:
-    """What to know of a run whose command failed, for this ``reason``, which was shown already.
+    """What to know if a command failed, for this ``reason``, which was shown already.
 
-    ``stopped``: of the step that found what to do with the machine; its trouble says itself what to do next.
+    ``stopped``: the result of the step `run_next`, whose trouble says what to do.
     """
     if stopped.get("trouble"):
         return str(stopped["trouble"])
@@ -144,10 +138,10 @@ def broken(stopped: Row, run: Run, reason: str) -> str:
 
 
 def lease_for(way: Way, run: Run, price: float | None, refusal: str, unswept: str, *, has_registry: bool) -> float:
-    """The seconds of the lease: of the purchase, or what the machine has. Raises ValueError: why nothing may be bought.
+    """The seconds of the lease, to buy or as the machine has it. Raises ValueError: why nothing may be bought.
 
-    ``price``: of the offer that was found, in USD per hour; ``refusal``: why the plan has none. ``unswept``: why no
-    sweep is known to end the machine. Both are empty if nothing speaks against it.
+    ``price``: of the offer, in USD per hour; ``refusal``: why the plan has none, or empty. ``unswept``: why no sweep
+    would end the machine, or empty.
     """
     request, entry = run.request, run.entry
     if entry.may_have_bought and GROUP_OF_RUNS not in entry.groups:
@@ -170,7 +164,7 @@ def lease_for(way: Way, run: Run, price: float | None, refusal: str, unswept: st
 
 
 def lease_seconds(request: Request, entry: Entry) -> float:
-    """The seconds of the lease that a machine was bought for; those that are asked for if the registry has none."""
+    """The seconds of the lease with which a machine was bought; the requested ones if the registry has none."""
     with contextlib.suppress(ValueError):
         if seconds := lease.read_lease(entry.leased).seconds:
             return seconds
@@ -178,9 +172,9 @@ def lease_seconds(request: Request, entry: Entry) -> float:
 
 
 def unenforced(host: str, protect: t.Any, unswept: str) -> str:
-    """Why no sweep would end the machine of a run, were its command killed for good; empty if one would.
+    """Why no sweep would end the machine if its command is killed; empty if one would.
 
-    ``protect``: what the host's variables say beside the run's own; ``unswept``: why no sweep is known.
+    ``protect``: the host's variable; ``unswept``: why no sweep is known.
     """
     if not why_protected(host, protect, Entry()):
         return unswept
@@ -188,13 +182,11 @@ def unenforced(host: str, protect: t.Any, unswept: str) -> str:
 
 
 def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, check_mode: bool) -> dict[str, t.Any]:
-    """What the play does now: it provisions the host, or finds whether its machine ends; in check mode neither.
+    """What the play does now. ``found``: the result of step ``quote``. Raises ValueError: why nothing may be bought.
 
-    ``found``: the result of the step ``quote``, which leaves out hosts whose machines run as registered.
-    ``offer_id``: the one offer that may be bought for a run whose job may have begun, which it has already: if its
-    machine ended while a command looks for it, the role would buy another one, and the job would run twice.
-    ``verify``: nor is its machine tested then, which a person may have left out; a test disturbs the job, and what it
-    says would be too late. Raises ValueError: why nothing may be bought.
+    If the job may have begun, the role may take only the offer that the run has already (``offer_id``): it would buy
+    another machine if that one ended meanwhile, and the job would run twice. Nor does it test the machine then
+    (``verify``), which would disturb the job.
     """
     if trouble := why_not(run):
         raise ValueError(f"{trouble} {NOTHING_BOUGHT}")
@@ -224,10 +216,9 @@ def play_after_quote(run: Run, found: Row, unswept: str, *, has_registry: bool, 
 
 
 def next_of(run: Run, job: Row) -> dict[str, t.Any]:
-    """What is done with the machine, which has answered ``job``; why nothing can be, in ``trouble``.
+    """What is done with the machine, which has answered ``job``; ``trouble``: why nothing is.
 
-    If the job starts: for how many ``seconds`` at most, and a line if that is less than was asked for. ``until``: when
-    the lease ends from now on, if that does not stay as it is.
+    If the job starts, it may take so many ``seconds``. ``until``: the new end of the lease, if that changes.
     """
     if trouble := why_not(run):  # another command has changed the run, and a machine may have been bought for it
         return {"trouble": f"{trouble} {run.billed}"}
@@ -244,10 +235,7 @@ def next_of(run: Run, job: Row) -> dict[str, t.Any]:
 
 
 def trouble_of_job(run: Run, job: Row) -> str:
-    """Why nothing follows from what the machine says of its job; empty if something does.
-
-    It says nothing; it has another job; or it has lost what it had noted, as after a start with an empty disk.
-    """
+    """Why the machine's answer is of no use: it has none, has another job, or has lost its disk; else empty."""
     machine = f"The machine of the run {run.request.name}"
     if job.get("lost_sight") or job.get("state") not in (NONE, RUNNING, *OVER):
         why = because(str(job.get("msg") or "it did not answer"))
@@ -261,7 +249,7 @@ def trouble_of_job(run: Run, job: Row) -> str:
 
 
 def job_of_another(run: Run, job: Row) -> str:
-    """The machine has another job under this name, as of another computer; empty if it has none, or this one."""
+    """Why the machine's job is not this one, as of another computer; empty if it is, or there is none."""
     if job.get("state") not in (RUNNING, *OVER) or job.get("digest") == run.request.digest:
         return ""
     command = one_line(str(job.get("command") or "")) or "its command is not known"
@@ -276,10 +264,10 @@ _SLACK = 120.0  # seconds by which a lease may be longer: it is rounded, and its
 
 
 def _start(run: Run) -> dict[str, t.Any]:
-    """How a job starts now: until the lease ends, less the hour for the results.
+    """How a job starts now: it may take until the hour before the lease ends.
 
-    The lease ends earlier if the bill does not pay for it, as of a machine that another command has bought, or that
-    costs more than it was said to.
+    The lease is cut if the bill does not pay for it: another command may have bought the machine, or it costs more
+    than the offer said.
     """
     request, noted, paid = run.request, seconds_of(run.entry.ends_at), _paid_until(run.request, run.entry)
     until = paid if paid and (noted is None or noted - paid >= _SLACK) else None
@@ -311,7 +299,7 @@ def ends_earlier(until: float) -> dict[str, t.Any]:
 
 
 def over_result(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str, t.Any]:
-    """Whether the machine ends, or what a person must know of the run. ``results``: of the transfer."""
+    """Whether the machine ends, or what to know of the run. ``results``: what their transfer returned."""
     if run.phase == GONE:  # another command has brought it to its end meanwhile
         return last_result(run.record, run.request.folder)
     if run.phase == HOME:
@@ -320,7 +308,7 @@ def over_result(run: Run, job: Row, results: Row, *, has_gone: bool) -> dict[str
 
 
 def _not_home(run: Run, job: Row, why: str) -> dict[str, t.Any]:
-    """What a person must know of a run whose results are not all home."""
+    """What to know of a run whose results are not all home."""
     if job.get("state") in OVER:
         return still_billed(run, why)
     if trouble := trouble_of_job(run, job):
@@ -342,9 +330,9 @@ LINES = 200  # that a look asks for
 
 @dataclass(frozen=True)
 class LogLook:
-    """What the last look has shown. ``job``: the last answer, or why there is none; ``lines``: new ones of its log.
+    """What the last look has shown: the last answer, and new lines of the log.
 
-    ``lost_at``: since when the machine does not answer; None if it does. ``is_last``: no other look follows.
+    ``lost_at``: since when the machine has not answered, None if it has. ``is_last``: no other look follows.
     """
 
     job: Row = field(default_factory=dict)
@@ -360,7 +348,7 @@ def next_look(look: LogLook, job: Row, passed: float) -> LogLook:
         why = one_line(str(job.get("msg") or "no answer"))
         msg = f"the machine does not answer (its job needs no connection): {why}"
         return LogLook({**look.job, "msg": msg}, (), since, passed - since >= PATIENCE)
-    # A machine that knows nothing of its job any more does not say that it has begun, but has said so.
+    # A machine that has lost its disk no longer says that its job has begun.
     known = {**job, "began_at": job.get("began_at") or look.job.get("began_at")}
     return LogLook(known, _lines(look.job, job), is_last=job["state"] != RUNNING)
 

@@ -346,7 +346,11 @@ def test_the_last_word() -> None:
             "",
         )["lines"],
         run_record.result_once_home(
-            run_record.Run(run_request.Request(name="train", keep=60, folder="runs/train"), RECORD, RUNNING)
+            run_record.Run(
+                run_request.Request(name="train", keep=60, folder="runs/train"),
+                RECORD,
+                replace(RUNNING, ends_at="2026-12-01T09:00:00Z"),
+            )
         )["lines"],
         run_request.quote(
             {"gpu_count": 8, "gpu_type": "nvidia-h100-sxm5-80gb", "price_per_hour": 16.0},

@@ -68,6 +68,7 @@ def test_what_is_asked_for(variables: dict[str, Any], expected: dict[str, Any]) 
         ({"run_keep": "2026-12-01T06:00Z"}, "run_keep must be a duration"),
         ({"run_results": "/etc"}, "not /etc"),
         ({"run_results": ["a/../../b"]}, "not a/../../b"),
+        ({"run_results": "out/**/model"}, "not out/**/model"),
         ({"run_results": {"a": 1}}, "run_results must be a list"),
         ({"run_results": True}, "run_results must be a list"),
         ({"run_env": {"A B": True}}, "run_env must map"),
