@@ -328,8 +328,8 @@ def _validation_line(item: object) -> str:
     return ": ".join(filter(None, (place, str(item.get("msg") or ""))))
 
 
-# Whether a list is whole. No page of the API's documentation shows paging. A standard link to the next page is followed;
-# any other sign that there is more, as other APIs give it, makes the list an error.
+# Whether a list is whole. No page of the API's documentation shows paging. A link to the next page is followed; any
+# other sign that there is more, as other APIs give it, makes the list an error.
 
 # What a field or header says of a list, by its name in small letters without what stands between the words.
 _LIST_MARKS = {
