@@ -115,7 +115,7 @@ class _Planning:
             return {**BLANK, "waits": True, **waiting}
         changed = self._noted(cases, snapshot, clock) or bool(seen.noted)
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
-        warnings += self._warnings(cases, plans, observed.statuses, clock)
+        warnings += self._warnings(cases, plans)
         answer = self._answer(plans, cases, observed, clock)
         return {**answer, "changed": changed, "warnings": list(dict.fromkeys(filter(None, warnings)))}
 
@@ -329,13 +329,7 @@ class _Planning:
         draft = rows.keep_if_as_registered(case, draft, status, self._known_hosts(case, case.standing.offer_id))
         return rows.unless_names_are_taken(draft, self._params["inventory"])
 
-    def _warnings(
-        self,
-        cases: t.Sequence[Case],
-        plans: t.Sequence[Plan],
-        statuses: t.Mapping[str, Json],
-        clock: Clock,
-    ) -> t.Iterator[str]:
+    def _warnings(self, cases: t.Sequence[Case], plans: t.Sequence[Plan]) -> t.Iterator[str]:
         """What people must know."""
         hosts = [case.host for case in cases]
         is_quote = self._params["quote"]
@@ -344,7 +338,6 @@ class _Planning:
             yield from (draft.missed for draft in plans)
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
-        yield from rows.lease_warnings(cases, statuses, clock)
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts))
         adopted = [(case.host.host, case.standing) for case in cases if case.standing.adopted]
         would = self._registries.read_only
@@ -362,7 +355,7 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        lasting = rows.lifetimes_of(cases, plans, observed.statuses, clock)
+        lasting = rows.lifetimes_of(cases, plans, clock)
         common = rows.common_part(
             plans,
             cases,

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from .._text import (
     LINE,
     end_option,
-    first_of,
-    formatted,
     ids_in_words,
     in_short,
     joined,
@@ -28,7 +26,6 @@ from .._text import (
     number_of,
     ranges,
     read_price,
-    seconds_of,
     usd,
     usd_short,
     wrapped,
@@ -41,7 +38,7 @@ from .entry import MADE, PLAN
 from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
 from .lease import API_CLOCK, NOTED_BY, Clock
-from .messages import NOTHING_SENT, unreadable_lease
+from .messages import NOTHING_SENT
 from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
 from .prices import UNLIMITED, add_up, bill_between, total_of
@@ -344,7 +341,7 @@ def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
 
 
-# Until when machines live
+# Until when machines that are bought live
 
 
 @dataclass(frozen=True)
@@ -355,65 +352,11 @@ class Lifetime:
     bill: float | None = None
 
 
-def lifetimes_of(
-    cases: t.Sequence[Case], plans: t.Sequence[Plan], statuses: t.Mapping[str, Status], clock: Clock
-) -> dict[str, Lifetime]:
-    """Those of the hosts that own or would buy something."""
-    return {
-        draft.host: _lifetime(case, draft, statuses.get(draft.offer_id) or {}, clock)
-        for case, draft in zip(cases, plans)
-        if draft.action != STOP
-    }
-
-
-def _lifetime(case: Case, draft: Plan, status: Status, clock: Clock) -> Lifetime:
-    """That of what the host owns or would buy."""
-    noted, created = seconds_of(case.entry.journaled_at), _created(case, status)
-    if draft.action == BUY or case.begins_anew:
-        begin = clock.now() if draft.action == BUY else created
-        end = case.host.lease.end(clock.now())
-    else:
-        begin = lease.begin_of(noted, created, adopted=case.entry.adopted)
-        try:
-            end = _end_of_lease(case, status)
-        except ValueError:  # which `_overdue` tells
-            end = None
-    return Lifetime(end, bill_between(draft.price_per_hour, begin, end))
-
-
-def _end_of_lease(case: Case, status: Status) -> float | None:
-    """When the machine of the host is over, None if never. Raises ValueError for what cannot be read."""
-    entry, created = case.entry, _created(case, status)
-    if not case.host.by_name:
-        return lease.end_of(entry.leased, entry.ends_at, created)
-    return case.host.lease.end(created)
-
-
-def _created(case: Case, status: Status) -> float | None:
-    """When the host's machine was bought, by the API's records; None if they do not say."""
-    return first_of([status.get("procured_at"), *(machine.get("created_at") for machine in case.standing.machines)])
-
-
-def lease_warnings(cases: t.Sequence[Case], statuses: t.Mapping[str, Status], clock: Clock) -> t.Iterator[str]:
-    """What people must know of the leases of what the hosts own."""
-    for case in cases:
-        if case.standing.owns:
-            yield _overdue(case, statuses.get(case.entry.offer_id) or {}, clock)
-
-
-def _overdue(case: Case, status: Status, clock: Clock) -> str:
-    """That a machine runs although its lease is over, or that this cannot be told; empty if its lease lasts."""
-    try:
-        end = _end_of_lease(case, status)
-    except ValueError as error:
-        return unreadable_lease(case.host.host, str(error))
-    noted_by = API_CLOCK if case.host.by_name else case.entry.clock
-    if end is None or clock.since(end, noted_by) < 0:
-        return ""
-    return (
-        f"The lease of {case.host.host} was over at {formatted(end)}, and its machine is still billed:"
-        " compute_index.supply.reap ends it, compute_index.supply.extend gives it more time."
-    )
+def lifetimes_of(cases: t.Sequence[Case], plans: t.Sequence[Plan], clock: Clock) -> dict[str, Lifetime]:
+    """Those of the machines that hosts would buy now."""
+    now = clock.now()
+    ends = [(draft, case.host.lease.end(now)) for case, draft in zip(cases, plans) if draft.action == BUY]
+    return {draft.host: Lifetime(end, bill_between(draft.price_per_hour, now, end)) for draft, end in ends}
 
 
 def _begins_lease(case: Case, draft: Plan) -> bool:
