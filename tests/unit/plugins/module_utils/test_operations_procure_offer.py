@@ -487,7 +487,7 @@ def test_a_discount_for_storage_does_not_get_an_offer_below_the_ceiling(queue: R
         (
             [resource(OTHER_ID)],
             3.99,
-            f"USD 3.99 per hour. Counted: {OFFER_ID} USD 2.00 (would be bought); trainer ({OTHER_ID}) USD 2.00 (live).",
+            f"USD 3.99 per hour. Counted: {OFFER_ID} USD 2.00 (would be bought); trainer ({OTHER_ID}) USD 2.00 (in no",
         ),
     ],
 )

@@ -145,8 +145,8 @@ RISEN, DISK = (
     ("listed", "live", "counted"),
     [
         ([], 3.06, "trainer-2 USD 3.06 (live)"),
-        ([RISEN], 4.06, "trainer-2 (storage d) USD 0.06 (live)"),
-        ([RISEN, DISK], 4.06, "trainer-2 USD 0.06 (live"),
+        ([RISEN], 4.06, "trainer-2 USD 4.06 (live)"),
+        ([RISEN, DISK], 4.06, "trainer-2 USD 4.06 (live)"),
     ],
     ids=["nothing is listed", "storage is not listed", "storage has no price of its own"],
 )
