@@ -24,7 +24,6 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import order
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import most_looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     DESCRIBED,
     GIVEN,
@@ -38,6 +37,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fingerprint, why_no_public_key
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import most_looks, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name, printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, means_protection, value_of

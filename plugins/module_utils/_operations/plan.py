@@ -20,13 +20,13 @@ from .._api.market import Market
 from .._provision import (
     candidates,
     ceilings,
-    choosing,
     keys,
     ownership,
     planning,
     quote,
     rows,
     sealed,
+    search,
     standing,
 )
 from .._provision.candidates import Case, SearchResult
@@ -281,7 +281,7 @@ class _Planning:
 
     def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
-        if self._check_mode or not choosing.may_wait(self._params):
+        if self._check_mode or not search.may_wait(self._params):
             return {}
         lacking = planning.lacking(cases, plans, clock.here, account.unreadable)
         return {"waiting": planning.line_of_waiting(lacking, clock.here, account.unreadable)} if lacking else {}
@@ -576,7 +576,7 @@ class _Searches:
             return SearchResult(said=said, is_passing=error.passing)
         self._warnings += warnings
         is_short = functools.partial(candidates.is_short, self._cases, spec, self._taken)
-        return SearchResult(choosing.pooled(offers, is_short, functools.partial(self._again, spec)), said=reason)
+        return SearchResult(candidates.pooled(offers, is_short, functools.partial(self._again, spec)), said=reason)
 
     def _again(self, spec: t.Mapping[str, t.Any]) -> list[Offer]:
         """What the same search brings now; nothing if that fails."""
@@ -587,7 +587,7 @@ class _Searches:
     def _find(self, spec: t.Mapping[str, t.Any]) -> tuple[list[Offer], str, list[str]]:
         """The offers that fit, or why the answer is of no use, and warnings."""
         found, _total, warnings = find(self._api, spec)
-        offers, reason = choosing.fitting(spec, found)
+        offers, reason = search.fitting(spec, found)
         self._taken |= self._bought_of([offer["offer_id"] for offer in offers])
         return offers, reason, warnings
 

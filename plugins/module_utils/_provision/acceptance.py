@@ -207,7 +207,7 @@ def bundle(report: Report, plan: Row, entry: Entry, now: float) -> dict[str, t.A
         "offer_id": entry.offer_id or plan["offer_id"],
         "resource_ids": list(entry.resource_ids),
         "offer": dict(offer),
-        # What `choosing` reads, also of what a shared registry keeps of it
+        # What `candidates` reads, also of what a shared registry keeps of it
         **{name: offer.get(name) for name in ("vendor", "region")},
         "reason": printable(next(reasons, "").removesuffix(" (bad)"), LONGEST_LINE),
         "clock": entry.clock,

@@ -12,11 +12,10 @@ import typing as t
 from dataclasses import replace
 
 from .._text import amount, formatted, gpus_of, grouped, moments, narrow_table, nodes_of, number_of, shortened, usd
-from . import choosing, order, prices
-from .choosing import Choice
+from . import order, prices, search
 from .declaration import read_limit
 from .quote import VANISHES, is_spot
-from .search import ANY, CEILING, ON_DEMAND, Offer, compute_of, differ, misspelled_in
+from .search import ANY, CEILING, ON_DEMAND, Choice, Offer, compute_of, differ, misspelled_in
 
 Row = dict[str, t.Any]
 
@@ -81,7 +80,7 @@ def market(choice: Choice, offers: t.Iterable[Offer]) -> Row:
 
 def listing(choice: Choice, answer: t.Iterable[Offer]) -> Row:
     """The ``offers`` of a search, the cheapest first, and the same as lines for a person."""
-    fits, odd = choosing.fitting(choice.spec, answer)
+    fits, odd = search.fitting(choice.spec, answer)
     why = (
         f"Each of the {len(fits)} offers costs more than {usd(choice.max_price_per_hour)}, or its price is unknown."
         if fits

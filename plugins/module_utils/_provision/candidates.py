@@ -12,21 +12,140 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, joined, read_price, usd
-from . import choosing, search
+from .._text import QUOTA, formatted, joined, number_of, one_line, read_price, seconds_of, text_of, usd
+from . import search
 from .acceptance import UNSOUND
-from .choosing import Avoided, Choice, site_of
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, clocks_differ
+from .lease import Clock, clock_of, clocks_differ
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
-from .prices import UNLIMITED, at_prices, count_within, highest_known_price, passes_max_price
-from .search import Offer
+from .prices import (
+    UNLIMITED,
+    at_prices,
+    count_within,
+    highest_known_price,
+    highest_prices,
+    passes_max_price,
+)
+from .search import CHEAPEST, Choice, Offer
 from .standing import HostState, Standing, stopped
 from .storage import Storage, changes_of, label_of, together
 
+Again = t.Callable[[], t.Sequence[Offer]]  # sends a search again
+_MOST_SEARCHES = 50  # that are sent again, for all hosts that look for the same
 _LOOKS = 3  # times as many offers may be found to be gone as may be tried
+
+
+# Not where a machine did not pass its test
+
+
+@dataclass(frozen=True)
+class Avoided:
+    """A vendor's region: see `site_of`. ``until``: seconds since the epoch. ``reason``: for people."""
+
+    site: tuple[str, str]
+    reason: str
+    until: float
+
+    @property
+    def words(self) -> str:
+        """A sentence without its full stop: ``nebius EU is avoided until ... UTC, after a failed test: GPU 3: ...``."""
+        name = " ".join(filter(None, self.site)) or "a vendor without a name"
+        return f"{name} is avoided until {formatted(self.until)}, after a failed test: {self.reason}"
+
+
+def avoided_sites(evidence: t.Iterable[Offer], seconds: float, clock: Clock) -> tuple[Avoided, ...]:
+    """The sites that the registry's ``evidence`` is about, for so many seconds after the last test at each."""
+    found: dict[tuple[str, str], Avoided] = {}
+    for bundle in (item for item in evidence if isinstance(item, t.Mapping)):
+        tested, now = seconds_of(bundle.get("tested_at")), clock.now(clock_of(bundle.get("clock")))
+        # A test with a time in the future counts as made now; one whose time cannot be read does not count.
+        if tested is not None and (until := min(tested, now) + seconds) > now:
+            item = Avoided(site_of(bundle), one_line(text_of(bundle.get("reason"))), until)
+            found[item.site] = max(item, found.get(item.site, item), key=lambda one: one.until)
+    return tuple(found[site] for site in sorted(found))
+
+
+def site_of(row: Offer) -> tuple[str, str]:
+    """The vendor and the region of an offer, an attempt or a piece of evidence; empty for one that has none."""
+    return text_of(row.get("vendor")), text_of(row.get("region"))
+
+
+# Offers, and the hosts that get them
+
+
+def pooled(offers: t.Sequence[Offer], is_short: t.Callable[[t.Sequence[Offer]], bool], again: Again) -> list[Offer]:
+    """The offers, cheapest first, with those that the same search brings when it is sent again, until they suffice.
+
+    An API that makes its offers for each search lists a product once, though it may have many machines of it. One whose
+    offers stay is asked once more, and brings nothing new but perhaps other prices, of which the highest counts.
+    """
+    looks, pool = list(offers), {offer["offer_id"]: offer for offer in offers}
+    for _search in range(_MOST_SEARCHES):
+        count = len(pool)
+        if not is_short(list(pool.values())):
+            break
+        looks += again()
+        pool = {**{offer["offer_id"]: offer for offer in looks}, **pool}
+        if len(pool) == count:
+            break
+    return at_prices(highest_prices(looks), list(pool.values())) if len(looks) > len(offers) else looks
+
+
+def choose(
+    choices: t.Sequence[Choice], seen: t.Sequence[t.Sequence[Offer]], order: str
+) -> tuple[list[Offer], dict[str, int]]:
+    """The offers that may be bought, best first, and by their ids the numbers (from 1) of the choices that find them.
+
+    ``seen``: the offers of each choice. The best are those of the choice that is listed first, or with the cheapest
+    GPU, by the ``order``. An offer that several searches find belongs to the first of them that lets it be bought.
+    """
+    offers: list[Offer] = []
+    numbers: dict[str, int] = {}
+    for number, (choice, found) in enumerate(zip(choices, seen), start=1):
+        for offer in found:
+            offer_id = offer["offer_id"]
+            if offer_id not in numbers and passes_max_price(offer, choice.max_price_per_hour):
+                offers.append(offer)
+                numbers[offer_id] = number
+    if order == CHEAPEST:
+        offers.sort(key=_per_gpu)
+    return offers, numbers
+
+
+def _per_gpu(offer: Offer) -> tuple[bool, float]:
+    """The price of one GPU; what is unknown comes last."""
+    price = read_price(offer["price_per_hour"])
+    return price is None, (price or 0.0) / (number_of(offer.get("gpu_count")) or 1.0)
+
+
+@dataclass(frozen=True)
+class OfferRequest:
+    """A host that needs an offer of these, cheapest first, for at most ``max_price_per_hour``."""
+
+    host: str
+    offers: t.Sequence[Offer]
+    max_price_per_hour: float = UNLIMITED
+
+
+def allocate(wishes: t.Sequence[OfferRequest], taken: t.Collection[str] = ()) -> dict[str, Offer]:
+    """For each host that can have one its offer: the cheapest that is within its limit and nobody else's.
+
+    Hosts come in their order, so that a play of the same hosts is allocated the same. ``taken``: ids of offers that
+    are spoken for.
+    """
+    gone = set(taken)
+    result: dict[str, Offer] = {}
+    for wish in wishes:
+        left = (offer for offer in wish.offers if offer["offer_id"] not in gone)
+        if offer := next((offer for offer in left if passes_max_price(offer, wish.max_price_per_hour)), None):
+            gone.add(offer["offer_id"])
+            result[wish.host] = offer
+    return result
+
+
+# A host, and what is known of it
 
 
 @dataclass(frozen=True)
@@ -48,7 +167,7 @@ class SearchResult:
     @classmethod
     def of(cls, host: Declaration, offers: t.Sequence[t.Sequence[Offer]]) -> SearchResult:
         """What was found for the choices of a host."""
-        chosen, numbers = choosing.choose(host.choices, offers, host.order)
+        chosen, numbers = choose(host.choices, offers, host.order)
         return cls(chosen, seen=offers, numbers=numbers)
 
     @classmethod
@@ -214,7 +333,7 @@ class Case:
     def fitting(self, offer: Offer) -> Case:
         """The same, unless what it would adopt, by its offer, is not what it declares."""
         host, machines = self.host, self.standing.machines
-        odd = choosing.mismatch_of_all(host.choices, offer)
+        odd = search.mismatch_of_all(host.choices, offer)
         if not odd:
             return self
         return replace(self, standing=stopped(does_not_fit(host.host, host.name, machines, odd)))
@@ -253,8 +372,7 @@ def with_evidence(
     # Once for all hosts that declare the same: there may be thousands of both.
     declared = {(case.host.registry, case.host.avoid) for case in cases}
     sites = {
-        (registry, seconds): choosing.avoided_sites(evidence.get(registry, ()), seconds, clock)
-        for registry, seconds in declared
+        (registry, seconds): avoided_sites(evidence.get(registry, ()), seconds, clock) for registry, seconds in declared
     }
     return [replace(case, avoided_before=sites[case.host.registry, case.host.avoid]) for case in cases]
 
@@ -303,8 +421,7 @@ def _no_offer(host: Declaration, search_result: SearchResult) -> str:
 def _reasons(host: Declaration, seen: t.Iterable[t.Sequence[Offer]]) -> list[str]:
     """Why each of the first choices came to nothing, by the offers that were ``seen`` of them."""
     return [
-        f"{choosing.in_words(choice)}: {_why_nothing(host, choice, offers)}"
-        for choice, offers in zip(host.choices, seen)
+        f"{search.in_words(choice)}: {_why_nothing(host, choice, offers)}" for choice, offers in zip(host.choices, seen)
     ]
 
 
@@ -323,10 +440,10 @@ def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer]) -
 
 def why_not_first_choice(host: Declaration, search_result: SearchResult, number: int) -> str:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
-    if number < 2 or host.order == choosing.CHEAPEST:
+    if number < 2 or host.order == CHEAPEST:
         return ""
     reasons = "; ".join(_reasons(host, search_result.seen[: number - 1]))
-    return f"{host.host} gets choice {number} ({choosing.in_words(host.choices[number - 1])}): {reasons}."
+    return f"{host.host} gets choice {number} ({search.in_words(host.choices[number - 1])}): {reasons}."
 
 
 def why_too_dear(host: Declaration, offer: Offer) -> str:
@@ -380,4 +497,4 @@ def _other_lease(host: Declaration, entry: Entry) -> str:
 
 def mismatch_of_noted(host: Declaration, entry: Entry) -> str:
     """In what the noted offer is none that the host searches for now; empty if it is one, or if the host names one."""
-    return choosing.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""
+    return search.mismatch_of_all(host.choices, entry.offer) if entry.offer and not host.offer_id else ""

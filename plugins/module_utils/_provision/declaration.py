@@ -37,12 +37,21 @@ from .._text import (
 )
 from . import lease as leases
 from . import prices
-from .choosing import AVOIDED_FOR, LISTED, Choice, Patience, read_avoid, read_choice, read_patience
 from .entry import PROTECTED_SINCE, USUAL_PROJECT, Entry
 from .lease import ENDS_AT, IDLES, LEASED, NOTED_BY, Clock, Lease, utc_rounded_up
 from .place import NOWHERE, Place, twin_of
 from .prices import UNLIMITED
-from .search import CEILING, misspelled_in
+from .search import (
+    AVOIDED_FOR,
+    CEILING,
+    LISTED,
+    Choice,
+    Patience,
+    misspelled_in,
+    read_avoid,
+    read_choice,
+    read_patience,
+)
 
 # The role's variables, without ``provision_``, whose values are declared as they are. The others may hold secrets.
 GIVEN = (

@@ -20,10 +20,17 @@ from .._text import (
     usd,
     usd_short,
 )
-from . import ceilings, choosing, storage
-from .candidates import Case, SearchResult, why_none, why_not_first_choice, why_too_dear
+from . import ceilings, storage
+from .candidates import (
+    Case,
+    OfferRequest,
+    SearchResult,
+    allocate,
+    why_none,
+    why_not_first_choice,
+    why_too_dear,
+)
 from .ceilings import AccountPrices, CeilingPart, Count, State
-from .choosing import OfferRequest
 from .declaration import Declaration
 from .entry import Entry, project_of
 from .lease import Lease
@@ -224,7 +231,7 @@ def _allocated(
         OfferRequest(case.host.host, case.elsewhere(item.offers), case.host.max_price_per_hour)
         for case, item in searching
     ]
-    return choosing.allocate(requests, {*taken, *tried, *(case.wanted for case in cases)})
+    return allocate(requests, {*taken, *tried, *(case.wanted for case in cases)})
 
 
 def _draft(

@@ -12,9 +12,8 @@ import math
 import typing as t
 from dataclasses import dataclass
 
-from .search import Offer
-
 UNLIMITED = math.inf
+_Offer = t.Mapping[str, t.Any]  # as the tolerant reader returns it
 _HOUR = 3600.0
 
 
@@ -26,7 +25,7 @@ def highest_known_price(*prices: float | None) -> float | None:
     return max((price for price in prices if price is not None), default=None)
 
 
-def highest_prices(looks: t.Iterable[Offer]) -> dict[str, float | None]:
+def highest_prices(looks: t.Iterable[_Offer]) -> dict[str, float | None]:
     """The prices that count (USD per hour) of all these looks at offers, by their ids."""
     prices: dict[str, float | None] = {}
     for offer in looks:
@@ -35,12 +34,12 @@ def highest_prices(looks: t.Iterable[Offer]) -> dict[str, float | None]:
     return prices
 
 
-def by_price(offer: Offer) -> tuple[bool, float]:
+def by_price(offer: _Offer) -> tuple[bool, float]:
     """The order of prices; what is unknown comes last."""
     return offer["price_per_hour"] is None, offer["price_per_hour"] or 0.0
 
 
-def at_prices(prices: t.Mapping[str, float | None], offers: t.Sequence[Offer]) -> list[Offer]:
+def at_prices(prices: t.Mapping[str, float | None], offers: t.Sequence[_Offer]) -> list[_Offer]:
     """The offers at these prices, by their ids, cheapest first. A price that this look does not know stays unknown."""
     return sorted(
         (
@@ -75,13 +74,13 @@ def total_of(prices: t.Iterable[float | None]) -> float | None:
     return None if found.unknown else found.total
 
 
-def passes_max_price(offer: Offer, max_price_per_hour: float) -> bool:
+def passes_max_price(offer: _Offer, max_price_per_hour: float) -> bool:
     """Whether the offer may be bought: an unknown price passes no limit."""
     price = offer["price_per_hour"]
     return max_price_per_hour == UNLIMITED or (price is not None and price <= max_price_per_hour)
 
 
-def count_within(offers: t.Iterable[Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
+def count_within(offers: t.Iterable[_Offer], max_price_per_hour: float, taken: t.Container[str]) -> int:
     """How many of the offers are within the limit (USD per hour), and not ``taken`` (their ids)."""
     return sum(passes_max_price(offer, max_price_per_hour) and offer["offer_id"] not in taken for offer in offers)
 

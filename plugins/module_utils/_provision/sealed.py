@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from .._text import abridged, first_of, formatted, ids_in_words, joined, moments, read_price, usd
-from . import choosing, lease
+from . import lease, search
 from .candidates import Case
 from .declaration import Declaration
 from .messages import NOTHING_SENT, still_open
@@ -212,7 +212,7 @@ class SealedPlan:
         """
         item = self.hosts[host.host]
         is_named = item["owned"] or host.offer_id
-        odd = "" if is_named else choosing.mismatch_of_all(host.choices, {**item, "gpu_count": None})
+        odd = "" if is_named else search.mismatch_of_all(host.choices, {**item, "gpu_count": None})
         return f"it has {odd} for {host.host}" if odd else ""
 
     def _other_machine(self, case: Case) -> str:

@@ -3,16 +3,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A search: its keys and slips of them, its contract, what the API has made of it, and whether an offer matches it.
 
-The keys are those of the API pages "yaml spec", "get offers" and "storage".
+The keys are those of the API pages "yaml spec", "get offers" and "storage". A host has one search or several, in order
+of preference, and may wait for offers. Prices are in USD per hour, moments seconds since the epoch, durations seconds.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import typing as t
+from dataclasses import dataclass
 
-from .._text import LONGEST_NAME, applying, letters_of, mapping_of, mappings_in, nearest, nodes_of, number_of, printable
+from .._text import (
+    LONGEST_NAME,
+    applying,
+    duration,
+    gpus_of,
+    letters_of,
+    mapping_of,
+    mappings_in,
+    nearest,
+    nodes_of,
+    number_of,
+    plural,
+    printable,
+    read_variable,
+    text_of,
+)
+from . import lease
+from .prices import UNLIMITED
 
 Spec = t.Mapping[t.Any, t.Any]
 Offer = t.Mapping[str, t.Any]  # an offer as the tolerant reader returns it
@@ -30,6 +50,9 @@ DOCUMENTED: t.Mapping[str, tuple[str, ...]] = {
     "storage": ("type", "class", "size", "persistent"),
     "network": ("supports_cilium",),
 }
+LISTED, CHEAPEST = "listed", "cheapest"  # how a list of searches is used
+AVOIDED_FOR = 7 * 86_400.0  # seconds for which the site of a bad machine is avoided, if a host says nothing else
+MAX_LOOKS = 100_000
 CEILING = "max_price_per_hour"  # of one choice: what the role itself reads of each search, and the API never gets
 
 
@@ -234,3 +257,108 @@ def product_of(offer: Offer) -> dict[str, t.Any]:
 def product(offer: Offer, price_per_hour: float | None) -> str:
     """What an offer sells, at which price (USD per hour): a later search may list it again under another id."""
     return " ".join(str(offer.get(name) or "-") for name in _OF_PRODUCT) + f" {price_per_hour}"
+
+
+# The searches of a host
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the searches of a host, and what its offer may cost."""
+
+    spec: Spec
+    max_price_per_hour: float = UNLIMITED
+
+
+def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
+    """A search of ``provision_spec``, with its own ceiling apart: the API never gets that."""
+    return Choice({key: item for key, item in spec.items() if key != CEILING}, max_price_per_hour)
+
+
+def in_words(choice: Choice) -> str:
+    """A choice in a few words: what it searches for."""
+    wanted = compute_of(choice.spec)
+    words = [gpus_of(wanted.get("gpu_count") or 1, wanted.get("gpu_type") or "any GPU")]
+    contract = contract_of(choice.spec)
+    words += [str(item) for item in ("" if contract == ANY else contract, choice.spec.get("region")) if item]
+    return ", ".join(words)
+
+
+def mismatch_of_all(choices: t.Sequence[Choice], offer: Offer) -> str:
+    """In what an offer or a machine is none of the choices, as the first of them says it; empty if it is one."""
+    found = [mismatch(choice.spec, offer) for choice in choices]
+    return "" if not all(found) else next(iter(found), "")
+
+
+def fitting(spec: Spec, offers: t.Iterable[Offer]) -> tuple[list[Offer], str]:
+    """The offers of an answer that can be bought and are what was searched for, or why the answer is of no use."""
+    spec = as_sent(spec)
+    named_offers = [offer for offer in offers if offer["offer_id"]]
+    found = [offer for offer in named_offers if not mismatch(spec, offer)]
+    if found or not named_offers:
+        return found, ""
+    odd = mismatch(spec, named_offers[0])
+    return [], f"The API answers the search with {plural(len(named_offers), 'offer')} of another kind ({odd})."
+
+
+def read_avoid(value: object) -> float:
+    """The seconds of ``provision_avoid``. Raises ValueError with a reason for a person."""
+    text = text_of(value).lower()
+    return 0.0 if text in ("", "none") else duration(text)
+
+
+# Waiting for offers
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Until when offers are waited for (None: not at all), and the time between two looks.
+
+    ``delay`` 0: a run looks once, and a later one looks again; that needs an end which holds for all of them.
+    """
+
+    until: float | None = None
+    delay: float = 600.0
+
+    @property
+    def is_of_many_runs(self) -> bool:
+        """Whether other runs go on where this one ends."""
+        return self.until is not None and self.delay == 0
+
+    def has_time(self, now: float) -> bool:
+        """Whether there is time for another look of this run."""
+        return self.until is not None and self.delay > 0 and now + self.delay <= self.until
+
+    def comes_back(self, now: float) -> bool:
+        """Whether a later run will look again."""
+        return self.until is not None and self.delay == 0 and now < self.until
+
+
+def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> Patience:
+    """The patience of two variables, counted from ``begin``; what is wrong with them is added to ``wrong``."""
+    wanted = read_variable("provision_wait", wait, lease.read_lease, None, wrong)
+    pause = read_variable("provision_wait_delay", delay, _read_delay, None, wrong)
+    if wanted is None or pause is None:
+        return Patience()
+    if wanted.seconds is not None and not pause:
+        wrong.append(
+            "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
+        )
+    return Patience(wanted.end(begin), pause)
+
+
+def _read_delay(value: t.Any) -> float:
+    """The seconds between two looks. Raises ValueError."""
+    return 0.0 if text_of(value) == "0" else lease.read_duration(value) or 0.0
+
+
+def may_wait(call: t.Mapping[str, t.Any]) -> bool:
+    """Whether the plans of a call may wait for offers: before its first purchase, and in no quote."""
+    return not (call["quote"] or call["attempts"] or call["failed"])
+
+
+def most_looks(patience: Patience, now: float) -> int:
+    """How often a run may look again at the most; another host of the play may wait where this one does not."""
+    if patience.until is None or patience.delay <= 0:
+        return MAX_LOOKS
+    return min(MAX_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)

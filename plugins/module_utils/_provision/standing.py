@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .. import _states
 from .._text import applying, ids_in_words, joined, mapping_of, seconds_of, usd
-from . import choosing, holdings, ownership
+from . import holdings, ownership, search
 from .declaration import Declaration
 from .entry import Entry
 from .holdings import HoldingState, Observation, Proof, PurchaseLook
@@ -516,7 +516,7 @@ def _unfit(host: Declaration, machines: list[Machine], price: float | None) -> s
     own = dict(mapping_of(machines[0].get("spec")))
     if len(machines) > 1:
         own.pop("gpu_count", None)  # that of one machine, and the search asks for that of all
-    return choosing.mismatch_of_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
+    return search.mismatch_of_all(host.choices, {**own, "vendor": machines[0].get("vendor")})
 
 
 # Why a person must decide, and what a host takes over

@@ -9,27 +9,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
-    CHEAPEST,
-    LISTED,
-    Choice,
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
     OfferRequest,
-    Patience,
     allocate,
     choose,
-    fitting,
-    in_words,
-    may_wait,
-    mismatch_of_all,
-    most_looks,
     pooled,
-    read_patience,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import (
     UNLIMITED,
     at_prices,
     highest_prices,
     passes_max_price,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
+    CHEAPEST,
+    LISTED,
+    Choice,
+    Patience,
+    fitting,
+    in_words,
+    may_wait,
+    mismatch_of_all,
+    most_looks,
+    read_patience,
 )
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,15 +9,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import (
+    Avoided,
     Case,
     SearchResult,
-    with_evidence,
-)
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.choosing import (
-    AVOIDED_FOR,
-    Avoided,
     avoided_sites,
-    read_avoid,
+    with_evidence,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import Declaration
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
@@ -26,6 +22,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     STOP,
     Plan,
     host_plans,
+)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import (
+    AVOIDED_FOR,
+    read_avoid,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._text import utc
