@@ -119,8 +119,6 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     tested = project.play("compute_index.supply.verify", "-e", "verify_level=specs", "-e", "provision_hosts=gpu-1")
     assert tested.returncode == 2 and "gpu-1: bad" in tested.output, tested.output
     assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
-    entry = project.registry("gpu-1")
-    assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
     untested = project.play("compute_index.supply.verify", "-e", "verify_level=lod")
     assert untested.returncode == 2 and "verify_level must be specs, " in untested.text, untested.output
     for wrong, why in (

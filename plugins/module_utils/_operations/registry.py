@@ -14,7 +14,6 @@ from .._provision.entry import Entry, project_of, read_entry
 from .._provision.place import Place, SharedProject
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
-from .._registry._statements import SCHEMA
 from .._text import joined, seconds_of
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 
@@ -38,9 +37,8 @@ def registry(params: Params, check_mode: bool) -> Result:
             name = registries.at(SharedProject()).name()
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [moving.tables_made(name, made, would=check_mode), *moved]
-    diff = {"before": "" if made else SCHEMA, "after": SCHEMA, "before_header": "tables", "after_header": "tables"}
     text = joined(*dict.fromkeys(trouble))
-    return {"changed": made or bool(moved), "lines": lines, "trouble": text, "diff": diff}
+    return {"changed": made or bool(moved), "lines": lines, "trouble": text}
 
 
 def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble: list[str]) -> t.Iterator[str]:
