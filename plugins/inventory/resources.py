@@ -127,7 +127,7 @@ import re
 import typing as t
 
 from ansible import constants as C
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.compute_index.supply.plugins.module_utils import _inventory, _spec, _states
@@ -150,9 +150,6 @@ try:
     from ansible.template import trust_as_template as _trust
 except ImportError:
     _trust = None
-
-# Before ansible-core 2.19 this setting made numbers of texts; now it means nothing.
-_NATIVE_JINJA = _trust is None and C.DEFAULT_JINJA2_NATIVE
 
 PARSER_ERROR = 4  # the exit code of ansible-playbook and ansible-inventory for an inventory that cannot be parsed
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -182,14 +179,6 @@ def no_template(value: t.Any) -> t.Any:
 def _may_be_template(text: str) -> bool:
     """Whether Ansible could find a template in a text. One that begins so says by itself what else marks templates."""
     return "{" in text or text.startswith("#jinja2:")
-
-
-def _is_final(value: t.Any) -> bool:
-    """Whether a template that is nothing but a variable with this value yields just that, on every ansible-core."""
-    if isinstance(value, str):
-        # Before 2.19 some texts became what they look like.
-        return not (_may_be_template(value) or value.startswith("[") or value in ("True", "False") or _NATIVE_JINJA)
-    return _trust is not None and (value is None or isinstance(value, (int, float)))
 
 
 def _are_machines(kept: object) -> bool:
@@ -404,20 +393,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if _PLAIN.fullmatch(hostname):
             return _inventory.field(variables, hostname)
         return self._compose(hostname, variables)
-
-    def _compose(self, template: t.Any, variables: t.Any, **options: t.Any) -> t.Any:
-        """The value of an expression, for all options that have some. Constructable's own way calls this too.
-
-        A dotted name is looked up here, since Ansible compiles every expression anew for every host.
-        """
-        if not (self._vars and self.get_option("use_extra_vars")):
-            value = _inventory.look_up(variables, template)
-            if value is _inventory.MISSING and _trust is not None and not self.get_option("strict"):
-                raise AnsibleUndefinedVariable(f"'{template}' is undefined.")
-            if _is_final(value):
-                self.templar.available_variables = variables  # for a parent_group that is a template
-                return value
-        return super()._compose(template, variables, **options)
 
     def _construct(self, host: str, variables: dict[str, t.Any]) -> None:
         """What the user wants beyond that. It costs time for each host, so it is left alone if there is none."""

@@ -18,12 +18,6 @@ from ._machine.connection import ADDRESS
 from ._text import UUID
 
 GROUP = "supply"  # the group of all machines
-UNSURE, MISSING = object(), object()  # in place of a value
-_DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
-# Words of Jinja2 that no variable can hide.
-_WORDS = frozenset(
-    ("and", "else", "false", "if", "in", "is", "none", "not", "or", "self", "true", "False", "None", "True")
-)
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 # Names that mean something else to Ansible. A machine called localhost would get the tasks meant for the controller.
 _RESERVED = frozenset({"all", "ungrouped", "localhost", "localhost4", "localhost6"})
@@ -74,32 +68,6 @@ def field(variables: t.Mapping[str, t.Any], path: str) -> t.Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def look_up(variables: t.Mapping[str, t.Any], expression: object) -> t.Any:
-    """What Jinja2 finds where an expression is no more than a dotted name, as ``supply_access.internal_ip``.
-
-    `MISSING` where it finds nothing, `UNSURE` where only Jinja2 can tell: other expressions, words of its own, names
-    that are no variable but may be something else (``range``), attributes that come before keys (``items``).
-    """
-    name, *parts = _path(expression) if isinstance(expression, str) else ("",)
-    if name not in variables:
-        return UNSURE
-    value = variables[name]
-    for part in parts:
-        if hasattr(value, part):
-            return UNSURE
-        if not isinstance(value, dict) or part not in value:
-            return MISSING
-        value = value[part]
-    return value
-
-
-@cache
-def _path(expression: str) -> tuple[str, ...]:
-    """The names of a dotted name; one empty name for any other expression."""
-    names = tuple(expression.split("."))
-    return names if _DOTTED.fullmatch(expression) and names[0] not in _WORDS else ("",)
 
 
 def host_variables(resource: Json, prefix: str) -> Json:

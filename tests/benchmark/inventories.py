@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an inventory costs: the account of ours, the same as a static file, and hetzner.hcloud's."""
+"""What an inventory costs: that of our account, and the same as a static file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .answers import HCLOUD, SUPPLY, TOKEN
+from .answers import SUPPLY, TOKEN
 from .measure import Commands, in_turn, ratio
 from .server import Server
 from .table import Row
 
-OURS, STATIC, KEYED, HCLOUD_KEYED = (
-    "built-in groups",
-    "static YAML of the same content",
-    "2 compose, 3 keyed_groups",
-    "hetzner.hcloud, 2 compose, 3 keyed_groups",
-)
+OURS, STATIC = "built-in groups", "static YAML of the same content"
 COMMANDS = {
     "ansible --list-hosts": ("ansible", "all", "--list-hosts", "-i"),
     "ansible-inventory --list": ("ansible-inventory", "--list", "-i"),
 }
-GOALS = {(1000, KEYED): "0.35 of hcloud", (10000, KEYED): "0.25 of hcloud", (10000, OURS): "1.6 of static YAML"}
+GOALS = {10000: "1.6 of static YAML"}
 
 
 def files(commands: Commands, server: Server) -> dict[str, Path]:
@@ -36,21 +31,8 @@ def files(commands: Commands, server: Server) -> dict[str, Path]:
         "api_token": TOKEN,
         "ca_path": str(server.ca),
     }
-    wishes = {
-        "compose": {"machine_id": "supply_resource_id", "told": "supply_access.ssh_command"},
-        "keyed_groups": keyed("supply_vendor", "supply_status", "supply_spec.gpu_type"),
-    }
-    theirs = {
-        "plugin": "hetzner.hcloud.hcloud",
-        "api_endpoint": server.url + HCLOUD,
-        "api_token": TOKEN,
-        "compose": {"machine_id": "hcloud_id", "told": "hcloud_labels.project"},
-        "keyed_groups": keyed("hcloud_location", "hcloud_status", "hcloud_server_type"),
-    }
     found = {
         OURS: write(commands.folder / "plain.supply.yml", ours),
-        KEYED: write(commands.folder / "keyed.supply.yml", {**ours, **wishes}),
-        HCLOUD_KEYED: write(commands.folder / "keyed.hcloud.yml", theirs),
         STATIC: commands.folder / "static.yml",
     }
     dumped = commands.run(
@@ -59,10 +41,6 @@ def files(commands: Commands, server: Server) -> dict[str, Path]:
     if "WARN" in dumped.output:
         raise RuntimeError(dumped.output)
     return found
-
-
-def keyed(*keys: str) -> list[dict[str, str]]:
-    return [{"key": key, "prefix": f"by{number}"} for number, key in enumerate(keys)]
 
 
 def write(path: Path, content: Any) -> Path:
@@ -87,21 +65,19 @@ def listed(commands: Commands, file: Path) -> Any:
 
 def rows(commands: Commands, server: Server, count: int, rounds: int) -> list[Row]:
     """The table's lines for so many hosts."""
-    environment = {"REQUESTS_CA_BUNDLE": str(server.ca)}
     inventories = files(commands, server)
     if listed(commands, inventories[OURS]) != listed(commands, inventories[STATIC]):
         raise RuntimeError("the static inventory is not what it was made of")
     found = []
     for command, words in COMMANDS.items():
-        ways = {name: partial(cpu, commands, words, str(file), environment) for name, file in inventories.items()}
+        ways = {name: partial(cpu, commands, words, str(file)) for name, file in inventories.items()}
         figures = in_turn(ways, rounds)
-        for name, other, label in ((OURS, STATIC, "static YAML"), (KEYED, HCLOUD_KEYED, "hcloud")):
-            compared = f"{ratio(figures[name], figures[other]):.3g} of {label}"
-            what = f"{count:,} hosts, {command}"
-            found.append(Row(f"{what}: {name}", figures[name], "s", compared, GOALS.get((count, name), "")))
-            found.append(Row(f"{what}: {other}", figures[other], "s"))
+        compared = f"{ratio(figures[OURS], figures[STATIC]):.3g} of static YAML"
+        what = f"{count:,} hosts, {command}"
+        found.append(Row(f"{what}: {OURS}", figures[OURS], "s", compared, GOALS.get(count, "")))
+        found.append(Row(f"{what}: {STATIC}", figures[STATIC], "s"))
     return found
 
 
-def cpu(commands: Commands, words: tuple[str, ...], file: str, environment: dict[str, str]) -> float:
-    return commands.run(*words, file, **environment).cpu
+def cpu(commands: Commands, words: tuple[str, ...], file: str) -> float:
+    return commands.run(*words, file).cpu
