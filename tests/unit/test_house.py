@@ -394,7 +394,7 @@ PLUGIN_API = {
     *("_execute_module", "_low_level_execute_command", "_compute_environment_string"),
     *("_make_tmp_path", "_transfer_file", "_fixup_perms2"),
     *("_read_config_data", "_set_composite_vars", "_add_host_to_composed_groups", "_add_host_to_keyed_groups"),
-    *("_cache", "_vars"),
+    *("_compose", "_cache", "_vars"),
 }
 """What plugins have of the classes that Ansible's guides tell them to extend, for themselves alone."""
 OF_TUPLES = {"_replace", "_asdict", "_fields", "_make"}

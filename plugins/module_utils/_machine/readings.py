@@ -186,12 +186,6 @@ def devices(root: str, kind: str = _BRIDGE) -> int:
     return sum(vendor == _NVIDIA and model.startswith(kind) for vendor, model in found)
 
 
-def addresses(root: str) -> frozenset[str | None]:
-    """Where on the PCI bus the driver has GPUs, one that has fallen off included; a container sees its own alone."""
-    folder = os.path.join(root, "proc/driver/nvidia/gpus")
-    return frozenset(map(pci_address, os.listdir(folder) if os.path.isdir(folder) else []))
-
-
 def _disk(root: str) -> float | None:
     with contextlib.suppress(OSError):
         return shutil.disk_usage(root).total

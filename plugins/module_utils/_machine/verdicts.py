@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from .._text import items_of, letters_of, nodes_of, number_of
-from .readings import ABSENT, NOT_RUN, Gpu, Json, Readings, addresses, devices, is_divided, read_text_file
+from .readings import ABSENT, NOT_RUN, Gpu, Json, Readings, devices, is_divided, read_text_file
 from .wanted import LEVELS, VERDICTS, Wanted, version_of
 
 OK, UNKNOWN, DEGRADED, BAD = VERDICTS
@@ -320,17 +320,15 @@ def _version_judged(version: str | None, least: str) -> Finding:
 
 
 def _xid(readings: Readings, wanted: Wanted) -> Findings:
-    """The errors of our GPUs in the kernel log; a container sees those of the host's others too.
-
-    The driver may have a GPU by its address (`addresses`) that no longer answers.
-    """
+    """The errors of our GPUs in the kernel log; a container sees those of the host's others too."""
     (xids, is_complete), index = readings.xids(), {gpu.address: gpu.index for gpu in readings.gpus}
     is_certain = bool(index) and None not in index
     for place, code in dict.fromkeys(xids):
-        is_ours = place in index or place in addresses(readings.root)
-        if is_ours or not is_certain:
-            verdict, words = _xid_class(code)
-            yield Finding(verdict if is_ours else UNKNOWN, f"Xid {code} ({words})", None, index.get(place))
+        verdict, words = _xid_class(code)
+        if place in index:
+            yield Finding(verdict, f"Xid {code} ({words})", None, index[place])
+        elif not is_certain:
+            yield Finding(UNKNOWN, f"Xid {code} ({words})")
     is_read = is_complete and is_certain
     yield Finding(OK, "no other") if is_read else Finding(UNKNOWN, "the kernel log cannot be read since the boot")
 

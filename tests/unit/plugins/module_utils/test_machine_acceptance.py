@@ -424,13 +424,10 @@ def test_a_missing_driver_is_no_fault_of_what_was_paid_for(root: str) -> None:
         assert verdict_of(made) == expected
 
 
-def test_a_gpu_that_fell_off_the_bus_is_known_by_the_drivers_own_list(root: str, tmp_path: Path) -> None:
-    """nvidia-smi no longer lists it."""
+def test_an_xid_of_a_gpu_that_is_not_listed_is_a_neighbours(root: str) -> None:
+    """If it is ours, nvidia-smi lists too few GPUs, which is bad by itself."""
     machine = Machine(count=7, offered=7, xids=[("0000:eb:00", 79)])
-    assert verdict(machine.answers("health"), root, machine, "health") == "ok", "a neighbour's, for all that is known"
-    (tmp_path / "proc/driver/nvidia/gpus/0000:eb:00.0").mkdir(parents=True)
-    made = judged(machine.answers("health"), str(tmp_path), machine, "health")
-    assert [finding.gpu for finding in made if finding.check == "xid" and finding.verdict == "bad"] == [None]
+    assert verdict(machine.answers("health"), root, machine, "health") == "ok"
 
 
 # The table
