@@ -511,7 +511,7 @@ class ActionModule(InProcessAction):
         }
 
     def _deletions(self, task_vars: Variables) -> dict[str, t.Any]:
-        """What ends now: machines, or storage once they have ended."""
+        """What ends: machines, and the storage that ends after them."""
         this_round = _hosts.end_round_of(task_vars)
         return {"round": this_round.ends.round, "jobs": ending_by_id.jobs(this_round.plans)}
 
@@ -523,7 +523,6 @@ class ActionModule(InProcessAction):
             "round": this_round.ends.round,
             "ends": list(ends.values()),
             "answers": deleted["answers"] if deleted.get("round") == this_round.ends.round else {},
-            "before": this_round.outcomes,
             "alone": ends.keys() >= set(task_vars["ansible_play_batch"]) and not _play.keyword_of(self._task, "serial"),
         }
 

@@ -150,7 +150,6 @@ ENDED: Spec = {
     "round": _TEXT,
     "ends": _ROWS,
     "answers": _MAPPING,
-    "before": _MAPPING,  # what became of the hosts' machines, once storage has ended
     "alone": _FLAG,  # whether these are all hosts of the play
     "one_tells_all": _FLAG,
 }

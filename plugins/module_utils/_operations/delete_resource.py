@@ -44,16 +44,24 @@ def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
 
 
 def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
-    """Tell all of ``jobs`` to end, a few at the same moment, and wait until they are gone.
+    """Tell all of ``jobs`` to end, a few at the same moment, and wait until they are gone; then the storage.
 
     The ``answers`` by id are those of `delete_resource`, failures too: what the API answers about one concerns no
-    other. What failed is told once more, which does no harm.
+    other.
     """
-    answers = _told(api, params["jobs"])
-    answers.update(_told(api, ending_by_id.told_again(params["jobs"], answers)))
-    answers.update(_waited(api, answers, ending_by_id.waits(params["jobs"], answers)))
+    answers: _Answers = {}
+    while due := ending_by_id.due(params["jobs"], answers):
+        answers.update(_ended(api, due))
     diffs = ending_by_id.differences(answers.values())
     return {**BLANK_MANY, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}
+
+
+def _ended(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
+    """The answers once these have ended, or were waited for. What failed is told once more, which does no harm."""
+    answers = _told(api, jobs)
+    answers.update(_told(api, ending_by_id.told_again(jobs, answers)))
+    answers.update(_waited(api, answers, ending_by_id.waits(jobs, answers)))
+    return answers
 
 
 def tell(api: SupplyApi, params: Params, check_mode: bool) -> Result:

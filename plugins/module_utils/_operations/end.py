@@ -194,7 +194,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     What became of each host is in ``outcomes``. What fails for one, as of what has not ended for certain, is told
     there, and the next host follows.
     """
-    plans, listing = endings.now(params["ends"], params["before"]), Listing(api, retries=None)
+    plans, listing = params["ends"], Listing(api, retries=None)
     registries.recall(next((plan["ahead"] for plan in plans), None))
     noted = {}
     for plan in plans:
@@ -202,7 +202,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
             noted[plan["host"]] = _noted(listing, plan, params["answers"], registries, check_mode)
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
-    outcomes = endings.outcomes(plans, noted, params["before"])
+    outcomes = endings.outcomes(plans, noted)
     over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     changed = [place_of(plan["registry"]) for plan in plans if noted[plan["host"]].get("has_ended")]
@@ -237,23 +237,25 @@ def _noted(
         return BLANK_ENDED
     if endings.is_checked(plan, check_mode):
         return {**BLANK_ENDED, "changed": bool(plan["registry"])}
-    left, of_storage = _left(listing, plan, answers), plan["next"] == endings.STORAGE
-    facts = {**BLANK_ENDED, "left": list(left.ids)}
+    left, stored = _left(listing, plan, answers), endings.not_ended(plan, plan["storage_ends"], answers)
+    goes_on = left if left.ids else stored  # while a machine goes on, no storage was told to end
+    facts = {**BLANK_ENDED, "left": list(goes_on.ids)}
     try:
-        facts["changed"], bills = (_storage_noted if of_storage else _machines_noted)(plan, left, registries)
+        facts["changed"], bills = _machines_noted(plan, left, registries)
+        facts["changed"] |= bool(storage_bills := _storage_noted(plan, stored, registries))
     except RegistryError as error:
         raise Failure(
-            endings.unfinished(plan, [str(error), *left.said], left.ids, noted=False), "invalid", **facts
+            endings.unfinished(plan, [str(error), *goes_on.said], goes_on.ids, noted=False), "invalid", **facts
         ) from None
-    if left.ids:
-        raise Failure(endings.unfinished(plan, left.said, left.ids), left.error_class, **facts)
-    what = f"{plan['host']}: its storage" if of_storage else plan["host"]
-    return {**facts, "storage": plan["stays"], **endings.cost_of(what, bills), "has_ended": not of_storage}
+    if goes_on.ids:
+        raise Failure(endings.unfinished(plan, goes_on.said, goes_on.ids), goes_on.error_class, **facts)
+    cost = endings.cost_of([*bills, *storage_bills])
+    return {**facts, "storage": plan["stays"], **cost, "has_ended": plan["next"] != endings.STORAGE}
 
 
 def _left(listing: List, plan: t.Mapping[str, t.Any], answers: t.Mapping[str, t.Any]) -> NotEnded:
     """What has not ended for certain, also of what came while the others ended."""
-    left = endings.not_ended(plan, answers)
+    left = endings.not_ended(plan, plan["ids"], answers)
     if left.ids or not plan["pending"]:
         return left
     try:
@@ -269,7 +271,7 @@ def _machines_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Reg
 
     Raises RegistryError, also if the entry is about something else by now.
     """
-    registry = registries.of_plan(plan)
+    registry = registries.of_plan(plan) if plan["next"] != endings.STORAGE else None
     before = registry.read() if registry else None
     entry = read_entry(before)
     if registry is None or entry.is_empty:  # another run has ended it, and storage may be left
@@ -285,12 +287,12 @@ def _machines_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Reg
     return True, [bill] if plan["began"] else []
 
 
-def _storage_noted(plan: t.Mapping[str, t.Any], left: NotEnded, registries: Registries) -> _Noted:
-    """The same of storage that has ended, each with what it has cost by itself. Raises RegistryError."""
+def _storage_noted(plan: t.Mapping[str, t.Any], stored: NotEnded, registries: Registries) -> list[Bill]:
+    """What storage that has ended has cost by itself. Raises RegistryError."""
     registry = registries.of_plan(plan)  # none where a person forgets what an earlier task of the play has noted
     why = plan.get("why") or (REAPED if plan["reaped"] else DECOMMISSIONED)
-    bills = [registry.end_stray(item, [item], why) for item in left.over] if registry else []
-    return any(bills), bills
+    bills = (registry.end_stray(item, [item], why) for item in stored.over) if registry else ()
+    return list(filter(None, bills))
 
 
 END = on_api(SupplyApi, end, steps.END, BLANK)

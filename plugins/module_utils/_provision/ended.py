@@ -20,7 +20,7 @@ from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
-from .spending import Bill, cents, dollars, up_to_cents
+from .spending import Bill, dollars, up_to_cents
 from .storage import Storage, read_storage
 
 Row = t.Mapping[str, t.Any]
@@ -28,8 +28,7 @@ Row = t.Mapping[str, t.Any]
 # What ends of a host by its plan, or has ended before: its machines, no more than its entry, or storage
 MACHINES, STORAGE = Action.END.value, Action.STORAGE.value
 NOTED = (MACHINES, Action.FORGET.value, STORAGE)
-# Files of tasks of the role, for what follows once that was noted: storage ends, too, or hosts have their say, and stop
-END, SAY = "end", "say"
+SAY = "say"  # the file of tasks of the role for what follows once that was noted
 
 
 def end_request(raw: Row, entry: Entry, place: Place, forget: frozenset[str] = frozenset()) -> EndRequest:
@@ -136,15 +135,13 @@ def _by_api(end: End) -> float:
     return 0.0 if price is None else round(price + end.price_when_gone + came_along, 6)
 
 
-def cost_of(what: str, bills: t.Iterable[Bill | None]) -> dict[str, t.Any]:
-    """What has just ended has cost at most, by the ledger, and a line about it; nothing if no registry knew it."""
+def cost_of(bills: t.Iterable[Bill | None]) -> dict[str, t.Any]:
+    """What has just ended has cost at most, by the ledger: USD, and for people; nothing if no registry knew it."""
     told = [bill for bill in bills if bill is not None]
-    known = [bill for bill in told if bill.is_known(bill.until(0.0))]
-    if len(known) < len(told):
-        return {"cost": f"{what} has an unknown cost: its price or its beginning is not known."}
-    millionths = sum(bill.cost(0.0, bill.until(0.0)) for bill in known)
-    sentence = f"{what} has cost at most USD {amount(cents(millionths))}."
-    return {"usd": dollars(millionths), "cost": sentence} if known else {}
+    if not all(bill.is_known(bill.until(0.0)) for bill in told):
+        return {"cost": "unknown"}
+    usd = dollars(sum(bill.cost(0.0, bill.until(0.0)) for bill in told))
+    return {"usd": usd, "cost": f"USD {amount(up_to_cents(usd))}"} if told else {}
 
 
 def lines_of_storage(host: str, end: End) -> list[str]:
@@ -167,15 +164,13 @@ class NotEnded:
     over: tuple[str, ...] = ()
 
 
-def not_ended(plan: Row, answers: t.Mapping[str, Row]) -> NotEnded:
-    """Which ``ids`` of a host have not ended. ``answers``: those of `delete_resource`, by the ids of all that ends."""
-    own = {item: answers.get(item, {}) for item in plan["ids"]}
+def not_ended(plan: Row, ids: t.Iterable[str], answers: t.Mapping[str, Row]) -> NotEnded:
+    """Which of a host's ids have not ended. ``answers``: those of `delete_resource`, by the ids of all that ends."""
+    own = {item: answers.get(item, {}) for item in ids}
     over = tuple(item for item, answer in own.items() if _is_over(plan, item, answer))
     unknown = "What the API has answered to a deletion is not known."
     said = [str(answer.get("msg") or unknown) for item, answer in own.items() if item not in over]
     classes = [answer["error_class"] for answer in own.values() if answer.get("error_class")]
-    if plan.get("reaped") and "not_found" in classes:
-        said.append("Another run may have ended it meanwhile; the next sweep looks again.")
     left = tuple(item for item in own if item not in over)
     return NotEnded(left, tuple(said), next(iter(classes), "unavailable"), over)
 
@@ -231,7 +226,7 @@ def storage_to_end(
     """
     stays = [item.resource_id for item in items if item.resource_id not in ends]
     known = {"host": plan["host"], "registry": plan["registry"], "next": STORAGE, "why": why, "ahead": ahead}
-    return {**known, "ids": list(ends), "pending": False, "stays": [], "storage_stays": stays}
+    return {**known, "ids": [], "storage_ends": list(ends), "pending": False, "stays": [], "storage_stays": stays}
 
 
 def is_as_planned(entry: Entry, plan: Row) -> bool:
@@ -274,7 +269,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         # Declared with all others, not by the host itself.
         "together": bool(raw.get("together")),
         "next": found.action.value,
-        "ids": list(found.storage_ends if found.action is Action.STORAGE else found.ids),
+        "ids": list(found.ids),
         "wait": wait_of(raw)[0],
         "force": bool(raw.get("force")),
         "check_mode": check_mode,
@@ -304,47 +299,32 @@ def _told(item: Storage, found: End, raw: Row) -> Storage:
     return replace(item, is_to_end=is_to_end or item.is_to_end)
 
 
-def now(plans: t.Iterable[Row], before: t.Mapping[str, Row]) -> list[Row]:
-    """What ends now: what is planned, and then the storage of hosts whose machines have ended (``before``)."""
-    if not before:
-        return list(plans)
-    waiting = [plan for plan in plans if before[plan["host"]]["waits"]]
-    return [{**plan, "next": STORAGE, "ids": plan["storage_ends"], "pending": False} for plan in waiting]
-
-
-def outcomes(
-    plans: t.Iterable[Row], noted: t.Mapping[str, Row], before: t.Mapping[str, Row]
-) -> dict[str, dict[str, t.Any]]:
+def outcomes(plans: t.Iterable[Row], noted: t.Mapping[str, Row]) -> dict[str, dict[str, t.Any]]:
     """What became of each host, by its name, with the file of tasks that follows (``next``), and why it stops there.
 
-    ``plans``: what has just ended, and ``noted`` what the registry says of that, or the failure. ``before``: what
-    became of all hosts' machines, if storage has ended now. ``waits``: storage of the host is still to end. ``over``:
-    all has ended that was to end, so that the host loses its variables. Until then it keeps them: they may be in a
-    role's ``when``. No host stops before all has ended: with ``any_errors_fatal`` that would end the play.
+    ``noted``: what the registry says of the end, or the failure. ``over``: all has ended that was to end, so that the
+    host loses its variables. Until then it keeps them: they may be in a role's ``when``.
     """
-    new = {plan["host"]: _outcome(plan, noted[plan["host"]], before.get(plan["host"])) for plan in plans}
-    found = {**before, **new}
+    found = {plan["host"]: _outcome(plan, noted[plan["host"]]) for plan in plans}
     following = SAY if end_lines(found) or any(one["stop"] for one in found.values()) else ""
-    following = END if any(one["waits"] for one in new.values()) else following
     return {host: {**one, "next": following} for host, one in found.items()}
 
 
-def _outcome(plan: Row, noted: Row, before: Row | None) -> dict[str, t.Any]:
-    """The same of one host, with ``lines`` for people. ``before``: that of its machines, once its storage has ended."""
+def _outcome(plan: Row, noted: Row) -> dict[str, t.Any]:
+    """The same of one host, with ``lines`` for people."""
     stop = str(plan["refusal"] or (noted["msg"] if noted.get("failed") else ""))
-    if stop:
-        return {**noted, "stop": stop, "waits": False, "over": False, "lines": []}
-    of_storage = plan["next"] == STORAGE
-    waits = bool(plan["storage_ends"]) and not of_storage
-    is_over = bool(plan["next"]) and not (waits or plan["check_mode"])
-    cost = [noted["cost"]] if noted["cost"] and (waits or of_storage) else []
-    lines = [*(before["lines"] if before else plan["lines"]), *cost, *([] if waits else noted["storage"])]
-    return {**noted, "stop": "", "waits": waits, "over": is_over, "lines": folded_lines(lines)}
+    is_over = bool(plan["next"]) and not (stop or plan["check_mode"])
+    return {
+        **noted,
+        "stop": stop,
+        "over": is_over,
+        "lines": [] if stop else folded_lines([*plan["lines"], *noted["storage"]]),
+    }
 
 
 def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
     """Whether one can do for all hosts what follows: none stops. ``alone``: the play has no others."""
-    return alone and not any(one["stop"] or one["next"] == END for one in found.values())
+    return alone and not any(one["stop"] for one in found.values())
 
 
 def end_lines(found: t.Mapping[str, Row]) -> list[str]:
@@ -363,7 +343,6 @@ def cost_labels(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict
 
 def _cost(plan: Row, outcome: Row) -> str:
     """What ended and what it cost at most, which fits into a line of a terminal if the host's name is short."""
-    ids = plan["ids"]
+    ids = [*plan["ids"], *plan["storage_ends"]]
     what = plural(len(ids), "resource") if len(ids) > 1 else "".join(ids)
-    cost = "unknown" if outcome["usd"] is None else f"USD {amount(up_to_cents(outcome['usd']))}"
-    return ", ".join(filter(None, (what, cost if outcome["cost"] else ""))) or "has ended"
+    return ", ".join(filter(None, (what, outcome["cost"]))) or "has ended"

@@ -106,19 +106,29 @@ def difference(resource: Resource) -> dict[str, t.Any]:
 
 
 def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
-    """What is done for each id that ends by these plans (`ended.now`).
+    """What is done for each id that ends by these plans (`ended.row`).
 
     ``wait``: for how many seconds its end is waited for. ``looks_only``: nothing is deleted, in check mode, and of what
-    a person forgets: should the API know it after all, it does not end.
+    a person forgets: should the API know it after all, it does not end. ``after``: the ids of a host's machines, which
+    end before its storage.
     """
-    ids = [(plan, resource_id) for plan in plans for resource_id in plan["ids"]]
+    pairs: list[tuple[Row, str, list[str]]] = [(plan, item, []) for plan in plans for item in plan["ids"]]
+    pairs += [(plan, item, list(plan["ids"])) for plan in plans for item in plan["storage_ends"]]
     return [
         {
             **{"force": plan["force"], "wait": plan["wait"], "resource_id": resource_id, "accepted": False},
             "looks_only": plan["check_mode"] or resource_id in plan["storage_lost"],
+            "after": after,
         }
-        for plan, resource_id in ids
+        for plan, resource_id, after in pairs
     ]
+
+
+def due(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> list[Row]:
+    """Those that are told to end now: machines, and storage once its host's machines have ended."""
+    over = {item for item, answer in answers.items() if answer["billing_stopped"]}
+    left = (item for item in items if item["resource_id"] not in answers)
+    return [item for item in left if item["looks_only"] or over.issuperset(item["after"])]
 
 
 def told_again(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> list[Row]:

@@ -14,7 +14,7 @@ from collections import abc
 from dataclasses import dataclass, field, fields
 
 from .._text import ids_in_words
-from .ended import SAY, now
+from .ended import SAY
 from .planning import BUY, WAIT
 
 Variables = t.Mapping[str, t.Any]
@@ -303,7 +303,7 @@ class EndRound(_HostRound):
     @property
     def plans(self) -> list[Variables]:
         """What ends now of the hosts of this round."""
-        return now(self.ends.ends.values(), self.outcomes)
+        return list(self.ends.ends.values())
 
     @property
     def for_tasks(self) -> dict[str, t.Any]:

@@ -32,18 +32,15 @@ def deleted(api: Any, plans: Sequence[Json], *, check_mode: bool = False) -> Jso
     return cast(Json, delete_resource.delete(api, given, check_mode)["answers"])
 
 
-def noted(
-    api: Any, plans: Sequence[Json], answers: Json, *, check_mode: bool = False, before: Json | None = None
-) -> Json:
-    """The result of the step `ended`. ``before``: the outcomes of the machines, once storage has ended."""
-    given = {"round": "1", "ends": list(plans), "answers": answers, "before": before or {}, "alone": True}
+def noted(api: Any, plans: Sequence[Json], answers: Json, *, check_mode: bool = False) -> Json:
+    """The result of the step `ended`."""
+    given = {"round": "1", "ends": list(plans), "answers": answers, "alone": True}
     return ended(api, params(steps.ENDED, **given), check_mode)
 
 
-def after(api: Any, plan: Json, *answers: Json, check_mode: bool = False, storage: bool = False) -> Json:
-    """What was noted of one host, whose ``storage`` alone may be left. Raises Failure as its task does."""
-    before = {plan["host"]: {"waits": True, "lines": []}} if storage else {}
-    result = noted(api, [plan], by_id(answers), check_mode=check_mode, before=before)
+def after(api: Any, plan: Json, *answers: Json, check_mode: bool = False) -> Json:
+    """What was noted of one host. Raises Failure as its task does."""
+    result = noted(api, [plan], by_id(answers), check_mode=check_mode)
     one = result["outcomes"][plan["host"]]
     if one.get("failed"):
         raise Failure(one["stop"], one["error_class"], left=one["left"])

@@ -163,10 +163,20 @@ def test_check_mode_tells_nothing_and_waits_for_nothing(clock: list[float]) -> N
 def test_storage_that_a_person_forgets_is_only_looked_at() -> None:
     api = Api(2)
     known, forgotten = api.looks
-    answers = ends.deleted(api, [plan(known, forgotten, storage_lost=[forgotten])])
+    answers = ends.deleted(api, [plan(known, storage_ends=[forgotten], storage_lost=[forgotten])])
     assert api.asked == {known: 1}
     assert (answers[known]["billing_stopped"], answers[forgotten]["billing_stopped"]) == (True, False)
 
 
 def test_nothing_to_end_asks_nothing() -> None:
     assert done(Api(1), plan())["answers"] == {}
+
+
+def test_storage_ends_after_its_machine_and_not_without_its_end() -> None:
+    api = Api(4, after=1)
+    machine, disk, goes_on, its_disk = api.looks
+    api.refused[goes_on] = FORBIDDEN
+    plans = [plan(machine, storage_ends=[disk]), plan(goes_on, host="gpu-2", storage_ends=[its_disk])]
+    answers = done(api, *plans)["answers"]
+    assert [answers[key]["billing_stopped"] for key in (machine, disk, goes_on)] == [True, True, False]
+    assert its_disk not in answers and api.asked == {machine: 1, disk: 1, goes_on: 2}

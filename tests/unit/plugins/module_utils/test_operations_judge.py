@@ -363,7 +363,7 @@ def test_storage_of_a_machine_that_is_given_back_ends_after_it_if_the_host_says_
     deleted = [{"resource_id": MACHINE, "billing_stopped": is_over, "msg": "It runs."}]
     result = release(api, {**params, "deleted": deleted}, False)
     end = result["storage"]
-    assert (result["over"], end["ids"]) == (is_over, [VOLUME] if is_over else [])
+    assert (result["over"], end["storage_ends"]) == (is_over, [VOLUME] if is_over else [])
     if not is_over:
         return
     assert f"Its storage ends, too: {VOLUME}." in result["stop"] and "keeps its storage" not in result["stop"]

@@ -56,16 +56,31 @@ def plan(*ids: str, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("ids", "fields", "jobs"),
+    ("fields", "jobs"),
     [
-        ([M], {}, [(M, False)]),
-        ([N], {}, [(N, True)]),  # what is forgotten is only looked at
-        ([M], {"check_mode": True}, [(M, True)]),
+        ({"storage_lost": []}, [(M, False, []), (N, False, [M])]),
+        ({}, [(M, False, []), (N, True, [M])]),  # what is forgotten is only looked at
+        ({"check_mode": True}, [(M, True, []), (N, True, [M])]),
     ],
 )
-def test_what_is_deleted_and_what_is_only_looked_at(ids: Any, fields: Any, jobs: Any) -> None:
-    found = ending_by_id.jobs([plan(*ids, **fields)])
-    assert [(item["resource_id"], item["looks_only"]) for item in found] == jobs
+def test_what_is_deleted_and_what_is_only_looked_at(fields: Any, jobs: Any) -> None:
+    found = ending_by_id.jobs([plan(M, **fields)])
+    assert [(item["resource_id"], item["looks_only"], item["after"]) for item in found] == jobs
+
+
+@pytest.mark.parametrize(
+    ("fields", "answers", "due"),
+    [
+        ({"storage_lost": []}, {}, [M]),
+        ({"storage_lost": []}, {M: OVER}, [N]),
+        ({"storage_lost": []}, {M: {"billing_stopped": False}}, []),
+        ({"storage_lost": []}, {M: OVER, N: OVER}, []),
+        ({"check_mode": True}, {}, [M, N]),
+    ],
+)
+def test_storage_ends_once_its_machines_have(fields: Any, answers: Any, due: Any) -> None:
+    items = ending_by_id.jobs([plan(M, **fields)])
+    assert [item["resource_id"] for item in ending_by_id.due(items, answers)] == due
 
 
 ITEM = {"resource_id": M, "wait": 600.0, "looks_only": False}

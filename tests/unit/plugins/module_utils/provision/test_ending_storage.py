@@ -66,11 +66,11 @@ def test_storage_is_forgotten_if_the_api_does_not_know_it(seen: ApiView, action:
     one = EndRequest("gpu-1", "gpu-1", Entry(), forget=frozenset({"old"}))
     found = with_storage(one, End(Action.NOTHING), [OLD], seen)
     assert (found.action.value, found.storage_ends, found.storage_lost) == (action, ends, ends)
-    plan = {"ids": ["old"], "storage_lost": list(ends)}
+    plan = {"storage_lost": list(ends)}
     answer = {"resource_id": "old", "error_class": "not_found", "msg": "404"}
-    assert not_ended(plan, {"old": answer}).over == ends
-    assert not_ended({**plan, "storage_lost": []}, {"old": answer}).ids == ("old",)
-    assert not_ended(plan, {"old": {**answer, "error_class": "unavailable"}}).ids == ("old",)
+    assert not_ended(plan, ["old"], {"old": answer}).over == ends
+    assert not_ended({**plan, "storage_lost": []}, ["old"], {"old": answer}).ids == ("old",)
+    assert not_ended(plan, ["old"], {"old": {**answer, "error_class": "unavailable"}}).ids == ("old",)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_what_was_listed_before_concerns_a_host_whose_purchase_is_the_first() ->
 END = {"host": "gpu-1", "declaration": "d1", "together": False, "next": "end", "ids": ["r"]}
 OF_ALL = {"gpu-1": {**END, "declaration": "d0", "together": True}}
 ENDS = Ends("r1", {"gpu-1": END}, ("d1", "d2"))
-STOPS, STORES = {"next": "say", "stop": "Why."}, {"next": "end", "stop": "", "waits": True}
+STOPS = {"next": "say", "stop": "Why."}
 
 
 def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
@@ -194,7 +194,6 @@ def ended(outcome: dict[str, Any], round_id: str = "r1") -> dict[str, Any]:
     [
         pytest.param("d1", ENDS, ended({"next": "", "stop": ""}), ("", "", True), id="all-has-ended"),
         pytest.param("d1", ENDS, ended(STOPS), ("say", "Why.", True), id="it-stops"),
-        pytest.param("d1", ENDS, ended(STORES), ("end", "", True), id="its-storage-ends"),
         pytest.param("d1", ENDS, None, ("say", "was not noted (r)", False), id="nothing-was-noted"),
         pytest.param("d1", ENDS, {"skipped": True}, ("say", "was not noted (r)", False), id="skipped"),
         pytest.param("d1", ENDS, ended(STOPS, "r0"), ("say", "was not noted (r)", False), id="noted-before"),
@@ -222,15 +221,6 @@ def test_a_host_that_has_not_declared_takes_part_where_all_do(together: bool, fo
     variables = {"inventory_hostname": "gpu-1", "decommission__decided": ENDS.mapping}
     variables.update({"decommission__together": True} if together else {})
     assert EndRound.of(variables).for_tasks["next"] == following
-
-
-def test_storage_ends_once_the_machines_of_this_round_have() -> None:
-    plans = {host: {**END, "host": host, "storage_ends": ["d"]} for host in ("gpu-1", "gpu-2")}
-    noted = Ended("r1", {"gpu-1": STORES, "gpu-2": {**STOPS, "waits": False}})
-    machines = [("gpu-1", ["r"]), ("gpu-2", ["r"])]
-    for part, now in ((noted, [("gpu-1", ["d"])]), (with_(noted, round="r0"), machines), (Ended(), machines)):
-        variables = {"decommission__decided": with_(ENDS, ends=plans).mapping, "decommission__ended": part.mapping}
-        assert [(plan["host"], plan["ids"]) for plan in EndRound.of(variables).plans] == now
 
 
 # The shapes
