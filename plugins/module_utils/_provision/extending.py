@@ -9,7 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, amount, applying, formatted, narrow_table, printable, seconds_of, wrapped
+from .._text import abridged, amount, applying, formatted, narrow_table, seconds_of, text_of, wrapped
 from . import ceilings, lease, prices
 from .declaration import read_bill, read_budget
 from .entry import Entry
@@ -27,22 +27,21 @@ NO_REGISTRY_TO_EXTEND = (
 
 @dataclass(frozen=True)
 class TimeRequest:
-    """More time for a host's machine: ``by`` so much, or ``until`` a moment; the most that it may have, if any.
+    """More time for a host's machine: ``more``, so long or until a moment; and the most that it may have, if any.
 
     ``longest``: its whole lease; ``max_bill``: USD for its whole life; ``budget``: USD a month for all of its project.
     ``objection``: says why an entry is none of its host's, empty if it is.
     """
 
-    by: float | None = None
-    until: float | None = None
+    more: Lease
     longest: Lease = field(default_factory=Lease)
-    max_bill: float | None = None
+    max_bill: float = UNLIMITED
     budget: float = UNLIMITED
     objection: t.Callable[[Entry], str] = lambda _entry: ""
 
     def end(self, before: float | None, now: float) -> float:
         """The end that it asks for: what is over already gets more time from now on."""
-        return self.until if self.until is not None else max(before or 0.0, now) + (self.by or 0.0)
+        return self.more.end(max(before or 0.0, now)) or now
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,17 @@ class Extension:
 
 def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
     """How much more, or until when. Raises ValueError with a sentence for a person."""
-    texts = {"extend_by": str(by or "").strip(), "extend_until": str(until or "").strip()}
+    texts = {"extend_by": text_of(by), "extend_until": text_of(until)}
     given = {name: text for name, text in texts.items() if text}
     if len(given) != 1:
         raise ValueError(
             "extend_by (such as 4h) or extend_until (a time with its zone) must say how much more, one of them"
         )
-    if by := given.get("extend_by"):
-        try:
-            return TimeRequest(by=lease.read_duration(by))
-        except ValueError as error:
-            raise ValueError(f"extend_by {error}") from None
-    moment, shown = lease.moment_of(given["extend_until"]), printable(given["extend_until"], 60)
-    if moment is None:
-        raise ValueError(f"extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '{shown}'")
-    return TimeRequest(until=moment)
+    ((name, text),) = given.items()
+    try:
+        return TimeRequest(lease.read_lease(text))
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> TimeRequest:
@@ -92,7 +87,7 @@ def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> Ti
     return replace(
         wish,
         longest=lease.read_lease(raw["lease_max"]),
-        max_bill=None if bill == UNLIMITED else bill,
+        max_bill=UNLIMITED if bill is None else bill,
         budget=read_budget(raw["budget"]),
         objection=lambda entry: another_project(raw["host"], file, entry, raw["project"]),
     )
@@ -174,7 +169,8 @@ def _fixed(entry: Entry, before: Life, wish: TimeRequest, now: float) -> list[st
             f"A run began to end its machine at {formatted(reaped or now)}, so it gets no more time. If it is still"
             " there in a quarter of an hour, it may be extended then.": reaped is not None,
             "Its machine has no lease, so nothing ends it. To give it an end, say when, instead of extend_by: -e"
-            f" extend_until={lease.utc_rounded_up(wish.end(None, now))}": before.end is None and wish.until is None,
+            f" extend_until={lease.utc_rounded_up(wish.end(None, now))}": before.end is None
+            and wish.more.moment is None,
         }
     )
 
@@ -196,13 +192,12 @@ def _too_much(wish: TimeRequest, begin: float | None, end: float, at_most: float
     latest = -math.inf if begin is None else wish.longest.end(begin) or math.inf
     costs = "an unknown sum" if at_most is None else f"up to USD {amount(round(at_most, 2))}"
     bill = math.inf if at_most is None else round(at_most, 6)
-    largest = math.inf if wish.max_bill is None else wish.max_bill
     return applying(
         {
             f"Until {formatted(end)} its lease would be longer than provision_lease_max ({longest}), counted from its"
             " purchase. -e provision_lease_max=<duration> allows more.": wish.longest and end > latest,
             f"Until {formatted(end)} its machine would cost {costs} in all, and provision_max_bill is USD"
-            f" {amount(wish.max_bill or 0.0)}. -e provision_max_bill=<USD> allows more.": bill > largest,
+            f" {amount(wish.max_bill)}. -e provision_max_bill=<USD> allows more.": bill > wish.max_bill,
         }
     )
 

@@ -47,12 +47,12 @@ def known(leased: str = "8h", ends_at: Any = ENDS, **more: Any) -> Any:
 @pytest.mark.parametrize(
     ("wish", "hours", "end", "more", "at_most"),
     [
-        (TimeRequest(by=4 * HOUR), 1.0, 12, 8.0, 24.0),
-        (TimeRequest(until=BOUGHT + 12 * HOUR), 1.0, 12, 8.0, 24.0),
-        (TimeRequest(until=BOUGHT + 8 * HOUR), 1.0, 8, 0.0, 16.0),
+        (TimeRequest(Lease(seconds=4 * HOUR)), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(Lease(moment=BOUGHT + 8 * HOUR)), 1.0, 8, 0.0, 16.0),
         # What is over already gets it from now on.
-        (TimeRequest(by=4 * HOUR), 9.0, 13, 10.0, 26.0),
-        (TimeRequest(by=4 * HOUR, longest=read_lease("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
+        (TimeRequest(Lease(seconds=4 * HOUR)), 9.0, 13, 10.0, 26.0),
+        (TimeRequest(Lease(seconds=4 * HOUR), longest=read_lease("12h"), max_bill=24.0), 1.0, 12, 8.0, 24.0),
     ],
 )
 def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_most: float) -> None:
@@ -72,30 +72,46 @@ def test_more_time(wish: TimeRequest, hours: float, end: float, more: float, at_
 @pytest.mark.parametrize(
     ("entry", "wish", "said"),
     [
-        (read_entry(None), TimeRequest(by=HOUR), "knows no machine of it"),
-        (known(provision_resource_ids=[], provision_purchase="refused"), TimeRequest(by=HOUR), "knows no machine"),
-        (known(ends_at="soon"), TimeRequest(by=HOUR), "cannot be read"),
-        (known(ends_at=""), TimeRequest(by=HOUR), "has no lease, so nothing ends it."),
-        (known(ends_at=""), TimeRequest(by=HOUR), "instead of extend_by: -e extend_until=2027-01-15T10:00:00Z"),
-        (known(), TimeRequest(until=BOUGHT), "cannot be extended until 2027-01-15 08:00 UTC"),
-        (known(), TimeRequest(until=BOUGHT + 7 * HOUR), "may live until 2027-01-15 16:00 UTC already"),
-        (known(), TimeRequest(by=HOUR, longest=read_lease("8h")), "longer than provision_lease_max (8h)"),
+        (read_entry(None), TimeRequest(Lease(seconds=HOUR)), "knows no machine of it"),
+        (
+            known(provision_resource_ids=[], provision_purchase="refused"),
+            TimeRequest(Lease(seconds=HOUR)),
+            "knows no machine",
+        ),
+        (known(ends_at="soon"), TimeRequest(Lease(seconds=HOUR)), "cannot be read"),
+        (known(ends_at=""), TimeRequest(Lease(seconds=HOUR)), "has no lease, so nothing ends it."),
+        (
+            known(ends_at=""),
+            TimeRequest(Lease(seconds=HOUR)),
+            "instead of extend_by: -e extend_until=2027-01-15T10:00:00Z",
+        ),
+        (known(), TimeRequest(Lease(moment=BOUGHT)), "cannot be extended until 2027-01-15 08:00 UTC"),
+        (known(), TimeRequest(Lease(moment=BOUGHT + 7 * HOUR)), "may live until 2027-01-15 16:00 UTC already"),
+        (known(), TimeRequest(Lease(seconds=HOUR), longest=read_lease("8h")), "longer than provision_lease_max (8h)"),
         (
             known(provision_journaled_at=None),
-            TimeRequest(by=HOUR, longest=read_lease("80h")),
+            TimeRequest(Lease(seconds=HOUR), longest=read_lease("80h")),
             "its purchase has no date",
         ),
-        (known(), TimeRequest(by=HOUR, max_bill=17.99), "up to USD 18.00 in all, and provision_max_bill is USD 17.99"),
-        (known(provision_price_per_hour=None), TimeRequest(by=HOUR, max_bill=1e6), "would cost an unknown sum"),
+        (
+            known(),
+            TimeRequest(Lease(seconds=HOUR), max_bill=17.99),
+            "up to USD 18.00 in all, and provision_max_bill is USD 17.99",
+        ),
+        (
+            known(provision_price_per_hour=None),
+            TimeRequest(Lease(seconds=HOUR), max_bill=1e6),
+            "would cost an unknown sum",
+        ),
         # A purchase in the future was noted by a wrong clock.
         (
             known(provision_journaled_at=utc_rounded_up(BOUGHT + 9 * HOUR)),
-            TimeRequest(by=HOUR, max_bill=99.0),
+            TimeRequest(Lease(seconds=HOUR), max_bill=99.0),
             "would cost an unknown sum",
         ),
         (
             known(provision_reaped_at=utc_rounded_up(BOUGHT + HOUR)),
-            TimeRequest(by=HOUR),
+            TimeRequest(Lease(seconds=HOUR)),
             "A run began to end its machine",
         ),
     ],
@@ -111,17 +127,17 @@ def test_a_file_of_another_projects_host_gives_no_more_time(project: str, file: 
     raw = {"host": "gpu-1", "project": project, "lease_max": "", "max_bill": "", "budget": ""}
     said = "f was written for gpu-1 of the project red, and here provision_project is blue."
     with nullcontext() if is_own else pytest.raises(ValueError, match=re.escape(said)):
-        extension_of(entry, limited(TimeRequest(by=HOUR), raw, file), Clock(BOUGHT))
+        extension_of(entry, limited(TimeRequest(Lease(seconds=HOUR)), raw, file), Clock(BOUGHT))
 
 
 def test_a_machine_without_a_lease_gets_one() -> None:
-    found = extension_of(known("", ""), TimeRequest(until=BOUGHT + 5 * HOUR), Clock(BOUGHT + HOUR))
+    found = extension_of(known("", ""), TimeRequest(Lease(moment=BOUGHT + 5 * HOUR)), Clock(BOUGHT + HOUR))
     assert (found.end, found.more, found.at_most) == (BOUGHT + 5 * HOUR, None, 10.0)
 
 
 def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
     entry = known(provision_reaped_at=utc_rounded_up(BOUGHT + 8 * HOUR))
-    wish = TimeRequest(by=HOUR)
+    wish = TimeRequest(Lease(seconds=HOUR))
     with pytest.raises(ValueError, match="A run began to end its machine"):
         extension_of(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING - 1))
     assert extension_of(entry, wish, Clock(BOUGHT + 8 * HOUR + ENDING)).end == BOUGHT + 9 * HOUR + ENDING
@@ -129,22 +145,22 @@ def test_what_a_sweep_could_not_end_may_be_extended_later() -> None:
 
 @pytest.mark.parametrize("groups", [["gpu", "supply_run"], ["gpu"]])
 def test_a_job_that_has_begun_gets_no_more_time_and_that_is_said(groups: list[str]) -> None:
-    found = extension_of(known(provision_groups=groups), TimeRequest(by=HOUR), Clock(BOUGHT + HOUR))
+    found = extension_of(known(provision_groups=groups), TimeRequest(Lease(seconds=HOUR)), Clock(BOUGHT + HOUR))
     shown = extension_lines({"run-train": found})
     assert any("A job that has begun ends as planned (run-train)" in line for line in shown) == ("supply_run" in groups)
     assert max(map(len, shown)) <= 70
 
 
 def test_an_empty_wish_has_no_limit() -> None:
-    assert TimeRequest().longest == Lease()
+    assert TimeRequest(Lease()).longest == Lease()
 
 
 def test_the_clock_that_noted_the_end_moves_it() -> None:
     """A controller that is a day ahead takes and gives no time."""
     entry, clock = known(provision_clock="api"), Clock.of(BOUGHT + 25 * HOUR, -24 * HOUR)
     assert clock.now(API_CLOCK) == BOUGHT + HOUR
-    assert extension_of(entry, TimeRequest(by=4 * HOUR), clock).at_most == 24.0
-    assert extension_of(known(), TimeRequest(by=4 * HOUR), clock).at_most == 58.0
+    assert extension_of(entry, TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 24.0
+    assert extension_of(known(), TimeRequest(Lease(seconds=4 * HOUR)), clock).at_most == 58.0
 
 
 # The month has 17 days and 16 hours left, of 31.
@@ -180,8 +196,8 @@ def test_the_budget_of_a_month(hours: float, budget: str, bills: Any, moved: Any
     raw = {"host": "gpu-1", "project": "default", "lease_max": "", "max_bill": "", "budget": budget}
     ledgers = {"default": Ledger(tuple(bills), BOUGHT + HOUR)}
     why = above_budget(
-        limited(TimeRequest(), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
+        limited(TimeRequest(Lease()), raw), raw, moved, ledgers.__getitem__, BOUGHT + HOUR, BOUGHT + hours * HOUR
     )
     assert (said in why) if said else not why, why
     with pytest.raises(ValueError, match=re.escape(said)) if said else nullcontext():
-        extension_of(known(), TimeRequest(until=BOUGHT + 12 * HOUR), Clock(BOUGHT), lambda _now, _end: why)
+        extension_of(known(), TimeRequest(Lease(moment=BOUGHT + 12 * HOUR)), Clock(BOUGHT), lambda _now, _end: why)
