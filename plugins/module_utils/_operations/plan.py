@@ -355,7 +355,6 @@ class _Planning:
             for draft, case, declaration in zip(plans, cases, declarations)
         ]
         kept_in = self._kept_in(cases)
-        lasting = rows.lifetimes_of(cases, plans, clock)
         common = rows.common_part(
             plans,
             cases,
@@ -367,13 +366,13 @@ class _Planning:
             decided=[*params["decided"], *params["ids"]],
             registry=kept_in,
             without_offer=observed.account.without_offer,
-            would=quote.what_is_bought(plans, lasting) if self._check_mode else "",
+            would=quote.what_is_bought(plans) if self._check_mode else "",
             logins=self._login(cases),
         )
         answer: Result = {**BLANK, "plans": rows.rows_to_act_on(table), "common": common}
         if not params["quote"]:
             return {**answer, **rows.published_stats(plans, cases)}
-        result = quote.quoted(plans, kept_in, lasting, params["plan_file"])
+        result = quote.quoted(plans, kept_in, params["plan_file"])
         about = self._quoted, self._api.account, round_id[:12], clock.now(API_CLOCK)
         return {**answer, **result, "plan": sealed.draft(result["ansible_stats"]["data"]["quote"], *about)}
 

@@ -33,10 +33,9 @@ from .candidates import (
 from .ceilings import AccountPrices, CeilingPart, Count, State
 from .declaration import Declaration
 from .entry import Entry, project_of
-from .lease import Lease
 from .messages import NOTHING_BOUGHT, NOTHING_SENT, nothing_billed, offers_tried, shared_name, still_open
 from .ownership import Account, Machine
-from .prices import UNLIMITED, cost_in_usd, highest_prices
+from .prices import UNLIMITED, bill_between, highest_prices
 from .search import ON_DEMAND, Offer, product_of
 from .spending import Bill, Ledger
 from .standing import HostState
@@ -53,6 +52,7 @@ class Plan:
     what all of the account may cost, of which a shared registry counts only its own. ``missed``: why it gets no better
     choice than this. ``error_class``: why it stops, if that is a matter of offers (capacity), of a ceiling of several
     hosts (price) or of a quota. ``ends_storage``: what the offer brings along of it ends with the machine.
+    ``end``: when the lease of what is bought ends, seconds since the epoch; ``bill``: USD at most until then.
     """
 
     host: str
@@ -69,6 +69,8 @@ class Plan:
     missed: str = ""
     error_class: str = ""
     ends_storage: bool = False
+    end: float | None = None
+    bill: float | None = None
 
     @property
     def stays_per_hour(self) -> float | None:
@@ -269,29 +271,32 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
     number = search_result.numbers.get(offer_id, 0)
     # Of an offer that is wanted by its id no choice says what it may cost.
     max_price_per_hour = host.choices[number - 1].max_price_per_hour if number else UNLIMITED
+    end, price = host.lease.end(now), offer["price_per_hour"]
+    bill = bill_between(price, now, end)
     return Plan(
         host.host,
         BUY,
         offer_id,
         offer,
-        offer["price_per_hour"],
+        price,
         min(host.max_price_per_hour, max_price_per_hour),
         missed=joined(
             why_not_first_choice(host, search_result, number),
             *(f"{item.words}." for item in case.avoided(search_result.offers) if not case.wanted),
         ),
-        label=offer_in_one_line(offer, host.lease, now),
+        label=offer_in_one_line(offer, bill),
         ends_storage=host.ends_storage,
+        end=end,
+        bill=bill,
     )
 
 
-def offer_in_one_line(offer: Machine, lease: Lease, now: float) -> str:
-    """What a host is about to buy; with a lease also what it costs until that ends."""
-    contract, price = offer.get("contract_type"), offer.get("price_per_hour")
-    bill = cost_in_usd(price, lease.lasts(now)) if lease else None
+def offer_in_one_line(offer: Machine, bill: float | None) -> str:
+    """What a host is about to buy; with a lease also what it costs until that ends (``bill``, in USD)."""
+    contract = offer.get("contract_type")
     facts = [
         gpus_of(offer.get("gpu_count"), offer.get("gpu_type")),
-        usd_short(price),
+        usd_short(offer.get("price_per_hour")),
         "" if contract == ON_DEMAND else contract,
         "" if bill is None else f"USD {amount(round(bill, 2))} in all",
     ]

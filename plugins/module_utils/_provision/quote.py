@@ -16,7 +16,6 @@ from . import lease, planning, storage
 from .planning import BUY, LATER, Plan
 from .prices import Sum, add_up, total_of
 from .rounds import published
-from .rows import Lifetime
 from .search import SPOT, Offer
 
 Row = dict[str, t.Any]
@@ -45,19 +44,18 @@ _PUBLISHED = (
 def quoted(
     plans: t.Sequence[Plan],
     kept_in: str,
-    lifetimes: t.Mapping[str, Lifetime],
     plan_file: str | None = None,
 ) -> Row:
     """The fields of the result of a quote.
 
-    ``kept_in``: which registry is used. ``lifetimes``: by hosts. ``plan_file``: where a sealed plan of it is written;
+    ``kept_in``: which registry is used. ``plan_file``: where a sealed plan of it is written;
     empty if it is only published, None if none is made.
     """
-    hosts = {draft.host: _published(draft, lifetimes.get(draft.host)) for draft in plans}
+    hosts = {draft.host: _published(draft) for draft in plans}
     costs = add_up([read_price(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
-        *(_total_and_ends(costs, lifetimes) if _has_prices(hosts.values()) else ()),
+        *(_total_and_ends(costs, _buyers(plans)) if _has_prices(hosts.values()) else ()),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
@@ -76,10 +74,14 @@ def quoted(
     }
 
 
-def what_is_bought(plans: t.Sequence[Plan], lifetimes: t.Mapping[str, Lifetime]) -> str:
+def what_is_bought(plans: t.Iterable[Plan]) -> str:
     """What the plans buy, in a line; empty for nothing."""
-    buyers = [draft for draft in plans if draft.action == BUY]
-    return summary({draft.host: _published(draft, lifetimes.get(draft.host)) for draft in buyers}) if buyers else ""
+    buyers = _buyers(plans)
+    return summary({draft.host: _published(draft) for draft in buyers}) if buyers else ""
+
+
+def _buyers(plans: t.Iterable[Plan]) -> list[Plan]:
+    return [draft for draft in plans if draft.action == BUY]
 
 
 def _has_prices(rows: t.Iterable[Row]) -> bool:
@@ -93,7 +95,7 @@ def _offer_of(draft: Plan) -> Offer:
     return {"offer_id": draft.offer_id, "gpu_type": "owned already", "price_per_hour": draft.price_per_hour}
 
 
-def _published(draft: Plan, life: Lifetime | None) -> Row:
+def _published(draft: Plan) -> Row:
     """A host in the artifact."""
     offer = _offer_of(draft)
     return {
@@ -102,8 +104,8 @@ def _published(draft: Plan, life: Lifetime | None) -> Row:
         **{name: offer[name] for name in _PUBLISHED if name in offer},
         "storage": storage.brought_by(offer),
         "storage_on_end": "end" if draft.ends_storage else "keep",
-        "ends_at": None if life is None or life.end is None else lease.utc_rounded_up(life.end),
-        "at_most": None if life is None or life.bill is None else round(life.bill, 2),
+        "ends_at": None if draft.end is None else lease.utc_rounded_up(draft.end),
+        "at_most": None if draft.bill is None else round(draft.bill, 2),
     }
 
 
@@ -158,19 +160,19 @@ def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
         yield f"Buy {'them' if len(new) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
 
 
-def _total_and_ends(costs: Sum, lifetimes: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
+def _total_and_ends(costs: Sum, buyers: t.Sequence[Plan]) -> t.Iterator[str]:
     """What all hosts cost, and how long; each end in a line of its own if there are any."""
     unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
-    has_ends = any(life.end is not None for life in lifetimes.values())
-    lasts = "" if has_ends or not lifetimes else f", until you end {'them' if len(lifetimes) > 1 else 'it'}"
+    has_ends = any(draft.end is not None for draft in buyers)
+    lasts = "" if has_ends or not buyers else f", until you end {'them' if len(buyers) > 1 else 'it'}"
     yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
-    yield from lifetimes_shown(lifetimes) if has_ends else ()
+    yield from ends_shown(buyers) if has_ends else ()
 
 
-def lifetimes_shown(found: t.Mapping[str, Lifetime]) -> t.Iterator[str]:
+def ends_shown(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
     """A line for each end, with the hosts that it is of."""
-    hosts = grouped(("" if item.end is None else formatted(item.end), host) for host, item in found.items())
-    for same in hosts.values():
-        total = total_of(found[host].bill for host in same)
-        line = lease.until(found[same[0]].end, total)
-        yield f"{abridged(same)}: {line}{' together' if len(same) > 1 and total else ''}"
+    alike = grouped(("" if draft.end is None else formatted(draft.end), draft) for draft in buyers)
+    for same in alike.values():
+        total = total_of(draft.bill for draft in same)
+        together = " together" if len(same) > 1 and total else ""
+        yield f"{abridged(draft.host for draft in same)}: {lease.until(same[0].end, total)}{together}"

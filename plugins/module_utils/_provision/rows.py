@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shlex
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .._text import (
     LINE,
@@ -41,7 +41,7 @@ from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT
 from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
-from .prices import UNLIMITED, add_up, bill_between, total_of
+from .prices import UNLIMITED, add_up, total_of
 from .rounds import Common, HostVerdict, Released, published
 from .standing import HostState, Status
 
@@ -341,22 +341,7 @@ def _ended(case: JudgedHost, attempt: Row, ended: Answers, unsound: str) -> Row:
     return {**row, "msg": joined(str(row.get("msg") or ""), case.given_back)}
 
 
-# Until when machines that are bought live
-
-
-@dataclass(frozen=True)
-class Lifetime:
-    """Until when a machine lives (None for no end), and what it costs at most until then (None if not known)."""
-
-    end: float | None = None
-    bill: float | None = None
-
-
-def lifetimes_of(cases: t.Sequence[Case], plans: t.Sequence[Plan], clock: Clock) -> dict[str, Lifetime]:
-    """Those of the machines that hosts would buy now."""
-    now = clock.now()
-    ends = [(draft, case.host.lease.end(now)) for case, draft in zip(cases, plans) if draft.action == BUY]
-    return {draft.host: Lifetime(end, bill_between(draft.price_per_hour, now, end)) for draft, end in ends}
+# Sweeps
 
 
 def _begins_lease(case: Case, draft: Plan) -> bool:

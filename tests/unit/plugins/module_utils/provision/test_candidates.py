@@ -19,7 +19,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
     differs_from_declared,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import read_lease
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
 from provision_samples import SPEC, entry, host, offer, offer_id
@@ -78,15 +77,15 @@ def test_why_there_is_no_offer(fields: dict[str, Any], offers: list[Any], said: 
 
 
 @pytest.mark.parametrize(
-    ("lease", "fields", "text"),
+    ("bill", "fields", "text"),
     [
-        ("8h", {}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, USD 16.00 in all"),
-        ("", {"contract_type": "spot"}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, spot"),
-        ("8h", {"gpu_type": None, "gpu_family": None, "price_per_hour": None}, "1 x None, unknown price"),
+        (16.0, {}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, USD 16.00 in all"),
+        (None, {"contract_type": "spot"}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, spot"),
+        (None, {"gpu_type": None, "gpu_family": None, "price_per_hour": None}, "1 x None, unknown price"),
     ],
 )
-def test_an_offer_in_one_line(lease: str, fields: dict[str, Any], text: str) -> None:
-    assert planning.offer_in_one_line({**offer(1), **fields}, read_lease(lease), 0.0) == text
+def test_an_offer_in_one_line(bill: float | None, fields: dict[str, Any], text: str) -> None:
+    assert planning.offer_in_one_line({**offer(1), **fields}, bill) == text
 
 
 def test_an_open_purchase_of_another_spec_is_told() -> None:

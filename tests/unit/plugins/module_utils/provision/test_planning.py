@@ -122,7 +122,7 @@ def test_a_quote_does_not_show_a_failed_offer_as_something_to_buy() -> None:
     """Or its workflow is approved, and buys nothing in its place."""
     stands = {"offer_id": X, "resource_ids": (M,), "price_per_hour": 2.0}
     (found,) = planned(case(host(), HostState.FAILED, entry(X, [M], "made"), **stands))
-    (row,) = quoted([found], "", {})["ansible_stats"]["data"]["quote"]["hosts"].values()
+    (row,) = quoted([found], "")["ansible_stats"]["data"]["quote"]["hosts"].values()
     assert (found.action, row["owned"], row["gpu_type"]) == (WAIT, True, "owned already")
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,19 +25,13 @@ from provision_samples import offer, offer_id
 KEPT_IN = "registry: host_vars"
 
 
-@dataclass(frozen=True)
-class Life:
-    end: float | None = None
-    bill: float | None = None
-
-
 def buys(host: str, number: int, price: float | None = 2.0, **fields: Any) -> Plan:
     its = offer(number, price, **fields)
     return Plan(host, BUY, its["offer_id"], its, price)
 
 
-def quote(*plans: Plan, lifetimes: dict[str, Life] | None = None) -> dict[str, Any]:
-    return quoted(plans, KEPT_IN, lifetimes or {})
+def quote(*plans: Plan) -> dict[str, Any]:
+    return quoted(plans, KEPT_IN)
 
 
 def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
@@ -45,7 +39,7 @@ def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
     assert [line.split()[0] for line in found["lines"][:4]] == ["host", "gpu-1", "gpu-2", "gpu-3"]
     assert found["lines"][4:] == [
         "",
-        "USD per hour in total: 7.50",
+        "USD per hour in total: 7.50, until you end them",
         "Registry: host_vars",
         "Buy them: compute_index.supply.provision",
     ]
@@ -58,26 +52,27 @@ def test_a_quote_shows_hosts_and_offers_beside_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plans", "lifetimes", "said"),
+    ("plans", "said"),
     [
-        ([Plan("a", KEEP, offer_id(3), price_per_hour=4.0)], {}, "nothing to buy"),
-        ([Plan("a", STOP, refusal="None.")], {}, "nothing to buy"),
-        ([buys("a", 1), buys("b", 2)], {}, "a, b: USD 4.00 per hour, no cap on the bill"),
+        ([Plan("a", KEEP, offer_id(3), price_per_hour=4.0)], "nothing to buy"),
+        ([Plan("a", STOP, refusal="None.")], "nothing to buy"),
+        ([buys("a", 1), buys("b", 2)], "a, b: USD 4.00 per hour, no cap on the bill"),
         (
-            [buys("a", 1, expires_at="2026-11-28T20:50:00Z"), Plan("b", KEEP, offer_id(3), price_per_hour=4.0)],
-            {"a": Life(1_800_000_000.0, 16.0), "b": Life(1_900_000_000.0, 99.0)},
+            [
+                replace(buys("a", 1, expires_at="2026-11-28T20:50:00Z"), end=1_800_000_000.0, bill=16.0),
+                Plan("b", KEEP, offer_id(3), price_per_hour=4.0),
+            ],
             "a: USD 2.00 per hour, at most USD 16.00 in all until 2027-01-15 08:00 UTC; offers hold until"
             " 2026-11-28 20:50 UTC",
         ),
         (
             [buys(f"h{n}", n) for n in range(1, 8)],
-            {},
             "h1, h2, h3, h4, h5 and 2 more: USD 14.00 per hour, no cap on the bill",
         ),
     ],
 )
-def test_an_approval_shows_hosts_prices_bill_and_end(plans: list[Plan], lifetimes: dict[str, Life], said: str) -> None:
-    found = quote(*plans, lifetimes=lifetimes)
+def test_an_approval_shows_hosts_prices_bill_and_end(plans: list[Plan], said: str) -> None:
+    found = quote(*plans)
     summary = found["summary"].split("; offers hold until")[0] if "hold" not in said else found["summary"]
     assert summary == said and found["ansible_stats"]["data"]["quote"]["summary"] == found["summary"]
 
@@ -107,9 +102,9 @@ def test_a_quote_says_which_machines_may_vanish() -> None:
 @pytest.mark.parametrize(
     ("plans", "total"),
     [
-        ([buys("a", 1, None)], "USD per hour in total: 0.00, and 1 unknown price(s)"),
+        ([buys("a", 1, None)], "USD per hour in total: 0.00, and 1 unknown price(s), until you end it"),
         ([Plan("a", WAIT, offer_id(1))], "USD per hour in total: 0.00, and 1 unknown price(s)"),
-        ([buys("a", 1), Plan("b", STOP, refusal="None.")], "USD per hour in total: 2.00"),
+        ([buys("a", 1), Plan("b", STOP, refusal="None.")], "USD per hour in total: 2.00, until you end it"),
     ],
 )
 def test_an_unknown_price_is_reported_beside_the_sum(plans: list[Plan], total: str) -> None:
@@ -125,12 +120,12 @@ def test_without_any_offer_there_is_no_sum_and_a_task_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lifetimes", "lines"),
+    ("ends", "lines"),
     [
-        ({"a": Life()}, ["USD per hour in total: 2.00, until you end it"]),
-        ({"a": Life(), "b": Life()}, ["USD per hour in total: 4.00, until you end them"]),
+        ({"a": {}}, ["USD per hour in total: 2.00, until you end it"]),
+        ({"a": {}, "b": {}}, ["USD per hour in total: 4.00, until you end them"]),
         (
-            {"a": Life(), "b": Life(3600.0, 2.0)},
+            {"a": {}, "b": {"end": 3600.0, "bill": 2.0}},
             [
                 "USD per hour in total: 4.00",
                 "a: until you end it",
@@ -139,9 +134,9 @@ def test_without_any_offer_there_is_no_sum_and_a_task_says_why() -> None:
         ),
     ],
 )
-def test_how_long_the_hourly_price_goes_on(lifetimes: dict[str, Life], lines: list[str]) -> None:
-    plans = [buys(host, number) for number, host in enumerate(lifetimes)]
-    shown = quote(*plans, lifetimes=lifetimes)["lines"]
+def test_how_long_the_hourly_price_goes_on(ends: dict[str, Any], lines: list[str]) -> None:
+    plans = [replace(buys(host, number), **fields) for number, (host, fields) in enumerate(ends.items())]
+    shown = quote(*plans)["lines"]
     begin = next(number for number, line in enumerate(shown) if line.startswith("USD"))
     assert shown[begin : shown.index("Registry: host_vars")] == lines
 
@@ -163,8 +158,8 @@ def test_no_line_is_wider_than_a_screen() -> None:
 
 def test_how_long_there_is_to_think_and_to_pay() -> None:
     late, soon = "2026-01-31T13:00:00Z", "2026-01-31T12:00:00Z"
-    plans = buys("a", 1, expires_at=late), buys("b", 2, expires_at=soon)
-    found = quote(*plans, lifetimes={"a": Life(3600.0, 2.004)})
+    plans = replace(buys("a", 1, expires_at=late), end=3600.0, bill=2.004), buys("b", 2, expires_at=soon)
+    found = quote(*plans)
     assert found["lines"][-1] == "Buy them until 2026-01-31 12:00 UTC: compute_index.supply.provision"
     hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
     assert [(one["ends_at"], one["at_most"]) for one in hosts.values()] == [("1970-01-01T01:00:00Z", 2.0), (None, None)]

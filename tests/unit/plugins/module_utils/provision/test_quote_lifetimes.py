@@ -19,12 +19,16 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ca
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, WAIT, Plan
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import Lifetime
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
+    BUY,
+    WAIT,
+    Plan,
+    host_plans,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted
 
-from provision_samples import declared, entry, host, machine, machine_id, offer_id, planned
+from provision_samples import declared, entry, host, machine, machine_id, offer, offer_id, planned
 
 NOON = 1_800_000_000.0
 HOUR, DAY, YEAR = 3600.0, 86_400.0, 365 * 86_400.0
@@ -95,8 +99,8 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
     assert host(lease="8h").noted(clock) == ends
     assert host().noted(clock) == {}
     case = free(lease="8h")
-    assert rows.lifetimes_of([case], [buys(case)], clock) == {"gpu-1": Lifetime(NOON + 8 * HOUR, 16.0)}
-    assert rows.lifetimes_of([case], [Plan("gpu-1", WAIT)], clock) == {}
+    (draft,) = host_plans([case], lambda _host: candidates.SearchResult([offer(1)]), {}, now=clock.now())
+    assert (draft.end, draft.bill) == (NOON + 8 * HOUR, 16.0)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +168,8 @@ def test_registries_that_must_be_swept() -> None:
 
 
 def test_lines() -> None:
-    found = {"a": Lifetime(NOON, 16.0), "b": Lifetime(NOON, 8.0), "c": Lifetime(), "d": Lifetime(NOON + 60, None)}
-    assert list(quote.lifetimes_shown(found)) == [
+    found = [("a", NOON, 16.0), ("b", NOON, 8.0), ("c", None, None), ("d", NOON + 60, None)]
+    assert list(quote.ends_shown(Plan(host, "buy", end=end, bill=bill) for host, end, bill in found)) == [
         "a, b: until 2027-01-15 08:00 UTC, at most USD 24.00 together",
         "c: until you end it",
         "d: until 2027-01-15 08:01 UTC, at most an unknown sum",

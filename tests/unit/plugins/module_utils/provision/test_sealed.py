@@ -58,7 +58,7 @@ def draft(*plans: Plan, declared: list[Declaration] | None = None) -> dict[str, 
         Plan("gpu-1", BUY, X, buys, price_per_hour=2.0),
         Plan("gpu-2", KEEP, Y, price_per_hour=3),
     )
-    quote = quoted(its, "", {}, "plan.json")["ansible_stats"]["data"]["quote"]
+    quote = quoted(its, "", "plan.json")["ansible_stats"]["data"]["quote"]
     return sealed.draft(quote, declared or hosts(), ACCOUNT, "7f3a", NOW)
 
 

@@ -133,7 +133,7 @@ def test_a_purchase_that_is_open_keeps_what_was_noted_of_its_offer(
 def test_a_sealed_plan_keeps_the_storage_of_its_quote(shown: dict[str, Any], cost: float) -> None:
     """A quote publishes it, and the purchase reads the offer's own page, which may leave it out."""
     sold = {**offer(1), "storage_details": [disk(0.05), disk(9.0, persistent=False)]}
-    quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "", {})["ansible_stats"]["data"]["quote"]
+    quote = quoted([Plan("gpu-1", BUY, OFFER, sold, price_per_hour=2.0)], "")["ansible_stats"]["data"]["quote"]
     plan = sealed.draft(quote, [host()], "", "1", 0.0)
     its = SealedPlan.of(sealed.sealed_with_orders(plan, {"gpu-1": {"token": "t"}}, "t"), "t").bound(host())
     found = {OFFER: candidates.SearchResult([{**offer(1), **shown}])}
