@@ -168,7 +168,7 @@ def test_what_was_approved_is_bought_or_nothing(make_controller: MakeController)
 
     assert job.status == "failed"
     reasons = {
-        "expired": f"Offer {ids['expired']} has expired; offers live 30 minutes. Nothing was bought.",
+        "expired": "The offer has expired; search again. Nothing was bought.",
         "forgotten": f"{ids['forgotten']} answered 404: Offer not found. Nothing was bought.",
         "dearer": f"Offer {ids['dearer']} costs USD 2.01 per hour, which is not within the price in plan"
         f" {plan['number']} (USD 2.00 per hour). Nothing was bought.",

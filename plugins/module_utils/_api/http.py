@@ -91,6 +91,12 @@ def asks_for_retry(status: int | None, retry_after: float | None) -> bool:
     return status == 429 or (status == 503 and retry_after is not None)
 
 
+def pause_before(attempt: int, retry_after: float | None) -> float:
+    """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
+    pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
+    return max(pause, retry_after or 0.0)
+
+
 class _WatchedBody(io.BytesIO):
     """A request body that knows whether anybody has read it.
 
@@ -248,7 +254,7 @@ class HttpClient:
         retries = self._retries if retries is None else retries
         for attempt in range(retries + 1):
             outcome = self._attempt(method, path, query, body, content_type, timeout or self._timeout)
-            pause = self._pause(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
+            pause = pause_before(attempt, outcome.retry_after if isinstance(outcome, Answer) else None)
             again = _may_repeat(outcome, repeatable, repeat_if_busy)
             if not again or attempt == retries or pause > LONGEST_PAUSE:
                 break
@@ -262,12 +268,6 @@ class HttpClient:
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
-
-    @staticmethod
-    def _pause(attempt: int, retry_after: float | None) -> float:
-        """Seconds before the next attempt: jittered, so that many hosts do not come back at once."""
-        pause = min(LONGEST_PAUSE / 2, FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
-        return max(pause, retry_after or 0.0)
 
     def _attempt(
         self,

@@ -21,6 +21,7 @@ from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import claims, ownership
 from .._provision.entry import (
+    BOOT_MARK,
     EXPIRED,
     JOURNALED,
     OFFER,
@@ -47,14 +48,11 @@ from .._provision.purchase import (
     OfferLook,
     asks_the_clock,
     asks_the_list,
-    has_billed_machines,
-    ids_of_purchase,
     lists_machines,
     phase_in_words,
     told_apart,
     whose_by_name,
 )
-from .._provision.sending import OrderDigests
 from .._provision.standing import storage_bought
 from .._provision.storage import Storage
 from .._registry._protocol import Claimed, Registry, RegistryError, Variables
@@ -65,17 +63,17 @@ from ._by_id import read_by_id
 class Journal:
     """The registry of a host, seen from the purchase of one offer; without a registry it remembers nothing.
 
-    ``facts`` are what is kept of the purchase beside its state and its ``order``. Methods raise RegistryError. Of a
-    registry that is only read it tells what it would note, and notes nothing.
+    ``facts`` are what is kept of the purchase beside its state; ``boot_mark``: see `sending.boot_mark`. Methods raise
+    RegistryError. Of a registry that is only read it tells what it would note, and notes nothing.
     """
 
     def __init__(
-        self, registry: Registry | None, offer_id: str, facts: Variables, order: OrderDigests | None = None
+        self, registry: Registry | None, offer_id: str, facts: Variables, boot_mark: bool | None = None
     ) -> None:
         self._registry = registry
         self._offer_id = offer_id
         self._facts = {**facts, OFFER: offer_id}
-        self.order = order or OrderDigests()
+        self._boot_mark = boot_mark
         self._entry: Variables = {}
 
     @property
@@ -109,9 +107,10 @@ class Journal:
         self._entry = variables if is_about(variables, self._offer_id) else {}
 
     def hold(self) -> None:
-        """Be the one run that settles the purchase that is noted. Raises Claimed."""
+        """Be the one run that settles the purchase that is noted, and read it as it is then. Raises Claimed."""
         if self._writes and self.entry.is_open:
             self._writes.hold()
+            self.read()
 
     def close(self) -> None:
         """The end of this run's work at the purchase, whatever became of it."""
@@ -127,7 +126,9 @@ class Journal:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
-        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), self.order.to_note(self.entry))
+        # What was ordered first may still arrive.
+        mark = self.entry.boot_mark or None if self.entry.is_open else self._boot_mark
+        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), {BOOT_MARK: mark})
         self._entry = self._registry.claim(entry)
 
     def check_held(self) -> None:
@@ -186,21 +187,15 @@ class Journal:
         """Seconds that an offer must have been seen as gone before a purchase that was never answered is not made."""
         return self._registry.longest_post if self._registry else LONGEST_POST
 
-    def gone_for(self) -> float:
-        """Seconds since the offer was first seen as expired or gone, which is noted now if it was not before."""
-        if not self._entry:
-            return 0.0
+    def aged(self, history: History, phase: str | None) -> History:
+        """The history, once it counts for how long the offer has been seen as gone; when it first was is noted."""
+        if not (self._entry and asks_the_clock(history, phase)):
+            return history
         earliest, latest = self.clock.span
         if seconds_of(self._entry.get(EXPIRED)) is None:
             now: Variables = {OFFER: self._offer_id, EXPIRED: utc(latest)}
             self._entry = self._writes.note(now) if self._writes else {**self._entry, **now}
-        return seconds_gone(self._entry, earliest)
-
-    def aged(self, history: History, phase: str | None) -> History:
-        """The history, once it counts for how long the offer has been seen as gone."""
-        if not asks_the_clock(history, phase):
-            return history
-        return replace(history, expired_long=self.gone_for() >= self.longest_post)
+        return replace(history, expired_long=seconds_gone(self._entry, earliest) >= self.longest_post)
 
     def gone_since(self, later: float = 0.0) -> str:
         """That moment, or one so many seconds later."""
@@ -256,10 +251,10 @@ class OfferMachines:
         self._resources: list[Json] = []
         self._filtered: list[Json] = []  # what the list with the filter of the offer has
 
-    def look(self, history: History, entry: Entry, **how: t.Any) -> OfferLook:
+    def look(self, history: History, noted_ids: t.Iterable[str], **how: t.Any) -> OfferLook:
         """The offer's phase, and whose its machines are where that decides.
 
-        ``entry``: what is noted of the purchase. ``how``: the status is asked for.
+        ``noted_ids``: of its machines, by the registry or its answer. ``how``: the status is asked for.
         """
         self.status, self._named, self._resources = {}, [], []
         try:
@@ -272,7 +267,7 @@ class OfferMachines:
             if status["phase"] in (_states.UNBOUGHT, _states.EXPIRED):
                 seen = self._unbought(history, status["phase"])
             else:
-                seen = self._bought(history, status, entry.resource_ids)
+                seen = self._bought(history, status, noted_ids)
         with contextlib.suppress(ApiError):
             of_offer = self._offer_id, self.billed
             return told_apart(history, seen, of_offer, self._noted, lambda: self._api.resources(retries=0))
@@ -281,11 +276,14 @@ class OfferMachines:
     def _bought(self, history: History, status: Json, noted_ids: t.Iterable[str]) -> OfferLook:
         """What the status of an offer that is bought, or bought and failed, shows with the list of its machines."""
         ids = ownership.ids_in(status)
-        self._named = list(ids)
-        ids = ids_of_purchase(status["phase"], ids, noted_ids)
+        self._named = ids
+        is_failed = status["phase"] == _states.FAILED
+        ids = list(dict.fromkeys([*ids, *(noted_ids if is_failed else ())]))
         found = self._read(ids, ownership.ids_for_match(status)) if lists_machines(history, ids) else []
         self.billed = ownership.not_told_gone(ownership.without_storage(ids, self._resources), found)
-        left = has_billed_machines(status["phase"], self.billed, is_listed=self.unreadable is None)
+        # If they cannot be listed, one of ours may be among them. Of a failed offer those that are known are enough.
+        is_known = self.unreadable is None or (is_failed and self.billed)
+        left = bool(self.billed) if is_known else None
         self.whose = whose_by_name(found, self._names)
         return OfferLook(status["phase"], self.whose, left, shown=bool(found))
 
@@ -316,22 +314,6 @@ class OfferMachines:
     def storage_left(self, host: str, entry: Entry, look: PurchaseLook) -> tuple[Storage, ...]:
         """The storage that a purchase of the host has left, which has failed; ``look``: what it `held`."""
         return storage_bought(entry, replace(look, holders=ownership.holders_of(self._noted(), host)))
-
-    def failed_at_once(self, ids: list[str]) -> bool:
-        """Whether it can be told what is left of a purchase that failed in its own answer, which named these ids."""
-        self.billed = ids
-        if ids:
-            return True
-        try:
-            status = self._api.offer_status(self._offer_id)
-        except ApiError as error:
-            self.unreadable = error
-            return False
-        # Who is named there, and not in the answer, is proved like all others.
-        self._named = ownership.ids_in(status)
-        found = self._read(self._named, ownership.ids_for_match(status))
-        self.billed = ownership.not_told_gone(self._named, found)
-        return bool(self.billed) or not self.unreadable
 
     def look_afterwards(self, nodes: int) -> None:
         """Look for the machines of a purchase whose answer did not name them; that fails must not hide the purchase.

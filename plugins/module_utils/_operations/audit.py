@@ -21,7 +21,7 @@ from .._text import joined
 from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
-from ._settle import settle
+from .procure_offer import settle
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 BLANK_ORPHAN: Result = {"changed": False, "ended": {}, "lines": []}

@@ -51,9 +51,9 @@ from .._text import joined
 from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
-from ._settle import settle
 from .market import find
 from .offer_status import offer_statuses
+from .procure_offer import settle
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 

@@ -6,7 +6,8 @@
 What follows from what is known and seen is decided by `_provision.purchase`, prices and answers by
 `_provision.sending`; here it happens. The order of the lines is the guarantee: everything is checked before the first
 request; the offer is looked at before the purchase is sent; the journal is written before it, and what became of it
-right after; and whatever is not known is asked for.
+right after; and whatever is not known is asked for. `settle` does the same for purchases whose runs are gone, and sends
+nothing.
 """
 
 from __future__ import annotations
@@ -35,16 +36,18 @@ from .._ansible.operation import (
     refusing,
 )
 from .._api import http
-from .._api.client import ApiError, Json
+from .._api.client import ApiError, Json, SupplyApi
 from .._api.market import Market
 from .._cloud_init import user_data
-from .._provision import holdings, keys, sending
+from .._provision import claims, holdings, keys, sending
 from .._provision.ceilings import account_prices
 from .._provision.entry import Entry, facts_of_order, project_of, read_entry
+from .._provision.failover import class_of
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
-from .._provision.place import SharedProject, another_project
+from .._provision.place import Place, SharedProject, another_project
 from .._provision.purchase import (
     ANSWERED_NO,
+    THEIRS,
     Decision,
     History,
     NextStep,
@@ -53,15 +56,15 @@ from .._provision.purchase import (
     next_step,
     unless_overtaken,
 )
-from .._provision.sending import AnswerMeaning, Note, OrderDigests, Repeats, Terms
-from .._provision.storage import Storage
+from .._provision.sending import Terms
+from .._provision.storage import Storage, storage_in_words
 from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
-from .._text import nodes_of
+from .._text import ids_in_words, joined, nodes_of
+from ._by_id import side_by_side
 from ._purchase import Journal, OfferMachines
 from ._registries import Registries, entries_beside, noted_beside, this_run
-from ._settle import settle
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks
@@ -95,17 +98,15 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
         raise Failure(f"{whose} {NOTHING_SENT}", "conflict", **BLANK)
     body["offer_id"], terms, warned = sending.precedence(entry, body["offer_id"], _terms(params))
     noted = facts_of_order(body, project, params.get("note") or {})
-    order = OrderDigests.of(body, params["api_token"], noted, params.get("sealed"))
-    journal = Journal(registry, body["offer_id"], noted, order)  # without a registry it remembers nothing
-    facts: Result = {
-        **copy.deepcopy(BLANK),
-        "offer_id": body["offer_id"],
-        "cloud_init_sha256": _sha256(body.get("cloud_init")),
-        "registry": journal.where,
-        "warnings": [*warnings, *warned],
-    }
+    orders = sending.order_digests(body, params["api_token"], noted)
+    with refusing(ValueError, NOTHING_SENT, error_class="conflict", **BLANK):
+        sending.check_sealed(params.get("sealed") or {}, orders)
+    journal = Journal(registry, body["offer_id"], noted, sending.boot_mark(body.get("cloud_init")))
+    purchase = _Purchase(api, params, body, terms, journal, check_mode=check_mode)
+    purchase.facts["warnings"] = [*warnings, *warned]
     try:
-        return _Purchase(api, params, body, facts, terms, journal, check_mode).run()
+        purchase.open()
+        return purchase.run()
     finally:
         journal.close()
 
@@ -134,17 +135,16 @@ def _price(params: Params, name: str) -> float | None:
 def _terms(params: Params) -> Terms:
     """What the user has agreed on. A shared registry compares the limit of the account itself, with the claim."""
     of_account = _price(params, "max_account_price_per_hour")
-    as_module, noted = bool(params.get(AS_MODULE)), read_entry(params.get("note"))
     return Terms(
         price_per_hour=_price(params, "price_per_hour"),
         max_price_per_hour=_price(params, "max_price_per_hour"),
-        offer=noted.offer,
-        ends_at=noted.ends_at,
+        offer=read_entry(params.get("note")).offer,
         max_account_price_per_hour=None if params.get("registry_url") else of_account,
         procure_timeout=given("procure_timeout", params["procure_timeout"], check_timeout),
         settle_timeout=given("settle_timeout", params["settle_timeout"], check_seconds),
         is_planned=bool(params.get("account")),
-        repeats=Repeats.of(params["api_retries"], http.FIRST_PAUSE, http.LONGEST_PAUSE, as_module=as_module),
+        # A process that does not see that Ansible was killed sends nothing again.
+        retries=0 if params.get(AS_MODULE) else params["api_retries"],
         host=params["host"],
         listed_before=frozenset(params.get("listed_before") or ()),
     )
@@ -175,86 +175,72 @@ def _registry_of(api: Market, params: Params, *, read_only: bool) -> Registry | 
 
 
 class _Purchase:
-    """One purchase on its way: what is known of it, and until when its outcome is asked for."""
+    """One purchase on its way: what is known of it, and until when its outcome is asked for.
+
+    ``may_send``: false where a purchase of another run, which is gone, is only settled.
+    """
 
     def __init__(
         self,
-        api: Market,
+        api: SupplyApi,
         params: Params,
         body: Json,
-        facts: Result,
         terms: Terms,
         journal: Journal,
-        check_mode: bool,
+        *,
+        check_mode: bool = False,
+        may_send: bool = True,
     ) -> None:
-        self._api = api
-        self._params = params
-        self._body = body
-        self._offer_id: str = body["offer_id"]
-        self._facts = facts
-        self._terms = terms
-        self._journal = journal
-        self._check_mode = check_mode
-        self._parent = os.getppid()
         names = [body[key] for key in ("resource_name", "cluster_name") if key in body]
-        self._history = History(by_name=journal.where is None, named=bool(names))
-        self._story = sending.Story(self._offer_id, self._history, " or ".join(names), journal.where)
         noted = functools.partial(noted_beside, params)
+        self._api, self._params, self._body = api, params, body
+        self._terms, self._journal, self._check_mode = terms, journal, check_mode
+        self._offer_id: str = body["offer_id"]
+        self._history = History(by_name=journal.where is None, named=bool(names), again=may_send)
+        self._story = sending.Story(self._offer_id, self._history, journal.where)
         self._machines = OfferMachines(api, self._offer_id, names, noted, terms.listed_before)
-        facts["machines"] = self._machines.listed
+        self.facts: Result = {
+            **copy.deepcopy(BLANK),
+            "offer_id": self._offer_id,
+            "cloud_init_sha256": _sha256(body.get("cloud_init")),
+            "registry": journal.where,
+            "machines": self._machines.listed,
+            "warnings": [],
+        }
+        self._parent = os.getppid()
         self._deadline = 0.0  # on the monotonic clock
-        self._repeats = terms.repeats
-        self._looked = self._has_reread = self._has_settled = False
+        self._looked = self._has_settled = False
         self._uncertain = ""  # what counts in a ceiling, and whose outcome nobody could find out
+
+    def open(self) -> None:
+        """Read the journal, which may forbid the purchase, or name an earlier one whose outcome is then waited for."""
+        try:
+            self._journal.read()
+            self._journal.hold()
+        except Claimed as claim:
+            raise self._claimed(claim) from None
+        except RegistryError as error:
+            raise Failure(f"{error} {NOTHING_SENT}", error.error_class, **self.facts) from None
+        self._history = self._history.noted(self._journal.entry)
+        self._wait_for_outcome(self._journal.since_sent() if self._history.was_sent else 0.0)
 
     def run(self) -> Result:
         """Look, and do what follows, until there is an end to report."""
-        self._open()
         while True:
             seen = self._look()
             left = self._deadline - time.monotonic()
             step = next_step(self._history, seen, left > 0 and not self._check_mode)
             if step.decision is Decision.LOOK:
                 time.sleep(min(SETTLE_PAUSE, left))
-            elif step.decision is Decision.SEND:
-                if result := self._send():
-                    return result
-            elif step.decision is Decision.EXISTING or not self._is_noted_anew():
+            elif step.decision is not Decision.SEND:
                 return self._end(step)
+            elif result := self._send():
+                return result
 
     # What is known
 
-    def _open(self) -> None:
-        """Read the journal, which may forbid the purchase or name an earlier one."""
-        try:
-            self._remember()
-        except Claimed as claim:
-            raise self._claimed(claim) from None
-        except RegistryError as error:
-            raise Failure(f"{error} {NOTHING_SENT}", error.error_class, **self._facts) from None
-
-    def _remember(self) -> None:
-        """Read what this or another run has noted of the offer, and wait for that as long as for one of our own."""
-        self._journal.read()
-        self._journal.hold()
-        self._history = self._history.noted(self._journal.entry)
-        warnings = [*self._facts["warnings"], *self._journal.order.warnings(self._journal.entry)]
-        self._facts["warnings"] = list(dict.fromkeys(warnings))
-        self._wait_for_outcome(self._journal.since_sent() if self._history.sent_before else 0.0)
-
     def _wait_for_outcome(self, passed: float = 0.0) -> None:
         self._deadline = time.monotonic() + max(0.0, self._terms.settle_timeout - passed)
-
-    def _is_noted_anew(self) -> bool:
-        """Whether another run has begun to buy the same since the journal was read, which may explain what was seen."""
-        if self._history.sends or self._has_reread:
-            return False
-        self._has_reread, before = True, self._history
-        try:
-            self._reread()
-        except RegistryError:
-            return False
-        return self._history != before
 
     def _update_history(self, **changes: t.Any) -> None:
         self._history = dataclasses.replace(self._history, **changes)
@@ -266,14 +252,14 @@ class _Purchase:
 
     def _look(self) -> OfferLook:
         """The offer's phase, and whose its machines are where that decides."""
-        soon = self._looked or self._history.unanswered
+        soon = self._looked or self._history.was_sent
         how: dict[str, t.Any] = {"timeout": SETTLE_TIMEOUT, "retries": 0} if soon else {}
         self._looked, machines = True, self._machines
-        seen = machines.look(self._history, self._journal.entry, **how)
-        self._update_story(asked=machines.asked, missing=None if machines.status else machines.asked)
-        if machines.status:
-            self._facts.update({key: machines.status[key] for key in ("status", "procured_at")})
-            self._update_story(reason=machines.status["failure_reason"])
+        seen = machines.look(self._history, [*self._journal.entry.resource_ids, *self.facts["resource_ids"]], **how)
+        self._update_story(asked=machines.asked)
+        if status := machines.status:
+            self.facts.update({key: status[key] for key in ("status", "procured_at")})
+            self._update_story(reason=status["failure_reason"] or self._story.reason)
         try:
             self._history = self._journal.aged(self._history, seen.phase)
         except RegistryError as error:
@@ -284,47 +270,39 @@ class _Purchase:
 
     def _send(self) -> Result | None:
         """Send the purchase, if price, journal and parent allow it. None if its outcome is still to be seen."""
+        market = t.cast(Market, self._api)
         try:
-            self._check_order()
-            self._quote()
+            self._quote(market)
             self._check_account()
         except Failure as objection:
             self._do_not_send(objection)
             return None
         if self._check_mode:
-            return self._bought("planned", {**self._facts, "status": "planned"})
+            return self._bought("planned", {**self.facts, "status": "planned"})
         if not self._claim():
             return None
         if os.getppid() != self._parent:
             self._do_not_send(self._objection(sending.orphaned(self._offer_id), "unavailable"))
             return None
         try:
-            answer = self._api.procure(self._body, timeout=self._terms.procure_timeout)
+            answer = market.procure(self._body, timeout=self._terms.procure_timeout)
         except ApiError as error:
             self._not_made(error)
             return None
         return self._answered(answer)
 
-    def _check_order(self) -> None:
-        """Compare the order with the plan that was sealed. Raises Failure."""
-        try:
-            self._journal.order.check()
-        except ValueError as error:
-            raise self._objection(error, "conflict") from None
-
-    def _quote(self) -> None:
+    def _quote(self, market: Market) -> None:
         """Note the offer's details and the price that counts, and compare them with the terms. Raises Failure."""
-        facts = self._facts
+        facts = self.facts
         try:
-            facts["offer"] = self._api.offer(self._offer_id)
+            page = facts["offer"] = market.offer(self._offer_id)
         except ApiError as error:
             raise Failure.of(error, NOTHING_BOUGHT, **facts) from None
         # What was sent before may have bought at the price of that time.
         sent = self._journal.entry.price_per_hour if self._journal.entry.is_open else None
-        facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"], sent)
-        facts["status"] = _states.word(facts["offer"]["status"])
-        terms, clock = self._terms, self._journal.clock
-        for reason, error_class in terms.refusals(self._offer_id, facts["price_per_hour"], facts["offer"], clock):
+        price = facts["price_per_hour"] = self._terms.price_that_counts(page["price_per_hour"], sent)
+        facts["status"] = _states.word(page["status"])
+        for reason, error_class in self._terms.refusals(self._offer_id, price, page):
             raise self._objection(reason, error_class)
 
     def _check_account(self) -> None:
@@ -334,22 +312,19 @@ class _Purchase:
         try:
             resources = self._api.resources()
         except ApiError as error:
-            raise Failure.of(error, f"{sending.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **self._facts) from None
+            raise Failure.of(error, f"{sending.ACCOUNT_UNREAD} {NOTHING_BOUGHT}", **self.facts) from None
         account = account_prices(resources, entries_beside(self._params), (self._offer_id,))
-        if refusal := self._terms.account_refusal(self._offer_id, self._facts["price_per_hour"], account):
+        if refusal := self._terms.account_refusal(self._offer_id, self.facts["price_per_hour"], account):
             raise self._objection(refusal, "price")
 
     def _claim(self) -> bool:
-        """Write the journal. False if another run has changed it meanwhile, so that there is more to look at."""
+        """Write the journal. False if it must not be sent, or if the purchase begins anew."""
         try:
-            self._journal.claim(self._facts["price_per_hour"])
+            self._journal.claim(self.facts["price_per_hour"])
         except Claimed as claim:
-            if self._history.sends:
-                self._is_overtaken(claim)
-            else:
-                self._reread()
-                if sending.is_held_without_purchase(claim.entry, self._journal.entry):
-                    raise self._claimed(claim) from None
+            if not self._history.was_sent:
+                raise self._claimed(claim) from None
+            self._is_overtaken(claim)
             return False
         except RegistryError as error:
             if not (isinstance(error, AboveCeiling) and self._makes_room(error)):
@@ -372,15 +347,6 @@ class _Purchase:
             self._warn(closed)
         return bool(settled.closed)
 
-    def _reread(self) -> None:
-        """After another run has written the journal: go on with the same offer, never with another one."""
-        try:
-            self._remember()
-        except Claimed as claim:
-            if not self._history.unanswered:
-                raise self._claimed(claim) from None
-            self._do_not_send(self._objection(claim, "conflict"))
-
     def _check_held(self) -> None:
         """See whether what was sent is still this run's to settle."""
         try:
@@ -394,7 +360,7 @@ class _Purchase:
         self._update_history(overtaken=True)
 
     def _objection(self, reason: object, error_class: str) -> Failure:
-        return Failure(f"{reason} {NOTHING_BOUGHT}", error_class, **self._facts)
+        return Failure(f"{reason} {NOTHING_BOUGHT}", error_class, **self.facts)
 
     def _do_not_send(self, objection: Failure) -> None:
         """Nothing more is sent, which ends it unless an earlier purchase may still be under way. Raises the Failure."""
@@ -409,45 +375,35 @@ class _Purchase:
     def _not_made(self, error: ApiError) -> None:
         """The purchase was refused, told to come back, or its answer says nothing."""
         if not error.sent:
-            self._do_not_send(Failure.of(error, NOTHING_BOUGHT, **self._facts))
+            self._do_not_send(Failure.of(error, NOTHING_BOUGHT, **self.facts))
             return
-        self._update_story(error=error)
-        refused = error.status_code if error.refused else None
-        busy, retry_after = http.asks_for_retry(error.status_code, error.retry_after), error.retry_after or 0.0
-        self._history, self._repeats, pause = sending.after(self._history, self._repeats, refused, busy, retry_after)
-        self._note_answer()
-        if pause:
+        pause = http.pause_before(self._history.sends, error.retry_after)
+        retries = self._terms.retries if pause <= http.LONGEST_PAUSE else 0
+        busy = http.asks_for_retry(error.status_code, error.retry_after)
+        self._after(error, retries, error.status_code if error.refused else None, busy=busy)
+        if self._history.busy:
             time.sleep(pause)
         self._wait_for_outcome()
 
-    def _note_answer(self) -> None:
-        """See whether the purchase is still this run's, and note a refusal at once, unless an earlier one is open."""
+    def _after(self, error: ApiError, retries: int, refused: int | None, *, busy: bool = False) -> None:
+        """Note an answer that is no success: a refusal at once, unless an earlier purchase is open."""
+        self._update_story(error=error)
+        self._history = sending.after(self._history, retries, refused, busy=busy)
         self._check_held()
         self._update_history(made=self._history.made or self._journal.entry.is_made)
-        if refused := self._history.noted_refusal:
+        if noted := self._history.noted_refusal:
             try:
-                self._journal.answered(refused)
-            except RegistryError as error:
-                self._warn(str(error))
+                self._journal.answered(noted)
+            except RegistryError as failure:
+                self._warn(str(failure))
 
     def _answered(self, answer: Json) -> Result | None:
         """The answer looks like a success."""
-        self._facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
-        self._update_story(error=None)
-        self._update_history(sends=self._history.sends + 1, busy=False)
-        meaning = sending.meaning_of(answer, unanswered=self._history.unanswered)
-        if meaning is AnswerMeaning.FAILED:  # it was made, and failed
-            self._update_history(made=True)
-            self._update_story(reason=answer["error"])
-            is_known = self._machines.failed_at_once(answer["resource_ids"])
-            return self._end(
-                NextStep(Decision.REJECTED, Reason.FAILED) if is_known else NextStep(Decision.UNKNOWN, Reason.UNLISTED)
-            )
-        if meaning is AnswerMeaning.MADE:
+        self.facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
+        if sending.is_made(answer):
             return self._made(answer["odd_ids"])
-        self._update_story(denial=answer["error"] or f"it answered '{answer['status']}'")
-        self._update_history(refused=ANSWERED_NO)
-        self._note_answer()
+        self._update_story(reason=answer["error"])
+        self._after(ApiError(sending.not_sold(self._offer_id, answer), class_of(answer["error"])), 0, ANSWERED_NO)
         self._wait_for_outcome()
         return None
 
@@ -457,33 +413,36 @@ class _Purchase:
         """The result of an end. Raises Failure for all that are no machine of ours."""
         if step.decision is Decision.EXISTING:
             return self._existing()
-        if step.reason is Reason.FAILED and self._machines.billed:
-            unproved = {*self._machines.billed} - {*self._journal.entry.resource_ids}
-            self._note_held("created" if self._history.sends else "existing", unproved)
-        step = self._checked(step)
+        if step.decision is Decision.UNKNOWN and not self._history.may_have_bought:
+            self.open()  # another run may have begun to buy since
+            if self._history.may_have_bought:
+                return self.run()
+        billed, whose = self._machines.billed, self._machines.whose
+        if step.reason is Reason.FAILED and billed:
+            # They may be ended next, so what is not noted yet is read by itself.
+            self._note_held("created" if self._history.sends else "existing", billed)
+        if sending.needs_claim(step, self._history, billed):
+            self._check_held()
+        step = unless_overtaken(self._history, step)
         story = self._told(step)
         if step.decision is Decision.CREATED:  # although no answer said so
             self._warn(f"{story.said} {sending.SETTLED}")
             self._note_held("created")
-            return self._bought("created", self._facts)
-        note = sending.note_of(step, self._history, self._machines.billed, self._machines.whose)
-        kept = self._kept(note)
-        left = [*story.ids, *(item.resource_id for item in kept)]
-        ending = sending.ending_of(step, dataclasses.replace(story, ids=left))
-        self._note_end(note, kept)
+            return self._bought("created", self.facts)
+        made = sending.freed(step, self._history, billed, whose)
+        kept = self._kept() if made and whose != THEIRS else ()
+        if made is not None:
+            self._free(made=made, kept=kept)
+        ending = sending.ending_of(step, story)
+        ids = [*ending.ids, *(item.resource_id for item in kept)]
         changed = step.decision is Decision.UNKNOWN and self._history.sends > 0
-        facts = {**self._facts, "outcome": step.decision.value, "resource_ids": list(ending.ids), "changed": changed}
-        raise Failure(ending.msg, ending.error_class, **{**facts, **ending.answer})
-
-    def _checked(self, step: NextStep) -> NextStep:
-        """The end of a purchase that came to nothing, if it is still this run's once the looks at it are over."""
-        if sending.needs_claim(step, self._history, self._machines.billed):
-            self._check_held()
-        return unless_overtaken(self._history, step)
+        facts = {**self.facts, "outcome": step.decision.value, "resource_ids": ids, "changed": changed}
+        msg = joined(ending.msg, storage_in_words(self._terms.host, kept))
+        raise Failure(msg, ending.error_class, **{**facts, **ending.answer})
 
     def _told(self, step: NextStep) -> sending.Story:
         """All that the message of an end is made of."""
-        price, unknown = self._facts["price_per_hour"], step.decision is Decision.UNKNOWN
+        price, unknown = self.facts["price_per_hour"], step.decision is Decision.UNKNOWN
         return dataclasses.replace(
             self._story,
             history=self._history,
@@ -494,32 +453,20 @@ class _Purchase:
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
 
-    def _kept(self, note: Note) -> tuple[Storage, ...]:
-        """The storage that a failed purchase of the host has left."""
-        if not sending.leaves_storage(note, self._history, self._machines.whose):
-            return ()
-        entry = self._journal.entry
-        look = self._machines.held(entry, self._facts["resource_ids"])
-        return self._machines.storage_left(self._terms.host, entry, look)
-
-    def _note_end(self, note: Note, kept: t.Collection[Storage]) -> None:
-        """Free the host, or keep what a failed purchase has left; that this fails must not hide what happened."""
-        if note in (Note.FREE, Note.FREE_MADE):
-            self._free(made=note is Note.FREE_MADE, kept=kept)
-        elif note is Note.LEFT:
-            try:
-                self._journal.make(self._machines.billed, self._facts["price_per_hour"])
-            except RegistryError as error:
-                self._warn(str(error))
+    def _kept(self) -> tuple[Storage, ...]:
+        """The storage that a purchase of the host has left."""
+        look = self._machines.held(self._journal.entry, self.facts["resource_ids"])
+        return self._machines.storage_left(self._terms.host, self._journal.entry, look)
 
     def _made(self, odd_ids: list[str]) -> Result:
         """Bought by this run, as its answer says. The journal comes first, then what its ids are."""
-        facts = self._facts
+        facts = self.facts
+        ids = facts["resource_ids"]
         self._note_made("created")
-        ids, entry = facts["resource_ids"], self._journal.entry
-        # One of them may say that another offer has bought it.
-        if self._terms.looks_afterwards(ids, lambda: bool(self._machines.held(entry, ids).concluded[1])):
+        if not ids:
             self._machines.look_afterwards(nodes_of(facts["offer"]) or 1)
+        # A plan looks at what was bought for all of its hosts together: one id may be of another offer.
+        if not (ids and self._terms.is_planned):
             self._note_held("created")
         if odd_ids:
             msg = sending.bought_with_odd_ids(self._offer_id, facts["price_per_hour"], facts["resource_ids"], odd_ids)
@@ -528,10 +475,12 @@ class _Purchase:
 
     def _existing(self) -> Result:
         """Bought, or being bought, before this run, and ours."""
-        facts = self._facts
+        facts = self.facts
+        facts["price_per_hour"] = self._journal.entry.price_per_hour
         try:
-            facts["offer"] = self._api.offer(self._offer_id)
-            facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
+            if isinstance(self._api, Market):
+                facts["offer"] = self._api.offer(self._offer_id)
+                facts["price_per_hour"] = self._terms.price_that_counts(facts["offer"]["price_per_hour"])
         except ApiError as error:
             self._warn(f"The price of the existing machine is not known: {error}")
         self._note_held("existing")
@@ -541,17 +490,15 @@ class _Purchase:
     def _note_held(self, outcome: str, doubted: t.Iterable[str] = ()) -> None:
         """Note the purchase with all that it holds. Raises Failure that says what is billed if the API disagrees.
 
-        ``doubted``: ids that are read by themselves first, since they may be ended next.
+        ``doubted``: ids that are read by themselves, unless they are noted.
         """
-        facts = self._facts
-        look = self._machines.held(self._journal.entry, facts["resource_ids"], doubted)
-        held, contradictions = look.concluded
+        facts, entry = self.facts, self._journal.entry
+        unproved = {*doubted} - {*entry.resource_ids}
+        held, contradictions = self._machines.held(entry, facts["resource_ids"], unproved).concluded
         facts["resource_ids"] = list(held.ids)
         self._note_made(outcome, holdings.strangers(contradictions), holdings.disowned(held, contradictions))
         if held.pending:
             self._warn(holdings.not_shown_yet(held.pending))
-        for ended in holdings.all_ended(look):
-            self._warn(ended)
         if contradictions:
             price = facts["price_per_hour"]
             msg = holdings.disagreed(self._terms.host, self._offer_id, price, held.ids, contradictions)
@@ -563,7 +510,7 @@ class _Purchase:
 
         ``strange``: ids that only seem to be of it, since they were listed before. ``disowned``: see `Registry`.
         """
-        facts = self._facts
+        facts = self.facts
         try:
             self._journal.make(facts["resource_ids"], facts["price_per_hour"], strange, disowned)
         except RegistryError as error:
@@ -573,13 +520,13 @@ class _Purchase:
 
     def _claimed(self, claim: Claimed) -> Failure:
         """Another purchase of this host is open."""
-        facts = {**self._facts, "outcome": "claimed", "claimed_by": claim.entry.held_by or None}
+        facts = {**self.facts, "outcome": "claimed", "claimed_by": claim.entry.held_by or None}
         return Failure(sending.claimed_by_another(claim, self._terms.host), "conflict", **facts)
 
     # Small things
 
     def _warn(self, text: str) -> None:
-        self._facts["warnings"] = [*self._facts["warnings"], text]
+        self.facts["warnings"] = [*self.facts["warnings"], text]
 
     def _free(self, *, made: bool = False, kept: t.Collection[Storage] = ()) -> None:
         """Free the host in the registry; that this fails must not hide what happened."""
@@ -591,6 +538,72 @@ class _Purchase:
     def _bought(self, outcome: str, facts: Result) -> Result:
         """The result of a purchase that was made or, in check mode, would be made."""
         return {**facts, **sending.result_of_purchase(outcome, facts, self._body)}
+
+
+# Purchases whose runs are gone
+
+
+@dataclasses.dataclass(frozen=True)
+class Settling:
+    """What became of claims, in a sentence each: ``closed`` is known now, ``uncertain`` is not, and still counts."""
+
+    closed: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All of these, as warnings."""
+        return self.closed + self.uncertain
+
+
+def settle(
+    api: SupplyApi, params: Params, places: t.Iterable[Place], check_mode: bool = False, *, everywhere: bool = False
+) -> Settling:
+    """Settle what runs that are gone have left open in these places; ``everywhere``: on all of the account.
+
+    Their claims count until it is known what became of them, and so refuse what others would buy. Nothing is sent here.
+    Each claim is taken over before the look, so that of two that settle it at the same moment one does, and its own
+    run, should it wake up, can free nothing. In check mode all is left as it is, and what a file has open always is to
+    its host's own next run.
+    """
+    if check_mode:
+        return Settling()
+    with Registries.of(params, read_only=False) as registries:
+        try:
+            stores = map(registries.at, dict.fromkeys(places))
+            open_claims = dict.fromkeys(key for store in stores for key in store.unsettled(everywhere=everywhere))
+        except RegistryError as error:
+            return Settling(uncertain=(str(error),))
+        answers = list(filter(None, side_by_side(lambda key: _settled(api, params, registries, *key), open_claims)))
+    return Settling(*(tuple(msg for is_closed, msg in answers if is_closed is closed) for closed in (True, False)))
+
+
+def _settled(
+    api: SupplyApi, params: Params, registries: Registries, place: Place, host: str
+) -> tuple[bool, str] | None:
+    """Whether it is known what became of the host's claim, and the sentence about it; None if another run has it."""
+    entry, registry = read_entry(None), None
+    try:
+        registry = registries.at(place).host(host, Ceilings())
+        entry = read_entry(registry.read() if registry else None)
+        journal = Journal(registry, entry.offer_id, {})
+        body = {"offer_id": entry.offer_id, **({"resource_name": entry.name} if entry.name else {})}
+        of_place = {**params, "project": project_of(entry.project), "registry_file": None}
+        terms = Terms(settle_timeout=0.0, host=host)
+        purchase = _Purchase(api, of_place, body, terms, journal, may_send=False)
+        purchase.open()  # nothing can be sent under it any more
+        if not journal.entry.is_open:
+            return None
+        ids = purchase.run()["resource_ids"]
+        return True, claims.settled(host, entry, f"It is bought: {ids_in_words(ids)}.")
+    except Failure as failure:
+        outcome = failure.result["outcome"]
+        return None if outcome == "claimed" else (outcome != "unknown", claims.settled(host, entry, str(failure)))
+    except RegistryError as error:
+        return False, claims.settled(host, entry, str(error))
+    finally:
+        if registry:
+            registry.close()
 
 
 _DOUBT = "The purchase may have been sent. Run the same again: it asks the API first and buys nothing twice."

@@ -22,7 +22,7 @@ from .._registry._protocol import MOVED, RegistryError
 from .._text import as_pattern, joined
 from ._missing import look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, with_registries
-from ._settle import settle
+from .procure_offer import settle
 
 BLANK: Result = {
     **{"changed": False, "due": [], "hosts": [], "patterns": [], "lines": [], "trouble": "", "reap": {}},

@@ -18,14 +18,13 @@ Pure: knows no Ansible, no HTTP, no SQL, no clock.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import replace
 
 from .. import _states
 from .._text import usd
 from .entry import USUAL_PROJECT, Entry, project_of
 from .messages import described
 from .ownership import Machine, is_named, offer_of
-from .purchase import PUT_OFF, Decision, History, NextStep, OfferLook, Reason
+from .purchase import PUT_OFF
 
 BUYING, LIVE, STRAY, VOID, ENDED = STATES = ("buying", "live", "stray", "void", "ended")
 OPEN = (BUYING, LIVE)  # a host has one of these at most
@@ -46,59 +45,16 @@ def needs_settling(state: str, *, is_sent: bool, is_held: bool) -> bool:
     return state == BUYING and is_sent and not is_held
 
 
-def history_of(named: bool, refused: int | None) -> History:
-    """What is known of a purchase that another run has sent, for `purchase.next_step`; it is never sent again here.
-
-    ``named``: a name was asked for. ``refused``: the HTTP status that has answered it, None if nothing has.
-    """
-    history = History(by_name=False, named=named, again=False)
-    if refused is None:
-        return replace(history, sent_before=True)
-    return replace(history, sends=1, refused=refused, put_off=refused == PUT_OFF)
-
-
-def state_after_look(step: NextStep, offer_look: OfferLook) -> str:
-    """The state of a claim after a look at its offer, by what follows from that: it is freed only by an answer.
-
-    It stays ``buying`` also if the offer is unbought: a purchase may be under way, and only the host's own run may send
-    it again. What a failed purchase has left is billed, and so the host's.
-    """
-    if step.decision in (Decision.CREATED, Decision.EXISTING) or (step.reason is Reason.FAILED and offer_look.left):
-        return LIVE
-    return VOID if step.decision in (Decision.REJECTED, Decision.NOT_SENT) and offer_look.phase is not None else BUYING
-
-
 def host_with_project(host: str, project: str) -> str:
     """A host, with its project where that is not the usual one."""
     return host if project_of(project) == USUAL_PROJECT else f"{host} of project {project}"
 
 
-def settled_as_made(host: str, entry: Entry, ids: list[str]) -> str:
-    """A purchase whose run has died was made."""
-    named = host_with_project(host, entry.project)
+def settled(host: str, entry: Entry, words: str) -> str:
+    """What ``words`` say of a purchase whose run has died."""
     return (
-        f"The run that bought offer {entry.offer_id} for {named} has ended without noting it. It is BOUGHT and billed"
-        f" at {usd(entry.price_per_hour)}, resources: {', '.join(ids) or 'not known yet'}; that is noted now. Run"
-        f" compute_index.supply.provision for {named} to use it, or compute_index.supply.decommission to end it."
-    )
-
-
-def settled_as_not_made(host: str, entry: Entry, stays: str) -> str:
-    """A purchase whose run has died was not made, or has failed; ``stays``: what that has left of storage."""
-    named = host_with_project(host, entry.project)
-    if stays:
-        return f"Offer {entry.offer_id} was bought for {named} by a run that has ended, and has failed. {stays}"
-    return f"The purchase of offer {entry.offer_id} for {named}, whose run has ended, was not made. It counts no more."
-
-
-def still_counts(host: str, entry: Entry, words: str) -> str:
-    """A purchase whose run has died, and whose outcome is not known, for the reason in ``words``."""
-    named = host_with_project(host, entry.project)
-    return (
-        f"Offer {entry.offer_id} for {named} counts with {usd(entry.price_per_hour)}: it was sent at"
-        f" {entry.journaled_at}, in a run of {entry.bought_by or 'an unknown user'}, and its outcome is not known"
-        f" ({words.rstrip('.')}). It MAY BE BILLED. Run compute_index.supply.provision for {named}: only that may send"
-        " it again."
+        f"Offer {entry.offer_id} was sent for {host_with_project(host, entry.project)} at {entry.journaled_at}"
+        f" ({usd(entry.price_per_hour)}), in a run of {entry.bought_by or 'an unknown user'} that has ended. {words}"
     )
 
 

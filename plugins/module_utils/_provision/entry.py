@@ -39,8 +39,6 @@ LISTED_BEFORE = "provision_listed_before"
 # What its answer has named, and what was bought with another offer: see `holdings`. It is neither held nor ended
 AFFECTED = "provision_affected_ids"
 
-# Digests of what was ordered: see `sending.OrderDigests`
-ORDERED = "provision_ordered"
 # Whether the user data that were ordered leave a mark at their end: see `boot`
 BOOT_MARK = "provision_boot_mark"
 
@@ -94,7 +92,6 @@ class Entry:
     idles: str = ""  # how long it may be idle, as it was given at the purchase
     reaped_at: str = ""  # when a run has begun to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
-    ordered: Variables = field(default_factory=dict)  # digests of the first order of the offer, by its parts
     boot_mark: bool = False  # its user data leave a mark at their end
     missing_since: str = ""  # when a look did not find its machines
     missing_at: str = ""  # when a second look did not
@@ -126,11 +123,6 @@ class Entry:
     def may_have_bought(self) -> bool:
         """Whether something was or may be bought under it, so that no other offer may be bought for its host."""
         return not (self.is_empty or self.is_refused)
-
-    @property
-    def first_ordered(self) -> Variables:
-        """Digests of the order under which something may have been bought."""
-        return self.ordered if self.may_have_bought else {}
 
     @property
     def is_unanswered(self) -> bool:
@@ -223,7 +215,6 @@ def read_entry(variables: Variables | None) -> Entry:
         reaped_at=_moment(known.get(REAPED_AT)),
         # Of what a purchase only touched a later look may tell less than the first one.
         listed_before=(*unique_ids(known.get(LISTED_BEFORE)), *affected),
-        ordered=mapping_of(known.get(ORDERED)),
         boot_mark=known.get(BOOT_MARK) is True,
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),

@@ -11,14 +11,13 @@ The rules, from which all cells of the table in the test follow:
    frees the host but a failure of the offer, or its expiry that was seen long ago. Nor after one that was put off
    (429), if the offer is gone since: then it is rather sold to that very purchase than withdrawn.
 3. A machine is ours if the registry noted the purchase as made, or if it has our name and a purchase of ours was not
-   answered. If each was answered by a refusal, a machine of our name may be another project's, or the work of a gateway
-   that sent twice: a person decides. Without a registry the name is the identity. If each was answered and no machine
-   shows in all the time that a lost answer is asked after, another customer of the market was faster.
-4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was put off:
-   not every deployment of the API keeps names, so then nobody can tell. Nor after any other refusal, if this account
-   has the machine: a gateway may have sent the request twice. Then only proof makes it another host's, which has noted
-   it, or that the vendor keeps names. Where no name was asked for, only a machine that this account lists tells that
-   the offer is ours.
+   answered. Without a registry the name is the identity. If each purchase was refused, a machine of our name may be
+   another project's, or the work of a gateway that sent twice: a person decides.
+4. A machine of another name is somebody else's, unless a purchase of ours was not answered, or was refused with other
+   words than 404, 409 or 410, such as 429: not every deployment of the API keeps names. After one of these three it may
+   be ours if this account has it, since a gateway may have sent the request twice. Then only proof makes it another
+   host's, which has noted it, or that the vendor keeps names. If no machine shows in all the time that a lost answer is
+   asked after, another customer of the market was faster.
 5. What has ended for certain is billed no more, whosever it was.
 6. A refusal is a fact only for the run that still holds the purchase: one that another run has taken over meanwhile
    stops. The other may have bought the offer, and even have ended its machine.
@@ -45,13 +44,10 @@ NOT_FOUND = "not_found"  # a phase beside those of `_states`: the API does not k
 PHASE_OF_ERROR = {"not_found": NOT_FOUND, "expired": _states.EXPIRED}  # by the class of a look's error
 GONE = (_states.EXPIRED, NOT_FOUND)
 _BOUGHT = (_states.GOING_ON, _states.READY, _states.ENDED)
-# Refusals that speak of the offer: somebody else was faster, perhaps while this run waited after a 429. The second of
-# two equal requests is refused in the same way, if a gateway sent the first. After any other refusal nothing can have
-# been bought, even where nobody can be asked afterwards.
-_ABOUT_THE_OFFER = frozenset({404, 409, 410, 429})
-# "Come back later": if the offer is sold by then, it may have been sold by this very request. A 503 says so as well,
-# but is no refusal (`ApiError.refused`): it counts as not answered.
-PUT_OFF = 429
+# Refusals that speak of the offer: somebody else was faster, or a gateway has sent the same request twice. If the offer
+# is sold after any other refusal, that was rather this very request than a stranger's.
+_ABOUT_THE_OFFER = frozenset({404, 409, 410})
+PUT_OFF = 429  # "come back later". A 503 says so as well, but is no refusal (`ApiError.refused`)
 ANSWERED_NO = 200  # the "status" of a refusal in an answer that looks like a success
 # Seconds that the purchase of a run that has died may be under way at the API: as long as an offer lives
 LONGEST_POST = 1800.0
@@ -77,15 +73,12 @@ class Reason(enum.Enum):
     FAILED = "failed"
     EXPIRED = "expired"
     NOT_FOUND = "not_found"
-    UNREADABLE = "unreadable"  # the status could not be read
-    SILENT = "silent"  # sent, not answered, and still called unbought
-    LATELY = "lately"  # sent, not answered or put off, and seen as expired for too short a time
-    UNPROVEN = "unproven"  # a machine has our name, and no purchase of ours is open that could have made it
-    ANOTHER = "another"  # a machine has another name, and a purchase of ours was not answered
-    NAMELESS = "nameless"  # bought, and no machine shows its name
-    CONTRADICTED = "contradicted"  # known to be made, and the API says that it was not
-    UNLISTED = "unlisted"  # failed, and nobody can say what is left of it
     ENDED = "ended"  # bought, by whomever, and all of its machines are gone
+    UNREADABLE = "unreadable"  # the offer's status or its machines could not be read
+    SILENT = "silent"  # sent, not answered, and still called unbought
+    LATELY = "lately"  # sent, not answered, and seen as gone for too short a time
+    UNPROVEN = "unproven"  # bought, and nothing proves whose it is
+    CONTRADICTED = "contradicted"  # known to be made, and the API says that it was not
     OVERTAKEN = "overtaken"  # another run has taken the purchase over since it was sent
 
 
@@ -104,14 +97,11 @@ class History:
     by_name: there is no registry, the name is the identity.
     named: a name was asked for, so that names can be compared.
     made: our purchase is known to be made, from the registry or from its own answer.
-    sent_before: an earlier run sent one, and its answer never came.
-    lost: this run sent one, and its answer never came.
+    unanswered: one of ours was sent, by this run or an earlier one, and may still be under way, whatever is seen.
     sends: how many this run has sent.
-    refused: the HTTP status by which the newest one of this run was refused, `ANSWERED_NO` in a success; None if it
-        was not.
-    busy: it was refused since the API asks to come back, and this run may.
-    put_off: one of ours was refused like that, by this run or an earlier one.
-    refused_before: an earlier run has noted that its purchase was refused, and not what came of the offer.
+    refused: the HTTP status by which the newest one was refused, in this run or as an earlier one has noted it; of
+        several refusals the one that proves least; None if it was not.
+    busy: the newest answer asks to come back, and this run may.
     again: this run may send (once more).
     expired_long: that the offer is expired or gone was seen so long ago that nothing can be under way any more.
     overtaken: this run has sent one, and does not hold the purchase any more, or cannot find out whether it does.
@@ -120,58 +110,46 @@ class History:
     by_name: bool = True
     named: bool = True
     made: bool = False
-    sent_before: bool = False
-    lost: bool = False
+    unanswered: bool = False
     sends: int = 0
     refused: int | None = None
     busy: bool = False
     again: bool = True
     expired_long: bool = False
-    put_off: bool = False
-    refused_before: bool = False
     overtaken: bool = False
 
     @property
-    def was_refused(self) -> bool:
-        """Whether a purchase of ours was refused, by whichever run."""
-        return self.refused is not None or self.refused_before
-
-    @property
     def was_sent(self) -> bool:
-        """Whether a purchase of ours was sent, by this run, or by an earlier one that never got its answer."""
-        return bool(self.sends) or self.unanswered
+        """Whether a purchase of ours was sent, by whichever run."""
+        return bool(self.sends or self.unanswered or self.refused)
 
     @property
     def may_have_bought(self) -> bool:
-        """Whether a purchase of ours was sent, by whichever run, that may have bought the offer."""
-        return self.was_sent or self.made or self.refused_before
+        """Whether a purchase of ours is known, whatever became of it."""
+        return self.was_sent or self.made
 
     @property
     def noted_refusal(self) -> int | None:
-        """The HTTP status that the registry keeps: of several refusals the one that proves least, for the next run.
+        """The HTTP status that the registry keeps.
 
         None if nothing is certain, since an earlier purchase may be under way, or this one is in other hands.
         """
-        if self.unanswered or self.overtaken:
-            return None
-        return PUT_OFF if self.refused is not None and self.put_off else self.refused
-
-    def noted(self, entry: Entry) -> History:
-        """With what an earlier run has noted of its purchase."""
-        refused_before = entry.is_open and entry.refused_status is not None
-        put_off = self.put_off or (refused_before and entry.refused_status == PUT_OFF)
-        known = replace(self, made=self.made or entry.is_made, sent_before=entry.is_unanswered)
-        return replace(known, put_off=put_off, refused_before=refused_before)
+        return None if self.unanswered or self.overtaken else self.refused
 
     @property
-    def unanswered(self) -> bool:
-        """Whether a purchase of ours may still be under way, whatever is seen."""
-        return self.sent_before or self.lost
+    def may_be_ours(self) -> bool:
+        """Whether a purchase of ours may have bought the offer, if that is sold: it had no answer that denies it."""
+        return self.unanswered or (self.refused is not None and self.refused not in _ABOUT_THE_OFFER)
 
     @property
     def may_be_under_way(self) -> bool:
         """Whether that is so if the offer is gone: what was put off is then rather being made than to be sent again."""
-        return self.unanswered or self.put_off
+        return self.unanswered or self.refused == PUT_OFF
+
+    def noted(self, entry: Entry) -> History:
+        """With what an earlier run has noted of its purchase."""
+        known = replace(self, made=self.made or entry.is_made, unanswered=self.unanswered or entry.is_unanswered)
+        return replace(known, refused=entry.refused_status) if entry.is_open and not self.sends else known
 
 
 @dataclass(frozen=True)
@@ -226,21 +204,9 @@ def _is_called(machines: t.Iterable[Machine], asked: str) -> bool:
 
 def doubts_refusal(history: History, offer_look: OfferLook) -> bool:
     """Whether only a refusal says that machines which the account has are not ours, and no name of ours denies it."""
-    refused = history.was_refused and not (history.unanswered or _refusal_proves_nothing(history))
-    return (
-        refused
-        and offer_look.shown
-        and offer_look.left is not False
-        and not (history.named and offer_look.whose == OURS)
-    )
-
-
-def _refusal_proves_nothing(history: History) -> bool:
-    """Whether a refusal says nothing of the offer, or put the purchase off.
-
-    If the offer is sold in that very moment, it is rather ours, by a gateway that lied, than a stranger's.
-    """
-    return history.put_off or (history.refused is not None and history.refused not in _ABOUT_THE_OFFER)
+    is_shown = offer_look.shown and offer_look.left is not False
+    is_ours = history.named and offer_look.whose == OURS
+    return is_shown and not is_ours and history.refused is not None and not history.may_be_ours
 
 
 def told_apart(
@@ -276,44 +242,30 @@ def _have_kept_names(machines: t.Collection[Machine], ids: t.Collection[str], na
     return bool(of_offer) and all(item["name"] and item["vendor"] in keep_names for item in of_offer)
 
 
-def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """What follows from this; ``patience`` says whether there is time for another look."""
-    return unless_overtaken(history, _alone(history, offer_look, patience))
-
-
-def ids_of_purchase(phase: str, named: t.Iterable[str], noted: t.Iterable[str]) -> list[str]:
-    """The ids by which a purchase knows its machines: the status names them; of one that failed, also the registry."""
-    return list(dict.fromkeys([*named, *(noted if phase == _states.FAILED else ())]))
-
-
 def lists_machines(history: History, ids: t.Collection[str]) -> bool:
     """Whether the machines of an offer that is bought are listed: their names decide, or no id of them is known.
 
     Where neither a name nor a registry tells who has bought it, or a refusal alone does, that this account has any of
     them decides: the status may name ids to everybody.
     """
-    is_found = history.was_refused or (history.by_name and not history.was_sent)
+    is_found = history.refused is not None or (history.by_name and not history.was_sent)
     return not ids or ((history.named or is_found) and not history.made)
-
-
-def has_billed_machines(phase: str, billed: t.Collection[str], *, is_listed: bool) -> bool | None:
-    """Whether machines of a bought offer may be billed; None if that is unknown, since they could not be listed.
-
-    Then a machine of ours may be among them. Of an offer that has failed, those that are known are enough.
-    """
-    is_known = is_listed or (phase == _states.FAILED and billed)
-    return bool(billed) if is_known else None
 
 
 def asks_the_list(history: History, phase: str | None) -> bool:
     """Whether a refusal would free the host since the status, which may lag, does not call the offer bought either."""
-    is_refused = history.refused is not None and not (history.unanswered or history.made or history.busy)
+    is_refused = history.refused is not None and not (history.unanswered or history.made)
     return is_refused and phase in (_states.UNBOUGHT, *GONE)
 
 
 def asks_the_clock(history: History, phase: str | None) -> bool:
     """Whether it counts for how long an offer has been seen as gone."""
     return phase in GONE and history.may_be_under_way and not history.overtaken
+
+
+def next_step(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
+    """What follows from this; ``patience`` says whether there is time for another look."""
+    return unless_overtaken(history, _alone(history, offer_look, patience))
 
 
 def unless_overtaken(history: History, step: NextStep) -> NextStep:
@@ -332,32 +284,42 @@ def _alone(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
         return _bought(history, offer_look, patience)
     if offer_look.phase == _states.FAILED:
         return _failed(history, offer_look, patience)
+    if history.made:
+        return _unless_settled(patience, Reason.CONTRADICTED)
     if offer_look.phase == _states.UNBOUGHT:
         return _unbought(history, patience)
     return _gone(history, Reason.EXPIRED if offer_look.phase == _states.EXPIRED else Reason.NOT_FOUND, patience)
 
 
+def _unless_settled(patience: bool, reason: Reason) -> NextStep:
+    """Another look, or in the end that nobody knows."""
+    return _LOOK if patience else NextStep(Decision.UNKNOWN, reason)
+
+
+def _over(history: History, reason: Reason) -> NextStep:
+    """Nothing of ours will come of this offer."""
+    return NextStep(Decision.REJECTED if history.was_sent else Decision.NOT_SENT, reason)
+
+
 def _unreadable(history: History, patience: bool) -> NextStep:
     if not history.may_have_bought:
         return NextStep(Decision.NOT_SENT, Reason.UNREADABLE)
-    if patience:
-        return _LOOK
-    spoken = history.refused not in (None, ANSWERED_NO) and history.refused not in _ABOUT_THE_OFFER
-    if spoken and not history.unanswered and not history.made:
+    is_vague = history.refused in (None, PUT_OFF, ANSWERED_NO, *_ABOUT_THE_OFFER)
+    if not (patience or is_vague or history.unanswered or history.made):  # as with a token that may not read either
         return NextStep(Decision.REJECTED, Reason.REFUSED)
-    return NextStep(Decision.UNKNOWN, Reason.UNREADABLE)
+    return _unless_settled(patience, Reason.UNREADABLE)
 
 
 def _bought(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     if not (history.made or _is_ours(history, offer_look)):
         return _whose(history, offer_look, patience)
-    return NextStep(Decision.CREATED if history.lost or history.refused == ANSWERED_NO else Decision.EXISTING)
+    return NextStep(Decision.CREATED if history.sends and history.may_be_ours else Decision.EXISTING)
 
 
 def _failed(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """The offer failed: what is left of it is billed to somebody, and who that is decides as with one that runs."""
     if offer_look.left is None and history.may_have_bought:
-        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.UNLISTED)
+        return _unless_settled(patience, Reason.UNREADABLE)
     if not offer_look.left or history.made or _is_ours(history, offer_look):
         return _over(history, Reason.FAILED)
     return _whose(history, offer_look, patience)
@@ -377,96 +339,34 @@ def _whose(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
     """What the names say of machines that are not proved to be ours: rules 3 to 5."""
     if offer_look.gone:
         return _over(history, Reason.ENDED)
-    if history.named and offer_look.whose == OURS:
-        return NextStep(Decision.UNKNOWN, Reason.UNPROVEN)
-    if history.named and offer_look.whose == THEIRS:
-        return _named_otherwise(history, offer_look, patience)
-    return _nameless(history, offer_look, patience)
-
-
-def _may_be_ours(history: History) -> bool:
-    """Whether a purchase of ours may have bought the offer, whatever it was answered."""
-    return history.unanswered or _refusal_proves_nothing(history)
-
-
-def _is_unproved(history: History, offer_look: OfferLook) -> bool:
-    """Whether only a refusal says that machines are another host's, which may still note that it was faster."""
-    return doubts_refusal(history, offer_look) and not offer_look.of_others
-
-
-def _named_otherwise(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """What follows if all machines that have a name are called otherwise than was asked for."""
-    if _may_be_ours(history):
-        return NextStep(Decision.UNKNOWN, Reason.ANOTHER)
-    if not _is_unproved(history, offer_look):
-        return _over(history, Reason.TAKEN)
-    return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.ANOTHER)
-
-
-def _nameless(history: History, offer_look: OfferLook, patience: bool) -> NextStep:
-    """What follows if no name says who has bought the machines."""
-    may_be_ours = _may_hold_ours(history, offer_look)
-    # Nothing of ours can be there, since nothing was sent; without a registry nobody knows that.
-    if not (may_be_ours or history.sends or history.refused_before or history.by_name):
-        return _over(history, Reason.TAKEN)
-    if patience:
-        return _LOOK
-    # Other customers of the market buy, too, and their machines are on no list of ours.
-    return NextStep(Decision.UNKNOWN, Reason.NAMELESS) if may_be_ours else _over(history, Reason.TAKEN)
-
-
-def _may_hold_ours(history: History, offer_look: OfferLook) -> bool:
-    """Whether machines without a name may be ours, or could not be listed."""
-    is_anonymous = history.by_name and not history.named
-    is_anybodys = is_anonymous and not offer_look.of_others and (history.refused is not None or not history.sends)
-    return _may_be_ours(history) or _is_unproved(history, offer_look) or offer_look.left is None or is_anybodys
+    whose = offer_look.whose if history.named else UNSEEN
+    if whose == OURS or history.may_be_ours or (doubts_refusal(history, offer_look) and not offer_look.of_others):
+        return _unless_settled(patience, Reason.UNPROVEN)
+    is_anonymous = history.by_name and not (history.named or offer_look.of_others)
+    if whose == UNSEEN and (offer_look.left is None or is_anonymous):
+        return _unless_settled(patience, Reason.UNPROVEN)
+    # Nothing of ours can be there if nothing was sent; without a registry nobody knows that.
+    waits = whose == UNSEEN and (history.was_sent or history.by_name)
+    return _LOOK if patience and waits else _over(history, Reason.TAKEN)
 
 
 def _unbought(history: History, patience: bool) -> NextStep:
-    if history.made:
-        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.CONTRADICTED)
-    if history.busy and history.again:
+    if history.again and (history.busy or not history.was_sent):
         return NextStep(Decision.SEND)
-    if history.unanswered:
-        return _LOOK if patience else _after_silence(history)
-    if history.refused is None:
-        return NextStep(Decision.SEND)
-    return _refused_but_free(history, patience)
-
-
-def _refused_but_free(history: History, patience: bool) -> NextStep:
-    """What follows a refusal if the offer is free."""
-    # A conflict over an offer that is free: the status lags behind, or what had it lets go of it. And what was put off
-    # may have been bought a moment ago.
-    if patience and (history.refused == 409 or history.put_off):
-        return _LOOK
-    # What was put off may also be what the next refusal speaks of.
-    is_own = history.put_off and history.refused in (404, 409, 410)
-    return NextStep(Decision.UNKNOWN, Reason.SILENT) if is_own else NextStep(Decision.REJECTED, Reason.REFUSED)
-
-
-def _after_silence(history: History) -> NextStep:
-    """What follows a purchase without an answer if the offer has stayed free."""
-    # What follows a lost one was answered: the lost one may still be under way.
-    return (
-        NextStep(Decision.SEND)
-        if history.again and history.refused is None
-        else NextStep(Decision.UNKNOWN, Reason.SILENT)
-    )
+    if not history.unanswered:
+        return _refused(history, patience)
+    may_send = history.again and history.refused is None and not patience
+    return NextStep(Decision.SEND) if may_send else _unless_settled(patience, Reason.SILENT)
 
 
 def _gone(history: History, reason: Reason, patience: bool) -> NextStep:
-    if history.made:
-        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.CONTRADICTED)
-    if history.may_be_under_way:
-        if history.expired_long:
-            return NextStep(Decision.REJECTED, reason)
-        return _LOOK if patience else NextStep(Decision.UNKNOWN, Reason.LATELY)
-    if not history.sends:
-        return NextStep(Decision.NOT_SENT, reason)
-    return _LOOK if patience and history.refused == 409 else NextStep(Decision.REJECTED, Reason.REFUSED)
+    if not history.may_be_under_way:
+        return _over(history, reason) if history.refused is None else _refused(history, patience)
+    return _over(history, reason) if history.expired_long else _unless_settled(patience, Reason.LATELY)
 
 
-def _over(history: History, reason: Reason) -> NextStep:
-    """Nothing of ours will come of this offer."""
-    return NextStep(Decision.REJECTED if history.was_sent else Decision.NOT_SENT, reason)
+def _refused(history: History, patience: bool) -> NextStep:
+    """What follows a refusal if the offer is free, or gone."""
+    # Of a conflict the status lags behind, or what had the offer lets go of it. What was put off may have bought it.
+    waits = patience and history.refused in (409, PUT_OFF)
+    return _LOOK if waits else NextStep(Decision.REJECTED, Reason.REFUSED)

@@ -10,51 +10,27 @@ happened, what is billed, and what to do next. Pure, like it.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import hmac
 import typing as t
 from dataclasses import dataclass, field, replace
 
 from .. import _states
-from .._text import QUOTA, applying, foreign_currency, gpus_of, sentence, usd
+from .._text import QUOTA, applying, foreign_currency, gpus_of, joined, sentence, usd
 from . import search
 from .boot import NO_MARK
 from .ceilings import AccountPrices, CeilingPart, Count, State
-from .entry import BOOT_MARK, ORDERED, Entry
+from .entry import Entry
 from .failover import class_of
-from .lease import Clock, clocks_differ
-from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described
+from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
 from .prices import highest_known_price
-from .purchase import OURS, PHASE_OF_ERROR, PUT_OFF, THEIRS, UNSEEN, Decision, History, NextStep, Reason
+from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason
 
 Json = t.Mapping[str, t.Any]
 
 
 ACCOUNT_UNREAD = "So whether max_account_price_per_hour holds is not known."
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """How often a purchase may still be sent again.
-
-    returns: after an answer that asks to come back. resends: after an answer that never came.
-    pause: seconds before the next return, doubled by each. longest: seconds; for more than that nothing returns.
-    """
-
-    returns: int
-    resends: int
-    pause: float
-    longest: float
-
-    @classmethod
-    def of(cls, retries: int, pause: float, longest: float, *, as_module: bool) -> Repeats:
-        """By the option ``api_retries``; a process that does not see that Ansible was killed sends nothing again."""
-        return cls(0 if as_module else max(0, retries), 0 if as_module else 1, pause, longest)
-
-
-ONCE = Repeats(returns=0, resends=0, pause=0.0, longest=0.0)
 
 
 @dataclass(frozen=True)
@@ -64,11 +40,10 @@ class Terms:
     price_per_hour: the price of the offer that the purchase was planned with (USD per hour), None without a plan.
     max_price_per_hour: the limit of the offer (USD per hour), None for none.
     offer: what the offer sells, as far as the purchase was planned with that (`storage.noted_offer`).
-    ends_at: when its lease is over, as that is noted; empty without one.
     max_account_price_per_hour: the limit of all machines of the account together; None for none, and where a shared
         registry compares it.
     procure_timeout, settle_timeout: seconds that the purchase may take, and for which its outcome is asked for.
-    repeats: how often it may be sent again. host: the host that it is for, in messages.
+    retries: how often it may be sent again. host: the host that it is for, in messages.
     listed_before: the ids of resources that were listed before it was planned, and named no offer.
     is_planned: whether a plan sends it, which looks at what was bought for all of its hosts together.
     """
@@ -76,11 +51,10 @@ class Terms:
     price_per_hour: float | None = None
     max_price_per_hour: float | None = None
     offer: Json = field(default_factory=dict)
-    ends_at: str = ""
     max_account_price_per_hour: float | None = None
     procure_timeout: float = 600.0
     settle_timeout: float = 30.0
-    repeats: Repeats = ONCE
+    retries: int = 0
     host: str = ""
     listed_before: frozenset[str] = frozenset()
     is_planned: bool = False
@@ -91,10 +65,6 @@ class Terms:
         In USD per hour. An unknown fresh one stays unknown.
         """
         return None if fresh is None else highest_known_price(fresh, self.price_per_hour, sent)
-
-    def looks_afterwards(self, ids: t.Collection[str], are_anothers: t.Callable[[], bool]) -> bool:
-        """Whether what a purchase has bought must be looked for, beside these ids that its answer names."""
-        return not ids or (not self.is_planned and are_anothers())
 
     def price_refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
@@ -112,16 +82,9 @@ class Terms:
         odd = search.other_than_planned(self.offer, page)
         return odd and f"Offer {offer_id} is not what it was found as. Its own page says: {odd}."
 
-    def refusals(self, offer_id: str, price: float | None, page: Json, clock: Clock) -> t.Iterator[tuple[str, str]]:
-        """Why the offer may not be bought now, at this price and as its own page describes it, with the error classes.
-
-        The plan has compared the clocks, but a clock may have been set since.
-        """
-        reasons = {
-            "price": self.price_refusal(offer_id, price),
-            "conflict": self.page_refusal(offer_id, page),
-            "unavailable": clocks_differ(clock) if self.ends_at else "",
-        }
+    def refusals(self, offer_id: str, price: float | None, page: Json) -> t.Iterator[tuple[str, str]]:
+        """Why the offer may not be bought at this price, and as its own page describes it, with the error classes."""
+        reasons = {"price": self.price_refusal(offer_id, price), "conflict": self.page_refusal(offer_id, page)}
         return ((reason, error_class) for error_class, reason in reasons.items() if reason)
 
     def account_refusal(self, offer_id: str, price: float | None, account: AccountPrices) -> str:
@@ -173,11 +136,6 @@ def claimed_by_another(claim: object, host: str) -> str:
     )
 
 
-def is_held_without_purchase(claimed: Entry, noted: Entry) -> bool:
-    """Whether another run holds the host and has noted nothing that could be waited for: to read it anew is no help."""
-    return bool(claimed.held_by) and not noted.is_open
-
-
 def planned_for_another_account(offer_id: str, planned: str | None, account: str) -> str:
     """A host of the play has another token or API address than it was ``planned`` with; empty if it has not."""
     if planned in (None, "", account):
@@ -196,51 +154,27 @@ def orphaned(offer_id: str) -> str:
 # Answers
 
 
-class AnswerMeaning(enum.Enum):
-    """What an answer to a purchase means that looks like a success."""
-
-    MADE = "made"
-    FAILED = "failed"  # made, and failed at once
-    DENIED = "denied"  # a refusal all the same
-
-
-def meaning_of(answer: Json, *, unanswered: bool) -> AnswerMeaning:
-    """What the answer means. With an id or a time of purchase it is one, whatever else it says.
-
-    ``unanswered``: an earlier purchase of the offer may be under way. A failure that names nothing says nothing of it.
-    """
-    failed = answer["status"] == _states.FAILED
+def is_made(answer: Json) -> bool:
+    """Whether an answer that looks like a success is one: with an id or a time of purchase it is, whatever it says."""
     bought = answer["resource_ids"] or answer["odd_ids"] or answer["procured_at"]
-    if failed and (bought or not unanswered):
-        return AnswerMeaning.FAILED
-    denied = failed or answer["error"] or _states.is_for_sale_or_expired(answer["status"])
-    return AnswerMeaning.DENIED if denied and not bought else AnswerMeaning.MADE
+    is_free = _states.is_for_sale_or_expired(answer["status"])
+    return bool(bought) or not (answer["status"] == _states.FAILED or answer["error"] or is_free)
 
 
-def after(
-    history: History, repeats: Repeats, refused: int | None, busy: bool, retry_after: float
-) -> tuple[History, Repeats, float]:
-    """What is known after an answer that is no success, what may still be sent, and the seconds to wait before that.
+def after(history: History, retries: int, refused: int | None, *, busy: bool) -> History:
+    """What is known after an answer that is no success.
 
-    refused: the HTTP status of a refusal; None if the answer was lost, or leaves open what became of the purchase.
-    busy: whether it asks to come back. retry_after: after how many seconds, 0 if it does not say.
+    retries: how often the purchase may be sent again. refused: the HTTP status of a refusal; None if the answer was
+    lost, or leaves open what became of the purchase. busy: whether it asks to come back, and soon enough. One without
+    an answer is sent again once.
     """
-    lost = refused is None
-    pause = max(repeats.pause, retry_after)
-    again = repeats.returns > 0 and pause <= repeats.longest if busy else repeats.resends > 0
-    returns = busy and again
-    history = replace(
-        history,
-        sends=history.sends + 1,
-        lost=history.lost or lost,
-        refused=refused,
-        busy=returns,
-        again=again,
-        put_off=history.put_off or refused == PUT_OFF,
+    again = history.sends < retries and (busy or history.sends == 0)
+    # Of several refusals the one that proves least counts.
+    refused = history.refused if history.refused in (PUT_OFF, ANSWERED_NO) and refused is not None else refused
+    is_open = history.unanswered or refused is None
+    return replace(
+        history, sends=history.sends + 1, unanswered=is_open, refused=refused, again=again, busy=busy and again
     )
-    if returns:
-        return history, replace(repeats, returns=repeats.returns - 1, pause=repeats.pause * 2), pause
-    return history, replace(repeats, resends=repeats.resends - int(lost)), 0.0
 
 
 def after_objection(history: History, error_class: str) -> History:
@@ -248,27 +182,18 @@ def after_objection(history: History, error_class: str) -> History:
 
     If the offer is gone since it was put off, that may have bought it: it counts as not answered.
     """
-    is_own = history.put_off and error_class in PHASE_OF_ERROR
-    return replace(history, lost=history.lost or is_own, again=False, busy=False)
+    is_own = history.refused == PUT_OFF and error_class in PHASE_OF_ERROR
+    return replace(history, unanswered=history.unanswered or is_own, again=False, busy=False)
 
 
 def outcome_unsent(history: History) -> Decision | None:
     """The end of a purchase that must not be sent (again); None while an earlier one may be under way."""
     if history.unanswered:
         return None
-    return Decision.REJECTED if history.sends else Decision.NOT_SENT
+    return Decision.REJECTED if history.was_sent else Decision.NOT_SENT
 
 
 # What the registry notes of an end
-
-
-class Note(enum.Enum):
-    """What an end without a machine changes in the registry."""
-
-    NOTHING = "nothing"
-    FREE = "free"  # nothing came of the purchase
-    FREE_MADE = "free_made"  # it was or may have been made, and nothing is left of it
-    LEFT = "left"  # it failed, and something of it may be billed
 
 
 def needs_claim(step: NextStep, history: History, left: t.Collection[str]) -> bool:
@@ -279,55 +204,38 @@ def needs_claim(step: NextStep, history: History, left: t.Collection[str]) -> bo
     return step.decision is Decision.REJECTED and history.sends > 0 and not (step.reason is Reason.FAILED and left)
 
 
-def note_of(step: NextStep, history: History, left: t.Collection[str], whose: str = UNSEEN) -> Note:
-    """What the registry notes of this end; ``left``: the ids that may be billed of an offer that failed.
+def freed(step: NextStep, history: History, left: t.Collection[str], whose: str) -> bool | None:
+    """Whether the registry notes that this end was billed until now, or came to nothing; None if it frees no host.
 
-    ``whose``: its machines are, by their names.
+    ``left``: the ids that may be billed of an offer that failed. ``whose``: its machines are, by their names.
     """
-    if step.decision is Decision.UNKNOWN or step.reason is Reason.UNREADABLE:
-        return Note.NOTHING
-    if step.reason is Reason.ENDED:
-        return Note.FREE_MADE if history.unanswered or history.put_off or _is_billed(history, whose) else Note.FREE
-    if step.reason is not Reason.FAILED:
-        return Note.FREE
-    if not left:
-        return Note.FREE_MADE
-    # Of an offer that nothing of ours can have bought, what is left is somebody else's.
-    return Note.LEFT if history.was_sent or history.made else Note.NOTHING
-
-
-def _is_billed(history: History, whose: str) -> bool:
-    """Whether a refused offer has a machine of our name: it was billed to us, whatever a gateway has answered."""
-    return history.was_refused and whose == OURS
-
-
-def leaves_storage(note: Note, history: History, whose: str) -> bool:
-    """Whether the storage of an offer without a machine is the host's: nobody else can have bought it.
-
-    It was bought for certain; or no machine had another name (``whose``), and the purchase was never answered, or was
-    refused, and one had ours.
-    """
-    is_ours = history.made or _is_billed(history, whose) or (history.unanswered and whose != THEIRS)
-    return note is Note.FREE_MADE and is_ours
+    if step.decision is Decision.UNKNOWN or step.reason is Reason.UNREADABLE or (step.reason is Reason.FAILED and left):
+        return None
+    # Of a refused offer with a machine of our name a gateway has lied.
+    is_ours = history.made or history.may_be_ours or (history.refused is not None and whose == OURS)
+    return is_ours and step.reason in (Reason.ENDED, Reason.FAILED)
 
 
 # What people read of an end
 
-_RUN_AGAIN = "Run the same again later: it asks first and buys only this very offer, if it is still free."
 SETTLED = "The offer's status says that it was bought."
-_ADOPT = "If it is this host's, provision_adopt: true takes it; else set another resource_name."
-_ENTRY = "If it is this host's, provision_adopt: true takes it; if it is not, remove the registry entry."
-# Of a purchase without a registry and without a name, which no role makes
-_USE = (
-    "If it is yours, compute_index.supply.offer_status shows how to reach it, and compute_index.supply.delete_resource"
-    " ends it."
+_RUN_AGAIN = (
+    "Run the same again (compute_index.supply.provision for this host): it asks first, and buys only this very offer,"
+    " if it is still free."
 )
-_DESCRIBED = ("resource_id", "name", "price_per_hour")
-
-
-# What a refusal of the purchase means, after the API's own words
-_MEANINGS_OF_REFUSALS = {
-    "conflict": "Someone else has bought the offer, or it is being bought.",
+# What to do about each end that leaves open whether something was bought, in parts of its story
+_ADVICE: t.Mapping[Reason, str] = {
+    Reason.UNREADABLE: _RUN_AGAIN,
+    Reason.SILENT: _RUN_AGAIN,
+    Reason.LATELY: "The offer is gone, but the purchase may still be under way. Run the same again after {since}: if it"
+    " is still unbought then, another offer may be bought.",
+    Reason.UNPROVEN: "Nothing proves whose it is: {machines}. If it is this host's, provision_adopt: true takes it; if"
+    " not, set another resource_name, or remove the registry entry. compute_index.supply.delete_resource ends it.",
+    Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
+    Reason.OVERTAKEN: "It may be in other hands: {taken_over} Run the same again: it goes by what {where} says then.",
+}
+# What a class of errors means, after the API's own words
+_MEANINGS = {
     "expired": "The offer has expired; search again.",
     "not_found": "The offer is gone; search again.",
     "auth": "Check api_token (COMPUTE_INDEX_API_TOKEN).",
@@ -347,27 +255,24 @@ class ApiAnswer(t.Protocol):
 class Story:
     """What is known of a purchase when it ends.
 
-    name: as which its machine was ordered. where: the registry. price_per_hour: USD per hour, None if unknown.
+    where: the registry. price_per_hour: USD per hour, None if unknown.
     machines: those that the API lists for the offer. ids: of these and the status, or noted, what may be billed.
     since: when the offer was first seen as gone; or, if that was lately, when it will have been long ago.
-    error: the answer to the newest purchase, None if it was a success. denial: the words of a success that says no.
-    asked: what the newest look has shown. missing: why it could not be read. listing: why nothing could be listed.
+    error: the answer to the newest purchase, None if it was a success.
+    asked: what the newest look has shown, or the error why it could not be read. listing: why nothing could be listed.
     objection: why the purchase was not sent again. reason: why the offer failed, in the API's words.
     taken_over: why this run does not hold the purchase any more.
     """
 
     offer_id: str
     history: History
-    name: str = ""
     where: str | None = None
     price_per_hour: float | None = None
     machines: t.Sequence[Machine] = ()
     ids: t.Sequence[str] = ()
     since: str = ""
     error: ApiAnswer | None = None
-    denial: str = ""
     asked: object = ""
-    missing: ApiAnswer | None = None
     listing: ApiAnswer | None = None
     objection: str = ""
     reason: str | None = None
@@ -375,63 +280,34 @@ class Story:
 
     @property
     def said(self) -> str:
-        """What the API answered to the newest purchase."""
+        """What is known of the purchase itself, from the newest answer or from the registry."""
         if self.error is not None:
             return str(self.error)
-        if self.history.sends:
-            return f"The API answered that it was not made: {sentence(self.denial)}"
-        if self.history.refused_before:
-            return f"{self.where} says that it was {self.answer}."
-        return f"{self.where} says that it was sent before, and not what became of it."
+        if self.history.made:
+            return f"{self.where or 'the API'} says that it was bought."
+        if self.history.unanswered:
+            return f"{self.where} says that it was sent, and not what became of it."
+        return "its purchase was refused." if self.history.was_sent else "no purchase of it is noted for this host."
 
     @property
-    def answer(self) -> str:
-        """How the purchase was answered, in a word or two."""
-        if self.history.unanswered or not self.history.was_refused:
-            return "not answered"
-        return "put off" if self.history.put_off else "refused"
+    def newest(self) -> ApiAnswer | None:
+        """The newest answer that was an error: to a purchase of this run, or else to the look."""
+        is_missing = not (self.history.sends or isinstance(self.asked, str))
+        return self.error or (t.cast(ApiAnswer, self.asked) if is_missing else None)
 
     @property
-    def alive(self) -> t.Sequence[Machine]:
-        """The machines that are listed and may be billed; all of them, if none may be."""
-        return [machine for machine in self.machines if not _states.is_gone(machine["status"])] or self.machines
-
-    @property
-    def left(self) -> str:
-        """What may be billed of the offer, as far as the newest look has shown it."""
-        if self.ids:
-            return f"It MAY BE BILLED at {usd(self.price_per_hour)} ({', '.join(self.ids)})."
-        return "Its machines have ended." if self.machines else "No machine of it is known that is billed."
+    def shown(self) -> str:
+        """Its machines, as the newest look has shown them."""
+        return described(self.machines) or "this account lists no machine of it"
 
     @property
     def parts(self) -> dict[str, str]:
-        """Parts of the sentences below."""
-        shown = ({name: machine[name] for name in _DESCRIBED} for machine in self.alive)
-        machines = described(shown) or ", ".join(self.ids)
+        """Parts of the sentences of `_ADVICE`."""
         return {
-            "offer": self.offer_id,
-            "name": self.name,
             "where": str(self.where),
-            "witness": f"{self.where} says" if self.where else "The API itself said",
-            "price": usd(self.price_per_hour),
-            "ids": ", ".join(self.ids) or "no id is known",
-            "machines": machines or "machines that the API does not list",
-            "others": f"no machine of it is called {self.name}, but {machines}"
-            if machines
-            else "this account lists no machine of it",
-            "said": self.said,
-            "refused": f"{self.error} " if self.error else "",
-            "answer": self.answer,
-            "left": self.left,
-            "taken_over": sentence(self.taken_over),
-            "take": _ADOPT if self.where or self.name else _USE,
-            "decide": _ENTRY if self.where else _ADOPT,
-            "asked": str(self.asked),
-            "seen": sentence(self.asked),
-            "kept": f" It was not sent again: {sentence(self.objection)}" if self.objection else "",
-            "listing": f" {self.listing}" if self.listing else "",
-            "cause": sentence(self.reason or NO_REASON),
+            "machines": self.shown,
             "since": self.since,
+            "taken_over": sentence(self.taken_over),
         }
 
 
@@ -454,82 +330,46 @@ class Ending:
 def ending_of(step: NextStep, story: Story) -> Ending:
     """The failure for a step that ends a purchase without a machine of ours."""
     reason = t.cast(Reason, step.reason)
-    newest = story.error or (None if story.history.sends else story.missing)
     if step.decision is Decision.UNKNOWN:
-        # What the API has answered to a purchase of this run says more than that the status cannot be read.
-        reason = Reason.SILENT if reason is Reason.UNREADABLE and story.history.sends else reason
-        return Ending(_SENTENCES[reason].format(**story.parts), "unknown_outcome", story.ids, newest)
+        return Ending(_unknown(reason, story), "unknown_outcome", story.ids, story.newest)
     if reason is Reason.FAILED:
-        return _failed(story)
+        left = "No resource of it is known."
+        left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
+        msg = f"Offer {story.offer_id} failed: {sentence(story.reason or NO_REASON)} {left}"
+        return Ending(msg, class_of(story.reason), story.ids)
     if reason in (Reason.TAKEN, Reason.ENDED):
-        return Ending(_SENTENCES[reason].format(**story.parts), "conflict", error=newest)
-    if reason is Reason.REFUSED:
-        return _refusal(story)
-    return _gone_unbought(reason, story)
+        ended = f"Offer {story.offer_id} was bought, and its machines have ended: {story.shown}. It is billed no more."
+        taken = f"Someone else has bought offer {story.offer_id}: {story.shown}. {NOTHING_BOUGHT}"
+        told = (str(story.error or ""), ended if reason is Reason.ENDED else taken)
+        return Ending(joined(*told), "conflict", error=story.newest)
+    return _not_bought(reason, story)
 
 
-def _failed(story: Story) -> Ending:
-    """The offer failed, whoever had bought it; and what of it may be billed."""
-    left = "No resource of it is known." if story.history.sends else NOTHING_BOUGHT
-    left = f"These resources may be billed nevertheless: {', '.join(story.ids)}." if story.ids else left
-    msg = f"Offer {story.offer_id} failed: {sentence(story.reason or NO_REASON)} {left}"
-    return Ending(msg, class_of(story.reason), story.ids)
+def _unknown(reason: Reason, story: Story) -> str:
+    """It may be bought, since nobody knows or since answers do not agree."""
+    kept = f"It was not sent again: {sentence(story.objection)}" if story.objection else ""
+    listing = "" if story.listing is None else str(story.listing)
+    is_known = story.ids or reason is not Reason.OVERTAKEN  # another run may even have ended it
+    billed = may_be_bought(story.price_per_hour, story.ids) if is_known else "No machine of it is known."
+    told = f"Offer {story.offer_id}: {story.said} Asked now: {sentence(story.asked)}"
+    rest = f"Do not buy another offer instead. {_ADVICE[reason].format(**story.parts)}"
+    return joined(told, listing, kept, billed, rest)
 
 
-def _refusal(story: Story) -> Ending:
-    """By an error, or by an answer that looks like a success."""
-    error = story.error
-    if error is not None:
-        meaning = f"{_MEANINGS_OF_REFUSALS.get(error.error_class, '')} {NOTHING_BOUGHT}".strip()
-        return Ending(f"{error} {meaning}", error.error_class, error=error)
-    msg = f"The API did not sell offer {story.offer_id}: {sentence(story.denial)} {NOTHING_BOUGHT}"
-    return Ending(msg, class_of(story.denial))
+def _not_bought(reason: Reason, story: Story) -> Ending:
+    """The purchase was refused; or the offer is expired, not known to the API, or not readable."""
+    by_reason = {Reason.EXPIRED: "expired", Reason.NOT_FOUND: "not_found"}
+    error_class = by_reason.get(reason) or (story.newest.error_class if story.newest else "conflict")
+    told = str(story.newest or f"Offer {story.offer_id}: {sentence(story.asked)}")
+    if reason in by_reason and story.history.may_be_under_way:
+        told = f"Offer {story.offer_id} has been gone since {story.since}, unbought, so its purchase did not happen."
+    return Ending(joined(told, _MEANINGS.get(error_class, ""), NOTHING_BOUGHT), error_class, error=story.newest)
 
 
-def _gone_unbought(reason: Reason, story: Story) -> Ending:
-    """Expired, not known to the API, or not readable, and nothing was sent; or a purchase may have been under way."""
-    if story.history.may_be_under_way:
-        msg = (
-            f"Offer {story.offer_id} has been gone since {story.since}, unbought, so the purchase that was"
-            f" {story.answer} did not happen. {NOTHING_BOUGHT} Search again."
-        )
-        return Ending(msg, "not_found" if reason is Reason.NOT_FOUND else "expired")
-    if story.missing is not None:
-        advice = " The API does not know this offer; search again." if reason is Reason.NOT_FOUND else ""
-        return Ending(f"{story.missing}{advice} {NOTHING_BOUGHT}", story.missing.error_class, error=story.missing)
-    msg = f"Offer {story.offer_id} has expired; offers live 30 minutes. {NOTHING_BOUGHT} Search again."
-    return Ending(msg, "expired")
-
-
-# In the parts of the purchase's story; but for the first two it is not known what became of it.
-_SENTENCES: t.Mapping[Reason, str] = {
-    Reason.TAKEN: f"{{refused}}Someone else has bought offer {{offer}}: {{others}}. {NOTHING_BOUGHT} Search again.",
-    Reason.ENDED: "{refused}Offer {offer} was bought, and its machines have ended: {machines}. Nothing of it is billed"
-    " any more. Search again.",
-    Reason.UNREADABLE: "{asked} {where} says that offer {offer} is bought, or that a purchase of it was sent: it"
-    f" MAY BE BILLED. Nothing was sent now. {_RUN_AGAIN}",
-    Reason.SILENT: "The purchase of offer {offer} was sent, but its outcome is not known: {said} Asked afterwards:"
-    " {seen}{kept} It MAY BE BOUGHT and billed at {price}. Do not buy another offer instead. "
-    f"{_RUN_AGAIN}",
-    Reason.LATELY: "The purchase of offer {offer} was sent and {answer}, and the offer is gone now, unbought as far"
-    " as the API says. The purchase may still be under way, and MAY BE BILLED. Do not buy another offer instead."
-    " Run the same again after {since}: if it is still unbought then, another offer may be bought.",
-    Reason.UNPROVEN: "{refused}Offer {offer} is bought, and its machine is called {name}: {machines}. But no"
-    " purchase of this host is without an answer, so it is another project's, or a gateway sent a refused request"
-    " twice. It MAY BE BILLED for this host. Nothing else was bought. {take}",
-    Reason.ANOTHER: "The purchase of offer {offer} was sent and {answer}. The offer is bought, but no machine of"
-    " it is called {name}: {machines}. Someone else was faster, or the API does not keep names and it is this host's:"
-    " it MAY BE BILLED. Nothing else was bought. {decide}",
-    Reason.NAMELESS: "Offer {offer} is bought, but by whom is not known: no name of a machine tells it"
-    " ({ids}).{listing} It MAY BE THIS HOST'S and billed at {price}. Do not buy another offer instead."
-    " Run the same again later, or see in the list of resources whose it is. {take}",
-    Reason.OVERTAKEN: "The purchase of offer {offer} was sent: {said} But it may be in other hands: {taken_over} {left}"
-    " Nothing else was bought. Run the same again: it goes by what {where} says then.",
-    Reason.CONTRADICTED: "{witness} that offer {offer} was bought ({ids}). Asked now: {seen} It MAY BE"
-    " BILLED all the same. Nothing was sent now. Does api_token belong to the account that bought it?",
-    Reason.UNLISTED: "Offer {offer} failed: {cause} It MAY BE BILLED nevertheless, since its resources cannot be"
-    f" listed:{{listing}} {_RUN_AGAIN}",
-}
+def not_sold(offer_id: str, answer: Json) -> str:
+    """An answer to a purchase that looks like a success, and says no."""
+    why = answer["error"] or f"it answered '{answer['status']}'"
+    return f"The API did not sell offer {offer_id}: {sentence(why)}"
 
 
 def bought_not_noted(offer_id: str, price: float | None, ids: list[str], said: object) -> str:
@@ -577,16 +417,15 @@ def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mappi
     }
 
 
-# What is remembered of an order, to tell later whether it was ordered otherwise. The registry keeps a digest of each
-# part, and nothing of the order itself. User data may contain a password that is short enough to be guessed, so a
-# digest is keyed with the API's token: who reads only the registry cannot try guesses. Digests of another token say
-# nothing.
+# What tells whether an order is the one that a sealed plan was quoted with: digests of its parts, and nothing of the
+# order itself. User data may contain a password that is short enough to be guessed, so a digest is keyed with the API's
+# token: who reads only the plan cannot try guesses.
 
 _TOKEN = "token"  # the part by which digests of another token are recognised
 _USER_DATA = "cloud_init"
 _OTHER = {_USER_DATA: "other user data (cloud_init)"}  # where the name alone says nothing to a person
 _HOST_KEY = "provision_bootstrap_host_key"
-_OFFER = "offer_id"  # which the digests are noted for
+_OFFER = "offer_id"  # which the plan itself names
 
 
 def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -600,60 +439,14 @@ def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t
     return {name: hmac.new(token.encode(), text, hashlib.sha256).hexdigest() for name, text in texts.items()}
 
 
-def differing_parts(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
-    """The parts in which two orders differ, by their digests; none if nothing was noted, or with another token."""
-    return [] if noted.get(_TOKEN) != now.get(_TOKEN) else _unlike(noted, now)
+def check_sealed(sealed: t.Mapping[str, str], now: t.Mapping[str, str]) -> None:
+    """Raise ValueError if the digests of an order are not those of its plan; empty ones are those of no plan."""
+    differing = sorted(name for name in {*sealed, *now} if sealed.get(name) != now.get(name))
+    if sealed and differing:
+        others = [_OTHER.get(part, f"another {part}") for part in differing]
+        raise ValueError(f"The plan was quoted with {' and '.join(others)}.")  # the caller says what to do
 
 
-def _unlike(noted: t.Mapping[str, t.Any], now: t.Mapping[str, str]) -> list[str]:
-    return sorted(name for name in {*noted, *now} if noted.get(name) != now.get(name))
-
-
-def leaves_mark(user_data: str | None) -> bool:
-    """Whether user data leave the mark at their end: all do, but for those that say that they leave none."""
-    return bool(user_data) and NO_MARK not in str(user_data)
-
-
-@dataclass(frozen=True)
-class OrderDigests:
-    """What is remembered of an order: its ``digests``, and whether its user data leave a mark at their end (`boot`).
-
-    ``sealed``: the digests that it has in a plan (`sealed`); empty without a plan.
-    """
-
-    digests: t.Mapping[str, str] = field(default_factory=dict)
-    leaves_mark: bool = False
-    sealed: t.Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        body: t.Mapping[str, str],
-        token: str,
-        note: t.Mapping[str, t.Any],
-        sealed: t.Mapping[str, str] | None = None,
-    ) -> OrderDigests:
-        """That of the body of POST /procure_offer. ``note``: what is kept with its purchase."""
-        return cls(order_digests(body, token, note), leaves_mark(body.get(_USER_DATA)), sealed or {})
-
-    def check(self) -> None:
-        """Raise ValueError if it is not as its plan has it. Another token is a difference, too."""
-        if parts := _unlike(self.sealed, self.digests) if self.sealed else []:
-            others = [_OTHER.get(part, f"another {part}") for part in parts]
-            raise ValueError(f"The plan was quoted with {' and '.join(others)}.")  # the caller says what to do
-
-    def to_note(self, entry: Entry) -> dict[str, t.Any]:
-        """What the registry keeps while the order is sent (again): what was ordered first may still arrive."""
-        first = entry.first_ordered
-        mark = entry.boot_mark if first else self.leaves_mark
-        return {ORDERED: dict(first or self.digests), BOOT_MARK: mark or None}
-
-    def warnings(self, entry: Entry) -> list[str]:
-        """What people must know if the purchase of an entry was ordered otherwise."""
-        parts = differing_parts(entry.first_ordered, self.digests)
-        warning = (
-            f"Offer {entry.offer_id} was first ordered with another {' and another '.join(parts)}. Its machine was or"
-            " will be bought as first ordered. If you need it as ordered now, end it with"
-            " compute_index.supply.decommission, then run again."
-        )
-        return [warning] if parts else []
+def boot_mark(user_data: str | None) -> bool | None:
+    """What the registry notes of user data: whether they leave a mark at their end, as all do that do not deny it."""
+    return (bool(user_data) and NO_MARK not in str(user_data)) or None

@@ -173,7 +173,7 @@ def test_a_plan_is_bought_once_and_then_used_up(world: World) -> None:
     )
     other = world.provision(plan, {**BODY, "cloud_init": "#cloud-config\npackages: [vim]\n"}, lease="8h")
     assert [end[0] for end in other.values()] == ["not_sent"] * 2
-    assert "The plan was quoted with other user data (cloud_init). Nothing was bought." in other["a"][1]
+    assert "The plan was quoted with other user data (cloud_init). Nothing was sent." in other["a"][1]
     assert world.bought == []
 
     assert {end[0] for end in world.provision(plan, lease="8h").values()} == {"created"}

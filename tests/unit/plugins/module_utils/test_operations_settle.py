@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource, read_status
-from ansible_collections.compute_index.supply.plugins.module_utils._operations._settle import settle
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import AUDIT
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import settle
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reap import REAP
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _postgresql
@@ -110,10 +110,10 @@ def test_what_was_made_is_noted_and_shown(queue: RequestQueue, audit: Callable[.
     assert (result["changed"], state(registry_url)) == (True, ("live", [RESOURCE_ID]))
     assert result["audit"]["buying"] == [] and [row["hosts"] for row in result["audit"]["claimed"]] == [["trainer"]]
     (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
-    assert RESOURCE_ID in warning and "USD 2.00 per hour" in warning and "provision for trainer" in warning
+    assert RESOURCE_ID in warning and "USD 2.00 per hour" in warning and "sent for trainer" in warning
 
 
-def test_a_contradiction_frees_nothing_and_notes_nothing(
+def test_a_contradiction_frees_nothing_and_is_named(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
     """The status names a colleague's machine beside ours; its own page says with which offer it was bought."""
@@ -122,8 +122,8 @@ def test_a_contradiction_frees_nothing_and_notes_nothing(
     both = status("provisioning", resource_ids=[RESOURCE_ID, SECOND_RESOURCE_ID])
     bought(queue, resource(), other, answer=both)
     queue.expect("GET", f"/resources/{SECOND_RESOURCE_ID}", other, query={"force_refresh": "true"})
-    result = audit(True)
-    assert (state(registry_url), result["changed"]) == (("buying", []), False)
+    result = audit(True, resource(), other)
+    assert (state(registry_url), result["changed"]) == (("live", [RESOURCE_ID]), True)
     assert any(SECOND_RESOURCE_ID in each and f"bought with offer {OTHER_ID}" in each for each in result["warnings"])
 
 
@@ -191,7 +191,7 @@ def test_what_a_failure_has_left_is_the_host_s(
     queue: RequestQueue, audit: Callable[..., Result], registry_url: str
 ) -> None:
     sent(registry_url)
-    bought(queue, resource(status="failed"), answer=status("failed"))
+    bought(queue.show(resource(status="failed")), resource(status="failed"), answer=status("failed"))
     audit(True, resource(status="failed"))
     assert state(registry_url) == ("live", [RESOURCE_ID])
 
@@ -226,7 +226,7 @@ def test_nothing_is_freed_without_an_answer(
     result = audit(True)
     assert (state(registry_url), result["changed"]) == (("buying", []), False)
     (warning,) = [each for each in result["warnings"] if OFFER_ID in each]
-    assert "MAY BE BILLED" in warning and "USD 2.00 per hour" in warning and "alice at bastion" in warning
+    assert "MAY BE BOUGHT" in warning and "USD 2.00 per hour" in warning and "alice at bastion" in warning
     (after,) = database(registry_url).counted()
     assert (after.epoch, after.held) == (row.epoch + 1, False), "taken over, and let go"
     with pytest.raises(_postgresql.TakenOver):
@@ -338,7 +338,7 @@ def test_a_refusal_frees_nothing_while_the_account_has_a_machine_of_the_offer(
     bought(queue, resource(name="vm-1"), answer=answer[0], code=answer[1])
     result = audit(True)
     assert result["changed"] is False and state(registry_url) == ("buying", [])
-    assert "MAY BE BILLED" in " ".join(result["warnings"])
+    assert "MAY BE BOUGHT" in " ".join(result["warnings"])
 
 
 class Api:
@@ -420,4 +420,4 @@ def test_a_sweep_settles_its_projects(
         result = perform(REAP, check_mode, step="reap", registry_url=registry_url, hosts=[host], here="/")
         assert (result["changed"], result["trouble"]) == (freed, "")
         assert state(registry_url) == ("void" if freed else "buying", [])
-        assert any("was not made" in each for each in result["warnings"]) is freed
+        assert any("Nothing was bought." in each for each in result["warnings"]) is freed

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils import _states
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.claims import (
     BUYING,
     COUNTED,
@@ -23,21 +21,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.cl
     STRAY,
     VOID,
     counts,
-    history_of,
     needs_settling,
-    state_after_look,
     state_once_made,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import UNLIMITED, Sum
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
-    ANSWERED_NO,
-    NOT_FOUND,
-    OURS,
-    THEIRS,
-    UNSEEN,
-    OfferLook,
-    next_step,
-)
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._statements import SCHEMA
 
 # state, machines are new, the name is free, a rival of the same offer: what follows
@@ -105,66 +92,6 @@ def test_a_claim_counts_while_it_may_have_bought(
 ) -> None:
     assert counts(state, is_sent=sent, is_held=held) is counted
     assert needs_settling(state, is_sent=sent, is_held=held) is settles
-
-
-GONE_LONG = True
-# What has answered the purchase, what the offer's status shows, and for how long: the state of the claim
-SETTLING = {
-    "the status cannot be read": (None, OfferLook(None), False, BUYING),
-    "refused, and the status cannot be read": (422, OfferLook(None), False, BUYING),
-    "unbought: its purchase may be under way": (None, OfferLook(_states.UNBOUGHT), False, BUYING),
-    "refused, and unbought": (422, OfferLook(_states.UNBOUGHT), False, VOID),
-    "bought under our name": (None, OfferLook(_states.GOING_ON, OURS, True), False, LIVE),
-    "bought under our name, and ended since": (None, OfferLook(_states.ENDED, OURS), False, LIVE),
-    "bought under another name; not every API keeps names": (
-        None,
-        OfferLook(_states.READY, THEIRS, True),
-        False,
-        BUYING,
-    ),
-    "bought, and no name shows": (None, OfferLook(_states.READY, UNSEEN, True), False, BUYING),
-    "refused, and sold to another name": (409, OfferLook(_states.READY, THEIRS, True), False, VOID),
-    "refused, and a machine has our name": (409, OfferLook(_states.READY, OURS, True), False, BUYING),
-    "said no, and bought under our name": (ANSWERED_NO, OfferLook(_states.READY, OURS, True), False, LIVE),
-    "refused, and sold to another customer": (410, OfferLook(_states.READY, UNSEEN, False), False, VOID),
-    "failed": (None, OfferLook(_states.FAILED), False, VOID),
-    "failed, and has left a machine of ours": (None, OfferLook(_states.FAILED, OURS, True), False, LIVE),
-    "failed, and the machines cannot be listed": (None, OfferLook(_states.FAILED, UNSEEN, None), False, BUYING),
-    "expired a moment ago": (None, OfferLook(_states.EXPIRED), False, BUYING),
-    "expired long ago": (None, OfferLook(_states.EXPIRED), GONE_LONG, VOID),
-    "unknown to the API for a moment": (None, OfferLook(NOT_FOUND), False, BUYING),
-    "unknown to the API for long": (None, OfferLook(NOT_FOUND), GONE_LONG, VOID),
-    "put off, and gone a moment ago": (429, OfferLook(NOT_FOUND), False, BUYING),
-    "put off, and gone long ago": (429, OfferLook(NOT_FOUND), GONE_LONG, VOID),
-    "refused, and expired": (410, OfferLook(_states.EXPIRED), False, VOID),
-}
-
-
-@pytest.mark.parametrize(("refused", "seen", "gone_long", "expected"), SETTLING.values(), ids=SETTLING.keys())
-def test_what_a_look_makes_of_a_claim_whose_run_is_gone(
-    refused: int | None, seen: OfferLook, gone_long: bool, expected: str
-) -> None:
-    history = replace(history_of(True, refused), expired_long=gone_long)
-    assert state_after_look(next_step(history, seen, False), seen) == expected
-
-
-@pytest.mark.parametrize(("left", "expected"), [(True, LIVE), (False, BUYING), (None, BUYING)])
-def test_what_was_bought_without_a_name_is_ours_if_a_machine_shows(left: bool | None, expected: str) -> None:
-    seen = OfferLook(_states.READY, UNSEEN, left)
-    assert state_after_look(next_step(history_of(False, None), seen, False), seen) == expected
-
-
-def test_a_claim_is_never_freed_without_an_answer() -> None:
-    """Whatever was seen: what was never answered is freed only by a failure, or by an offer that is long gone."""
-    phases = (None, NOT_FOUND, _states.UNBOUGHT, _states.GOING_ON, _states.READY, _states.ENDED, _states.EXPIRED)
-    for phase, whose, left, patience in itertools.product(
-        (*phases, _states.FAILED), (OURS, THEIRS, UNSEEN), (True, False, None), (True, False)
-    ):
-        seen = OfferLook(phase, whose, left)
-        for refused in (None, 404, 409, 410, 422, 429, ANSWERED_NO):
-            state = state_after_look(next_step(history_of(True, refused), seen, patience), seen)
-            assert state != VOID or (phase is not None and (refused is not None or phase == _states.FAILED))
-            assert state != VOID or not left or phase not in (_states.FAILED, _states.READY) or whose != OURS
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _state
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import OwnershipClaim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     OURS,
-    PUT_OFF,
     THEIRS,
     UNSEEN,
     Decision,
@@ -30,7 +29,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     told_apart,
     unless_overtaken,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import Repeats, after
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import after
 
 US, COLLEAGUE, STRANGER, OTHER_RUN = "us", "a colleague", "another customer", "another run of ours"
 LOOKS = 4  # that a run has patience for
@@ -109,10 +108,9 @@ class World:
 
 def run(world: World, number: int) -> NextStep | None:
     """One run at the offer, which may be killed: None."""
-    history = History(by_name=False, sent_before=world.is_sent and world.noted is None)
-    history = replace(history, put_off=world.is_sent and world.noted == PUT_OFF)
-    history = replace(history, refused_before=world.is_sent and world.noted is not None)
-    repeats, left, world.holder = Repeats(2, 1, 0.5, 60.0), LOOKS, number
+    is_open = world.is_sent and world.noted is None
+    history = History(by_name=False, unanswered=is_open, refused=world.noted if world.is_sent else None)
+    left, world.holder = LOOKS, number
     while True:
         step = next_step(history, world.look(history), left > 0)
         if step.decision is Decision.LOOK:
@@ -128,7 +126,7 @@ def run(world: World, number: int) -> NextStep | None:
             if status == 200:
                 return NextStep(Decision.CREATED)
             refused = status if status is not None and status < 500 else None
-            history, repeats, _pause = after(history, repeats, refused, status in (429, 503), 0.0)
+            history = after(history, 2, refused, busy=status in (429, 503))
             history = replace(history, overtaken=history.overtaken or world.holder != number)
             if refused is not None and not history.unanswered and not history.overtaken:
                 world.noted = history.noted_refusal

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import account_prices
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock, clocks_differ
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
+    ANSWERED_NO,
     OURS,
     THEIRS,
     UNSEEN,
@@ -22,15 +22,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pu
     Reason,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
-    AnswerMeaning,
-    Note,
-    Repeats,
     Terms,
     after,
-    leaves_storage,
-    meaning_of,
+    freed,
+    is_made,
     needs_claim,
-    note_of,
     outcome_unsent,
     precedence,
     registry_refusal,
@@ -83,18 +79,6 @@ def test_an_offer_is_not_bought_as_something_else_than_it_was_found_as() -> None
     )
     assert not terms.page_refusal("o", {"gpu_type": "nvidia-h100-sxm5-80gb", "region": None})
     assert not Terms().page_refusal("o", {"gpu_type": "nvidia-a100-sxm4-80gb"})
-
-
-@pytest.mark.parametrize(
-    ("ends_at", "ahead", "is_bought"), [("2026-01-31T20:00:00Z", 301, False), ("2026-01-31T20:00:00Z", 299, True),
-                                        ("", 301, True)],
-)  # fmt: skip
-def test_a_clock_that_was_set_since_the_plan_buys_nothing_with_a_lease(
-    ends_at: str, ahead: float, is_bought: bool
-) -> None:
-    clock = Clock.of(1769860800.0, ahead)
-    expected = [] if is_bought else [(clocks_differ(clock), "unavailable")]
-    assert list(Terms(ends_at=ends_at).refusals("o", 2.0, {}, clock)) == expected
 
 
 TERMS = Terms(price_per_hour=5.0, host="gpu-1")
@@ -165,64 +149,53 @@ def test_the_options_of_the_registry(file: bool, url: bool, host: str, has_total
 
 
 @pytest.mark.parametrize(
-    ("fields", "meaning"),
+    ("fields", "is_success"),
     [
-        ({"status": "failed", "procured_at": "2026-01-31T12:00:00Z"}, AnswerMeaning.FAILED),
-        ({}, AnswerMeaning.MADE),
-        ({"status": "reserved"}, AnswerMeaning.MADE),
-        ({"status": "failed"}, AnswerMeaning.FAILED),
-        ({"status": "failed", "resource_ids": ["r"]}, AnswerMeaning.FAILED),
-        ({"status": "available"}, AnswerMeaning.DENIED),
-        ({"status": "expired"}, AnswerMeaning.DENIED),
-        ({"error": "no stock"}, AnswerMeaning.DENIED),
-        ({"error": "slow", "resource_ids": ["r"]}, AnswerMeaning.MADE),
-        ({"error": "slow", "odd_ids": ["?"]}, AnswerMeaning.MADE),
-        ({"status": "available", "procured_at": "2026-01-31T12:00:00Z"}, AnswerMeaning.MADE),
+        ({}, True),
+        ({"status": "reserved"}, True),
+        ({"status": "failed"}, False),
+        ({"status": "available"}, False),
+        ({"status": "expired"}, False),
+        ({"error": "no stock"}, False),
+        # What names a machine or a time was made, whatever became of it
+        ({"status": "failed", "resource_ids": ["r"]}, True),
+        ({"status": "failed", "procured_at": "2026-01-31T12:00:00Z"}, True),
+        ({"error": "slow", "odd_ids": ["?"]}, True),
+        ({"status": "available", "procured_at": "2026-01-31T12:00:00Z"}, True),
     ],
 )
-def test_what_an_answer_means(fields: dict[str, Any], meaning: AnswerMeaning) -> None:
+def test_what_an_answer_means(fields: dict[str, Any], is_success: bool) -> None:
     blank = {"status": "procured", "procured_at": None, "resource_ids": [], "odd_ids": [], "error": None}
-    assert meaning_of({**blank, **fields}, unanswered=False) is meaning
-    # What failed and names nothing may not be the purchase that was never answered.
-    after_lost = AnswerMeaning.DENIED if fields == {"status": "failed"} else meaning
-    assert meaning_of({**blank, **fields}, unanswered=True) is after_lost
-
-
-FIVE = Repeats(returns=5, resends=1, pause=0.5, longest=60.0)
-ALONE = Repeats(returns=0, resends=0, pause=0.5, longest=60.0)
+    assert is_made({**blank, **fields}) is is_success
 
 
 @pytest.mark.parametrize(
-    ("repeats", "answer", "again", "busy", "left", "wait"),
+    ("sends", "retries", "refused", "is_busy", "again"),
     [
-        # What was lost is sent once more, what was refused is not sent by itself, and what is busy waits
-        (FIVE, (None, False, 0.0), True, False, (5, 0, 0.5), 0.0),
-        (Repeats(5, 0, 0.5, 60.0), (None, False, 0.0), False, False, (5, -1, 0.5), 0.0),
-        (FIVE, (409, False, 0.0), True, False, (5, 1, 0.5), 0.0),
-        (FIVE, (429, True, 0.0), True, True, (4, 1, 1.0), 0.5),
-        (FIVE, (429, True, 20.0), True, True, (4, 1, 1.0), 20.0),
-        (FIVE, (None, True, 60.0), True, True, (4, 1, 1.0), 60.0),
-        (FIVE, (429, True, 60.1), False, False, (5, 1, 0.5), 0.0),
-        (Repeats(0, 1, 8.0, 60.0), (429, True, 0.0), False, False, (0, 1, 8.0), 0.0),
-        (ALONE, (None, False, 0.0), False, False, (0, -1, 0.5), 0.0),
-        (ALONE, (429, True, 0.0), False, False, (0, 0, 0.5), 0.0),
+        (0, 5, None, False, True),  # what was lost is sent once more
+        (1, 5, None, False, False),
+        (0, 5, 429, True, True),  # what is busy is asked again and again
+        (4, 5, 429, True, True),
+        (4, 5, None, True, True),
+        (5, 5, 429, True, False),
+        (0, 0, None, False, False),
+        (0, 0, 429, True, False),
     ],
 )
 def test_what_may_be_sent_after_an_answer(
-    repeats: Repeats, answer: Any, again: bool, busy: bool, left: Any, wait: float
+    sends: int, retries: int, refused: int | None, is_busy: bool, again: bool
 ) -> None:
-    history, found, seconds = after(History(sends=1), repeats, *answer)
-    assert (history.sends, history.refused, history.lost) == (2, answer[0], answer[0] is None)
-    assert (history.again, history.busy, seconds) == (again, busy, wait)
-    assert (found.returns, found.resends, found.pause) == left
+    history = after(History(sends=sends), retries, refused, busy=is_busy)
+    assert (history.sends, history.refused, history.unanswered) == (sends + 1, refused, refused is None)
+    assert (history.again, history.busy) == (again, again and is_busy)
 
 
-def test_what_was_lost_or_put_off_once_stays_so() -> None:
-    history, _allowance, _seconds = after(History(sends=1, lost=True), FIVE, 409, False, 0.0)
-    assert history.lost and history.unanswered and history.refused == 409
-    put_off, _allowance, _seconds = after(History(), FIVE, 429, True, 0.0)
-    history, _allowance, _seconds = after(put_off, FIVE, 409, False, 0.0)
-    assert put_off.put_off and history.put_off and not history.unanswered
+def test_of_several_answers_the_one_that_proves_least_counts() -> None:
+    history = after(History(sends=1, unanswered=True), 5, 409, busy=False)
+    assert history.unanswered and history.refused == 409
+    for vague in (429, ANSWERED_NO):
+        history = after(after(History(), 5, vague, busy=True), 5, 409, busy=False)
+        assert history.refused == vague and history.may_be_ours and not history.unanswered
 
 
 @pytest.mark.parametrize(
@@ -230,8 +203,7 @@ def test_what_was_lost_or_put_off_once_stays_so() -> None:
     [
         (History(), Decision.NOT_SENT),
         (History(sends=1, refused=429), Decision.REJECTED),
-        (History(sends=1, lost=True), None),
-        (History(sent_before=True), None),
+        (History(unanswered=True), None),
     ],
 )
 def test_an_objection_ends_what_is_certainly_not_under_way(history: History, end: Decision | None) -> None:
@@ -245,9 +217,9 @@ def test_an_objection_ends_what_is_certainly_not_under_way(history: History, end
         (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), ["theirs"], True),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, made=True), [], True),
         (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, made=True), ["r"], False),
-        (NextStep(Decision.REJECTED, Reason.EXPIRED), History(sent_before=True), [], False),
+        (NextStep(Decision.REJECTED, Reason.EXPIRED), History(unanswered=True), [], False),
         (NextStep(Decision.NOT_SENT, Reason.EXPIRED), History(), [], False),
-        (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, lost=True), [], False),
+        (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, unanswered=True), [], False),
     ],
     ids=str,
 )
@@ -261,44 +233,34 @@ def test_who_makes_room_for_another_offer_must_hold_the_purchase(
 
 
 @pytest.mark.parametrize(
-    ("step", "history", "left", "note"),
+    ("step", "history", "left", "made"),
     [
-        (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, lost=True), [], Note.NOTHING),
-        (NextStep(Decision.UNKNOWN, Reason.UNLISTED), History(made=True), ["r"], Note.NOTHING),
-        (NextStep(Decision.NOT_SENT, Reason.UNREADABLE), History(), [], Note.NOTHING),
-        (NextStep(Decision.NOT_SENT, Reason.EXPIRED), History(), [], Note.FREE),
-        (NextStep(Decision.REJECTED, Reason.REFUSED), History(sends=1, refused=422), [], Note.FREE),
-        (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), [], Note.FREE),
-        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1), [], Note.FREE_MADE),
-        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1), ["r"], Note.LEFT),
-        (NextStep(Decision.NOT_SENT, Reason.FAILED), History(made=True), ["r"], Note.LEFT),
-        (NextStep(Decision.REJECTED, Reason.FAILED), History(sent_before=True), ["r"], Note.LEFT),
-        (NextStep(Decision.NOT_SENT, Reason.FAILED), History(), ["r"], Note.NOTHING),
+        (NextStep(Decision.UNKNOWN, Reason.SILENT), History(sends=1, unanswered=True), [], None),
+        (NextStep(Decision.NOT_SENT, Reason.UNREADABLE), History(), [], None),
+        (NextStep(Decision.NOT_SENT, Reason.EXPIRED), History(), [], False),
+        (NextStep(Decision.REJECTED, Reason.REFUSED), History(sends=1, refused=422), [], False),
+        (NextStep(Decision.REJECTED, Reason.TAKEN), History(sends=1, refused=409), [], False),
+        (NextStep(Decision.REJECTED, Reason.EXPIRED), History(unanswered=True), [], False),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), ["r"], None),
         # Of what may have been ours the ledger counts what it may have cost.
-        (NextStep(Decision.REJECTED, Reason.ENDED), History(sends=1, refused=409), [], Note.FREE),
-        (NextStep(Decision.REJECTED, Reason.ENDED), History(sends=1, lost=True), [], Note.FREE_MADE),
-        (NextStep(Decision.NOT_SENT, Reason.ENDED), History(by_name=False, put_off=True), [], Note.FREE_MADE),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(made=True), [], True),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(unanswered=True), [], True),
+        (NextStep(Decision.REJECTED, Reason.FAILED), History(sends=1, refused=409), [], False),
+        (NextStep(Decision.NOT_SENT, Reason.FAILED), History(), [], False),
+        (NextStep(Decision.REJECTED, Reason.ENDED), History(sends=1, refused=409), [], False),
+        (NextStep(Decision.REJECTED, Reason.ENDED), History(unanswered=True), [], True),
+        (NextStep(Decision.REJECTED, Reason.ENDED), History(refused=429), [], True),
     ],
     ids=str,
 )
-def test_what_the_registry_notes_of_an_end(step: NextStep, history: History, left: list[str], note: Note) -> None:
-    assert note_of(step, history, left) is note
+def test_what_the_registry_notes_of_an_end(
+    step: NextStep, history: History, left: list[str], made: bool | None
+) -> None:
+    assert freed(step, history, left, UNSEEN) is made
 
 
 @pytest.mark.parametrize("whose", [OURS, THEIRS, UNSEEN])
-@pytest.mark.parametrize(
-    "history", [History(sends=1, refused=410), History(by_name=False, refused_before=True), History()], ids=str
-)
+@pytest.mark.parametrize("history", [History(sends=1, refused=410), History()], ids=str)
 def test_what_was_refused_and_had_our_name_was_billed_until_it_ended(history: History, whose: str) -> None:
-    is_ours = whose == OURS and history.was_refused
-    note = Note.FREE_MADE if is_ours else Note.FREE
-    assert note_of(NextStep(Decision.REJECTED, Reason.ENDED), history, [], whose) is note
-    assert leaves_storage(note, history, whose) is is_ours
-
-
-@pytest.mark.parametrize(("whose", "leaves"), [(OURS, True), (UNSEEN, True), (THEIRS, False)])
-def test_what_an_unanswered_purchase_has_left_is_the_hosts_unless_a_machine_has_another_name(
-    whose: str, leaves: bool
-) -> None:
-    assert leaves_storage(Note.FREE_MADE, History(sends=1, lost=True), whose) is leaves
-    assert leaves_storage(Note.FREE_MADE, History(made=True), whose)
+    is_ours = whose == OURS and history.refused is not None
+    assert freed(NextStep(Decision.REJECTED, Reason.ENDED), history, [], whose) is is_ours

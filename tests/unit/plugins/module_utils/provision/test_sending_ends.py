@@ -40,7 +40,7 @@ class Answer(Exception):
 @pytest.mark.parametrize(
     ("error_class", "words"),
     [
-        ("conflict", "Someone else has bought the offer, or it is being bought. Nothing was bought."),
+        ("conflict", "POST /procure_offer answered 409. Nothing was bought."),
         ("expired", "The offer has expired; search again. Nothing was bought."),
         ("not_found", "The offer is gone; search again. Nothing was bought."),
         ("auth", "Check api_token (COMPUTE_INDEX_API_TOKEN). Nothing was bought."),
@@ -60,7 +60,7 @@ def test_a_refusal_says_what_it_means(error_class: str, words: str) -> None:
     [
         ([M], 1, f"These resources may be billed nevertheless: {M}."),
         ([], 1, "No resource of it is known."),
-        ([], 0, "Nothing was bought."),
+        ([], 0, "No resource of it is known."),
     ],
 )
 def test_what_a_failed_offer_has_left(ids: list[str], sends: int, words: str) -> None:

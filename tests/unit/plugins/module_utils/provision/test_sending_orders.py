@@ -5,21 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import NO_MARK
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
-    OrderDigests,
-    differing_parts,
+    boot_mark,
+    check_sealed,
     order_digests,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import entry, offer_id
+from provision_samples import offer_id
 
 X = offer_id(1)
 TOKEN = "t0ken"
@@ -27,21 +28,27 @@ ORDER = {"offer_id": X, "ssh_public_key": "ssh-ed25519 A", "resource_name": "gpu
 
 
 @pytest.mark.parametrize(
-    ("changes", "parts"),
+    ("changes", "words"),
     [
-        ({}, []),
-        ({"offer_id": offer_id(2)}, []),  # the entry names it
-        ({"cloud_init": "#!/bin/sh\n"}, ["cloud_init"]),
-        ({"cloud_init": None}, ["cloud_init"]),
-        ({"ssh_public_key": "ssh-ed25519 B", "resource_name": "gpu-2"}, ["resource_name", "ssh_public_key"]),
-        ({"cluster_name": "gpu-1"}, ["cluster_name"]),
+        ({}, ""),
+        ({"offer_id": offer_id(2)}, ""),  # the plan names it
+        ({"cloud_init": "#!/bin/sh\n"}, "other user data (cloud_init)"),
+        ({"cloud_init": None}, "other user data (cloud_init)"),
+        (
+            {"ssh_public_key": "ssh-ed25519 B", "resource_name": "gpu-2"},
+            "another resource_name and another ssh_public_key",
+        ),
+        ({"cluster_name": "gpu-1"}, "another cluster_name"),
     ],
 )
-def test_in_which_parts_two_orders_differ(changes: dict[str, Any], parts: list[str]) -> None:
+def test_in_which_parts_an_order_differs_from_its_plan(changes: dict[str, Any], words: str) -> None:
     now = {name: value for name, value in {**ORDER, **changes}.items() if value is not None}
-    assert differing_parts(order_digests(ORDER, TOKEN, {}), order_digests(now, TOKEN, {})) == parts
-    assert differing_parts(order_digests(ORDER, "of yesterday", {}), order_digests(now, TOKEN, {})) == []
-    assert differing_parts({}, order_digests(now, TOKEN, {})) == []
+    digests = order_digests(now, TOKEN, {})
+    check_sealed({}, digests)  # there is no plan
+    with pytest.raises(ValueError, match=re.escape(f"quoted with {words}.")) if words else contextlib.nullcontext():
+        check_sealed(order_digests(ORDER, TOKEN, {}), digests)
+    with pytest.raises(ValueError, match="another token"):
+        check_sealed(order_digests(ORDER, "of yesterday", {}), digests)
 
 
 def test_user_data_with_a_host_key_of_this_run_are_not_compared() -> None:
@@ -60,23 +67,6 @@ def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -
     assert all(len(value) == 64 for value in noted.values()), "as long for any secret"
 
 
-@pytest.mark.parametrize(("purchase", "is_told"), [("sent", True), ("made", True), ("refused", False)])
-def test_only_what_may_have_been_bought_counts(purchase: str, is_told: bool) -> None:
-    first, now = (OrderDigests.of({**ORDER, "cloud_init": text}, TOKEN, {}) for text in ("#!/bin/sh", f"# {NO_MARK}"))
-    assert (first.leaves_mark, now.leaves_mark) == (True, False)
-    noted = entry(X, purchase=purchase, **first.to_note(Entry()))
-    texts = now.warnings(noted)
-    assert bool(texts) is is_told
-    assert all(f"Offer {X} was first ordered with another cloud_init." in text for text in texts)
-    kept = now.to_note(noted)
-    assert kept == {"provision_ordered": (first if is_told else now).digests, "provision_boot_mark": is_told or None}
-
-
-def test_of_what_an_earlier_version_has_ordered_the_next_order_is_kept() -> None:
-    now = OrderDigests.of(ORDER, TOKEN, {})
-    assert now.to_note(entry(X, purchase="sent")) == {"provision_ordered": now.digests, "provision_boot_mark": True}
-
-
-@pytest.mark.parametrize("value", [None, "", 7, [], {"token": 1}, {"token": None}])
-def test_what_a_person_has_written_says_nothing(value: Any) -> None:
-    assert OrderDigests.of(ORDER, TOKEN, {}).warnings(entry(X, purchase="sent", provision_ordered=value)) == []
+@pytest.mark.parametrize(("user_data", "mark"), [("#!/bin/sh", True), (f"# {NO_MARK}", None), ("", None), (None, None)])
+def test_which_user_data_leave_a_mark(user_data: str | None, mark: bool | None) -> None:
+    assert boot_mark(user_data) is mark
