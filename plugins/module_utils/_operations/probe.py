@@ -26,6 +26,7 @@ from .._probe.assumptions import (
     AssumptionFinding,
     assumption_findings,
     bought_ids,
+    names_of_machines,
 )
 from .._probe.exchanges import (
     CATALOGS,
@@ -138,7 +139,8 @@ def probe(api: Prober, registries: Registries, params: Params, check_mode: bool)
     # What was bought for this has ended, so that no registry knows any more what it was to be called.
     wished.update({key: str(params["name"]) for key in bought_ids(all_seen) if params["name"]})
     found = assumption_findings(all_seen)
-    exchanges, clean = redacted(all_seen.exchanges, found, [params["api_token"].strip(), WRONG_TOKEN])
+    own = [params["api_token"].strip(), WRONG_TOKEN, *wished.values(), *names_of_machines(all_seen)]
+    exchanges, clean = redacted(all_seen.exchanges, found, own)
     writes = bool(file) and not check_mode
     if writes:
         recording = {"format": FORMAT, "version": VERSION, "findings": list(map(asdict, clean)), "exchanges": exchanges}

@@ -52,7 +52,7 @@ _PLAIN = re.compile(r"[a-z]{1,40}([ _-][a-z]{1,40}){0,5}")
 _PLAIN_COMMAND = re.compile(r"ssh( (root@)?\{ip\}| -l ?root| -p ?\{port\}){1,3}")
 _TEXT, _NUMBER, _TEXT_OR_NULL, _NUMBER_OR_NULL = "text", "number", "text or null", "number or null"
 # The fields that the collection lives by; only those without "or null" must be there.
-_FORMS: dict[str, dict[str, str]] = {
+FORMS: dict[str, dict[str, str]] = {
     "search": {
         **dict.fromkeys(("offer_id", "gpu_type", "vendor", "region", "created_at"), _TEXT),
         **{"gpu_count": _NUMBER, "gpu_price_per_hour": _NUMBER_OR_NULL, "contract_type": _TEXT_OR_NULL},
@@ -74,7 +74,7 @@ _FORMS: dict[str, dict[str, str]] = {
 }
 # All others that the API's pages show, or that the collection reads
 _OFFER = ("gpu_family", "boot_disk_in_gb", "vcpu_count", "memory_in_gb", "total_price_per_hour", "expires_at")
-_FURTHER: dict[str, tuple[str, ...]] = {
+FURTHER: dict[str, tuple[str, ...]] = {
     "search": (
         *_OFFER,
         *("vendor_region", "type", "storage_details", "storage_price_per_hour", "deployment_type", "node_count"),
@@ -87,7 +87,7 @@ _FURTHER: dict[str, tuple[str, ...]] = {
         "offer_id",
     ),
 }
-_STATUS_FIELDS = (*_FORMS["offer_status"], "created_at")
+_STATUS_FIELDS = (*FORMS["offer_status"], "created_at")
 
 
 Observations = t.Iterable[tuple[bool, object]]  # whether it is as assumed, and what it is, for people
@@ -147,12 +147,17 @@ def _kind(value: t.Any) -> str:
 
 def _words(field: str, items: t.Iterable[Json]) -> list[str]:
     """The words that a field of these has."""
-    return list(filter(None, (_states.word(item.get(field)) for item in items)))
+    return list(map(_plain, filter(None, (_states.word(item.get(field)) for item in items))))
 
 
 def _plain(word: str) -> str:
-    """A word; one that is none of the API's might be somebody's own."""
+    """A word; one that looks like none of the API's might be somebody's own."""
     return word if _PLAIN.fullmatch(word) else "a word of its own"
+
+
+def _figure(value: t.Any) -> object:
+    """A number; of anything else what it is."""
+    return value if _kind(value) == _NUMBER else _kind(value)
 
 
 # Token, clock, errors
@@ -200,21 +205,21 @@ def _busy(exchanges: Exchanges) -> Observations:
 
 def _described(exchanges: Exchanges) -> t.Iterator[tuple[str, Json]]:
     """The objects whose fields are on the API's pages, by the names of their exchanges."""
-    for name in _FORMS:
+    for name in FORMS:
         objects = exchanges.items(name)[:1] or exchanges.objects(name, f"life_{name.removeprefix('offer_')}")
         yield from ((name, item) for item in objects)
 
 
 def _fields(exchanges: Exchanges) -> Observations:
     for name, item in _described(exchanges):
-        kinds = {key: _kind(item.get(key)) for key in _FORMS[name]}
-        wrong = [f"{key} is {kind}" for key, kind in kinds.items() if kind not in _FORMS[name][key].split(" or ")]
+        kinds = {key: _kind(item.get(key)) for key in FORMS[name]}
+        wrong = [f"{key} is {kind}" for key, kind in kinds.items() if kind not in FORMS[name][key].split(" or ")]
         yield not wrong, abridged(wrong) or "as documented"
 
 
 def _more_fields(exchanges: Exchanges) -> Observations:
     for name, item in _described(exchanges):
-        more = [_plain(key) for key in item if key not in (*_FORMS[name], *_FURTHER[name])]
+        more = [_plain(key) for key in item if key not in (*FORMS[name], *FURTHER[name])]
         yield not more, abridged(more) or "none"
 
 
@@ -230,7 +235,7 @@ def _envelope(exchanges: Exchanges) -> Observations:
     for answer in exchanges.successes("search"):
         offers, count = answer.fields.get("offers"), answer.fields.get("total_count")
         size = len(offers) if isinstance(offers, list) else "no list of"
-        yield size == count, f"{size} offers, total_count {count}"
+        yield size == count, f"{size} offers, total_count {_figure(count)}"
 
 
 def _filters(exchanges: Exchanges) -> Observations:
@@ -261,7 +266,7 @@ def _gpu_count(exchanges: Exchanges) -> Observations:
     for answer in (answer for answer in answers if answer.is_success or answer.status in (400, 422)):
         yield answer.is_success, f"answered with {answer.status}"
         counts = [offer["gpu_count"] for offer in answer.items if "gpu_count" in offer and not _is_cluster(offer)]
-        yield from ((count == 1, f"{count} GPUs") for count in counts)
+        yield from ((count == 1, f"{_figure(count)} GPUs") for count in counts)
 
 
 def _clusters(exchanges: Exchanges) -> Observations:
@@ -367,7 +372,7 @@ def _history(exchanges: Exchanges) -> Observations:
     for machine in exchanges.machines:
         entries = [item for item in mappings_in(machine.get("offer_history")) if normalized_id(item.get("offer_id"))]
         roles = _words("role", entries) or ["no role" if entries else "no offer"]
-        yield "primary" in roles, "primary" if "primary" in roles else _plain(roles[0])
+        yield "primary" in roles, "primary" if "primary" in roles else roles[0]
 
 
 def _two_looks(exchanges: Exchanges) -> tuple[Json, Json]:
@@ -392,8 +397,8 @@ def _deleted_listed(exchanges: Exchanges) -> Observations:
 
 
 def _deleted_readable(exchanges: Exchanges) -> Observations:
-    words = [(answer.status, _states.word(answer.fields.get("status"))) for answer in exchanges.all("ended")]
-    return [(_states.is_gone(word), word or status) for status, word in words]
+    answers = [(answer.status, _words("status", [answer.fields])) for answer in exchanges.all("ended")]
+    return [(any(map(_states.is_gone, words)), (*words, status)[0]) for status, words in answers]
 
 
 # What only a purchase shows
@@ -494,13 +499,14 @@ def _listed(exchanges: Exchanges) -> Observations:
 
 def _running_price(exchanges: Exchanges) -> Observations:
     prices = list(filter(None, map(price_per_hour, exchanges.objects("life_offer"))))[-1:]
-    told = [item.get("pricing_total_hourly") for item in exchanges.objects("life_resource")]
-    return [(item == price, f"{item} of the machine, {price} of its offer") for price in prices for item in told[:1]]
+    machines = exchanges.objects("life_resource")[:1]
+    pairs = [(price, machine.get("pricing_total_hourly")) for price in prices for machine in machines]
+    return [(own == price, f"{_figure(own)} of the machine, {price} of its offer") for price, own in pairs]
 
 
 def _end_answer(exchanges: Exchanges) -> Observations:
-    words = [(item.status, _states.word(item.fields.get("status"))) for item in exchanges.all("deletion")]
-    return [(_states.is_ending(word), word or status) for status, word in words]
+    answers = [(answer.status, _words("status", [answer.fields])) for answer in exchanges.all("deletion")]
+    return [(any(map(_states.is_ending, words)), (*words, status)[0]) for status, words in answers]
 
 
 def _end_time(exchanges: Exchanges) -> Observations:
@@ -509,6 +515,12 @@ def _end_time(exchanges: Exchanges) -> Observations:
 
     for deletion in exchanges.successes("deletion")[-1:]:
         yield from _within(LONGEST_END, _since(exchanges, "life_resource", deletion.end), is_gone, deletion.at)
+
+
+def names_of_machines(exchanges: Exchanges) -> list[str]:
+    """The names that the API's answers have for machines."""
+    items = (*exchanges.items("resources", "life_list"), *exchanges.machines)
+    return [item["name"] for item in items if isinstance(item.get("name"), str)]
 
 
 def bought_ids(exchanges: Exchanges) -> set[str]:
@@ -560,9 +572,7 @@ ASSUMPTIONS: tuple[Assumption, ...] = (
     ),
     Assumption(
         "odd-words",
-        lambda exchanges: _among(
-            map(_plain, _words("procurement_status", exchanges.statuses)), {*_BOTH, "ready", "failed"}
-        ),
+        lambda exchanges: _among(_words("procurement_status", exchanges.statuses), {*_BOTH, "ready", "failed"}),
         "an offer",
     ),
     Assumption("status-ids", _status_ids, "an offer that was bought"),

@@ -130,7 +130,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
         ("catalogs", [look("vendors", {"detail": "no"}, 404)], NOT_SEEN, ""),
         ("search", [look("search", offers({}))], CONFIRMED, "1 offers, total_count 1"),
         ("search", [look("search", offers({}, total_count=9))], CONTRADICTED, "1 offers, total_count 9"),
-        ("search", [look("search", [{}])], CONTRADICTED, "no list of offers, total_count None"),
+        ("search", [look("search", [{}])], CONTRADICTED, "no list of offers, total_count null"),
         (
             "search-order",
             [look("search", offers(*({"gpu_price_per_hour": price, "gpu_count": 1} for price in (2, 1))))],
@@ -350,7 +350,7 @@ BOUGHT = {"status": "procured", "procured_at": "2026-01-31T12:00:00Z", "resource
             "running-price",
             [look("life_offer", samples.offer()), look("life_resource", {"status": "running"})],
             CONTRADICTED,
-            "None of the machine, 2.0 of its offer",
+            "null of the machine, 2.0 of its offer",
         ),
         ("end-answer", [look("deletion", {"detail": "no"}, 409)], CONTRADICTED, "409"),
         ("end-answer", [look("deletion", None, 204, is_json=False)], CONTRADICTED, "204"),

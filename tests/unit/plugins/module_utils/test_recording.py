@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 import samples
 
-TOKEN, HIDDEN = samples.TOKEN, "********"
+TOKEN, HIDDEN = samples.TOKEN, "text"
+ADDRESS = ("external_ip", "ssh_command")
 STAND_INS = [ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32")]
 
 
@@ -37,30 +38,15 @@ def record(data: Any, name: str = "resource", path: str = "/resources/x", **fiel
     [
         ({"status": "running", "gpu_count": 8}, {"status": "running", "gpu_count": 8}),
         ({"created_at": "2026-01-31T12:00:00.5+00:00"}, {"created_at": "2026-01-31T12:00:00.5+00:00"}),
-        ({"status": "warming up"}, {"status": "warming up"}),
-        ({"resource_id": samples.RESOURCE_ID}, {"resource_id": "00000000-0000-4000-8000-000000000002"}),
-        ({"resource_id": "abc-123", "status": "abc-123"}, {"resource_id": "id-2", "status": HIDDEN}),
-        ({"resource_id": 4711, "owner": 4711, "gpu_count": 4711}, {"resource_id": 2, "owner": 2, "gpu_count": 4711}),
-        ({"name": "trainer"}, {"name": HIDDEN}),
+        ({"status": "warming up"}, {"status": HIDDEN}),
+        ({"resource_id": samples.RESOURCE_ID}, {"resource_id": HIDDEN}),
+        ({"resource_id": 4711, "gpu_count": 4711}, {"resource_id": 0, "gpu_count": 4711}),
         ({"name": None, "access": None, "spec": {}}, {"name": None, "access": None, "spec": {}}),
-        ({"name": "running", "status": "running"}, {"name": "running", "status": "running"}),
-        ({"name": "trainer", "status": "trainer starts"}, {"name": HIDDEN, "status": HIDDEN}),
-        ({"customer": "ACME"}, {"customer": HIDDEN}),
-        ({"trainer": 1, "name": "trainer"}, {HIDDEN: 1, "name": HIDDEN}),
-        ({"Trainer 1": 1}, {HIDDEN: 1}),
-        ({"cloud_init": "#!/bin/sh", "status_message": "x", "sshPublicKey": "ssh-x"}, {}),
-        ({"external_ip": "203.0.113.7"}, {"external_ip": HIDDEN}),
-        ({"external_ip": "gpu.example.org"}, {"external_ip": HIDDEN}),
-        ({"detail": "10.1.2.3 is busy"}, {"detail": HIDDEN}),
-        ({"detail": "2a02::7 is busy"}, {"detail": HIDDEN}),
-        ({"detail": "ask me@example.org"}, {"detail": HIDDEN}),
+        ({"customer": "ACME"}, {HIDDEN: HIDDEN}),
+        ({"trainer": 1, "cloud_init": "#!/bin/sh"}, {HIDDEN: HIDDEN}),
+        ({"external_ip": "203.0.113.7", "ssh_command": "ssh root@203.0.113.7"}, dict.fromkeys(ADDRESS, HIDDEN)),
         ({"detail": f"no {TOKEN}."}, {"detail": HIDDEN}),
-        ({"detail": "no AAAAC3NzaC1lZDI1NTE5AAAAI"}, {"detail": HIDDEN}),
-        ({"detail": "see https://me:x@acme.org/a?b=c, or ask"}, {"detail": HIDDEN}),
-        ({"detail": "port 0A:1b:2c:3d:4e:5f"}, {"detail": HIDDEN}),
-        ({"status": "the machine of somebody is on its way"}, {"status": HIDDEN}),
-        ({"detail": "quota exceeded: 8 of 8 GPUs"}, {"detail": "quota exceeded: 8 of 8 GPUs"}),
-        ([{"loc": ["body", 1], "msg": "Field required"}], [{"loc": ["body", 1], "msg": "Field required"}]),
+        ([{"loc": ["body", 1], "msg": "Field required"}], [{"loc": ["body", 1], "msg": HIDDEN}]),
         ([1.5, True, None, "x y"], [1.5, True, None, HIDDEN]),
     ],
 )
@@ -68,43 +54,18 @@ def test_what_stays_and_what_is_replaced(data: Any, expected: Any) -> None:
     assert record(data) == expected
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("ssh root@203.0.113.7 -p 22022", "ssh root@host -p 22022"),
-        ("ssh -p22022 -l root 203.0.113.7", "ssh -p22022 -l root host"),
-        ("ssh alice@203.0.113.7", "ssh host"),
-        ("ssh -i ~/.ssh/acme root@203.0.113.7", "ssh host host root@host"),
-        ("ssh 'root@203.0.113.7", "ssh host"),
-    ],
-)
-def test_a_command_of_ssh_keeps_its_form(command: str, expected: str) -> None:
-    assert record({"ssh_command": command}) == {"ssh_command": expected}
-
-
-def test_catalogues_stay() -> None:
-    gpus = {"H100": ["nvidia-h100-sxm5-80gb"], "RTX 4090": ["nvidia-rtx4090-pcie-24gb"]}
-    assert record(gpus, "gpus", "/available_gpus") == gpus
-    storage = [{"name": "Fast Disk", "vendor_region": "fr-par-2", "price": 0.08, "id": samples.OFFER_ID}]
-    (kept,) = record(storage, "storage", "/available_storage")
-    assert kept == {**storage[0], "id": "00000000-0000-4000-8000-000000000001"}
-
-
-def test_an_id_is_the_same_everywhere() -> None:
-    other = {"detail": f"Resource {samples.RESOURCE_ID} (trainer) not found", "name": "trainer"}
+def test_paths_and_queries_have_no_ids_and_evidence_no_names() -> None:
     looks = [
-        Exchange("resource", "GET", f"/resources/{samples.RESOURCE_ID}", data=samples.resource()),
-        Exchange("unknown_resource", "GET", "/resources/nobody", status=404, data=other),
+        Exchange("offer_status", "GET", f"/offers/{samples.OFFER_ID}/status"),
         Exchange("resources_of_offer", "GET", "/resources", {"offer_id": samples.OFFER_ID}, data=[]),
+        Exchange("fresh_resource", "GET", "/resources/x", {"force_refresh": "true"}),
     ]
-    evidences = (f"404: {other['detail']}", "trainer starts", "warming up")
-    named = [AssumptionFinding("odd-words", "contradicted", text) for text in evidences]
-    (first, second, third), clean = redacted(looks, named, [TOKEN])
-    key = first["data"]["resource_id"]
-    assert first["path"] == f"/resources/{key}"
-    assert second["data"] == {"detail": HIDDEN, "name": HIDDEN}
-    assert [finding.evidence for finding in clean] == [HIDDEN, HIDDEN, "warming up"]
-    assert third["query"] == {"offer_id": first["data"]["offer_history"][0]["offer_id"]}
+    evidences = ("trainer starts", "warming up")
+    findings = [AssumptionFinding("odd-words", "contradicted", text) for text in evidences]
+    plain, clean = redacted(looks, findings, [TOKEN, "trainer", "", "a"])
+    assert [exchange["path"] for exchange in plain] == ["/offers/id/status", "/resources", "/resources/id"]
+    assert [exchange["query"] for exchange in plain] == [{}, {"offer_id": "id"}, {"force_refresh": "true"}]
+    assert [finding.evidence for finding in clean] == [HIDDEN, "warming up"]
 
 
 def test_a_list_is_cut_before_it_fills_a_disk() -> None:
@@ -169,7 +130,7 @@ def test_nothing_that_is_somebodys_own_comes_out(
         Exchange("invalid", "POST", "/get_offers", status=422, data={"detail": [{"msg": sentence, "loc": [sentence]}]}),
     ]
     found = [AssumptionFinding("error-body", "confirmed", sentence)]
-    exchanges, clean = redacted(looks, found, [own["token"]])
+    exchanges, clean = redacted(looks, found, own.values())
     written = json.dumps([exchanges, [each.evidence for each in clean]])
     kept = {name: value for name, value in own.items() if value in written}
     assert not kept
