@@ -123,7 +123,7 @@ def test_a_machine_is_bought_followed_and_ended(make_project: MakeProject) -> No
     (purchase,) = project.simulator.purchases
     assert purchase.offer is offers[1] and purchase.request["resource_name"] == HOST
     assert states(project) == ["deleted"] and project.registry(HOST) is None
-    assert f"decommission_hosts={HOST}" in run.text and "USD 1.20/h, 1.20 in 1h" in run.text
+    assert f"decommission_hosts={HOST}" in run.text and "USD 1.20/h, USD 1.20 in all" in run.text
     assert published["contradicted"] == ["vocabulary", "post-ids"]
     of_life = {"post-time", "post-moment", "post-answer", "sold", "boot-time", "lets-in", "listed", "running-price"}
     of_life |= {"names", "sync", "states", "progress", "ssh-port", "end-answer", "end-time", "deleted-read"}
@@ -216,7 +216,7 @@ def test_on_a_market_that_is_too_dear_nothing_is_sent(shop: Project) -> None:
 def test_check_mode_shows_the_quote_and_buys_nothing(shop: Project) -> None:
     published, lines, run = told(shop, *BUY, "-e", "probe_recording=recording.json", "--check")
     assert run.returncode == 0 and not shop.requests(*PROCURE), run.output
-    assert "1 x L4, USD 1.20/h, 1.20 in 1h" in run.text
+    assert "1 x L4, USD 1.20/h, USD 1.20 in all" in run.text
     assert not (shop.folder / "recording.json").exists() and shop.registry(HOST) is None
     assert "post-time" in published["not_seen"] and lines
 
