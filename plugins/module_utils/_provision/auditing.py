@@ -204,7 +204,7 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]]) -> dict[int, str]:
-    """Why machines that a host claims by its name are not clearly its own, by the identity of the machine."""
+    """Why it is in doubt that machines are a host's which claims them by its name; by the identity of the machine."""
     by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
     result: dict[int, str] = {}
     for pairs in by_name.values():
@@ -220,7 +220,7 @@ def _is_by_name(owner: Owners) -> bool:
 
 
 class _Near:
-    """Claims that are about the same offer or name as a machine which they do not prove."""
+    """Finds claims about the offer or the name of a machine that do not prove whose it is."""
 
     def __init__(self, claims: t.Iterable[OwnershipClaim]) -> None:
         claims = list(claims)
@@ -229,7 +229,7 @@ class _Near:
         self._by_host = grouped((claim.host, claim) for claim in claims)  # several projects may have one name
 
     def claims(self, machine: Machine) -> tuple[list[str], str]:
-        """The hosts that an orphan may have to do with, and what their registries say instead."""
+        """The hosts that may have bought an orphan, and why their registries do not prove it."""
         near = self._by_offer.get(machine["offer_id"], [])
         if near:
             ids = any(claim.resource_ids for claim in near)
@@ -248,7 +248,7 @@ class _Near:
         return round((now - min(begun)) / HOUR, 4) if begun else None
 
     def odd(self, machine: Machine, owner: Owners) -> str:
-        """Where the machine of a host is not what its registry says."""
+        """How the machine of a host differs from what its registry says; empty if it does not."""
         offers = {claim.offer_id for claim in self._by_host[owner.hosts[0]]}
         is_odd = machine["offer_id"] and offers.isdisjoint({"", machine["offer_id"]})
         return ending.OTHER_OFFER.format(offer_id=machine["offer_id"]) if is_odd else ""
@@ -323,7 +323,7 @@ def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) ->
 
 
 def _shown(row: Row) -> Row:
-    """The row with its age as there is room for it."""
+    """The row with its age in a short form."""
     hours = row["hours"]
     return {**row, "who": row["hosts"] or row["name"], "age": None if hours is None else age(hours * HOUR)}
 

@@ -160,7 +160,7 @@ def to_read(entries: t.Iterable[Entry], machines: t.Iterable[Machine]) -> set[st
 
 
 def entry_if_same(entry: Entry, now: Entry) -> Entry:
-    """The entry as it is now, if it is about the same purchase as before; else one that says nothing."""
+    """The entry as it is now, if it is still about the same purchase; else an empty one."""
     return now if now.is_same(entry) else Entry()
 
 

@@ -101,7 +101,7 @@ def unentered(bills: t.Iterable[Bill], moved: str) -> list[Bill]:
 
 
 def moved_away(over: t.Iterable[Bill], moved: str, unclaimed: t.Iterable[Machine]) -> t.Iterator[str]:
-    """Of whose machines a shared registry knows that was not read. ``over``: what files have not any more."""
+    """Hosts that were moved into a shared registry which this run does not read. ``over``: what has ended in files."""
     ids = set(map(id_of, unclaimed))
     if hosts := [bill.label for bill in over if bill.why == moved and not ids.isdisjoint(bill.resource_ids)]:
         yield (

@@ -66,7 +66,7 @@ def base_of(name: str) -> str:
 
 
 def _keys_of(machine: Machine) -> list[Key]:
-    """By what a machine is found: what it says of itself, as far as it does."""
+    """The keys by which a machine is looked up: its id, its offer, its name, and the name without its number."""
     name = machine["name"] or ""
     keys = (("id", id_of(machine)), ("offer", offer_of(machine)), ("name", name), ("base", base_of(name)))
     return [key for key in keys if key[1]]
@@ -338,7 +338,7 @@ class Owners:
 
     @property
     def is_contested(self) -> bool:
-        """Whether a person must say whose it is."""
+        """Whether several hosts claim it, so that a person must decide."""
         return len(self.hosts) > 1
 
 

@@ -24,7 +24,7 @@ _SHARED = "shared:"  # what the text of a project begins with; that of a folder 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a host is remembered. This class itself is the place of hosts without a registry, and false."""
+    """Where a host is remembered. This class itself, which is false, is the place of hosts without a registry."""
 
     # Whether the registry compares sums with ceilings by itself, behind its gate
     keeps_sums: t.ClassVar[bool] = False
@@ -85,11 +85,11 @@ class Folder(Place):
 
     @property
     def evidence_folder(self) -> str:
-        """Where it is kept what speaks against machines."""
+        """The folder of evidence against machines."""
         return os.path.join(self.path, EVIDENCE)
 
     def evidence_file(self, host: str, offer_id: str) -> str:
-        """What speaks against a machine of the host, by its offer."""
+        """The file of evidence against a machine of the host, named after its offer."""
         return os.path.join(self.evidence_folder, f"{host}-{offer_id}.json")
 
 

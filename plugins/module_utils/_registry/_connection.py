@@ -88,9 +88,9 @@ class Connected:
 
     @contextlib.contextmanager
     def _transaction(self, connection: Connection, *, read_only: bool = False) -> t.Iterator[None]:
-        """A transaction whose properties are said explicitly: those of a session do not survive every pooler.
+        """A transaction that sets its properties itself: those of a session do not survive every pooler.
 
-        The one way to any change.
+        Every change goes through here.
         """
         if self.read_only and not read_only:
             raise ReadsOnly(self.where)
@@ -142,7 +142,7 @@ class Connected:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _move(self, connection: Connection, values: Params) -> None:
-        """Note which cluster this is; the first one is no reason to wait."""
+        """Note which cluster this is. Only a change of the cluster, not the first one, makes purchases wait."""
         with self._transaction(connection):
             self._execute(connection, sql.LOCK, {"gate": sql.GATE})
             found = self._execute(connection, sql.META, values).fetchone()
@@ -151,7 +151,7 @@ class Connected:
                 self._execute(connection, sql.DOUBT_OPEN)
 
     def has_tables(self) -> bool:
-        """Whether anybody has made the tables."""
+        """Whether the tables exist."""
         return self._run(self._has_schema, self._patience, make=False)
 
     def _has_schema(self, connection: Connection) -> bool:

@@ -235,7 +235,7 @@ class HostFile:
         return kept_after_end(entry, utc(self._time_of(entry))) if entry.get(STORAGE) else ()
 
     def _let_stay(self, variables: Variables | None) -> tuple[Storage, ...]:
-        """The same, noted before the end of its purchase: a crash after that leaves both running."""
+        """Note this storage before its purchase ends, so that a crash in between leaves both running; return it."""
         storage, before = self._kept_in(variables), read_entry(variables).storage
         for item in storage:
             if item not in before:
@@ -243,7 +243,7 @@ class HostFile:
         return storage
 
     def _only_storage(self, storage: t.Collection[Storage]) -> Variables | None:
-        """Let the file have nothing but storage that is kept, or go if there is none."""
+        """Leave only kept storage in the file, or remove the file if there is none."""
         if storage:
             return _write(self._path, variables_of(storage))
         keep(self._path, None)
@@ -270,7 +270,7 @@ class HostFile:
 
     @contextlib.contextmanager
     def _changing(self) -> t.Iterator[None]:
-        """The one way to any change. Raises RegistryError, also if the registry is only read."""
+        """Every change goes through here. Raises RegistryError, also if the registry is only read."""
         if self.read_only:
             raise ReadsOnly(self._path)
         with explained(f"The registry file {self._path} cannot be kept"), locked(self._path):
@@ -327,7 +327,7 @@ def _without(before: Variables, disowned: t.Collection[str]) -> Variables:
 
 
 def _with_storage(before: Variables, changes: Variables) -> Variables:
-    """The changes, in which no storage is lost that is kept already."""
+    """The changes, together with the storage that is kept already."""
     if STORAGE not in changes:
         return changes
     storage = together(*(read_storage(variables.get(STORAGE)) for variables in (before, changes)))
@@ -340,7 +340,7 @@ def _merged(entry: Variables, changes: Variables) -> Variables:
 
 
 def _with_holder(entry: Variables, other: t.Callable[[], str]) -> Variables:
-    """The entry, and which other run is buying under it at this moment, if one is."""
+    """The entry, with the other run that is buying for it at this moment, if any."""
     who = other() if read_entry(entry).is_open else ""
     return {**entry, HELD_BY: who} if who else dict(entry)
 
@@ -407,7 +407,7 @@ def read_ledger(path: str, host: str = "") -> tuple[list[Line], int]:
 
 
 def _read_line(text: str) -> Line | None:
-    """A line; None for what is none."""
+    """A line of the ledger; None if the text is not one."""
     line = read_json_object(text)
     return read_line(line) if line.get("host") and line.get("event") else None
 
@@ -433,7 +433,7 @@ def registry_dir(wanted: object, inventory_dir: object, sources: t.Sequence[str]
 
 
 def folders_of(sources: t.Iterable[str], here: str) -> list[str]:
-    """The folders of an inventory's sources, each once; names with commas have none.
+    """The folders of an inventory's sources, each once; a list of hosts with commas has none.
 
     A link stays one: Ansible reads variables beside it, and not beside the file that it leads to.
     """
@@ -456,13 +456,13 @@ def inventory_around(path: str, sources: t.Iterable[str], here: str) -> str:
 
 
 def ledger_file(entry: str) -> str:
-    """What was bought under that file and its neighbours: in the registry itself, or beside a file of another name."""
+    """The ledger of an entry: in the registry's folder, or beside an entry whose file has another name."""
     folder, name = os.path.split(os.path.abspath(entry))
     return os.path.join(os.path.dirname(folder) if name == ENTRY else folder, LEDGER)
 
 
 def host_of_entry(entry: str) -> str:
-    """The host of that file, as far as its place tells."""
+    """The host of an entry: the name of its folder, or of the file itself if that has another name."""
     folder, name = os.path.split(os.path.abspath(entry))
     return os.path.basename(folder) if name == ENTRY else os.path.splitext(name)[0]
 
@@ -557,7 +557,7 @@ def keep(path: str, text: str | None) -> None:
 
 
 def write_durably(path: str, text: str) -> None:
-    """Replace a file in one step, mode 0600, so that after a crash it is the old or the new one, on disk.
+    """Replace a file in one step, mode 0600: after a crash the old or the new one is on disk, whole.
 
     Raises OSError; the old file is then untouched, and so is a device, which root would replace by a file.
     """

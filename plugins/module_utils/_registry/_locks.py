@@ -38,7 +38,7 @@ def locked(path: str) -> t.Iterator[None]:
 
 
 def _lock(folder: str, file: str, seconds: float) -> int:
-    """The handle of a lock, for which this waits so many seconds. Raises TimeoutError, and OSError as `try_lock`."""
+    """The handle of a lock, after a wait of so many seconds at most. Raises TimeoutError, and OSError as `try_lock`."""
     deadline = time.monotonic() + seconds
     while (handle := try_lock(folder, file)) is None:
         if time.monotonic() >= deadline:
@@ -48,7 +48,7 @@ def _lock(folder: str, file: str, seconds: float) -> int:
 
 
 def try_lock(folder: str, file: str) -> int | None:
-    """The handle of a file in a folder, which both are made if need be, that is locked; None if another one has it.
+    """Make the folder and the file if need be, lock the file, and return its handle; None if another run has the lock.
 
     Raises OSError, also where the file system has no locks.
     """

@@ -155,7 +155,7 @@ class Database(Connected):
         return self._look(step, Ledger((), time.time()))
 
     def evidence(self, project: str, since: float) -> list[dict[str, t.Any]]:
-        """What speaks against the project's machines, but for those that ended before (seconds since the epoch)."""
+        """Evidence against the project's machines, without those that ended before (seconds since the epoch)."""
         values = {"project": project, "since": since}
         return self._look(lambda connection: self._column(connection, sql.EVIDENCE, values), [])
 
@@ -237,14 +237,14 @@ class Database(Connected):
         return row
 
     def keep(self, row: Row, changes: Variables) -> Row:
-        """Keep more beside the claim. An offer that is seen as expired is so since now, unless it was before.
+        """Keep more variables with the claim. If its offer was seen as expired before, that moment stays.
 
         Raises TakenOver: that a purchase was answered must not be noted of the one that another run has sent since.
         """
         return self._change(row, sql.KEEP, {**self._values(note=changes), "expired": changes.get(EXPIRED) is not None})
 
     def compare_and_set(self, row: Row, changes: Variables) -> Row:
-        """The same, if the note is still as it was read. Raises TakenOver if it is not.
+        """Keep variables with the claim if its note is still as it was read. Raises TakenOver if it is not.
 
         Where the connection is lost, the change may be made already; else who decides anew would make it twice.
         """
@@ -359,7 +359,7 @@ class Database(Connected):
         return self._row(connection, row.claim)
 
     def _change(self, row: Row, query: str, values: dict[str, t.Any]) -> Row:
-        """The same, as a step of its own."""
+        """`_changed` as a step of its own."""
         return self._at_once(lambda connection: self._changed(connection, row, query, values), self._facts_patience)
 
     def _bought_with(self, step: Step[Row]) -> Row:
