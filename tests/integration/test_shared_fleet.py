@@ -385,7 +385,12 @@ def test_what_a_dead_run_has_left_open_refuses_only_until_it_is_settled(shop: Pr
     # The API does not know the offer, but for how long that has been so is not known yet.
     refused = shop.provision(**ceiling)
     assert (refused.returncode, len(live(shop))) == (2, 1), refused.output
-    for words in ("7.50", "sent for lost at", "in a run of bob at laptop", "MAY BE BOUGHT and billed at USD 2.50 per hour"):
+    for words in (
+        "7.50",
+        "sent for lost at",
+        "in a run of bob at laptop",
+        "MAY BE BOUGHT and billed at USD 2.50 per hour",
+    ):
         assert words in refused.text, refused.output
     audit = shop.play("compute_index.supply.audit")
     assert (audit.returncode, audit.changed) == (0, 0) and "BUYING" in audit.text and "lost" in audit.text
