@@ -33,12 +33,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
     RegistrySnapshot,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    ending_by_id,
-    keys,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import ending_by_id
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     delegated,
+    no_ssh,
     truth,
     turned,
 )
@@ -920,7 +918,7 @@ def _no_login(task_vars: Variables) -> str:
         return ""
     connection_loader.get("ssh", class_only=True)  # which brings its options
     program = str(C.config.get_config_value("ssh_executable", plugin_type="connection", plugin_name="ssh"))
-    return "" if shutil.which(program) else keys.no_ssh(program)
+    return "" if shutil.which(program) else no_ssh(program)
 
 
 def _has_ceiling(hosts: t.Iterable[Variables], name: str) -> bool:

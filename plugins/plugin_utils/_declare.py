@@ -28,13 +28,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     DESCRIBED,
     GIVEN,
     PROTECT,
+    fingerprint,
+    why_no_public_key,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     BOUGHT,
     CONNECTION,
     project_of,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import fingerprint, why_no_public_key
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import most_looks, read_patience

@@ -20,7 +20,6 @@ from .._api.market import Market
 from .._provision import (
     candidates,
     ceilings,
-    keys,
     ownership,
     planning,
     quote,
@@ -31,7 +30,7 @@ from .._provision import (
 )
 from .._provision.candidates import Case, SearchResult
 from .._provision.ceilings import CeilingPart, State
-from .._provision.declaration import Declaration, read_declaration
+from .._provision.declaration import Declaration, read_declaration, why_key_unsuited, why_locked_out
 from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import API_CLOCK, Clock
@@ -148,10 +147,10 @@ class _Planning:
         }
         public_key = text_in(public)
         # A quote needs no key.
-        key_fault = "" if params["quote"] else keys.why_key_unsuited(raw, os.path.abspath(public), public_key)
+        key_fault = "" if params["quote"] else why_key_unsuited(raw, os.path.abspath(public), public_key)
         place = self._registries.place(raw, params)
         host = read_declaration({**raw, **here}, place, key_fault, time.time(), params["no_login"])
-        locked_out = keys.why_locked_out(host, raw["ssh_fingerprint"], public_key, params["job_keys"])
+        locked_out = why_locked_out(host, raw["ssh_fingerprint"], public_key, params["job_keys"])
         objections = filter(None, [*self._objections(host, raw["registry_dir"]), locked_out])
         return replace(host, objections=(*host.objections, *objections), locked_out=locked_out)
 

@@ -39,8 +39,9 @@ from .._api import http
 from .._api.client import ApiError, Json, SupplyApi
 from .._api.market import Market
 from .._cloud_init import user_data
-from .._provision import claims, holdings, keys, sending
+from .._provision import claims, holdings, sending
 from .._provision.ceilings import account_prices
+from .._provision.declaration import check_ssh_public_key
 from .._provision.entry import Entry, facts_of_order, project_of, read_entry
 from .._provision.failover import class_of
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
@@ -119,7 +120,7 @@ def checked_body(params: Params) -> tuple[Json, list[str]]:
     warnings: list[str] = []
     body: Json = {
         "offer_id": given("offer_id", params["offer_id"], check_uuid),
-        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], keys.check_ssh_public_key),
+        "ssh_public_key": given("ssh_public_key", params["ssh_public_key"], check_ssh_public_key),
     }
     if params["cloud_init"] is not None:
         warnings = given("cloud_init", params["cloud_init"], user_data.check_user_data)

@@ -12,6 +12,9 @@ since when the host is protected, and that counts where the variable says nothin
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import math
 import re
 import typing as t
@@ -71,6 +74,10 @@ _VARIABLE = re.compile(r"provision_\w+")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 # What it calls a connection by the program ssh; empty: its default.
 _BY_SSH = frozenset({"", "ssh", "smart"})
+_KEY_TYPES = (
+    *("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
+)
 PROTECT = "provision_protect"
 # What a test expects beside the offer if the host says nothing; gpu_acceptance has thresholds of its own.
 _EXPECTED: t.Mapping[str, t.Any] = {"min_driver": "", "min_cuda": "", "thresholds": {}}
@@ -173,18 +180,12 @@ class Declaration:
         )
 
     @property
-    def is_bound_by_bill(self) -> bool:
-        """Whether it is the whole bill that sets this limit."""
-        return self.bill_max_price_per_hour < (
-            UNLIMITED if self.declared_max_price_per_hour is None else self.declared_max_price_per_hour
-        )
-
-    @property
     def ceiling(self) -> str:
         """That limit in a sentence, by the variable that sets it."""
         if self.plan_number:
             return f"the price in plan {self.plan_number} ({usd(self.max_price_per_hour)})"
-        if self.is_bound_by_bill and self.max_bill is not None:
+        is_bound_by_bill = self.max_price_per_hour not in (UNLIMITED, self.declared_max_price_per_hour)
+        if is_bound_by_bill and self.max_bill is not None:
             bill, price = f"USD {amount(self.max_bill)}", usd(round(self.max_price_per_hour, 6))
             return f"provision_max_bill ({bill} with the lease {self.lease.text}, so {price})"
         shown = "unlimited" if self.max_price_per_hour == UNLIMITED else usd(self.max_price_per_hour)
@@ -198,7 +199,7 @@ def read_declaration(
 
     ``now``: seconds since the epoch.
 
-    ``registry`` is the host's place. ``key_fault``: why its public key would let nobody in (`keys.why_key_unsuited`).
+    ``registry`` is the host's place. ``key_fault``: why its public key would let nobody in (`why_key_unsuited`).
     ``no_login``: why ssh would reach no machine from this computer, empty if it may.
     """
     wrong: list[str] = []
@@ -259,8 +260,7 @@ def read_declaration(
     read_variable("provision_idle_after", raw["idle_after"], leases.read_duration, None, wrong)
     read_variable("provision_idle_gpu_percent", raw["idle_gpu_percent"], partial(_count, most=99), 0, wrong)
     wrong += _of_connection(declaration, str(raw["connection"]).strip().rpartition(".")[2], no_login)
-    wrong += _of_registry(declaration)
-    wrong += _of_name(declaration)
+    wrong += _of_identity(declaration)
     wrong += _of_first_boot(raw)
     read_variable("provision_registry_dir", raw["registry_dir"], _check_folder, None, wrong)
     # Where both checks object to a variable, the sentence of this file is the one for people.
@@ -288,17 +288,13 @@ def _choices(value: t.Any, wrong: list[str]) -> tuple[Choice, ...]:
 def mistyped(values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     """Which of the variables that describe a host make no sense, and why. ``values``: evaluated, by their names."""
     for name in DESCRIBED:
-        if name in _TEXTS and isinstance(value := values.get(name), (bool, list, t.Mapping)):
-            yield name, f"must be a text, not '{_shown(name, value)}'"
+        if name in _TEXTS and isinstance(values.get(name), (bool, list, t.Mapping)):
+            yield name, "must be a text"
     for name, reader in _READERS.items():
         try:
             reader(values.get(name))
         except ValueError as error:
             yield name, str(error)
-
-
-def _shown(name: str, value: t.Any) -> str:
-    return "..." if name == "provision_registry_url" else printable(str(value), 60)
 
 
 def _check_folder(value: t.Any) -> None:
@@ -509,9 +505,10 @@ def turned(host: str, condition: str) -> str:
     )
 
 
-def _of_registry(declaration: Declaration) -> list[str]:
-    """Why the registry could not keep the host, or what only a registry makes possible."""
-    host, file, by_name = declaration.host, declaration.registry_file, declaration.by_name
+def _of_identity(declaration: Declaration) -> list[str]:
+    """Why the registry could not keep the host, or, without one, its name does not tell which machine is its own."""
+    host, file, by_name, name = declaration.host, declaration.registry_file, declaration.by_name, declaration.name
+    twin = twin_of(declaration.project, host, name)
     return applying(
         {
             f"The registry keeps a folder for each host, and '{host}' is no name of one.": (
@@ -523,20 +520,11 @@ def _of_registry(declaration: Declaration) -> list[str]:
             " spent.": by_name and declaration.budget != UNLIMITED,
             'provision_host_key_trust "seeded" needs a registry (provision_registry_dir), where the host keys are'
             " kept.": by_name and declaration.trust == "seeded",
-        }
-    )
-
-
-def _of_name(declaration: Declaration) -> list[str]:
-    """Why the name does not tell which machine is the host's."""
-    name, twin = declaration.name, twin_of(declaration.project, declaration.host, declaration.name)
-    return applying(
-        {
             "provision_resource_name must not be empty: it tells which machine is the host's.": not name.strip(),
             f"Without a registry a name tells which machine is the host's, and {name} is also that of {twin}. Set a"
             " registry, a provision_project without a dash, or another provision_resource_name. For a machine that has"
             f" this name already, leave provision_project out and set provision_resource_name to {name}.": (
-                declaration.by_name and twin
+                by_name and twin
             ),
         }
     )
@@ -555,3 +543,105 @@ def _of_first_boot(raw: t.Mapping[str, t.Any]) -> list[str]:
             ),
         }
     )
+
+
+# What lets nobody in
+
+
+def why_key_unsuited(raw: t.Mapping[str, t.Any], file: str, text: str) -> str:
+    """Why the public key that a host declares would let nobody in; empty if nothing speaks against it.
+
+    ``raw``: its declared values. ``file``: the absolute path that counts if it gives no key; ``text``: what is in it.
+    """
+    if raw["has_ssh_public_key"]:
+        return f"provision_ssh_public_key {raw['ssh_key_fault']}." if raw["ssh_key_fault"] else ""
+    if not text:
+        return (
+            f"There is no SSH public key: neither provision_ssh_public_key nor the file {file}"
+            " (provision_ssh_public_key_file). ssh-keygen -t ed25519 makes one."
+        )
+    fault = why_no_public_key(text)
+    return f"The file {file} (provision_ssh_public_key_file) {fault}." if fault else ""
+
+
+def why_locked_out(host: Declaration, declared: str, public_key: str, job_keys: str | None) -> str:
+    """Why a job of AWX could not log in to the machine: its machine credential and the public key are changed apart.
+
+    ``declared``: the fingerprint of the key that the host gives as a text; ``public_key``: what is in the file of
+    another. One that cannot be read is objected to elsewhere. ``job_keys``: what ``ssh-add -l`` prints; None outside
+    AWX.
+    """
+    if job_keys is None or not host.reach or host.identity_file:  # only a key of the job's agent can let it in
+        return ""
+    wanted = declared or fingerprint(public_key)
+    if not wanted or wanted in job_keys.split():
+        return ""
+    return (
+        f"This job cannot log in to the machines that it would buy: they let in the key {wanted}"
+        " (provision_ssh_public_key, in the variables of the inventory). Its own keys, says ssh-add:"
+        f" {job_keys.strip().rstrip('.')}. Add the machine credential of that pair to the job template, or run"
+        " compute_index.supply.awx_setup with awx_update_secrets=true, which hands over both halves."
+    )
+
+
+def no_ssh(program: str) -> str:
+    """This computer has no SSH client."""
+    return (
+        f"This computer has no {program}, so no one could log in to the machines that would be bought. Install an SSH"
+        " client, or set provision_reach to false."
+    )
+
+
+# What keys for SSH look like
+
+
+def check_ssh_public_key(value: str) -> str:
+    """One public key in OpenSSH's one-line format, without line end. The key is never echoed."""
+    key = value.strip()
+    kind, _blank, rest = key.partition(" ")
+    for fault in applying(
+        {
+            "is empty": not key,
+            "is a PRIVATE key. Give the public one, the file that ends in .pub": (
+                "PRIVATE KEY" in key or key.startswith("PuTTY-User-Key-File")
+            ),
+            "must be one key on one line": not {"\n", "\r"}.isdisjoint(key),
+            f"must begin with the key's type, one of: {', '.join(_KEY_TYPES)}": kind not in _KEY_TYPES,
+            f"is damaged: what follows '{kind}' is no such key": not _is_key(kind, rest),
+        }
+    ):
+        raise ValueError(fault)
+    return key
+
+
+def _is_key(kind: str, rest: str) -> bool:
+    """Whether fields follow, each with its length before it, of which the first repeats the type (RFC 4253, 6.6)."""
+    try:
+        blob = io.BytesIO(base64.b64decode(rest.strip().partition(" ")[0], validate=True))
+    except ValueError:
+        return False
+    fields = []
+    while head := blob.read(4):
+        length = int.from_bytes(head, "big")
+        fields.append(blob.read(length))
+        if len(head) < 4 or len(fields[-1]) < length:
+            return False
+    return len(fields) > 1 and fields[0] == kind.encode()
+
+
+def why_no_public_key(value: str) -> str:
+    """Why this is no public key, to follow its name in a sentence; empty if it is one."""
+    try:
+        check_ssh_public_key(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def fingerprint(public: str) -> str:
+    """A public key's fingerprint as ``ssh-keygen -l`` shows it, ``SHA256:...``; empty if that is no key."""
+    try:
+        digest = hashlib.sha256(base64.b64decode(public.split()[1], validate=True)).digest()
+    except (IndexError, ValueError):
+        return ""
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

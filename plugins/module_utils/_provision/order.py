@@ -268,7 +268,8 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
     count = int(str(asked)) if is_typed and re.fullmatch(r"\s*[0-9]{1,5}\s*", str(asked)) else None
     if count:
         return [f"{group}-{item}" for item in range(1, count + 1)]
-    names = _given_names(asked, variable)
+    given = list(asked) if isinstance(asked, t.Mapping) else asked
+    names = split_names(asked) if isinstance(asked, str) else list(map(str.strip, texts_naming_hosts(variable, given)))
     reserved = sorted({name for name in names if name.lower() in _RESERVED or name == group})
     reasons = {
         f"{variable}={printable(repr(asked), 60)} is for no host. For all of '{group}', leave it out.": (
@@ -282,15 +283,6 @@ def asked_names(asked: t.Any, group: str, variable: str = "provision_hosts") -> 
     for reason in applying(reasons):
         raise ValueError(reason)
     return list(dict.fromkeys(names))
-
-
-def _given_names(asked: t.Any, variable: str) -> list[str]:
-    """The texts of a list, a mapping's keys, or a text with commas. Raises ValueError that names the variable."""
-    if isinstance(asked, str):
-        return split_names(asked)
-    return [
-        text.strip() for text in texts_naming_hosts(variable, list(asked) if isinstance(asked, t.Mapping) else asked)
-    ]
 
 
 def texts_naming_hosts(variable: str, value: t.Any) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import operation
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import keys
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import declaration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,11 +100,11 @@ KEYS = {
 @pytest.mark.parametrize("comment", ["", " me@example.com", " a comment of words"])
 def test_keys_of_all_kinds_are_accepted(kind: str, comment: str) -> None:
     key = public_key(kind, *KEYS[kind], comment=comment)
-    assert keys.check_ssh_public_key(f" {key}\n") == key
+    assert declaration.check_ssh_public_key(f" {key}\n") == key
 
 
 def test_further_blanks_in_a_key_do_not_matter() -> None:
-    assert keys.check_ssh_public_key(KEY.replace(" ", "  "))
+    assert declaration.check_ssh_public_key(KEY.replace(" ", "  "))
 
 
 def blob_of(key: str) -> str:
@@ -149,7 +149,7 @@ def blob_of(key: str) -> str:
 )
 def test_what_is_no_public_key_is_refused_and_not_shown(value: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}") as caught:
-        keys.check_ssh_public_key(value)
+        declaration.check_ssh_public_key(value)
     told = str(caught.value)
     assert not [word for word in value.split() if len(word) > 40 and word in told]
 
@@ -189,7 +189,7 @@ def test_a_timeout_that_no_socket_takes_is_refused(value: float) -> None:
         operation.check_timeout(value)
 
 
-@pytest.mark.parametrize("check", [operation.check_uuid, operation.check_token, keys.check_ssh_public_key])
+@pytest.mark.parametrize("check", [operation.check_uuid, operation.check_token, declaration.check_ssh_public_key])
 @given(value=st.text() | st.text(max_size=30).map(lambda text: f"ssh-ed25519 {text}"))
 def test_any_text_is_accepted_or_refused_with_a_reason(check: Callable[[str], Any], value: str) -> None:
     try:

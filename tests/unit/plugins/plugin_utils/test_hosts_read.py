@@ -97,8 +97,7 @@ def test_a_host_whose_registry_cannot_be_told_is_left_out_and_named(
     found = inventory.gathered("audit")
     (trouble,) = found["troubles"]
     assert trouble.startswith(f"gpu-1: {name} ") and named(found) == {"gpu-2"}
-    assert ("hunter2" in trouble) is (value == ["hunter2"] and name != "provision_registry_url")
-    assert ".." not in trouble or "'...'" in trouble
+    assert "hunter2" not in trouble and ".." not in trouble
 
 
 @pytest.mark.parametrize("text", [CONFLICT, VAULTED, "- a\n- b\n", "a: [", "\0"], ids=str)

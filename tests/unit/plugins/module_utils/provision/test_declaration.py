@@ -419,8 +419,9 @@ def test_a_lease_that_cannot_be_read_is_not_missing() -> None:
 def test_the_whole_bill_is_a_ceiling_per_hour() -> None:
     found = declared(lease="8h", max_bill="16", max_price_per_hour="4")
     assert found.max_price_per_hour == pytest.approx(2.0) and found.max_price_per_hour >= 2.0
-    assert found.is_bound_by_bill
-    assert not declared(lease="8h", max_bill="32.1", max_price_per_hour="4").is_bound_by_bill
+    assert found.ceiling.startswith("provision_max_bill")
+    below = declared(lease="8h", max_bill="32.1", max_price_per_hour="4")
+    assert below.ceiling.startswith("provision_max_price_per_hour")
     assert declared(lease="8h", max_bill="unlimited", max_price_per_hour="4").max_price_per_hour == 4.0
     assert declared(lease="8h", max_bill="0", max_price_per_hour="4").max_price_per_hour == 0.0
     assert declared(

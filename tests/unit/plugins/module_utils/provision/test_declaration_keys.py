@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.keys import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.declaration import (
     why_key_unsuited,
     why_locked_out,
 )
