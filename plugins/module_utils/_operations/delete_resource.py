@@ -181,7 +181,7 @@ def why_not_gone(api: SupplyApi, facts: Result, answer: Json | ApiError, listing
             return str(unlisted).rstrip(".")
         answer = answer_of(api, facts["resource_id"])
         if _is_unknown(answer):
-            return ending_by_id.why_by_list(facts, time.monotonic(), left)
+            return ending_by_id.why_by_list(left)
     if isinstance(answer, ApiError):
         if not answer.passing:
             raise Failure.of(answer, ending_by_id.still(facts["resource"]), **facts) from None

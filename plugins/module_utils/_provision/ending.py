@@ -141,25 +141,20 @@ class End:
 def ids_to_read_before_end(
     claims: t.Iterable[OwnershipClaim], named: t.Iterable[str], machines: t.Iterable[Machine]
 ) -> set[str]:
-    """The ids to read by themselves before anything ends: what the list lacks, or calls gone, or shows by a name alone.
+    """The ids to read by themselves before anything ends, since a list may lag: all that may be the hosts'.
 
     ``claims``: of the hosts that are asked about. ``named``: the ids that the statuses of their offers name.
     """
     claims = list(claims)
-    wanted, offers = set(named).union(*(claim.resource_ids for claim in claims)), {claim.offer_id for claim in claims}
-    listed = {ownership.id_of(machine): machine for machine in machines}
-    own = [
-        item for item, machine in listed.items() if item in wanted or (ownership.offer_of(machine) or None) in offers
-    ]
-    # The list may be behind an end of theirs, and nothing but a name says whose they are.
+    offers = {claim.offer_id for claim in claims} - {""}
     names = {claim.name for claim in claims if not claim.resource_ids}
-    by_name = {
-        item for item, each in listed.items() if not names.isdisjoint({each["name"], base_of(each["name"] or "")})
+    listed = {
+        ownership.id_of(machine)
+        for machine in machines
+        if ownership.offer_of(machine) in offers
+        or not names.isdisjoint({machine["name"], base_of(machine["name"] or "")})
     }
-    linked = {item for resource_id in (*own, *by_name) for item in linked_to(listed[resource_id])}
-    stored = listed.keys() & set().union(*(claim.storage_ids for claim in claims))
-    gone = {item for item in (*own, *stored) if item and _states.is_gone(listed[item]["status"])}
-    return (wanted.union(linked) - listed.keys()) | gone | (by_name - {""})
+    return listed.union(named, *(claim.resource_ids | claim.storage_ids for claim in claims)) - {""}
 
 
 def undecided_offers(entries: t.Iterable[Entry], listed: t.Collection[str]) -> set[str]:

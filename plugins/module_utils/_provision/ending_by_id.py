@@ -20,8 +20,6 @@ Resource = t.Mapping[str, t.Any]  # as the tolerant reader returns it
 Row = t.Mapping[str, t.Any]
 # What it is called, and what ends with it; of one that was never read its kind is unknown
 _WORDS = {_states.MACHINE: ("Machine", ""), _states.STORAGE: ("Storage", " with all its data")}
-LIST_LAGS = 30.0  # seconds; after so long the API looks at its vendors again (API page "get-resource")
-_UNFOUND = "unfound_since"
 _SHOWN = ("resource_id", "kind", "name", "vendor", "status", "price_per_hour")
 
 
@@ -69,7 +67,6 @@ def unknown_outcome(facts: Row, lost: Exception) -> str:
 
 def why_by_page(facts: dict[str, t.Any], resource: Resource) -> str:
     """What its own page says of a resource that is not gone, noted in ``facts``; empty if it is."""
-    facts.pop(_UNFOUND, None)
     facts["resource"] = resource
     if _states.is_gone(resource["status"]):
         return ""
@@ -84,15 +81,13 @@ def still_listed(resource_id: str, resources: t.Iterable[Resource]) -> bool:
     return any(item["resource_id"] == resource_id and not _states.is_gone(item["status"]) for item in resources)
 
 
-def why_by_list(facts: dict[str, t.Any], now: float, left: float) -> str:
+def why_by_list(left: float) -> str:
     """Why one is not known to be gone that its own page does not know, but the list has; empty if it is gone.
 
-    Either may be behind: a replica that does not know it yet, or a list that shows it after its end. What its page has
-    not known for so long has ended, or if the page still says so at the last look. ``now``: seconds of a monotonic
-    clock; since when that is so is noted in ``facts``. ``left``: seconds in which further looks follow.
+    Either may be behind: a replica that does not know it yet, or a list that shows it after its end. If no look follows
+    (``left``: seconds in which they do), its page decides.
     """
-    since = facts.setdefault(_UNFOUND, now)
-    return "" if left <= 0 or now - since >= LIST_LAGS else "the API does not find it, but lists it"
+    return "the API does not find it, but lists it" if left > 0 else ""
 
 
 def difference(resource: Resource) -> dict[str, t.Any]:
@@ -161,7 +156,7 @@ def looked(facts: Row, why: str, seconds: float) -> dict[str, t.Any]:
     """
     if not why:
         msg = f"{deletion(facts['resource_id'], facts['resource'], 'is deleted')}."
-        return {**{key: item for key, item in facts.items() if key != _UNFOUND}, "billing_stopped": True, "msg": msg}
+        return {**facts, "billing_stopped": True, "msg": msg}
     beginning = f"{facts['resource_id']} is not gone after {seconds:g} seconds"
     msg = f"{beginning}: {why}. {still(facts['resource'])}"
     return {**facts, "waits": True, "failed": True, "error_class": "unavailable", "msg": msg}

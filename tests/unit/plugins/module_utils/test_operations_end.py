@@ -75,7 +75,7 @@ class Api:
     def resource(self, resource_id: str, *, force_refresh: bool = False, retries: int | None = None) -> Json:
         self.asked.append(resource_id)
         assert force_refresh
-        for each in self.hidden:
+        for each in (*self.hidden, *self.listed):
             if each["resource_id"] == resource_id:
                 return each
         raise ApiError(f"GET /resources/{resource_id} answered 404.", "not_found")
@@ -138,7 +138,7 @@ def test_each_host_gets_a_plan(tmp_path: Path) -> None:
     assert (first["next"], first["ids"], first["registry_file"]) == ("end", ["r"], str(file))
     assert (second["next"], second["lines"]) == ("", ["gpu-2 owns no machine; there is nothing to end"])
     assert answer["decided"] == ["gpu-1", "gpu-2"]
-    assert api.asked == ["list", "o"]
+    assert api.asked == ["list", "o", "r"]
 
     (checked,) = plans(api, declared("gpu-1", tmp_path), check_mode=True)["ends"]
     assert checked["lines"] == ["gpu-1: would end r, USD 2.40/h"]
@@ -206,11 +206,11 @@ def test_another_hosts_id_ends_no_protected_machine(tmp_path: Path) -> None:
     assert "gpu-1" in plan["refusal"]
 
 
-def test_what_ran_and_is_listed_needs_no_further_look(tmp_path: Path) -> None:
+def test_what_ran_and_is_listed_is_read_by_its_own_id(tmp_path: Path) -> None:
     write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o", instances=[{"resource_id": "r"}])
     api = Api(machine("r"))
     assert plans(api, declared("gpu-1", tmp_path))["ends"][0]["ids"] == ["r"]
-    assert api.asked == ["list"]
+    assert api.asked == ["list", "r"]
 
 
 def test_a_broken_file_concerns_its_host_alone(tmp_path: Path) -> None:
