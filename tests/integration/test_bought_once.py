@@ -71,7 +71,7 @@ LOST: dict[str, tuple[dict[str, Any], int, str]] = {
     "failed-bought": (
         {"status": 200, "process": True, "body": {"status": "failed", "resource_ids": None}},
         1,
-        "is BOUGHT",
+        BOUGHT,
     ),
     "html-bought": ({"status": 200, "process": True, "body": b"<html>"}, 1, BOUGHT),
     "empty-bought": ({"status": 200, "process": True, "body": b""}, 1, BOUGHT),

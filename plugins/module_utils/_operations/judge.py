@@ -65,11 +65,9 @@ class _Observer:
         if case.outcome != "created":
             return case
         bought, listed = (str(case.plan["name"]), case.offer_id, case.held.ids), listed or []
-        doubles, _later = namesakes(listed, *bought)
         # Each as its own page shows it, since a list may lag behind an end
-        fresh = refreshed(listed, read_by_id(self._api, (double["resource_id"] for double in doubles)))
-        doubles, later = namesakes(fresh, *bought)
-        return replace(case, namesakes=tuple(doubles), later=later)
+        doubles = (double["resource_id"] for double in namesakes(listed, *bought))
+        return replace(case, namesakes=namesakes(refreshed(listed, read_by_id(self._api, doubles)), *bought))
 
     @cached_property
     def _snapshot(self) -> RegistrySnapshot:

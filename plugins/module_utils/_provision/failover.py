@@ -31,7 +31,6 @@ class Verdict(enum.Enum):
 
     READY = "ready"
     AGAIN = "again"  # nothing is left of this attempt, and another offer may be tried
-    ANEW = "anew"  # another run has bought for the host meanwhile, which a new plan finds
     RELEASE = "release"  # end what was bought; then the attempt is judged once more
     STOP = "stop"
 
@@ -42,11 +41,10 @@ class Attempt:
 
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
-    offer. ``claim_is_held``: another run is buying for the host at this moment. ``unused``: this purchase never had a
-    machine that was registered as ready. ``attempts_left``: offers that may still be tried. ``doubled``: another
-    purchase has machines of this name, too; ``later``: it is the earlier one of the two. ``unclear``: the API names
-    machines as bought by it that cannot be, or that it does not show. ``dropped``: by the registry, somebody has ended
-    it meanwhile, or has begun to.
+    offer. ``unused``: this purchase never had a machine that was registered as ready. ``attempts_left``: offers that
+    may still be tried. ``unclear``: the API names machines as bought by it that cannot be, or that it does not show, or
+    another purchase has machines of this name, too. ``overtaken``: by the registry, somebody has ended it meanwhile, or
+    has begun to, or another run has bought for the host.
     """
 
     outcome: str
@@ -55,16 +53,13 @@ class Attempt:
     ready: bool = False
     billed: bool = False
     wanted: bool = False
-    claim_is_held: bool = False
     unused: bool = True
     released: bool = False
     release: bool = False
     attempts_left: int = 0
-    doubled: bool = False
-    later: bool = False
     unclear: bool = False
     unsound: bool = False  # its machine did not pass its test
-    dropped: bool = False
+    overtaken: bool = False
 
     @property
     def is_left(self) -> bool:
@@ -74,19 +69,14 @@ class Attempt:
 
 def what_follows(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
-    if attempt.outcome == "claimed" and not attempt.claim_is_held and attempt.attempts_left > 0:
-        return Verdict.ANEW
     if attempt.outcome in ("unknown", "claimed") or attempt.unclear:
         return Verdict.STOP
-    if attempt.doubled and attempt.released:
-        return Verdict.ANEW if attempt.attempts_left > 0 else Verdict.STOP
-    if _runs(attempt) and not attempt.doubled:
+    if _runs(attempt):
         return Verdict.READY
-    if _runs(attempt) or attempt.is_left:
+    if attempt.is_left:
         return Verdict.RELEASE if _gives_back(attempt) else Verdict.STOP
-    if _was_the_offers_fault(attempt) and not attempt.wanted and not attempt.dropped and attempt.attempts_left > 0:
-        return Verdict.AGAIN
-    return Verdict.STOP
+    may_try_another = not (attempt.wanted or attempt.overtaken) and attempt.attempts_left > 0
+    return Verdict.AGAIN if may_try_another and _was_the_offers_fault(attempt) else Verdict.STOP
 
 
 def _runs(attempt: Attempt) -> bool:
@@ -95,11 +85,10 @@ def _runs(attempt: Attempt) -> bool:
 
 
 def _gives_back(attempt: Attempt) -> bool:
-    """Whether what was bought ends again. Of two machines of one name the later one does, by the run that bought it."""
+    """Whether what was bought ends again."""
     # Bought for certain, and the last look showed it: one that was refused shows no failed machine.
     is_certain = attempt.outcome == "rejected" or (attempt.outcome in BOUGHT and attempt.phase != "")
-    may_end = attempt.later if _runs(attempt) else is_certain
-    return attempt.billed and attempt.release and attempt.unused and may_end
+    return attempt.release and attempt.unused and is_certain
 
 
 def _was_the_offers_fault(attempt: Attempt) -> bool:

@@ -144,17 +144,6 @@ def disagreed(
     )
 
 
-def all_ended(look: PurchaseLook) -> t.Iterator[str]:
-    """That nothing runs of a purchase, so that its host has no machine; nothing while one of them may be billed."""
-    ids = look.concluded[0].ids
-    if ids and not look.left_of(ids):
-        yield (
-            f"All machines of offer {look.offer_id} have ended, and are billed no more: {', '.join(ids)}. While the"
-            " registry has them nothing is bought in their place: run compute_index.supply.decommission for the host,"
-            " or remove its entry."
-        )
-
-
 def not_shown_yet(ids: t.Sequence[str]) -> str:
     """Resources that the offer's status names, and that the API does not show by their ids."""
     return (

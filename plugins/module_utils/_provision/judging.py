@@ -47,7 +47,6 @@ _WITHOUT_NAME = {
     True: "Only the registry file tells which machine this host owns; keep it.",
     False: "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another.",
 }
-_DROPPED = "By its registry, somebody has ended {} meanwhile, so no other offer is tried. Run again to buy one."
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,8 @@ class JudgedHost:
 
     ``has_entry``: whether the registry has an entry, which is ``entry``. ``trouble``: why it cannot be read or kept.
     ``listed``: machines that may concern the host, by id; None if the account could not be listed, or was not yet.
-    ``listed_before``: ids that were listed before anything was bought. ``later``: whether another purchase of the
-    host's name, whose machines are ``namesakes``, was the earlier one. ``storage_ends``: the ids of the storage that
-    ends with machines that were given back. ``beside``: what was billed under its name beside these, in a sentence.
+    ``listed_before``: ids that were listed before anything was bought. ``namesakes``: machines of another purchase
+    that are called as its own. ``storage_ends``: the ids of the storage that ends with machines that were given back.
     """
 
     plan: Row
@@ -71,11 +69,9 @@ class JudgedHost:
     read: t.Mapping[str, Machine | None] | None = None
     holders: t.Mapping[str, str] | None = None
     listed_before: t.Collection[str] = ()
-    namesakes: tuple[Machine, ...] = ()
-    later: bool = False
+    namesakes: t.Sequence[Machine] = ()
     now: float = 0.0
     storage_ends: tuple[str, ...] = ()
-    beside: str = ""
 
     # What happened
 
@@ -105,14 +101,8 @@ class JudgedHost:
         outcome = str(self.purchase.get("outcome") or "")
         if outcome == "not_sent" and self.entry.is_open and self._is_noted:
             return "unknown"  # not by this task, but by an earlier run
-        if not outcome:
-            return "unknown" if self._may_be_sent else "not_sent"
-        return "claimed" if self._is_of_another_run(outcome) else outcome
-
-    @property
-    def _may_be_sent(self) -> bool:
-        """Whether a task that has reported nothing may have sent the purchase, as the journal says, if there is one."""
-        return not self.plan["registry"] or bool(self.trouble) or self._is_noted
+        may_be_sent = not self.plan["registry"] or self.trouble or self._is_noted
+        return outcome or ("unknown" if may_be_sent else "not_sent")
 
     @property
     def is_planned(self) -> bool:
@@ -135,25 +125,25 @@ class JudgedHost:
 
     @property
     def is_superseded(self) -> bool:
-        """Whether the registry has another purchase of the host by now, since another run has ended this one."""
-        return self.entry.may_have_bought and not self._is_noted
+        """Whether the registry has what another run has bought or begun meanwhile, be it of the same offer.
 
-    def _is_of_another_run(self, outcome: str) -> bool:
-        """Whether the entry is what another run has bought or begun meanwhile, and nothing is left of this purchase.
-
-        A task notes a refusal before it ends, so a purchase that is open then was begun since, or must be asked about.
+        A task notes a refusal before it ends, so a purchase that is open then was begun since.
         """
-        if outcome in BOUGHT:
-            return self.is_superseded and self.status.get("phase") == _states.ENDED
-        theirs = self.entry.is_made or (self.entry.is_open and outcome == "rejected")
-        return theirs and outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
+        if not self._is_noted:
+            return self.entry.may_have_bought
+        bought_nothing = self.outcome in ("not_sent", "rejected") and not self.purchase.get("resource_ids")
+        return bought_nothing and (self.entry.is_made or self.entry.is_open)
 
     @property
-    def _is_dropped(self) -> bool:
-        """Whether the registry says that somebody has ended this purchase, or has begun to."""
-        if not self.plan["registry"] or self.trouble or self.outcome not in BOUGHT:
-            return False
-        return bool(self.entry.reaped_at) if self._is_noted else not self.entry.offer_id
+    def _overtaken(self) -> str:
+        """That by its registry somebody has ended this purchase, or has begun to, or has bought another; else empty."""
+        entry = self.entry
+        if self.is_superseded:
+            ids = ids_in_words(entry.resource_ids)
+            return f"By its registry, {self.host} has offer {entry.offer_id} meanwhile, of another run: {ids}."
+        is_dropped = entry.reaped_at if self._is_noted else not entry.offer_id
+        is_told = self.plan["registry"] and not self.trouble and self.outcome in BOUGHT
+        return f"By its registry, somebody has ended {self.host} meanwhile." if is_told and is_dropped else ""
 
     @property
     def price_per_hour(self) -> float | None:
@@ -305,15 +295,12 @@ class JudgedHost:
             phase=str(self.status.get("phase") or ""),
             ready=bool(self.status.get("ready")) and made and not self.held.pending,
             billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
-            unclear=bool(self.contradictions or self.held.pending),
+            unclear=bool(self.contradictions or self.held.pending or self.namesakes),
             wanted=bool(self.plan["wanted"]),
-            claim_is_held=bool(self.purchase.get("claimed_by")),
             unused=bool(self.plan["unused"]),
-            doubled=bool(self.namesakes),
-            later=self.later,
             released=released,
             unsound=unsound,
-            dropped=self._is_dropped,
+            overtaken=bool(self._overtaken),
             release=bool(self.plan["may_release"]) and bool(self.endable),
             # What was not sent was no attempt.
             attempts_left=int(self.plan["attempts_left"]) - (self.outcome != "not_sent"),
@@ -417,7 +404,7 @@ class JudgedHost:
 
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, and the entry is its own."""
-        is_own = self.has_entry and self._is_noted
+        is_own = self.has_entry and self._is_noted and not self.is_superseded
         return verdict is not Verdict.READY and failover.leaves_nothing(self.attempt()) and is_own
 
     # Why it stops, and what is billed then: `failure` is what a stopped host says
@@ -440,7 +427,7 @@ class JudgedHost:
             return self._unsettled()
         if self.contradictions and not self.trouble:
             return self.reason()
-        if attempt.doubled and not attempt.released:
+        if self.namesakes and not attempt.released:
             return joined(self._doubled(), str(self.plan["spared"]))
         if attempt.is_left:
             again, money = self._waits(), bought_and_billed(self.price_per_hour, self.billed)
@@ -449,23 +436,23 @@ class JudgedHost:
             advice = REPAIR if self.trouble else advice
         else:
             again = self.has_ended if attempt.released else ""
-            money = joined(self.stays, self.beside) or nothing_billed(self.host)
+            money = self.stays or ("" if self.is_superseded or self.namesakes else nothing_billed(self.host))
             advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
             # What was ended on purpose is not bought again.
-            advice = _DROPPED.format(self.host) if attempt.dropped else advice
+            no_other = f"{self._overtaken} No other offer is tried: run again."
+            advice = no_other if attempt.overtaken else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
         return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
 
     def _doubled(self) -> str:
         """After a purchase another machine has the host's name, of another run or of another project."""
-        too_many = self.billed if self.later else [str(item["resource_id"]) for item in self.namesakes]
         end = "; ".join(
-            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in too_many
+            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in self.billed
         )
         return (
             f"There are two purchases of {self.host}'s name, and both are billed: {ids_in_words(self.billed)}"
             f" ({usd(self.price_per_hour)}), bought now, and {described(self.namesakes)}. If another run has bought"
-            f" that for this host, end the later one: {end}"
+            f" that for this host, end this one: {end}"
         )
 
     def _waits(self) -> str:
@@ -486,16 +473,8 @@ class JudgedHost:
                 f" may have been sent. {may_be_bought(self.price_per_hour, self.ids)} Do not buy another offer instead."
                 " Run again: it asks first what became of this one."
             )
-        if outcome == self.outcome:
-            return reason
-        if self.entry.is_open:
-            price = self.price_per_hour if self._is_noted else self.entry.price_per_hour
-            return joined(reason, still_open(self.host, self.entry.offer_id, price, self.ids))
-        return joined(
-            reason,
-            f"Another run has bought offer {self.entry.offer_id} for {self.host} meanwhile, resources:"
-            f" {ids_in_words(self.entry.resource_ids)}. Run again to use it.",
-        )
+        before = still_open(self.host, self.offer_id, self.price_per_hour, self.ids)
+        return reason if outcome == self.outcome else joined(reason, before)
 
     # What else is said: for the next attempt, and of a machine that runs
 
@@ -513,8 +492,6 @@ class JudgedHost:
                 "product": product(self.offer, read_price(self.plan["price_per_hour"])) if is_failed else "",
                 **{name: str((self.plan.get("offer") or {}).get(name) or "") for name in ("vendor", "region")},
                 "msg": self.reason(),
-                # Once its own machine has ended, no list shows any more how the API calls the host's.
-                "beside": f"Billed under its name: {described(self.namesakes)}." if self.namesakes else "",
             }
         ]
 

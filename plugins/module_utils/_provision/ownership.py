@@ -198,28 +198,14 @@ def _are_younger(resources: t.Iterable[Machine], procured_at: str | None) -> boo
     return moment is not None and all(created is not None and created >= moment - _SLACK for created in ages)
 
 
-def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> tuple[list[Kind], bool]:
-    """Machines that live, are called as those of this purchase, and were bought with another offer.
-
-    And whether this purchase, whose machines are ``ids``, is later than they are: by the API's time, then by the ids.
-    One that is not listed yet is the later one.
-    """
+def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Collection[str]) -> list[Kind]:
+    """Machines that live, are called as those of this purchase (``ids``), and were bought with another offer."""
     listed = [machine for machine in machines if machine["resource_id"] and _states.is_machine(machine)]
     own = bought_with(listed, offer_id, ids)
-    others = _alive_beside(own, {name, *(item["name"] for item in own)} - {"", None}, listed)
-    return others, bool(others) and (not own or _first_made(own) > _first_made(others))
-
-
-def _alive_beside(own: t.Iterable[Kind], names: t.Container[str | None], listed: t.Iterable[Kind]) -> list[Kind]:
-    """Those that live and have one of these names, without our ``own``."""
     mine = {item["resource_id"] for item in own}
+    names = {name, *(item["name"] for item in own)} - {"", None}
     live = [item for item in listed if _states.is_live(item["status"])]
     return [item for item in live if item["resource_id"] not in mine and item["name"] in names]
-
-
-def _first_made(machines: t.Iterable[Machine]) -> tuple[str, str]:
-    """When the first of them was made, and its id."""
-    return min((str(machine.get("created_at") or ""), str(machine["resource_id"])) for machine in machines)
 
 
 # Whose they are

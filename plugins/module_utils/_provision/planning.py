@@ -308,9 +308,8 @@ def _after(case: Case, reason: str) -> str:
     if not case.attempts:
         return reason
     tried = [str(attempt["offer_id"]) for attempt in case.attempts]
-    last, beside = (str(case.attempts[-1].get(name) or "") for name in ("msg", "beside"))
-    money = joined(storage.storage_in_words(case.host.host, case.kept), beside) or nothing_billed(case.host.host)
-    return joined(last, reason, "" if case.is_open else money, offers_tried(tried))
+    money = storage.storage_in_words(case.host.host, case.kept) or nothing_billed(case.host.host)
+    return joined(str(case.attempts[-1].get("msg") or ""), reason, "" if case.is_open else money, offers_tried(tried))
 
 
 def _within_ceilings(

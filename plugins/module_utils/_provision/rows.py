@@ -55,7 +55,7 @@ _LABELS = {STOP: "{0}: no machine, see error", KEEP: "runs as registered, {1}", 
 # What the role does before anything is bought; see `registration.tasks_that_reach` for a machine that runs.
 _FIRST = {STOP: "stop", LATER: "later"}
 # What it does after a verdict
-_NEXT = {Verdict.AGAIN: "round", Verdict.ANEW: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
+_NEXT = {Verdict.AGAIN: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
 
 
 def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: str) -> Plan:
@@ -321,7 +321,6 @@ def released(
         stop = joined(case.reason(), money)
         return Released(round=case.plan["round"], next="stop", stop=stop, attempts=attempts, money=money)
     tried = [*attempts[:-1], *(_ended(case, last, ended, unsound) for last in attempts[-1:])]
-    case = replace(case, beside=str(tried[-1].get("beside") or "") if tried else "")
     verdict = case.verdict(check_mode, released=True, unsound=bool(unsound))
     return Released(
         round=case.plan["round"],

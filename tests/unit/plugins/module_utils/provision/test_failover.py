@@ -23,11 +23,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.fa
     what_follows,
 )
 
-READY, AGAIN, ANEW = Verdict.READY, Verdict.AGAIN, Verdict.ANEW
+READY, AGAIN = Verdict.READY, Verdict.AGAIN
 RELEASE, STOP = Verdict.RELEASE, Verdict.STOP
 
 RUNS = {"ready": True}
-LATER = {"doubled": True, "later": True}
 BILLED = {"billed": True}
 GIVES_BACK = {"billed": True, "release": True}
 GIVEN_BACK = {"billed": True, "release": True, "released": True}
@@ -61,15 +60,14 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("no answer", "unknown", "unknown_outcome", "", {}, STOP),
     ("no answer, and it should be given back", "unknown", "unknown_outcome", "failed", GIVES_BACK, STOP),
     ("no answer, and a machine runs", "unknown", "unknown_outcome", "ready", {"ready": True, **BILLED}, STOP),
-    ("another run is buying for this host", "claimed", "conflict", "", {"claim_is_held": True}, STOP),
-    ("another run has bought for this host", "claimed", "conflict", "", {}, ANEW),
+    ("another run buys for this host", "claimed", "conflict", "", {}, STOP),
     ("bought, failed, is kept", "created", "", "failed", BILLED, STOP),
     ("bought, failed, is given back", "created", "", "failed", GIVES_BACK, RELEASE),
     ("bought, failed, was given back", "created", "", "failed", GIVEN_BACK, AGAIN),
     ("bought, failed, left nothing", "created", "", "failed", {}, AGAIN),
-    ("bought, failed, and somebody has ended it meanwhile", "created", "", "failed", {"dropped": True}, STOP),
-    ("an earlier run's, which somebody has ended meanwhile", "", "", "failed", {"dropped": True}, STOP),
-    ("failed its test, and somebody has ended it", "", "", "ready", {**GIVEN_BACK, **UNSOUND, "dropped": True}, STOP),
+    ("bought, failed, and somebody has ended it meanwhile", "created", "", "failed", {"overtaken": True}, STOP),
+    ("an earlier run's, which somebody has ended meanwhile", "", "", "failed", {"overtaken": True}, STOP),
+    ("failed its test, and somebody has ended it", "", "", "ready", {**GIVEN_BACK, **UNSOUND, "overtaken": True}, STOP),
     ("was in use, and has failed", "", "", "failed", {"unused": False, **GIVES_BACK}, STOP),
     ("was in use, and has ended", "", "", "ended", {"unused": False}, STOP),
     ("an earlier run's purchase has failed", "", "", "failed", GIVES_BACK, RELEASE),
@@ -82,13 +80,16 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("did not pass its test, was given back", "created", "", "ready", {**RUNS, **GIVEN_BACK, "unsound": True}, AGAIN),
     ("the same, not known to have ended", "created", "", "ready", {**BILLED, "unsound": True}, STOP),
     ("the same of the named offer", "created", "", "ready", {"wanted": True, **GIVEN_BACK, "unsound": True}, STOP),
-    # Another run has bought for the host at the same moment, where no registry could tell.
-    ("the later one of two runs", "created", "", "ready", {**RUNS, **LATER, **BILLED}, STOP),
-    ("the later one of two runs, is given back", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK}, RELEASE),
-    ("the later one of two, was given back", "created", "", "ready", {**RUNS, **LATER, **GIVEN_BACK}, ANEW),
-    ("the earlier one of two runs", "created", "", "ready", {**RUNS, "doubled": True, **GIVES_BACK}, STOP),
-    ("one of two has failed, is given back", "created", "", "failed", {"doubled": True, **GIVES_BACK}, RELEASE),
-    ("one of two has failed, was given back", "created", "", "failed", {"doubled": True, **GIVEN_BACK}, ANEW),
+    # Another run has bought for the host at the same moment, where no registry could tell; or answers contradict.
+    (
+        "two machines of one name",
+        "created",
+        "",
+        "ready",
+        {**RUNS, "unclear": True, **GIVES_BACK},
+        STOP,
+    ),
+    ("the same, and it has failed", "created", "", "failed", {"unclear": True, **GIVES_BACK}, STOP),
 ]
 
 
@@ -101,7 +102,7 @@ def test_the_cases_that_matter(
     assert what_follows(Attempt(outcome, error_class, phase, attempts_left=2, **fields)) is verdict
     # Without an offer that is left the same, but no further attempt.
     assert what_follows(Attempt(outcome, error_class, phase, attempts_left=0, **fields)) is (
-        STOP if verdict in (AGAIN, ANEW) else verdict
+        STOP if verdict is AGAIN else verdict
     )
 
 
@@ -114,13 +115,10 @@ PHASES = ("", "unbought", "going_on", "ready", "failed", "expired", "ended")
 
 
 def attempts() -> Iterator[Attempt]:
-    flags = [(False, True)] * 7
+    flags = [(False, True)] * 6
     for outcome, error_class, phase, left in itertools.product(OUTCOMES, CLASSES, PHASES, (-1, 0, 1, 3)):
-        for ready, billed, wanted, held, unused, released, release in itertools.product(*flags):
-            known = (outcome, error_class, phase, ready, billed, wanted, held, unused, released, release, left)
-            yield Attempt(*known)
-            for later in (False, True) if error_class == "" else ():
-                yield Attempt(*known, True, later)
+        for ready, billed, wanted, unused, released, release in itertools.product(*flags):
+            yield Attempt(outcome, error_class, phase, ready, billed, wanted, unused, released, release, left)
 
 
 Rule = Callable[[Attempt, Verdict], bool]
@@ -129,19 +127,10 @@ BOUGHT = ("created", "existing", "")
 RULES: dict[str, Rule] = {
     "what may be billed is never followed by another offer": lambda a, v: v is not AGAIN or not a.billed or a.released,
     "what nobody knows stops the host": lambda a, v: a.outcome != "unknown" or v is STOP,
-    "while another run is buying nothing is done": lambda a, v: (
-        not (a.outcome == "claimed" and a.claim_is_held) or v is STOP
-    ),
-    "a plan is made anew only for what another run has bought": lambda a, v: (
-        v is not ANEW or ((a.outcome == "claimed" or (a.doubled and a.released)) and a.attempts_left > 0)
-    ),
-    "of two machines of one name none is used": lambda a, v: v is not READY or not a.doubled,
-    "of two machines that run only the later one goes back": lambda a, v: (
-        v is not RELEASE or not a.doubled or a.later or not (a.ready and a.outcome in BOUGHT)
-    ),
+    "while another run is buying nothing is done": lambda a, v: a.outcome != "claimed" or v is STOP,
     "only what was bought runs": lambda a, v: v is not READY or (a.ready and a.outcome in BOUGHT and not a.released),
     "what was bought and runs is registered": lambda a, v: (
-        not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY or a.doubled
+        not (a.ready and a.outcome in BOUGHT and not a.released) or v is READY
     ),
     "only what may be billed is given back, once": lambda a, v: v is not RELEASE or (a.billed and not a.released),
     "given back only if the user says so": lambda a, v: v is not RELEASE or a.release,
@@ -160,14 +149,13 @@ RULES: dict[str, Rule] = {
         or a.wanted
         or a.attempts_left <= 0
         or a.billed
-        or a.doubled
         or not (
             (a.outcome in ("rejected", "not_sent") and a.error_class in OF_THE_OFFER)
             or (a.outcome in BOUGHT and a.phase == "failed" and not a.ready)
         )
     ),
     "forgotten only if certainly nothing is billed": lambda a, v: (
-        not leaves_nothing(a) or (v in (AGAIN, ANEW, STOP) and (not a.billed or a.released))
+        not leaves_nothing(a) or (v in (AGAIN, STOP) and (not a.billed or a.released))
     ),
     "before another offer this one may be forgotten": lambda a, v: v is not AGAIN or leaves_nothing(a),
     "another one is advised only if certainly nothing is billed": lambda a, v: (
@@ -187,10 +175,9 @@ def test_every_combination() -> None:
         verdict = what_follows(attempt)
         seen.add(verdict)
         unclear = replace(attempt, unclear=True)
-        dropped = what_follows(replace(attempt, dropped=True))
-        assert dropped is (STOP if verdict is AGAIN else verdict)
-        claimed = attempt.outcome == "claimed" and verdict is ANEW
-        assert claimed or (what_follows(unclear) is STOP and not leaves_nothing(unclear))
+        overtaken = what_follows(replace(attempt, overtaken=True))
+        assert overtaken is (STOP if verdict is AGAIN else verdict)
+        assert what_follows(unclear) is STOP and not leaves_nothing(unclear)
         decided = [(attempt, verdict)]
         if attempt.released and not attempt.error_class:  # only then it matters whether it has passed its test
             unsound = replace(attempt, unsound=True)
@@ -200,5 +187,5 @@ def test_every_combination() -> None:
                 if name not in broken and not rule(one, what):
                     broken[name] = (one, what)
     assert broken == {}
-    assert count == 7 * (13 + 2) * 7 * 4 * 2**7
+    assert count == 7 * 13 * 7 * 4 * 2**6
     assert seen == set(Verdict)

@@ -78,12 +78,13 @@ def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine(
     woken = JudgedHost(
         planned(attempts_left=1), {"outcome": "created", "resource_ids": [M]}, ended, theirs, has_entry=True
     )
-    assert (woken.outcome, woken.verdict(False), woken.is_forgotten(STOP)) == ("claimed", STOP, False)
+    assert (woken.verdict(False), woken.is_forgotten(STOP)) == (STOP, False)
     told = woken.failure(woken.attempt(), [X])
-    assert f"Another run has bought offer {Y} for gpu-1 meanwhile, resources: {N}." in told
     assert (
-        JudgedHost(planned(attempts_left=2), {"outcome": "created"}, ended, theirs, True).verdict(False) is Verdict.ANEW
+        f"By its registry, gpu-1 has offer {Y} meanwhile, of another run: {N}. No other offer is tried: run again."
+        in told
     )
+    assert "Nothing is billed" not in told
 
 
 def test_an_ordinary_purchase_is_registered() -> None:
@@ -213,8 +214,8 @@ def test_a_failed_offer_is_followed_by_another_once_nothing_is_left(
         # It is about to be noted.
         (entry(X, [M], "made", provision_reaped_at="2026-08-01T12:00:00Z"), True, Verdict.STOP),
         (MADE, True, Verdict.AGAIN),
-        # Another run has bought for the host: a new plan finds that.
-        (entry(Y, [], "sent"), True, Verdict.AGAIN),
+        # Another run has bought for the host.
+        (entry(Y, [], "sent"), True, Verdict.STOP),
         # Nothing was noted that could be missing.
         (Entry(), False, Verdict.AGAIN),
     ],
@@ -227,8 +228,10 @@ def test_what_somebody_has_ended_meanwhile_is_not_bought_again(
     ended = case([M], [{**OURS, "status": "deleted"}], noted, action, outcome, status=status, **fields)
     assert ended.verdict(False) is verdict
     said = ended.failure(ended.attempt(), [X])
-    assert ("somebody has ended gpu-1 meanwhile" in said) is (verdict is Verdict.STOP)
-    assert "Nothing is billed for" in said
+    is_superseded = noted.offer_id == Y
+    assert ("somebody has ended gpu-1 meanwhile" in said) is (verdict is Verdict.STOP and not is_superseded)
+    assert (f"gpu-1 has offer {Y} meanwhile" in said) is is_superseded
+    assert ("Nothing is billed for" in said) is not is_superseded
 
 
 @pytest.mark.parametrize(("name", "kept"), [("gpu-1", True), ("other", False)])

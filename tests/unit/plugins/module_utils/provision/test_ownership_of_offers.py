@@ -14,9 +14,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     ids_for_match,
     ids_in,
     ids_not_gone,
-    in_states,
-    is_one_alive,
-    matching,
     namesakes,
 )
 
@@ -86,70 +83,22 @@ OWN = machine(5, offer_id=A, minute=5)
 
 
 @pytest.mark.parametrize(
-    ("machines", "others", "later"),
+    ("machines", "others"),
     [
-        ([OWN], [], False),
-        ([OWN, machine(1)], ["1"], True),
-        ([OWN, machine(1, minute=9)], ["1"], False),
-        # At the same moment the ids decide, so that two runs agree.
-        ([OWN, machine(1, minute=5)], ["1"], True),
-        ([OWN, machine(9, minute=5)], ["9"], False),
-        ([OWN, machine(1, minute=9), machine(2)], ["1", "2"], True),
-        ([OWN, machine(1, created_at=None)], ["1"], True),
-        # The list lags behind: what it shows already was there before.
-        ([machine(1, minute=9)], ["1"], True),
+        ([OWN], []),
+        ([OWN, machine(1)], ["1"]),
+        ([OWN, machine(1, minute=9), machine(2)], ["1", "2"]),
+        ([OWN, machine(1, created_at=None)], ["1"]),
+        # The list lags behind, and does not show our own yet.
+        ([machine(1, minute=9)], ["1"]),
         # Of a cluster, the further machines are numbered.
-        ([OWN, machine(6, "gpu-1-2", A), machine(1, "gpu-1-2", minute=9)], ["1"], False),
+        ([OWN, machine(6, "gpu-1-2", A), machine(1, "gpu-1-2", minute=9)], ["1"]),
         # Others than these are none of the host's name.
-        ([OWN, machine(6, offer_id=A)], [], False),
-        (
-            [OWN, machine(1, status="deleting"), machine(2, status="failed"), machine(3, "gpu-2"), machine(4, "")],
-            [],
-            False,
-        ),
-        ([OWN, {**machine(1), "resource_id": None}], [], False),
-        ([], [], False),
+        ([OWN, machine(6, offer_id=A)], []),
+        ([OWN, machine(1, status="deleting"), machine(2, status="failed"), machine(3, "gpu-2"), machine(4, "")], []),
+        ([OWN, {**machine(1), "resource_id": None}], []),
+        ([], []),
     ],
 )
-def test_two_purchases_of_one_name_are_told_apart(
-    machines: list[dict[str, Any]], others: list[str], later: bool
-) -> None:
-    found, is_later = namesakes(machines, "gpu-1", A, ["5"])
-    assert ([each["resource_id"] for each in found], is_later) == (others, later)
-
-
-@pytest.mark.parametrize(
-    ("name", "kinds", "states", "ids"),
-    [
-        (None, [], [], ["1", "2", "3"]),
-        ("gpu-1", [], [], ["1", "2"]),
-        ("gpu", [], [], []),  # no part of a name
-        (None, ["storage"], [], ["2"]),
-        (None, ["machine", "storage"], [], ["1", "2", "3"]),
-        (None, [], ["RUNNING "], ["1", "3"]),
-        (None, [], ["deleted"], []),
-        ("gpu-1", ["machine"], ["running", "deleted"], ["1"]),
-    ],
-)
-def test_all_that_was_given_must_match(name: str | None, kinds: list[str], states: list[str], ids: list[str]) -> None:
-    resources = [
-        {"resource_id": "1", "name": "gpu-1", "kind": "machine", "status": "running"},
-        {"resource_id": "2", "name": "gpu-1", "kind": "storage", "status": "attached"},
-        {"resource_id": "3", "name": None, "kind": "machine", "status": "running"},
-    ]
-    found = in_states(matching(resources, name, kinds), states)
-    assert [item["resource_id"] for item in found] == ids
-
-
-@pytest.mark.parametrize(
-    ("words", "alive"),
-    [
-        ([], False),
-        (["running"], True),
-        (["deleted"], False),
-        (["deleting", "failed"], False),
-        (["deleted", "running"], True),
-    ],
-)
-def test_one_machine_that_lives_is_enough(words: list[str], alive: bool) -> None:
-    assert is_one_alive([{"status": word} for word in words]) is alive
+def test_two_purchases_of_one_name_are_told_apart(machines: list[dict[str, Any]], others: list[str]) -> None:
+    assert [each["resource_id"] for each in namesakes(machines, "gpu-1", A, ["5"])] == others

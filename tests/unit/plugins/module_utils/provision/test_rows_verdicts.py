@@ -9,14 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import host_plans
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import is_over, released, verdict_row
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
 
-from provision_samples import entry, host, machine, machine_id, offer_id, planned
+from provision_samples import entry, machine, machine_id, offer_id, planned
 
 X, Y = offer_id(1), offer_id(2)
 M, N = machine_id(1), machine_id(2)
@@ -62,16 +59,10 @@ def test_after_the_last_attempt_the_host_stops_and_says_what_it_has_tried() -> N
     assert f"Offers tried: {Y}, {X}." in found.stop
 
 
-def test_after_a_double_was_given_back_nobody_says_that_nothing_is_billed() -> None:
-    """The API calls both machines otherwise than the host, and the one that has ended is not listed any more."""
-    double = replace(failed(left=0), namesakes=(machine(2, "instance", Y),), later=True)
-    found = released(failed(left=0), double.tried(Verdict.RELEASE), [OVER], "", check_mode=False)
-    assert f"Billed under its name: {N} (called instance, " in found.stop
-    assert "Nothing is billed" not in found.stop
-    (planned_again,) = host_plans(
-        [Case(host(), entry(), Standing(HostState.FREE), found.attempts)], lambda _host: SearchResult([]), {}
-    )
-    assert N in planned_again.refusal and "Nothing is billed" not in planned_again.refusal
+def test_beside_another_machine_of_its_name_nobody_says_that_nothing_is_billed() -> None:
+    double = replace(failed(left=0), namesakes=(machine(2, "instance", Y),))
+    found = released(double, TRIED, [OVER], "", check_mode=False)
+    assert (found.next, "Nothing is billed" in found.stop) == ("stop", False)
 
 
 def test_a_machine_that_did_not_pass_says_why() -> None:
@@ -90,7 +81,6 @@ def test_while_something_may_be_billed_nothing_else_is_bought(left: int) -> None
     ("verdict", "follows", "again", "release"),
     [
         (Verdict.AGAIN, "round", True, []),
-        (Verdict.ANEW, "round", True, []),
         (Verdict.RELEASE, "give_back", False, [M]),
         (Verdict.STOP, "stop", False, []),
     ],
