@@ -390,15 +390,13 @@ class _UntilDeadline(io.RawIOBase):
     def __init__(self, sock: t.Any, raw: t.Any) -> None:
         self._socket = sock
         self._raw = raw
-        self._timeout: float | None = sock.gettimeout()
-        self._deadline = time.monotonic() + (self._timeout or 0.0)
+        self._timeout: float = sock.gettimeout()
+        self._deadline = time.monotonic() + self._timeout
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: t.Any, /) -> int | None:
-        if self._timeout is None:
-            return t.cast("int | None", self._raw.readinto(buffer))
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise socket.timeout("timed out")  # which Python 3.9 does not know as TimeoutError
@@ -426,30 +424,19 @@ class _Response(http.client.HTTPResponse):
 
 
 @functools.cache
-def _with_deadline(pool_class: t.Any) -> t.Any:
-    """A class of connection pools whose answers have a deadline."""
-    if issubclass(pool_class.ConnectionCls.response_class, _Response):
-        return pool_class
-    connection_class = type("Connection", (pool_class.ConnectionCls,), {"response_class": _Response})
-    return type("Pool", (pool_class,), {"ConnectionCls": connection_class})
+def _with_deadline(connection_class: t.Any) -> t.Any:
+    """The class of connections whose answers have a deadline."""
+    is_one = issubclass(connection_class.response_class, _Response)
+    return connection_class if is_one else type("Connection", (connection_class,), {"response_class": _Response})
 
 
 class _Adapter(HTTPAdapter):
     """Makes connections, through proxies too, whose answers have a deadline."""
 
-    def init_poolmanager(self, *args: t.Any, **options: t.Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self._set_deadlines(self.poolmanager)
-
-    def proxy_manager_for(self, *args: t.Any, **options: t.Any) -> t.Any:
-        manager = super().proxy_manager_for(*args, **options)
-        self._set_deadlines(manager)
-        return manager
-
-    @staticmethod
-    def _set_deadlines(manager: t.Any) -> None:
-        classes = manager.pool_classes_by_scheme
-        manager.pool_classes_by_scheme = {scheme: _with_deadline(pool_class) for scheme, pool_class in classes.items()}
+    def cert_verify(self, conn: t.Any, url: t.Any, verify: t.Any, cert: t.Any) -> None:
+        """requests calls this with the pool of connections before each request."""
+        t.cast(t.Any, super()).cert_verify(conn, url, verify, cert)
+        conn.ConnectionCls = _with_deadline(conn.ConnectionCls)
 
 
 def _new_session(headers: dict[str, str]) -> t.Any:

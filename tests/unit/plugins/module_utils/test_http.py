@@ -283,10 +283,6 @@ def test_a_connection_that_is_used_again_keeps_nothing_of_a_deadline(serve: Serv
         reader = http._UntilDeadline(here, here.makefile("rb", buffering=0))
         there.sendall(b"abc")
         assert (reader.read(2), reader.read(2), here.gettimeout()) == (b"ab", b"c", 5)
-        here.setblocking(True)
-        reader = http._UntilDeadline(here, here.makefile("rb", buffering=0))
-        there.close()
-        assert (reader.read(2), here.gettimeout()) == (b"", None)
 
 
 def test_no_compression_is_asked_for_and_none_is_read(serve: Serve) -> None:
