@@ -170,34 +170,26 @@ def power_limit(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
 
 def pcie(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     """Its link against what both sides can do. A link that nothing uses sleeps, which is no fault."""
-    has, can = (
-        (
-            gpu.number(f"pci/pci_gpu_link_info/pcie_gen/{name}_link_gen"),
-            gpu.number(f"pci/pci_gpu_link_info/link_widths/{name}_link_width"),
-        )
-        for name in ("current", "max")
-    )
-    if None in (*has, *can):
-        return Finding(UNKNOWN, "unknown", "unknown")
-    found = replace(of_ratio(_speed(*has), _speed(*can)), measured=_link(*has), expected=_link(*can))
-    if found.verdict == OK or _is_busy(gpu):
+    (has, measured), (can, expected) = (_link(gpu, name) for name in ("current", "max"))
+    found = replace(of_ratio(has, can), measured=measured, expected=expected)
+    if found.verdict in (OK, UNKNOWN) or _is_busy(gpu):
         return found
-    return replace(found, verdict=UNKNOWN, measured=f"{_link(*has)} while idle")
+    return replace(found, verdict=UNKNOWN, measured=f"{measured} while idle")
+
+
+def _link(gpu: Gpu, name: str) -> tuple[float | None, str]:
+    """What a link carries, without a unit (each generation doubles it), and in words."""
+    generation = gpu.number(f"pci/pci_gpu_link_info/pcie_gen/{name}_link_gen")
+    width = gpu.number(f"pci/pci_gpu_link_info/link_widths/{name}_link_width")
+    if generation is None or width is None:
+        return None, "unknown"
+    return width * 2.0 ** min(generation, 99), f"generation {generation:g} x{width:g}"
 
 
 def _is_busy(gpu: Gpu) -> bool:
     """Whether its link must be awake: it calculates, or the link carries data."""
     traffic = max(gpu.number(f"pci/{name}_util") or 0 for name in ("rx", "tx"))
     return (gpu.number("utilization/gpu_util") or 0) >= BUSY or traffic >= BUSY_LINK
-
-
-def _speed(generation: float | None, width: float | None) -> float:
-    """What a link carries, without a unit: each generation doubles it."""
-    return (width or 0) * 2.0 ** min(generation or 0, 99)
-
-
-def _link(generation: float | None, width: float | None) -> str:
-    return f"generation {generation:g} x{width:g}"
 
 
 # How many NVLinks a GPU has, and of which generation, by a part of its model's name; others may do without a bridge.
@@ -221,28 +213,30 @@ def nvlinks_of_model(model: str | None) -> tuple[int, int] | None:
     return next((links for part, links in NVLINKS.items() if part in model), None)
 
 
-def _needs_no_link(gpu: Gpu, readings: Readings) -> Finding | None:
-    """The finding for a GPU that is alone, or need not have NVLinks; a model that is unknown may need them."""
-    if gpu.model and len(readings.gpus) > 1 and nvlinks_of_model(gpu.model):
-        return None
-    return Finding(OK if gpu.model else UNKNOWN, "it needs none")
+def _of_links(rule: t.Callable[[Gpu, Readings, tuple[int, int]], Finding]) -> GpuRule:
+    """A rule for GPUs that must have NVLinks. One that is alone needs none; a model that is unknown may need them."""
+
+    def judged(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+        links = nvlinks_of_model(gpu.model)
+        if links is None or len(readings.gpus) == 1:
+            return Finding(OK if gpu.model else UNKNOWN, "it needs none")
+        return rule(gpu, readings, links)
+
+    return judged
 
 
-def nvlink(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+def _nvlink(gpu: Gpu, readings: Readings, links: tuple[int, int]) -> Finding:
     """How many of its NVLinks are up."""
-    links = nvlinks_of_model(gpu.model)
-    return _needs_no_link(gpu, readings) or of_ratio(readings.links_up(gpu.index), links and links[0])
+    return of_ratio(readings.links_up(gpu.index), links[0])
 
 
-def fabric(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
+def _fabric(gpu: Gpu, readings: Readings, links: tuple[int, int]) -> Finding:
     """Whether it has joined the fabric of its NVSwitches. Before Hopper only systemd knows."""
-    if known := _needs_no_link(gpu, readings):
-        return known
     state, service = gpu.word("fabric/state"), readings.output("fabric_manager").strip()
     stopped = service in ("inactive", "failed")
     if state not in (ABSENT, None):
-        return _joined(state, gpu.word("fabric/status"), UNKNOWN if not stopped else BAD)
-    if t.cast("tuple[int, int]", nvlinks_of_model(gpu.model))[1] >= FABRIC_GENERATION:
+        return _joined(state, gpu.word("fabric/status"), BAD if stopped else UNKNOWN)
+    if links[1] >= FABRIC_GENERATION:
         return Finding(UNKNOWN, "its state is unknown")
     if not devices(readings.root):
         return Finding(OK, "no NVSwitch")
@@ -612,8 +606,8 @@ CHECKS = (
     Check("temperature", "health", "", "nvidia-smi", _of_gpus(temperature, under_load=True), needs_gpus=True),
     Check("power_limit", "health", "W", "nvidia-smi", _of_gpus(power_limit), needs_gpus=True),
     Check("pcie", "health", "", "nvidia-smi", _of_gpus(pcie, under_load=True), needs_gpus=True),
-    Check("nvlink", "health", "links", "nvidia-smi nvlink", _of_gpus(nvlink), needs_gpus=True),
-    Check("fabric", "health", "", "nvidia-smi, systemctl", _of_gpus(fabric), needs_gpus=True),
+    Check("nvlink", "health", "links", "nvidia-smi nvlink", _of_gpus(_of_links(_nvlink)), needs_gpus=True),
+    Check("fabric", "health", "", "nvidia-smi, systemctl", _of_gpus(_of_links(_fabric)), needs_gpus=True),
     Check("disk_write", "health", "MB/s", "dd", _disk_write),
     Check("clock", "health", "seconds", "clock", _clock),
     Check("user_data", "health", "", "cloud-init", _user_data),

@@ -338,6 +338,7 @@ def test_a_failure_is_as_bad_as_its_severities(severities: list[int], expected: 
     assert verdicts.finding_of_dcgm("software", {"status": "Fail", "warnings": warnings}).verdict == expected
 
 
+MACHINE = {"gpus": [], "vcpu_count": 1, "memory_in_gb": 1.0, "boot_disk_in_gb": 1.0}
 SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": "NVIDIA H100 NVL"}
 
 
@@ -377,8 +378,9 @@ def test_the_fabric(model: str, state: str, switches: int, service: str | None, 
         (device / "class").write_text("0x068000\n")
     for count, verdict_of_it in ((2, expected), (1, "ok" if model else "unknown")):
         answers = says("nvidia-smi", f"<nvidia_smi_log>{f'<gpu>{xml}</gpu>' * count}</nvidia_smi_log>")
-        looks = Readings({}, {**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path))
-        assert verdicts.fabric(looks.gpus[0], looks, Wanted("health")).verdict == verdict_of_it
+        looks = Readings({**MACHINE}, {**answers, **says("fabric_manager", service or "", 3)}, str(tmp_path))
+        made = verdicts.findings(looks, Wanted("health"))
+        assert {finding.verdict for finding in made if finding.check == "fabric"} == {verdict_of_it}
 
 
 def test_a_load_of_copies_will_do(root: str) -> None:
