@@ -38,8 +38,8 @@ INTRODUCTION = """\
 # The playbooks
 
 Run a playbook by its full name, and give it variables with `-e`. A misspelled variable is rejected before anything is
-sent, since it would have no effect. The examples use [the inventory of the first
-page](first-machine.md#declare-the-machine).
+sent. So is an unknown one that begins with `provision_`, or as those of the playbook do. The examples use [the
+inventory of the first page](first-machine.md#declare-the-machine).
 
 `audit`, `spend`, `reap`, `decommission`, `extend` and `registry` cover all hosts of the inventory, and hosts that
 `provision_hosts` added to a group. They find the registries by the group's variables, even if the group is empty. So

@@ -20,8 +20,8 @@ BEGIN = """\
 `provision_spec` says which offers may be bought, and `offers_spec` which of them the playbook `offers` shows. The
 option `spec` of `offer_info` has the same keys without `max_price_per_hour`. Only `compute` is needed.
 
-A misspelled key is refused before anything is sent. A key that the API does not document is sent with a warning, since
-the API may ignore it.
+A misspelled key, and an unknown one that begins with `max_` or `min_`, is refused before anything is sent. Any other
+key that the API does not document is sent with a warning, since the API may ignore it.
 
 With every key:
 
