@@ -63,7 +63,7 @@ def searches(choice: Choice) -> list[Row]:
 
 
 def searches_of_all(choice: Choice, families: t.Sequence[str]) -> list[Row]:
-    """The same for all of these GPUs, and for every contract."""
+    """The searches for all of these GPUs, and for every contract."""
     names = {"gpu_type": " | ".join(families), "contract_type": ANY}
     spec = {**choice.spec, "compute": {**compute_of(choice.spec), **names}}
     return searches(replace(choice, spec=spec)) if families else []

@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host wants, what its searches have found, which of that it may buy, and why there is nothing for it.
 
-A case is one host, with all that is known of it before offers are given to hosts (`planning`). In what it has or has
-ordered something else than it declares now is told of a case, too.
+A case is one host, with all that is known of it before offers are given to hosts (`planning`); it also says how what the
+host has differs from what it declares. Where a machine did not pass its test, nothing is bought for a while: a run
+knows that by its own attempts, other runs by the evidence in the registry (``provision_avoid``). Prices are in USD per
+hour, moments seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -189,7 +191,7 @@ class SearchResult:
             yield from offers
 
     def at(self, host: Declaration, prices: t.Mapping[str, float | None]) -> SearchResult:
-        """The same for the host with these prices of the offers (USD per hour), by their ids."""
+        """The result with these prices of the offers (USD per hour), by their ids."""
         if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
             return self
         seen = [at_prices(prices, offers) for offers in self.seen]
@@ -254,7 +256,7 @@ class Case:
 
     @property
     def is_open(self) -> bool:
-        """Whether its journal names an offer of which nobody knows yet whether it was bought."""
+        """Whether its journal names an offer, and the outcome of that purchase is open."""
         return self.standing.kind is HostState.OPEN
 
     @property
@@ -308,7 +310,7 @@ class Case:
 
     @property
     def left_entries(self) -> list[tuple[str, Entry]]:
-        """The same as entries of its own, each with a name for people, as far as no registry has it so already."""
+        """The storage that its machine leaves, as entries of their own, unless a registry has it so already."""
         host, left = self.host.host, (item for item in self.standing.storage or () if not item.kept_since)
         return [(label_of(host, item.resource_id), read_entry(item.entry(host))) for item in left]
 
@@ -331,7 +333,7 @@ class Case:
         return found.offer_id if is_one else ""
 
     def fitting(self, offer: Offer) -> Case:
-        """The same, unless what it would adopt, by its offer, is not what it declares."""
+        """The case; it stops if the machine that it would adopt is, by this ``offer``, not what it declares."""
         host, machines = self.host, self.standing.machines
         odd = search.mismatch_of_all(host.choices, offer)
         if not odd:
@@ -367,7 +369,7 @@ def evidence_places(cases: t.Iterable[Case]) -> dict[Place, None]:
 def with_evidence(
     cases: t.Iterable[Case], evidence: t.Mapping[Place, t.Iterable[t.Mapping[str, t.Any]]], clock: Clock
 ) -> list[Case]:
-    """The same cases, each with the sites that its registry's evidence is about."""
+    """The cases with the sites that the evidence of their registries is about."""
     cases = list(cases)
     # Once for all hosts that declare the same: there may be thousands of both.
     declared = {(case.host.registry, case.host.avoid) for case in cases}

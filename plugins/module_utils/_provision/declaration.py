@@ -162,7 +162,7 @@ class Declaration:
         return {**leased, **({PROTECTED_SINCE: utc_rounded_up(now)} if self.protect else {})}
 
     def noted_of_purchase(self, clock: Clock) -> dict[str, t.Any]:
-        """The same with how long its machine may be idle, whose first boot installs what notes that."""
+        """What the registry notes of a purchase: also how long the machine may be idle, by its first boot."""
         return {**self.noted(clock), **({IDLES: self.idle_after} if self.idle_after else {})}
 
     def changed_protection(self, entry: Entry, now: float) -> dict[str, t.Any]:

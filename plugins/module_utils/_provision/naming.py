@@ -157,11 +157,11 @@ def objection(
 ) -> str:
     """Why nothing happens, empty if it does to these ``hosts``, which the whole pattern matches.
 
-    ``count``: how many hosts the person expects, empty if nothing was said. Who fills in a form (``by_job``) sees no
+    ``count``: how many hosts the person expects, empty if nothing was said. A job's form (``by_job``) shows no
     inventory, so there each group and pattern needs it, elsewhere only what ends all hosts, or all but some.
 
     ``limited``: the hosts that ``--limit`` leaves of the inventory, None without it. A limit narrows groups and
-    patterns; whoever is named stands against it.
+    patterns, and contradicts a name.
     """
     asked, name = ",".join(part.text for part in parts), f"{deed.name}_hosts"
     are_names = bool(parts) and all(re.search(r"\w", part.text) for part in parts)

@@ -147,7 +147,7 @@ class RoleVariables:
 
 
 def refused_of_playbook(extra: t.Iterable[str], prefix: str) -> list[str]:
-    """The same for the extra variables of a playbook, whose own begin with the ``prefix``, such as ``order_``."""
+    """A sentence for each extra variable that a playbook refuses; its own begin with the ``prefix``, as ``order_``."""
     own = frozenset(name for name in PLAYBOOKS if name.startswith(prefix))
     unknown = sorted({*extra} - PLAYBOOKS)
     lost = [LOST_WORDS] if LOOSE in unknown else []
