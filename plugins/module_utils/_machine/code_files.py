@@ -46,13 +46,16 @@ def pack(src: str, exclude: t.Sequence[str], archive: str = "") -> str:
     """
     if not os.path.isdir(src):
         raise ValueError(f"{src} is not a folder.")
+    paths = sorted(_listed(src, exclude))
+    if not paths:
+        raise ValueError(f"git lists no file in {src}: it is empty, or .gitignore leaves out all of it.")
     try:
         with gzip.open(archive or os.devnull, "wb", compresslevel=3 if archive else 0) as file:
             digesting = _Digesting(file)
             with tarfile.open(
                 fileobj=t.cast(t.IO[bytes], digesting), mode="w|", format=tarfile.GNU_FORMAT, **_ENCODING
             ) as tar:
-                for path in sorted(_listed(src, exclude)):
+                for path in paths:
                     tar.add(os.path.join(src, path), path, recursive=False, filter=_plain)
     except OSError as error:
         raise ValueError(f"The files in {src} cannot be packed: {error}.") from error

@@ -155,7 +155,7 @@ def ordered(run: Run, now: str) -> dict[str, t.Any]:
         "phase": ORDERED,
         "state": NONE,
         **{name: since.get(name) for name in ("ordered_at", "earlier_offers")},
-        **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "price_per_hour", "cost_usd", "complete")),
+        **dict.fromkeys(("exit_code", "began_at", "ended_at", "offer_id", "cost_usd", "complete")),
     }
 
 
@@ -164,9 +164,7 @@ def started(run: Run, now: str, job: Row) -> dict[str, t.Any]:
     record = _with_beginning(ordered(run, now), job)
     if run.is_begun:
         return record
-    entry = run.entry
-    of_machine = {"offer_id": entry.offer_id, "price_per_hour": entry.price_per_hour}
-    return {**record, "phase": STARTED, "state": RUNNING, **of_machine}
+    return {**record, "phase": STARTED, "state": RUNNING, "offer_id": run.entry.offer_id}
 
 
 def _with_beginning(record: Row, job: Row) -> dict[str, t.Any]:
