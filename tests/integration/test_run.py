@@ -233,17 +233,15 @@ def test_a_connection_that_is_lost_before_the_job_is_made_again(make_project: Ma
     assert_over(project, "succeeded")
 
 
-def test_a_machine_that_somebody_ends_is_not_waited_for(make_project: MakeProject) -> None:
-    """The command that follows its job says at once what became of it, and buys no other."""
+def test_a_machine_that_somebody_ends_is_lost_with_its_job(make_project: MakeProject) -> None:
+    """The next command says at once what became of it, and buys no other."""
     project = make_project(provision_seconds=0)
     write_code(project)
-    with project.start("ansible-playbook", "-i", str(project.inventory), *words_of(run_command=WAITS)) as follower:
-        until(lambda: bool(begun(project)), 0.05)
-        ended = project.play("compute_index.supply.decommission", "-e", "decommission_hosts=run-train")
-        assert ended.returncode == 0, ended.output
-        code, output = follower.wait(HANGS), follower.read()
-    assert code == 2, output
-    assert "train lost (its machine has gone)" in output, output
+    assert run(project, run_command=WAITS, run_follow=False).returncode == 0
+    ended = project.play("compute_index.supply.decommission", "-e", "decommission_hosts=run-train")
+    assert ended.returncode == 0, ended.output
+    again = run(project, run_command=WAITS)
+    assert again.returncode == 2 and "train lost (its machine has gone)" in again.text, again.output
     assert len(project.simulator.purchases) == 1 and not project.simulator.billed
     assert (record(project)["phase"], record(project)["state"]) == ("gone", "lost")
 
