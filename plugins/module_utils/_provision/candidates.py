@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host wants, what its searches have found, which of that it may buy, and why there is nothing for it.
 
-A case is one host, with all that is known of it before offers are given to hosts (`planning`); it also says how what the
-host has differs from what it declares. Where a machine did not pass its test, nothing is bought for a while: a run
+A case is one host, with all that is known of it before offers are given to hosts (`planning`); it also says how what
+the host has differs from what it declares. Where a machine did not pass its test, nothing is bought for a while: a run
 knows that by its own attempts, other runs by the evidence in the registry (``provision_avoid``). Prices are in USD per
 hour, moments seconds since the epoch.
 """
