@@ -267,7 +267,7 @@ class _Planning:
             unread=unread,
             failed=self._params["failed"],
             now=clock.now(),
-            account=planning.prices_of_others(account, cases, snapshot.billed()),
+            account=functools.partial(planning.prices_of_others, account, cases, snapshot.billed()),
             spent=self._spent(cases, clock.now()),
         )
 

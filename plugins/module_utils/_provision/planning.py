@@ -93,7 +93,7 @@ def host_plans(
     unread: t.Sequence[str] = (),
     failed: t.Sequence[str] = (),
     now: float = 0.0,
-    account: AccountPrices | None = None,
+    account: t.Callable[[t.Collection[str]], AccountPrices] = lambda _buying: AccountPrices(),
     spent: t.Mapping[str, Ledger] | None = None,
 ) -> list[Plan]:
     """A plan for each case.
@@ -101,15 +101,16 @@ def host_plans(
     ``searches`` and ``wanted``: what was found for a declaration, and by the id of an offer. ``taken``: offers that are
     spoken for; a search may add to them. ``others``: what further hosts cost. ``unread``: those of them whose costs
     nobody can tell. ``failed``: those that have left the play. ``now``: seconds since the epoch. ``account``: what is
-    billed on the account beside what the cases buy. ``spent``: the ledgers of the projects of hosts that have a budget.
+    billed on the account beside the offers that are bought: `prices_of_others`. ``spent``: the ledgers of the projects
+    of hosts that have a budget.
     """
     shared = _shared(cases, taken)
     results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(cases, results, taken)
     drafts = [_draft(case, item, offers.get(case.host.host), now) for case, item in zip(cases, results)]
-    account = account or AccountPrices()
-    count = Count(tuple(map(account.dearer, (*_parts(cases, drafts), *others))))
-    drafts = _within_ceilings(cases, drafts, count, unread, account, spent or {}, now)
+    prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
+    count = Count(tuple(map(prices.dearer, (*_parts(cases, drafts), *others))))
+    drafts = _within_ceilings(cases, drafts, count, unread, prices, spent or {}, now)
     drafts = [_later(case, draft, now) for case, draft in zip(cases, drafts)]
     stopped, later = [*failed, *_hosts_that(STOP, drafts)], _hosts_that(LATER, drafts)
     return [_honest(case, _all_or_none(case, draft, stopped, later)) for case, draft in zip(cases, drafts)]
@@ -325,7 +326,6 @@ def _within_ceilings(
     buyers = [(case, draft) for case, draft in zip(cases, drafts) if draft.action == BUY]
     max_total = min((case.host.max_total_price_per_hour for case, _draft in buyers), default=UNLIMITED)
     max_account = min((case.host.max_account_price_per_hour for case, _draft in buyers), default=UNLIMITED)
-    account = _with_stopped(account, cases, drafts)
     projects = list(dict.fromkeys(case.host.project for case in cases if case.host.registry.keeps_sums))
     ordered = [_ordered(draft) for _case, draft in buyers]
     of_all = ceilings.of_play(max_total, count, unread, projects) or ceilings.of_account(max_account, account, ordered)
@@ -363,13 +363,17 @@ def _limited(case: Case, draft: Plan, refusal: str, max_account_price_per_hour: 
     return replace(draft, max_price_per_hour=most, max_account_price_per_hour=max_account_price_per_hour)
 
 
-def prices_of_others(account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]]) -> AccountPrices:
-    """What is billed on the account, or is being bought by others than these hosts. ``billed``: as registries note."""
+def prices_of_others(
+    account: Account, cases: t.Sequence[Case], billed: t.Iterable[tuple[str, Entry]], buying: t.Container[str]
+) -> AccountPrices:
+    """What is billed on the account, or is being bought, beside the offers that these hosts buy now (``buying``).
+
+    ``billed``: what registries note of other hosts.
+    """
     if account.machines is None:
         return AccountPrices(unreadable=account.unreadable or ceilings.NOT_ASKED_FOR)
     entries = [*billed, *((case.host.host, case.entry) for case in cases if case.may_be_billed)]
     entries += [item for case in cases for item in case.left_entries]
-    buying = {case.entry.offer_id for case in cases if case.buys}
     return ceilings.account_prices(account.resources, entries, buying)
 
 
@@ -382,16 +386,6 @@ def counted_in_budgets(
     """
     of_project = grouped((project_of(raw["project"]), raw) for raw in hosts)
     return {case.host.project: of_project.get(case.host.project, []) for case in cases if case.has_budget}
-
-
-def _with_stopped(account: AccountPrices, cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> AccountPrices:
-    """With purchases under way that will not go on in this play, and may be billed all the same."""
-    stopped = [
-        CeilingPart.of_entry(case.host.host, case.entry)
-        for case, draft in zip(cases, drafts)
-        if case.buys and case.may_be_billed and draft.action != BUY
-    ]
-    return replace(account, registered=(*account.registered, *stopped))
 
 
 def _of_budget(project: str, buyers: t.Sequence[tuple[Case, Plan]], spent: t.Mapping[str, Ledger], now: float) -> str:

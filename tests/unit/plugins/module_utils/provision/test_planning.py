@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -91,6 +92,8 @@ def planned(*cases: Case, offers: Sequence[Mapping[str, Any]] = tuple(ALL), said
     def found(one: Declaration) -> SearchResult:
         return replace(SearchResult.of(one, [offers]), said=said)
 
+    if isinstance(prices := more.get("account"), AccountPrices):
+        more["account"] = lambda _buying: prices
     return host_plans(cases, found, more.pop("wanted", by_id), **more)
 
 
@@ -365,7 +368,11 @@ def test_the_highest_price_that_was_shown_counts(
     ("fields", "more", "said"),
     [
         ({"max_total_price_per_hour": 10.99}, {}, "USD 11.00 per hour together"),
-        ({"max_account_price_per_hour": 12.99}, {"account": AccountPrices(billed(2.0))}, "USD 13.00 per hour together"),
+        (
+            {"max_account_price_per_hour": 12.99},
+            {"account": lambda _buying: AccountPrices(billed(2.0))},
+            "USD 13.00 per hour together",
+        ),
         ({"budget": 527.99}, {}, "would cost USD 528.00"),
     ],
 )
@@ -770,7 +777,7 @@ def test_a_purchase_that_goes_on_counts_once_and_one_that_stops_too() -> None:
     plans = planned(opened("gpu-1", max_account_price_per_hour=4), account=AccountPrices(billed(2.0)))
     assert actions(plans) == [(BUY, X)]
     hosts = [opened("gpu-1", max_price_per_hour=0.5), free("gpu-2", max_account_price_per_hour=3)]
-    plans = planned(*hosts, account=AccountPrices())
+    plans = planned(*hosts, account=partial(prices_of_others, Account.of([], []), hosts, []))
     assert [each.action for each in plans] == [STOP, STOP] and "USD 4.00 per hour together" in plans[1].refusal
 
 
@@ -915,9 +922,9 @@ def test_what_is_billed_on_the_account(
     machines: list[dict[str, Any]] | None, unreadable: str, total: float, said: str
 ) -> None:
     others = [("gpu-2", entry(offer_id(7), [machine_id(7)], "made"))]
-    found = prices_of_others(Account.of([], machines, unreadable), [], others)
+    found = prices_of_others(Account.of([], machines, unreadable), [], others, ())
     assert (found.unreadable, Count((*found.registered, *found.foreign)).sum.total) == (said, total)
 
 
 def test_an_account_that_was_not_listed_says_so() -> None:
-    assert prices_of_others(Account.of([], None), [], []).unreadable
+    assert prices_of_others(Account.of([], None), [], [], ()).unreadable
