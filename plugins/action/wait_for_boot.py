@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     limit_attempts,
 )
 
-LOOK = float(ATTEMPT + 2 * boot.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
+LOOK = float(ATTEMPT + boot.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
 
 
 class ActionModule(MachineAction):
