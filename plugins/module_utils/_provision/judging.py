@@ -534,14 +534,10 @@ class JudgedHost:
         )
 
     @property
-    def _name_sent(self) -> str:
-        """The name that the purchase was sent with, whatever the host's machines are called now."""
-        return (self.entry.name if self._is_noted else "") or str(self.plan["name"])
-
-    @property
     def _other_name(self) -> dict[str, bool]:
         """That the API called the machine otherwise than it was asked to, and whether it did."""
-        name = self._name_sent
+        # The purchase was sent with that, whatever the host's machines are called now.
+        name = (self.entry.name if self._is_noted else "") or str(self.plan["name"])
         kept = sorted({item["name"] for item in self.status.get("instances") or () if item.get("name")})
         # Several machines of one offer are numbered after the name, by which they are found again.
         numbered = len(kept) > 1 and all(name in (item, base_of(item)) for item in kept)

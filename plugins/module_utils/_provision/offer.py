@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import typing as t
-from collections import Counter
 from dataclasses import dataclass
 
 from .. import _states
@@ -18,13 +17,6 @@ Json = dict[str, t.Any]
 
 _HOPELESS = (_states.FAILED, _states.EXPIRED, _states.ENDED)
 _BEING_DELETED = "its machines are being deleted"
-_WORDS = {
-    None: "not readable this time",
-    _states.UNBOUGHT: "not bought (yet)",
-    _states.FAILED: "failed",
-    _states.EXPIRED: "expired",
-    _states.ENDED: "deleted since",
-}
 
 
 @dataclass(frozen=True)
@@ -193,12 +185,5 @@ def combined_look(results: t.Collection[Json]) -> Json:
 
 def summary_of_offers(results: t.Collection[Json]) -> str:
     """Many offers in one line."""
-    if not results:
-        return "There is no offer to look at."
-    waits = [result for result in results if not result["ready"]]
-    ready = len(results) - len(waits)
-    words = Counter(
-        "cannot be looked at" if result.get("failed") else _WORDS.get(result["phase"], "under way") for result in waits
-    )
-    counted = "".join(f"; {count} {word}" for word, count in words.most_common())
-    return f"{ready} of {len(results)} {'is' if ready == 1 else 'are'} ready{counted}."
+    ready = sum(bool(result["ready"]) for result in results)
+    return f"{ready} of {len(results)} offers are ready."
