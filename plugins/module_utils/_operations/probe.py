@@ -175,7 +175,9 @@ def _look_around(api: Prober, ended: str, wrong_token: bool) -> None:
     for kind in CATALOGS:
         api.get(kind, f"available_{kind}")
     _look_at_market(api, list(gpus.fields))
-    api.read(reads_of_offer([item for exchange in api.exchanges if exchange.spec for item in exchange.items]))
+    api.read(
+        reads_of_offer([item for exchange in api.exchanges if exchange.name in SEARCHES for item in exchange.items])
+    )
     api.get("unknown_offer", "offers", NOBODY)
     api.get("unknown_resource", "resources", NOBODY)
     api.read(reads_of_machines(listed.items))
