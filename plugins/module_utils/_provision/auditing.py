@@ -188,7 +188,7 @@ def _note_machine(
     result: Audit, machine: Machine, owner: Owners, trouble: str, near: _Near, inventory: t.Container[str]
 ) -> None:
     """Add a machine that is not ending to the rows of its kind. ``trouble``: with those who own it."""
-    if not owner.hosts or trouble == ending.ONLY_NUMBERED:
+    if not owner.hosts:
         result.orphans.append(_row(machine, *near.claims(machine)))
     elif trouble:
         result.contested.append(_row(machine, owner.hosts, trouble))
@@ -205,18 +205,9 @@ def under_deletion(machines: t.Iterable[Machine]) -> set[str]:
 
 def _doubts(owned: t.Iterable[tuple[Machine, Owners]]) -> dict[int, str]:
     """Why it is in doubt that machines are a host's which claims them by its name; by the identity of the machine."""
-    by_name = grouped((item[1].hosts[0], item) for item in owned if _is_by_name(item[1]))
-    result: dict[int, str] = {}
-    for pairs in by_name.values():
-        mine, odd = told_by_name(pairs)
-        result.update({id(machine): ending.ONLY_NUMBERED for machine, _owner in pairs})
-        result.update({id(machine): odd for machine in mine})
-    return result
-
-
-def _is_by_name(owner: Owners) -> bool:
-    """Whether a name is all that makes one host the owner."""
-    return owner.proof in (OwnershipProof.NAME, OwnershipProof.NUMBERED) and not owner.is_contested
+    of_names = ((owner.hosts[0], machine) for machine, owner in owned if owner.proof is OwnershipProof.NAME)
+    groups = grouped(of_names).values()
+    return {id(machine): told_by_name(machines) for machines in groups for machine in machines}
 
 
 class _Near:

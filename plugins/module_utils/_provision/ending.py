@@ -22,7 +22,7 @@ from . import ownership
 from .entry import Entry
 from .holdings import linked_to
 from .messages import described, if_gone
-from .ownership import Account, Machine, Owned, OwnershipClaim, OwnershipProof, base_of, machines_in, unowned
+from .ownership import Account, Machine, Owned, OwnershipClaim, base_of, machines_in, unowned
 from .prices import add_up
 from .purchase import LONGEST_POST
 from .standing import Status, brought_with, look_at, storage_bought
@@ -36,7 +36,6 @@ NAMESAKE = "it has the name of a host whose registry names another machine"
 UNNAMED = "it has the name of a host whose registry names no machine"
 STRANGER = "it is called {name}, and the registry names only its offer"
 SEVERAL_HOSTS = "several hosts claim it"
-ONLY_NUMBERED = "only its number tells it from the host's name, and no other machine of its offer is listed"
 _NO_ID = "Of its machines the API gives no id that can be used for {}. Ask the API's support to end what has none."
 _BY_ID = "End the right ones by their ids (compute_index.supply.delete_resource)"
 
@@ -512,8 +511,8 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     owned_machines = [item for item in owned_machines if not _states.is_ending(item[0]["status"])] or owned_machines
     if not owned_machines:
         return End(Action.NOTHING)
-    mine, trouble = told_by_name(owned_machines)
-    trouble = trouble or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
+    mine = machines_in(owned_machines)
+    trouble = told_by_name(mine) or (f"without a registry it may as well be that of {asked.twin}" if asked.twin else "")
     doubt = (
         f"For the name {asked.name} the API has {described(mine)}: {trouble}. {_BY_ID}, or name one with"
         f" {naming_its_machine([asked.host])}."
@@ -522,19 +521,11 @@ def _by_name(asked: EndRequest, account: Account) -> End:
     return nothing_ends(asked.host, reason) if reason else _of(mine)
 
 
-def told_by_name(owned_machines: t.Sequence[Owned]) -> tuple[list[Machine], str]:
-    """Which of the machines that a name proves are really meant, and why that is in doubt; empty if it is not.
-
-    Machines that the API numbers after a name belong to an offer of several: `ownership` proves none that is alone.
-    """
-    exact = [machine for machine, owner in owned_machines if owner.proof is not OwnershipProof.NUMBERED]
-    offers = {machine["offer_id"] for machine in exact or machines_in(owned_machines)}
-    mine = [machine for machine, owner in owned_machines if machine in exact or machine["offer_id"] in offers - {None}]
-    if not mine:
-        return machines_in(owned_machines), ONLY_NUMBERED
-    if len(offers) > 1 or (offers == {None} and len(mine) > 1):
-        return mine, "several offers have machines of this name"
-    return mine, ""
+def told_by_name(machines: t.Sequence[Machine]) -> str:
+    """Why it is in doubt that the machines which a name proves are those that are meant; empty if it is not."""
+    offers = {machine["offer_id"] for machine in machines}
+    is_in_doubt = len(offers) > 1 or (offers == {None} and len(machines) > 1)
+    return "several offers have machines of this name" if is_in_doubt else ""
 
 
 # Which storage ends with a machine, and its data with it: never more than its host, or a person, has said

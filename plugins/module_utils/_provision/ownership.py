@@ -8,8 +8,8 @@ A machine is a host's by the strongest of these proofs, and nobody's if two host
 1. the host's registry names its id;
 2. the host's journal names its offer, and the purchase was answered with yes; or it was never answered, and the machine
    has the host's name, or is one of several that the API numbers after it;
-3. the host has no registry, so its name is its identity, and the machine is called exactly so;
-4. the same, and the machine is one of several of one offer that the API numbers after that name.
+3. the host has no registry, so its name is its identity, and the machine is called so, or is one of several of one
+   offer that the API numbers after that name.
 
 With a registry a name alone proves nothing: accounts are shared. An offer belongs to one host, so hosts that prove
 different machines of one offer contest all of them.
@@ -215,10 +215,9 @@ class OwnershipProof(enum.IntEnum):
     """Why a machine is a host's; the higher one wins."""
 
     NONE = 0
-    NUMBERED = 1
-    NAME = 2
-    PURCHASE = 3
-    ID = 4
+    NAME = 1
+    PURCHASE = 2
+    ID = 3
 
 
 @dataclass(frozen=True)
@@ -356,9 +355,8 @@ def proof(claim: OwnershipClaim, machine: Machine) -> OwnershipProof:
             if claim.bought or is_named(machine, claim.name, numbered=True)
             else OwnershipProof.NONE
         )
-    if not (claim.by_name and is_named(machine, claim.name, numbered=True)):
-        return OwnershipProof.NONE
-    return OwnershipProof.NAME if is_named(machine, claim.name) else OwnershipProof.NUMBERED
+    is_named_so = claim.by_name and is_named(machine, claim.name, numbered=True)
+    return OwnershipProof.NAME if is_named_so else OwnershipProof.NONE
 
 
 def owners(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> list[tuple[Machine, Owners]]:

@@ -74,7 +74,7 @@ def owned(machines: Sequence[Machine], *claims: OwnershipClaim) -> list[tuple[tu
         (NONE, False, machine(1, "train", X), OwnershipProof.NONE),
         (NONE, True, machine(1, "train", X), OwnershipProof.NAME),
         (NONE, True, machine(1, "train", None), OwnershipProof.NAME),
-        (NONE, True, machine(1, "train-7", X), OwnershipProof.NUMBERED),
+        (NONE, True, machine(1, "train-7", X), OwnershipProof.NAME),
         (NONE, True, machine(1, "Train", X), OwnershipProof.NONE),
         (NONE, True, machine(1, "train-", X), OwnershipProof.NONE),
         (NONE, True, machine(1, "train-x1", X), OwnershipProof.NONE),
@@ -119,7 +119,7 @@ def test_an_offer_of_ours_that_another_host_has_bought() -> None:
 
 def test_a_cluster_is_found_by_its_name() -> None:
     cluster = [machine(number, f"train-{number}", X) for number in (1, 2, 3)]
-    assert owned(cluster, claim("train", by_name=True)) == [(("train",), OwnershipProof.NUMBERED)] * 3
+    assert owned(cluster, claim("train", by_name=True)) == [(("train",), OwnershipProof.NAME)] * 3
 
 
 def test_a_host_called_like_a_machine_of_a_cluster() -> None:
@@ -230,7 +230,7 @@ def expected_proof(known: Entry, name: str, by_name: bool, its: Machine, fleet: 
     names_something = (known.offer_id or known.resource_ids) and known.purchase != "refused"
     if not by_name or names_something:
         return 0
-    return 2 if called else 1 if numbered else 0
+    return 1 if called or numbered else 0
 
 
 def expected_owners(
