@@ -69,8 +69,8 @@ def test_a_run_needs_no_connection(rent: MakeProject, tmp_path: Path) -> None:
         owner = (tmp_path / name / "files" / "out" / "user").read_text()
         assert owner == ("ml\n" if name == "alone" else "root\n")
 
-    # A machine whose processes are all ended, as by a restart.
+    # A command that is killed, as if memory ran out.
     play(project, [task("run_job", "root", command="sleep 600", digest="2")])
-    machine.run("pkill -KILL -f '/work|sleep 600' || true; pkill -KILL -f 'timeout -k' || true")
+    machine.run("pkill -KILL -x sleep")
     state = until(lambda: s if (s := info(project, "root"))["state"] != "running" else {}, 1)
-    assert (state["state"], state["exit_code"]) in (("interrupted", None), ("failed", 137))
+    assert (state["state"], state["exit_code"]) == ("failed", 137)
