@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 import uuid
 from dataclasses import replace
@@ -19,14 +18,13 @@ from .._provision.ended import NotEnded
 from .._provision.ending import Action, ApiView, End, EndRequest
 from .._provision.entry import Entry, read_entry
 from .._provision.lease import Clock
-from .._provision.ownership import Account, OwnershipClaim, last_created_at, machines_among, refreshed
+from .._provision.ownership import Account, OwnershipClaim, machines_among, refreshed
 from .._provision.place import NOWHERE, Place, place_of
 from .._provision.reaping import SweptHost
 from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
-from .._registry._stores import Store
 from ._by_id import List, Listing, ask_with_links, read_by_id
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, named_claim, with_registries
 from .offer_status import offer_statuses
@@ -61,10 +59,7 @@ def end(api: SupplyApi, registries: Registries, params: Params, check_mode: bool
         trouble = _trouble(raw, one, place, registries, params, snapshot)
         found = ending.nothing_ends(one.host, trouble) if trouble else ending.what_ends(one, seen)
         sweep = reaping.read_swept_host(raw, place.text, one.entry.offer_id, clock.here)
-        if sweep is not None:
-            found = _reaped(one, sweep, found, clock, place, registries, is_checked)
-        elif not is_checked:
-            _mark(one, found, clock, registries.at(place))
+        found = _begun(one, sweep, found, clock, place, registries, is_checked)
         found = ending.with_storage(one, found, snapshot.storage_of(place, one.host), seen, all_ends)
         ends.append(endings.row(raw, one.entry, place, found, api.ahead, is_checked))
     return {**_decided(ends, decided), "warnings": snapshot.warnings(without=places)}
@@ -95,58 +90,43 @@ def _trouble(
     return next(filter(None, reasons), "")
 
 
-def _reaped(
-    one: EndRequest, sweep: SweptHost, found: End, clock: Clock, place: Place, registries: Registries, check_mode: bool
+def _begun(
+    one: EndRequest,
+    sweep: SweptHost | None,
+    found: End,
+    clock: Clock,
+    place: Place,
+    registries: Registries,
+    check_mode: bool,
 ) -> End:
-    """What ends of a host since its time is over: what it is now, not what the sweep has read.
+    """What ends of a host, noted before anything is told to end: from then on its machine gets no more time.
 
-    The entry is marked before anything is told to end. From then on it gets no more time, so of a sweep and an
-    extension at the same moment one gets its way. Of two sweeps both may end it.
+    So of a sweep and an extension at the same moment one gets its way, and no run that waits for the machine takes its
+    end for a failure. Of two sweeps both may end it.
     """
-    if sweep.place != place.text:
+    if sweep is not None and sweep.place != place.text:
         return ending.nothing_ends(one.host, endings.remembered_elsewhere(sweep.place, place.text))
     if not found.ends:
         return found
     try:
-        return _looked(one, sweep, found, clock, registries.at(place), check_mode)
+        registry = registries.at(place).host(one.host)
+        return anew(lambda: _noted_begin(one, sweep, found, clock, registry, check_mode))
     except RegistryError as error:
-        return ending.nothing_ends(one.host, f"{error} The next sweep looks again.")
+        # A registry that cannot be written keeps nothing from ending that a person ends.
+        return ending.nothing_ends(one.host, f"{error} The next sweep looks again.") if sweep else found
 
 
-def _mark(one: EndRequest, found: End, clock: Clock, store: Store) -> None:
-    """Note that the host's machine, if it has one, is about to end: no run that waits for it takes that for a failure.
-
-    A registry that cannot be written keeps nothing from ending.
-    """
-    if not found.ids:
-        return
-    with contextlib.suppress(RegistryError):
-        registry = store.host(one.host)
-        if registry is not None and read_entry(registry.read()).is_same(one.entry):
-            _note_begun(registry, one.entry, clock)
-
-
-def _note_begun(registry: Registry, entry: Entry, clock: Clock) -> None:
-    """Note that the end of the entry's machine begins now. Raises RegistryError."""
-    registry.compare_and_set({lease.REAPED_AT: lease.utc_rounded_up(clock.now(entry.clock))})
-
-
-def _looked(one: EndRequest, sweep: SweptHost, found: End, clock: Clock, store: Store, check_mode: bool) -> End:
-    """The last look, noted; once more if another run changes the entry meanwhile. Raises RegistryError."""
-    registry, created = store.host(one.host), last_created_at(found.machines)
-    if registry is None:
-        return reaping.last_look(one.host, found, sweep, reaping.life_by_name(sweep.lease, created, clock))
-
-    def look() -> End:
-        entry = read_entry(registry.read())
-        if not entry.is_same(one.entry):
-            raise RegistryError(endings.changed_meanwhile(registry.where))
-        still = reaping.last_look(one.host, found, sweep, reaping.life(entry, created, clock))
-        if still.ends and not check_mode:
-            _note_begun(registry, entry, clock)
-        return still
-
-    return anew(look)
+def _noted_begin(
+    one: EndRequest, sweep: SweptHost | None, found: End, clock: Clock, registry: Registry | None, check_mode: bool
+) -> End:
+    """The same by what the registry says now, not by what was read at first. Raises RegistryError."""
+    entry = one.entry if registry is None else read_entry(registry.read())
+    if registry is not None and not entry.is_same(one.entry):
+        raise RegistryError(endings.changed_meanwhile(registry.where))
+    still = reaping.last_look(one.host, found, sweep, entry, clock) if sweep else found
+    if registry is not None and still.ids and not check_mode:
+        registry.compare_and_set({lease.REAPED_AT: lease.utc_rounded_up(clock.now(entry.clock))})
+    return still
 
 
 def _entry(raw: t.Mapping[str, t.Any], place: Place, snapshot: RegistrySnapshot) -> Entry:

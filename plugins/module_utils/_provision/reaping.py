@@ -203,13 +203,14 @@ def is_saved(before: t.Mapping[str, t.Any] | None) -> bool:
     return bool(told.get("skipped")) or told.get("rc") == 0
 
 
-def last_look(host: str, end: End, sweep: SweptHost, lived: Life) -> End:
-    """What ends of a host that a sweep has sent to its ``end``, now that its last command was run.
+def last_look(host: str, end: End, sweep: SweptHost, entry: Entry, clock: Clock) -> End:
+    """What ends of a host that a sweep has sent to its ``end``, now that its last command was run. ``entry``: as it is.
 
     It stops if its last command has failed, and may be tried by the next sweep. Nothing happens if it has got more
     time, or is in use again. A machine whose lease cannot be read ends neither by it nor by its idleness.
     """
-    use, grace = sweep.use, sweep.grace
+    use, grace, created = sweep.use, sweep.grace, last_created_at(end.machines)
+    lived = life(entry, created, clock) if sweep.place else life_by_name(sweep.lease, created, clock)
     is_idle = use.is_over() and not lived.reason
     if not (lived.is_over() or is_idle):
         return End(Action.NOTHING, by_sweep=_why_it_stays(host, use))

@@ -20,7 +20,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import end
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.ended import now
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -147,10 +146,7 @@ def decommission(shop: Shop, folder: Path, storage: str) -> list[str]:
     own = {**own, "storage": storage, "wait_timeout": "20s"}
     hosts = [{**own, "id": host, "host": host, "listed_id": "", "declares": True, "known": {}} for host in HOSTS]
     plans = list(end(api, params(steps.END, hosts=hosts, ids=list(HOSTS), here="/"), False)["ends"].values())
-    outcomes: Json = {}
-    while not outcomes or any(one["waits"] for one in outcomes.values()):
-        answers = ends.deleted(api, now(plans, outcomes))
-        outcomes = ends.noted(api, plans, answers, before=outcomes)["outcomes"]
+    outcomes = ends.noted(api, plans, ends.deleted(api, plans))["outcomes"]
     assert all(one["left"] for one in outcomes.values() if one.get("failed")), "what fails names what is left"
     return [plan["host"] for plan in plans if not outcomes[plan["host"]]["stop"]]
 

@@ -246,13 +246,12 @@ class Sweep:
         answers = [
             {"resource_id": each, "billing_stopped": not refused, "msg": "Answered 403."} for each in plan["ids"]
         ]
-        self.ended += [] if refused else [plan["host"]]
+        if not refused:
+            self.ended.append(plan["host"])
+            self.ended_storage += plan["storage_ends"]
+            answers += [{"resource_id": each, "billing_stopped": True, "msg": ""} for each in plan["storage_ends"]]
         try:
             after(self.api, plan, *answers)
-            if plan["storage_ends"]:
-                self.ended_storage += plan["storage_ends"]
-                answers = [{"resource_id": each, "billing_stopped": True, "msg": ""} for each in plan["storage_ends"]]
-                after(self.api, plan, *answers, storage=True)
         except Failure as failure:
             return f"{plan['host']}: {failure}"
         return ""

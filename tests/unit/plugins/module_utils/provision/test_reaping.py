@@ -173,10 +173,11 @@ def test_only_what_was_idle_for_long_goes_on_to_its_end(activity: dict[str, Any]
     ],
 )
 def test_the_last_look(passed: Any, idle: float | None, grace: float, action: Action, said: str) -> None:
-    lived = Life(reason="odd") if passed == "odd" else Life() if passed is None else Life(BOUGHT, passed)
+    noted = passed if passed in ("odd", None) else utc_rounded_up(BOUGHT - passed)
+    known = read_entry({"provision_ends_at": noted})
     use = Idleness(0.0) if idle is None else Idleness(HOUR, "idle", HOUR + idle, "load 0.02")
     for end in (End(Action.END, ({"resource_id": "r"},)), End(Action.FORGET, gone=("r",))):
-        found = last_look("gpu-1", end, SweptHost("/registry", grace, "", use), lived)
+        found = last_look("gpu-1", end, SweptHost("/registry", grace, "", use), known, Clock(BOUGHT))
         assert said in found.reason + found.by_sweep
         assert found.action is action if action is not Action.END else replace(found, by_sweep="") == end
 
