@@ -343,7 +343,7 @@ _LIST_MARKS = {
         r"(?:total|count|items|resources|results|records|elements|entries|machines)"
     ),
     "pages": re.compile(r"(?:x|xwp|num)?(?:total)?pages|page(?:s?total|count)|lastpage"),
-    "end": re.compile(r"(?:is)?(?:last|lastpage|done|final|completed?)"),
+    "end": re.compile(r"(?:is)?(?:last|done|final|completed?)|islastpage"),
     "limit": re.compile(r"limit|pagesize|perpage|maxresults"),
 }
 _LIST_HEADERS = (

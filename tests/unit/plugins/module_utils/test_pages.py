@@ -189,7 +189,7 @@ REFUSED = {
     },
     **{
         f"{name} and a word": only(**{name: lambda server, begin: str(server.last(begin)).lower()})
-        for name in ("last", "lastPage", "final", "done", "is_completed")
+        for name in ("last", "isLastPage", "final", "done", "is_completed")
     },
     "x-continuation-token": lambda server, _page, begin, _body: (
         {} if server.last(begin) else {"x-continuation-token": "x"}
@@ -253,6 +253,7 @@ def test_an_api_that_repeats_its_first_page_is_an_error(style: Any) -> None:
         {"has_more": False, "limit": 1},
         {"size": 1},
         {"next_cursor": ""},
+        {"last_page": 0, "per_page": 15, "current_page": 1},
         {"previous_page": None, "next_page": None, "total": 1},
         {"count": 0},
         {"errors": [], "error": None, "failed_vendors": [], "failed": 3},
