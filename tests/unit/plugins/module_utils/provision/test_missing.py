@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ceilings import (
     Count,
     account_prices,
-    costs_of_month,
     costs_of_others,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
@@ -32,7 +31,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.mi
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Bill, spent
 
 from provision_samples import made_entry
 
@@ -223,16 +221,6 @@ def test_an_audit_shows_what_it_does_not_find_from_the_first_look_on() -> None:
         ("gpu-1", utc_rounded_up(NOW), True),
         ("gpu-2", utc_rounded_up(NOW - 9e3), False),
     ]
-
-
-def test_the_budget_of_a_month_goes_on_to_count_it() -> None:
-    begin, now = 1_799_996_400.0, 1_800_000_000.0
-    bill = Bill("default", "gpu-1", "o", price_per_hour=2.0, begin=begin)
-    lost = bill._replace(missing_since=utc_rounded_up(begin), is_missing=True)
-    assert costs_of_month([lost], [], now) == costs_of_month([bill], [], now)
-    found = spent([lost, bill._replace(host="gpu-2")], now)
-    assert (found.runs.total, found.runs_found.total, found.total) == (4.0, 2.0, 4_000_000)
-    assert [row["host"] for row in found.missing] == ["gpu-1"]
 
 
 def test_the_lines_of_a_report_fit_where_ansible_prints_a_list() -> None:
