@@ -229,8 +229,9 @@ _ADVICE: t.Mapping[Reason, str] = {
     Reason.SILENT: _RUN_AGAIN,
     Reason.LATELY: "The offer is gone, but the purchase may still be under way. Run the same again after {since}: if it"
     " is still unbought then, another offer may be bought.",
-    Reason.UNPROVEN: "Nothing proves whose it is: {machines}. If it is this host's, provision_adopt: true takes it; if"
-    " not, set another resource_name, or remove the registry entry. compute_index.supply.delete_resource ends it.",
+    Reason.UNPROVEN: "Nothing proves whose it is: {machines}. If it is this host's, provision_adopt: true takes it, and"
+    " compute_index.supply.delete_resource ends it. If it is not, set another resource_name, or remove the registry"
+    " entry.",
     Reason.CONTRADICTED: "Does api_token belong to the account that bought it?",
     Reason.OVERTAKEN: "It may be in other hands: {taken_over} Run the same again: it goes by what {where} says then.",
 }
