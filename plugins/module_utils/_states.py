@@ -41,6 +41,10 @@ _OF_OTHER = (  # the last word, as in "vm_snapshot"
 _OF_MACHINES = (  # the end of a word, as in "gpuinstance"
     *("vm", "machine", "instance", "server", "container", "node", "cluster", "compute", "gpu", "pod", "host", "metal"),
 )
+# What says nothing of the kind: adjectives such as "disk-optimized", and all that is only added
+_ADDED = re.compile(
+    r"(?:storage|disk|volume)s?[^a-z0-9]*(?:optimi[sz]ed|intensive|dense|less)|[^a-z0-9](?:with|without|and|plus)[^a-z0-9].*"
+)
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -130,6 +134,6 @@ def may_be_reached(resource: t.Mapping[str, t.Any]) -> bool:
 
 def _words(resource_type: object) -> list[str]:
     """The words of a type in small letters and the singular: ``block``, ``disk`` of "Block-Disks"; at least one."""
-    text = _CAPITAL.sub(" ", resource_type) if isinstance(resource_type, str) else ""
-    plural = filter(None, re.split(r"[^a-z0-9]+", text.lower()))
+    text = _CAPITAL.sub(" ", resource_type).lower() if isinstance(resource_type, str) else ""
+    plural = filter(None, re.split(r"[^a-z0-9]+", _ADDED.sub(" ", text)))
     return [re.sub(r"(?<=ss)es$|(?<=[^sf])s$", "", name) for name in plural] or [""]

@@ -92,20 +92,35 @@ def test_the_phase_of_an_offer(
 MACHINES = (
     *("vm", "VM", "container", "gpu_instance", "GPU-Instances", "gpuinstance", "GpuInstance", "virtual machine"),
     *("virtualmachine", "server", "bare_metal", "BareMetal", "nebius.compute.h100", "cluster node", "vm_small"),
+    *("instance_with_disk", "vm with volumes and a public ip", "gpu-storage-optimized", "diskless_server"),
 )
 # Storage stands before the last word: it may be either.
 DOUBTFUL = (
-    *("storage_instance", "disk-server", "StorageNode", "gpu-storage-xlarge", "volume host", "gpu-storage-optimized"),
+    *("storage_instance", "disk-server", "StorageNode", "volume host", "vm-disk-2"),
     *("volume_snapshot", "disk_of_vm", "storage_network"),
 )
 # Names of storage, or of a part of a machine.
-PERHAPS = ("nvme", "local-SSD", "NFS", "shared_fs", "objectStore", "pvc", "drives")
+PERHAPS = ("nvme", "local-SSD", "NFS", "shared_fs", "objectStore", "pvc", "drives", "gpu nvme")
 KINDS = {
-    "machine": (*MACHINES, None, "", "  ", 7, ["vm"], {}, "reservation", "warp-core", "chip", "monkey"),
+    "machine": (
+        *MACHINES,
+        None,
+        "",
+        "  ",
+        7,
+        ["vm"],
+        {},
+        "reservation",
+        "warp-core",
+        "chip",
+        "monkey",
+        "h100 with disk",
+        "h100-storage-optimized",
+    ),
     "storage": (
         *("storage", "block_disk", "Block-Disk", "block disks", "blockdisk", "BlockDisk", "filesystem", "file_system"),
         *("FileSystem", "volume", "VOLUMES", "boot_disk", "vm_storage", "object-storage", "bucket", "network_storage"),
-        *("gpu_disk", "instance_with_disk"),
+        *("gpu_disk", "volume with vm"),
         *DOUBTFUL,
         *PERHAPS,
     ),
