@@ -144,6 +144,8 @@ def blob_of(key: str) -> str:
         pytest.param(f"ssh-rsa {blob_of(KEY)}", "is damaged", id="another type inside"),
         pytest.param(f"ssh-ed25519 {base64.b64encode(b'x' * 51).decode()}", "is damaged", id="something else"),
         pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
+        pytest.param(public_key("ssh-ed25519", b""), "is damaged", id="a key of nothing"),
+        pytest.param(public_key("ssh-rsa", b"\x03", b""), "is damaged", id="an empty modulus"),
         pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}!{blob_of(KEY)[40:]}", "is damaged", id="a character too much"),
     ],
 )
