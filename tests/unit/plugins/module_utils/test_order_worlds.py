@@ -27,7 +27,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations._
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.audit import audit
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.order import order_of
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import plan
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.auditing import ONLY_EXPECTED
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import SharedProject, place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -293,4 +292,4 @@ def test_provision_and_audit_say_the_same_of_a_machine_with_a_hosts_name(
     found = {"hosts": [host], "names": ["gpu-1"], "registry_url": world.url or None}
     audited = audit(cast(Market, api), params(steps.AUDIT, found), False)["audit"]
     assert [row["hosts"] for row in audited["claimed"]] == [["gpu-1"]] * owns
-    assert [row["trouble"] for row in audited["orphans"]] == [ONLY_EXPECTED] * (not owns)
+    assert len(audited["orphans"]) == (not owns)
