@@ -24,7 +24,7 @@ TEMPLATES: dict[str, Any] = {each["name"]: each for each in FOUND["awx_job_templ
 # As AWX's forms call them.
 ROLES = {"execute": "Execute", "read": "Read", "approval": "Approve"}
 # What playbooks hand on by set_stats.
-ARTIFACTS = {"plan", "quote", "provision_hosts", "audit", "reap", "spend", "probe", "ended", "verify"}
+ARTIFACTS = {"plan", "quote", "provision_hosts", "audit", "reap", "spend", "spend_csv", "probe", "ended", "verify"}
 
 
 @pytest.mark.parametrize("name", SURVEYS)

@@ -16,7 +16,7 @@ from .._registry._protocol import RegistryError
 from .._text import joined
 from ._registries import Registries, RegistrySnapshot, nameable
 
-BLANK: Result = {"changed": False, "spend": {}, "lines": [], "trouble": ""}
+BLANK: Result = {"changed": False, "spend": {}, "csv": "", "lines": [], "trouble": ""}
 
 
 def spend(params: Params, check_mode: bool) -> Result:
@@ -37,9 +37,11 @@ def spend(params: Params, check_mode: bool) -> Result:
         beside = sorted({project for project, _entry in snapshot.elsewhere()})
     costs = spending.spent(ledger.bills, ledger.now, since)
     uncounted = [host["host"] for host in nameable(params, places)]
+    published = costs.published
     return {
         **BLANK,
-        "spend": costs.published,
+        "spend": published,
+        "csv": spending.sheet(published["purchases"]),
         "lines": spending.cost_lines(costs),
         "trouble": joined(*dict.fromkeys([*params["troubles"], *unread, *ledger.warnings])),
         "warnings": list(spending.warnings(costs, uncounted, beside)),

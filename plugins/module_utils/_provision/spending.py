@@ -10,7 +10,9 @@ whichever way they are made. Pure: knows no clock.
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import math
 import re
 import typing as t
@@ -38,6 +40,11 @@ from .prices import Sum, add_up
 MILLION = 1_000_000  # millionths in a USD
 HOUR, DAY = 3600.0, 86_400.0  # seconds
 MOST_PUBLISHED = 1000  # purchases in a result, one by one; sums have all
+# The columns of a spreadsheet: a purchase's host, what it was, and what it has cost
+_COLUMNS = (
+    *("project", "host", "groups", "begin", "end", "why", "price_per_hour", "usd", "offer_id", "resource_ids"),
+    "registered",
+)
 UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
 
 
@@ -218,6 +225,21 @@ class Spending:
             "registered": bill.registered,
             "usd": dollars(bill.cost(self.since, self.now)) if bill.is_known(self.now) else None,
         }
+
+
+def sheet(purchases: t.Iterable[t.Mapping[str, t.Any]]) -> str:
+    """The published purchases as CSV: a line for each, below one of the names of the columns."""
+    written = io.StringIO()
+    rows = csv.writer(written, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows([_cell(row[name]) for name in _COLUMNS] for row in purchases)
+    return written.getvalue()
+
+
+def _cell(value: t.Any) -> t.Any:
+    """A value as a spreadsheet takes it: a text that begins like a formula is none."""
+    text = " ".join(value) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
 def millionths_of_usd(price: float | None, begin: float, end: float) -> int:

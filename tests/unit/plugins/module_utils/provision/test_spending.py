@@ -21,6 +21,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     cost_lines,
     dollars,
     millionths_of_usd,
+    sheet,
     since_of,
     spent,
     warnings,
@@ -220,6 +221,15 @@ def test_since_when(value: object, moment: float) -> None:
 def test_what_is_no_moment(value: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         since_of(value, NOW)
+
+
+def test_a_spreadsheet_has_a_line_for_each_purchase_and_no_formula() -> None:
+    odd = ended("2026-02-27T19:00:00Z", host="=cmd", groups=("a,b", "c"), resource_ids=("r", "s"))
+    header, first, second, end = sheet(spent([odd, BILL], NOW).published["purchases"]).split("\n")
+    assert header == "project,host,groups,begin,end,why,price_per_hour,usd,offer_id,resource_ids,registered"
+    assert first.startswith('default,\'=cmd,"a,b c",') and first.endswith(",2.4,2.4,o,r s,True")
+    assert second == "default,gpu-1,gpu,2026-02-27T18:00:00Z,,,2.4,100.8,o,r,True"
+    assert end == ""
 
 
 REPORTED_AT = 1_800_000_000.0
