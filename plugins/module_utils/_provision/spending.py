@@ -45,6 +45,7 @@ _COLUMNS = (
     *("project", "host", "groups", "begin", "end", "why", "price_per_hour", "usd", "offer_id", "resource_ids"),
     "registered",
 )
+DAYS = 31  # of these in a table, the last ones; the result has all
 UNGROUPED = "ungrouped"  # Ansible's word, and the group of a purchase of which none was noted
 
 
@@ -355,7 +356,7 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
 
 
 def cost_lines(spending: Spending) -> list[str]:
-    """The costs by hosts, groups and months, and the sums."""
+    """The costs by hosts, groups, months and days, and the sums."""
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
@@ -363,8 +364,11 @@ def cost_lines(spending: Spending) -> list[str]:
         shown = [{"name": name, **_shown_row(row)} for name, row in rows.items()]
         report += [*narrow_table(shown, columns, [title]), ""] if shown else []
     total = spending.total
-    months = [{"name": name, "usd": cents(millionths)} for name, millionths in total.months.items()]
-    report += [*narrow_table(months, {"month": "name", "USD": "usd"}), ""] if months else []
+    for title, sums in (("month", total.months), ("day", dict(sorted(total.days.items())[-DAYS:]))):
+        shown = [{"name": name, "usd": cents(millionths)} for name, millionths in sums.items()]
+        report += [*narrow_table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
+    if len(total.days) > DAYS:
+        report += [f"The last {DAYS} of {len(total.days)} days; the result has all of them.", ""]
     return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour"]
 
 

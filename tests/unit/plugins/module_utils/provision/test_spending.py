@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.prices import Sum
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import (
+    DAYS,
     MILLION,
     MOST_PUBLISHED,
     Bill,
@@ -249,6 +250,13 @@ def test_the_last_line_has_the_sum(bill: Bill, end: str) -> None:
     found = cost_lines(spent([bill], REPORTED_AT, 0.0))
     assert found[-1] == end
     assert max(map(len, found)) <= 80 and any(line.startswith("gpu-1 ") for line in found)
+
+
+def test_of_many_days_the_last_ones_are_shown() -> None:
+    found = cost_lines(spent([REPORTED._replace(begin=REPORTED_AT - 40 * DAY)], REPORTED_AT, 0.0))
+    assert f"The last {DAYS} of 41 days; the result has all of them." in found
+    assert sum(line.startswith(("2026-12-", "2027-01-")) and len(line.split()[0]) == 10 for line in found) == DAYS
+    assert not [line for line in cost_lines(spent([REPORTED], REPORTED_AT, 0.0)) if "The last" in line]
 
 
 @pytest.mark.parametrize(
