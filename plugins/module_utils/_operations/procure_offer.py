@@ -401,10 +401,17 @@ class _Purchase:
     def _answered(self, answer: Json) -> Result | None:
         """The answer looks like a success."""
         self.facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
-        if sending.is_made(answer):
-            return self._made(answer["odd_ids"])
         self._update_story(reason=answer["error"])
+        if sending.is_made(answer):
+            return (self._failed if self._terms.looks_after(answer) else self._made)(answer["odd_ids"])
         self._after(ApiError(sending.not_sold(self._offer_id, answer), class_of(answer["error"])), 0, ANSWERED_NO)
+        self._wait_for_outcome()
+        return None
+
+    def _failed(self, _odd_ids: list[str]) -> Result | None:
+        """Bought by this run, and failed at once: the next look shows what of it may be billed."""
+        self._note_made("created")
+        self._update_history(sends=self._history.sends + 1, made=True)
         self._wait_for_outcome()
         return None
 
@@ -444,12 +451,13 @@ class _Purchase:
     def _told(self, step: NextStep) -> sending.Story:
         """All that the message of an end is made of."""
         price, unknown = self.facts["price_per_hour"], step.decision is Decision.UNKNOWN
+        known = [*self.facts["resource_ids"], *self._journal.entry.resource_ids]
         return dataclasses.replace(
             self._story,
             history=self._history,
             machines=self._machines.listed,
             listing=self._machines.unreadable,
-            ids=self._machines.billed or (self._journal.entry.resource_ids if unknown else ()),
+            ids=self._machines.billed or (list(dict.fromkeys(known)) if unknown else ()),
             price_per_hour=self._journal.entry.price_per_hour if price is None else price,
             since=self._journal.gone_since(self._journal.longest_post if unknown else 0.0),
         )
@@ -459,7 +467,7 @@ class _Purchase:
         look = self._machines.held(self._journal.entry, self.facts["resource_ids"])
         return self._machines.storage_left(self._terms.host, self._journal.entry, look)
 
-    def _made(self, odd_ids: list[str]) -> Result:
+    def _made(self, odd_ids: list[str]) -> Result | None:
         """Bought by this run, as its answer says. The journal comes first, then what its ids are."""
         facts = self.facts
         ids = facts["resource_ids"]

@@ -66,6 +66,10 @@ class Terms:
         """
         return None if fresh is None else highest_known_price(fresh, self.price_per_hour, sent)
 
+    def looks_after(self, answer: Json) -> bool:
+        """Whether a purchase that was made, and failed at once, is looked at here. A plan looks for all hosts."""
+        return not self.is_planned and answer["status"] == _states.FAILED
+
     def price_refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
         limit = self.max_price_per_hour

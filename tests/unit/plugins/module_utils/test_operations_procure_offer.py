@@ -1072,9 +1072,22 @@ def test_a_purchase_may_fail_in_a_success(queue: RequestQueue, buy: Any, reason:
 
 
 def test_a_purchase_that_failed_may_still_be_billed(queue: RequestQueue, buy: Any) -> None:
-    """What its answer names was bought, and is asked after like any other purchase."""
+    free(queue).expect(*POST, procurement("failed", resource_ids=[RESOURCE_ID], error="no stock"))
+    queue.expect("GET", STATUS_PATH, status("failed"))
+    msg = assert_failed(buy(), "conflict", "rejected", ids=[RESOURCE_ID])
+    assert f"no stock. These resources may be billed nevertheless: {RESOURCE_ID}." in msg
+
+
+def test_a_purchase_that_failed_and_cannot_be_looked_at_names_its_machines(queue: RequestQueue, buy: Any) -> None:
     free(queue).expect(*POST, procurement("failed", resource_ids=[RESOURCE_ID]))
-    result = buy()
+    queue.expect("GET", STATUS_PATH, {}, 500)
+    assert_failed(buy(settle_timeout=0), "unknown_outcome", "unknown", ids=[RESOURCE_ID])
+
+
+def test_a_plan_looks_at_a_purchase_that_failed(queue: RequestQueue, buy: Any) -> None:
+    free(queue).expect(*POST, procurement("failed", resource_ids=[RESOURCE_ID]))
+    account = hashlib.sha256(f"https://supply-api.example.com {TOKEN}".encode()).hexdigest()[:16]
+    result = buy(account=account)
     assert (result["outcome"], result["status"], result["resource_ids"]) == ("created", "failed", [RESOURCE_ID])
 
 
