@@ -70,11 +70,12 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     assert "now 0.0548 per hour" in playbook(project, "spend").text
     assert decommission(project).changed == 0
 
-    # The host may buy again, also elsewhere, and keeps what it has.
+    # The host may buy again, where its storage is, and keeps what it has.
     project.simulator.add_offer(gpu_price_per_hour=1.0, vendor="scaleway", vendor_region="fr-par-2")
     run = playbook(project, "provision", "-e", '{"provision_spec": {"compute": {"gpu_type": "H100", "gpu_count": 1}}}')
     assert "gpu-1 still has storage of an earlier machine" in run.text
-    assert {each.purchase.offer.vendor for each in project.simulator.resources.values()} == {"nebius", "scaleway"}
+    assert "gpu-1 looks only at nebius eu-north1, where its storage is." in run.text
+    assert {each.purchase.offer.vendor for each in project.simulator.resources.values()} == {"nebius"}
     assert project.registry("gpu-1")["provision_storage_ids"] == [volume.resource_id]
     run = decommission(project, "-e", "decommission_storage=end")
     assert project.simulator.billed == [] and "per hour) ends" in run.text
@@ -285,7 +286,7 @@ def test_a_sweep_ends_what_was_to_end_with_a_machine_that_was_given_back(make_pr
 
 
 @pytest.mark.parametrize("is_noted", [True, False])
-def test_a_machine_that_ended_by_itself_is_replaced_and_its_storage_kept(
+def test_a_machine_that_ended_by_itself_is_replaced_where_its_storage_is(
     make_project: MakeProject, is_noted: bool
 ) -> None:
     """The run that sees the end keeps the storage, though only the page of the gone machine may name it."""
@@ -305,6 +306,9 @@ def test_a_machine_that_ended_by_itself_is_replaced_and_its_storage_kept(
     project.declare(["gpu-1"], provision_reach=False, **second)
     run = playbook(project, "provision")
     assert "gpu-1 still has storage of an earlier machine, which is billed" in run.text
+    # What was never in use has no data that a machine would have to be near to.
+    where = {each.purchase.offer.vendor for each in project.simulator.resources.values()}
+    assert where == ({"nebius"} if is_noted else {"nebius", "scaleway"})
     assert volume.resource_id in project.registry("gpu-1")["provision_storage_ids"]
 
 

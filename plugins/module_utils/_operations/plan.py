@@ -108,7 +108,7 @@ class _Planning:
         warnings = [*late, *seen.sentences({host.host for host in hosts})]
         if seen.noted and not self._has_looked_again:
             return self.again(warnings, BLANK)
-        cases = self._avoiding(cases, clock, warnings)
+        cases = [case.at_storage for case in self._avoiding(cases, clock, warnings)]
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, **waiting}

@@ -169,8 +169,12 @@ class SearchResult:
     @classmethod
     def of(cls, host: Declaration, offers: t.Sequence[t.Sequence[Offer]]) -> SearchResult:
         """What was found for the choices of a host."""
-        chosen, numbers = choose(host.choices, offers, host.order)
-        return cls(chosen, seen=offers, numbers=numbers)
+        seen = [
+            [offer for offer in found if not search.differ(choice.vendor_region, offer.get("vendor_region"))]
+            for choice, found in zip(host.choices, offers)
+        ]
+        chosen, numbers = choose(host.choices, seen, host.order)
+        return cls(chosen, seen=seen, numbers=numbers)
 
     @classmethod
     def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
@@ -203,7 +207,8 @@ class Case:
     """One host, with all that is known of it.
 
     ``attempts``: what was tried for it before in this run of the role. ``kept``: storage of its earlier machines.
-    ``avoided_before``: where machines did not pass their tests, as the registry knows it.
+    ``avoided_before``: where machines did not pass their tests, as the registry knows it. ``narrowed``: that it looks
+    only where its storage is, and how it looks elsewhere; empty if it does not.
     """
 
     host: Declaration
@@ -212,6 +217,7 @@ class Case:
     attempts: t.Sequence[t.Mapping[str, t.Any]] = ()
     kept: tuple[Storage, ...] = ()
     avoided_before: tuple[Avoided, ...] = ()
+    narrowed: str = ""
 
     @property
     def attempts_left(self) -> int:
@@ -320,6 +326,24 @@ class Case:
         return together(self.kept, self.standing.storage or ())
 
     @property
+    def at_storage(self) -> Case:
+        """The case; if it searches, where it keeps storage. What was only tried may have left no data."""
+        left = self.storage_left if self.entry.was_ready else self.kept
+        tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
+        sites = {(item.vendor, item.region) for item in left if item.offer_id not in tried}
+        vendor, region = next(iter(sites), ("", ""))
+        if len(sites) != 1 or not vendor or not self.buys or self.wanted:
+            return self
+        choices = tuple(search.at_site(choice, vendor, region) for choice in self.host.choices)
+        if choices == self.host.choices:
+            return self
+        narrowed = (
+            f"{self.host.host} looks only at {joined(vendor, region)}, where its storage is. To look elsewhere, set"
+            " vendor in provision_spec, also to any."
+        )
+        return replace(self, host=replace(self.host, choices=choices), narrowed=narrowed)
+
+    @property
     def waits_in_vain(self) -> bool:
         """Whether an earlier or another run has bought it a machine that was never reached, and this job has no key."""
         is_new = self.entry.may_have_bought and not self.entry.was_ready
@@ -408,7 +432,7 @@ def why_none(case: Case, search_result: SearchResult) -> str:
     left_out = f"Offers of {vendors} were left out, since the quota there is used up." if vendors else ""
     words = [f"{item.words}." for item in case.avoided(search_result.offers)]
     advice = "To look there all the same, add -e provision_avoid=0." if words else ""
-    return joined(_no_offer(case.host, search_result), left_out, *words, advice)
+    return joined(_no_offer(case.host, search_result), left_out, *words, advice, case.narrowed)
 
 
 def _no_offer(host: Declaration, search_result: SearchResult) -> str:

@@ -467,4 +467,4 @@ def paragraphs_of_storage(plans: t.Sequence[Plan]) -> list[list[str]]:
 def warnings_of_kept_storage(cases: t.Iterable[Case], plans: t.Iterable[Plan]) -> list[str]:
     """A warning for each host that would buy, though it has storage of an earlier machine."""
     would_buy = ((case, draft) for case, draft in zip(cases, plans) if case.buys)
-    return [storage.still_kept(draft.host, case.storage_left) for case, draft in would_buy]
+    return [joined(storage.still_kept(draft.host, case.storage_left), case.narrowed) for case, draft in would_buy]

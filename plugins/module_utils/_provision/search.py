@@ -13,7 +13,7 @@ import json
 import math
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._text import (
     LONGEST_NAME,
@@ -40,6 +40,7 @@ _NOTHING: tuple[t.Any, ...] = (None, "", [], {})
 _LIMITS = ("max_", "min_")  # what the names of limits begin with
 _OF_PRODUCT = ("vendor", "vendor_region", "region", "gpu_type", "gpu_count", "contract_type", "node_count")
 _COMPARED = (*_OF_PRODUCT, "gpu_family")
+_PLACE = ("vendor", "region")  # the keys of a search that say where
 _OF_GPU = ("gpu_type", "gpu_family")
 # Contracts that a user may ask for. The last one is ours: the API then gets none.
 ON_DEMAND, SPOT, ANY = "ondemand", "spot", "any"
@@ -264,15 +265,30 @@ def product(offer: Offer, price_per_hour: float | None) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the searches of a host, and what its offer may cost."""
+    """One of the searches of a host, and what its offer may cost.
+
+    ``is_anywhere``: its vendor or region is ``any``. ``vendor_region``: the vendor's own region whose offers alone
+    count, empty for all: the API searches only for groups of them (page "yaml spec").
+    """
 
     spec: Spec
     max_price_per_hour: float = UNLIMITED
+    is_anywhere: bool = False
+    vendor_region: str = ""
 
 
 def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
-    """A search of ``provision_spec``, with its own ceiling apart: the API never gets that."""
-    return Choice({key: item for key, item in spec.items() if key != CEILING}, max_price_per_hour)
+    """A search of ``provision_spec``, with its own ceiling and a place that is ``any`` apart: the API gets neither."""
+    anywhere = [key for key in _PLACE if text_of(spec.get(key)).lower() == ANY]
+    sent = {key: item for key, item in spec.items() if key not in (CEILING, *anywhere)}
+    return Choice(sent, max_price_per_hour, is_anywhere=bool(anywhere))
+
+
+def at_site(choice: Choice, vendor: str, vendor_region: str) -> Choice:
+    """The choice at this vendor and region, unless it names a vendor or a region itself."""
+    if choice.is_anywhere or any(text_of(choice.spec.get(key)) for key in _PLACE):
+        return choice
+    return replace(choice, spec={**choice.spec, "vendor": vendor}, vendor_region=vendor_region)
 
 
 def in_words(choice: Choice) -> str:

@@ -1,0 +1,91 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a host that keeps storage looks for its next machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import candidates, planning
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case, SearchResult
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import HostState, Standing
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
+
+from provision_samples import entry, host, machine_id, offer, offer_id
+
+OLD, NEXT = machine_id(1), machine_id(2)
+COMPUTE = {"compute": {"gpu_type": "H100", "gpu_count": 1}}
+NORTH = {"vendor": "nebius", "region": "eu-north1"}
+FAILED = {"outcome": "failed", "msg": "It failed."}
+
+
+def kept(resource_id: str = OLD, **fields: str) -> Storage:
+    return Storage(resource_id, offer_id=offer_id(9), kept_since="2026-11-01T00:00:00Z", **{**NORTH, **fields})
+
+
+def case(
+    kind: HostState = HostState.FREE,
+    attempts: Sequence[Any] = (),
+    storage: Sequence[Storage] = (kept(),),
+    **fields: Any,
+) -> Case:
+    return Case(host(**{"spec": COMPUTE, **fields}), entry(), Standing(kind), attempts, tuple(storage)).at_storage
+
+
+@pytest.mark.parametrize(
+    ("place", "storage", "vendor", "region"),
+    [
+        ({}, [kept()], "nebius", "eu-north1"),
+        ({"vendor": "", "region": None}, [kept()], "nebius", "eu-north1"),
+        ({}, [kept(), kept(NEXT)], "nebius", "eu-north1"),
+        ({}, [kept(region="")], "nebius", ""),
+        # What the search names itself wins.
+        ({"region": "EU"}, [kept()], None, ""),
+        ({"vendor": "nebius"}, [kept()], "nebius", ""),
+        ({"vendor": "crusoe"}, [kept()], "crusoe", ""),
+        ({"vendor": "any"}, [kept()], None, ""),
+        ({"region": "Any"}, [kept()], None, ""),
+        # An unknown place, several, or none.
+        ({}, [kept(vendor="")], None, ""),
+        ({}, [kept(), kept(NEXT, region="eu-west1")], None, ""),
+        ({}, [], None, ""),
+    ],
+)
+def test_a_search_that_names_no_place_is_at_the_storage(
+    place: Any, storage: Sequence[Storage], vendor: str | None, region: str
+) -> None:
+    its = case(storage=storage, spec={**COMPUTE, **place})
+    (choice,) = its.host.choices
+    assert (choice.spec.get("vendor") or None, choice.vendor_region) == (vendor, region)
+    assert "any" not in str(choice.spec).lower()
+    assert bool(its.narrowed) is (vendor == "nebius" and not place.get("vendor"))
+
+
+def test_offers_of_another_region_of_the_vendor_do_not_count() -> None:
+    offers = [offer(number, vendor_region=region) for number, region in enumerate(("EU-North1", "eu-west1", None))]
+    assert SearchResult.of(case().host, [offers]).seen == [[offers[0], offers[2]]]
+    assert SearchResult.of(case(storage=()).host, [offers]).seen == [offers]
+
+
+@pytest.mark.parametrize(
+    ("its", "is_told"),
+    [
+        (case(), True),
+        (case(spec=[{**COMPUTE, "vendor": "crusoe"}, COMPUTE]), True),
+        (case(spec={**COMPUTE, "vendor": "crusoe"}), False),
+        # What an attempt of this run has left narrows nothing; what is older does.
+        (case(attempts=[{**FAILED, "offer_id": offer_id(9)}]), False),
+        (case(attempts=[{**FAILED, "offer_id": offer_id(8)}]), True),
+        (case(HostState.STOP), False),
+        (case(offer_id=offer_id(3)), False),
+    ],
+)
+def test_a_plan_and_a_refusal_say_where_alone_it_looks(its: Case, is_told: bool) -> None:
+    """And what to set to look elsewhere; where nothing is narrowed, neither is said."""
+    words = "gpu-1 looks only at nebius eu-north1, where its storage is. To look elsewhere, set vendor in"
+    refused = candidates.why_none(its, SearchResult.of(its.host, [[]]))
+    warned = planning.warnings_of_kept_storage([its], [planning.Plan("gpu-1", planning.BUY)])
+    assert (words in refused) is (words in "".join(warned)) is is_told
