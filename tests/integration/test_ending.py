@@ -428,7 +428,7 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
     stats = json.loads(run.output.split("RUN: ")[1])
     assert stats["audit"].keys() == {
-        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing"),
+        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested"),
         *("price_per_hour", "unpriced"),
     }
     assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]

@@ -119,6 +119,8 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     tested = project.play("compute_index.supply.verify", "-e", "verify_level=specs", "-e", "provision_hosts=gpu-1")
     assert tested.returncode == 2 and "gpu-1: bad" in tested.output, tested.output
     assert "Nothing was ended;" in tested.text and len(project.simulator.billed) == 1
+    entry = project.registry("gpu-1")
+    assert entry is not None and entry["provision_tested"]["verdict"] == "bad"
     untested = project.play("compute_index.supply.verify", "-e", "verify_level=lod")
     assert untested.returncode == 2 and "verify_level must be specs, " in untested.text, untested.output
     for wrong, why in (
@@ -130,6 +132,8 @@ def test_a_machine_under_load_is_kept_if_it_passes(make_project: MakeProject) ->
     ):
         unheard = project.play("compute_index.supply.verify", "-e", wrong)
         assert unheard.returncode == 2 and why in unheard.text and "gpu-1: ok" not in unheard.output, unheard.output
+    audited = project.play("compute_index.supply.audit")
+    assert "TESTED by the playbook verify" in audited.output and "bad: driver: nvidia-smi exits with 15" in audited.text
 
 
 def test_a_machine_that_ends_while_it_is_tested_is_not_waited_for(make_project: MakeProject) -> None:

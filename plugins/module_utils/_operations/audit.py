@@ -46,6 +46,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     found = auditing.audit_by_owners(billed, claims, {*places, *(claim.host for claim in names)}, time.time())
     over = registries.over(places.values(), found.orphans)
     found.note_buying(snapshot.known())
+    found.note_tests(snapshot.known())
     found.note_missing(snapshot.known(), look, time.time())
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
     trouble = joined(

@@ -1,14 +1,13 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of the machines that run have passed a test. Nothing is noted, and nothing ends."""
+"""Which of the machines that run have passed a test, whose result the registry keeps. Nothing ends."""
 
 from __future__ import annotations
 
 from .._ansible import steps
 from .._ansible.operation import Params, Result, refusing
 from .._provision import acceptance
-from .._registry._protocol import RegistryError
 from ._registries import Registries
 
 BLANK: Result = {"changed": False, "lines": [], "verified": {}, "trouble": ""}
@@ -22,21 +21,16 @@ def verified(params: Params, check_mode: bool) -> Result:
     with refusing(ValueError):
         acceptance.check_level(params["level"])
     tests = [acceptance.Report.of(row["host"], [row["tested"]], row.get("machines")) for row in params["hosts"]]
-    reports, unread = [], []
-    with Registries.of(params, read_only=True) as registries:
+    with Registries.of(params, read_only=check_mode) as registries:
         places = registries.places(params)
-        for report in tests:
-            try:
-                reports.append(report.as_noted(*registries.at(places[report.host]).entry(report.host)))
-            except RegistryError as error:
-                reports.append(report)
-                unread.append(str(error))
+        noted = [registries.at(places[report.host]).note_test(report) for report in tests]
+    reports = [report for report, _trouble in noted]
     return {
         "changed": False,
         "lines": acceptance.verdict_lines(reports),
         "verified": {report.host: report.verdict for report in reports},
         "trouble": acceptance.why_verify_fails(reports),
-        "warnings": [*params["troubles"], *unread],
+        "warnings": [*params["troubles"], *filter(None, (trouble for _report, trouble in noted))],
     }
 
 

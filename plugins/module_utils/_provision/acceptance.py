@@ -141,6 +141,11 @@ class Report:
             if test.verdict == verdict
         )
 
+    def noted(self, now: float) -> dict[str, t.Any]:
+        """What the registry keeps of a test of machines that run; of the reasons as much as fits into a line or two."""
+        reasons = joined(*(f"{word}: {self.reasons(word)}." for word in VERDICTS[2:] if self.reasons(word)))
+        return {"at": utc(now), "verdict": self.verdict, "reasons": printable(reasons, LONGEST_LINE)}
+
     @property
     def cause(self) -> str:
         """Why a machine is not kept."""

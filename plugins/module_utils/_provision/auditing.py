@@ -15,10 +15,13 @@ from .. import _states
 from .._text import (
     age,
     amount,
+    folded_lines,
     grouped,
     joined,
     narrow_table,
+    one_line,
     seconds_of,
+    text_of,
     usd,
 )
 from . import ending, ownership, storage
@@ -63,7 +66,8 @@ class Audit:
     ``ending``: being deleted, whoever owns it, so that it may be billed; each with its ``ending_hours`` where known.
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
     ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
-    ``storage``: what hosts have beside machines, or keep after them.
+    ``storage``: what hosts have beside machines, or keep after them. ``tested``: the last tests of machines (see
+    `note_tests`).
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -75,6 +79,7 @@ class Audit:
     buying: list[Row] = field(default_factory=list)
     missing: list[Row] = field(default_factory=list)
     storage: list[Row] = field(default_factory=list)
+    tested: list[Row] = field(default_factory=list)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
@@ -96,6 +101,15 @@ class Audit:
             }
             for host, entry in sorted(entries, key=lambda each: each[0])
             if entry.offer_id and not (entry.resource_ids or entry.is_refused or entry.offer_id in shown)
+        ]
+
+    def note_tests(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
+        """Show how the machines of these hosts have passed their last test: its moment, verdict and reasons."""
+        tested = [(host, entry.tested) for host, entry in entries if entry.tested and entry.resource_ids]
+        words = ("at", "verdict", "reasons")
+        self.tested = [
+            {"host": host, **{word: one_line(text_of(test.get(word))) for word in words}}
+            for host, test in sorted(tested, key=lambda item: item[0])
         ]
 
     @property
@@ -125,6 +139,7 @@ class Audit:
             "gone": self.gone,
             "buying": self.buying,
             "missing": self.missing,
+            "tested": self.tested,
             "price_per_hour": {
                 name: add_up(row["price_per_hour"] for row in rows).total for name, rows in summed.items()
             },
@@ -288,6 +303,8 @@ def audit_lines(audit: Audit) -> list[str]:
     lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
     lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""] if audit.buying else []
+    tested = folded_lines(f"{row['host']} ({row['at']}): {row['reasons'] or row['verdict']}" for row in audit.tested)
+    lines += ["TESTED by the playbook verify", *tested, ""] if tested else []
     published = audit.published
     rows = published["claimed"] + audit.storage + audit.orphans
     odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]

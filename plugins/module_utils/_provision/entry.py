@@ -49,6 +49,9 @@ PLAN = "provision_plan"
 MISSING_SINCE = "provision_missing_since"
 MISSING_AT = "provision_missing_at"  # half an hour or more after the first
 
+# When its machines were tested last (`at`), how that went (`verdict`), and why it was not better (`reasons`)
+TESTED = "provision_tested"
+
 # Since when its machine is protected: see `declaration.why_protected`
 PROTECTED_SINCE = "provision_protected_since"
 
@@ -99,6 +102,7 @@ class Entry:
     storage: tuple[Storage, ...] = ()  # of its purchase, and what earlier ones have left
     storage_of: str = ""  # the host whose machine has ended, if it is about storage alone
     affected: tuple[str, ...] = ()  # ids of others' storage that its purchase only named
+    tested: Variables = field(default_factory=dict)  # the last test of its machines; see `TESTED`
 
     @property
     def is_empty(self) -> bool:
@@ -222,6 +226,7 @@ def read_entry(variables: Variables | None) -> Entry:
         storage=storage,
         storage_of=storage_of,
         affected=affected,
+        tested=mapping_of(known.get(TESTED)),
     )
 
 

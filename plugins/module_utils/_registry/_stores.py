@@ -12,13 +12,13 @@ import time
 import typing as t
 
 from .._provision import acceptance, lease
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import TESTED, Entry, read_entry
 from .._provision.place import Folder, Place, SharedProject
 from .._provision.spending import Ledger
 from . import _files
 from ._files import SWEPT, HostFile, known_hosts_file, known_hosts_of_offer, read_text
 from ._postgresql import Ceilings, Database
-from ._protocol import Entries, ReadsOnly, Registry, Variables, explained
+from ._protocol import Entries, ReadsOnly, Registry, RegistryError, Variables, explained
 from ._shared import SharedHost, entries_of
 
 
@@ -93,6 +93,22 @@ class Store:
         Empty where there is no registry, or it is only read.
         """
         return ""
+
+    def note_test(self, report: acceptance.Report) -> tuple[acceptance.Report, str]:
+        """Note how the test of a host's machines has gone. Never raises.
+
+        Returns the report beside what is remembered of the host, and why it could not be noted, else empty.
+        """
+        try:
+            registry = self.host(report.host)
+            if registry:
+                entry = read_entry(registry.read())
+                report = report.as_noted(entry, registry.now())
+                if report.is_tested and entry.resource_ids and not registry.read_only:
+                    registry.compare_and_set({TESTED: report.noted(registry.now())})
+        except RegistryError as error:
+            return report, str(error)
+        return report, ""
 
     def name(self) -> str:
         """What the place is called for people, without a secret."""

@@ -160,11 +160,13 @@ def test_a_shared_registry_keeps_it_in_the_claim(registry_url: str) -> None:
         owner.note({**BOUGHT, "provision_purchase": "made"})
         whole_bundle = bundle(Report.of("gpu-1", [BAD]), {"offer": {}}, store.entry("gpu-1")[0], 1769860800.0)
         assert "project default" in store.keep_evidence("gpu-1", whole_bundle)
+        report = Report.of("gpu-1", [BAD])
+        assert store.note_test(report) == (report, "")
         noted_by_all = registries.at(SharedProject("default")).host("gpu-1")
         assert noted_by_all is not None
         entry = noted_by_all.read() or {}
         assert is_signed(entry["provision_evidence"]) and entry["provision_evidence"]["verdict"] == "bad"
-        assert "serial" not in json.dumps(entry)
+        assert "serial" not in json.dumps(entry) and entry["provision_tested"]["verdict"] == "bad"
         assert entry["provision_resource_ids"] == BOUGHT["provision_resource_ids"]
 
 
@@ -190,7 +192,7 @@ def test_what_is_degraded_is_kept_and_reported(tmp_path: Path) -> None:
     assert not (tmp_path / ".evidence").exists()
 
 
-def test_a_test_of_what_runs_notes_and_ends_nothing(tmp_path: Path) -> None:
+def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
     file = entry_of(tmp_path)
     row = {"host": "gpu-1", "project": "default", "registry_dir": str(tmp_path), "inventory_dir": str(tmp_path)}
     params = {"hosts": [{**row, "tested": BAD}], "sources": [], "here": "/", "troubles": [], "level": ""}
@@ -204,11 +206,18 @@ def test_a_test_of_what_runs_notes_and_ends_nothing(tmp_path: Path) -> None:
         "gpu-1: it did not pass its test: gpu_count: 7 instead of 8 (bad). Nothing was ended;"
         " compute_index.supply.decommission -e decommission_hosts=gpu-1 would do that."
     )
-    assert yaml.safe_load(file.read_text()) == BOUGHT
+    entry = yaml.safe_load(file.read_text())
+    assert {**entry["provision_tested"], "at": ""} == {
+        "at": "",
+        "verdict": "bad",
+        "reasons": "bad: gpu_count: 7 instead of 8 (bad).",
+    }
+    assert {name: value for name, value in entry.items() if name != "provision_tested"} == BOUGHT
     # As where a person's variable cannot be evaluated: the machine is as bad as before.
     untested = {"item": "gpu-1", "failed": True, "msg": "'driver' is undefined"}
     result = verified({**params, "hosts": [{**row, "tested": untested}]}, False)
     assert result["verified"] == {"gpu-1": "unknown"}
+    assert yaml.safe_load(file.read_text()) == entry
 
     well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
     assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "no machine"})
@@ -283,6 +292,7 @@ def test_what_ended_while_it_was_tested_is_not_bad(
     params = {"hosts": [{**row, "tested": result}], "sources": [], "here": "/", "troubles": [], "level": ""}
     found = verified(params, False)
     assert (found["verified"], "decommission" in found["trouble"]) == ({"gpu-1": verdict}, verdict == "bad")
+    assert ("provision_tested" in yaml.safe_load(file.read_text())) == (verdict == "bad")
 
 
 @pytest.mark.parametrize(("noted_by", "ahead"), [(None, 3600.0), ("api", 3600.0), ("api", None)])

@@ -227,7 +227,7 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         "total": 104.3,
     }
     assert published["unpriced"] == 2
-    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing"}
+    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested"}
     assert published.keys() == {*lists, "price_per_hour", "unpriced"}
 
 
@@ -254,6 +254,34 @@ def test_a_purchase_without_a_machine_is_shown_while_it_counts() -> None:
         **{"host": "made", "offer_id": "o2", "price_per_hour": 2.5, "run": "alice at bastion"},
         "since": "2027-01-14T08:00:00Z",
     }
+
+
+def noted_test(**fields: Any) -> Entry:
+    return read_entry({"provision_resource_ids": ["r"], "provision_tested": fields})
+
+
+def test_the_last_tests_of_machines_are_shown() -> None:
+    found = audit_by_owners([], [], {"a"}, NOW)
+    reasons = "bad: GPU 3: xid: Xid 79 (fell off the bus); degraded: GPU 1: pcie: generation 4 x16 instead of 5."
+    found.note_tests(
+        [
+            ("b", noted_test(at="2027-01-15T08:00:00Z", verdict="bad", reasons=reasons)),
+            ("a", noted_test(at="2027-01-15T08:00:00Z", verdict="ok", reasons="")),
+            ("by hand", noted_test(at="yesterday\x1b[2J", verdict=None)),
+            ("untested", noted_test()),
+            ("without a machine", read_entry({"provision_tested": {"verdict": "bad"}})),
+            ("of a person", read_entry({"provision_resource_ids": ["r"], "provision_tested": "well"})),
+        ]
+    )
+    assert [row["verdict"] for row in found.published["tested"]] == ["ok", "bad", ""]
+    lines = audit_lines(found)
+    begin = lines.index("TESTED by the playbook verify")
+    assert lines[begin + 1 : begin + 3] == [
+        "a (2027-01-15T08:00:00Z): ok",
+        "b (2027-01-15T08:00:00Z): bad: GPU 3: xid: Xid 79 (fell off the bus);",
+    ]
+    assert max(map(len, lines)) <= LINE and all(line.isprintable() for line in lines)
+    assert not any(line.startswith("TESTED") for line in audit_lines(audit_by_owners([], [], {"a"}, NOW)))
 
 
 def test_thousands_of_machines_and_hosts() -> None:
