@@ -105,7 +105,7 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         "registry_fingerprint": registry_fingerprint(given["provision_registry_url"]),
         "host": host,
         "groups": order.lasting_groups(task_vars["group_names"]),
-        "slips": _ROLE.refusals(task_vars),
+        "slips": _ROLE.refusals(_given_by_people(task_vars)),
         **{name: given[f"provision_{name}"] for name in GIVEN},
         **{key: value(name) for key, name in _SAID.items()},
         "refused": asked.get("refused") or "",
@@ -117,6 +117,11 @@ def declared(task_vars: Variables, templar: t.Any, extra: Variables) -> dict[str
         **_described(given),
         "known": {name: value(name) for name in _KNOWN},
     }
+
+
+def _given_by_people(variables: Variables) -> list[str]:
+    """The names of variables, without results that a play has registered: `provision_poll` is one in our example."""
+    return [name for name, value in variables.items() if not (isinstance(value, dict) and "changed" in value)]
 
 
 def _check_names(extra: Variables) -> None:
