@@ -615,7 +615,10 @@ def check_ssh_public_key(value: str) -> str:
 
 
 def _is_key(kind: str, rest: str) -> bool:
-    """Whether fields follow, none empty, each with its length before it; the first repeats the type (RFC 4253, 6.6)."""
+    """Whether fields follow, none empty, each with its length before it; the first repeats the type (RFC 4253, 6.6).
+
+    The one behind the type has 32 bytes if the type is of ed25519 (RFC 8709, 4).
+    """
     try:
         blob = io.BytesIO(base64.b64decode(rest.strip().partition(" ")[0], validate=True))
     except ValueError:
@@ -626,7 +629,8 @@ def _is_key(kind: str, rest: str) -> bool:
         fields.append(blob.read(length))
         if len(head) < 4 or len(fields[-1]) < length:
             return False
-    return len(fields) > 1 and all(fields) and fields[0] == kind.encode()
+    fits = len(fields) > 1 and all(fields) and fields[0] == kind.encode()
+    return fits and (len(fields[1]) == 32 or "ed25519" not in kind)
 
 
 def why_no_public_key(value: str) -> str:

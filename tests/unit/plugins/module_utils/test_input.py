@@ -146,6 +146,8 @@ def blob_of(key: str) -> str:
         pytest.param("ssh-ed25519 \u00fcber", "is damaged", id="non-ASCII"),
         pytest.param(public_key("ssh-ed25519", b""), "is damaged", id="a key of nothing"),
         pytest.param(public_key("ssh-rsa", b"\x03", b""), "is damaged", id="an empty modulus"),
+        pytest.param(public_key("ssh-ed25519", bytes(31)), "is damaged", id="too short for ed25519"),
+        pytest.param(public_key("sk-ssh-ed25519@openssh.com", bytes(33), b"ssh:"), "is damaged", id="too long, token"),
         pytest.param(f"ssh-ed25519 {blob_of(KEY)[:40]}!{blob_of(KEY)[40:]}", "is damaged", id="a character too much"),
     ],
 )
