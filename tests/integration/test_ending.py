@@ -422,14 +422,16 @@ def test_an_audit_tells_owners_orphans_and_the_gone(project: Project) -> None:
     run = project.play("compute_index.supply.audit", ANSIBLE_SHOW_CUSTOM_STATS="1")
 
     assert run.returncode == 0, run.output
-    assert re.search(rf'ONLY THE REGISTRY KNOWS: [^"]*\(\w+\)", "host [^"]*", "gpu-2 2\.00 \d+s {second}', run.text)
+    assert re.search(
+        rf'ONLY THE REGISTRY KNOWS: [^"]*\(\w+\)", "host [^"]*", "gpu-2 2\.00 \d+s 0\.01 {second}', run.text
+    )
     assert re.search(r'ORPHANS: [^"]*\(running\)", "name [^"]*", "machine-3 3\.10', run.text)
     assert "GONE: claimed, but ended or unknown to the API" in run.text and first in run.text
     assert "USD per hour: 2.00 claimed + 3.10 orphans = 5.10" in run.text
     stats = json.loads(run.output.split("RUN: ")[1])
     assert stats["audit"].keys() == {
-        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested"),
-        *("price_per_hour", "unpriced"),
+        *("claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested", "leases"),
+        *("price_per_hour", "usd", "unpriced"),
     }
     assert [row["hosts"] for row in stats["audit"]["claimed"]] == [["gpu-2"]]
     sums = {"claimed": 2, "storage": 0, "orphans": 3.1, "ending": 0, "total": 5.1}

@@ -79,7 +79,7 @@ def test_from_the_purchase_to_the_end(fleet: Project) -> None:
     run = decommission(fleet, "gpu-1")
     assert run.returncode == 0 and ", USD 0.0" in run.text, run.output
     audited = fleet.play("compute_index.supply.audit")
-    assert audited.returncode == 0, audited.output
+    assert "USD so far: 0.0" in audited.text, audited.output
     assert max(map(len, lines(audited))) <= 80
     published, _run = spend(fleet, spend_since="1h")
     first, second = sorted(published["purchases"], key=lambda each: str(each["host"]))

@@ -47,6 +47,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     over = registries.over(places.values(), found.orphans)
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())
+    found.note_leases((host, entry) for _place, host, entry in snapshot.all())
     found.note_missing(snapshot.known(), look, time.time())
     unswept = LastSweeps(registries).warnings(place for place, _host, entry in snapshot.all() if entry.ends_at)
     trouble = joined(

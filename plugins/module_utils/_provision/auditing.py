@@ -31,11 +31,11 @@ from .messages import missing_lines
 from .missing import MissingLook, missing_rows
 from .ownership import Machine, Owners, OwnershipClaim, OwnershipProof
 from .prices import add_up
-from .spending import HOUR
+from .spending import HOUR, dollars, millionths_of_usd, up_to_cents
 
 Row = dict[str, t.Any]
 
-# Beside these a row has the hosts, its age in hours, and what is odd.
+# Beside these a row has the hosts, its age in hours, what it has cost by that and its price (USD), and what is odd.
 _SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at")
 
 # Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
@@ -67,7 +67,7 @@ class Audit:
     ``buying``: purchases that may be billed, and of which no machine is known (see `note_buying`).
     ``missing``: hosts with machines that a look does not find, and that may be billed (see `note_missing`).
     ``storage``: what hosts have beside machines, or keep after them. ``tested``: the last tests of machines (see
-    `note_tests`).
+    `note_tests`). ``leases``: of each host that has one its end and its largest bill (USD).
     """
 
     claimed: list[Row] = field(default_factory=list)
@@ -80,6 +80,7 @@ class Audit:
     missing: list[Row] = field(default_factory=list)
     storage: list[Row] = field(default_factory=list)
     tested: list[Row] = field(default_factory=list)
+    leases: dict[str, Row] = field(default_factory=dict)
 
     def note_missing(self, entries: t.Iterable[tuple[str, Entry]], look: MissingLook, now: float) -> None:
         """Show what the look does not find apart from what was told to be gone. ``now``: seconds since the epoch."""
@@ -112,6 +113,12 @@ class Audit:
             for host, test in sorted(tested, key=lambda item: item[0])
         ]
 
+    def note_leases(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
+        """Show until when the machines of these hosts may live, and what they cost until then; the next end first."""
+        ends = [(entry.ends_at, host, entry.at_most) for host, entry in entries if entry.ends_at]
+        ends.sort(key=lambda each: each[:2])
+        self.leases = {host: {"ends_at": ends_at, "at_most": at_most} for ends_at, host, at_most in ends}
+
     @property
     def billed(self) -> list[Row]:
         """All that is billed, or may be."""
@@ -130,7 +137,7 @@ class Audit:
 
     @property
     def published(self) -> Row:
-        """What a workflow gets: ``claimed`` has all that any host claims. Sums are in USD per hour."""
+        """What a workflow gets: ``claimed`` has all that any host claims. Sums are in USD per hour, ``usd`` in USD."""
         claimed = sorted([*self.claimed, *self.unlisted, *self.contested], key=lambda row: row["hosts"])
         parts = {"claimed": claimed, "storage": self.storage, "orphans": self.orphans, "ending": self.ending}
         summed = {**parts, "total": self.billed}
@@ -140,9 +147,11 @@ class Audit:
             "buying": self.buying,
             "missing": self.missing,
             "tested": self.tested,
+            "leases": self.leases,
             "price_per_hour": {
                 name: add_up(row["price_per_hour"] for row in rows).total for name, rows in summed.items()
             },
+            "usd": {name: add_up(row["usd"] for row in rows).total for name, rows in summed.items()},
             "unpriced": add_up(row["price_per_hour"] for row in self.billed).unknown,
         }
 
@@ -173,12 +182,15 @@ def _note_ending(result: Audit, owned: t.Iterable[tuple[Machine, Owners]], near:
 
 
 def _complete(result: Audit, now: float) -> None:
-    """Sort the rows, and add how old they are."""
+    """Sort the rows, and add how old they are and what they have cost so far."""
     for rows in (result.claimed, result.unlisted, result.contested, result.ending, result.storage):
         rows.sort(key=lambda row: row["hosts"])
     for row in result.billed:
         begin = seconds_of(row["created_at"])
-        row["hours"] = None if begin is None else round(max(0.0, now - begin) / HOUR, 4)
+        if begin is not None:
+            row["hours"] = round(max(0.0, now - begin) / HOUR, 4)
+            price = row["price_per_hour"]
+            row["usd"] = None if price is None else dollars(millionths_of_usd(price, begin, now))
 
 
 def _note_storage(result: Audit, storage: t.Iterable[Machine], claims: t.Sequence[OwnershipClaim]) -> None:
@@ -272,23 +284,25 @@ def _gone(machines: t.Iterable[Machine], claims: t.Iterable[OwnershipClaim]) -> 
 
 def _row(machine: Machine, hosts: t.Iterable[str], trouble: str) -> Row:
     shown = {name: machine.get(name) for name in _SHOWN}
-    return {"hosts": list(hosts), **shown, "hours": None, "trouble": trouble}
+    return {"hosts": list(hosts), **shown, "hours": None, "usd": None, "trouble": trouble}
 
 
 # What an audit tells people
 
-_RUNS = {"USD/h": "price_per_hour", "age": "age", "resource": "resource_id"}
+_RUNS = {"USD/h": "price_per_hour", "age": "age", "USD": "so_far", "resource": "resource_id"}
 _OWNED = {"host": "hosts", **_RUNS}
-_STORED = {"host": "hosts", "name": "name", **_RUNS}
+_STORED = {"host": "hosts", "name": "name", **{head: key for head, key in _RUNS.items() if head != "USD"}}
 _NAMED = {"name": "name", **_RUNS}
 _ENDING = {"name": "who", **_RUNS}
 _GONE = {"host": "hosts", "resource": "resource_id"}
 _UNDER_WAY = {"host": "host", "USD/h": "price_per_hour", "since": "since", "last run": "run"}
+_ENDS = {"host": "host", "until": "ends_at", "USD at most": "at_most"}
 _BUYING = "BUYING: purchases that count, with no known machine yet"
 
 
 def audit_lines(audit: Audit) -> list[str]:
-    """The machines by owners, and the sums."""
+    """The leases, the machines by owners, and the sums."""
+    ends = [{"host": host, **lease} for host, lease in audit.leases.items()]
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
         ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
@@ -298,7 +312,8 @@ def audit_lines(audit: Audit) -> list[str]:
         ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
     ]
-    lines = [line for section in sections for line in _section(*section)]
+    lines = ["LEASES, what ends first", *narrow_table(ends, _ENDS, ["host"]), ""] if ends else []
+    lines += [line for section in sections for line in _section(*section)]
     lines += [*storage.ADVICE, ""] if audit.storage else []
     lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
@@ -313,6 +328,8 @@ def audit_lines(audit: Audit) -> list[str]:
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
     names = ["claimed", *(name for name, rows in also.items() if rows)]
+    so_far = {name: up_to_cents(published["usd"][name]) for name in names}
+    lines.append(f"USD so far: {_added(so_far, names)}")
     return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
 
 
@@ -331,9 +348,14 @@ def _section(title: str, rows: t.Sequence[Row], columns: t.Mapping[str, str]) ->
 
 
 def _shown(row: Row) -> Row:
-    """The row with its age in a short form."""
-    hours = row["hours"]
-    return {**row, "who": row["hosts"] or row["name"], "age": None if hours is None else age(hours * HOUR)}
+    """The row with its age and its cost in a short form."""
+    hours, cost = row["hours"], row["usd"]
+    return {
+        **row,
+        "who": row["hosts"] or row["name"],
+        "age": None if hours is None else age(hours * HOUR),
+        "so_far": None if cost is None else up_to_cents(cost),
+    }
 
 
 _END_BY_ID = ("To end an orphan: compute_index.supply.end_by_id", "  -e end_resource_id=<resource> -e end_reason=<why>")

@@ -580,26 +580,26 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
     found = look(api, listed("gpu-1", tmp_path, declares=True), wish, eve, names=[" ann ", ""])
     assert found["lines"] == [
         "CLAIMED by a host of the inventory (running)",
-        "host   USD/h  age  resource",
-        "ann        -  -    x",
-        "gpu-1   2.40  3h   r",
+        "host   USD/h  age   USD  resource",
+        "ann        -  -       -  x",
+        "gpu-1   2.40  3h   7.21  r",
         "",
         "ONLY THE REGISTRY KNOWS: not in the inventory (running)",
-        "host   USD/h  age  resource",
-        "gpu-9   2.40  -    s",
+        "host   USD/h  age  USD  resource",
+        "gpu-9   2.40  -    -    s",
         "",
         "CONTESTED: several hosts claim it, so you must decide (running)",
-        "host  USD/h  age  resource",
-        "eve    2.40  -    u",
-        "eve    2.40  -    v",
+        "host  USD/h  age  USD  resource",
+        "eve    2.40  -    -    u",
+        "eve    2.40  -    -    v",
         "",
         "ORPHANS: billed, and no host claims them (starting)",
-        "name   USD/h  age  resource",
-        "stray   2.40  -    t",
+        "name   USD/h  age  USD  resource",
+        "stray   2.40  -    -    t",
         "",
         "ORPHANS: billed, and no host claims them (running)",
-        "name  USD/h  age  resource",
-        "wish   2.40  -    w",
+        "name  USD/h  age  USD  resource",
+        "wish   2.40  -    -    w",
         "",
         "GONE: claimed, but ended or unknown to the API (deleted)",
         "host   resource",
@@ -616,6 +616,7 @@ def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytes
         "u: several offers have machines of this name",
         "v: several offers have machines of this name",
         "",
+        "USD so far: 7.21 claimed + 0.00 orphans = 7.21",
         "USD per hour: 9.60 claimed + 4.80 orphans = 14.40, and 1 of unknown price",
     ]
     assert "gpu-7" in found["trouble"]
@@ -629,7 +630,7 @@ def test_a_usual_machine_fits_into_a_line_of_a_terminal(monkeypatch: pytest.Monk
     id_, old = "00000000-0000-4000-8000-000000000001", utc(NOW - 86_400 * 30)
     found = look(Api(machine(id_, "gpu-fleet", created_at=old)))
     (line,) = (line for line in found["lines"] if id_ in line)
-    assert line == f"gpu-fleet   2.40  30d  {id_}"
+    assert line == f"gpu-fleet   2.40  30d  1728.00  {id_}"
 
 
 def test_rows_of_an_audit_fit_a_screen(tmp_path: Path) -> None:
@@ -669,6 +670,13 @@ def test_an_audit_tells_of_leases_that_nobody_enforces(tmp_path: Path) -> None:
     write(tmp_path, "gpu-2", resource_ids=["s"], procured_offer_id="p", ends_at="2098-01-01T00:00:00Z", at_most=57.6)
     answer = look(Api(machine("r"), machine("s", "gpu-2", "p")), listed("gpu-1", tmp_path))
     assert answer["warnings"] == []
+    assert answer["lines"][:4] == [
+        "LEASES, what ends first",
+        "host   until                 USD at most",
+        "gpu-2  2098-01-01 00:00 UTC        57.60",
+        "gpu-1  2099-01-01 00:00 UTC            -",
+    ]
+    assert answer["audit"]["leases"]["gpu-2"] == {"ends_at": "2098-01-01T00:00:00Z", "at_most": 57.6}
 
 
 def test_an_end_and_the_ledger_say_the_same_cost(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
     found = audit_by_owners([machine("r", status=word, created_at=DAY_AGO)], claims, {"h"}, NOW)
     found.note_buying([("h", entry("o", "made"))])
     assert (found.claimed, found.contested, found.orphans, found.gone, found.buying) == ([], [], [], [], [])
-    assert brief(found.ending) == [("r", hosts, "")] and found.ending[0]["hours"] == 24
+    assert brief(found.ending) == [("r", hosts, "")] and (found.ending[0]["hours"], found.ending[0]["usd"]) == (24, 48)
     assert found.published["price_per_hour"] == {
         "claimed": 0.0,
         "storage": 0,
@@ -185,7 +185,7 @@ def test_what_is_ending_is_shown_with_its_age_and_its_price(
     lines = audit_lines(found)
     title, _head, row = lines[: lines.index("")]
     assert title == f"ENDING: being deleted, and billed until it is gone ({word})"
-    assert row.split() == [*who.split(), "2.00", "24h", "r"]
+    assert row.split() == [*who.split(), "2.00", "24h", "48.00", "r"]
     assert lines[-1] == "USD per hour: 0.00 claimed + 0.00 orphans + 2.00 ending = 2.00"
 
 
@@ -227,8 +227,8 @@ def test_prices_are_summed_and_unknown_ones_counted() -> None:
         "total": 104.3,
     }
     assert published["unpriced"] == 2
-    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested"}
-    assert published.keys() == {*lists, "price_per_hour", "unpriced"}
+    lists = {"claimed", "storage", "orphans", "ending", "gone", "buying", "missing", "tested", "leases"}
+    assert published.keys() == {*lists, "price_per_hour", "usd", "unpriced"}
 
 
 def entry(offer: str, purchase: str, *ids: str) -> Entry:
@@ -294,17 +294,23 @@ def test_thousands_of_machines_and_hosts() -> None:
     assert time.process_time() - began < 3
 
 
-def test_age() -> None:
+def test_age_and_cost_so_far() -> None:
     machines = [
         machine("r", created_at=DAY_AGO),
+        machine("s", created_at=DAY_AGO, price_per_hour=None),
         machine("t", created_at=None),
         machine("u", created_at="yesterday"),
         machine("v", offer="x", created_at="2027-01-15T08:00:01Z"),
         machine("w", created_at=DAY_AGO, status="deleting"),
     ]
-    published = audit_by_owners(machines, [owns("h", "r", "t", "u", "w")], {"h"}, NOW).published
-    ages = {kind: [row["hours"] for row in published[kind]] for kind in ("claimed", "orphans", "ending")}
-    assert ages == {"claimed": [24.0, None, None], "orphans": [0.0], "ending": [24.0]}
+    published = audit_by_owners(machines, [owns("h", "r", "s", "t", "u", "w")], {"h"}, NOW).published
+    kinds = ("claimed", "orphans", "ending")
+    assert {kind: [(row["hours"], row["usd"]) for row in published[kind]] for kind in kinds} == {
+        "claimed": [(24.0, 48.0), (24.0, None), (None, None), (None, None)],
+        "orphans": [(0.0, 0.0)],
+        "ending": [(24.0, 48.0)],
+    }
+    assert published["usd"] == {"claimed": 48.0, "storage": 0, "orphans": 0.0, "ending": 48.0, "total": 96.0}
 
 
 def test_names_that_are_expected_are_those_of_the_project() -> None:
