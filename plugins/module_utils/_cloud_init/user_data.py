@@ -4,7 +4,7 @@
 """What user data (cloud-init) must look like, checked before money is spent.
 
 The rules are those of the API page "procure offer": it begins with ``#cloud-config`` or ``#!/`` and is at most 64 KB.
-cloud-init itself checks the values of a cloud-config, on the machine.
+Of a cloud-config's values the kinds of the common ones are checked; cloud-init checks the others, on the machine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,25 @@ except ImportError:
 
 MOST_BYTES = 65_536
 
+# What cloud-init wants of the common keys. It stops where it "must" be so; elsewhere it ignores, or guesses.
+_KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    ("must be a list", (list,), "bootcmd mounts runcmd ssh_authorized_keys write_files"),
+    ("must be a mapping", (dict,), "apt ca_certs chpasswd ssh_keys"),
+    ("must be a mapping", (dict, type(None)), "ntp snap"),
+    ("must be a list, a mapping or text", (list, dict, str), "groups"),
+    ("must be text", (str,), "hostname timezone"),
+    ("should be a list", (list,), "packages ssh_import_id"),
+    ("should be a mapping", (dict,), "growpart swap"),
+    ("should be a mapping", (dict, type(None)), "power_state"),
+    ("should be a list, a mapping or text", (list, dict, str), "users"),
+    ("should be text", (str,), "final_message fqdn"),
+    ("should be text, true or false", (str, bool), "locale ssh_pwauth"),
+    ("should be true or false", (bool,), "disable_root package_update package_upgrade preserve_hostname"),
+)
+
+# The machine's own host keys, which cannot come otherwise: the lines below the key, indented or blank.
+_HOST_KEYS = re.compile(r"""^["']?ssh_keys["']?:.*(?:\n(?:[ \t].*)?$)*""", re.MULTILINE)
+_PRIVATE_KEY = re.compile("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 # Tokens, by how those of GitHub, GitLab, Hugging Face, Slack, Tailscale and AWS begin.
 _TOKEN = re.compile(
     r"\b(?:gh[oprsu]_|github_pat_|gl[a-z]{2,6}-|hf_|xox[a-z]-|tskey-[a-z]{3,10}-)[A-Za-z0-9_-]{10}"
@@ -63,15 +82,17 @@ def check_user_data(text: str) -> list[str]:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MOST_BYTES:
         raise ValueError(f"is {size} bytes long; the API takes at most {MOST_BYTES} bytes")
-    return [*_warnings(text), *(_unknown_keys(text) if is_config else ())]
+    return [*_warnings(text), *(_doubts(text) if is_config else ())]
 
 
 def _warnings(text: str) -> Iterator[str]:
     """What may be a mistake, each with its first line."""
-    lines = text.splitlines()
+    lines = _HOST_KEYS.sub(lambda found: "\n" * found[0].count("\n"), text).splitlines()
+    secret = "seems to hold a {} in line {{}}. Every process of the machine, and the vendor, can read it."
     for doubt, advice in (
         (_is_template, "holds template marks in line {}; they reach the machine as they are."),
-        (_TOKEN.search, "seems to hold a token in line {}. Every process of the machine, and the vendor, can read it."),
+        (_TOKEN.search, secret.format("token")),
+        (_PRIVATE_KEY.search, secret.format("private key")),
     ):
         number = next((number for number, line in enumerate(lines, 1) if doubt(line)), None)
         if number is not None:
@@ -82,12 +103,28 @@ def _is_template(line: str) -> bool:
     return ("{{" in line and "}}" in line) or ("{%" in line and "%}" in line)
 
 
-def _unknown_keys(text: str) -> Iterator[str]:
-    """A warning for each key at the top that is not cloud-init's. Raises ValueError if the text is no YAML mapping."""
+def _doubts(text: str) -> Iterator[str]:
+    """Warnings of a cloud-config's keys and values. Raises ValueError if it is no YAML mapping, or would stop it."""
     document = _read(text) if yaml else None
     if document is not None and not isinstance(document, dict):
         raise ValueError("must be a YAML mapping below its first line")
-    for key in map(str, document or ()):
+    yield from _unknown_keys(document or {})
+    yield from _misfits(document or {})
+
+
+def _misfits(document: dict[t.Any, t.Any]) -> Iterator[str]:
+    """A warning for each value of another kind than cloud-init wants. Raises ValueError if it would stop there."""
+    for demand, kinds, keys in _KINDS:
+        for key in keys.split():
+            if not isinstance(document.get(key, kinds[0]()), kinds):
+                if demand.startswith("must"):
+                    raise ValueError(f"{key} {demand}")
+                yield f"cloud_init may not do what it is meant to: {key} {demand}."
+
+
+def _unknown_keys(document: dict[t.Any, t.Any]) -> Iterator[str]:
+    """A warning for each key at the top that is not cloud-init's."""
+    for key in map(str, document):
         if key not in KEYS:
             name = f" {key}" if re.fullmatch("[a-z_]{1,40}", key) else ""  # no secret looks like that
             nearest = difflib.get_close_matches(key[:40].lower(), sorted(KEYS), 1, 0.75)

@@ -130,6 +130,68 @@ def test_a_key_that_cloud_init_does_not_know(key: str, named: str, nearest: str)
     assert message == f"cloud_init holds the key{named}, which cloud-init does not know and ignores{hint}"
 
 
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("write_files: /etc/motd", "write_files must be a list"),
+        ("runcmd: ls", "runcmd must be a list"),
+        ("bootcmd:", "bootcmd must be a list"),
+        ("ssh_authorized_keys: ssh-ed25519 A", "ssh_authorized_keys must be a list"),
+        ("chpasswd: [a]", "chpasswd must be a mapping"),
+        ("ntp: true", "ntp must be a mapping"),
+        ("hostname: 7", "hostname must be text"),
+        ("timezone: [UTC]", "timezone must be text"),
+        ("packages: git", "packages should be a list"),
+        ("users: 5", "users should be a list, a mapping or text"),
+        ("swap: 4G", "swap should be a mapping"),
+        ("fqdn: 1.5", "fqdn should be text"),
+        ("locale: 7", "locale should be text, true or false"),
+        ("package_update: 'yes'", "package_update should be true or false"),
+        ("disable_root: 1", "disable_root should be true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_where_cloud_init_would_stop(line: str, kind: str) -> None:
+    text = f"#cloud-config\n{line}\n"
+    if " must " in kind:
+        with pytest.raises(ValueError, match=f"^{kind}$"):
+            check_user_data(text)
+    else:
+        assert check_user_data(text) == [f"cloud_init may not do what it is meant to: {kind}."]
+
+
+@pytest.mark.parametrize(
+    "line", ["ntp:", "users: default", "groups: {a: [b]}", "ssh_pwauth: unchanged", "locale: false", "mounts: []"]
+)
+def test_a_value_that_cloud_init_takes(line: str) -> None:
+    assert check_user_data(f"#cloud-config\n{line}\n") == []
+
+
+def test_the_keys_whose_values_are_looked_at_are_cloud_inits() -> None:
+    keys = [key for _demand, _kinds, names in user_data._KINDS for key in names.split()]
+    assert len(keys) == len(set(keys)) and user_data.KEYS.issuperset(keys)
+
+
+PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\n    x\n\n    -----END OPENSSH PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"#!/bin/sh\ncat > key << END\n{PEM}\nEND\n", 3),
+        (f"#cloud-config\nwrite_files:\n- path: /k\n  content: |\n    {PEM}\n", 5),
+        (f"#cloud-config\nssh_keys:\n  rsa_private: |\n    {PEM}\nfinal_message: {PEM[:35]}\n", 8),
+        (f"#cloud-config\nssh_keys:\n  rsa_private: |\n    {PEM}\n", None),
+        ('#cloud-config\n"ssh_keys": {"rsa_private": "-----BEGIN RSA PRIVATE KEY-----"}\n', None),
+        ("#!/bin/sh\n# -----BEGIN PUBLIC KEY-----\n", None),
+    ],
+)
+def test_a_private_key_is_warned_of_but_not_the_machines_own(text: str, line: int | None) -> None:
+    warning = (
+        "cloud_init seems to hold a private key in line {}. Every process of the machine, and the vendor, can read it."
+    )
+    assert check_user_data(text) == ([] if line is None else [warning.format(line)])
+
+
 def test_all_unknown_keys_are_named_but_only_those_of_the_top() -> None:
     messages = check_user_data("#cloud-config\nfoo: 1\nswap: {bar: 1}\nqux: 1\n")
     assert ["key foo," in messages[0], "key qux," in messages[1], len(messages)] == [True, True, 2]
