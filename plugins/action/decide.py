@@ -27,7 +27,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.compute_index.supply.plugins.lookup import plan as _lookup  # noqa: F401, for all workers
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
-from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Operation
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import TELL, Operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import (
     Registries,
     RegistrySnapshot,
@@ -77,7 +77,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     registry_fingerprint,
 )
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import in_terminal, show_lines
+from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, show_lines
 
 preload()  # before Ansible forks its workers
 
@@ -289,6 +289,10 @@ class ActionModule(InProcessAction):
 
     def _hindrance(self, task_vars: dict[str, t.Any], environment: Variables) -> str | None:
         return None
+
+    def _performed(self, **beside: t.Any) -> dict[str, t.Any]:
+        """The same; who waits for it is told how far it is."""
+        return super()._performed(**beside, **{TELL: Progress().tell_each_minute})
 
     def hidden(self, secrets: set[str], params: Variables) -> set[str]:
         """All but a toy of a token that stands in a path or a host's name: these are data, and stay what they are."""

@@ -51,7 +51,7 @@ def show_lines(text: str) -> None:
 class Progress:
     """What was told of a host's wait, which begins now; at first only what is urgent is told."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str = "") -> None:
         self.host = host
         self.start = time.monotonic()
         self.msg, self.told = "", 0.0
@@ -78,6 +78,13 @@ class Progress:
         if passed is not None:
             message = f"unchanged: {re.split('[.:] ', msg)[0].removesuffix('.')}." if again else msg
             show_lines(f"{self.host}, after {passed:.0f} s: {message}")
+
+    def tell_each_minute(self, msg: str) -> None:
+        """A line about many machines once the first seconds have passed, and then one a minute, however much is new."""
+        passed = self.passed
+        if in_terminal() and passed >= (self.told + MINUTE if self.told else QUIET):
+            self.told = passed
+            show_lines(f"After {passed:.0f} s: {msg}")
 
 
 class BriefAction(ActionBase):

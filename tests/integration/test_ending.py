@@ -157,12 +157,13 @@ def test_plays_of_all_kinds(project: Project, keyword: dict[str, Any]) -> None:
 
 @core
 def test_an_end_that_takes_long_is_waited_for(make_project: MakeProject) -> None:
-    """What has ended is a 404, which is an end only of what was told to."""
+    """What has ended is a 404, which is an end only of what was told to. Who waits is told for what."""
     project = make_project(delete_seconds=17, deleted_readable=False)
     project.declare(["gpu-1", "gpu-2"])
     ids = own(project, "gpu-1", "gpu-2")
     run = decommission(project, "gpu")
     assert run.returncode == 0, run.output
+    assert len(re.findall(r"^  After \d+ s: waiting for 2 machines to end \(0 of 2 have", run.output, re.M)) == 1
     assert sorted(ended(project)) == sorted(ids) and project.simulator.billed == []
     assert project.registry("gpu-1") is None and project.registry("gpu-2") is None
 

@@ -42,6 +42,8 @@ ADVICE = {
 
 # A parameter beside the options: the operation runs in a module's process, which does not see the end of Ansible.
 AS_MODULE = "_as_module"
+# Another one: takes a sentence of an operation that waits, about how far that is. A module has nobody to tell it to.
+TELL = "_tell"
 
 CENSORED = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # the word of ansible-core's own modules
 _SHORTEST = 3  # characters of a secret; a shorter one would only garble every message

@@ -10,7 +10,7 @@ import typing as t
 
 from .. import _spec, _states
 from .._ansible import steps
-from .._ansible.operation import Failure, Params, Result, check_seconds, check_uuid, given, on_api
+from .._ansible.operation import TELL, Failure, Params, Result, check_seconds, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
 from ._by_id import List, Listing, answer_of, ask_by_id, side_by_side
@@ -24,6 +24,7 @@ BLANK: Result = {"changed": False, "resource_id": None, "resource": None, "accep
 BLANK_MANY: Result = {"changed": False, "round": "", "answers": {}, "diff": []}
 
 _Answers = dict[str, Result]
+_Tell = t.Callable[[str], object]  # takes how far a wait is
 
 
 def delete_resource(api: SupplyApi, params: Params, check_mode: bool) -> Result:
@@ -51,16 +52,16 @@ def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     """
     answers: _Answers = {}
     while due := ending_by_id.due(params["jobs"], answers):
-        answers.update(_ended(api, due))
+        answers.update(_ended(api, due, params.get(TELL, str)))
     diffs = ending_by_id.differences(answers.values())
     return {**BLANK_MANY, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}
 
 
-def _ended(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
+def _ended(api: SupplyApi, jobs: t.Sequence[Params], tell_progress: _Tell) -> _Answers:
     """The answers once these have ended, or were waited for. What failed is told once more, which does no harm."""
     answers = _told(api, jobs)
     answers.update(_told(api, ending_by_id.told_again(jobs, answers)))
-    answers.update(_waited(api, answers, ending_by_id.waits(jobs, answers)))
+    answers.update(_waited(api, answers, ending_by_id.waits(jobs, answers), tell_progress))
     return answers
 
 
@@ -135,13 +136,14 @@ def _told(api: SupplyApi, jobs: t.Sequence[Params]) -> _Answers:
     return dict(side_by_side(told, jobs))
 
 
-def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float]) -> _Answers:
+def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], tell_progress: _Tell = str) -> _Answers:
     """The answers about these ids once all are gone, or were waited for as many seconds as ``waits`` says."""
     start, found, left = time.monotonic(), {item: answers[item] for item in waits}, dict(waits)
     while left:
         found.update(_looked(api, {item: found[item] for item in left}, waits, time.monotonic() - start))
         left = ending_by_id.still_waited_for(found, waits, time.monotonic() - start)
         if left:
+            tell_progress(ending_by_id.waiting(found, left))
             time.sleep(min(PAUSE, max(left.values())))
     return found
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .. import _states
-from .._text import end_option, usd
+from .._text import end_option, plural, usd
 from . import ending, ownership
 from .messages import described
 from .ownership import Machine, OwnershipClaim
@@ -142,6 +142,14 @@ def still_waited_for(answers: t.Mapping[str, Row], longest: t.Mapping[str, float
     """The seconds that are left for those to look at again, ``passed`` seconds after the first look."""
     ids = (item for item, answer in answers.items() if answer.get("waits"))
     return {item: longest[item] - passed for item in ids if passed < longest[item]}
+
+
+def waiting(answers: t.Mapping[str, Row], left: t.Collection[str]) -> str:
+    """How far the wait for all of these is, in a sentence. ``left``: the ids that are waited for."""
+    pages = (answers[item]["resource"] for item in left)
+    noun = "volume" if all(page and page["kind"] == _states.STORAGE for page in pages) else "machine"
+    ended = sum(answer["billing_stopped"] for answer in answers.values())
+    return f"waiting for {plural(len(left), noun)} to end ({ended} of {len(answers)} have ended)."
 
 
 def differences(answers: t.Iterable[Row]) -> list[dict[str, t.Any]]:

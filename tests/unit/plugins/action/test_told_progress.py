@@ -96,3 +96,15 @@ def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypat
         "  gpu-1, after 61 s: cloud-init is still running.",
         "  gpu-1, after 121 s: unchanged: cloud-init is still running.",
     ]
+
+
+def test_a_wait_for_many_is_told_of_once_a_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(_on_machine.display, "display", told.append)
+    progress = _on_machine.Progress()
+    for second in range(0, 135, 5):
+        progress.tell_each_minute(f"waiting since {second} s.")
+        clock.now += 5
+    monkeypatch.setattr(_on_machine, "in_terminal", lambda: False)
+    progress.tell_each_minute("no terminal.")
+    assert told == [f"  After {second} s: waiting since {second} s." for second in (10, 70, 130)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible import steps
+from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import TELL
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import delete
@@ -30,6 +31,7 @@ class Api:
         self.after, self.readable = after, readable
         self.looks = {machine_id(number): -1 for number in range(1, count + 1)}  # since the deletion
         self.refused: dict[str, ApiError] = {}
+        self.volumes: set[str] = set()
         self.asked: Counter[str] = Counter()
         self.lock, self.lists = threading.Lock(), 0
 
@@ -44,7 +46,8 @@ class Api:
             status = self.status(key)
         if status == "deleted" and not self.readable:
             raise ApiError(f"GET /resources/{key} answered 404.", "not_found", status_code=404)
-        return {"resource_id": key, "status": status, "kind": "machine", "price_per_hour": 2.0, **UNSAID}
+        kind = "storage" if key in self.volumes else "machine"
+        return {"resource_id": key, "status": status, "kind": kind, "price_per_hour": 2.0, **UNSAID}
 
     def resources(self, retries: int | None = None) -> list[Json]:
         self.lists += 1
@@ -77,9 +80,9 @@ def plan(*ids: str, host: str = "gpu-1", **more: Any) -> Json:
     return {"host": host, "ids": list(ids), **rest, **more}
 
 
-def done(api: Api, *plans: Json) -> Json:
+def done(api: Api, *plans: Json, **beside: Any) -> Json:
     jobs = delete_resource.ending_by_id.jobs(plans)
-    return delete(api, ends.params(steps.DELETE, round="r", jobs=jobs), False)  # type: ignore[arg-type]
+    return delete(api, ends.params(steps.DELETE, round="r", jobs=jobs, **beside), False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("readable", [True, False])
@@ -149,6 +152,22 @@ def test_each_host_is_waited_for_as_long_as_it_wants(clock: list[float]) -> None
     assert all(each["failed"] and each["accepted"] for each in answers.values())
     assert [f"is not gone after {seconds} seconds" in said[key] for key, seconds in zip(said, (0, 7, 12), strict=True)]
     assert "the API still says 'deleting'" in said[third]
+
+
+def test_who_waits_is_told_what_for(clock: list[float]) -> None:
+    """One machine begins to end before, one is refused, and a volume ends after its machine."""
+    api = Api(4, after=2)
+    ahead, refused, machine, disk = api.looks
+    api.looks[ahead], api.volumes, api.refused[refused] = 0, {disk}, FORBIDDEN
+    lines: list[tuple[float, str]] = []
+    plans = [plan(ahead), plan(refused, host="gpu-2"), plan(machine, host="gpu-3", storage_ends=[disk])]
+    done(api, *plans, **{TELL: lambda line: lines.append((clock[0] - 1000.0, line))})
+    assert lines == [
+        (0.0, "waiting for 2 machines to end (0 of 2 have ended)."),
+        (5.0, "waiting for 1 machine to end (1 of 2 have ended)."),
+        (10.0, "waiting for 1 volume to end (0 of 1 have ended)."),
+        (15.0, "waiting for 1 volume to end (0 of 1 have ended)."),
+    ]
 
 
 def test_check_mode_tells_nothing_and_waits_for_nothing(clock: list[float]) -> None:
