@@ -296,4 +296,4 @@ def test_an_order_beside_300_machines_shows_its_own_host_alone(crowd: Project) -
         " or being bought already; provision_max_total_price_per_hour is USD 9.00 per hour. Counted: b-2 USD 2.50"
         " (would be bought); b-1"
     )
-    assert said in refused.text and "train-[1:300] 300 x USD 2.00 (live)" in refused.text
+    assert said in refused.text and "train-[1:300] 300 x USD 2.00 (live" in refused.text

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .. import _states
-from .._text import END, UNKNOWN, abridged, amount, calendar, grouped, ranges, read_price, usd
+from .._text import END, UNKNOWN, abridged, amount, calendar, formatted, grouped, ranges, read_price, seconds_of, usd
 from . import ownership
 from .declaration import Declaration
 from .entry import Entry, all_storage
@@ -28,6 +28,7 @@ from .spending import MILLION, Bill, cents, millionths_of_usd
 from .storage import priced
 
 NOT_ASKED_FOR = "They were not asked for."
+_FEW = 8  # parts of which a refusal says each by itself since when it runs; of more, the oldest of a state and price
 _MOST = 40  # names of one state and price in a refusal; the audit has all
 
 
@@ -58,26 +59,36 @@ class CeilingPart:
     """A host, or a machine that no host owns, in a ceiling.
 
     ``cost``: USD per hour (of a month: USD), None if unknown. ``offer_id``: of what a registry notes; a name alone may
-    be that of another project's host, too.
+    be that of another project's host, too. ``since``: seconds since the epoch, None if unknown or still to come; of
+    what is missing, when that was first seen.
     """
 
     name: str
     cost: float | None
     state: State = State.LIVE
     offer_id: str = ""
+    since: float | None = None
 
     @classmethod
     def of_entry(cls, host: str, entry: Entry) -> CeilingPart:
         """What a registry says of a host that owns or buys something."""
-        state = State.MISSING if entry.is_missing else State.BUYING if entry.is_open else State.LIVE
-        return cls(host, entry.price_per_hour, state, entry.offer_id)
+        if entry.is_missing:
+            return cls(host, entry.price_per_hour, State.MISSING, entry.offer_id, seconds_of(entry.missing_since))
+        state = State.BUYING if entry.is_open else State.LIVE
+        return cls(host, entry.price_per_hour, state, entry.offer_id, seconds_of(entry.journaled_at))
+
+    @classmethod
+    def of_found(cls, host: str, entry: Entry, cost: float | None) -> CeilingPart:
+        """The same of a host whose machine was found, and so is not missing, at what that costs."""
+        return cls(host, cost, State.LIVE, entry.offer_id, seconds_of(entry.journaled_at))
 
     @classmethod
     def of_machine(cls, machine: t.Mapping[str, t.Any]) -> CeilingPart:
         """A machine as the API lists it."""
         name, number = machine.get("name"), str(machine.get("resource_id") or "a machine without an id")
         named = f"{name} ({number})" if name else number
-        return cls(named, machine.get("price_per_hour"), State.UNOWNED)
+        since = seconds_of(machine.get("created_at"))
+        return cls(named, machine.get("price_per_hour"), State.UNOWNED, since=since)
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ class Count:
 
     @property
     def names(self) -> str:
-        """Every part, in one or two sentences: names, costs and states."""
+        """Every part, in one or two sentences: names, costs, states, and since when."""
         counted = [part for part in self.parts if part.state.counts]
         left_out = [part for part in self.parts if not part.state.counts]
         said = (("Counted", counted), ("Not counted", left_out))
@@ -122,12 +133,20 @@ class Count:
 
 
 def _parts_shown(parts: t.Sequence[CeilingPart]) -> str:
-    alike = grouped(((part.state, part.cost), part.name) for state in State for part in parts if part.state is state)
-    return "; ".join(
-        f"{abridged(ranges(names), _MOST)}{f' {len(names)} x' if len(names) > 1 else ''}"
-        f" {'unknown' if cost is None else f'USD {amount(cost)}'} ({state.value})"
-        for (state, cost), names in alike.items()
-    )
+    few = len(parts) <= _FEW
+    ordered = (part for state in State for part in parts if part.state is state)
+    alike = grouped(((part.state, part.cost, few and formatted(part.since or 0.0)), part) for part in ordered)
+    return "; ".join(map(_alike_shown, alike.values()))
+
+
+def _alike_shown(alike: t.Sequence[CeilingPart]) -> str:
+    """Parts of one state and one cost, and since when the oldest of them runs."""
+    first, names = alike[0], abridged(ranges(part.name for part in alike), _MOST)
+    each = "unknown" if first.cost is None else f"USD {amount(first.cost)}"
+    times = f" {len(alike)} x" if len(alike) > 1 else ""
+    moments = sorted({formatted(part.since) for part in alike if part.since is not None})
+    since = f"{', the oldest' if len(moments) > 1 else ''} since {moments[0]}" if moments else ""
+    return f"{names}{times} {each} ({first.state.value}{since})"
 
 
 def objection_in_a_slice(host: Declaration, template: str) -> str:
@@ -177,7 +196,7 @@ def costs_of_others(
     # A machine that is missing counts as its entry says.
     unseen = [name for name, fact in facts.items() if fact is None or known.get(name, Entry()).is_missing]
     parts = [
-        CeilingPart(name, read_price(fact), offer_id=known.get(name, Entry()).offer_id)
+        CeilingPart.of_found(name, known.get(name, Entry()), read_price(fact))
         for name, fact in facts.items()
         if name not in unseen
     ]
@@ -262,8 +281,8 @@ def _counted(noted: CeilingPart, entry: Entry, listed: t.Sequence[Machine]) -> C
         hidden = (item for item in entry.storage if not item.kept_since and item.resource_id not in ids)
         costs += [item.price_per_hour for item in hidden]
     elif entry.is_missing:  # only its storage is there
-        return replace(noted, cost=total_of(costs), state=State.LIVE)
-    return replace(noted, cost=highest_known_price(noted.cost, total_of(costs)), state=State.LIVE)
+        return CeilingPart.of_found(noted.name, entry, total_of(costs))
+    return CeilingPart.of_found(noted.name, entry, highest_known_price(noted.cost, total_of(costs)))
 
 
 def of_account(max_account_price_per_hour: float, account: AccountPrices, planned: t.Sequence[CeilingPart]) -> str:

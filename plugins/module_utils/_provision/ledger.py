@@ -138,6 +138,8 @@ def bill_of(lines: t.Sequence[Line], broken: t.Container[str] = ()) -> Bill | No
         ends_at=seconds_of(current.ends_at),
         registered=any((end.event, held.event, host in broken)),
         stays_per_hour=current.stays_per_hour,
+        missing_since=current.missing_since,
+        is_missing=current.is_missing,
     )
 
 

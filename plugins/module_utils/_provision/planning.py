@@ -160,7 +160,8 @@ def _parts(cases: t.Sequence[Case], drafts: t.Sequence[Plan]) -> t.Iterable[Ceil
         if draft.action == BUY:
             found[draft.offer_id] = _ordered(draft)
         elif case.standing.owns:
-            found[case.standing.offer_id] = replace(noted, cost=case.standing.price_per_hour, state=State.LIVE)
+            price = case.standing.price_per_hour
+            found[case.standing.offer_id] = CeilingPart.of_found(case.host.host, case.entry, price)
         elif case.may_be_billed:
             found.setdefault(case.entry.offer_id or case.host.host, noted)
         elif draft.action == STOP:

@@ -35,6 +35,7 @@ from .._text import (
     utc,
 )
 from .entry import USUAL_PROJECT, project_of
+from .messages import missing_lines, missing_row
 from .prices import Sum, add_up
 
 MILLION = 1_000_000  # millionths in a USD
@@ -55,7 +56,8 @@ class Bill(t.NamedTuple):
     Moments are seconds since the epoch. ``begin``: when it was about to be sent, None if nobody noted it; ``end``:
     when its end was confirmed, None if it may still run; ``ends_at``: when it is to end. ``registered``: False if
     neither an end was noted, nor has the registry an entry of it any more. ``stays_per_hour``: of its price, what goes
-    on after its machine, None if unknown.
+    on after its machine, None if unknown. ``missing_since``: when a first look did not find it; ``is_missing``: whether
+    a second one did not either.
     """
 
     project: str
@@ -70,6 +72,8 @@ class Bill(t.NamedTuple):
     ends_at: float | None = None
     registered: bool = True
     stays_per_hour: float | None = 0.0
+    missing_since: str = ""
+    is_missing: bool = False
 
     @property
     def label(self) -> str:
@@ -202,6 +206,8 @@ class Spending:
         newest = sorted(self.bills, key=lambda bill: bill.until(math.inf))[-MOST_PUBLISHED:]
         return {
             **self.total.published,
+            "price_per_hour_without_missing": self.runs_found.total,
+            "missing": self.missing,
             "since": utc(self.since) if self.since else None,
             "until": utc(self.now),
             "hosts": {name: row.published for name, row in self.hosts.items()},
@@ -211,6 +217,22 @@ class Spending:
             "purchases": [self._purchase(bill) for bill in newest],
             "purchases_left_out": len(self.bills) - len(newest),
         }
+
+    @property
+    def runs_found(self) -> Sum:
+        """What may be billed now and is not missing."""
+        return add_up([0.0, *(bill.price_per_hour for bill in self.bills if bill.runs and not bill.is_missing)])
+
+    @property
+    def missing(self) -> list[dict[str, t.Any]]:
+        """What looks did not find, as an audit shows it."""
+        return [
+            missing_row(
+                bill.label, bill.missing_since, bill.price_per_hour, bill.resource_ids, counts=not bill.is_missing
+            )
+            for bill in self.bills
+            if bill.runs and bill.missing_since
+        ]
 
     def _purchase(self, bill: Bill) -> dict[str, t.Any]:
         return {
@@ -356,7 +378,7 @@ def warnings(spending: Spending, uncounted: t.Sequence[str], projects: t.Iterabl
 
 
 def cost_lines(spending: Spending) -> list[str]:
-    """The costs by hosts, groups, months and days, and the sums."""
+    """The costs by hosts, groups, months and days, what is missing, and the sums."""
     since = f"Since {formatted(spending.since)}, until" if spending.since else "Until"
     report = [*_UPPER_BOUNDS, f"{since} now, {formatted(spending.now)}; what runs counts up to now.", ""]
     for title, rows in (("host", spending.hosts), ("group", spending.groups)):
@@ -369,7 +391,9 @@ def cost_lines(spending: Spending) -> list[str]:
         report += [*narrow_table(shown, {title: "name", "USD": "usd"}), ""] if shown else []
     if len(total.days) > DAYS:
         report += [f"The last {DAYS} of {len(total.days)} days; the result has all of them.", ""]
-    return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour"]
+    report += missing_lines(spending.missing)
+    without = f", {_per_hour(spending.runs_found)} without what is missing" if spending.missing else ""
+    return [*report, f"USD in total: {amount(cents(total.millionths))}; now {_per_hour(total.runs)} per hour{without}"]
 
 
 def _shown_row(row: Spent) -> dict[str, t.Any]:

@@ -76,7 +76,7 @@ class Row:
     def part(self, claim: str, project: str) -> CeilingPart:
         """What it is in the sums for a ``claim`` of a project."""
         part = CeilingPart.of_entry(self.label(project), read_entry(self.variables()))
-        return replace(part, state=State.ORDERED) if self.claim == claim else part
+        return replace(part, state=State.ORDERED, since=None) if self.claim == claim else part
 
     def is_held_by_another(self, run: str) -> bool:
         """Whether another run than this is buying under the claim at this moment."""

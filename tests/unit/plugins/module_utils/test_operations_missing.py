@@ -332,7 +332,7 @@ def _claims(url: str, account: str, ceiling: float) -> list[str]:
     return passed
 
 
-def test_an_audit_shows_what_is_missing_and_what_to_do(fleet: Fleet) -> None:
+def test_audit_and_spend_show_what_is_missing_and_what_to_do(fleet: Fleet) -> None:
     fleet.api.hide(fleet.ids["gpu-1"])
     found = fleet.audit()
     (row,) = found["audit"]["missing"]
@@ -342,11 +342,16 @@ def test_an_audit_shows_what_is_missing_and_what_to_do(fleet: Fleet) -> None:
     found, spent = fleet.audit(), fleet.spend()
     (row,) = found["audit"]["missing"]
     assert row["counts"] is False and row["since"] == fleet.registered.entries()["gpu-1"].missing_since
-    text = "\n".join(found["lines"])
-    assert "MISSING" in text and fleet.ids["gpu-1"] in text and "decommission_forget=" in text
-    assert "Ask the vendor" in text and max(map(len, text.splitlines())) <= 80, text
-    own = text[text.index("MISSING") :].splitlines()[:8]
-    assert max(map(len, own)) <= 69, "where Ansible prints a list"
+    for lines in (found["lines"], spent["lines"]):
+        text = "\n".join(lines)
+        assert "MISSING" in text and fleet.ids["gpu-1"] in text and "decommission_forget=" in text
+        assert "Ask the vendor" in text and max(map(len, text.splitlines())) <= 80, text
+        shown = text[text.index("MISSING") :].splitlines()[:8]
+        assert max(map(len, shown)) <= 69, "where Ansible prints a list"
+    (own,) = spent["spend"]["missing"]
+    assert own == row
+    rest = spent["spend"]["price_per_hour_without_missing"]
+    assert rest == pytest.approx(fleet.price - own["price_per_hour"])
     assert spent["spend"]["price_per_hour"] == pytest.approx(fleet.price)
 
 

@@ -141,9 +141,9 @@ RISEN, DISK = (
 @pytest.mark.parametrize(
     ("listed", "live", "counted"),
     [
-        ([], 3.06, "trainer-2 USD 3.06 (live)"),
-        ([RISEN], 4.06, "trainer-2 USD 4.06 (live)"),
-        ([RISEN, DISK], 4.06, "trainer-2 USD 4.06 (live)"),
+        ([], 3.06, "trainer-2 USD 3.06 (live since 2026-01-31 12:00 UTC)"),
+        ([RISEN], 4.06, "trainer-2 USD 4.06 (live since 2026-01-31 12:00 UTC)"),
+        ([RISEN, DISK], 4.06, "trainer-2 USD 4.06 (live since 2026-01-31 12:00 UTC)"),
     ],
     ids=["nothing is listed", "storage is not listed", "storage has no price of its own"],
 )

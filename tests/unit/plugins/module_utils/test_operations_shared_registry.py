@@ -432,7 +432,7 @@ def test_a_sum_above_its_ceiling_is_not_sent(queue: RequestQueue, buy: Any, regi
     result = buy(host="gpu-2", **{option: 3.99})
     assert outcome(result) == ("not_sent", "price", [])
     assert "would cost USD 4.00 per hour together, of which USD 2.00 per hour are live or being bought" in result["msg"]
-    assert "hour. Counted: gpu-2 USD 2.00 (would be bought); trainer USD 2.00 (being bought)" in result["msg"]
+    assert "hour. Counted: gpu-2 USD 2.00 (would be bought); trainer USD 2.00 (being bought since" in result["msg"]
     free(queue).expect(*POST, procurement())
     assert buy(host="gpu-2", **{option: 4.0})["outcome"] == "created"
 

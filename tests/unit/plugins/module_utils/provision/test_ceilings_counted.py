@@ -16,14 +16,17 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ce
     State,
     account_prices,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import MISSING_AT, MISSING_SINCE
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Machine
-from ansible_collections.compute_index.supply.plugins.module_utils._text import ranges
+from ansible_collections.compute_index.supply.plugins.module_utils._text import ranges, seconds_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provision_samples import entry, machine, machine_id, offer_id
 
-FLEET = [CeilingPart(f"gpu-{number}", 2.0) for number in range(1, 28)]
+NIGHT = seconds_of("2026-02-27T00:00:00Z") or 0.0
+MORNING = NIGHT + 8 * 3600
+FLEET = [CeilingPart(f"gpu-{number}", 2.0, since=NIGHT + 60 * number) for number in range(27, 0, -1)]
 
 
 @pytest.mark.parametrize(
@@ -39,24 +42,28 @@ FLEET = [CeilingPart(f"gpu-{number}", 2.0) for number in range(1, 28)]
         pytest.param(
             [
                 CeilingPart("b-1", 3.0, State.ORDERED),
-                CeilingPart("a", None, State.BUYING),
-                CeilingPart("c", 1.5),
+                CeilingPart("a", None, State.BUYING, since=MORNING),
+                CeilingPart("c", 1.5, since=NIGHT),
+                CeilingPart("d", 1.5, since=MORNING),
             ],
-            "USD 4.50 per hour and 1 unknown price(s) together, of which USD 1.50 per hour are live or being bought"
+            "USD 6.00 per hour and 1 unknown price(s) together, of which USD 3.00 per hour are live or being bought"
             " already",
-            "Counted: b-1 USD 3.00 (would be bought); a unknown (being bought); c USD 1.50 (live).",
+            "Counted: b-1 USD 3.00 (would be bought); a unknown (being bought since 2026-02-27 08:00 UTC); c USD 1.50"
+            " (live since 2026-02-27 00:00 UTC); d USD 1.50 (live since 2026-02-27 08:00 UTC).",
             id="one by one",
         ),
         pytest.param(
             [CeilingPart("b-1", 3.0, State.ORDERED), *FLEET],
             "USD 57.00 per hour together, of which USD 54.00 per hour are live or being bought already",
-            "Counted: b-1 USD 3.00 (would be bought); gpu-[1:27] 27 x USD 2.00 (live).",
+            "Counted: b-1 USD 3.00 (would be bought); gpu-[1:27] 27 x USD 2.00 (live, the oldest since 2026-02-27 00:01"
+            " UTC).",
             id="many",
         ),
         pytest.param(
-            [CeilingPart("b-1", 3.0, State.ORDERED), CeilingPart("gpu-7", 2.0, State.MISSING)],
+            [CeilingPart("b-1", 3.0, State.ORDERED), CeilingPart("gpu-7", 2.0, State.MISSING, since=NIGHT)],
             "USD 3.00 per hour together",
-            "Counted: b-1 USD 3.00 (would be bought). Not counted: gpu-7 USD 2.00 (missing).",
+            "Counted: b-1 USD 3.00 (would be bought). Not counted: gpu-7 USD 2.00 (missing since 2026-02-27 00:00"
+            " UTC).",
             id="missing",
         ),
     ],
@@ -68,12 +75,21 @@ def test_a_sum_is_told_with_all_of_its_parts(parts: list[CeilingPart], told: str
 def test_a_registry_and_the_list_say_what_a_part_is() -> None:
     noted = {"provision_journaled_at": "2026-02-27T00:00:00Z", "provision_price_per_hour": 2.0}
     assert CeilingPart.of_entry("a", entry(offer_id(1), purchase="sent", **noted)) == CeilingPart(
-        "a", 2.0, State.BUYING, offer_id(1)
+        "a", 2.0, State.BUYING, offer_id(1), NIGHT
     )
     made = entry(offer_id(1), [machine_id(1)], "made", **noted)
-    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, offer_id(1))
+    assert CeilingPart.of_entry("a", made) == CeilingPart("a", 2.0, State.LIVE, offer_id(1), NIGHT)
+    lost = entry(
+        offer_id(1),
+        [machine_id(1)],
+        "made",
+        **noted,
+        **dict.fromkeys((MISSING_SINCE, MISSING_AT), "2026-02-27T08:00:00Z"),
+    )
+    assert CeilingPart.of_entry("a", lost) == CeilingPart("a", 2.0, State.MISSING, offer_id(1), MORNING)
+    assert CeilingPart.of_found("a", lost, 2.0) == CeilingPart("a", 2.0, State.LIVE, offer_id(1), NIGHT)
     listed = {**machine(1, "train"), "created_at": "2026-02-27T08:00:00Z"}
-    assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED)
+    assert CeilingPart.of_machine(listed) == CeilingPart(f"train ({machine_id(1)})", 2.0, State.UNOWNED, since=MORNING)
     assert CeilingPart.of_machine({**listed, "name": None}).name == machine_id(1)
 
 

@@ -244,12 +244,17 @@ REPORTED = Bill("default", "gpu-1", "o-1", ("r-1",), ("gpu",), 2.0, REPORTED_AT 
         (REPORTED, "USD in total: 6.00; now 2.00 per hour"),
         (REPORTED._replace(end=REPORTED_AT - HOUR), "USD in total: 4.00; now 0.00 per hour"),
         (REPORTED._replace(price_per_hour=None), "USD in total: 0.00; now 0.00 + unknown per hour"),
+        (
+            REPORTED._replace(is_missing=True, missing_since="2027-01-15T05:00:00Z"),
+            "USD in total: 6.00; now 2.00 per hour, 0.00 without what is missing",
+        ),
     ],
 )
 def test_the_last_line_has_the_sum(bill: Bill, end: str) -> None:
     found = cost_lines(spent([bill], REPORTED_AT, 0.0))
     assert found[-1] == end
     assert max(map(len, found)) <= 80 and any(line.startswith("gpu-1 ") for line in found)
+    assert any("MISSING" in line for line in found) is bill.is_missing
 
 
 def test_of_many_days_the_last_ones_are_shown() -> None:

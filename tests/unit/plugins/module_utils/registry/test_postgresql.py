@@ -181,9 +181,9 @@ def test_a_refusal_names_all_that_its_sum_has(run: Callable[..., Database]) -> N
         database.claim(purchase("b-1", "offer 30"), Ceilings(max_total_price_per_hour=57.49))
     project = (
         r"would cost USD 57\.50 per hour together, of which USD 55\.50 per hour are live .* the ceiling is USD 57\.49"
-        r" per hour\. Counted: b-1 USD 2\.00 \(would be bought\); gpu-27 USD 2\.00 \(being bought\);"
-        r" gpu-\[1:26\] 26 x USD 2\.00 \(live\);"
-        r" gpu-1 \(stray [0-9a-f]{8}\) USD 1\.50 \(live\)\."
+        r" per hour\. Counted: b-1 USD 2\.00 \(would be bought\); gpu-27 USD 2\.00 \(being bought since [^)]* UTC\);"
+        r" gpu-\[1:26\] 26 x USD 2\.00 \(live(, the oldest)? since [^)]* UTC\);"
+        r" gpu-1 \(stray [0-9a-f]{8}\) USD 1\.50 \(live since [^)]* UTC\)\."
     )
     assert re.search(project, str(refused.value)), refused.value
     with pytest.raises(
@@ -200,7 +200,7 @@ def test_what_is_missing_is_named_and_fills_no_sum(run: Callable[..., Database])
     with pytest.raises(AboveCeiling) as refused:
         database.claim(purchase("gpu-3", "offer 3"), Ceilings(max_total_price_per_hour=3.99))
     assert "would cost USD 4.00 per hour together" in str(refused.value)
-    assert "Not counted: gpu-2 USD 2.00 (missing)." in str(refused.value)
+    assert "Not counted: gpu-2 USD 2.00 (missing since 2026-01-31 10:00 UTC)." in str(refused.value)
     for limit in (Ceilings(max_total_price_per_hour=4.0), Ceilings(max_account_price_per_hour=6.0)):
         database.claim(purchase(f"gpu-{limit.max_account_price_per_hour}", f"offer {limit}"), limit)
 
