@@ -45,6 +45,7 @@ def audit(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
     billed = priced(refreshed(machines, look.read), all_storage(snapshot.known()))
     found = auditing.audit_by_owners(billed, claims, {*places, *(claim.host for claim in names)}, time.time())
     over = registries.over(places.values(), found.orphans)
+    found.note_read(read_by_id(api, {resource_id for bill in over for resource_id in bill.resource_ids}))
     found.note_buying(snapshot.known())
     found.note_tests(snapshot.known())
     found.note_leases((host, entry) for _place, host, entry in snapshot.all())

@@ -104,6 +104,11 @@ class Audit:
             if entry.offer_id and not (entry.resource_ids or entry.is_refused or entry.offer_id in shown)
         ]
 
+    def note_read(self, read: t.Mapping[str, Machine | None]) -> None:
+        """Leave out the orphans that have ended by their own pages: a list may lag behind an end."""
+        pages = ((row, read.get(ownership.id_of(row)) or row) for row in self.orphans)
+        self.orphans = [row for row, page in pages if not _states.is_gone(page["status"])]
+
     def note_tests(self, entries: t.Iterable[tuple[str, Entry]]) -> None:
         """Show how the machines of these hosts have passed their last test: its moment, verdict and reasons."""
         tested = [(host, entry.tested) for host, entry in entries if entry.tested and entry.resource_ids]

@@ -548,17 +548,26 @@ def test_what_a_list_calls_ending_speaks_for_itself(tmp_path: Path, page: str | 
 
 
 @pytest.mark.parametrize(
-    ("why", "trouble"),
-    [(DECOMMISSIONED, ""), (MOVED, "gpu-1: moved into a shared registry, which this run does not read")],
+    ("why", "page", "orphans", "trouble"),
+    [
+        (DECOMMISSIONED, "deleted", [], ""),
+        (DECOMMISSIONED, "running", ["r"], ""),
+        (MOVED, "running", ["r"], "gpu-1: moved into a shared registry, which this run does not read"),
+        (MOVED, "deleted", [], ""),
+    ],
 )
-def test_what_a_registry_has_no_more_is_an_orphan(tmp_path: Path, why: str, trouble: str) -> None:
-    """What was moved into a shared registry is nobody's only for a run that reads files."""
+def test_what_a_registry_had_and_has_no_more_is_read_before_it_is_an_orphan(
+    tmp_path: Path, why: str, page: str, orphans: list[str], trouble: str
+) -> None:
+    """A list lags behind an end. What was moved into a shared registry is nobody's only for a run that reads files."""
     file = HostFile(str(write(tmp_path, "gpu-1", resource_ids=["r"], procured_offer_id="o")))
     file.read()
     file.end(why)
-    found = look(Api(machine("r"), machine("s")), listed("gpu-1", tmp_path))
-    assert [row["resource_id"] for row in found["audit"]["orphans"]] == ["r", "s"]
+    api = Api(machine("r"), machine("s"), hidden=(machine("r", status=page),))
+    found = look(api, listed("gpu-1", tmp_path))
+    assert [row["resource_id"] for row in found["audit"]["orphans"]] == [*orphans, "s"]
     assert found["trouble"].startswith(trouble) and bool(found["trouble"]) is bool(trouble)
+    assert api.asked == ["list", "r"]
 
 
 def test_an_audit_has_a_section_for_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,6 +294,23 @@ def test_thousands_of_machines_and_hosts() -> None:
     assert time.process_time() - began < 3
 
 
+@pytest.mark.parametrize(
+    ("read", "orphans"),
+    [
+        ({}, ["r", "s"]),
+        ({"r": None}, ["r", "s"]),
+        ({"r": machine("r", status="running")}, ["r", "s"]),
+        ({"r": machine("r", status="deleting")}, ["r", "s"]),
+        ({"r": machine("r", status="deleted")}, ["s"]),
+    ],
+)
+def test_an_orphan_that_has_ended_by_its_own_page_is_none(read: Any, orphans: list[str]) -> None:
+    """A 404 proves nothing by itself."""
+    found = audit_by_owners([machine("R"), machine("s")], [], {"h"}, NOW)
+    found.note_read(read)
+    assert [row["resource_id"].lower() for row in found.orphans] == orphans
+
+
 def test_age_and_cost_so_far() -> None:
     machines = [
         machine("r", created_at=DAY_AGO),
