@@ -14,6 +14,7 @@ from .._provision.entry import Entry, project_of, read_entry
 from .._provision.place import Place, SharedProject
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
+from .._registry._statements import SCHEMA
 from .._text import joined, seconds_of
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
 
@@ -38,7 +39,8 @@ def registry(params: Params, check_mode: bool) -> Result:
         moved = list(_all_moved(registries, params, check_mode, trouble))
     lines = [moving.tables_made(name, made, would=check_mode), *moved]
     text = joined(*dict.fromkeys(trouble))
-    return {"changed": made or bool(moved), "lines": lines, "trouble": text}
+    diff = moving.tables_diff(SCHEMA, made)
+    return {"changed": made or bool(moved), "lines": lines, "trouble": text, "diff": diff}
 
 
 def _all_moved(registries: Registries, params: Params, check_mode: bool, trouble: list[str]) -> t.Iterator[str]:

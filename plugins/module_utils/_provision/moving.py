@@ -116,6 +116,11 @@ def unknown_to(ledgers: t.Iterable[Ledger], bills: t.Iterable[Bill]) -> list[Bil
     return [bill for bill in bills if bill.offer_id not in known]
 
 
+def tables_diff(sql: str, made: bool) -> dict[str, str]:
+    """What ``--diff`` shows of the tables: their SQL, if they were or would be made."""
+    return {"before": "" if made else sql, "after": sql}
+
+
 def tables_made(registry: str, made: bool, *, would: bool) -> str:
     """Whether the shared registry has had its tables before."""
     return f"The tables {'would be made' if made and would else 'were made' if made else 'are there'}: {registry}"
