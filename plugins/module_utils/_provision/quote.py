@@ -56,6 +56,7 @@ def quoted(
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
         *(_total_and_ends(costs, _buyers(plans)) if _has_prices(hosts.values()) else ()),
+        *_taken_away(hosts),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
@@ -149,6 +150,12 @@ def _times(new: t.Collection[Row]) -> str:
 def is_spot(offer: Offer) -> bool:
     """Whether its vendor may take the machine away at any time."""
     return offer.get("contract_type") == SPOT
+
+
+def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
+    """Which hosts would get a machine that may vanish."""
+    if spot := [host for host, item in hosts.items() if is_spot(item)]:
+        yield f"{VANISHES} ({abridged(spot)})."
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

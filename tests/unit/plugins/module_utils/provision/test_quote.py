@@ -95,6 +95,7 @@ def test_a_quote_names_storage_that_goes_on() -> None:
 
 def test_a_quote_says_which_machines_may_vanish() -> None:
     found = quote(buys("a", 1, contract_type="spot"), buys("b", 2), buys("c", 3, contract_type="spot"))
+    assert "spot: may be taken away (a, c)." in found["lines"]
     assert found["summary"].endswith("no cap on the bill; spot: may be taken away")
     assert "taken away" not in str(quote(buys("b", 2)))
 
