@@ -14,17 +14,18 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import QUOTA, formatted, joined, number_of, one_line, read_price, seconds_of, text_of, usd
+from .._text import QUOTA, first_of, formatted, joined, number_of, one_line, read_price, seconds_of, text_of, usd
 from . import search
 from .acceptance import UNSOUND
 from .declaration import Declaration
 from .entry import MADE, REFUSED, Entry, read_entry
-from .lease import Clock, clock_of, clocks_differ
+from .lease import Clock, clock_of, clocks_differ, moment_of
 from .messages import NOTHING_BOUGHT, does_not_fit
 from .place import Place
 from .prices import (
     UNLIMITED,
     at_prices,
+    bill_between,
     count_within,
     highest_known_price,
     highest_prices,
@@ -282,6 +283,17 @@ class Case:
     def wants_by_id(self) -> bool:
         """Whether it would buy that very offer."""
         return self.buys and bool(self.wanted)
+
+    def life(self, now: float) -> tuple[float | None, float | None]:
+        """When the lease of what it owns ends, None if never, and USD at most until then.
+
+        The registry has noted both. Without one, and of a machine that is taken over, the declared lease counts.
+        """
+        if not (self.begins_anew or self.host.by_name):
+            return moment_of(self.entry.ends_at), self.entry.at_most
+        created = first_of(machine.get("created_at") for machine in self.standing.machines)
+        end = self.host.lease.end(now if self.begins_anew else created)
+        return end, bill_between(self.standing.price_per_hour, created, end)
 
     @property
     def begins_anew(self) -> bool:

@@ -52,7 +52,7 @@ class Plan:
     what all of the account may cost, of which a shared registry counts only its own. ``missed``: why it gets no better
     choice than this. ``error_class``: why it stops, if that is a matter of offers (capacity), of a ceiling of several
     hosts (price) or of a quota. ``ends_storage``: what the offer brings along of it ends with the machine.
-    ``end``: when the lease of what is bought ends, seconds since the epoch; ``bill``: USD at most until then.
+    ``end``: when the lease of what is bought or owned ends, seconds since the epoch; ``bill``: USD at most until then.
     """
 
     host: str
@@ -248,7 +248,8 @@ def _draft(
     stands, reason = case.standing, search_result.said
     if not reason and stands.owns:
         ids, price = stands.resource_ids, stands.price_per_hour
-        return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids)
+        end, bill = case.life(now)
+        return Plan(case.host.host, WAIT, stands.offer_id, price_per_hour=price, resource_ids=ids, end=end, bill=bill)
     if not reason and case.wanted:
         # What nobody could look at has an unknown price.
         offer = next(iter(search_result.offers), {"offer_id": case.wanted, "price_per_hour": None})

@@ -55,7 +55,11 @@ def quoted(
     costs = add_up([read_price(host["price_per_hour"]) for host in hosts.values() if "price_per_hour" in host])
     refusals = {draft.host: draft.refusal for draft in plans if draft.refusal}
     lines = [
-        *(_total_and_ends(costs, _buyers(plans)) if _has_prices(hosts.values()) else ()),
+        *(
+            _total_and_ends(costs, [draft for draft in plans if draft.action == BUY or draft.is_owned])
+            if _has_prices(hosts.values())
+            else ()
+        ),
         *_taken_away(hosts),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
@@ -167,18 +171,18 @@ def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:
         yield f"Buy {'them' if len(new) > 1 else 'it'}{until}: {PURCHASE}{by_plan}"
 
 
-def _total_and_ends(costs: Sum, buyers: t.Sequence[Plan]) -> t.Iterator[str]:
+def _total_and_ends(costs: Sum, plans: t.Sequence[Plan]) -> t.Iterator[str]:
     """What all hosts cost, and how long; each end in a line of its own if there are any."""
     unknown = f", and {costs.unknown} unknown price(s)" if costs.unknown else ""
-    has_ends = any(draft.end is not None for draft in buyers)
-    lasts = "" if has_ends or not buyers else f", until you end {'them' if len(buyers) > 1 else 'it'}"
+    has_ends = any(draft.end is not None for draft in plans)
+    lasts = "" if has_ends or not plans else f", until you end {'them' if len(plans) > 1 else 'it'}"
     yield f"USD per hour in total: {amount(costs.total)}{unknown}{lasts}"
-    yield from ends_shown(buyers) if has_ends else ()
+    yield from ends_shown(plans) if has_ends else ()
 
 
-def ends_shown(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
+def ends_shown(plans: t.Iterable[Plan]) -> t.Iterator[str]:
     """A line for each end, with the hosts that it is of."""
-    alike = grouped(("" if draft.end is None else formatted(draft.end), draft) for draft in buyers)
+    alike = grouped(("" if draft.end is None else formatted(draft.end), draft) for draft in plans)
     for same in alike.values():
         total = total_of(draft.bill for draft in same)
         together = " together" if len(same) > 1 and total else ""

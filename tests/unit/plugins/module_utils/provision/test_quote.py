@@ -100,11 +100,21 @@ def test_a_quote_says_which_machines_may_vanish() -> None:
     assert "taken away" not in str(quote(buys("b", 2)))
 
 
+def test_a_quote_says_until_when_machines_live_that_are_owned() -> None:
+    kept = Plan("b", KEEP, offer_id(3), price_per_hour=4.0, end=1_800_003_600.0, bill=8.0)
+    found = quote(replace(buys("a", 1), end=1_800_000_000.0, bill=16.0), kept, Plan("c", STOP, refusal="None."))
+    assert "a: until 2027-01-15 08:00 UTC, at most USD 16.00" in found["lines"]
+    assert "b: until 2027-01-15 09:00 UTC, at most USD 8.00" in found["lines"]
+    hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
+    assert (hosts["b"]["ends_at"], hosts["b"]["at_most"]) == ("2027-01-15T09:00:00Z", 8.0)
+    assert not [line for line in found["lines"] if line.startswith("c:")]
+
+
 @pytest.mark.parametrize(
     ("plans", "total"),
     [
         ([buys("a", 1, None)], "USD per hour in total: 0.00, and 1 unknown price(s), until you end it"),
-        ([Plan("a", WAIT, offer_id(1))], "USD per hour in total: 0.00, and 1 unknown price(s)"),
+        ([Plan("a", WAIT, offer_id(1))], "USD per hour in total: 0.00, and 1 unknown price(s), until you end it"),
         ([buys("a", 1), Plan("b", STOP, refusal="None.")], "USD per hour in total: 2.00, until you end it"),
     ],
 )

@@ -104,6 +104,20 @@ def test_the_end_is_noted_with_its_clock(clock: Clock, noted: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("case", "life"),
+    [
+        (owner(provision_at_most=16.0), (NOON + 8 * HOUR, 16.0)),
+        (owner(), (NOON + 8 * HOUR, None)),
+        (owner(None), (None, None)),
+        (owner(provision_ends_at="soon"), (None, None)),
+    ],
+)
+def test_what_is_owned_lives_as_its_registry_notes(case: Case, life: tuple[float | None, float | None]) -> None:
+    (draft,) = host_plans([case], lambda _host: candidates.SearchResult([]), {}, now=NOON + HOUR)
+    assert (draft.action, draft.end, draft.bill) == (WAIT, *life)
+
+
+@pytest.mark.parametrize(
     ("leased", "created", "end"),
     [
         ("8h", NOON + 60, NOON + 8 * HOUR + 60),
@@ -119,7 +133,10 @@ def test_what_is_owned_by_name_ends_as_its_host_declares(leased: str, created: f
     plan = planned(registry="", lease=leased)
     judged = JudgedHost(plan, {"outcome": "existing"}, status, Entry(), has_entry=False, now=NOON)
     swept = reaping.life_by_name(leased, created, Clock(NOON))
-    assert judged.end() == swept.end == end
+    owned = Standing(HostState.READY, offer_id=offer_id(1), machines=(known,), price_per_hour=2.0)
+    planned_end, bill = Case(host(by_name=True, lease=leased), Entry(), owned).life(NOON)
+    assert judged.end() == swept.end == planned_end == end
+    assert bill == (None if end is None or created is None else pytest.approx(2.0 * (end - created) / HOUR))
 
 
 @pytest.mark.parametrize("place", ["/registry", ""])
@@ -129,6 +146,8 @@ def test_a_machine_that_is_taken_over_has_the_lease_that_begins_now(place: str) 
     one = Case(declared(place, lease="8h"), entry(), stands)
     draft = Plan(one.host.host, WAIT, offer_id(1), price_per_hour=2.0)
     assert rows.unswept_places([one], [draft]) == ([one.host.registry] if place else [])
+    # Without a registry nothing is noted: the lease has begun with the machine.
+    assert one.life(NOON) == ((NOON + 8 * HOUR, 18.0) if place else (NOON + 7 * HOUR, 16.0))
 
 
 @pytest.mark.parametrize(
