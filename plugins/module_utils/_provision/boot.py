@@ -33,6 +33,7 @@ ASK = (
 PAUSE = 1.0  # seconds between two attempts to connect
 # A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.
 PATIENCE = 240.0
+RESOLVING = 60.0  # the name of a new machine may be known late, but not the one of a typo
 # Since OpenSSH 9.8 a server shuts out for a while whoever fails to log in more often than every five seconds
 # (sshd_config, PerSourcePenalties).
 DENIED_PAUSE = 5.0
@@ -59,11 +60,17 @@ _HERE = re.compile(
 _HOST_KEY = re.compile(r"Host key verification failed|IDENTIFICATION HAS CHANGED|Host Key checking is enabled")
 # The last one stands for sshpass. ssh also writes "Permission denied" of files that it cannot read.
 _DENIED = re.compile(r"Permission denied \(|Too many authentication failures|Invalid/incorrect (?:username/)?password")
+# What ssh, its libraries and Python say of a name that they find no address for.
+_NO_ADDRESS = re.compile(
+    r"Could not resolve hostname|Name or service not known|nodename nor servname|No address associated with hostname"
+    r"|[Tt]emporary failure in name resolution"
+)
 _MEANINGS: dict[re.Pattern[str], str] = {
     _HERE: "SSH cannot work on this computer: {}.",
     _HOST_KEY: "SSH refuses the host key that the machine answers with: {}.",
     _DENIED: "SSH refuses the user's key: {}. Set ansible_ssh_private_key_file to the private half of the key that was"
     " bought with; if that has a passphrase, ssh-add it.",
+    _NO_ADDRESS: "This computer finds no address of the machine: {}. Check ansible_host, and DNS.",
     re.compile(""): "SSH does not answer: {}.",
 }
 _NOISE = re.compile(r"@|debug\d: |mux_client_|OpenSSH_|Warning: Permanently added")
@@ -98,6 +105,7 @@ class Wait:
     since: float = 0.0  # when SSH began to be waited for, the last time
     reachable: bool = False
     connected: float | None = None  # when SSH answered first
+    unresolved: float | None = None  # since when its name has no address
     doubtful: float | None = None  # since when the user's key is refused, or cloud-init's answer cannot be read
 
 
@@ -135,7 +143,7 @@ def cloud_init_status(code: int, stdout: str, stderr: str) -> CloudInitStatus:
 
 def connected(wait: Wait, now: float) -> Wait:
     """SSH answers."""
-    return replace(wait, reachable=True, connected=_since(wait.connected, now), doubtful=None)
+    return replace(wait, reachable=True, connected=_since(wait.connected, now), unresolved=None, doubtful=None)
 
 
 def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
@@ -145,13 +153,14 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
         wait,
         reachable=False,
         since=now if wait.reachable else wait.since,
+        unresolved=_since(wait.unresolved, now) if kind is _NO_ADDRESS else None,
         doubtful=_since(wait.doubtful, now) if kind is _DENIED else None,
     )
     msg = _MEANINGS[kind].format(_reason(error))
     ends = kind is _HERE or (kind is _HOST_KEY and not wait.limits.seeded)
     pause = DENIED_PAUSE if kind is _DENIED else PAUSE
     step = BootStep(msg, failed=True) if ends else _unless_late(wait, msg, pause, now)
-    return wait, replace(step, urgent=kind is _DENIED, host_key_refused=kind is _HOST_KEY)
+    return wait, replace(step, urgent=kind in (_DENIED, _NO_ADDRESS), host_key_refused=kind is _HOST_KEY)
 
 
 def _reason(error: str) -> str:
@@ -172,6 +181,7 @@ def _unless_late(wait: Wait, msg: str, pause: float, now: float) -> BootStep:
     limits = (
         (None if wait.reachable else wait.since, wait.limits.connect),
         (wait.connected, wait.limits.boot),
+        (wait.unresolved, RESOLVING),
         (wait.doubtful, PATIENCE),
     )
     over = next((limit for begin, limit in limits if begin is not None and now - begin >= limit), None)

@@ -148,7 +148,10 @@ def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
     assert (tmp_path / "timeout.log").read_text() == "20 cloud-init status --long\n"
 
 
-UNRESOLVED = "Could not resolve hostname gpu-1: Name or service not known"
+UNRESOLVED = (
+    "This computer finds no address of the machine: Could not resolve hostname gpu-1: Name or service not known."
+    " Check ansible_host, and DNS."
+)
 HINT = (
     " Set ansible_ssh_private_key_file to the private half of the key that was bought with; if that has a passphrase,"
     " ssh-add it."
@@ -239,8 +242,16 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
             BootStep(f"{REFUSES} It had 10 minutes.", failed=True, urgent=True),
             id="denied-and-late",
         ),
+        pytest.param(Wait(LIMITS), NO_ADDRESS, 5, BootStep(UNRESOLVED, 1.0, urgent=True), id="no-address"),
         pytest.param(
-            Wait(LIMITS), NO_ADDRESS, 5, BootStep(f"SSH does not answer: {UNRESOLVED}.", 1.0), id="no-address"
+            Wait(LIMITS, unresolved=5), NO_ADDRESS, 64, BootStep(UNRESOLVED, 1.0, urgent=True), id="no-address-yet"
+        ),
+        pytest.param(
+            Wait(LIMITS, unresolved=5),
+            NO_ADDRESS,
+            65,
+            BootStep(f"{UNRESOLVED} It had 1 minute.", failed=True, urgent=True),
+            id="no-address-for-a-minute",
         ),
         pytest.param(
             UP,
@@ -276,6 +287,25 @@ def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float,
 def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
     _wait, step = boot.after_failure(Wait(LIMITS), error, 0)
     assert (step.urgent, step.host_key_refused) == (denied, other_key)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NO_ADDRESS,
+        "ssh: Could not resolve hostname gpu-1: Temporary failure in name resolution",
+        "ssh: Could not resolve hostname gpu-1: nodename nor servname provided, or not known",
+        "[Errno -5] No address associated with hostname",  # of Python, for paramiko
+        "[Errno -2] Name or service not known",
+    ],
+)
+def test_a_name_without_an_address_is_waited_for_no_longer_than_a_minute_at_a_time(error: str) -> None:
+    wait, step = boot.after_failure(Wait(LIMITS), error, 10)
+    assert (wait.unresolved, step.failed) == (10, False)
+    for known in (boot.after_failure(wait, REFUSED, 30)[0], boot.connected(wait, 30)):
+        wait, step = boot.after_failure(known, error, 75)
+        assert (known.unresolved, wait.unresolved, step.failed) == (None, 75, False)
+    assert boot.after_failure(wait, error, 135)[1].failed
 
 
 def test_a_machine_that_is_lost_again_and_again_has_the_time_of_its_boot() -> None:
@@ -422,14 +452,14 @@ def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) 
     ],
 )
 def test_user_data_leave_a_mark_unless_they_say_otherwise(user_data: str | None, leaves: bool) -> None:
-    assert sending.leaves_mark(user_data) is leaves
+    assert (sending.boot_mark(user_data) is True) is leaves
 
 
 @pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
 def test_the_templates_leave_the_mark(template: str) -> None:
     text = (ROOT / "roles" / "provision" / "templates" / template).read_text()
     assert text.count(f"touch /var/lib/{boot.MARK} || touch ~/.{boot.MARK}") == 1
-    assert sending.leaves_mark(text)
+    assert sending.boot_mark(text)
 
 
 def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:
