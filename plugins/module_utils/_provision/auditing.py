@@ -8,6 +8,7 @@ By the same rule as everything else (`ownership`).
 
 from __future__ import annotations
 
+import math
 import typing as t
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from .._text import (
     age,
     amount,
     folded_lines,
+    formatted,
     grouped,
     joined,
     narrow_table,
@@ -24,7 +26,7 @@ from .._text import (
     text_of,
     usd,
 )
-from . import ending, ownership, storage
+from . import ending, lease, ownership, storage
 from .ending import told_by_name
 from .entry import Entry
 from .messages import missing_lines
@@ -36,7 +38,7 @@ from .spending import HOUR, dollars, millionths_of_usd, up_to_cents
 Row = dict[str, t.Any]
 
 # Beside these a row has the hosts, its age in hours, what it has cost by that and its price (USD), and what is odd.
-_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at")
+_SHOWN = ("resource_id", "name", "offer_id", "status", "vendor", "price_per_hour", "created_at", "valid_to")
 
 # Seconds after which an end is stuck. It takes minutes (decommission waits five); an hour may be a vendor's bad day.
 STUCK = 3600.0
@@ -192,6 +194,8 @@ def _complete(result: Audit, now: float) -> None:
         rows.sort(key=lambda row: row["hosts"])
     for row in result.billed:
         begin = seconds_of(row["created_at"])
+        if (seconds_of(row["valid_to"]) or 0.0) <= now:  # what is past ends nothing
+            row["valid_to"] = None
         if begin is not None:
             row["hours"] = round(max(0.0, now - begin) / HOUR, 4)
             price = row["price_per_hour"]
@@ -307,7 +311,7 @@ _BUYING = "BUYING: purchases that count, with no known machine yet"
 
 def audit_lines(audit: Audit) -> list[str]:
     """The leases, the machines by owners, and the sums."""
-    ends = [{"host": host, **lease} for host, lease in audit.leases.items()]
+    ends = [{"host": host, **terms} for host, terms in audit.leases.items()]
     sections: list[tuple[str, list[Row], dict[str, str]]] = [
         ("CLAIMED by a host of the inventory", audit.claimed, _OWNED),
         ("ONLY THE REGISTRY KNOWS: not in the inventory", audit.unlisted, _OWNED),
@@ -317,25 +321,45 @@ def audit_lines(audit: Audit) -> list[str]:
         ("ENDING: being deleted, and billed until it is gone", audit.ending, _ENDING),
         ("GONE: claimed, but ended or unknown to the API", audit.gone, _GONE),
     ]
-    lines = ["LEASES, what ends first", *narrow_table(ends, _ENDS, ["host"]), ""] if ends else []
+    lines = _titled(["LEASES, what ends first"], narrow_table(ends, _ENDS, ["host"]))
+    lines += _titled([], folded_lines(_ends_earlier(audit)))
     lines += [line for section in sections for line in _section(*section)]
     lines += [*storage.ADVICE, ""] if audit.storage else []
     lines += [*_END_BY_ID, ""] if audit.orphans else []
     lines += missing_lines(audit.missing)
-    lines += [_BUYING, *narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]), ""] if audit.buying else []
+    lines += _titled([_BUYING], narrow_table(audit.buying, _UNDER_WAY, ["last run", "host"]))
     tested = folded_lines(f"{row['host']} ({row['at']}): {row['reasons'] or row['verdict']}" for row in audit.tested)
-    lines += ["TESTED by the playbook verify", *tested, ""] if tested else []
+    lines += _titled(["TESTED by the playbook verify"], tested)
+    rows = audit.published["claimed"] + audit.storage + audit.orphans
+    lines += _titled([], [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]])
+    return [*lines, *_sum_lines(audit)]
+
+
+def _sum_lines(audit: Audit) -> list[str]:
+    """What all of that has cost so far, and costs per hour."""
     published = audit.published
-    rows = published["claimed"] + audit.storage + audit.orphans
-    odd = [f"{row['resource_id']}: {row['trouble']}" for row in rows if row["trouble"]]
-    lines += [*odd, ""] if odd else []
     sums = published["price_per_hour"]
     unknown = f", and {published['unpriced']} of unknown price" if published["unpriced"] else ""
     also = {"storage": audit.storage, "orphans": True, "ending": audit.ending}
     names = ["claimed", *(name for name, rows in also.items() if rows)]
     so_far = {name: up_to_cents(published["usd"][name]) for name in names}
-    lines.append(f"USD so far: {_added(so_far, names)}")
-    return [*lines, f"USD per hour: {_added(sums, names)}{unknown}"]
+    return [f"USD so far: {_added(so_far, names)}", f"USD per hour: {_added(sums, names)}{unknown}"]
+
+
+def _titled(title: t.Sequence[str], lines: t.Sequence[str]) -> list[str]:
+    """A part of the report; nothing if it has no lines."""
+    return [*title, *lines, ""] if lines else []
+
+
+def _ends_earlier(audit: Audit) -> t.Iterator[str]:
+    """The machines that end before their leases by the API, or that have none; it does not say what that means."""
+    for row in (*audit.claimed, *audit.unlisted, *audit.contested):
+        leases = (audit.leases[host]["ends_at"] for host in row["hosts"] if host in audit.leases)
+        end = next(filter(None, map(lease.moment_of, leases)), math.inf)
+        if (moment := seconds_of(row["valid_to"])) is not None and moment < end:
+            what = " ".join([*row["hosts"], str(row["resource_id"])])
+            before = "" if end == math.inf else ", before its lease"
+            yield f"By the API, {what} ends at {formatted(moment)}{before}."
 
 
 def _added(sums: t.Mapping[str, float], names: t.Iterable[str]) -> str:

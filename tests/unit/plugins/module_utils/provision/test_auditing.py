@@ -311,6 +311,34 @@ def test_an_orphan_that_has_ended_by_its_own_page_is_none(read: Any, orphans: li
     assert [row["resource_id"].lower() for row in found.orphans] == orphans
 
 
+EARLY, LATE, PAST = "2027-01-15T12:00:00Z", "2027-01-15T16:00:00Z", "2027-01-15T07:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("valid_to", "ends_at", "said"),
+    [
+        (EARLY, LATE, "By the API, h r ends at 2027-01-15 12:00 UTC, before its lease."),
+        (EARLY, "", "By the API, h r ends at 2027-01-15 12:00 UTC."),
+        (EARLY, "soon", "By the API, h r ends at 2027-01-15 12:00 UTC."),
+        (LATE, EARLY, ""),
+        (EARLY, EARLY, ""),
+        (PAST, LATE, ""),
+        (None, LATE, ""),
+        ("soon", LATE, ""),
+    ],
+)
+def test_machines_that_end_before_their_leases_by_the_api_are_shown(
+    valid_to: str | None, ends_at: str, said: str
+) -> None:
+    volume = {**machine("v", "data", "o", valid_to=valid_to), "kind": "storage"}
+    found = audit_by_owners([machine("r", valid_to=valid_to), volume], [owns("h", "r")], {"h"}, NOW)
+    found.note_leases([("h", read_entry({"provision_ends_at": ends_at})), ("other", read_entry(None))])
+    assert found.claimed[0]["valid_to"] == (valid_to if valid_to in (EARLY, LATE) else None)
+    shown = " ".join(line.strip() for line in audit_lines(found))
+    assert (said in shown) and ("By the API" in shown) == bool(said)
+    assert list(found.leases) == (["h"] if ends_at else [])
+
+
 def test_age_and_cost_so_far() -> None:
     machines = [
         machine("r", created_at=DAY_AGO),
