@@ -44,4 +44,4 @@ def test_the_market_and_the_offers_of_a_gpu(make_project: MakeProject) -> None:
     assert ended.returncode == 0 and not project.simulator.billed, ended.output
     assert "Could not match supplied host pattern" not in ended.output, "only the registry knows the host"
     slip = look(project, order_gpu_type="h100")
-    assert slip.returncode == 2 and "answered 422" in slip.text, slip.output
+    assert slip.returncode == 2 and "The API lists no GPU 'h100'. Did you mean H100?" in slip.text, slip.output

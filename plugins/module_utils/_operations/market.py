@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .. import _spec
 from .._ansible import steps
-from .._ansible.operation import Params, Result, check_limit, check_uuid, given, on_api, refusing
-from .._api.client import Json
+from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api, refusing
+from .._api.client import ApiError, Json
 from .._api.market import Market
 from .._provision import browsing, search
 from .._provision.messages import NOTHING_SENT
@@ -40,8 +41,21 @@ def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json],
     """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
     spec = given("spec", wanted, search.check_spec)
     sent = search.as_sent(spec)
-    offers, total_count, filters = api.search_offers(sent)
-    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters)]
+    try:
+        offers, total_count, filters = api.search_offers(sent)
+    except ApiError as error:
+        if error.error_class != "invalid":
+            raise
+        raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
+    unlisted = [] if offers else _unlisted(api, spec)
+    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted]
+
+
+def _unlisted(api: Market, spec: Params) -> list[str]:
+    """Which GPUs of a search the API does not list, and what may be meant; none if its catalogue cannot be read."""
+    with contextlib.suppress(ApiError):
+        return search.unlisted_gpus(spec, api.gpus)
+    return []
 
 
 def offers(api: Market, params: Params, check_mode: bool) -> Result:

@@ -111,7 +111,7 @@ class _Planning:
         cases = [case.at_storage for case in self._avoiding(cases, clock, warnings)]
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
-            return {**BLANK, "waits": True, **waiting}
+            return {**BLANK, "waits": True, "waiting": waiting}
         changed = self._noted(cases, snapshot, clock) or bool(seen.noted)
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans)
@@ -278,12 +278,11 @@ class _Planning:
         except ApiError as error:
             return SearchResult.unread(case, str(error), is_gone=error.error_class in OF_THE_OFFER)
 
-    def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> Result:
+    def _waiting(self, cases: t.Sequence[Case], plans: t.Sequence[Plan], account: Account, clock: Clock) -> str:
         """What to say if another look is worth waiting for, empty if not: a check waits for nothing."""
-        if self._check_mode or not search.may_wait(self._params):
-            return {}
-        lacking = planning.lacking(cases, plans, clock.here, account.unreadable)
-        return {"waiting": planning.line_of_waiting(lacking, clock.here, account.unreadable)} if lacking else {}
+        may_wait = search.may_wait(self._params, self._check_mode)
+        lacking = planning.lacking(cases, plans, clock.here, account.unreadable, may_wait=may_wait)
+        return planning.line_of_waiting(lacking, clock.here, account.unreadable)
 
     def _spent(self, cases: t.Sequence[Case], now: float) -> dict[str, Ledger]:
         """This month's ledgers of the projects in which a host has a budget and would buy, of all their places.

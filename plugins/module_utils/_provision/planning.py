@@ -437,17 +437,22 @@ def _all_or_none(case: Case, draft: Plan, stopped: t.Sequence[str], later: t.Seq
     return replace(draft, action=STOP, refusal=_after(case, why))
 
 
-def lacking(cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str) -> list[tuple[Case, Plan]]:
+def lacking(
+    cases: t.Iterable[Case], plans: t.Iterable[Plan], now: float, trouble: str, *, may_wait: bool
+) -> list[tuple[Case, Plan]]:
     """The hosts that have no offer yet, and time for another look. ``trouble``: why nothing can be looked at now."""
+    waiting = ((case, draft) for case, draft in zip(cases, plans) if may_wait and case.host.patience.has_time(now))
     return [
         (case, draft)
-        for case, draft in zip(cases, plans)
-        if case.host.patience.has_time(now) and (draft.error_class == _NO_OFFER or (trouble and not case.standing.owns))
+        for case, draft in waiting
+        if draft.error_class == _NO_OFFER or (trouble and not case.standing.owns)
     ]
 
 
 def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble: str) -> str:
-    """A line for hosts that wait; ``now``: seconds since the epoch."""
+    """A line for hosts that wait, empty if there are none; ``now``: seconds since the epoch."""
+    if not lacking:
+        return ""
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
     hosts = abridged(case.host.host for case, _draft in lacking)

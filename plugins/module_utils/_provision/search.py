@@ -9,6 +9,7 @@ of preference, and may wait for offers. Prices are in USD per hour, moments seco
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -168,6 +169,25 @@ def unapplied(spec: Spec, filters: t.Any) -> list[str]:
     if not named or not lost:
         return []
     return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
+
+
+def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
+    """A sentence for each GPU of a search that is not in the API's catalogue (GET /available_gpus), with the nearest.
+
+    The API tells capitals from small letters. No sentence if the catalogue has another form than the documented one.
+    """
+    families = {family: members for family, members in mapping_of(catalog).items() if isinstance(members, list)}
+    listed = [name for name in (*families, *sum(families.values(), [])) if isinstance(name, str)]
+    asked = map(str.strip, str(compute_of(spec).get("gpu_type") or "").split("|"))
+    return [_unlisted(gpu, listed) for gpu in asked if gpu and listed and gpu not in listed]
+
+
+def _unlisted(gpu: str, listed: t.Sequence[str]) -> str:
+    """With the name that has the same letters, or else up to two that are spelled nearly like it."""
+    plain, names = letters_of(gpu), {letters_of(name): printable(name, LONGEST_NAME) for name in listed}
+    near = [plain] if plain in names else difflib.get_close_matches(plain, names, n=2, cutoff=0.7)
+    meant = f" Did you mean {' or '.join(names[item] for item in near)}?" if near else ""
+    return f"The API lists no GPU '{printable(gpu, LONGEST_NAME)}'.{meant}"
 
 
 # What an offer sells
@@ -368,9 +388,9 @@ def _read_delay(value: t.Any) -> float:
     return 0.0 if text_of(value) == "0" else lease.read_duration(value) or 0.0
 
 
-def may_wait(call: t.Mapping[str, t.Any]) -> bool:
-    """Whether the plans of a call may wait for offers: before its first purchase, and in no quote."""
-    return not (call["quote"] or call["attempts"] or call["failed"])
+def may_wait(call: t.Mapping[str, t.Any], check_mode: bool) -> bool:
+    """Whether the plans of a call may wait for offers: before its first purchase, in no check, and in no quote."""
+    return not (check_mode or call["quote"] or call["attempts"] or call["failed"])
 
 
 def most_looks(patience: Patience, now: float) -> int:

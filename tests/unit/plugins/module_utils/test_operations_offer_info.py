@@ -204,6 +204,24 @@ def test_a_spec_without_a_section_is_refused(queue: RequestQueue, info: Any, spe
     assert queue.calls == []
 
 
+GPUS = {"H100": ["nvidia-h100-sxm5-80gb"], "A100": ["nvidia-a100-sxm4-80gb"]}
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+@pytest.mark.parametrize(("status", "hint"), [(200, "The API lists no GPU 'h100'. Did you mean H100?"), (404, "")])
+def test_a_gpu_that_does_not_exist_is_told_with_the_nearest(
+    queue: RequestQueue, info: Any, refuses: bool, status: int, hint: str
+) -> None:
+    """Whether the API refuses the search or finds nothing; a catalogue that cannot be read hides no refusal."""
+    queue.expect(*SEARCH, {"detail": "Unknown GPU"} if refuses else [], 422 if refuses else 200)
+    queue.expect("GET", "/available_gpus", GPUS, status)
+    result = info(spec={"compute": {"gpu_type": "h100"}})
+    if refuses:
+        assert result["status_code"] == 422 and result["msg"].endswith(f"answered 422: Unknown GPU. {hint}".strip())
+    else:
+        assert result["warnings"] == [hint] * bool(hint)
+
+
 # One offer
 
 

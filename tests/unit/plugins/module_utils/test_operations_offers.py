@@ -48,8 +48,9 @@ def test_the_offers_of_a_gpu(queue: RequestQueue, look: Look) -> None:
 
 def test_a_search_that_the_api_refuses_fails(queue: RequestQueue, look: Look) -> None:
     expect(queue, 1, status=422, gpu_type="h100", contract_type="ondemand")
+    queue.expect("GET", "/available_gpus", GPUS)
     shown = look(answers={"order_gpu_type": "h100", "order_gpu_count": 1})
-    assert shown["failed"] and shown["msg"].endswith("answered 422: No.")
+    assert shown["failed"] and shown["msg"].endswith("No. The API lists no GPU 'h100'. Did you mean H100?")
 
 
 @pytest.mark.parametrize(

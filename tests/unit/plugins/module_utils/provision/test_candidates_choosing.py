@@ -283,4 +283,5 @@ def test_another_look(patience: Patience, now: float, time: bool, back: bool, co
     ],
 )
 def test_only_a_run_that_has_bought_nothing_waits(fields: dict[str, Any], may: bool) -> None:
-    assert may_wait({"quote": False, "attempts": {}, "failed": [], **fields}) is may
+    call = {"quote": False, "attempts": {}, "failed": [], **fields}
+    assert may_wait(call, False) is may and not may_wait(call, True)

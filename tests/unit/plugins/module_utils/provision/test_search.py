@@ -62,6 +62,32 @@ def test_a_search_for_machines_or_storage_is_sent(spec: dict[str, Any]) -> None:
     assert search.check_spec(spec) is spec
 
 
+CATALOG = {"H100": ["nvidia-h100-sxm5-80gb"], "RTX 4090": ["nvidia-rtx-4090-24gb"]}
+
+
+@pytest.mark.parametrize(
+    ("gpu_type", "catalog", "words"),
+    [
+        ("H100", CATALOG, ""),
+        ("H100 | nvidia-rtx-4090-24gb", CATALOG, ""),
+        ("h100", CATALOG, "The API lists no GPU 'h100'. Did you mean H100?"),
+        ("H10O", CATALOG, "The API lists no GPU 'H10O'. Did you mean H100?"),
+        ("RTX4090", CATALOG, "The API lists no GPU 'RTX4090'. Did you mean RTX 4090?"),
+        ("nvidia-h100-80gb", CATALOG, "'nvidia-h100-80gb'. Did you mean nvidia-h100-sxm5-80gb"),
+        ("H100 | TPU", CATALOG, "The API lists no GPU 'TPU'."),
+        ("TPU", {}, ""),  # another form than the documented one
+        ("TPU", ["H100"], ""),
+        ("TPU", {"gpus": 7, 3: None}, ""),
+        (None, CATALOG, ""),
+    ],
+)
+def test_a_gpu_that_the_api_does_not_list_is_named_with_the_nearest(
+    gpu_type: str | None, catalog: Any, words: str
+) -> None:
+    found = search.unlisted_gpus({"compute": {"gpu_type": gpu_type}}, catalog)
+    assert len(found) == bool(words) and words in "".join(found)
+
+
 FILTERED = {"region": "EU", "compute": {"gpu_type": "H100", "gpu_count": 1, "nvlink": None}, "storage": []}
 
 
