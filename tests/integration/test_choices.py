@@ -35,11 +35,13 @@ def test_second_choices(make_project: MakeProject) -> None:
     shown = project.play("compute_index.supply.quote")
     assert shown.returncode == 2, shown.output
     assert (
-        "gpu-2 gets choice 3 (1 x A100, ondemand): 1 x H100, ondemand, EU: none; 1 x H100, ondemand, US: none is left"
+        "gpu-2 gets choice 3 (1 x A100, ondemand): 1 x H100, ondemand, EU: only elsewhere (US);"
+        " 1 x H100, ondemand, US: none is left"
     ) in shown.text
     assert "There is no offer for this host." in shown.failure("gpu-3")
-    # The market is asked once for each search, and once more where it has offers, but not for all hosts.
-    assert project.requests("POST", "/get_offers") == 5
+    # The market is asked once for each search, once without the limits of the one that finds nothing, and once more
+    # where it has offers, but not for all hosts.
+    assert project.requests("POST", "/get_offers") == 6
     project.declare(["gpu-1", "gpu-2"], provision_spec=CHOICES, provision_reach=False)
     bought = project.provision()
     assert bought.returncode == 0, bought.output
@@ -91,7 +93,10 @@ def test_offers_are_waited_for(make_project: MakeProject) -> None:
         selling.result()
     assert run.returncode == 0, run.output
     assert len(project.simulator.billed) == 2
-    assert "No offer yet for gpu-2. Next look 2" in run.text, run.output
+    assert (
+        "No offer yet for gpu-2, since 2" in run.text
+        and "The cheapest costs USD 2.00 per hour. Next look 2" in run.text
+    )
 
 
 def test_time_is_up(make_project: MakeProject) -> None:
@@ -101,7 +106,8 @@ def test_time_is_up(make_project: MakeProject) -> None:
     assert checked.returncode == 2 and "No offer yet" not in checked.text
     run = waits(project, provision_wait="3s")
     assert run.returncode == 2 and len(project.simulator.billed) == 1, run.output
-    assert "No offer yet for gpu-2." in run.text and "There is no offer for this host" in run.failure("gpu-2")
+    assert "No offer yet for gpu-2, since" in run.text and "There is no offer for this host" in run.failure("gpu-2")
+    assert "It has waited since 2" in run.failure("gpu-2")
 
 
 def test_a_later_run_looks_again(make_project: MakeProject) -> None:

@@ -549,13 +549,15 @@ class _Searches:
         return self._found[wanted]
 
     def _choose(self, host: Declaration) -> SearchResult:
-        seen = []
+        seen, beyond = [], []
         for choice in host.choices:
             answer = self._search(choice.spec)
             if answer.said:
                 return answer
             seen.append(answer.offers)
-        return SearchResult.of(host, seen)
+            wider = map(self._search, search.without_limits(choice.spec, answer.offers))
+            beyond.append([offer for result in wider for offer in result.offers])
+        return SearchResult.of(host, seen, beyond)
 
     def _search(self, spec: t.Mapping[str, t.Any]) -> SearchResult:
         """The offers that fit, cheapest first, or why there is no answer."""

@@ -11,6 +11,7 @@ hour, moments seconds since the epoch.
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -117,6 +118,12 @@ def choose(
     return offers, numbers
 
 
+def cheapest_of(offers: t.Iterable[Offer]) -> float | None:
+    """The lowest price of these offers that is known, USD per hour."""
+    prices = (read_price(offer["price_per_hour"]) for offer in offers)
+    return min((price for price in prices if price is not None), default=None)
+
+
 def _per_gpu(offer: Offer) -> tuple[bool, float]:
     """The price of one GPU; what is unknown comes last."""
     price = read_price(offer["price_per_hour"])
@@ -157,7 +164,8 @@ class SearchResult:
 
     ``said``: why that failed, be it only now (``is_passing``), or why nothing is bought whatever there is. ``is_gone``:
     the offer is. ``seen``: the offers of each choice of the host. ``numbers``: of the choices (from 1) that find the
-    offers, by their ids.
+    offers, by their ids. ``wider``: for each choice what the market has beyond its region and contract, if it has
+    nothing within.
     """
 
     offers: t.Sequence[Offer] = ()
@@ -166,16 +174,19 @@ class SearchResult:
     is_passing: bool = False
     seen: t.Sequence[t.Sequence[Offer]] = ()
     numbers: t.Mapping[str, int] = field(default_factory=dict)
+    wider: t.Sequence[t.Sequence[Offer]] = ()
 
     @classmethod
-    def of(cls, host: Declaration, offers: t.Sequence[t.Sequence[Offer]]) -> SearchResult:
+    def of(
+        cls, host: Declaration, offers: t.Sequence[t.Sequence[Offer]], wider: t.Sequence[t.Sequence[Offer]] = ()
+    ) -> SearchResult:
         """What was found for the choices of a host."""
         seen = [
             [offer for offer in found if not search.differ(choice.vendor_region, offer.get("vendor_region"))]
             for choice, found in zip(host.choices, offers)
         ]
         chosen, numbers = choose(host.choices, seen, host.order)
-        return cls(chosen, seen=seen, numbers=numbers)
+        return cls(chosen, seen=seen, numbers=numbers, wider=wider)
 
     @classmethod
     def unread(cls, case: Case, text: str, *, is_gone: bool) -> SearchResult:
@@ -200,7 +211,7 @@ class SearchResult:
         if all(offer["price_per_hour"] in (None, prices[offer["offer_id"]]) for offer in self.looks):
             return self
         seen = [at_prices(prices, offers) for offers in self.seen]
-        return SearchResult.of(host, seen) if seen else replace(self, offers=at_prices(prices, self.offers))
+        return SearchResult.of(host, seen, self.wider) if seen else replace(self, offers=at_prices(prices, self.offers))
 
 
 @dataclass(frozen=True)
@@ -448,7 +459,7 @@ def why_none(case: Case, search_result: SearchResult) -> str:
 
 
 def _no_offer(host: Declaration, search_result: SearchResult) -> str:
-    reasons = "; ".join(_reasons(host, search_result.seen))
+    reasons = "; ".join(_reasons(host, search_result))
     return (
         f"There is no offer for this host. {reasons}. Ask for less (region, vendor, contract_type, another gpu_type),"
         " or try again later. The playbook compute_index.supply.offers shows what there is, with the names of GPUs."
@@ -456,21 +467,22 @@ def _no_offer(host: Declaration, search_result: SearchResult) -> str:
     )
 
 
-def _reasons(host: Declaration, seen: t.Iterable[t.Sequence[Offer]]) -> list[str]:
-    """Why each of the first choices came to nothing, by the offers that were ``seen`` of them."""
+def _reasons(host: Declaration, search_result: SearchResult) -> list[str]:
+    """Why each of the choices came to nothing, by the offers that were seen of them."""
+    looks = itertools.zip_longest(search_result.seen, search_result.wider, fillvalue=())
     return [
-        f"{search.in_words(choice)}: {_why_nothing(host, choice, offers)}" for choice, offers in zip(host.choices, seen)
+        f"{search.in_words(choice)}: {_why_nothing(host, choice, offers, wider)}"
+        for choice, (offers, wider) in zip(host.choices, looks)
     ]
 
 
-def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer]) -> str:
+def _why_nothing(host: Declaration, choice: Choice, offers: t.Sequence[Offer], wider: t.Iterable[Offer]) -> str:
     """Why a choice came to nothing, in a few words."""
     if not offers:
-        return "none"
+        return search.only_otherwise(choice.spec, wider) or "none"
     is_own = choice.max_price_per_hour < host.max_price_per_hour
     ceiling = f"max_price_per_hour in provision_spec ({usd(choice.max_price_per_hour)})" if is_own else host.ceiling
-    prices = (read_price(offer["price_per_hour"]) for offer in offers)
-    cheapest = min((price for price in prices if price is not None), default=None)
+    cheapest = cheapest_of(offers)
     if cheapest is not None and cheapest <= min(choice.max_price_per_hour, host.max_price_per_hour):
         return "none is left for this host"
     return f"none within {ceiling}, the cheapest costs {usd(cheapest)}"
@@ -480,7 +492,7 @@ def why_not_first_choice(host: Declaration, search_result: SearchResult, number:
     """Why a host gets a later choice than its first; where the cheapest counts, none is better than another."""
     if number < 2 or host.order == CHEAPEST:
         return ""
-    reasons = "; ".join(_reasons(host, search_result.seen[: number - 1]))
+    reasons = "; ".join(_reasons(host, search_result)[: number - 1])
     return f"{host.host} gets choice {number} ({search.in_words(host.choices[number - 1])}): {reasons}."
 
 

@@ -26,6 +26,7 @@ from .candidates import (
     OfferRequest,
     SearchResult,
     allocate,
+    cheapest_of,
     why_none,
     why_not_first_choice,
     why_too_dear,
@@ -53,6 +54,7 @@ class Plan:
     choice than this. ``error_class``: why it stops, if that is a matter of offers (capacity), of a ceiling of several
     hosts (price) or of a quota. ``ends_storage``: what the offer brings along of it ends with the machine.
     ``end``: when the lease of what is bought or owned ends, seconds since the epoch; ``bill``: USD at most until then.
+    ``cheapest``: of all that was found for it, also what it may not buy.
     """
 
     host: str
@@ -71,6 +73,7 @@ class Plan:
     ends_storage: bool = False
     end: float | None = None
     bill: float | None = None
+    cheapest: float | None = None
 
     @property
     def stays_per_hour(self) -> float | None:
@@ -259,13 +262,18 @@ def _draft(
         reason = why_too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)
+    error_class = QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else ""
+    patience, waited = case.host.patience, ""
+    if error_class == _NO_OFFER and not case.attempts and patience.has_waited(now):
+        waited = f"It has waited since {formatted(patience.since)}."
     return Plan(
         case.host.host,
         STOP,
         case.wanted,
         offer or {},
-        refusal=_after(case, reason or why_none(case, search_result)),
-        error_class=QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else "",
+        refusal=joined(_after(case, reason or why_none(case, search_result)), waited),
+        error_class=error_class,
+        cheapest=cheapest_of(search_result.looks),
     )
 
 
@@ -456,8 +464,10 @@ def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble:
     patience = [case.host.patience for case, _draft in lacking]
     until = max(item.until or 0.0 for item in patience)
     hosts = abridged(case.host.host for case, _draft in lacking)
+    cheapest = min((draft.cheapest for _case, draft in lacking if draft.cheapest is not None), default=None)
+    market = "" if cheapest is None else f"The cheapest costs {usd(cheapest)}."
     looks = f"Next look {formatted(now + patience[0].delay)}, until {formatted(until)}."
-    return joined(f"No offer yet for {hosts}.", trouble, looks)
+    return joined(f"No offer yet for {hosts}, since {formatted(patience[0].since)}.", trouble, market, looks)
 
 
 def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:

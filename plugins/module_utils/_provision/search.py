@@ -10,11 +10,12 @@ of preference, and may wait for offers. Prices are in USD per hour, moments seco
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
 import re
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .._text import (
     LONGEST_NAME,
@@ -171,13 +172,28 @@ def unapplied(spec: Spec, filters: t.Any) -> list[str]:
     return [f"The API lists the filters that it applied, without {', '.join(lost)}: it may have ignored that."]
 
 
+def without_limits(spec: Spec, offers: t.Sized) -> list[Spec]:
+    """The search without its region and for every contract, to tell why it found no offers; none if it found some."""
+    rest = {key: item for key, item in spec.items() if key != "region"}
+    wider = {**rest, "compute": {**compute_of(spec), "contract_type": ANY}}
+    return [] if offers or not compute_of(spec) or as_sent(wider) == as_sent(spec) else [wider]
+
+
+def only_otherwise(spec: Spec, offers: t.Iterable[Offer]) -> str:
+    """What alone there is of these offers, found by a search `without_limits`; empty if none differs in one limit."""
+    asked = {"region": spec.get("region"), "contract_type": compute_of(as_sent(spec)).get("contract_type")}
+    odd = [(offer, [key for key, value in asked.items() if differ(value, offer.get(key))]) for offer in offers]
+    regions, contracts = (", ".join(sorted({str(offer[key]) for offer, keys in odd if keys == [key]})) for key in asked)
+    return f"only elsewhere ({regions})" if regions else f"only {contracts}" if contracts else ""
+
+
 def unlisted_gpus(spec: Spec, catalog: t.Any) -> list[str]:
     """A sentence for each GPU of a search that is not in the API's catalogue (GET /available_gpus), with the nearest.
 
     The API tells capitals from small letters. No sentence if the catalogue has another form than the documented one.
     """
     families = {family: members for family, members in mapping_of(catalog).items() if isinstance(members, list)}
-    listed = [name for name in (*families, *sum(families.values(), [])) if isinstance(name, str)]
+    listed = [name for name in (*families, *itertools.chain(*families.values())) if isinstance(name, str)]
     asked = map(str.strip, str(compute_of(spec).get("gpu_type") or "").split("|"))
     return [_unlisted(gpu, listed) for gpu in asked if gpu and listed and gpu not in listed]
 
@@ -351,10 +367,12 @@ class Patience:
     """Until when offers are waited for (None: not at all), and the time between two looks.
 
     ``delay`` 0: a run looks once, and a later one looks again; that needs an end which holds for all of them.
+    ``since``: when this run began to wait.
     """
 
     until: float | None = None
     delay: float = 600.0
+    since: float = field(default=0.0, compare=False, repr=False)
 
     @property
     def is_of_many_runs(self) -> bool:
@@ -364,6 +382,10 @@ class Patience:
     def has_time(self, now: float) -> bool:
         """Whether there is time for another look of this run."""
         return self.until is not None and self.delay > 0 and now + self.delay <= self.until
+
+    def has_waited(self, now: float) -> bool:
+        """Whether this run has looked before."""
+        return self.until is not None and self.delay > 0 and now >= self.since + self.delay
 
     def comes_back(self, now: float) -> bool:
         """Whether a later run will look again."""
@@ -380,7 +402,7 @@ def read_patience(wait: t.Any, delay: t.Any, begin: float, wrong: list[str]) -> 
         wrong.append(
             "provision_wait_delay 0 looks once a run, so provision_wait must be a time such as 2026-12-01T06:00Z."
         )
-    return Patience(wanted.end(begin), pause)
+    return Patience(wanted.end(begin), pause, begin)
 
 
 def _read_delay(value: t.Any) -> float:

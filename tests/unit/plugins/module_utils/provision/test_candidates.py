@@ -77,6 +77,21 @@ def test_why_there_is_no_offer(fields: dict[str, Any], offers: list[Any], said: 
 
 
 @pytest.mark.parametrize(
+    ("wider", "said"),
+    [
+        ([offer(5, region="US"), offer(6, region="AP"), offer(7, contract_type="spot")], "only elsewhere (AP, US)."),
+        ([offer(5, region="eu", contract_type="spot")], "only spot."),
+        ([offer(5, region="US", contract_type="spot")], "none."),
+        ([], "none."),
+    ],
+)
+def test_where_or_as_what_alone_there_are_offers(wider: list[Any], said: str) -> None:
+    found = SearchResult.of(FREE.host, [[]], [wider])
+    assert f"1 x H100, ondemand, EU: {said}" in candidates.why_none(FREE, found)
+    assert found.at(FREE.host, {}) == found  # prices may change, and this stays
+
+
+@pytest.mark.parametrize(
     ("bill", "fields", "text"),
     [
         (16.0, {}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, USD 16.00 in all"),

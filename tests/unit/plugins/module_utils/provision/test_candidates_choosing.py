@@ -32,6 +32,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     mismatch_of_all,
     most_looks,
     read_patience,
+    without_limits,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,6 +66,15 @@ def test_what_may_be_bought_best_first(order: str, seen: Sequence[Sequence[Mappi
 def test_each_offer_has_the_number_of_its_choice() -> None:
     _offers, numbers = choose([H100, A100], [[ONE], [PAIR, ONE]], LISTED)
     assert numbers == {offer_id(1): 1, offer_id(3): 2}
+
+
+def test_a_search_that_found_nothing_is_sent_once_more_without_region_and_contract() -> None:
+    compute = {"gpu_type": "H100", "gpu_count": 1}
+    assert without_limits(H100.spec, []) == [{"compute": {**compute, "contract_type": "any"}}]
+    assert without_limits(A100.spec, []) == [{"compute": {**A100.spec["compute"], "contract_type": "any"}}]
+    assert without_limits(H100.spec, [ONE]) == []
+    for spec in ({}, {"compute": "H100"}, {"compute": {**compute, "contract_type": "any"}}):
+        assert without_limits(spec, []) == []
 
 
 def test_words() -> None:

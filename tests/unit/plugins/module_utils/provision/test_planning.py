@@ -893,11 +893,33 @@ def test_who_has_no_offer_waits_for_a_later_run_if_that_was_asked_for() -> None:
 
 def test_what_is_waited_for_is_one_line() -> None:
     asks = {"wait": "1970-01-02T00:00Z", "wait_delay": "10m"}
-    lacking = [(free(name, **asks), Plan(name, STOP, error_class="capacity")) for name in ("a", "b")]
-    line = line_of_waiting(lacking, 60.0, "The API is down.")
+    prices = {"a": 4.0, "b": 3.0, "c": None}
+    lacking = [
+        (free(name, **asks), Plan(name, STOP, error_class="capacity", cheapest=price)) for name, price in prices.items()
+    ]
+    line = line_of_waiting(lacking, 660.0, "The API is down.")
     assert line == (
-        "No offer yet for a, b. The API is down. Next look 1970-01-01 00:11 UTC, until 1970-01-02 00:00 UTC."
+        "No offer yet for a, b, c, since 1970-01-01 00:00 UTC. The API is down. The cheapest costs USD 3.00 per hour."
+        " Next look 1970-01-01 00:21 UTC, until 1970-01-02 00:00 UTC."
     )
+    assert "costs" not in line_of_waiting(lacking[2:], 660.0, "") and line_of_waiting([], 660.0, "") == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "is_told"),
+    [
+        ({"wait": "1h"}, 3600.0, True),
+        ({"wait": "1h"}, 1.0, False),  # its first look, as in a quote
+        ({}, 3600.0, False),
+        ({"wait": "1970-01-01T00:10Z", "wait_delay": 0}, 3600.0, False),  # other runs have waited
+    ],
+)
+def test_who_has_waited_in_vain_is_told_since_when_and_the_cheapest(
+    fields: dict[str, Any], now: float, is_told: bool
+) -> None:
+    (found,) = planned(free(max_price_per_hour="0.5", **fields), now=now)
+    assert "the cheapest costs USD " in found.refusal and found.cheapest == CHEAP["price_per_hour"]
+    assert ("It has waited since 1970-01-01 00:00 UTC." in found.refusal) is is_told, found.refusal
 
 
 def test_all_or_nothing_waits_for_all() -> None:
