@@ -721,7 +721,8 @@ def test_a_failed_purchase_that_left_something_keeps_it_in_the_registry(
     queue: RequestQueue, buy: Any, path: Path
 ) -> None:
     free(queue).expect(*POST, procurement("failed", error="no power", resource_ids=[RESOURCE_ID]))
-    assert outcome(buy()) == ("created", None, [RESOURCE_ID])
+    queue.expect("GET", STATUS_PATH, status("failed"))
+    assert outcome(buy()) == ("rejected", "conflict", [RESOURCE_ID])
     assert kept(path) == MADE
     assert buy(offer_id=OTHER_ID, account=ACCOUNT)["outcome"] == "claimed"
 
