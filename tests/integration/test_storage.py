@@ -48,7 +48,7 @@ def test_storage_survives_its_machine_and_ends_when_a_person_says_so(make_projec
     project.declare(["gpu-1"], provision_spec=WITH_STORAGE, provision_reach=False)
     if shown == "ids":
         quoted = playbook(project, "quote").text
-        assert "Storage outlives its machine" in quoted and "gpu-1: 1 volume, USD 0.0548" in quoted
+        assert "Storage outlives its machine" in quoted and "gpu-1: data, 500 GB block_disk, USD 0.0548" in quoted
     assert playbook(project, "provision").changed > 0
     volume = volume_of(project)
     assert playbook(project, "provision").changed == 0

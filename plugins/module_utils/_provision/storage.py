@@ -10,6 +10,7 @@ the registry has it as a purchase of its own, whose offer is its own id, until t
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from .. import _states
@@ -19,7 +20,9 @@ from .._text import (
     items_of,
     joined,
     mappings_in,
+    number_of,
     plural,
+    printable,
     ranges,
     read_price,
     text_of,
@@ -54,6 +57,7 @@ HEADS = (
 )
 # What an offer says of the storage that its price includes
 DETAILS = "storage_details"
+_LONGEST = 40  # characters of a word of the API in a line
 _PERSISTENT = ("name", "type", "size_gb", "hourly_cost")  # USD per hour
 
 
@@ -261,11 +265,20 @@ def _end(host: str) -> str:
 
 
 def brought(head: str, offers: t.Mapping[str, Variables]) -> list[str]:
-    """Lines for hosts that would buy these offers: how much storage these bring along; nothing if none does."""
-    items = {host: brought_by(offer) for host, offer in offers.items()}
-    shown = grouped((_volumes(_hourly_costs(own)), host) for host, own in items.items() if own)
+    """Lines for hosts that would buy these offers: which storage these bring along; nothing if none does."""
+    described = {host: Counter(map(_described, brought_by(offer))) for host, offer in offers.items()}
+    counts = ((host, text, count) for host, texts in described.items() for text, count in texts.items())
+    shown = grouped((f"{count} x {text}" if count > 1 else text, host) for host, text, count in counts)
     rows = [f"  {', '.join(ranges(hosts))}: {text}" for text, hosts in shown.items()]
     return [head, *rows] if rows else []
+
+
+def _described(item: Variables) -> str:
+    """Storage of an offer: its name, size, type and price."""
+    size = number_of(item.get("size_gb"))
+    form = joined("" if size is None else f"{size:g} GB", text_of(item.get("type")))
+    words = (text_of(item.get("name")), form, usd(read_price(item.get("hourly_cost"))))
+    return ", ".join(printable(word, _LONGEST) for word in words if word)
 
 
 def _volumes(prices: t.Collection[float | None]) -> str:

@@ -83,7 +83,7 @@ def test_a_quote_names_storage_that_goes_on() -> None:
     found = quote(buys("gpu-1", 1, storage_details=[sold]), buys("gpu-2", 2), owned)
     lines = found["lines"]
     place = lines.index("Storage outlives its machine, and is billed until you end it:")
-    assert lines[place + 1] == "  gpu-1: 1 volume, USD 0.0548 per hour"
+    assert lines[place + 1] == "  gpu-1: data, 500 GB block_disk, USD 0.0548 per hour"
     assert found["summary"] == (
         "gpu-1, gpu-2: USD 4.00 per hour, no cap on the bill; storage outlives them, USD 0.0548 per hour"
     )

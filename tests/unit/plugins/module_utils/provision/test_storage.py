@@ -247,10 +247,16 @@ def test_a_quote_names_storage_once_for_the_hosts_that_would_get_it() -> None:
     offers = {"gpu-1": bought, "gpu-2": bought, "gpu-3": bought, "big": twice, "none": offer(3)}
     assert storage.brought("Storage:", offers) == [
         "Storage:",
-        "  gpu-[1:3]: 1 volume, USD 0.05 per hour",
-        "  big: 3 volumes, an unknown price",
+        "  gpu-[1:3]: data, 500 GB block_disk, USD 0.05 per hour",
+        "  big: 2 x data, 500 GB block_disk, USD 0.05 per hour",
+        "  big: 1000 GB filesystem, an unknown price",
     ]
     assert storage.brought("Storage:", {"gpu-1": offer(1)}) == storage.brought("Storage:", {}) == []
+
+
+def test_words_of_the_api_fill_no_terminal() -> None:
+    (_head, line) = storage.brought("", {"gpu-1": {"storage_details": [disk(name="x" * 500 + "\x1b[2J")]}})
+    assert len(line) < 120 and "\x1b" not in line
 
 
 @pytest.mark.parametrize("ends", [False, True])
