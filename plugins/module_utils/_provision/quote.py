@@ -9,9 +9,10 @@ Prices are in USD per hour for whole offers, bills in USD.
 from __future__ import annotations
 
 import itertools
+import math
 import typing as t
 
-from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, read_price
+from .._text import abridged, amount, formatted, gpus_of, grouped, moments, narrow_table, read_price, seconds_of
 from . import lease, planning, storage
 from .planning import BUY, LATER, Plan
 from .prices import Sum, add_up, total_of
@@ -61,6 +62,7 @@ def quoted(
             else ()
         ),
         *_taken_away(hosts),
+        *_gone_early(_buyers(plans)),
         *itertools.chain(*planning.paragraphs_of_storage(plans)),
         *(draft.label for draft in plans if draft.action == LATER),
         # Why a host gets nothing is said by the task that fails for it.
@@ -160,6 +162,17 @@ def _taken_away(hosts: t.Mapping[str, Row]) -> t.Iterator[str]:
     """Which hosts would get a machine that may vanish."""
     if spot := [host for host, item in hosts.items() if is_spot(item)]:
         yield f"{VANISHES} ({abridged(spot)})."
+
+
+def _gone_early(buyers: t.Iterable[Plan]) -> t.Iterator[str]:
+    """Which offers end before their leases, by the API, of which no page says what that means: it decides nothing.
+
+    A moment up to which the offer can be bought says nothing of its machine.
+    """
+    found = ((draft, [seconds_of(draft.offer.get(name)) for name in ("expires_at", "valid_to")]) for draft in buyers)
+    for draft, (expires, end) in found:
+        if end is not None and (expires or 0.0) < end < (math.inf if draft.end is None else draft.end):
+            yield f"{draft.host}: by the API, its offer ends at {formatted(end)}"
 
 
 def _how_to_buy(new: t.Collection[Row], plan_file: str) -> t.Iterator[str]:

@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
-from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines
+from ansible_collections.compute_index.supply.plugins.module_utils._text import LINE, folded_lines, seconds_of
 
 from provision_samples import offer, offer_id
 
@@ -108,6 +108,29 @@ def test_a_quote_says_until_when_machines_live_that_are_owned() -> None:
     hosts = found["ansible_stats"]["data"]["quote"]["hosts"]
     assert (hosts["b"]["ends_at"], hosts["b"]["at_most"]) == ("2027-01-15T09:00:00Z", 8.0)
     assert not [line for line in found["lines"] if line.startswith("c:")]
+
+
+EIGHT, NINE = "2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("valid_to", "expires_at", "end", "is_said"),
+    [
+        (EIGHT, None, None, True),
+        (EIGHT, None, seconds_of(NINE), True),
+        (EIGHT, None, seconds_of(EIGHT), False),
+        (EIGHT, "2027-01-15T07:00:00Z", None, True),
+        (EIGHT, EIGHT, None, False),
+        ("soon", None, None, False),
+        (None, None, seconds_of(NINE), False),
+    ],
+)
+def test_a_quote_says_that_an_offer_ends_before_its_lease(
+    valid_to: str | None, expires_at: str | None, end: float | None, is_said: bool
+) -> None:
+    found = quote(replace(buys("a", 1, valid_to=valid_to, expires_at=expires_at), end=end), buys("b", 2))
+    assert ("a: by the API, its offer ends at 2027-01-15 08:00 UTC" in found["lines"]) is is_said
+    assert str(found["lines"]).count("by the API") == is_said
 
 
 @pytest.mark.parametrize(
