@@ -386,9 +386,10 @@ audit:
   description:
     - For O(step=audit) C(claimed), C(orphans) and C(gone), lists of rows with C(hosts), C(resource_id), C(name),
       C(offer_id), C(status), C(vendor), C(price_per_hour) (USD; V(null) if unknown), C(created_at), C(hours) (its age),
-      C(usd) (what it has cost until now, by its age and its price) and C(trouble), which is empty where registry and
-      API agree.
-    - C(leases) has by host C(ends_at) and C(at_most) (USD) of the machines that have a last day.
+      C(usd) (what it has cost until now, by its age and its price), C(valid_to) (when it ends by the API; V(null) if
+      it does not say) and C(trouble), which is empty where registry and API agree.
+    - C(leases) has by host C(ends_at) and C(at_most) (USD) of the machines that have a last day. C(tested) is
+      a list of the last tests by C(verify), with C(host), C(at), C(verdict) and C(reasons).
     - C(price_per_hour) has the sums C(claimed), C(orphans) and C(total) in USD, C(usd) those of the costs until now;
       C(unpriced) counts the machines whose price is unknown.
   returned: success
