@@ -106,6 +106,7 @@ PLAN: Spec = {
     "plan_file": {"type": "str"},  # of a quote: where the sealed plan is written, empty if it is published only
     "sealed": _MAPPING,  # the plan that is to be bought, as it was given
     "slice_of": _TEXT,
+    "forks": _COUNT,
     **_BUDGETS,
 }
 

@@ -333,7 +333,7 @@ class _Planning:
         is_quote = self._params["quote"]
         yield from map(candidates.differs_from_declared, cases)
         if not is_quote:
-            yield from (draft.missed for draft in plans)
+            yield from (*(draft.missed for draft in plans), planning.few_forks(plans, self._params["forks"]))
         yield from planning.warnings_of_kept_storage(cases, plans)
         yield from self._sweeps.warnings(rows.unswept_places(cases, plans))
         yield from bring_ssh_up_to_date(self._registries, (host.registry for host in hosts))

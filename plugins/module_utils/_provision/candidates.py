@@ -355,7 +355,7 @@ class Case:
         tried = {str(attempt.get("offer_id")).lower() for attempt in self.attempts}
         sites = {(item.vendor, item.region) for item in left if item.offer_id not in tried}
         vendor, region = next(iter(sites), ("", ""))
-        if len(sites) != 1 or not vendor or not self.buys or self.wanted:
+        if len(sites) != 1 or not self.buys or self.wanted:
             return self
         choices = tuple(search.at_site(choice, vendor, region) for choice in self.host.choices)
         if choices == self.host.choices:

@@ -17,6 +17,7 @@ from .._text import (
     grouped,
     ids_in_words,
     joined,
+    plural,
     usd,
     usd_short,
 )
@@ -110,7 +111,8 @@ def host_plans(
     shared = _shared(cases, taken)
     results = _compared(cases, [_searched(case, searches, wanted, shared.get(case.host.host, "")) for case in cases])
     offers = _allocated(cases, results, taken)
-    drafts = [_draft(case, item, offers.get(case.host.host), now) for case, item in zip(cases, results)]
+    shortages = _shortages(cases, results, offers)
+    drafts = [_draft(case, item, offers.get(case.host.host), now, shortages) for case, item in zip(cases, results)]
     prices = account({draft.offer_id for draft in drafts if draft.action == BUY})
     count = Count(tuple(map(prices.dearer, (*_parts(cases, drafts), *others))))
     drafts = _within_ceilings(cases, drafts, count, unread, prices, spent or {}, now)
@@ -241,13 +243,32 @@ def _allocated(
     return allocate(requests, {*taken, *tried, *(case.wanted for case in cases)})
 
 
+def _shortages(
+    cases: t.Sequence[Case], results: t.Sequence[SearchResult], allocated: t.Container[str]
+) -> dict[str, str]:
+    """By host: that fewer offers were ``allocated`` than there are hosts with its search and ceiling, but some."""
+    alike = grouped(
+        ((id(item), case.host.max_price_per_hour), case.host.host)
+        for case, item in zip(cases, results)
+        if case.buys and not (case.wanted or item.said)
+    )
+    counts = [(hosts, sum(host in allocated for host in hosts)) for hosts in alike.values()]
+    return {
+        host: f"{plural(count, 'offer')} for {len(hosts)} hosts."
+        for hosts, count in counts
+        if 0 < count < len(hosts)
+        for host in hosts
+    }
+
+
 def _draft(
     case: Case,
     search_result: SearchResult,
     offer: Offer | None,
     now: float,
+    shortages: t.Mapping[str, str],
 ) -> Plan:
-    """The plan as far as only this host decides it."""
+    """The plan as far as only this host decides it. ``shortages``: see `_shortages`."""
     stands, reason = case.standing, search_result.said
     if not reason and stands.owns:
         ids, price = stands.resource_ids, stands.price_per_hour
@@ -262,16 +283,24 @@ def _draft(
         reason = why_too_dear(case.host, offer)
     if offer is not None and not reason:
         return _purchase(case, search_result, offer, now)
+    return _without_offer(case, search_result, offer or {}, reason, now, shortages.get(case.host.host, ""))
+
+
+def _without_offer(
+    case: Case, search_result: SearchResult, offer: Offer, reason: str, now: float, shortage: str
+) -> Plan:
+    """The plan of a host that buys nothing, for this ``reason``, else since there is no offer for it."""
     error_class = QUOTA if case.without_quota else _NO_OFFER if search_result.is_passing or not reason else ""
     patience, waited = case.host.patience, ""
     if error_class == _NO_OFFER and not case.attempts and patience.has_waited(now):
         waited = f"It has waited since {formatted(patience.since)}."
+    why = reason or joined(shortage, why_none(case, search_result))
     return Plan(
         case.host.host,
         STOP,
         case.wanted,
-        offer or {},
-        refusal=joined(_after(case, reason or why_none(case, search_result)), waited),
+        offer,
+        refusal=joined(_after(case, why), waited),
         error_class=error_class,
         cheapest=cheapest_of(search_result.looks),
     )
@@ -468,6 +497,17 @@ def line_of_waiting(lacking: t.Sequence[tuple[Case, Plan]], now: float, trouble:
     market = "" if cheapest is None else f"The cheapest costs {usd(cheapest)}."
     looks = f"Next look {formatted(now + patience[0].delay)}, until {formatted(until)}."
     return joined(f"No offer yet for {hosts}, since {formatted(patience[0].since)}.", trouble, market, looks)
+
+
+def few_forks(plans: t.Iterable[Plan], forks: int) -> str:
+    """That purchases would wait for each other; each holds a fork for as long as the API takes for it."""
+    buyers = sum(draft.action == BUY for draft in plans)
+    if not 0 < forks < buyers:
+        return ""
+    return (
+        f"{buyers} hosts buy, {forks} at a time: a purchase may take minutes, and offers expire after half an hour. Let"
+        f" them all buy at once: --forks {buyers}, or forks in ansible.cfg."
+    )
 
 
 def bought(plans: t.Iterable[Plan]) -> dict[str, Offer]:

@@ -321,8 +321,8 @@ def read_choice(spec: Spec, max_price_per_hour: float) -> Choice:
 
 
 def at_site(choice: Choice, vendor: str, vendor_region: str) -> Choice:
-    """The choice at this vendor and region, unless it names a vendor or a region itself."""
-    if choice.is_anywhere or any(text_of(choice.spec.get(key)) for key in _PLACE):
+    """The choice at this vendor and region, unless it names a vendor or a region itself, or the vendor is unknown."""
+    if not vendor or choice.is_anywhere or any(text_of(choice.spec.get(key)) for key in _PLACE):
         return choice
     return replace(choice, spec={**choice.spec, "vendor": vendor}, vendor_region=vendor_region)
 

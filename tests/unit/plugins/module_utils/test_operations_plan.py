@@ -199,6 +199,7 @@ def planned(
             "failed": [],
             "registry_fingerprint": "",
             "slice_of": "",
+            "forks": 5,
             "api_token": "token",
             "sealed": {},
             "plan_file": None,
@@ -648,3 +649,9 @@ def test_a_machine_that_has_become_dearer_counts_at_its_listed_price(
     buyer = planned(tmp_path, count, api=api, others=others, max_total_price_per_hour=ceiling)["plans"][-1]
     assert (buyer["host"], buyer["action"]) == (f"gpu-{count - 1}", action), buyer["refusal"]
     assert action == "buy" or f"{owner} USD {max(2.0, listed or 0.0):.2f} (live" in buyer["refusal"]
+
+
+@pytest.mark.parametrize(("count", "quote", "is_told"), [(5, False, False), (6, False, True), (6, True, False)])
+def test_purchases_that_wait_for_each_other_are_told_of(tmp_path: Path, count: int, quote: bool, is_told: bool) -> None:
+    warnings = planned(tmp_path, count, quote=quote)["warnings"]
+    assert any("6 hosts buy, 5 at a time: a purchase may take minutes" in text for text in warnings) is is_told

@@ -34,6 +34,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     STOP,
     WAIT,
     Plan,
+    few_forks,
     host_plans,
     line_of_waiting,
     prices_of_others,
@@ -197,12 +198,28 @@ def test_hosts_never_share_an_offer() -> None:
     ]
 
 
-@pytest.mark.parametrize(("hosts", "most", "taken"), [(4, 5, ()), (2, 0.5, ()), (2, 5, (X, Y, offer_id(3)))])
-def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("hosts", "most", "taken", "begins"),
+    [
+        (4, 5, (), "3 offers for 4 hosts. There is no"),
+        (9, 2, (), "2 offers for 9 hosts. There is no"),
+        (9, 5, (X, Y), "1 offer for 9 hosts. There is no"),
+        (2, 0.5, (), "There is no offer for this host. "),  # all of them are too dear
+        (2, 5, (X, Y, offer_id(3)), "There is no offer for this host. "),
+    ],
+)
+def test_too_few_offers_are_counted(hosts: int, most: float, taken: tuple[str, ...], begins: str) -> None:
     result = SearchResult(ALL)
     cases = [free(f"gpu-{number}", max_price_per_hour=most) for number in range(hosts)]
     found = [draft.refusal for draft in host_plans(cases, lambda _host: result, {}, taken=taken)]
-    assert found[-1].startswith("There is no offer for this host. ") and found[-1].endswith("Nothing was bought.")
+    assert {text for text in found if text} == {found[-1]} and found[-1].startswith(begins), found
+    assert found[-1].endswith("Nothing was bought.")
+
+
+@pytest.mark.parametrize(("forks", "is_told"), [(1, True), (2, False), (0, False)])
+def test_fewer_forks_than_buyers_are_told(forks: int, is_told: bool) -> None:
+    plans = planned(free("gpu-1"), free("gpu-2"), owner("gpu-3"))
+    assert few_forks(plans, forks).startswith("2 hosts buy, 1 at a time: a purchase may take minutes") is is_told
 
 
 def test_what_others_want_have_or_tried_is_left_alone() -> None:
