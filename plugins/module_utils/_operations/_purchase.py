@@ -21,7 +21,6 @@ from .. import _states
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import claims, ownership
 from .._provision.entry import (
-    BOOT_MARK,
     EXPIRED,
     JOURNALED,
     OFFER,
@@ -63,17 +62,17 @@ from ._by_id import read_by_id
 class Journal:
     """The registry of a host, seen from the purchase of one offer; without a registry it remembers nothing.
 
-    ``facts`` are what is kept of the purchase beside its state; ``boot_mark``: see `sending.boot_mark`. Methods raise
-    RegistryError. Of a registry that is only read it tells what it would note, and notes nothing.
+    ``facts`` are what is kept of the purchase beside its state and its ``order``: see `sending.noted_order`. Methods
+    raise RegistryError. Of a registry that is only read it tells what it would note, and notes nothing.
     """
 
     def __init__(
-        self, registry: Registry | None, offer_id: str, facts: Variables, boot_mark: bool | None = None
+        self, registry: Registry | None, offer_id: str, facts: Variables, order: Variables | None = None
     ) -> None:
         self._registry = registry
         self._offer_id = offer_id
         self._facts = {**facts, OFFER: offer_id}
-        self._boot_mark = boot_mark
+        self.order = order or {}
         self._entry: Variables = {}
 
     @property
@@ -126,9 +125,8 @@ class Journal:
         """Note that the purchase is about to be sent. Raises Claimed; see `Registry`."""
         if self._registry is None:
             return
-        # What was ordered first may still arrive.
-        mark = self.entry.boot_mark or None if self.entry.is_open else self._boot_mark
-        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), {BOOT_MARK: mark})
+        order = self.entry.first_order if self.entry.is_open else self.order
+        entry = entry_before_sending(self._facts, price_per_hour, self._journaled(), order)
         self._entry = self._registry.claim(entry)
 
     def check_held(self) -> None:

@@ -102,7 +102,7 @@ def procure_offer(api: Market, params: Params, check_mode: bool) -> Result:
     orders = sending.order_digests(body, params["api_token"], noted)
     with refusing(ValueError, NOTHING_SENT, error_class="conflict", **BLANK):
         sending.check_sealed(params.get("sealed") or {}, orders)
-    journal = Journal(registry, body["offer_id"], noted, sending.boot_mark(body.get("cloud_init")))
+    journal = Journal(registry, body["offer_id"], noted, sending.noted_order(orders, body.get("cloud_init")))
     purchase = _Purchase(api, params, body, terms, journal, check_mode=check_mode)
     purchase.facts["warnings"] = [*warnings, *warned]
     try:
@@ -223,6 +223,7 @@ class _Purchase:
         except RegistryError as error:
             raise Failure(f"{error} {NOTHING_SENT}", error.error_class, **self.facts) from None
         self._history = self._history.noted(self._journal.entry)
+        self.facts["warnings"] += sending.ordered_otherwise(self._journal.entry, self._journal.order)
         self._wait_for_outcome(self._journal.since_sent() if self._history.was_sent else 0.0)
 
     def run(self) -> Result:

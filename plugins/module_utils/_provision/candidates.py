@@ -511,7 +511,12 @@ def differs_from_declared(case: Case) -> str:
     """In what a host owns or has ordered something else than it declares now; empty where it has not."""
     host, entry = case.host, case.entry
     if case.standing.owns:
-        return drift_of(host, entry)
+        # No user data are rendered for the machine of an open purchase, so they are not compared.
+        taken = (
+            f"{host.host} takes the machine of offer {entry.offer_id} as it was first ordered, also if its key or user"
+            " data have changed since."
+        )
+        return joined(drift_of(host, entry), taken if entry.is_open and entry.ordered else "")
     odd = mismatch_of_noted(host, entry) if case.is_open else ""
     declares = f"{host.host} declares something else than its open purchase was ordered as"
     return f"{declares}: {odd}. It is bought as ordered." if odd else ""

@@ -39,6 +39,8 @@ LISTED_BEFORE = "provision_listed_before"
 # What its answer has named, and what was bought with another offer: see `holdings`. It is neither held nor ended
 AFFECTED = "provision_affected_ids"
 
+# Digests of what was ordered first: see `sending.order_digests`
+ORDERED = "provision_ordered"
 # Whether the user data that were ordered leave a mark at their end: see `boot`
 BOOT_MARK = "provision_boot_mark"
 
@@ -95,6 +97,7 @@ class Entry:
     idles: str = ""  # how long it may be idle, as it was given at the purchase
     reaped_at: str = ""  # when a run has begun to end it
     listed_before: tuple[str, ...] = ()  # ids that only seem to be bought with it: they were there before
+    ordered: Variables = field(default_factory=dict)  # digests of its first order
     boot_mark: bool = False  # its user data leave a mark at their end
     missing_since: str = ""  # when a look did not find its machines
     missing_at: str = ""  # when a second look did not
@@ -117,6 +120,11 @@ class Entry:
     def is_open(self) -> bool:
         """Whether a purchase was sent whose answer is not known."""
         return bool(self.offer_id) and not self.resource_ids and self.purchase not in (MADE, REFUSED)
+
+    @property
+    def first_order(self) -> Variables:
+        """What is noted of its order, which may still arrive whatever is sent later."""
+        return {ORDERED: self.ordered or None, BOOT_MARK: self.boot_mark or None}
 
     @property
     def is_made(self) -> bool:
@@ -219,6 +227,7 @@ def read_entry(variables: Variables | None) -> Entry:
         reaped_at=_moment(known.get(REAPED_AT)),
         # Of what a purchase only touched a later look may tell less than the first one.
         listed_before=(*unique_ids(known.get(LISTED_BEFORE)), *affected),
+        ordered=mapping_of(known.get(ORDERED)),
         boot_mark=known.get(BOOT_MARK) is True,
         missing_since=_moment(known.get(MISSING_SINCE)),
         missing_at=_moment(known.get(MISSING_AT)),

@@ -20,7 +20,7 @@ from .._text import QUOTA, applying, foreign_currency, gpus_of, joined, sentence
 from . import search
 from .boot import NO_MARK
 from .ceilings import AccountPrices, CeilingPart, Count, State
-from .entry import Entry
+from .entry import BOOT_MARK, ORDERED, Entry
 from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
@@ -422,15 +422,15 @@ def result_of_purchase(outcome: str, facts: t.Mapping[str, t.Any], body: t.Mappi
     }
 
 
-# What tells whether an order is the one that a sealed plan was quoted with: digests of its parts, and nothing of the
-# order itself. User data may contain a password that is short enough to be guessed, so a digest is keyed with the API's
-# token: who reads only the plan cannot try guesses.
+# What tells whether an order is the one that a sealed plan was quoted with, or that an open purchase was sent with:
+# digests of its parts, and nothing of the order itself. User data may contain a password that is short enough to be
+# guessed, so a digest is keyed with the API's token: who reads only the plan or the registry cannot try guesses.
 
 _TOKEN = "token"  # the part by which digests of another token are recognised
 _USER_DATA = "cloud_init"
 _OTHER = {_USER_DATA: "other user data (cloud_init)"}  # where the name alone says nothing to a person
 _HOST_KEY = "provision_bootstrap_host_key"
-_OFFER = "offer_id"  # which the plan itself names
+_OFFER = "offer_id"  # which the plan or the registry itself names
 
 
 def order_digests(order: t.Mapping[str, str], token: str, note: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -450,6 +450,25 @@ def check_sealed(sealed: t.Mapping[str, str], now: t.Mapping[str, str]) -> None:
     if sealed and differing:
         others = [_OTHER.get(part, f"another {part}") for part in differing]
         raise ValueError(f"The plan was quoted with {' and '.join(others)}.")  # the caller says what to do
+
+
+def noted_order(digests: t.Mapping[str, str], user_data: str | None) -> dict[str, t.Any]:
+    """What the registry notes of an order, with its `order_digests`."""
+    return {ORDERED: dict(digests), BOOT_MARK: boot_mark(user_data)}
+
+
+def ordered_otherwise(entry: Entry, order: t.Mapping[str, t.Any]) -> list[str]:
+    """A warning if a purchase that is noted was ordered otherwise; digests with another token say nothing.
+
+    ``order``: of now, as `noted_order` has it.
+    """
+    first, now = entry.ordered, order.get(ORDERED) or {}
+    if not entry.may_have_bought or first == now or first.get(_TOKEN) != now.get(_TOKEN, ""):
+        return []
+    return [
+        f"Offer {entry.offer_id} was ordered before with another key, name or user data: its machine was or will be"
+        " bought as first ordered."
+    ]
 
 
 def boot_mark(user_data: str | None) -> bool | None:

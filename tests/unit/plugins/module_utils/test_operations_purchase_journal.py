@@ -17,6 +17,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.market i
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import procure_offer as operation
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import order_digests
 from ansible_collections.compute_index.supply.plugins.module_utils._registry import _files, _locks
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
@@ -34,6 +35,7 @@ from samples import (
     RESOURCE_ID,
     SECOND_RESOURCE_ID,
     STATUS_PATH,
+    TOKEN,
     offer,
     procurement,
     resource,
@@ -43,12 +45,14 @@ from samples import (
 pytestmark = pytest.mark.usefixtures("clock")
 
 Result = dict[str, Any]
+ORDER = {"offer_id": OFFER_ID, "ssh_public_key": KEY, "resource_name": "trainer"}
 SENT = {
     "provision_resource_name": "trainer",
     "provision_procured_offer_id": OFFER_ID,
     "provision_price_per_hour": 2.0,
     "provision_journaled_at": START,
     "provision_purchase": "sent",
+    "provision_ordered": order_digests(ORDER, TOKEN, {}),
 }
 MADE = {**SENT, "provision_purchase": "made", "provision_resource_ids": [RESOURCE_ID]}
 BOUGHT = status("provisioning", resource_ids=[RESOURCE_ID])
@@ -189,6 +193,47 @@ def test_running_again_changes_nothing(queue: RequestQueue, buy: Any, path: Path
     clock.now = 9000
     assert outcome(buy(note={"provision_ends_at": "y"})) == ("existing", None, [RESOURCE_ID])
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+# An order that differs from the first one
+
+TEXTS = ["#cloud-config\npackages: [git]\n", "#cloud-config\npackages: [vim]\n"]
+FIRST = order_digests({**ORDER, "cloud_init": TEXTS[0]}, TOKEN, {})
+
+
+def otherwise(result: Result) -> int:
+    return sum("was or will be bought as first ordered." in warning for warning in result["warnings"])
+
+
+@pytest.mark.parametrize("entry", [SENT, MADE], ids=["sent", "made"])
+def test_a_purchase_that_was_ordered_otherwise_is_told(
+    queue: RequestQueue, buy: Any, path: Path, entry: dict[str, Any]
+) -> None:
+    write(path, {**entry, "provision_ordered": FIRST})
+    queue.expect("GET", STATUS_PATH, BOUGHT)
+    if entry is SENT:
+        queue.expect("GET", "/resources", [resource()], query={"offer_id": OFFER_ID})
+    queue.expect("GET", OFFER_PATH, offer())
+    result = buy(cloud_init=TEXTS[1])
+    assert (result["outcome"], otherwise(result)) == ("existing", 1)
+    assert kept(path)["provision_ordered"] == FIRST
+
+
+def test_what_is_sent_again_may_still_arrive_as_first_ordered(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write(path, {**SENT, "provision_ordered": FIRST})
+    queue.expect("GET", STATUS_PATH, status(), times=3)
+    queue.expect("GET", OFFER_PATH, offer()).expect(*POST, {}, 409).expect("GET", STATUS_PATH, status(), times=3)
+    result = buy(cloud_init=TEXTS[1])
+    assert (result["outcome"], otherwise(result)) == ("unknown", 1)
+    assert kept(path)["provision_ordered"] == FIRST
+
+
+def test_a_refused_order_may_be_followed_by_another(queue: RequestQueue, buy: Any, path: Path) -> None:
+    write(path, {**SENT, "provision_purchase": "refused"})
+    free(queue).expect(*POST, procurement())
+    result = buy(cloud_init=TEXTS[0])
+    assert (result["outcome"], result["warnings"]) == ("created", [])
+    assert kept(path)["provision_ordered"] == FIRST
 
 
 # Check mode

@@ -110,3 +110,11 @@ def test_an_open_purchase_of_another_spec_is_told() -> None:
         told = differs_from_declared(Case(declared, ordered, Standing(kind)))
         assert ("gpu-1 declares something else than its open purchase was ordered as" in told) is is_told
     assert differs_from_declared(Case(declared, entry(X, purchase="sent"), Standing(HostState.OPEN))) == ""
+    digests = {"provision_ordered": {"token": "0f"}}
+    for known, is_told in (
+        (entry(X, purchase="sent", **digests), True),
+        (entry(X, purchase="made", **digests), False),
+        (entry(X, purchase="sent"), False),
+    ):
+        told = differs_from_declared(Case(declared, known, Standing(HostState.UNDER_WAY)))
+        assert (f"gpu-1 takes the machine of offer {X} as it was first ordered" in told) is is_told

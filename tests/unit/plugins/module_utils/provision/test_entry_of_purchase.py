@@ -89,10 +89,11 @@ def test_nothing_is_written_twice(variables: Any, changes: dict[str, Any], says:
 
 def test_the_journal_has_all_that_is_known_before_the_purchase() -> None:
     facts, clock = {registry_entry.OFFER: X, "provision_lease": None}, {registry_entry.JOURNALED: SENT_AT}
-    order = {"provision_boot_mark": None}
+    order = {"provision_ordered": {"a": "b"}, "provision_boot_mark": None}
     assert registry_entry.entry_before_sending(facts, 2.0, clock, order) == {
         **SENT,
         "provision_price_per_hour": 2.0,
+        "provision_ordered": {"a": "b"},
     }
     assert "provision_price_per_hour" not in registry_entry.entry_before_sending(facts, None, {}, {})
 

@@ -15,12 +15,14 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.bo
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     boot_mark,
     check_sealed,
+    noted_order,
     order_digests,
+    ordered_otherwise,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provision_samples import offer_id
+from provision_samples import entry, offer_id
 
 X = offer_id(1)
 TOKEN = "t0ken"
@@ -70,3 +72,33 @@ def test_who_has_only_the_registry_cannot_try_guesses(secret: str, token: str) -
 @pytest.mark.parametrize(("user_data", "mark"), [("#!/bin/sh", True), (f"# {NO_MARK}", None), ("", None), (None, None)])
 def test_which_user_data_leave_a_mark(user_data: str | None, mark: bool | None) -> None:
     assert boot_mark(user_data) is mark
+
+
+BEFORE = order_digests({**ORDER, "cloud_init": "#!/bin/sh\ndate"}, TOKEN, {})
+
+
+@pytest.mark.parametrize(
+    ("purchase", "first", "is_told"),
+    [
+        *[("sent", BEFORE, True), ("made", BEFORE, True), ("refused", BEFORE, False)],
+        ("sent", order_digests(ORDER, TOKEN, {}), False),
+        ("sent", order_digests({**ORDER, "resource_name": "gpu-2"}, TOKEN, {}), True),
+        ("sent", order_digests({**ORDER, "resource_name": "gpu-2"}, "of yesterday", {}), False),
+        *(("sent", value, False) for value in (None, "", 7, [], {"token": 1}, {"token": None})),
+    ],
+)
+def test_another_order_of_a_purchase_that_is_noted_is_told(purchase: str, first: Any, is_told: bool) -> None:
+    """Whatever a person has written there instead of digests."""
+    known = entry(X, purchase=purchase, provision_ordered=first)
+    texts = ordered_otherwise(known, noted_order(order_digests(ORDER, TOKEN, {}), "#!/bin/sh"))
+    words = "with another key, name or user data: its machine was or will be bought as first ordered."
+    assert texts == ([f"Offer {X} was ordered before {words}"] if is_told else [])
+    assert ordered_otherwise(known, {}) == [], "a run that settles the purchase of another one orders nothing"
+
+
+def test_what_was_ordered_first_stays_noted() -> None:
+    first = noted_order(BEFORE, "#!/bin/sh\ndate")
+    assert first == {"provision_ordered": BEFORE, "provision_boot_mark": True}
+    assert entry(X, purchase="sent", **first).first_order == first
+    nothing = {"provision_ordered": None, "provision_boot_mark": None}
+    assert entry(X, purchase="sent").first_order == nothing
