@@ -62,6 +62,14 @@ class Tested:
         return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
 
     @property
+    def unread(self) -> str:
+        """The checks that could not read what they need, each once; empty if all could."""
+        rows = (item for item in items_of(self.result.get("findings")) if isinstance(item, t.Mapping))
+        names = (row.get("check") for row in rows if row.get("verdict") == "unknown")
+        words = ", ".join(dict.fromkeys(printable(text_of(name), _LONGEST_NAME) for name in names))
+        return f"could not be read: {words}" if words else ""
+
+    @property
     def row(self) -> dict[str, t.Any]:
         """What is kept of it."""
         names = ("findings", "tools", "seconds", "evidence")
@@ -136,7 +144,7 @@ class Report:
     def reasons(self, verdict: str) -> str:
         """What was said of the machines with this verdict; of several machines with their names."""
         return "; ".join(
-            (f"{test.machine}: " if len(self.tests) > 1 else "") + "; ".join(test.reasons)
+            (f"{test.machine}: " if len(self.tests) > 1 else "") + ("; ".join(test.reasons) or test.unread)
             for test in self.tests
             if test.verdict == verdict
         )
@@ -162,20 +170,12 @@ def verdict_lines(reports: t.Iterable[Report]) -> list[str]:
     """The verdicts of machines that run, for people."""
     rows: list[str] = []
     for report in reports:
-        unread = _unread(report)
         rows += [
             f"{report.host}: {report.verdict}",
             *(f"  {reason}" for test in report.tests for reason in test.reasons),
+            *dict.fromkeys(f"  {test.unread}" for test in report.tests if test.unread),
         ]
-        rows += [f"  could not be read: {', '.join(unread)}"] if unread else []
     return rows
-
-
-def _unread(report: Report) -> t.Collection[str]:
-    """The checks that could not read what they need, each once."""
-    findings = (item for test in report.tests for item in items_of(test.result.get("findings")))
-    rows = (item for item in findings if isinstance(item, t.Mapping) and item.get("verdict") == "unknown")
-    return dict.fromkeys(printable(text_of(row.get("check")), _LONGEST_NAME) for row in rows)
 
 
 def why_verify_fails(reports: t.Collection[Report]) -> str:

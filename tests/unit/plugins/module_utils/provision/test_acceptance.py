@@ -42,6 +42,7 @@ BAD = {
     "evidence": [{"command": "nvidia-smi -q -x", "exit_code": 0, "seconds": 0.2, "output": "<serial>1</serial>"}],
 }
 OK = {"item": "gpu-1", "verdict": "ok", "reasons": [], "findings": [], "evidence": []}
+UNREAD = ("ecc", "ecc", "xid")
 BOUGHT = {
     "provision_procured_offer_id": OFFER,
     "provision_resource_ids": [MACHINE],
@@ -184,11 +185,23 @@ def test_without_a_registry_there_is_no_place_for_it() -> None:
     assert failed.value.result["msg"].endswith("8 (bad).")
 
 
-def test_what_is_degraded_is_kept_and_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        (
+            {"verdict": "degraded", "reasons": ["clock: 70 seconds instead of at most 60 (degraded)"]},
+            "degraded: clock: 70 seconds instead of at most 60 (degraded)",
+        ),
+        (
+            {"verdict": "unknown", "findings": [{**FINDING, "check": name, "verdict": "unknown"} for name in UNREAD]},
+            "unknown: could not be read: ecc, xid",
+        ),
+    ],
+)
+def test_what_is_not_bad_is_kept_and_reported(tmp_path: Path, test: dict[str, Any], told: str) -> None:
     entry_of(tmp_path)
-    worse = {**OK, "verdict": "degraded", "reasons": ["clock: 70 seconds instead of at most 60 (degraded)"]}
-    result = accepted(params_of(tmp_path, worse), False)
-    assert result["warnings"] == ["gpu-1 is kept, but degraded: clock: 70 seconds instead of at most 60 (degraded)."]
+    result = accepted(params_of(tmp_path, {**OK, **test}), False)
+    assert result["warnings"] == [f"gpu-1 is kept, but {told}."]
     assert not (tmp_path / ".evidence").exists()
 
 
@@ -221,7 +234,7 @@ def test_a_test_of_what_runs_is_noted_and_ends_nothing(tmp_path: Path) -> None:
 
     well = verified({**params, "hosts": [{**row, "tested": OK}, {**row, "host": "gpu-2", "tested": {}}]}, False)
     assert (well["trouble"], well["verified"]) == ("", {"gpu-1": "ok", "gpu-2": "no machine"})
-    unread = [{"check": check, "verdict": word} for check in ("ecc", "ecc", "xid") for word in ("unknown", "ok")]
+    unread = [{"check": check, "verdict": word} for check in UNREAD for word in ("unknown", "ok")]
     vague = {**OK, "verdict": "unknown", "findings": [*unread, "odd"]}
     assert verified({**params, "hosts": [{**row, "tested": vague}]}, False)["lines"] == [
         "gpu-1: unknown",
