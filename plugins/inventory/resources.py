@@ -362,10 +362,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 yield _Machine(resource, owner, no_template({**_inventory.host_variables(resource, prefix), **noted}))
 
     def _host_names(self, machines: list[_Machine]) -> list[str]:
-        """The machines' names in the inventory."""
+        """The machines' names in the inventory. Warns of those that several would have."""
         wishes = [self._wish(*machine) for machine in machines]
         taken = {*self.inventory.groups, *self.get_option("groups")}
-        return _inventory.host_names([machine.resource for machine in machines], wishes, taken)
+        hosts = _inventory.host_names([machine.resource for machine in machines], wishes, taken)
+        for wish, sharing in _inventory.shared_names(wishes, hosts).items():
+            self.display.warning(
+                f"{len(sharing)} machines are called {wish}, so none is in the inventory under that name:"
+                f" {', '.join(sharing)}."
+            )
+        return hosts
 
     def _prefix(self) -> str:
         """What the names of the project's machines begin with."""

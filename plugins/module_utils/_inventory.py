@@ -15,7 +15,7 @@ from functools import cache
 
 from ._api.client import ApiError, Json
 from ._machine.connection import ADDRESS
-from ._text import UUID
+from ._text import UUID, grouped
 
 GROUP = "supply"  # the group of all machines
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
@@ -45,6 +45,13 @@ def host_names(resources: t.Sequence[Json], wishes: t.Sequence[object], taken: t
     if len(set(names)) < len(names) or not all(_may_name(name, taken) for name in names):
         raise ApiError("GET /resources: the API's ids cannot tell the machines apart.", "protocol", status_code=200)
     return names
+
+
+def shared_names(wishes: t.Sequence[object], hosts: t.Sequence[str]) -> dict[str, list[str]]:
+    """Wishes of several resources, each with the host names that these have got instead."""
+    pairs = zip(wishes, hosts)
+    found = grouped((wish, host) for wish, host in pairs if isinstance(wish, str) and host.startswith(f"{wish}-"))
+    return {wish: sharing for wish, sharing in found.items() if len(sharing) > 1}
 
 
 def _may_name(wish: object, taken: t.Container[str]) -> t.TypeGuard[str]:

@@ -164,10 +164,14 @@ def test_a_machine_does_not_become_the_controller_or_a_group(queue: RequestQueue
     assert list(load().hosts) == [f"{n:036}" for n in range(len(wanted))]
 
 
-def test_of_machines_that_share_a_name_none_gets_it(queue: RequestQueue, load: Load) -> None:
+def test_of_machines_that_share_a_name_none_gets_it_and_that_is_said(
+    queue: RequestQueue, load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
     queue.expect(*LIST, [resource(), resource(SECOND_RESOURCE_ID), resource(f"{7:036}", name="other")])
     hosts = [f"trainer-{RESOURCE_ID}", f"trainer-{SECOND_RESOURCE_ID}"]
     assert list(load().hosts) == [*hosts, "other"]
+    said = packed(capsys.readouterr().err)
+    assert f"2machinesarecalledtrainer,sononeisintheinventoryunderthatname:{','.join(hosts)}." in said
 
 
 def test_without_live_machines_there_is_a_warning(
