@@ -13,7 +13,7 @@ import enum
 import math
 import typing as t
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from .. import _states
@@ -315,12 +315,13 @@ class Month:
     """What a month costs a project: what is spent so far, what runs and what is planned, in this order.
 
     Both until their leases or the month are over. ``shares``: of a host, in millionths of a USD, rounded up.
-    ``unknown``: hosts of which it is not known what they cost.
+    ``unknown``: hosts of which it is not known what they cost. ``since``: when the first purchase of a host began.
     """
 
     name: str
     shares: tuple[tuple[State, str, int], ...]
     unknown: tuple[str, ...] = ()
+    since: t.Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -337,7 +338,14 @@ class Month:
         costs = Counter[tuple[State, str]]()
         for state, host, millionths in self.shares:
             costs[state, host] += millionths
-        return Count(tuple(CeilingPart(host, cents(total), state) for (state, host), total in costs.items() if total))
+        begins = {(State.SPENT, host): moment for host, moment in self.since.items()}
+        return Count(
+            tuple(
+                CeilingPart(part[1], cents(total), part[0], since=begins.get(part))
+                for part, total in costs.items()
+                if total
+            )
+        )
 
 
 def month_of(now: float) -> tuple[str, float, float]:
@@ -363,6 +371,7 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
     until = min(latest, after)
     bills = [bill for bill in bills if bill.until(math.inf) > begin]
     again = {(item.host, item.offer_id) for item in planned}
+    begins = grouped((bill.host, bill.begin) for bill in bills if bill.begin is not None)
     going_on = (bill for bill in bills if bill.runs and (bill.host, bill.offer_id) not in again)
     return Month(
         name=name,
@@ -372,6 +381,7 @@ def costs_of_month(bills: t.Iterable[Bill], planned: t.Sequence[Bill], now: floa
             *_still_to_come(State.ORDERED, planned, now, after),
         ),
         unknown=_of_unknown_cost((*bills, *planned), latest),
+        since={host: min(moments) for host, moments in begins.items()},
     )
 
 

@@ -31,7 +31,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.sp
     millionths_of_usd,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import Storage
-from ansible_collections.compute_index.supply.plugins.module_utils._text import seconds_of
+from ansible_collections.compute_index.supply.plugins.module_utils._text import formatted, seconds_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -308,6 +308,12 @@ def test_what_is_not_known_is_named() -> None:
 def test_of_a_month(budget: float, bills: list[Bill], wanted: list[Bill], said: str) -> None:
     refusal = of_month(budget, "default", costs_of_month(bills, wanted, NOW))
     assert said in refusal and bool(said) == bool(refusal)
+
+
+def test_the_refusal_of_a_month_says_since_when_each_host_has_cost() -> None:
+    bills = [bill(-10, -5), bill(-3, -2)]
+    refusal = of_month(1.0, "default", costs_of_month(bills, [buys("h", "o", 2.0, NOW + HOUR)], NOW))
+    assert f"gpu-9 USD 12.00 (spent since {formatted(NOW - 10 * HOUR)}); h USD 2.00 (would be bought)." in refusal
 
 
 hours = st.floats(-700, 60, allow_nan=False)
