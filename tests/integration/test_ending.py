@@ -303,7 +303,7 @@ def test_a_machine_of_which_only_the_list_knows_keeps_its_entry(project: Project
     project.simulator.faults[:] = [Fault(method="GET", path=f"/resources/{resource_id}", status=404, count=None)]
     run = decommission(project, "gpu-1")
     assert run.returncode == 2, run.output
-    assert f"Not known to have ended for gpu-1: {resource_id}." in run.failure("gpu-1")
+    assert f"Nothing was ended for gpu-1. GET /resources/{resource_id} answered 404" in run.failure("gpu-1")
     assert project.registry("gpu-1") is not None and ended(project) == []
 
 

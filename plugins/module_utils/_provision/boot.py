@@ -33,6 +33,7 @@ ASK = (
 PAUSE = 1.0  # seconds between two attempts to connect
 # A user's key may be installed late, and what cloud-init says may be unreadable while it is upgraded: minutes, at most.
 PATIENCE = 240.0
+RESTARTS = 3  # how often a machine may be lost while cloud-init runs
 RESOLVING = 60.0  # the name of a new machine may be known late, but not the one of a typo
 # Since OpenSSH 9.8 a server shuts out for a while whoever fails to log in more often than every five seconds
 # (sshd_config, PerSourcePenalties).
@@ -104,6 +105,7 @@ class Wait:
     limits: BootTimeouts
     since: float = 0.0  # when SSH began to be waited for, the last time
     reachable: bool = False
+    lost: int = 0  # how often it was reachable and then not any more
     connected: float | None = None  # when SSH answered first
     unresolved: float | None = None  # since when its name has no address
     doubtful: float | None = None  # since when the user's key is refused, or cloud-init's answer cannot be read
@@ -153,11 +155,14 @@ def after_failure(wait: Wait, error: str, now: float) -> tuple[Wait, BootStep]:
         wait,
         reachable=False,
         since=now if wait.reachable else wait.since,
+        lost=wait.lost + wait.reachable,
         unresolved=_since(wait.unresolved, now) if kind is _NO_ADDRESS else None,
         doubtful=_since(wait.doubtful, now) if kind is _DENIED else None,
     )
     msg = _MEANINGS[kind].format(_reason(error))
-    ends = kind is _HERE or (kind is _HOST_KEY and not wait.limits.seeded)
+    if wait.lost > RESTARTS:
+        msg = f"The machine does not stay reachable while cloud-init runs; it was lost {wait.lost} times. {msg}"
+    ends = wait.lost > RESTARTS or kind is _HERE or (kind is _HOST_KEY and not wait.limits.seeded)
     pause = DENIED_PAUSE if kind is _DENIED else PAUSE
     step = BootStep(msg, failed=True) if ends else _unless_late(wait, msg, pause, now)
     return wait, replace(step, urgent=kind in (_DENIED, _NO_ADDRESS), host_key_refused=kind is _HOST_KEY)

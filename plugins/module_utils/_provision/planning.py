@@ -335,7 +335,7 @@ def offer_in_one_line(offer: Machine, bill: float | None) -> str:
     """What a host is about to buy; with a lease also what it costs until that ends (``bill``, in USD)."""
     contract = offer.get("contract_type")
     facts = [
-        gpus_of(offer.get("gpu_count"), offer.get("gpu_type")),
+        gpus_of(offer.get("gpu_count"), offer.get("gpu_family") or offer.get("gpu_type")),
         usd_short(offer.get("price_per_hour")),
         "" if contract == ON_DEMAND else contract,
         "" if bill is None else f"USD {amount(round(bill, 2))} in all",
