@@ -37,7 +37,7 @@ def test_a_lease_is_said_before_the_purchase_and_fixed_by_it(project: Project) -
     assert re.search(r"gpu-1, gpu-2: until [-0-9]+ [:0-9]+ UTC, at most USD 36.00 together", shown.output), shown.output
     run = project.provision()
     assert run.returncode == 0, run.output
-    assert "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, USD 16.00 in all" in run.output
+    assert "1 x H100, USD 2.00/h, USD 16.00 in all" in run.output
     assert "compute_index.supply.reap does, and must run at least once an hour; it has never run here" in run.text
     entry = project.registry("gpu-1")
     assert entry is not None

@@ -332,10 +332,13 @@ def _purchase(case: Case, search_result: SearchResult, offer: Offer, now: float)
 
 
 def offer_in_one_line(offer: Machine, bill: float | None) -> str:
-    """What a host is about to buy; with a lease also what it costs until that ends (``bill``, in USD)."""
-    contract = offer.get("contract_type")
+    """What a host is about to buy; with a lease also what it costs until that ends (``bill``, in USD).
+
+    Beside a bill the family of the GPU stands for its type, so that this fits behind the host in a line of a terminal.
+    """
+    contract, gpu = offer.get("contract_type"), offer.get("gpu_type")
     facts = [
-        gpus_of(offer.get("gpu_count"), offer.get("gpu_family") or offer.get("gpu_type")),
+        gpus_of(offer.get("gpu_count"), gpu if bill is None else offer.get("gpu_family") or gpu),
         usd_short(offer.get("price_per_hour")),
         "" if contract == ON_DEMAND else contract,
         "" if bill is None else f"USD {amount(round(bill, 2))} in all",

@@ -94,7 +94,7 @@ def test_where_or_as_what_alone_there_are_offers(wider: list[Any], said: str) ->
 @pytest.mark.parametrize(
     ("bill", "fields", "text"),
     [
-        (16.0, {}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, USD 16.00 in all"),
+        (16.0, {}, "1 x H100, USD 2.00/h, USD 16.00 in all"),
         (None, {"contract_type": "spot"}, "1 x nvidia-h100-sxm5-80gb, USD 2.00/h, spot"),
         (None, {"gpu_type": None, "gpu_family": None, "price_per_hour": None}, "1 x None, unknown price"),
     ],

@@ -716,7 +716,7 @@ def test_another_name_is_drift() -> None:
 
 
 def test_what_a_lease_costs_at_most_is_said_before_the_purchase() -> None:
-    assert planned(free(lease="8h"))[0].label == "1 x nvidia-h100-sxm5-80gb, USD 1.00/h, USD 8.00 in all"
+    assert planned(free(lease="8h"))[0].label == "1 x H100, USD 1.00/h, USD 8.00 in all"
     (found,) = planned(free(lease="1970-01-02T00:00Z"), now=3600.0 * 22)
     assert found.label.endswith("USD 1.00/h, USD 2.00 in all")
 
