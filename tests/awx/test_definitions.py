@@ -172,4 +172,4 @@ def test_ansible_builder_takes_the_example(tmp_path: Path) -> None:
 def test_ansible_builder_sees_what_the_collection_needs() -> None:
     found = yaml.safe_load(builder("introspect", os.environ["ANSIBLE_COLLECTIONS_PATH"]).replace("---\n", ""))
     assert [line.split("#")[0].strip() for line in found["python"]] == ["requests >= 2.25"]
-    assert [line.split(" ")[0] for line in found["system"]] == ["openssh-clients", "openssh-client"]
+    assert [line.split(" ")[0] for line in found["system"]] == ["openssh-clients", "openssh-client", "git"]
