@@ -355,7 +355,7 @@ def test_a_slice_extends_nothing(make_controller: MakeController, registry: str)
     order = {"extend_hosts": "gpu-1,gpu-2", "extend_by": "4h"}
     refused = controller.run("GPU extend", {**order, **slice_of})
     assert refused.status == "failed"
-    assert "by each of them all hosts that were named would get more time" in refused.text
+    assert "each would count its own hosts alone" in refused.text
     extended = successful(controller.run("GPU extend", order))
     ends = [note["provision_ends_at"] for (note,) in postgresql.execute(registry, NOTES)]
     assert extended.changed == 1 and all(f"{end[:10]} {end[11:16]}" in extended.text for end in ends)
@@ -375,7 +375,7 @@ def test_a_job_ends_a_group_only_if_it_is_as_large_as_was_said(make_controller: 
     slice_of = {**launched, "awx_job_template_name": "GPU end", "awx_workflow_job_name": "GPU end"}
     sliced = controller.run("GPU decommission", {"decommission_hosts": "gpu-*", "decommission_count": "2", **slice_of})
     assert (sliced.status, len(controller.simulator.billed)) == ("failed", 2), sliced.output
-    assert "each of them counts its own hosts alone" in sliced.text
+    assert "each would count its own hosts alone" in sliced.text
     successful(
         controller.run("GPU decommission", {"decommission_hosts": "supply", "decommission_count": "2", **launched})
     )
