@@ -113,15 +113,6 @@ def test_without_a_registry_nothing_can_be_told(project: Project) -> None:
     assert run.returncode == 2 and "leave --limit out" in run.text
 
 
-def test_without_a_registry_an_end_says_what_the_api_says(project: Project) -> None:
-    project.declare(["gpu-1"], provision_reach=False, provision_registry_dir="")
-    assert project.provision().returncode == 0
-    for resource in project.simulator.resources.values():
-        resource.purchase.time -= datetime.timedelta(hours=2)
-    run = decommission(project, "gpu-1")
-    assert run.returncode == 0 and ", USD 4.01)" in run.text
-
-
 def test_names_of_any_length_fit(project: Project) -> None:
     host = "a-very-long-name-of-a-host-of-the-training-cluster-number-0000001.example.com"
     project.declare([host], provision_reach=False, provision_resource_name="short")

@@ -48,8 +48,8 @@ _ENDS = {
     ABSENT: "There is no cloud-init on the machine.",
 }
 _NO_MARK_YET = (
-    "There is no cloud-init on the machine, and its user data have left no mark. If your template leaves none, put a"
-    f" comment into it: {NO_MARK}."
+    "There is no cloud-init on the machine, and it did not run its user data, which leave a mark at their end. If your"
+    f" template leaves none, put a comment into it: {NO_MARK}."
 )
 
 # Errors of SSH, with what they mean.

@@ -382,8 +382,8 @@ def test_what_follows_an_answer(report: CloudInitStatus, now: float, step: BootS
 
 
 ABSENT = (
-    "There is no cloud-init on the machine, and its user data have left no mark. If your template leaves none, put a"
-    " comment into it: supply-booted: none."
+    "There is no cloud-init on the machine, and it did not run its user data, which leave a mark at their end. If your"
+    " template leaves none, put a comment into it: supply-booted: none."
 )
 MARKED = boot.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)), 20)
 
