@@ -40,10 +40,8 @@ case "$*" in
 esac
 {script}
 printf 'status: %s\nextended_status: %s\n' "$status" "${{warning:+degraded }}$status"
-printf 'detail: %s\nerrors:%s\n' "${{stage:+Running in stage: $stage}}" "${{error:+
-	- $error}}"
-printf 'recoverable_errors:\n%s\n' "${{warning:+WARNING:
-	- $warning}}"
+printf 'detail: %s\nerrors:%b\n' "${{stage:+Running in stage: $stage}}" "${{error:+\n\t- $error}}"
+printf 'recoverable_errors:\n%b\n' "${{warning:+WARNING:\n\t- $warning}}"
 [ -z "$error" ] || exit 1
 [ -z "$warning" ] || exit 2
 """
