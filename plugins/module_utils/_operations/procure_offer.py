@@ -403,16 +403,13 @@ class _Purchase:
         """The answer looks like a success."""
         self.facts.update({key: answer[key] for key in ("status", "procured_at", "resource_ids")})
         self._update_story(reason=answer["error"])
-        if sending.is_made(answer):
-            return (self._failed if self._terms.looks_after(answer) else self._made)(answer["odd_ids"])
-        self._after(ApiError(sending.not_sold(self._offer_id, answer), class_of(answer["error"])), 0, ANSWERED_NO)
-        self._wait_for_outcome()
-        return None
-
-    def _failed(self, _odd_ids: list[str]) -> Result | None:
-        """Bought by this run, and failed at once: the next look shows what of it may be billed."""
-        self._note_made("created")
-        self._update_history(sends=self._history.sends + 1, made=True)
+        if self._terms.looks_after(answer):
+            self._note_made("created")
+            self._update_history(sends=self._history.sends + 1, made=True)
+        elif sending.is_made(answer):
+            return self._made(answer["odd_ids"])
+        else:
+            self._after(ApiError(sending.not_sold(self._offer_id, answer), class_of(answer["error"])), 0, ANSWERED_NO)
         self._wait_for_outcome()
         return None
 
@@ -468,7 +465,7 @@ class _Purchase:
         look = self._machines.held(self._journal.entry, self.facts["resource_ids"])
         return self._machines.storage_left(self._terms.host, self._journal.entry, look)
 
-    def _made(self, odd_ids: list[str]) -> Result | None:
+    def _made(self, odd_ids: list[str]) -> Result:
         """Bought by this run, as its answer says. The journal comes first, then what its ids are."""
         facts = self.facts
         ids = facts["resource_ids"]

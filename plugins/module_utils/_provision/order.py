@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from .._machine.connection import ADDRESS
 from .._text import abridged, applying, mapping_of, nearest, plain_name, printable, text_of
 from .acceptance import EVIDENCE
-from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, PLAN, PROTECTED_SINCE, TESTED
+from .entry import AFFECTED, BOOT_MARK, LISTED_BEFORE, MISSING_AT, MISSING_SINCE, ORDERED, PLAN, PROTECTED_SINCE, TESTED
 from .lease import AT_MOST, ENDS_AT, IDLES, LEASED, NOTED_BY, REAPED_AT
 from .place import NOWHERE, Place
 from .search import ANY, ON_DEMAND
@@ -42,8 +42,7 @@ RESULTS = frozenset(
         "provision_attempts",
         *(LEASED, ENDS_AT, AT_MOST, IDLES, REAPED_AT, NOTED_BY),
         *(LISTED_BEFORE, MISSING_SINCE, MISSING_AT, PROTECTED_SINCE, STORAGE, STORAGE_IDS, STORAGE_OF, AFFECTED),
-        *(BOOT_MARK, EVIDENCE, PLAN, TESTED),
-        "provision_ordered",  # of earlier versions
+        *(BOOT_MARK, EVIDENCE, ORDERED, PLAN, TESTED),
     }
 )
 # What the playbooks take beside the role's variables; a test compares them with their guide, and with AWX's surveys.

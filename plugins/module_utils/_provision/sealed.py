@@ -179,8 +179,7 @@ class SealedPlan:
         """The cases; all of them stop if one is not as the plan says. ``ledger``: of `places`. ``now``: by the API."""
         new = [case for case in cases if self._buys_anew(case)]
         planned = [case for case in cases if case.host.host in self.hosts]
-        over = [self._used_up(case, ledger) for case in new]
-        over += [self._expired(now) for _case in new]
+        over = (*(self._used_up(case, ledger) for case in new), self._expired(now) if new else "")
         reason = self.fault or _first((*map(self._other_machine, planned), *over))
         return [_stopped(case, self._refused(reason)) for case in cases] if reason else list(cases)
 

@@ -68,7 +68,7 @@ class Terms:
 
     def looks_after(self, answer: Json) -> bool:
         """Whether a purchase that was made, and failed at once, is looked at here. A plan looks for all hosts."""
-        return not self.is_planned and answer["status"] == _states.FAILED
+        return not self.is_planned and answer["status"] == _states.FAILED and is_made(answer)
 
     def price_refusal(self, offer_id: str, price: float | None) -> str:
         """Why the offer may not be bought at this price; empty if it may. An unknown price passes no limit."""
