@@ -32,8 +32,8 @@ LINKED_LATER = 3600.0
 # Kinds of a resource. The vocabulary of ``resource_type`` is not documented (API page "get-resource").
 KINDS = MACHINE, STORAGE, OTHER = "machine", "storage", "other"
 _OF_STORAGE = ("storage", "disk", "volume", "filesystem", "bucket")  # a part of a word, since a lost volume costs most
-# Names of what keeps data, too, or of a part of a machine: the last word
-_MAY_BE_STORAGE = ("nfs", "efs", "fs", "s3", "store", "objectstore", "pvc", "drive", "ssd", "hdd", "nvme")
+# How names of what keeps data, too, end, or those of a part of a machine: the last word
+_MAY_BE_STORAGE = ("fs", "s3", "store", "pvc", "drive", "ssd", "hdd", "nvme", "lustre", "ceph")
 _OF_OTHER = (  # the last word, as in "vm_snapshot"
     *("network", "subnet", "vpc", "ip", "ipv4", "ipv6", "address", "interface", "firewall", "balancer", "router"),
     *("key", "keypair", "snapshot", "image", "backup", "license"),
@@ -102,14 +102,17 @@ def kind_of(resource_type: object, *, is_used: bool = False) -> str:
 
     `STORAGE` keeps data, so it outlives a machine. `OTHER` is bought and billed, too: a network, an address, a key, a
     snapshot. The last word decides. Where only another one names storage ("storage_server"), or the last one may, it is
-    a machine if it ``is_used`` as one. An unknown word, or none, is a machine: it counts, and ends, as one.
+    a machine if it ``is_used`` as one; also if another word than that names a machine ("gpu nvme"). An unknown word, or
+    none, is a machine: it counts, and ends, as one.
     """
     words = _words(resource_type)
     last, text = words[-1], "".join(words)
     if any(part in last for part in _OF_STORAGE) or text.endswith(_OF_STORAGE):
         return STORAGE
-    if any(part in text for part in _OF_STORAGE) or last in _MAY_BE_STORAGE:
+    if any(part in text for part in _OF_STORAGE):
         return MACHINE if is_used else STORAGE
+    if last.endswith(_MAY_BE_STORAGE):
+        return MACHINE if is_used or _names_machine(words) else STORAGE
     return OTHER if last in _OF_OTHER else MACHINE
 
 
@@ -129,7 +132,11 @@ def may_be_reached(resource: t.Mapping[str, t.Any]) -> bool:
     An unknown word is a machine only for money: what has it could be anything that listens at an address.
     """
     words = _words(resource.get("resource_type"))
-    return is_machine(resource) and (words == [""] or any(name.endswith(_OF_MACHINES) for name in words))
+    return is_machine(resource) and (words == [""] or _names_machine(words))
+
+
+def _names_machine(words: t.Iterable[str]) -> bool:
+    return any(name.endswith(_OF_MACHINES) for name in words)
 
 
 def _words(resource_type: object) -> list[str]:

@@ -93,6 +93,7 @@ MACHINES = (
     *("vm", "VM", "container", "gpu_instance", "GPU-Instances", "gpuinstance", "GpuInstance", "virtual machine"),
     *("virtualmachine", "server", "bare_metal", "BareMetal", "nebius.compute.h100", "cluster node", "vm_small"),
     *("instance_with_disk", "vm with volumes and a public ip", "gpu-storage-optimized", "diskless_server"),
+    *("gpu nvme", "vm-SSDs"),
 )
 # Storage stands before the last word: it may be either.
 DOUBTFUL = (
@@ -100,7 +101,10 @@ DOUBTFUL = (
     *("volume_snapshot", "disk_of_vm", "storage_network"),
 )
 # Names of storage, or of a part of a machine.
-PERHAPS = ("nvme", "local-SSD", "NFS", "shared_fs", "objectStore", "pvc", "drives", "gpu nvme")
+PERHAPS = (
+    *("nvme", "local-SSD", "NFS", "shared_fs", "SharedFS", "objectStore", "pvc", "drives"),
+    *("lustre", "CephFS", "ceph", "nvmedrive", "parallel lustre"),
+)
 KINDS = {
     "machine": (
         *MACHINES,
