@@ -41,6 +41,7 @@ USER_AGENT = f"compute_index.supply/{VERSION}"
 
 MOST_PAGES = 1_000  # of a list
 MOST_READINGS = 5  # of a list in pages
+MOST_DEPTH = 50  # of values in one another: more than any answer needs, less than what exhausts the stack
 
 Json = dict[str, t.Any]
 
@@ -345,6 +346,7 @@ _LIST_MARKS = {
     "pages": re.compile(r"(?:x|xwp|num)?(?:total)?pages|page(?:s?total|count)|lastpage"),
     "end": re.compile(r"(?:is)?(?:last|done|final|completed?)|islastpage"),
     "limit": re.compile(r"limit|pagesize|perpage|maxresults"),
+    "place": re.compile(r"(?:current)?page(?:number|index)?|offset|skip"),  # of a page in the list
 }
 _LIST_HEADERS = (
     *("x-total", "x-total-count", "x-total-pages", "x-wp-total", "x-wp-totalpages"),
@@ -360,7 +362,7 @@ def next_query(answer: Answer) -> dict[str, str]:
     No more of a link is taken, so that no answer decides where the token is sent.
     """
     body = mapping_of(answer.data)
-    header = re.search(r'<([^>]*)>[^<,]*;\s*rel\s*=\s*"?next\b', answer.headers.get("link") or "", re.IGNORECASE)
+    header = re.search(r"<([^>]*)>[^<]*;\s*rel\s*=\s*[\"']?next\b", answer.headers.get("link") or "", re.IGNORECASE)
     link = header[1] if header else body.get("next")
     return dict(parse_qsl(link.partition("?")[2].partition("#")[0])) if isinstance(link, str) else {}
 
@@ -379,14 +381,16 @@ def why_partial(answer: Answer, items: int, read: int, pages: int = 1) -> str:
     pages_more = _most(*marks.get("pages", ())) > pages
     if pages_more or any(map(_is_yes, marks.get("more", ()))) or not all(map(_is_yes, marks.get("end", ()))):
         return "the API lists only a part, and does not say how to read the rest."
-    if 0 < _most(*marks.get("limit", ())) <= items and not marks.keys() & {"more", "total", "pages", "end"}:
-        return f"the API lists {items} resources, its limit, and does not say that these are all."
+    limit = _most(*marks.get("limit", ())) or (items if "place" in marks else 0)
+    if 0 < limit <= items and not marks.keys() & {"more", "total", "pages", "end"}:
+        return f"the API lists {items} resources, as a page, and does not say that these are all."
     return ""
 
 
 def _said(answer: Answer) -> t.Iterator[tuple[str, t.Any]]:
     """What the envelope and the headers of an answer say of its list, by plain names; None says nothing."""
-    if answer.status == 206:
+    link = re.sub("<[^>]*>", "", answer.headers.get("link") or "")
+    if answer.status == 206 or re.search(r"\bnext\b", link, re.IGNORECASE):
         yield "partial", True
     yield from _fields(mapping_of(answer.data))
     yield from ((letters_of(name), answer.headers[name]) for name in _LIST_HEADERS if name in answer.headers)
@@ -517,11 +521,13 @@ def _may_hold_user_data(field: str) -> bool:
     return plain in _SECRET_FIELDS or any(part in plain for part in _SECRET_PARTS)
 
 
-def without_user_data(value: t.Any) -> t.Any:
-    """A part of an answer without fields that might repeat what was sent at the purchase."""
+def without_user_data(value: t.Any, depth: int = MOST_DEPTH) -> t.Any:
+    """A part of an answer without fields that might repeat what was sent at the purchase, and without deeper parts."""
+    if depth == 0:
+        return None
     if isinstance(value, dict):
-        return {key: without_user_data(part) for key, part in value.items() if not _may_hold_user_data(key)}
-    return [without_user_data(part) for part in value] if isinstance(value, list) else value
+        return {key: without_user_data(part, depth - 1) for key, part in value.items() if not _may_hold_user_data(key)}
+    return [without_user_data(part, depth - 1) for part in value] if isinstance(value, list) else value
 
 
 def ids_and_oddities(data: Json) -> tuple[list[str], list[str]]:

@@ -64,7 +64,8 @@ class Market(SupplyApi):
         offers = [read_offer(item) for item in list_in(data, ("offers",), "POST /get_offers")]
         offers.sort(key=_place)
         count, filters = map(mapping_of(data).get, ("total_count", "filters_applied"))
-        return offers, count if isinstance(count, int) and not isinstance(count, bool) else len(offers), filters
+        count = count if isinstance(count, int) and not isinstance(count, bool) else len(offers)
+        return offers, count, without_user_data(filters)
 
     def offer(self, offer_id: str) -> Json:
         """GET /offers/{offer_id}: details and a fresh price of one offer."""

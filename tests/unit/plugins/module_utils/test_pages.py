@@ -111,6 +111,11 @@ def by_header(server: Server, page: int, begin: int, body: Body) -> dict[str, st
     return {"link": ", ".join(links)}
 
 
+def by_header_with_a_title(server: Server, page: int, begin: int, body: Body) -> dict[str, str]:
+    more = not server.last(begin)
+    return {"link": f"<?page={page + 2}>; title=\"a, b\"; rel='next'"} if more else {}
+
+
 def by_numbers_of_a_cloud(server: Server, page: int, begin: int, body: Body) -> None:
     """Two objects deep, as Hetzner, DigitalOcean and Strapi have them."""
     following = None if server.last(begin) else page + 2
@@ -127,7 +132,7 @@ def by_numbers_in_headers(server: Server, page: int, begin: int, body: Body) -> 
     return {"x-page": str(page + 1), "x-total-pages": str(server.pages), "x-next-page": following}
 
 
-READ = (by_link, by_header)
+READ = (by_link, by_header, by_header_with_a_title)
 
 
 def only(**marks: Callable[[Server, int], Any]) -> Callable[..., None]:
@@ -275,6 +280,8 @@ def test_marks_of_a_whole_list(marks: Body) -> None:
         {"limit": 1, "total": None},
         {"limit": 1, "has_more": None},
         {"limit": 1, "count": 1},
+        {"page": 1},
+        {"offset": 0, "count": 1},
         {"complete": False},
         {"errors": ["nebius did not answer in time"]},
         {"meta": {"failed_vendors": ["nebius"]}},
@@ -299,6 +306,12 @@ def test_a_partial_answer_is_an_error() -> None:
     server.exchange = lambda *_args, **_how: Answer(206, True, answer.data)  # type: ignore[method-assign]
     with pytest.raises(ApiError, match="lists only a part"):
         listed(server)
+
+
+def test_a_link_to_a_next_page_that_cannot_be_followed_is_a_part() -> None:
+    for link in ('</resources/2>; rel="last next"', "</resources/2>; rel=next"):
+        with pytest.raises(ApiError, match="lists only a part"):
+            listed(Server(IDS, 5, lambda *_args, link=link: {"link": link}))  # type: ignore[misc]
 
 
 def test_a_range_of_unknown_size_is_a_part() -> None:
