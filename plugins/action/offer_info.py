@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.market import OFFER_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_INFO
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 
 

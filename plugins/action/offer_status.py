@@ -12,7 +12,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
 from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, show_lines
 

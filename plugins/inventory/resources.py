@@ -138,7 +138,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._api.http imp
     REQUESTS_IMPORT_ERROR,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.connection import ADDRESS
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import RESOURCE_INFO
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
 from ansible_collections.compute_index.supply.plugins.module_utils._text import LONGEST_NAME, printable

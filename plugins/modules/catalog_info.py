@@ -72,7 +72,7 @@ status_code:
 """
 
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.market import CATALOG_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import CATALOG_INFO
 
 
 def main() -> None:

@@ -176,7 +176,7 @@ status_code:
 """
 
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.market import OFFER_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_INFO
 
 
 def main() -> None:

@@ -215,7 +215,7 @@ status_code:
 """
 
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
 
 
 def main() -> None:

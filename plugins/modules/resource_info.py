@@ -162,7 +162,7 @@ status_code:
 """
 
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.module import run
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import RESOURCE_INFO
 
 
 def main() -> None:

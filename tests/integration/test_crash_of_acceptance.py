@@ -29,9 +29,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.j
     RELEASE,
     TESTED,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.plan import PLAN
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.acceptance import signed
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, SharedProject
 

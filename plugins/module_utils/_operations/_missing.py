@@ -19,9 +19,8 @@ from .._provision.missing import Looked, MissingLook, MissingStep
 from .._provision.ownership import Account, Machine, refreshed
 from .._provision.place import Place, SharedProject
 from .._registry._protocol import Registry, RegistryError, anew, end_with
-from ._by_id import read_by_id
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date
-from .offer_status import offer_statuses
+from .reading import offer_statuses, read_by_id
 
 
 def look_for_missing(

@@ -56,7 +56,7 @@ from .._provision.standing import storage_bought
 from .._provision.storage import Storage
 from .._registry._protocol import Claimed, Registry, RegistryError, Variables
 from .._text import seconds_of, utc
-from ._by_id import read_by_id
+from .reading import read_by_id
 
 
 class Journal:

@@ -18,10 +18,10 @@ from .._provision.ownership import OwnershipClaim, refreshed, with_unnoted
 from .._provision.storage import priced
 from .._registry._protocol import MOVED
 from .._text import joined
-from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, nameable, named_claim, reading_registries
 from .procure_offer import settle
+from .reading import read_by_id
 
 BLANK: Result = {"changed": False, "audit": {}, "lines": [], "trouble": ""}
 BLANK_ORPHAN: Result = {"changed": False, "ended": {}, "lines": []}

@@ -13,7 +13,7 @@ from .._ansible import steps
 from .._ansible.operation import TELL, Failure, Params, Result, check_seconds, check_uuid, given, on_api
 from .._api.client import ApiError, Json, SupplyApi
 from .._provision import ending_by_id
-from ._by_id import List, Listing, answer_of, ask_by_id, side_by_side
+from .reading import List, Listing, answer_of, ask_by_id, side_by_side
 
 PAUSE = 5.0  # seconds between two looks
 _ACCEPTED = (202, 204)  # no page of the API has them, but they say that the deletion was taken up

@@ -25,9 +25,8 @@ from .._provision.rounds import Ended, Ends
 from .._provision.spending import Bill
 from .._provision.standing import ids_to_prove
 from .._registry._protocol import DECOMMISSIONED, GONE, REAPED, Registry, RegistryError, anew
-from ._by_id import List, Listing, ask_with_links, read_by_id
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, named_claim, with_registries
-from .offer_status import offer_statuses
+from .reading import List, Listing, ask_with_links, offer_statuses, read_by_id
 
 BLANK: Result = {"changed": False}
 BLANK_ENDED: Result = {"changed": False, "left": [], "usd": None, "cost": "", "storage": []}

@@ -27,8 +27,8 @@ from .._provision.rows import is_over, released, verdict_row
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import FAILED, GONE, RELEASED, Registry, RegistryError, Variables, end_with
 from .._text import grouped
-from ._by_id import read_by_id
 from ._registries import Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
+from .reading import read_by_id
 
 BLANK: Result = {"changed": False, "verdicts": [], "further": {}}
 

@@ -47,12 +47,10 @@ from .._registry._files import folders_of_job, text_in
 from .._registry._postgresql import Contested
 from .._registry._protocol import Claimed, RegistryError, end_with
 from .._text import joined
-from ._by_id import read_by_id
 from ._missing import all_projects, look_for_missing, note_missing
 from ._registries import LastSweeps, Registries, RegistrySnapshot, bring_ssh_up_to_date, with_registries
-from .market import find
-from .offer_status import offer_statuses
 from .procure_offer import settle
+from .reading import find, offer_statuses, read_by_id
 
 BLANK: Result = {"changed": False, "plans": [], "waits": False}
 

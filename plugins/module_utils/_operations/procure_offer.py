@@ -63,9 +63,9 @@ from .._registry._files import HostFile
 from .._registry._postgresql import AboveCeiling, Ceilings
 from .._registry._protocol import Claimed, Registry, RegistryError
 from .._text import ids_in_words, joined, nodes_of
-from ._by_id import side_by_side
 from ._purchase import Journal, OfferMachines
 from ._registries import Registries, entries_beside, noted_beside, this_run
+from .reading import side_by_side
 
 SETTLE_PAUSE = 3.0  # seconds between two looks
 SETTLE_TIMEOUT = 10.0  # seconds for one of these looks

@@ -21,10 +21,12 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._api.recorder import LOG
 from ansible_collections.compute_index.supply.plugins.module_utils._operations import delete_resource
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.delete_resource import DELETE_RESOURCE
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.probe import PROBE
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.procure_offer import PROCURE_OFFER
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import (
+    OFFER_STATUS,
+    RESOURCE_INFO,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._probe.assumptions import ASSUMPTIONS
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.market import CATALOG_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import CATALOG_INFO
 
 from request_queue import RequestQueue
 

@@ -14,7 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible impo
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import Failure
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import ApiError, SupplyApi
 from ansible_collections.compute_index.supply.plugins.module_utils._api.market import Market
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.market import OFFER_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_INFO
 
 from request_queue import LOST, RequestQueue
 from samples import BASE, NOT_FOUND, OFFER_ID, OFFER_PATH, OTHER_ID, TOKEN, offer

@@ -13,10 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api import client
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import SupplyApi
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import (
-    BLANK,
-    OFFER_STATUS,
-)
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +42,7 @@ def look(perform: Callable[..., Result]) -> Look:
 
     def run(check_mode: bool = False, **params: Any) -> Result:
         result = perform(OFFER_STATUS, check_mode, **{"offer_id": OFFER_ID, **params})
-        assert BLANK.keys() <= result.keys()
+        assert OFFER_STATUS.blank.keys() <= result.keys()
         assert result["changed"] is False
         for name in ("ready", "terminal", "transient_error"):
             assert result[name].__class__ is bool

@@ -16,7 +16,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.d
     BLANK,
     DELETE_RESOURCE,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import RESOURCE_INFO
 
 from request_queue import LOST, RequestQueue
 from samples import NOT_FOUND, OFFER_ID, OTHER_ID, RESOURCE_ID, SECOND_RESOURCE_ID, TOKEN, resource

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._api import recorder
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.offer_status import OFFER_STATUS
-from ansible_collections.compute_index.supply.plugins.module_utils._operations.resource_info import RESOURCE_INFO
+from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import (
+    OFFER_STATUS,
+    RESOURCE_INFO,
+)
 
 import samples
 from request_queue import LOST, RequestQueue

@@ -1,0 +1,316 @@
+# Copyright: Contributors to the compute_index.supply collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the API says: of resources by their ids or as a list, of the state of offers, and of the market.
+
+Nothing is changed. Many are asked at the same moment, and each answer is about one alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+
+from .. import _spec, _states
+from .._ansible import steps
+from .._ansible.operation import Failure, Params, Result, check_limit, check_uuid, given, on_api, refusing
+from .._api.client import ApiError, Json, SupplyApi
+from .._api.market import Market
+from .._machine import connection
+from .._provision import browsing, ownership, search
+from .._provision import offer as _offer
+from .._provision.holdings import links_in
+from .._provision.messages import NOTHING_SENT
+from .._provision.ownership import bought_with, ids_for_match, ids_in
+
+# Resources by their ids, and how many requests are sent at the same moment
+
+List = t.Callable[[], "list[Json]"]  # the resources that the API lists; raises ApiError
+
+MOST_THREADS = 8  # the client's session keeps up to ten connections
+
+_Item = t.TypeVar("_Item")
+_Answer = t.TypeVar("_Answer")
+
+
+def side_by_side(ask: t.Callable[[_Item], _Answer], items: t.Collection[_Item]) -> list[_Answer]:
+    """What ``ask`` answers for each of these, in their order. Raises what one of them raises."""
+    with ThreadPoolExecutor(max(1, min(MOST_THREADS, len(items)))) as pool:
+        return list(pool.map(ask, items))
+
+
+def answer_of(api: SupplyApi, resource_id: str, retries: int | None = None) -> Json | ApiError:
+    """What the API answers about a resource. A list lags; this does not (``force_refresh``).
+
+    ``retries``: after passing errors; None for as many as the task allows.
+    """
+    try:
+        return api.resource(resource_id, force_refresh=True, retries=retries)
+    except ApiError as error:
+        return error
+
+
+def ask_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
+    """The same about each of these ids, in their order."""
+    wanted = sorted(set(ids))
+    return dict(zip(wanted, side_by_side(lambda resource_id: answer_of(api, resource_id, retries), wanted)))
+
+
+def ask_with_links(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | ApiError]:
+    """The same, and what the API answers about storage that only the machines among these name."""
+    answers = ask_by_id(api, ids, retries)
+    return {**answers, **ask_by_id(api, links_in(answers.values()).difference(answers), retries)}
+
+
+def read_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = 0) -> dict[str, Json | None]:
+    """The resources with these ids, and the storage that they name; None for a 404, which proves nothing by itself.
+
+    One that cannot be read is left out.
+    """
+    return {
+        resource_id: None if isinstance(answer, ApiError) else answer
+        for resource_id, answer in ask_with_links(api, ids, retries).items()
+        if not isinstance(answer, ApiError) or answer.error_class == "not_found"
+    }
+
+
+def read_each_by_id(api: SupplyApi, ids: t.Iterable[str], retries: int | None = None) -> dict[str, Json | None]:
+    """The resources with these ids, None for a 404, which proves nothing. Raises ApiError if one cannot be read."""
+    answers = ask_by_id(api, ids, retries)
+    for answer in answers.values():
+        if isinstance(answer, ApiError) and answer.error_class != "not_found":
+            raise answer
+    return {resource_id: None if isinstance(answer, ApiError) else answer for resource_id, answer in answers.items()}
+
+
+class Listing:
+    """The list of all resources: read once, by the first thread that needs it, and only if one does."""
+
+    def __init__(self, api: SupplyApi, retries: int | None = 0) -> None:
+        """``retries``: after passing errors; None for as many as the task allows."""
+        self._api, self._retries = api, retries
+        self._lock = threading.Lock()
+        self._answer: list[Json] | ApiError | None = None
+
+    def __call__(self) -> list[Json]:
+        with self._lock:
+            if self._answer is None:
+                try:
+                    self._answer = self._api.resources(retries=self._retries)
+                except ApiError as error:
+                    self._answer = error
+        if isinstance(self._answer, ApiError):
+            raise self._answer
+        return self._answer
+
+
+def resource_info(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """The resources that match all that was given; with nothing given, all that the API lists."""
+    found = ownership.matching(_listed(api, params), params["name"], params["kinds"] or ())
+    # A list has no force_refresh (API page "get-resource"): each resource is asked for by itself.
+    if params["force_refresh"] and params["resource_id"] is None:
+        found = ownership.refreshed(found, read_each_by_id(api, filter(None, (item["resource_id"] for item in found))))
+    resources = [
+        {
+            **connection.with_connection(resource),
+            "live": _states.is_live(resource["status"]),
+            "gone": _states.is_gone(resource["status"]),
+        }
+        for resource in ownership.in_states(found, params["states"] or ())
+    ]
+    return {"changed": False, "resources": resources}
+
+
+def _listed(api: SupplyApi, params: Params) -> list[Json]:
+    if params["resource_id"] is not None:
+        resource_id = given("resource_id", params["resource_id"], check_uuid)
+        return [api.resource(resource_id, force_refresh=params["force_refresh"])]
+    offer_id = params["offer_id"]
+    return api.resources(None if offer_id is None else given("offer_id", offer_id, check_uuid))
+
+
+RESOURCE_INFO = on_api(
+    SupplyApi, resource_info, _spec.RESOURCE_INFO, rules={"mutually_exclusive": [("resource_id", "offer_id")]}
+)
+
+
+# How far offers are
+
+_BLANK_STATUS: Result = {
+    "changed": False,
+    "offer_id": None,
+    "status": None,
+    "procurement_status": None,
+    "phase": None,
+    "ready": False,
+    "terminal": False,
+    "transient_error": False,
+    "progress": None,
+    "failure_reason": None,
+    "instances": [],
+    "connections": [],
+    "resource_ids": [],
+    "procured_at": None,
+    "retry_after": None,
+    "msg": "",
+    "offers": {},
+}
+
+
+def offer_status(api: SupplyApi, params: Params, check_mode: bool) -> Result:
+    """The state of a procurement, or of many, with all keys whatever happens.
+
+    A single try: repeating is the loop's business. What waiting may cure is no failure but ``transient_error``; what
+    it cannot cure raises Failure with ``terminal``, so that the loop ends. Among many it is the entry of its offer.
+    """
+    if params.get("offer_ids") is not None:
+        return _many(api, params["offer_ids"], check_mode)
+    offer_id = given("offer_id", params["offer_id"], check_uuid)
+    return _one(api, offer_id, lambda: api.resources(offer_id, retries=0), check_mode)
+
+
+def offer_statuses(api: SupplyApi, offer_ids: t.Iterable[str]) -> dict[str, Json]:
+    """The states of many by their ids, which may be empty. Raises Failure if the token is refused."""
+    wanted = sorted(set(offer_ids) - {""})
+    return _many(api, wanted, check_mode=False)["offers"] if wanted else {}
+
+
+def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
+    """One look at many offers. Raises Failure if the token is refused."""
+    listing = Listing(api)
+
+    def look(text: str) -> tuple[str, Result]:
+        try:
+            offer_id = given("offer_ids", text, check_uuid)
+            return offer_id, _one(api, offer_id, listing, check_mode)
+        except Failure as failure:
+            return text, {**copy.deepcopy(_BLANK_STATUS), "terminal": True, "offer_id": text, **failure.result}
+
+    texts = list(dict.fromkeys(text.strip().lower() for text in offer_ids))
+    offers = dict(side_by_side(look, texts))
+    for result in offers.values():
+        result.pop("offers")
+    together = {**copy.deepcopy(_BLANK_STATUS), **_offer.combined_look(offers.values()), "offers": offers}
+    if refused := _offer.refused_token(offers.values()):
+        together.update(ready=False, terminal=True, transient_error=False, status_code=refused["status_code"])
+        raise Failure(refused["msg"], "auth", **together)
+    return together
+
+
+def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Result:
+    """The state of one procurement. Raises Failure for what waiting cannot cure."""
+    result: Result = {"offer_id": offer_id, "resource_ids": []}
+    try:
+        status = api.offer_status(offer_id, retries=0)
+        result["resource_ids"] = status["resource_ids"]
+        view = _view(api, status, listing)
+    except ApiError as error:
+        blank = {**copy.deepcopy(_BLANK_STATUS), **result}
+        if error.passing:
+            return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
+        raise Failure.of(error, "Waiting cannot cure this.", **result) from None
+    return {**copy.deepcopy(_BLANK_STATUS), **_offer.result_of(status, view, check_mode=check_mode)}
+
+
+def _view(api: SupplyApi, status: Json, listing: List) -> _offer.View:
+    """What the status shows, with the resources of an offer that is ready: ports, missing addresses and the news that a
+    machine was deleted stand with these. Raises ApiError.
+    """
+    alone = _offer.seen_alone(status)
+    if alone.phase != _states.READY:
+        return alone
+    # Not every deployment may have the list of resources; what the status says is then all there is.
+    is_reachable = _offer.is_reachable(alone)
+    try:
+        resources = bought_with(listing(), status["offer_id"], ids_for_match(status))
+    except ApiError:
+        if not is_reachable:
+            raise
+        return alone
+    unlisted = () if is_reachable else set(ids_in(status)).difference(resource["resource_id"] for resource in resources)
+    # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
+    read = read_each_by_id(api, {*unlisted, *_offer.ids_to_read_when_ready(status, resources)}, retries=0)
+    return _offer.seen_with(status, _offer.as_read(status, resources, read))
+
+
+_ONE_OR_MANY = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}
+# A failure, be it of the options, is nothing that waiting could cure.
+OFFER_STATUS = on_api(SupplyApi, offer_status, _spec.OFFER_STATUS, {**_BLANK_STATUS, "terminal": True}, _ONE_OR_MANY)
+
+
+# The market: offers of a search or by their ids, all kinds of GPU, and the catalogues. Needs no inventory
+
+_BLANK_OFFERS: Result = {"changed": False, "lines": [], "kinds": [], "offers": []}
+
+
+def catalog_info(api: Market, params: Params, check_mode: bool) -> Result:
+    """One of the API's catalogues, as the API answers it."""
+    return {"changed": False, "catalog": api.catalog(params["kind"])}
+
+
+def offer_info(api: Market, params: Params, check_mode: bool) -> Result:
+    """Offers that match ``spec``, cheapest first and unknown prices last; or the one with ``offer_id``.
+
+    They are on-demand offers unless ``spec`` asks for others.
+    """
+    limit = given("limit", params["limit"], check_limit)
+    if params["offer_id"] is not None:
+        offer = api.offer(given("offer_id", params["offer_id"], check_uuid))
+        return {"changed": False, "offers": [offer], "total_count": 1}
+    offers, total_count, warnings = find(api, params["spec"])
+    return {"changed": False, "offers": offers[:limit], "total_count": total_count, "warnings": warnings}
+
+
+def find(api: Market, wanted: t.Mapping[str, t.Any] | None) -> tuple[list[Json], int, list[str]]:
+    """The offers of a search, how many there are by the API, and warnings. Raises Failure and ApiError."""
+    spec = given("spec", wanted, search.check_spec)
+    sent = search.as_sent(spec)
+    try:
+        offers, total_count, filters = api.search_offers(sent)
+    except ApiError as error:
+        if error.error_class != "invalid":
+            raise
+        raise Failure.of(error, " ".join(_unlisted(api, spec))) from None
+    unlisted = [] if offers else _unlisted(api, spec)
+    return offers, total_count, [*search.undocumented_keys(spec), *search.unapplied(sent, filters), *unlisted]
+
+
+def _unlisted(api: Market, spec: Params) -> list[str]:
+    """Which GPUs of a search the API does not list, and what may be meant; none if its catalogue cannot be read."""
+    with contextlib.suppress(ApiError):
+        return search.unlisted_gpus(spec, api.gpus)
+    return []
+
+
+def offers(api: Market, params: Params, check_mode: bool) -> Result:
+    """All kinds of GPU with their prices, or the offers of one search, as rows and as lines. Raises Failure."""
+    with refusing(ValueError, NOTHING_SENT):
+        choice = browsing.wanted(params["answers"], params["spec"])
+    warnings: list[str] = []
+    if browsing.is_listed(choice):
+        answer = _search(api, browsing.searches(choice), warnings)
+        shown = browsing.listing(choice, answer)
+    else:
+        families = browsing.families_of(api.gpus)
+        answer = _search(api, browsing.searches_of_all(choice, families), warnings)
+        shown = browsing.market(choice, answer)
+    return {**_BLANK_OFFERS, **shown, "warnings": list(dict.fromkeys(warnings))}
+
+
+def _search(api: Market, searches: t.Iterable[Params], warnings: list[str]) -> list[Json]:
+    """The offers of all searches. Raises Failure and ApiError."""
+    found: list[Json] = []
+    for spec in searches:
+        offers, _total, further = find(api, spec)
+        found += offers
+        warnings += further
+    return found
+
+
+_BY_SPEC_OR_ID = {"mutually_exclusive": [("spec", "offer_id")], "required_one_of": [("spec", "offer_id")]}
+OFFER_INFO = on_api(Market, offer_info, _spec.OFFER_INFO, rules=_BY_SPEC_OR_ID)
+CATALOG_INFO = on_api(Market, catalog_info, _spec.CATALOG_INFO)
+OFFERS = on_api(Market, offers, steps.OFFERS, _BLANK_OFFERS)
