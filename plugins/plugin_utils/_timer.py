@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import text_in
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import USUAL
 
-_SECONDS = 10  # for a question to cron, which answers at once or never
+_SECONDS = 10  # for a question to systemd or cron, which answer at once or never
 _PROGRAM = "ansible-playbook"
 
 
@@ -58,9 +59,16 @@ def _options() -> list[str]:
 
 
 def _observed(timer: rules.Timer) -> dict[str, t.Any]:
-    script, last = timer.file("sweep"), timer.file("last")
+    script, last, user = timer.file("sweep"), timer.file("last"), _user()
+    state = _output("systemctl", "--user", "show", f"{timer.name}.timer", "--property=ActiveState")
     return {
+        "user": user,
+        "runtime": _runtime(),
+        "has_systemd": bool(state),  # without one it says nothing; of a unit that is not there it says inactive
+        "lingers": "yes" in _output("loginctl", "show-user", user, "--property=Linger"),
         "has_crontab": bool(shutil.which("crontab")),
+        "unit": text_in(timer.unit),
+        "is_active": state.strip() == "ActiveState=active",
         "line": _line_of(timer.name),
         "code": text_in(last).strip(),
         "swept_at": _changed_at(last),
@@ -69,14 +77,34 @@ def _observed(timer: rules.Timer) -> dict[str, t.Any]:
     }
 
 
+def _user() -> str:
+    """The user's name; the number of one without an account, as containers have them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _runtime() -> str:
+    """Where the user's systemd is reached, whatever `su` has left in the environment."""
+    return f"/run/user/{os.getuid()}"
+
+
 def _changed_at(path: str) -> float:
     return os.path.getmtime(path) if os.path.exists(path) else 0.0
 
 
 def _line_of(name: str) -> str:
     """The line of cron under this name, as the module ``cron`` writes it; empty if there is none."""
+    lines = iter(_output("crontab", "-l").splitlines())
+    return next((next(lines, "") for line in lines if line == f"#Ansible: {name}"), "")
+
+
+def _output(*command: str) -> str:
+    """What a command prints; empty if it is not there or does not answer."""
+    environment = {**os.environ, "LC_ALL": "C", "XDG_RUNTIME_DIR": _runtime()}
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False, timeout=_SECONDS).stdout
-        lines = iter(listed.splitlines())
-        return next((next(lines, "") for line in lines if line == f"#Ansible: {name}"), "")
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS, env=environment
+        ).stdout
     return ""

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The timer of sweeps as a line of cron, with a crontab that is a file."""
+"""The timer of sweeps: a line of cron, with a crontab that is a file, or a timer of a systemd that only notes it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ case "$1" in
   *) cat "$1" >"$HOME/crontab" ;;
 esac
 """
+# It runs if there is the file, which says whether the timer is active.
+SYSTEMCTL = """#!/bin/sh
+state="$HOME/.ansible_systemd"
+[ -e "$state" ] || exit 1
+case "$*" in
+  *--property=ActiveState) echo "ActiveState=$(cat "$state")" ;;
+  *" show "*) echo LoadState=loaded; echo "ActiveState=$(cat "$state")" ;;
+  *" is-enabled "*) echo disabled; exit 1 ;;
+  *" start "*) echo active >"$state" ;;
+  *" stop "*) echo inactive >"$state" ;;
+esac
+"""
+LOGINCTL = """#!/bin/sh
+case "$1" in
+  show-user) cat "$HOME/.ansible_linger" ;;
+  *) echo Linger=yes >"$HOME/.ansible_linger" ;;
+esac
+"""
 OTHERS = "# mine\n0 4 * * * backup\n"
 TOKEN = "a-token-that-nobody-may-see"
 
@@ -27,8 +45,9 @@ def project(make_project: MakeProject) -> Project:
     project = make_project(token=TOKEN)
     programs = project.folder / "programs"
     programs.mkdir()
-    (programs / "crontab").write_text(CRONTAB)
-    (programs / "crontab").chmod(0o755)
+    for name, text in (("crontab", CRONTAB), ("systemctl", SYSTEMCTL), ("loginctl", LOGINCTL)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
     project.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     home(project).joinpath("crontab").write_text(OTHERS)
     project.declare(["gpu-1"], provision_lease="8h")
@@ -95,6 +114,36 @@ def test_a_timer_is_installed_shown_and_removed(project: Project) -> None:
     removed = timed(project, state="absent")
     assert removed.returncode == 0 and left(project) == {"crontab": OTHERS}, removed.output
     assert not list(home(project).glob(".config/*"))
+
+    shown = timed(project, state="show")
+    assert shown.returncode == 2 and "Machines outlive their leases" in shown.failure("localhost"), shown.output
+
+
+def test_systemd_runs_sweeps_where_it_can(project: Project) -> None:
+    """Many systems have no cron. What cron ran before goes."""
+    timed(project)
+    state = home(project) / ".ansible_systemd"
+    state.write_text("inactive\n")
+    checked = timed(project, "--check", "--diff", "-e", "reap_timer_every=10m")
+    assert checked.returncode == 0 and "+OnCalendar=*:0/10" in checked.output, checked.output
+    assert state.read_text() == "inactive\n"
+
+    installed = timed(project)
+    assert installed.returncode == 0 and '"systemd: OnCalendar=*:0/15"' in installed.text, installed.output
+    files = left(project)
+    assert files["crontab"] == OTHERS and state.read_text() == "active\n"
+    assert (home(project) / ".ansible_linger").read_text() == "Linger=yes\n"
+    units = {name.rpartition(".")[2]: text for name, text in files.items() if "/systemd/user/" in name}
+    assert units.keys() == {"service", "timer"} and TOKEN not in str(units)
+    name = next(Path(name).stem for name in files if name.endswith(".timer"))
+    assert f'ExecStart=/bin/sh "%h/.config/{name}/sweep"\n' in units["service"]
+    assert f".config/{name}/sweep" in files
+
+    state.write_text("inactive\n")
+    stopped = timed(project, state="show")
+    assert stopped.returncode == 2 and "Machines outlive their leases" in stopped.failure("localhost"), stopped.output
+    removed = timed(project, state="absent")
+    assert removed.returncode == 0 and left(project) == {"crontab": OTHERS}, removed.output
 
 
 def test_a_timer_for_some_hosts_is_refused(project: Project) -> None:

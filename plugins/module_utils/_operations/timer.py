@@ -9,25 +9,28 @@ from .._ansible import steps
 from .._ansible.operation import Params, Result, refusing
 from .._provision import timer as rules
 
+_NONE = rules.tasks_of_state("", rules.Timer((), "", ""), rules.TimerState(), check_mode=True)
+
 BLANK: Result = {
-    **{"changed": False, "state": "", "name": "", "folder": "", "path": "", "script": "", "variables": []},
-    **{"minute": "", "job": "", "lines": [], "trouble": "", **rules.tasks_of_state("", rules.TimerState())},
+    **{"changed": False, "name": "", "folder": "", "path": "", "script": "", "variables": [], "units": ""},
+    **{"user": "", "runtime": "", "minutes": 0, "job": "", "lines": [], "trouble": "", "warnings": [], **_NONE},
 }
 
 
 def timer(params: Params, check_mode: bool) -> Result:
-    """The folder, the script and the line of cron of a timer, whether it has still to sweep, and lines for people."""
-    one, observed = rules.Timer(**params["timer"]), rules.TimerState(**params["observed"])
+    """The folder, the script and the times of a timer, whether it has still to sweep, and lines for people."""
+    one, observed, state = rules.Timer(**params["timer"]), rules.TimerState(**params["observed"]), params["state"]
     run = {name: params[name] for name in ("missing", "limited", "asks", "by_job")}
     with refusing(ValueError, **BLANK):
         minutes = rules.minutes_of(params["every"])
-        rules.check(params["state"], params["variables"], observed, **run)
+        rules.check(state, params["variables"], observed, **run)
     return {
         **BLANK,
-        **{"state": params["state"], "name": one.name, "folder": one.folder, "path": one.file("sweep")},
-        **{"script": one.script, "variables": params["variables"], "minute": f"*/{minutes}", "job": one.job},
-        **rules.tasks_of_state(params["state"], observed),
-        **rules.sweep_report(one, observed),
+        **{"name": one.name, "folder": one.folder, "path": one.file("sweep"), "units": one.units},
+        **{"user": observed.user, "runtime": observed.runtime},
+        **{"script": one.script, "variables": params["variables"], "minutes": minutes, "job": one.job},
+        **rules.tasks_of_state(state, one, observed, check_mode=check_mode),
+        **rules.sweep_report(state, one, observed, check_mode=check_mode),
     }
 
 

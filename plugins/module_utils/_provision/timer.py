@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The line of cron that runs sweeps on a computer, the script that it starts, and how the last sweep went.
+"""What runs sweeps on a computer: a timer of the user's systemd, or a line of cron. Both start the same script.
 
 Whether leases are enforced is another question, which the registry's mark answers (`lease.unswept`): a timer may run
 and fail.
@@ -21,7 +21,7 @@ from . import lease
 from .messages import WHOLE_SWEEP
 
 TOKEN = "COMPUTE_INDEX_API_TOKEN"
-PRESENT, ABSENT = "present", "absent"
+PRESENT, ABSENT, SHOW = "present", "absent", "show"
 # Which variables of the environment a sweep gets: those of this collection, of Ansible and of PostgreSQL's client, and
 # what says how programs, certificates and proxies are found.
 _PREFIXES = ("COMPUTE_INDEX_", "ANSIBLE_", "PG")
@@ -54,7 +54,7 @@ class Timer:
 
     @property
     def name(self) -> str:
-        """Of its line of cron: the same for the same inventory and project, and of no other on this computer."""
+        """Of its units or its line of cron: the same for the same inventory and project, and of no other here."""
         whole = "\0".join((*(self.sources or (self.here,)), "", self.project))
         return f"supply-reap-{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
@@ -66,6 +66,16 @@ class Timer:
     def file(self, name: str) -> str:
         """A file there: ``sweep`` is the script, ``last`` its last exit code, ``output`` what it has printed."""
         return os.path.join(self.folder, name)
+
+    @property
+    def units(self) -> str:
+        """The folder of its two units."""
+        return os.path.join(self.home, ".config", "systemd", "user")
+
+    @property
+    def unit(self) -> str:
+        """The file of the one that has the times."""
+        return os.path.join(self.units, f"{self.name}.timer")
 
     @property
     def job(self) -> str:
@@ -88,17 +98,31 @@ class Timer:
 class TimerState:
     """What there is of a timer on this computer.
 
-    ``line``: its line of cron, empty if there is none. ``code``: the exit code of the last sweep, empty before the
-    first one. ``swept_at`` and ``made_at``: when that was noted and when the script was written. Moments are seconds
-    since the epoch.
+    ``user``: whose timer it is. ``has_systemd``: whether a systemd of this user runs, which is reached in ``runtime``;
+    ``lingers``: also without a login. ``unit``: the text of the unit that has the times, ``is_active`` whether systemd
+    goes by it. ``line``: the line of cron. Both are empty if there is none. ``code``: the exit code of the last sweep,
+    empty before the first one. ``swept_at`` and ``made_at``: when that was noted and when the script was written.
+    Moments are seconds since the epoch.
     """
 
+    user: str = ""
+    runtime: str = ""
+    has_systemd: bool = False
+    lingers: bool = False
     has_crontab: bool = False
+    unit: str = ""
+    is_active: bool = False
     line: str = ""
     code: str = ""
     swept_at: float = 0.0
     made_at: float = 0.0
     now: float = 0.0
+
+    @property
+    def schedule(self) -> str:
+        """What runs sweeps, and when; empty if nothing does."""
+        times = re.search(r"^OnCalendar=.*", self.unit, re.MULTILINE)
+        return f"systemd: {times[0]}" if times and self.is_active else self.line and f"crontab: {self.line}"
 
     @property
     def is_proved(self) -> bool:
@@ -153,35 +177,53 @@ def check(
         f"{TOKEN} is not set, and sweeps need it.": is_made and TOKEN not in names,
         "Sweeps cannot ask for the password of Ansible Vault: give --vault-password-file.": is_made and asks,
         f"There is no inventory {printable(absent, 300)}, so sweeps would be about others.": is_made and bool(absent),
-        "This computer has no crontab. Install cron, or have something else run compute_index.supply.reap at least once"
-        " an hour.": is_made and not observed.has_crontab,
+        f"No systemd of {observed.user} runs here, and there is no crontab. Run `sudo loginctl enable-linger"
+        f" {observed.user}`, install cron, or have something else run compute_index.supply.reap every hour.": (
+            is_made and not (observed.has_systemd or observed.has_crontab)
+        ),
     }
     for sentence in applying(refusals):
         raise ValueError(f"{sentence} Nothing was changed.")
 
 
-def tasks_of_state(state: str, observed: TimerState) -> dict[str, bool]:
-    """What the playbook does for a state. ``is_due``: it sweeps at once, to prove that the timer works."""
+def tasks_of_state(state: str, timer: Timer, observed: TimerState, *, check_mode: bool) -> Result:
+    """What the playbook does for a state. ``is_due``: it sweeps at once, to prove that the timer works.
+
+    Of systemd and cron one runs it. What the other had is removed. In check mode there may be no unit to start.
+    """
     is_made, is_removed = state == PRESENT, state == ABSENT
-    changes = {"installs": is_made, "removes": is_removed, "changes": is_made or is_removed}
-    return {**changes, "is_due": is_made and not observed.is_proved}
+    by_systemd, by_cron = is_made and observed.has_systemd, is_made and not observed.has_systemd
+    units = [timer.unit, f"{timer.units}/{timer.name}.service", f"{timer.units}/timers.target.wants/{timer.name}.timer"]
+    return {
+        **{"installs": is_made, "by_systemd": by_systemd, "lets_linger": by_systemd and not observed.lingers},
+        "starts": by_systemd and not check_mode,
+        "changes_cron": by_cron or (bool(observed.line) and (is_removed or by_systemd)),
+        "cron": PRESENT if by_cron else ABSENT,
+        "stops": is_removed and observed.has_systemd and bool(observed.unit),
+        "removed": [timer.folder, *units] if is_removed else units if by_cron else [],
+        "is_due": is_made and not observed.is_proved,
+    }
 
 
-def sweep_report(timer: Timer, observed: TimerState) -> Result:
-    """How sweeps do, in lines; ``trouble``: why leases may not be enforced."""
-    if not observed.line:
-        return {"lines": ["No sweeps are scheduled for this inventory on this computer."]}
+def sweep_report(state: str, timer: Timer, observed: TimerState, *, check_mode: bool) -> Result:
+    """How sweeps do, in lines; ``trouble``: why leases may not be enforced, where they should be."""
     output = f"~/.config/{timer.name}/output"
     swept = formatted(observed.swept_at) if observed.code else "never"
     troubles = {
-        f"No sweep has ended lately (last: {swept}). Does cron run? Read {output}.": (
+        "Machines outlive their leases, unless something else runs compute_index.supply.reap. The playbook"
+        " compute_index.supply.reap_timer schedules it.": not observed.schedule,
+        f"Sweeps are scheduled, but none has ended lately (last: {swept}). Read {output}.": (
             abs(observed.now - observed.swept_at) > lease.SWEEPS
         ),
         f"The last sweep failed at {swept} (exit code {observed.code}), so machines may outlive their leases. Read"
         f" {output}.": observed.code != "0",
     }
-    went = "succeeded" if observed.code == "0" else "failed"
+    went = {"": "", "0": ", succeeded"}.get(observed.code, ", failed")
+    stops = f"Sweeps stop when you log out. `sudo loginctl enable-linger {observed.user}` lets them go on."
+    lines = [timer.name, observed.schedule, f"last: {swept}{went}", f"output: {output}"]
+    is_expected = {SHOW: True, ABSENT: False}.get(state, not check_mode)
     return {
-        "lines": [timer.name, f"crontab: {observed.line}", f"last: {swept}, {went}", f"output: {output}"],
-        "trouble": next(iter(applying(troubles)), ""),
+        "lines": lines if observed.schedule else ["No sweeps are scheduled for this inventory on this computer."],
+        "trouble": next(iter(applying(troubles)), "") if is_expected else "",
+        "warnings": [stops] if observed.is_active and not observed.lingers else [],
     }

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +89,7 @@ def test_the_program_is_the_one_that_runs(here: Path, monkeypatch: pytest.Monkey
 def test_what_there_is_of_it(here: Path) -> None:
     one = Timer((), str(here), str(here))
     nothing = TimerState(**_timer._observed(one))
-    assert not (nothing.line or nothing.code or nothing.has_crontab or nothing.made_at or nothing.swept_at)
+    assert replace(nothing, user="", runtime="", now=0.0) == TimerState()
 
     write(here / "bin" / "crontab", CRONTAB.format(one.name))
     Path(one.folder).mkdir(parents=True)
@@ -94,7 +97,21 @@ def test_what_there_is_of_it(here: Path) -> None:
     Path(one.file("last")).write_text("3\n")
     found = TimerState(**_timer._observed(one))
     assert (found.has_crontab, found.line, found.code) == (True, "*/5 * * * * /bin/sh x", "3")
-    assert found.now >= found.swept_at >= found.made_at > 0
+    assert found.now >= found.swept_at >= found.made_at > 0 and not found.has_systemd
+
+
+@pytest.mark.parametrize("state", ["active", "inactive"])
+def test_what_there_is_of_it_at_systemd(here: Path, state: str) -> None:
+    """It is reached where it is, whatever `su` has left in the environment."""
+    one = Timer((), str(here), str(here))
+    where = f'[ "$XDG_RUNTIME_DIR" = /run/user/{os.getuid()} ] || exit 1'
+    write(here / "bin" / "systemctl", f"#!/bin/sh\n{where}\necho ActiveState={state}\n")
+    write(here / "bin" / "loginctl", "#!/bin/sh\necho Linger=yes\n")
+    Path(one.units).mkdir(parents=True)
+    Path(one.unit).write_text("OnCalendar=*:0/5\n")
+    found = TimerState(**_timer._observed(one))
+    assert found.has_systemd and found.lingers and found.user == pwd.getpwuid(os.getuid()).pw_name
+    assert found.schedule == ("systemd: OnCalendar=*:0/5" if state == "active" else "")
 
 
 def test_a_cron_that_does_not_answer_has_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +129,7 @@ def params(here: Path, **options: Any) -> dict[str, Any]:
 def test_the_step_answers_with_all_that_the_playbook_takes(here: Path) -> None:
     done = timer(params(here), check_mode=False)
     assert done.keys() == TIMER.blank.keys()
-    assert (done["minute"], done["is_due"]) == ("*/15", True) and done["folder"] in done["job"]
+    assert (done["minutes"], done["is_due"], done["cron"]) == (15, True, "present") and done["folder"] in done["job"]
     assert timer(params(here, state="show"), check_mode=False)["lines"]
     for wrong in ({"every": "1h"}, {"limited": True}, {"by_job": True}):
         with pytest.raises(Failure, match=r"reap_timer_every|--limit|AWX"):

@@ -21,7 +21,11 @@ from hypothesis import strategies as st
 NOON = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 ONE = Timer(("/srv/gpu/inventory",), "/srv/gpu", "/home/me", ("/venv/bin/ansible-playbook", "reap"))
 LINE_OF_CRON = "*/15 * * * * /bin/sh /home/me/.config/supply-reap-1/sweep"
-RUNNING = TimerState(True, LINE_OF_CRON, "0", swept_at=NOON - 60, made_at=NOON - 3600, now=NOON)
+RUNNING = TimerState(
+    user="me", has_crontab=True, line=LINE_OF_CRON, code="0", swept_at=NOON - 60, made_at=NOON - 3600, now=NOON
+)
+UNIT = "[Timer]\nOnCalendar=*:0/15\n"
+OF_SYSTEMD = replace(RUNNING, has_systemd=True, lingers=True, line="", unit=UNIT, is_active=True)
 STRANGE = "/srv/a b 'c' \"d\" $HOME `e` %h %n \\f ü\n;g"
 ROOT = Path(__file__).resolve().parents[5]
 
@@ -99,7 +103,7 @@ def test_the_script_runs_in_strange_places_and_notes_what_became_of_it(tmp_path:
         ({"asks": True}, "--vault-password-file"),
         ({"names": ()}, "COMPUTE_INDEX_API_TOKEN is not set"),
         ({"missing": ["/srv/gpu/inventroy"]}, "There is no inventory /srv/gpu/inventroy"),
-        ({"observed": TimerState()}, "This computer has no crontab"),
+        ({"observed": TimerState(user="me")}, "No systemd of me runs here, and there is no crontab"),
     ],
 )
 def test_runs_that_no_timer_can_be_made_of(change: dict[str, object], said: str) -> None:
@@ -132,20 +136,67 @@ def test_a_sweep_proves_that_a_timer_works(change: dict[str, Any], proved: bool)
 
 
 @pytest.mark.parametrize(
+    ("state", "observed", "done"),
+    [
+        ("present", OF_SYSTEMD, {"by_systemd"}),
+        ("present", replace(OF_SYSTEMD, lingers=False), {"by_systemd", "lets_linger"}),
+        ("present", RUNNING, {"cron: present", "removes units"}),
+        # Systemd has come since, or has gone.
+        ("present", replace(OF_SYSTEMD, line=LINE_OF_CRON), {"by_systemd", "cron: absent"}),
+        ("present", replace(RUNNING, unit=UNIT), {"cron: present", "removes units"}),
+        ("absent", RUNNING, {"cron: absent", "removes units", "removes folder"}),
+        ("absent", OF_SYSTEMD, {"stops", "removes units", "removes folder"}),
+        ("absent", replace(OF_SYSTEMD, has_systemd=False), {"removes units", "removes folder"}),
+        # Without crontab none is asked for a line that it has not.
+        ("absent", TimerState(), {"removes units", "removes folder"}),
+        ("show", RUNNING, set()),
+        ("show", OF_SYSTEMD, set()),
+    ],
+)
+def test_one_of_systemd_and_cron_runs_sweeps(state: str, observed: TimerState, done: set[str]) -> None:
+    found = timer.tasks_of_state(state, ONE, observed, check_mode=False)
+    told = {name for name in ("by_systemd", "lets_linger", "stops") if found[name]}
+    told |= {f"cron: {found['cron']}"} if found["changes_cron"] else set()
+    told |= {"removes units"} if ONE.unit in found["removed"] else set()
+    told |= {"removes folder"} if ONE.folder in found["removed"] else set()
+    assert told == done and found["installs"] is (state == "present")
+    assert found["starts"] is found["by_systemd"]
+    assert not timer.tasks_of_state(state, ONE, observed, check_mode=True)["starts"]
+
+
+NONE = "No sweeps are scheduled for this inventory on this computer."
+OUTLIVE = "Machines outlive their leases, unless something else runs compute_index.supply.reap."
+
+
+@pytest.mark.parametrize(
     ("change", "line", "trouble"),
     [
         ({}, "last: 2027-01-15 07:59 UTC, succeeded", ""),
         ({"code": "2"}, "last: 2027-01-15 07:59 UTC, failed", "(exit code 2), so machines may outlive"),
-        ({"code": "", "swept_at": 0.0}, "last: never, failed", "No sweep has ended lately (last: never)"),
-        ({"swept_at": NOON - 4501}, "succeeded", "No sweep has ended lately (last: 2027"),
+        ({"code": "", "swept_at": 0.0}, "last: never", "none has ended lately (last: never)"),
+        ({"swept_at": NOON - 4501}, "succeeded", "none has ended lately (last: 2027"),
         ({"swept_at": NOON - 4499}, "succeeded", ""),
         # A clock was set back since.
-        ({"swept_at": NOON + 4501}, "succeeded", "No sweep has ended lately"),
-        ({"line": ""}, "No sweeps are scheduled for this inventory on this computer.", ""),
+        ({"swept_at": NOON + 4501}, "succeeded", "none has ended lately"),
     ],
 )
-def test_how_sweeps_go(change: dict[str, Any], line: str, trouble: str) -> None:
-    shown = timer.sweep_report(ONE, replace(RUNNING, **change))
+@pytest.mark.parametrize("scheduled", [RUNNING, OF_SYSTEMD])
+def test_how_sweeps_go(scheduled: TimerState, change: dict[str, Any], line: str, trouble: str) -> None:
+    shown = timer.sweep_report("show", ONE, replace(scheduled, **change), check_mode=False)
     assert any(line in text for text in shown["lines"]), shown["lines"]
-    found = shown.get("trouble", "")
-    assert trouble in found and bool(trouble) is bool(found)
+    assert trouble in shown["trouble"] and bool(trouble) is bool(shown["trouble"])
+
+
+def test_what_runs_sweeps() -> None:
+    assert (RUNNING.schedule, OF_SYSTEMD.schedule) == (f"crontab: {LINE_OF_CRON}", "systemd: OnCalendar=*:0/15")
+    shown = timer.sweep_report("show", ONE, replace(OF_SYSTEMD, lingers=False), check_mode=False)
+    assert "enable-linger me` lets them go on" in shown["warnings"][0] and not shown["trouble"]
+
+
+@pytest.mark.parametrize("observed", [replace(RUNNING, line=""), replace(OF_SYSTEMD, is_active=False), TimerState()])
+def test_that_nothing_runs_sweeps_is_trouble_where_something_should(observed: TimerState) -> None:
+    """A line that was removed by hand, and a timer that nobody had installed, were shown in green."""
+    tried = [("show", False), ("show", True), ("present", False), ("present", True), ("absent", False)]
+    reports = [timer.sweep_report(state, ONE, observed, check_mode=check_mode) for state, check_mode in tried]
+    assert [report["lines"] for report in reports] == [[NONE]] * 5
+    assert [report["trouble"][: len(OUTLIVE)] for report in reports] == [OUTLIVE, OUTLIVE, OUTLIVE, "", ""]
