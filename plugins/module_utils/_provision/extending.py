@@ -127,8 +127,11 @@ def above_budget(
 
 def _month(project: str, ledger: Ledger, ends: t.Mapping[str, float], now: float) -> ceilings.Month:
     """What the month costs the project if the leases of hosts end like this."""
-    own = (bill for bill in ledger.bills if bill.project == project)
-    bills = [bill._replace(ends_at=ends.get(bill.host, bill.ends_at)) for bill in own]
+    bills = [
+        bill if bill.is_kept_storage else bill._replace(ends_at=ends.get(bill.host, bill.ends_at))
+        for bill in ledger.bills
+        if bill.project == project
+    ]
     return ceilings.costs_of_month(bills, (), now, ledger.now)
 
 

@@ -159,19 +159,20 @@ def _proofs(lines: t.Sequence[Line]) -> list[Line]:
     if {line.claim for line in _of(bought, MADE)} - {line.claim for line in sends}:
         return [*sends, *bought]
     renewed = {line.claim: line.renews for line in sends if line.renews}
-    undone, made = (
-        {_first_claim(line.claim, renewed) for line in some} for some in (_of(lines, NOTHING, FREED), bought)
-    )
-    return [*(line for line in sends if _first_claim(line.claim, renewed) not in undone - made), *bought]
+    undone = _with_renewed(_of(lines, NOTHING, FREED), renewed)
+    left = [line for line in sends if line.claim not in undone]
+    undone -= _with_renewed([*left, *bought], renewed)
+    return [*(line for line in sends if line.claim not in undone), *bought]
 
 
-def _first_claim(claim: str, renewed: t.Mapping[str, str]) -> str:
-    """The first of the claims that were renewed one after the other."""
-    seen = set[str]()
-    while claim in renewed and claim not in seen:
-        seen.add(claim)
-        claim = renewed[claim]
-    return claim
+def _with_renewed(lines: t.Iterable[Line], renewed: t.Mapping[str, str]) -> set[str]:
+    """The claims of these lines, with those that they renewed one after the other."""
+    claims = set[str]()
+    for claim in (line.claim for line in lines):
+        while claim not in claims:
+            claims.add(claim)
+            claim = renewed.get(claim, claim)
+    return claims
 
 
 def _end(proofs: t.Sequence[Line], ends: t.Sequence[Line]) -> Line | None:

@@ -85,6 +85,11 @@ class Bill(t.NamedTuple):
         """Whether it may be billed now."""
         return self.end is None
 
+    @property
+    def is_kept_storage(self) -> bool:
+        """Whether it is storage that a machine has left, which no lease ends: its own id stands for its offer's."""
+        return self.offer_id in self.resource_ids
+
     def is_known(self, now: float) -> bool:
         """Whether it can be said what it costs. If it begins after its end, or after now, a clock is or was wrong."""
         return self.price_per_hour is not None and self.begin is not None and self.begin <= self.until(now)

@@ -170,6 +170,7 @@ BILLS = [
     Bill("default", "over", "o3", price_per_hour=3.0, begin=BOUGHT - 20 * HOUR, end=BOUGHT - 10 * HOUR),
     Bill("another", "gpu-3", "o4", price_per_hour=None, begin=BOUGHT),
 ]
+STORAGE = Bill("default", "gpu-1", "s1", ("s1",), price_per_hour=1.0, begin=BOUGHT)
 LATER = BOUGHT + 900 * HOUR
 MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
 
@@ -186,6 +187,9 @@ MOVED = {"gpu-2": Extension(None, BOUGHT + 20 * HOUR, None, None)}
         # With what this run has extended before
         (12, "73.99", BILLS, MOVED, "would cost USD 74.00"),
         (12, "74", BILLS, MOVED, ""),
+        # Storage of an earlier machine goes on until the month is over, for 400 hours
+        (12, "423.99", [BILLS[0], STORAGE], {}, "would cost USD 424.00"),
+        (12, "424", [BILLS[0], STORAGE], {}, ""),
         # The month costs too much already
         (910, "1", [BILLS[0]._replace(ends_at=LATER)], {}, "-e provision_budget=<USD> allows more."),
         (12, "1000000", [*BILLS, BILLS[1]._replace(price_per_hour=None)], {}, "would cost an unknown sum"),

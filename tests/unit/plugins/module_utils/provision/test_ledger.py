@@ -68,6 +68,10 @@ TABLE = {
         [line(SENT, A, A), line(SENT, B, B, renews=A), line(MADE, B + 1, B), line(NOTHING, B + 2, A)],
         Told(A, None),
     ),
+    "sent again by another clone, of whose answer nothing is known": (
+        [line(SENT, A, A), line(SENT, B, B, renews=A), line(NOTHING, B + 2, A)],
+        Told(A, None),
+    ),
     "made after all": ([*REFUSED_CLONE, line(MADE, B, B)], Told(A, None, 7.0)),
     "the price rose": ([*BOUGHT, line(ENDED, B + 3600, B, 5.0)], Told(B, B + 3600, 5.0)),
     "two clones noted the end": ([*OVER, line(ENDED, B + 9000, B)], Told(B, B + 3600)),
