@@ -406,6 +406,11 @@ ended:
       C(created_at), C(why) it ends, and C(by) whom.
   returned: success
   type: dict
+csv:
+  description:
+    - For O(step=spend) the purchases of RV(spend) as comma-separated values, with a line of names above them.
+  returned: success
+  type: str
 spend:
   description:
     - For O(step=spend) upper bounds in USD. C(usd) is the sum since C(since) until C(until), C(hosts), C(groups),

@@ -16,8 +16,8 @@ description:
   - The deletion is sent once. If its answer is lost, the module reads the resource to see what became of it.
   - A resource that the API says is deleted already is no failure. One that it does not know is a failure, since nobody
     can tell then whether it is billed. Only after a deletion that it has accepted, whoever sent it, does it count as
-    gone, if the answer is the API's own and no list has the resource any more; if one has, the resource is read once
-    more.
+    gone, if the answer is the API's own and no list has the resource any more, or if it says so again when the wait is
+    over.
 author:
   - Contributors to the compute_index.supply collection (@compute-index)
 extends_documentation_fragment:

@@ -36,6 +36,7 @@ options:
       - How long SSH may take to answer, in seconds; at first, and again after each restart of the machine.
       - A host key other than the known one ends the wait at once, unless O(seeded=true). A user's key that is refused
         may be installed late, and is waited for at most four minutes.
+      - If this computer finds no address of the machine's name, the wait ends after a minute.
     type: float
     default: 600
   boot_timeout:
