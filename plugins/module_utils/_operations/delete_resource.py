@@ -140,8 +140,9 @@ def _waited(api: SupplyApi, answers: _Answers, waits: t.Mapping[str, float], tel
     """The answers about these ids once all are gone, or were waited for as many seconds as ``waits`` says."""
     start, found, left = time.monotonic(), {item: answers[item] for item in waits}, dict(waits)
     while left:
-        found.update(_looked(api, {item: found[item] for item in left}, waits, time.monotonic() - start))
-        left = ending_by_id.still_waited_for(found, waits, time.monotonic() - start)
+        passed = time.monotonic() - start  # of a look that takes long, too: the last one has no time left
+        found.update(_looked(api, {item: found[item] for item in left}, waits, passed))
+        left = ending_by_id.still_waited_for(found, waits, passed)
         if left:
             tell_progress(ending_by_id.waiting(found, left))
             time.sleep(min(PAUSE, max(left.values())))

@@ -9,7 +9,7 @@ import math
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .._text import abridged, amount, applying, formatted, narrow_table, seconds_of, text_of, wrapped
+from .._text import abridged, amount, applying, formatted, narrow_table, printable, seconds_of, text_of, wrapped
 from . import ceilings, lease, prices
 from .declaration import read_bill, read_budget
 from .entry import Entry
@@ -69,9 +69,14 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
         )
     ((name, text),) = given.items()
     try:
-        return TimeRequest(lease.read_lease(text))
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
+        more = lease.read_lease(text)
+    except ValueError:
+        more = lease.Lease()
+    # A duration is no end: counted from the current one, "until 8h" would be more than was meant.
+    if more.seconds if name == "extend_by" else more.moment:
+        return TimeRequest(more)
+    form = "a duration such as 8h, 90m or 3d" if name == "extend_by" else "a time with its zone such as 2026-12-01T06:00Z"
+    raise ValueError(f"{name} must be {form}, not '{printable(text, 60)}'")
 
 
 def limited(wish: TimeRequest, raw: t.Mapping[str, t.Any], file: str = "") -> TimeRequest:

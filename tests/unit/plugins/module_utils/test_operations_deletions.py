@@ -142,6 +142,20 @@ def test_what_is_listed_is_gone_if_its_page_does_not_know_it_at_the_last_look(
     assert clock[0] - 1000.0 == 60.0
 
 
+def test_a_look_that_takes_long_is_not_the_last_one(clock: list[float]) -> None:
+    """It passed the end of the wait, and what its page did not know stayed in the registry, since a list lagged."""
+    api = Lagging(99)
+    pages = api.resource
+
+    def resource(key: str, **more: Any) -> Json:
+        clock[0] += 3.0
+        return pages(key, **more)
+
+    api.resource = resource  # type: ignore[method-assign]
+    (answer,) = done(api, plan(*api.looks))["answers"].values()
+    assert answer["billing_stopped"]
+
+
 def test_each_host_is_waited_for_as_long_as_it_wants(clock: list[float]) -> None:
     api = Api(3, after=99)
     first, second, third = api.looks

@@ -659,8 +659,12 @@ def test_each_host_by_itself(tmp_path: Path) -> None:
     [
         ({}, "extend_by (such as 4h) or extend_until"),
         ({"by": "4h", "until": "2027-01-01T00:00Z"}, "one of them"),
-        ({"by": "4 hours"}, "extend_by must be a duration such as 8h, 90m or 3d, or a time with its zone"),
-        ({"until": "soon"}, "extend_until must be a duration such as 8h, 90m or 3d, or a time with its zone"),
+        ({"by": "4 hours"}, "extend_by must be a duration such as 8h, 90m or 3d, not '4 hours'"),
+        ({"by": "0h"}, "extend_by must be a duration such as 8h, 90m or 3d, not '0h'"),
+        ({"by": "2027-01-01T00:00Z"}, "extend_by must be a duration such as 8h, 90m or 3d, not '2027-01-01T00:00Z'"),
+        ({"until": "soon"}, "extend_until must be a time with its zone such as 2026-12-01T06:00Z, not 'soon'"),
+        # From the end on it would be more than was meant.
+        ({"until": "8h"}, "extend_until must be a time with its zone such as 2026-12-01T06:00Z, not '8h'"),
         ({"until": "2027-01-01"}, "such as 2026-12-01T06:00Z, not '2027-01-01'"),
     ],
 )
