@@ -78,8 +78,9 @@ _ASKED = ("provision_hosts", "order_names")
 # All that the playbooks of an order read, be it to refuse it.
 OF_ORDERS = frozenset({*_ASKED, "plan", "quote", *(name for name in PLAYBOOKS if name.startswith("order_"))})
 _PREFIX = "provision_"
-# What playbooks take or publish whose names begin as the role's variables do.
-_OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group", "provision_waiting", "provision_quote"})
+# What playbooks take or publish whose names begin as the role's variables do, or those of a playbook; a workflow of AWX
+# hands on what was published as extra variables.
+_OF_PLAYBOOKS = frozenset({"provision_hosts", "provision_group", "provision_waiting", "provision_quote", "spend_csv"})
 # What the names of limits contain
 _LIMITING = ("max_", "price", "budget", "lease", "idle")
 # "no" leaves it to the inventory.
@@ -404,7 +405,7 @@ def misplaced(variables: Answers, extra: Answers) -> Answers:
     """
     said = {name: variables[name] for name in OF_ORDERS.difference(extra, {"quote"}).intersection(variables)}
     is_other = "plan" in said and not (isinstance(said["plan"], t.Mapping) or str(said["plan"]).endswith(".json"))
-    return {name: value for name, value in said.items() if _given(value) and not (is_other and name == "plan")}
+    return {name: value for name, value in said.items() if _says(name, value) and not (is_other and name == "plan")}
 
 
 def why_no_order(said: Answers) -> str:
@@ -422,7 +423,7 @@ def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
     """
     is_over = isinstance(extra.get("provision_hosts"), t.Mapping) or lasting_groups(groups) != list(groups)
     named = {name for name in _ASKED if host in _parts_of(extra.get(name))}
-    asked = sorted(name for name in OF_ORDERS.intersection(extra) - named if _given(extra[name]))
+    asked = sorted(name for name in OF_ORDERS.intersection(extra) - named if _says(name, extra[name]))
     if is_over or not asked:
         return ""
     return (
@@ -430,6 +431,11 @@ def why_unheard(host: str, groups: t.Iterable[str], extra: Answers) -> str:
         " hosts, as the inventory says. Leave that out, and choose hosts with --limit; or run ansible-playbook"
         " compute_index.supply.provision."
     )
+
+
+def _says(name: str, value: t.Any) -> bool:
+    """Whether a variable of an order says something; who names hosts by "none" does not mean all of them."""
+    return value not in _NOTHING if name in _ASKED else _given(value)
 
 
 def _parts_of(asked: t.Any) -> t.Sequence[t.Any]:

@@ -325,6 +325,7 @@ def test_this_computer_is_none_of_the_hosts_of_a_group() -> None:
         ({"provision_hosts": "gpu-2, gpu-1"}, ""),  # what hosts: "{{ provision_hosts }}" makes of it
         ({"provision_hosts": ["gpu-1"]}, ""),
         ({"order_names": "gpu-2"}, "order_names"),
+        ({"provision_hosts": "none"}, "provision_hosts"),
         ({"order_max_price_per_hour": 1, "order_gpu_type": "L4"}, "order_gpu_type, order_max_price_per_hour"),
         ({"plan": "plan.json"}, "plan"),
         ({"quote": {"hosts": {"gpu-1": {}}}}, "quote"),
@@ -348,6 +349,7 @@ def test_a_play_of_the_users_own_refuses_an_order(extra: dict[str, Any], unread:
     [
         ({"provision_hosts": "gpu-1", "order_lease": "8h"}, {}, "order_lease, provision_hosts"),
         ({"plan": "plan.json"}, {}, "plan"),
+        ({"order_names": "no", "order_adopt": "no"}, {}, "order_names"),
         ({"plan": {"hosts": {}}}, {}, "plan"),
         # An extra variable is heard. An inventory may have a plan of its own.
         ({"provision_hosts": "gpu-1", "plan": "plan.json"}, {"provision_hosts": 2, "plan": "other.json"}, ""),

@@ -61,6 +61,7 @@ NAMES = RoleVariables(SPECS["main"]["options"])
         ("audit_", "audit_fail_on_orphan", "audit_fail_on_orphans"),
         ("audit_", "order_max_total", ""),
         ("spend_", "spend_sinc", "spend_since"),
+        ("spend_", "spend_csv", ""),
         ("reap_", "reap_by_names", "reap_by_name"),
         ("probe_", "probe_max_use", "probe_max_usd"),
         ("extend_", "extend_host", "extend_hosts"),
