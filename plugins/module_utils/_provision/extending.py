@@ -75,7 +75,8 @@ def read_wish(by: t.Any, until: t.Any) -> TimeRequest:
     # A duration is no end: counted from the current one, "until 8h" would be more than was meant.
     if more.seconds if name == "extend_by" else more.moment:
         return TimeRequest(more)
-    form = "a duration such as 8h, 90m or 3d" if name == "extend_by" else "a time with its zone such as 2026-12-01T06:00Z"
+    moment = "a time with its zone such as 2026-12-01T06:00Z"
+    form = "a duration such as 8h, 90m or 3d" if name == "extend_by" else moment
     raise ValueError(f"{name} must be {form}, not '{printable(text, 60)}'")
 
 
