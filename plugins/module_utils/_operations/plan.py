@@ -35,7 +35,6 @@ from .._provision.entry import Entry, read_entry
 from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
-from .._provision.missing import Looked
 from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Plan
@@ -102,15 +101,15 @@ class _Planning:
         clock = self._registries.clock()  # once the API has answered, which tells its time
         cases = [candidates.unless_clocks_differ(self._case(host, observed, snapshot), clock) for host in hosts]
         cases = self._as_sealed(bought, cases, clock)
-        seen = self._looked(cases, observed.account, snapshot)
-        warnings = [*late, *seen.sentences({host.host for host in hosts})]
-        if seen.noted and not self._has_looked_again:
+        is_noted, sentences = self._looked(cases, observed.account, snapshot)
+        warnings = [*late, *sentences]
+        if is_noted and not self._has_looked_again:
             return self.again(warnings, BLANK)
         cases = [case.at_storage for case in self._avoiding(cases, clock, warnings)]
         plans = self._planned(cases, observed.account, snapshot, clock, warnings)
         if waiting := self._waiting(cases, plans, observed.account, clock):
             return {**BLANK, "waits": True, "waiting": waiting}
-        changed = self._noted(cases, snapshot, clock) or bool(seen.noted)
+        changed = self._noted(cases, snapshot, clock) or is_noted
         plans = [self._finished(case, draft, observed.statuses) for case, draft in zip(cases, plans)]
         warnings += self._warnings(cases, plans)
         answer = self._answer(plans, cases, observed, clock)
@@ -222,13 +221,14 @@ class _Planning:
             return bought.checked(cases, ledger, clock.now(API_CLOCK))
         return cases
 
-    def _looked(self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot) -> Looked:
+    def _looked(self, cases: t.Sequence[Case], account: Account, snapshot: _PlannedSnapshot) -> tuple[bool, list[str]]:
         """Note once what machines are missing, found again or gone, if the account was listed to buy something.
 
-        A host whose machine has ended by its offer's own status is free by its plan. Raises Failure.
+        Whether anything was noted, and what of that is about these hosts. A host whose machine has ended by its offer's
+        own status is free by its plan. Raises Failure.
         """
         if any((self._registries.read_only, self._has_noted, account.machines is None, not snapshot.known())):
-            return Looked()
+            return False, []
         self._has_noted = True
         look = look_for_missing(self._api, self._registries, snapshot, account.resources)
         known: RegistrySnapshot = snapshot
@@ -237,7 +237,7 @@ class _Planning:
         result = note_missing(self._api, self._params, known, look, candidates.hosts_with_void_entries(cases))
         if result.problems:
             raise Failure(joined(*result.problems, NOTHING_SENT), "unavailable")
-        return result
+        return bool(result.noted), result.sentences({case.host.host for case in cases})
 
     def _avoiding(self, cases: t.Sequence[Case], clock: Clock, warnings: list[str]) -> list[Case]:
         """The cases with what registries keep against machines; what cannot be read is a warning. Raises Failure."""
