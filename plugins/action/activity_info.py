@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import BriefAction
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import BriefAction
 
 
 class ActionModule(BriefAction):

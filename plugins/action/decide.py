@@ -64,7 +64,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ro
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import folded_lines, items_of
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _play
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts, _task
 from ansible_collections.compute_index.supply.plugins.plugin_utils._declare import (
     DEFAULTS,
     END_DEFAULTS,
@@ -76,8 +76,12 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._declare impo
     plan_of,
     registry_fingerprint,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, show_lines
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
+    InProcessAction,
+    Progress,
+    in_terminal,
+    show_lines,
+)
 
 preload()  # before Ansible forks its workers
 
@@ -200,7 +204,7 @@ class ActionModule(InProcessAction):
 
         It may be an extra variable, or be given to the ``import_playbook``.
         """
-        given = {*self._extra, *_play.play_variables(self._task)} if prefix else ()
+        given = {*self._extra, *_task.play_variables(self._task)} if prefix else ()
         playbooks = prefix.format(verb=self._verb()).split()
         slips = dict.fromkeys(slip for playbook in playbooks for slip in refused_of_playbook(given, playbook))
         if wrong := [*slips, *(empty_limits(self._extra) if playbooks else ())]:
@@ -253,7 +257,7 @@ class ActionModule(InProcessAction):
             raise AnsibleActionFail(f"{delegated(declaration['host'])} {NOTHING_SENT}")
         has_registry = declaration["registry_fingerprint"] or str(declaration["registry_dir"]).strip()
         facts = facts_to_come(goes_on=truth(declaration["reach"]) or not has_registry)
-        if condition := _play.turned_by(facts, self._task, task_vars, self._templar):
+        if condition := _task.turned_by(facts, self._task, task_vars, self._templar):
             raise AnsibleActionFail(f"{turned(declaration['host'], condition)} {NOTHING_SENT}")
         return Declared({declaration["host"]: declaration}).mapping
 
@@ -264,16 +268,16 @@ class ActionModule(InProcessAction):
         fixed: Variables,
         task_vars: Variables,
     ) -> dict[str, dict[str, t.Any]]:
-        """What the hosts of the batch declare, where one can say it for them. See `_play.ForAll`.
+        """What the hosts of the batch declare, where one can say it for them. See `_task.ForAll`.
 
         None can where a condition may leave hosts out (a ``when`` at ``import_playbook``). A host whose variables
         cannot be evaluated is left out, and told why when it declares by itself. However long templates take, this
         worker declares for all of them: what a play prints must not depend on how busy the computer is. Raises
         AnsibleActionFail for a host with a broken file, with which Ansible would end the play without a word of it.
         """
-        if refusal := _play.forbidden(self._task):
+        if refusal := _task.forbidden(self._task):
             raise AnsibleActionFail(refusal)
-        variables = _play.ForAll(self._task, task_vars, defaults, fixed, self._extra)
+        variables = _task.ForAll(self._task, task_vars, defaults, fixed, self._extra)
         rows = _hosts.Hosts(task_vars, self._templar, self._task.get_variable_manager(), self._loader, "")
         found = {}
         for host in [] if self._task.when else task_vars["ansible_play_batch"]:
@@ -349,7 +353,7 @@ class ActionModule(InProcessAction):
     def _seal(self, task_vars: Variables) -> dict[str, t.Any]:
         """The quote, what each of its hosts would order, and where the plan is written."""
         quote = _hosts.raw(str(task_vars["inventory_hostname"]), task_vars)["provision_quote"]
-        variables = _play.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
+        variables = _task.ForAll(self._task, task_vars, DEFAULTS, FIXED, self._extra)
         rows = [plan for plan in quote["plans"].values() if plan["action"] == BUY]
         orders = {row["host"]: host_order(row, variables.of(row["host"]), self._templar) for row in rows}
         file = "" if self._task.check_mode else self._quote_file(task_vars)
@@ -475,7 +479,7 @@ class ActionModule(InProcessAction):
             "ids": [one["id"] for one in hosts],
             "decided": decided,
             "inventory": self._hosts.rows(_hosts.inventory(task_vars)) if by_name else [],
-            "forbidden": _play.forbidden(self._task) or self._not_named(hosts, task_vars),
+            "forbidden": _task.forbidden(self._task) or self._not_named(hosts, task_vars),
             # A survey's answer is a text, and empty if the question was not answered.
             "forget": _listed(self._task.args.get("forget")),
         }
@@ -525,7 +529,7 @@ class ActionModule(InProcessAction):
             "round": this_round.ends.round,
             "ends": list(ends.values()),
             "answers": deleted["answers"] if deleted.get("round") == this_round.ends.round else {},
-            "alone": ends.keys() >= set(task_vars["ansible_play_batch"]) and not _play.keyword_of(self._task, "serial"),
+            "alone": ends.keys() >= set(task_vars["ansible_play_batch"]) and not _task.keyword_of(self._task, "serial"),
         }
 
     def _named(self, task_vars: Variables) -> dict[str, t.Any]:
@@ -715,9 +719,9 @@ FACTS: t.Mapping[str, t.Callable[[ActionModule, t.Any, Variables], t.Any]] = {
     "unreadable": lambda action, _task, _variables: action._hosts.unreadable,
     "own": lambda action, _task, _variables: action._hosts.asides,
     "extra": lambda action, _task, _variables: list(action._extra),
-    "connection": lambda _action, task, _variables: str(_play.keyword_of(task, "connection")),
-    "forbidden": lambda _action, task, _variables: _play.forbidden(task),
-    "serial": lambda _action, task, _variables: bool(_play.keyword_of(task, "serial")),
+    "connection": lambda _action, task, _variables: str(_task.keyword_of(task, "connection")),
+    "forbidden": lambda _action, task, _variables: _task.forbidden(task),
+    "serial": lambda _action, task, _variables: bool(_task.keyword_of(task, "serial")),
     # The task has no condition of its own, but perhaps its role.
     "one_tells_all": lambda _action, task, _variables: not task.when,
     "limited": lambda _action, _task, variables: bool(variables.get("ansible_limit")),

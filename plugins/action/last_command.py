@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import BriefAction
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import BriefAction
 
 
 class ActionModule(BriefAction):

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module offer_status in the process of Ansible itself; see ``plugin_utils/_in_process.py``.
+"""The module offer_status in the process of Ansible itself; see ``plugin_utils/_task.py``.
 
 Beside that it tells in a terminal how far machines are that are waited for: Ansible's own line only counts retries.
 The variable ``compute_index_labels`` may say how the offers of a look at many are called there.
@@ -13,8 +13,12 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.reading import OFFER_STATUS
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import Progress, in_terminal, show_lines
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
+    InProcessAction,
+    Progress,
+    in_terminal,
+    show_lines,
+)
 
 MOST_LINES = 5  # about the offers of one look at many
 

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module procure_offer in the process of Ansible itself; see ``plugin_utils/_in_process.py``."""
+"""The module procure_offer in the process of Ansible itself; see ``plugin_utils/_task.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._operations.p
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.plugin_utils import _hosts
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import InProcessAction
 
 preload()  # before Ansible forks its workers
 

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     MachineAction,
     leaving_nothing,
     limit_attempts,

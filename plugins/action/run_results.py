@@ -16,7 +16,8 @@ from ansible_collections.compute_index.supply.plugins.module_utils import _spec
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import code_files, results
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import running
 from ansible_collections.compute_index.supply.plugins.module_utils._text import plural
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     QUIET,
     MachineAction,
     leaving_nothing,
@@ -24,7 +25,6 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine i
     local_folder,
     unless_failed,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._results_home import Home, alone
 
 TRIES = 3  # of each request to the machine
 PAUSE = 5.0  # seconds between them

@@ -13,7 +13,7 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _text
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import check_seconds
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     ATTEMPT,
     MachineAction,
     answering_within,

@@ -99,7 +99,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision im
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Round
 from ansible_collections.compute_index.supply.plugins.module_utils._text import sentence, wrapped
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import (
     end_round_of,
     lacks_machine,
@@ -134,8 +134,8 @@ _Given = t.Mapping[str, t.Any]
 
 # What the options ask for of the variables alone, and of the plan. Each is a list, as lookups return.
 _OF_VARIABLES: dict[str, t.Callable[[t.Any, _Given], list[t.Any]]] = {
-    "hosts": lambda pattern, variables: [_play.hosts_of_playbook(pattern, variables)],
-    "group": lambda group, variables: [_play.group_of_playbook(group, variables)],
+    "hosts": lambda pattern, variables: [_task.hosts_of_playbook(pattern, variables)],
+    "group": lambda group, variables: [_task.group_of_playbook(group, variables)],
     "owned": owned,
     "bought": lambda host, variables: [offer_of(host, variables)],
     "tested": lambda host, variables: [not lacks_machine(host, variables)],

@@ -10,6 +10,7 @@ cannot be read of one host is told of that host, and concerns no other.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import itertools
 import json
@@ -58,7 +59,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._text import 
     one_line,
     printable,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import plain
 
 Variables = t.Mapping[str, t.Any]
 
@@ -555,6 +555,15 @@ def _filled_in(name: str, value: t.Any, templar: t.Any) -> t.Any:
     beside = registry_dir(None, None, known.get("ansible_inventory_sources") or (), os.getcwd())
     with knowing(templar, {**known, "inventory_dir": os.path.dirname(beside)}):
         return templar.template(value, fail_on_undefined=True)
+
+
+def plain(value: t.Any) -> t.Any:
+    """What JSON has no word for, as Ansible sends it to modules; a vaulted text becomes what it is."""
+    if isinstance(value, t.Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    return value.isoformat() if isinstance(value, datetime.date) else str(value)
 
 
 def _is_plain(value: t.Any) -> bool:

@@ -170,10 +170,10 @@ def test_one_worker_declares_for_all_however_long_it_takes(monkeypatch: pytest.M
     """What is printed must not depend on the load: each host's templates take an hour here."""
     hours = itertools.count(step=3600)
     monkeypatch.setattr("time.monotonic", lambda: next(hours))
-    monkeypatch.setattr(decide._play, "ForAll", lambda *_play: Mock(of=lambda host: {"host": host}))
+    monkeypatch.setattr(decide._task, "ForAll", lambda *_play: Mock(of=lambda host: {"host": host}))
     monkeypatch.setattr(decide, "declared", lambda own, _templar, **_extra: own)
     monkeypatch.setattr(decide, "load_extra_vars", lambda loader: {})
-    monkeypatch.setattr(decide._play, "forbidden", lambda _task: "")
+    monkeypatch.setattr(decide._task, "forbidden", lambda _task: "")
     batch = [f"gpu-{number}" for number in range(hosts)]
     step = decide.ActionModule(Mock(when=[], run_once=True, _parent=None), *[Mock()] * 5)
     found = step._declare({"ansible_play_batch": batch, "provision__group": "gpu"})

@@ -10,7 +10,7 @@ import importlib
 import pytest
 import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import unless_failed
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import unless_failed
 
 
 def test_what_a_module_says_of_its_failure_is_kept() -> None:

@@ -27,7 +27,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.compute_index.supply.plugins.action import run_results
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import job, results
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine, _results_home
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _results_home, _task
 
 from kills import kills
 from limits import HANGS
@@ -122,7 +122,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv(job.PLACE, str(tmp_path / "runs"))
-    monkeypatch.setattr(_on_machine.display, "display", lambda *_words: None)
+    monkeypatch.setattr(_task.display, "display", lambda *_words: None)
     monkeypatch.setattr(run_results, "PAUSE", 0)
     monkeypatch.setattr(run_results, "PATIENCE", 0.2)
     site = Site(tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.action import offer_status as action
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(_on_machine, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(_task, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(action, "_told", {})
     return clock
 
@@ -79,8 +79,8 @@ def test_of_many_that_fail_a_few_are_told() -> None:
 
 def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(_on_machine.display, "display", told.append)
-    progress = _on_machine.Progress("gpu-1")
+    monkeypatch.setattr(_task.display, "display", told.append)
+    progress = _task.Progress("gpu-1")
     progress.tell("SSH does not answer yet: Connection refused.")
     progress.tell("SSH refuses the user's key: Permission denied. Set another one.", urgent=True)
     clock.now += 60
@@ -100,11 +100,11 @@ def test_what_has_not_changed_is_told_in_its_first_words(clock: Clock, monkeypat
 
 def test_a_wait_for_many_is_told_of_once_a_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(_on_machine.display, "display", told.append)
-    progress = _on_machine.Progress()
+    monkeypatch.setattr(_task.display, "display", told.append)
+    progress = _task.Progress()
     for second in range(0, 135, 5):
         progress.tell_each_minute(f"waiting since {second} s.")
         clock.now += 5
-    monkeypatch.setattr(_on_machine, "in_terminal", lambda: False)
+    monkeypatch.setattr(_task, "in_terminal", lambda: False)
     progress.tell_each_minute("no terminal.")
     assert told == [f"  After {second} s: waiting since {second} s." for second in (10, 70, 130)]

@@ -18,7 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
     Operation,
     folded,
 )
-from ansible_collections.compute_index.supply.plugins.plugin_utils._in_process import InProcessAction
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import InProcessAction
 from hypothesis import given
 from hypothesis import strategies as st
 

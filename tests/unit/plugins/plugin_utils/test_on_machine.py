@@ -14,8 +14,8 @@ from unittest.mock import Mock
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.compute_index.supply.plugins.action import run_files, run_follow, run_results, wait_for_boot
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _on_machine
-from ansible_collections.compute_index.supply.plugins.plugin_utils._on_machine import (
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
+from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     answering_within,
     child_processes,
     leaving_nothing,
@@ -31,7 +31,7 @@ class LimitIsOver(BaseException):
 @pytest.fixture(params=["/proc", "ps"])
 def by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "ps":
-        monkeypatch.setattr(_on_machine.glob, "glob", lambda _pattern: [])
+        monkeypatch.setattr(_task.glob, "glob", lambda _pattern: [])
 
 
 @pytest.mark.usefixtures("by")
@@ -134,6 +134,6 @@ def test_why_a_machine_could_not_do_it_is_a_sentence(answer: dict[str, Any], sen
 
 def test_a_sweep_goes_on_past_a_host_whose_connection_is_local() -> None:
     """An exception would pass failed_when by: the host would leave its play, and all such would end the sweep."""
-    action = _on_machine.BriefAction(Mock(async_val=0), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
+    action = _task.BriefAction(Mock(async_val=0), Mock(transport="local"), Mock(), Mock(), Mock(), Mock())
     answer = action.run(task_vars={"reap__sweep": {}})
     assert answer["unreachable"] and "this computer would be taken for its machine" in answer["msg"]

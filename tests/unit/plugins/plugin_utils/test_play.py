@@ -23,7 +23,7 @@ from ansible.playbook.play import Play
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import ORDER_GROUP
-from ansible_collections.compute_index.supply.plugins.plugin_utils import _play
+from ansible_collections.compute_index.supply.plugins.plugin_utils import _task
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -81,9 +81,9 @@ class World:
         )
         return {**found, "ansible_search_path": ["/somewhere"]}
 
-    def for_all(self) -> _play.ForAll:
+    def for_all(self) -> _task.ForAll:
         own = {**self.truth("gpu-1"), **REACHED, "hostvars": self.hostvars}
-        return _play.ForAll(self.task, own, self.defaults, self.fixed, self.extra)
+        return _task.ForAll(self.task, own, self.defaults, self.fixed, self.extra)
 
 
 def comparable(variables: dict[str, Any]) -> dict[str, Any]:
@@ -150,18 +150,18 @@ def test_a_host_is_reached_as_it_says_or_the_play_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize("parent", [None, Mock(_play=None, _parent=None)])
 def test_a_play_that_cannot_be_found_is_refused(parent: Any) -> None:
     task = Mock(_parent=parent)
-    assert "strategy" in _play.forbidden(task) and _play.keyword_of(task, "serial") == ""
+    assert "strategy" in _task.forbidden(task) and _task.keyword_of(task, "serial") == ""
 
 
 @pytest.mark.parametrize(("strategy", "refused"), [("linear", False), ("debug", False), ("free", True), (None, False)])
 def test_only_strategies_that_run_a_task_once_may_buy(strategy: str | None, refused: bool) -> None:
     block = Mock(_play=None, _parent=Mock(_play=Mock(strategy=strategy, serial=[2])))
-    found = _play.forbidden(Mock(_parent=block))
+    found = _task.forbidden(Mock(_parent=block))
     assert found.endswith("Use linear, Ansible's default. Nothing was sent.") if refused else not found
-    assert _play.keyword_of(Mock(_parent=block), "serial") == [2]
+    assert _task.keyword_of(Mock(_parent=block), "serial") == [2]
 
 
-PLAYBOOKS = Path(_play.__file__).parents[2] / "playbooks"
+PLAYBOOKS = Path(_task.__file__).parents[2] / "playbooks"
 
 
 REAP = ("compute_index.supply.reap",)
@@ -189,15 +189,15 @@ REAP = ("compute_index.supply.reap",)
 def test_no_playbook_of_ours_is_left_out_unseen(
     words: dict[str, Any], started: tuple[str, ...], hosts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_play.context, "CLIARGS", {"args": started, **words})
+    monkeypatch.setattr(_task.context, "CLIARGS", {"args": started, **words})
     given = {f"ansible_{name}": value for name, value in words.items()}
     variables = {"ansible_run_tags": ("all",), "groups": {"all": ["gpu-1"]}, **given}
     if hosts:
-        assert _play.hosts_of_playbook("", variables) == hosts
-        assert _play.hosts_of_playbook("gpu", variables) == "gpu"
+        assert _task.hosts_of_playbook("", variables) == hosts
+        assert _task.hosts_of_playbook("gpu", variables) == "gpu"
         return
     with pytest.raises(AnsibleLookupError, match="nothing would be done, or not all"):
-        _play.hosts_of_playbook("gpu", variables)
+        _task.hosts_of_playbook("gpu", variables)
 
 
 @pytest.mark.parametrize(("limit", "hosts"), [("gpu-1", ""), ("all", ""), ("localhost", "localhost,all")])
@@ -205,19 +205,19 @@ def test_a_limit_of_no_hosts_fails(limit: str, hosts: str) -> None:
     """Ansible itself says so only if the inventory has others."""
     variables = {"ansible_run_tags": ("all",), "ansible_limit": limit, "groups": {"all": [], "ungrouped": []}}
     if hosts:
-        assert _play.hosts_of_playbook("", variables) == hosts
+        assert _task.hosts_of_playbook("", variables) == hosts
         return
     with pytest.raises(AnsibleLookupError, match=f"--limit {limit} leaves nobody"):
-        _play.hosts_of_playbook("", variables)
+        _task.hosts_of_playbook("", variables)
 
 
-@pytest.mark.parametrize("hosts_of", [_play.hosts_of_playbook, _play.group_of_playbook])
+@pytest.mark.parametrize("hosts_of", [_task.hosts_of_playbook, _task.group_of_playbook])
 def test_no_playbook_is_for_a_group_with_a_hosts_name(hosts_of: Any) -> None:
     groups = {"all": ["gpu", "gpu-1"], "gpu": ["gpu-1"], "train": ["gpu-1"]}
     with pytest.raises(AnsibleLookupError, match="'gpu' names a group and a host of the inventory"):
         hosts_of("gpu", {"groups": groups})
     assert hosts_of("train", {"groups": groups}) == "train"
-    assert _play.group_of_playbook("gpu", {"groups": {**groups, f"{ORDER_GROUP}0000002a": ["gpu-1"]}}) != "gpu"
+    assert _task.group_of_playbook("gpu", {"groups": {**groups, f"{ORDER_GROUP}0000002a": ["gpu-1"]}}) != "gpu"
 
 
 OURS = "- name: Sweep\n  ansible.builtin.import_playbook: compute_index.supply.reap\n"
@@ -241,10 +241,10 @@ def test_a_playbook_of_which_tags_can_choose_nothing_is_not_left_out_unseen(
 ) -> None:
     """AWX's job templates start a user's playbooks, which import ours."""
     (tmp_path / "site.yml").write_text(text)
-    monkeypatch.setattr(_play.context, "CLIARGS", {"args": (str(tmp_path / "site.yml"),)})
-    assert _play.hosts_of_playbook("gpu", {"ansible_run_tags": ("all",)}) == "gpu"
+    monkeypatch.setattr(_task.context, "CLIARGS", {"args": (str(tmp_path / "site.yml"),)})
+    assert _task.hosts_of_playbook("gpu", {"ansible_run_tags": ("all",)}) == "gpu"
     with pytest.raises(AnsibleLookupError) if refused else contextlib.nullcontext():
-        _play.hosts_of_playbook("gpu", {"ansible_run_tags": ("deploy",)})
+        _task.hosts_of_playbook("gpu", {"ansible_run_tags": ("deploy",)})
 
 
 def first_plays(name: str) -> Iterator[dict[str, Any]]:
