@@ -25,7 +25,7 @@ def test_all_that_the_page_names_exists() -> None:
     [
         "nothing",
         "`test_no_such_file.py`",
-        "`test_failover.py`",  # two files
+        "`test_boot.py`",  # two files
         "`integration/test_failover.py` (`no_such_test`)",
         "`integration/test_failover.py` (`NO_TABLE`)",
     ],

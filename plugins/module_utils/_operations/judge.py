@@ -17,11 +17,11 @@ from .._api.market import Market
 from .._provision import acceptance, ending, registration, standing
 from .._provision.ended import storage_to_end
 from .._provision.entry import Entry, read_entry
-from .._provision.failover import Verdict
 from .._provision.judging import JudgedHost
 from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
 from .._provision.planning import BUY, WAIT
+from .._provision.purchase import Verdict
 from .._provision.rounds import Judged, published
 from .._provision.rows import is_over, released, verdict_row
 from .._registry._files import HOST_KEYS, pinned_host_keys

@@ -32,12 +32,12 @@ from .._provision.candidates import Case, SearchResult
 from .._provision.ceilings import CeilingPart, State
 from .._provision.declaration import Declaration, read_declaration, why_key_unsuited, why_locked_out
 from .._provision.entry import Entry, read_entry
-from .._provision.failover import OF_THE_OFFER
 from .._provision.lease import API_CLOCK, Clock
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.ownership import Account, OwnershipClaim, refreshed
 from .._provision.place import Place, place_of
 from .._provision.planning import BUY, STOP, Plan
+from .._provision.purchase import OF_THE_OFFER
 from .._provision.sealed import SealedPlan
 from .._provision.search import Offer
 from .._provision.spending import Ledger

@@ -43,7 +43,6 @@ from .._provision import claims, holdings, sending
 from .._provision.ceilings import account_prices
 from .._provision.declaration import check_ssh_public_key
 from .._provision.entry import Entry, facts_of_order, project_of, read_entry
-from .._provision.failover import class_of
 from .._provision.messages import NOTHING_BOUGHT, NOTHING_SENT
 from .._provision.place import Place, SharedProject, another_project
 from .._provision.purchase import (
@@ -54,6 +53,7 @@ from .._provision.purchase import (
     NextStep,
     OfferLook,
     Reason,
+    class_of,
     next_step,
     unless_overtaken,
 )

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What became of a host's plan: what it holds, what may be billed, what the registry keeps, and why the host stops.
 
-What follows for the host is decided by `failover.what_follows`.
+What follows for the host is decided by `purchase.what_follows`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .._text import (
     sentence,
     usd,
 )
-from . import failover, holdings, lease, registration, storage
+from . import holdings, lease, purchase, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
-from .failover import BOUGHT, Attempt, Verdict
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of
 from .planning import BUY, WAIT
 from .prices import highest_known_price
+from .purchase import ANSWERED_YES, Attempt, Verdict
 from .search import product
 from .storage import STORAGE_IDS, Storage, changes_of, read_storage, together
 
@@ -142,7 +142,7 @@ class JudgedHost:
             ids = ids_in_words(entry.resource_ids)
             return f"By its registry, {self.host} has offer {entry.offer_id} meanwhile, of another run: {ids}."
         is_dropped = entry.reaped_at if self._is_noted else not entry.offer_id
-        is_told = self.plan["registry"] and not self.trouble and self.outcome in BOUGHT
+        is_told = self.plan["registry"] and not self.trouble and self.outcome in ANSWERED_YES
         return f"By its registry, somebody has ended {self.host} meanwhile." if is_told and is_dropped else ""
 
     @property
@@ -159,7 +159,7 @@ class JudgedHost:
         """All that was named as bought by a purchase that was answered with yes."""
         entry = self.entry if self._is_noted else Entry()
         # One that failed and has left machines was made as well, and may have left storage beside them.
-        is_made = self.outcome in BOUGHT or entry.is_made
+        is_made = self.outcome in ANSWERED_YES or entry.is_made
         noted = [*entry.resource_ids, *self.plan["resource_ids"]]
         noted += self.purchase.get("resource_ids") or () if self.outcome != "" else ()
         listed = self.listed or {}
@@ -281,14 +281,14 @@ class JudgedHost:
     def error_class(self) -> str:
         """Why the attempt came to nothing: by the purchase, or by what its offer's status says since."""
         purchased = str(self.purchase.get("error_class") or "")
-        since = failover.class_of(self.status.get("failure_reason")) if self.is_failed else ""
+        since = purchase.class_of(self.status.get("failure_reason")) if self.is_failed else ""
         return purchased or (since if since == QUOTA else "")
 
     # What follows
 
     def attempt(self, *, released: bool = False, unsound: bool = False) -> Attempt:
         """How it has gone, for the rule of what follows."""
-        made = self.outcome in BOUGHT or (self.outcome == "rejected" and bool(self.ids))
+        made = self.outcome in ANSWERED_YES or (self.outcome == "rejected" and bool(self.ids))
         return Attempt(
             outcome=self.outcome,
             error_class=self.error_class,
@@ -308,7 +308,7 @@ class JudgedHost:
 
     def verdict(self, check_mode: bool, *, released: bool = False, unsound: bool = False) -> Verdict:
         """The verdict. In check mode nothing is given back and nothing else is tried."""
-        verdict = failover.what_follows(self.attempt(released=released, unsound=unsound))
+        verdict = purchase.what_follows(self.attempt(released=released, unsound=unsound))
         return Verdict.STOP if check_mode and verdict is not Verdict.READY else verdict
 
     @property
@@ -375,7 +375,7 @@ class JudgedHost:
                 **self._affected,
                 **self.noted_storage,
             }
-        if not self.has_entry or self.outcome not in (*BOUGHT, "rejected"):
+        if not self.has_entry or self.outcome not in (*ANSWERED_YES, "rejected"):
             return {}
         before = strangers(self.contradictions)
         return {
@@ -405,7 +405,7 @@ class JudgedHost:
     def is_forgotten(self, verdict: Verdict) -> bool:
         """Whether the entry goes: nothing of the attempt is billed, and the entry is its own."""
         is_own = self.has_entry and self._is_noted and not self.is_superseded
-        return verdict is not Verdict.READY and failover.leaves_nothing(self.attempt()) and is_own
+        return verdict is not Verdict.READY and purchase.leaves_nothing(self.attempt()) and is_own
 
     # Why it stops, and what is billed then: `failure` is what a stopped host says
 
@@ -437,7 +437,7 @@ class JudgedHost:
         else:
             again = self.has_ended if attempt.released else ""
             money = self.stays or ("" if self.is_superseded or self.namesakes else nothing_billed(self.host))
-            advice = str(self.plan["advice"]) if failover.needs_another(attempt) else ""
+            advice = str(self.plan["advice"]) if purchase.needs_another(attempt) else ""
             # What was ended on purpose is not bought again.
             no_other = f"{self._overtaken} No other offer is tried: run again."
             advice = no_other if attempt.overtaken else advice

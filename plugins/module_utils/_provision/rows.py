@@ -35,13 +35,13 @@ from .acceptance import UNSOUND
 from .candidates import Case
 from .declaration import why_protected
 from .entry import MADE, PLAN
-from .failover import Verdict
 from .judging import JudgedHost, bought_and_billed
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT
 from .place import Place, place_of
 from .planning import BUY, KEEP, LATER, STOP, WAIT, Plan
 from .prices import UNLIMITED, add_up, total_of
+from .purchase import Verdict
 from .rounds import Common, HostVerdict, Released, published
 from .standing import HostState, Status
 

@@ -21,11 +21,10 @@ from . import search
 from .boot import NO_MARK
 from .ceilings import AccountPrices, CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
-from .failover import class_of
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
 from .prices import highest_known_price
-from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason
+from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason, class_of
 
 Json = t.Mapping[str, t.Any]
 

@@ -14,10 +14,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._ansible.oper
 from ansible_collections.compute_index.supply.plugins.module_utils._operations._registries import Registries
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.end import storage_ended
 from ansible_collections.compute_index.supply.plugins.module_utils._operations.judge import _Observer, judge, release
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import namesakes
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import Folder, Place, SharedProject
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._files import HostFile, ledger
 
 from provision_samples import entry, machine, machine_id, offer_id, planned

@@ -19,10 +19,10 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     what_ends,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import links_in
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, claim_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import (
     HostState,
     ids_to_prove,

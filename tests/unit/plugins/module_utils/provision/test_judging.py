@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import verdict_row
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import product
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import (
     OF_THE_OFFER,
     Attempt,
     Verdict,

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rows import is_over, released, verdict_row
 
 from provision_samples import entry, machine, machine_id, offer_id, planned

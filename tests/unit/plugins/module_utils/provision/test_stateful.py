@@ -34,7 +34,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     read_entry,
     storage_kept_by,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.holdings import links_in
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import (
@@ -50,6 +49,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.pl
     Plan,
     host_plans,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.standing import ids_to_prove, standing_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.storage import (
     Storage,

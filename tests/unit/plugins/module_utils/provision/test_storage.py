@@ -23,11 +23,11 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
     what_ends,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import Entry, read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.failover import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.judging import JudgedHost
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ledger import fold, line_of_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.ownership import Account, noted_claim
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, STOP, WAIT, Plan
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.purchase import Verdict
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.quote import quoted
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sealed import SealedPlan
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.spending import Ledger
