@@ -109,6 +109,8 @@ L40S = Card("NVIDIA L40S", 46068, 350, 4, "nvidia-l40s-pcie-48gb")
 RTX_4090 = Card(
     *("NVIDIA GeForce RTX 4090", 24564, 450, 4, "nvidia-rtx4090-pcie-24gb"), ecc="N/A", remaps=False, idle_generation=1
 )
+RTX_A6000 = Card("NVIDIA RTX A6000", 49140, 300, 4, "nvidia-rtxa6000-pcie-48gb", ecc="Disabled", remaps=False)
+RTX_6000_ADA = Card("NVIDIA RTX 6000 Ada Generation", 49140, 300, 4, "nvidia-rtx6000ada-pcie-48gb")
 T4 = Card(
     *("Tesla T4", 15360, 70, 3, "nvidia-t4-pcie-16gb"),
     remaps=False,
@@ -256,6 +258,7 @@ def says(name: str, text: str, code: int | None = 0) -> dict[str, CommandResult 
 
 LINK = "pci/pci_gpu_link_info/link_widths/current_link_width"
 REASON = "clocks_event_reasons/clocks_event_reason"
+THROTTLE_ENDS = {f"{REASON}_hw_thermal_slowdown": "Not Active"}
 NOT_AVAILABLE = {path: "[N/A]" for path in H100.elements(0) if path != "supported_clocks/supported_mem_clock/value"}
 RUBBISH = "Segmentation fault \x00\ufffd <gpu> 8 GPUs ok </nvidia_smi_log>"
 
@@ -266,6 +269,18 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "L40S x 4": (Machine(L40S, 4, 4), "ok", "unknown", {"all_reduce"}),
     "L40S x 1": (Machine(L40S, 1, 1), "ok", "ok", set()),
     "T4 x 1": (Machine(T4, 1, 1), "ok", "ok", set()),
+    "RTX A6000 as it comes": (Machine(RTX_A6000, 1, 1), "ok", "ok", set()),
+    "RTX 6000 Ada with ECC": (Machine(RTX_6000_ADA, 1, 1), "ok", "ok", set()),
+    "errors of a workstation's GPU": (
+        Machine(
+            RTX_6000_ADA,
+            *(1, 1),
+            faults={
+                0: {"ecc_errors/volatile/dram_uncorrectable": "2", "remapped_rows/remapped_row_failure": "Yes"},
+            },
+        ),
+        *("bad", "bad", {"ecc", "remapped_rows"}),
+    ),
     "RTX 4090 without ECC": (
         Machine(RTX_4090, 1, 1, under_load={0: {"pci/pci_gpu_link_info/pcie_gen/current_link_gen": "4"}}),
         *("unknown", "ok", set()),
@@ -329,6 +344,10 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
     "thermal throttle": (
         Machine(under_load={5: {f"{REASON}_hw_thermal_slowdown": "Active", f"{REASON}_hw_slowdown": "Active"}}),
         *("ok", "bad", {"throttle"}),
+    ),
+    "throttled while idle only": (
+        Machine(L40S, 1, 1, faults={0: {f"{REASON}_hw_thermal_slowdown": "Active"}}, under_load={0: THROTTLE_ENDS}),
+        *("bad", "bad", {"throttle"}),
     ),
     "software throttle": (
         Machine(L40S, 1, 1, faults={0: {f"{REASON}_sw_thermal_slowdown": "Active"}}),
@@ -443,7 +462,7 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         *("ok", "unknown", {"under_load"}),
     ),
     "wrong sums": (
-        Machine(replaced=says("all_reduce", Machine().all_reduce().replace("0 OK", "5 FAILED"))),
+        Machine(replaced=says("all_reduce", Machine().all_reduce().replace("0 OK", "5 FAILED"), 1)),
         *("ok", "bad", {"all_reduce"}),
     ),
     "no tool for a load": (

@@ -93,9 +93,12 @@ class _Process:
 
 
 def _text(file: t.IO[bytes]) -> str:
-    """What a program has written until now. The file has no name, so it is gone with the last who has it open."""
+    """What a program has written until now: of too much the end, as what has no beginning counts as incomplete.
+
+    The file has no name, so it is gone with the last who has it open.
+    """
     with file:
-        file.seek(0)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - MOST_OUTPUT))
         return file.read(MOST_OUTPUT).decode(errors="replace")
 
 

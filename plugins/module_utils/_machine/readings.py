@@ -117,6 +117,10 @@ class Readings:
         """The exit code of a program, None if it did not end or was not started."""
         return self.answers[name].code if name in self.answers else None
 
+    def has_run(self, name: str) -> bool:
+        """Whether a program is installed and has ended."""
+        return self.code(name) not in (None, *NOT_RUN)
+
     def output(self, name: str) -> str:
         """What a program that has ended printed."""
         return "" if self.code(name) is None else self.answers[name].output

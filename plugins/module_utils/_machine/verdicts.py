@@ -65,6 +65,10 @@ def worst(verdicts: t.Iterable[str]) -> str:
     return max(verdicts, key=VERDICTS.index, default=OK)
 
 
+def _rank(finding: Finding) -> int:
+    return VERDICTS.index(finding.verdict)
+
+
 def of_ratio(measured: float | None, reference: float | None, least: float = 1.0) -> Finding:
     """The verdict by the share of its reference that is reached; one below ``least`` is degraded."""
     if measured is None or not reference:
@@ -102,11 +106,16 @@ ROWS = {
 PAGES = {"retired_pages/pending_retirement": ("Yes", DEGRADED, "a repair of its memory waits for a reset")}
 
 
+def _needs_no_ecc(gpu: Gpu) -> bool:
+    """Whether it has no ECC, as GeForce, or has it off, as GPUs of workstations (RTX) come."""
+    mode, model = gpu.word("ecc_mode/current_ecc"), gpu.model or ""
+    return (mode == ABSENT and "GeForce" in model) or (mode == "Disabled" and "RTX" in model)
+
+
 def repairs(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Repairs of its memory; GeForce and workstation GPUs (RTX) may have none."""
+    """Repairs of its memory; without ECC there are none."""
     has_rows = any(gpu.word(path) not in (None, ABSENT) for path in ROWS)
-    has_none = "RTX" in (gpu.model or "") and gpu.word(next(iter(PAGES))) == ABSENT
-    if has_none and not has_rows:
+    if not has_rows and _needs_no_ecc(gpu) and gpu.word(next(iter(PAGES))) == ABSENT:
         return Finding(OK, "it has no spare memory")
     return _by_words("No", ROWS if has_rows else PAGES, gpu)
 
@@ -130,7 +139,7 @@ def _uncorrected(gpu: Gpu, kind: str) -> float | None:
 
 
 def ecc(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
-    """Memory errors that could not be corrected. GeForce and workstation GPUs (RTX) have no ECC, or have it off."""
+    """Memory errors that could not be corrected."""
     now, ever = (_uncorrected(gpu, kind) for kind in ("volatile", "aggregate"))
     crossed = gpu.word("ecc_errors/aggregate/sram_threshold_exceeded") == "Yes"
     if now:
@@ -140,8 +149,8 @@ def ecc(gpu: Gpu, readings: Readings, wanted: Wanted) -> Finding:
     mode = gpu.word("ecc_mode/current_ecc")
     if mode == "Enabled":
         return Finding(UNKNOWN if None in (now, ever) else OK, now, 0)
-    if "RTX" in (gpu.model or ""):
-        return Finding(OK if mode in ("Disabled", ABSENT) else UNKNOWN, "ECC is off, as on all of its line")
+    if _needs_no_ecc(gpu):
+        return Finding(OK, "ECC is off, as on all of its line")
     return Finding(DEGRADED if mode == "Disabled" else UNKNOWN, "ECC is off", "on")
 
 
@@ -246,7 +255,10 @@ def _fabric(gpu: Gpu, readings: Readings, links: tuple[int, int]) -> Finding:
 
 def _joined(state: str, status: str | None, in_progress: str) -> Finding:
     """What nvidia-smi says itself. Without its manager a GPU stays in progress for ever."""
-    verdicts = {("Completed", "Success"): OK, ("Completed", None): UNKNOWN, ("In Progress", status): in_progress}
+    verdicts = {
+        **{("Completed", "Success"): OK, ("Completed", None): UNKNOWN, ("Completed", ABSENT): UNKNOWN},
+        ("In Progress", status): in_progress,
+    }
     return Finding(verdicts.get((state, status), BAD), f"{state}, {status}", "Completed, Success")
 
 
@@ -413,7 +425,7 @@ def _under_load(readings: Readings, wanted: Wanted) -> Findings:
 def _diagnosed(readings: Readings) -> list[Finding]:
     """What DCGM says, by its JSON and its exit code; nothing if it is not installed."""
     (judged, _version), code = diagnosis_of(readings), readings.code("dcgmi")
-    if code in (None, *NOT_RUN):
+    if not readings.has_run("dcgmi"):
         return []
     if worse := [item for item in judged if item.verdict != OK]:
         return worse
@@ -424,7 +436,7 @@ def _diagnosed(readings: Readings) -> list[Finding]:
 
 def _calculated(readings: Readings) -> Findings:
     """Which GPUs calculate right under the load that has run; those of which it says nothing are unknown."""
-    for name in [name for name in LOADS if readings.code(name) not in (None, *NOT_RUN)][:1]:
+    for name in list(filter(readings.has_run, LOADS))[:1]:
         burnt = readings.calculating(name)
         for gpu in sorted({*burnt, *(gpu.index for gpu in readings.gpus)}):
             verdict, words = _CALCULATES[burnt.get(gpu)]
@@ -439,14 +451,14 @@ def _all_reduce(readings: Readings, wanted: Wanted) -> Findings:
     """Against the reference of the slowest GPU's NVLink. Without NVLink no number is known to be right."""
     if len(readings.gpus) == 1:
         return
-    text = readings.output("all_reduce") if readings.code("all_reduce") == 0 else ""
-    end = re.search(_ALL_REDUCE_END, text, re.MULTILINE)
-    if is_divided(readings.gpus) or not text:
-        yield Finding(UNKNOWN, _NO_TOOL if not text else _NO_LOAD)
-    elif end and end[1] == "FAILED":
+    code = readings.code("all_reduce")
+    end = re.search(_ALL_REDUCE_END, readings.output("all_reduce"), re.MULTILINE)
+    if end and end[1] == "FAILED":  # with exit code 1
         yield Finding(BAD, "the sums are wrong")
-    else:
+    elif code == 0:
         yield of_ratio(number_of(end[2]) if end else None, _all_reduce_reference(readings.gpus), MOST)
+    else:
+        yield Finding(UNKNOWN, _NO_LOAD if is_divided(readings.gpus) else _NO_TOOL)
 
 
 _ALL_REDUCE_END = r"^# Out of bounds values\s*:\s*[0-9]+ (OK|FAILED)\s*^# Avg bus bandwidth\s*:\s*([0-9.]+)\s*$"
@@ -513,10 +525,9 @@ def _canonical(offer: t.Mapping[str, t.Any]) -> tuple[str | None, int | None]:
 
 
 def _is_of(family: str, model: str) -> bool:
-    """Whether a model is of a family: its name has the family's as a word, or as two (RTX 4090)."""
-    words = re.findall(r"[a-z0-9]+", model.lower())
-    wanted = letters_of(family)
-    return wanted in words or wanted in map("".join, zip(words, words[1:]))
+    """Whether a model is of a family: its name has the family's as a word, or as several (RTX 6000 Ada)."""
+    wanted = "[^a-z0-9]*".join(letters_of(family))
+    return re.search(rf"(?<![a-z0-9]){wanted}(?![a-z0-9])", model.lower()) is not None
 
 
 # All checks
@@ -550,7 +561,7 @@ def findings(readings: Readings, wanted: Wanted) -> list[Finding]:
 
 def reasons(made: t.Iterable[Finding]) -> list[str]:
     """A sentence for each finding that is degraded or bad, the worst first, with its GPU."""
-    ranked = sorted(made, key=lambda finding: -VERDICTS.index(finding.verdict))
+    ranked = sorted(made, key=_rank, reverse=True)
     return [
         ("" if finding.gpu is None else f"GPU {finding.gpu}: ") + finding.sentence() + f" ({finding.verdict})"
         for finding in ranked
@@ -565,15 +576,19 @@ def shortfalls(machine: Json, offer: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def _of_gpus(rule: GpuRule, *, under_load: bool = False) -> Rule:
-    """A rule for each GPU; ``under_load``: as it is under load, if there is one. Without a GPU it is unknown."""
+    """A rule for each GPU; ``under_load``: also as it is under a load, if one has run. Without a GPU it is unknown.
+
+    The worse of both looks counts, but what cannot be judged while idle is judged under load.
+    """
 
     def judged(readings: Readings, wanted: Wanted) -> Findings:
-        looks = {gpu.index: gpu for gpu in readings.gpus}
-        if under_load and "loaded" in readings.answers:
-            looks = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
+        loaded = {gpu.index: gpu for gpu in (readings.loaded.gpus if readings.loaded else ())}
         for gpu in readings.gpus:
-            look = looks.get(gpu.index)
-            found = rule(look, readings, wanted) if look else Finding(UNKNOWN, "not read under load")
+            found = rule(gpu, readings, wanted)
+            if under_load and any(map(readings.has_run, LOADS)):
+                busy = loaded.get(gpu.index)
+                look = rule(busy, readings, wanted) if busy else Finding(UNKNOWN, "not read under load")
+                found = look if found.verdict == UNKNOWN else max(look, found, key=_rank)
             yield replace(found, gpu=gpu.index)
         if not readings.gpus:
             yield Finding(UNKNOWN, "no GPU could be read")

@@ -49,5 +49,6 @@ def thresholds_of(given: t.Mapping[str, t.Any]) -> dict[str, float]:
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The numbers of a version, none if it is none."""
-    return tuple(map(int, text.split("."))) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})*", text) else ()
+    """The numbers of a version without zeros at its end, so that 12.0 is 12; none if it is none."""
+    match = re.fullmatch(r"([0-9]{1,6}(\.[0-9]{1,6})*?)(\.0+)*", text)
+    return tuple(map(int, match[1].split("."))) if match else ()

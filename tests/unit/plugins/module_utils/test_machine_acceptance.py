@@ -17,7 +17,12 @@ import yaml
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance, readings, verdicts
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import CommandResult, Gpu, Readings
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import CHECKS, Finding
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import LEVELS, THRESHOLDS, Wanted
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import (
+    LEVELS,
+    THRESHOLDS,
+    Wanted,
+    version_of,
+)
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -187,9 +192,14 @@ class Mutation:
         if self.tool not in answers:
             return answers
         answer = answers[self.tool]
-        if self.kind == "element":
-            output = without(answer.output, self.number % 8, self.path, self.word)
+        if self.kind in ("element", "branch"):
+            output, top = answer.output, f"{self.path.partition('/')[0]}/"
+            for path in H100.elements(0) if self.kind == "branch" else [self.path]:
+                if path == self.path or path.startswith(top):
+                    output = without(output, self.number % 8, path, self.word)
             return {**answers, self.tool: replace(answer, output=output)}
+        if self.kind == "gone" and self.tool not in ("dcgmi", "gpu_burn"):  # each may be what is not installed
+            return {name: item for name, item in answers.items() if name != self.tool}
         if self.kind == "truncate" and self.tool != "journalctl":  # a log has no end that would be missed
             return {
                 **answers,
@@ -207,7 +217,7 @@ class Mutation:
 TOOLS = ["nvidia-smi", "loaded", "nvlink", "journalctl", "fabric_manager", "dcgmi", "gpu_burn", "all_reduce"]
 mutations = st.builds(
     Mutation,
-    st.sampled_from(["element", "element", "element", "truncate", "code", "hang", "rubbish", "gpu"]),
+    st.sampled_from(["element", "element", "element", "branch", "truncate", "code", "hang", "rubbish", "gpu", "gone"]),
     st.sampled_from([*TOOLS, "nvidia-smi", "loaded"]),
     st.integers(0, 999),
     st.sampled_from(sorted(H100.elements(0))),
@@ -349,6 +359,7 @@ SXM = {"A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3", "NVL": 
         ("H100", "Completed, Success", 4, "inactive", "ok"),
         ("H100", "Completed, Failed", 4, "active", "bad"),
         ("H100", "Completed, ", 4, "active", "unknown"),
+        ("H100", "Completed, N/A", 4, "active", "unknown"),
         ("H100", "In Progress, N/A", 4, "active", "unknown"),
         ("H100", "In Progress, N/A", 0, None, "unknown"),
         ("H100", "In Progress, N/A", 4, "failed", "bad"),
@@ -403,6 +414,14 @@ def test_an_option_that_cannot_be_used_is_refused(option: str, value: object) ->
     options = {"level": "specs", "expected": {}, "min_driver": "", "min_cuda": "", "thresholds": {}, "timeout": None}
     with pytest.raises(ValueError, match="must be"):
         acceptance.of_options({**options, "tool_timeout": 1.0, "controller_time": None, option: value}, False)
+
+
+@pytest.mark.parametrize(
+    ("version", "least", "is_enough"),
+    [("12.4", "12.4.0", True), ("12.4", "12.4.1", False), ("550.54.15", "550", True), ("12", "12.0", True)],
+)
+def test_a_version_may_have_zeros_at_its_end(version: str, least: str, is_enough: bool) -> None:
+    assert (version_of(version) >= version_of(least)) is is_enough
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(0.0, "ok"), (-60.0, "ok"), (61.0, "degraded"), (-1e6, "degraded")])

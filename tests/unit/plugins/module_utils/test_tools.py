@@ -22,7 +22,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._machine import acceptance
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.acceptance import Command, run_commands
-from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import NOT_RUN, CommandResult
+from ansible_collections.compute_index.supply.plugins.module_utils._machine.readings import (
+    NOT_RUN,
+    CommandResult,
+    Readings,
+)
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.wanted import Wanted
 from ansible_collections.compute_index.supply.plugins.modules import gpu_acceptance
 
@@ -133,6 +137,14 @@ def test_how_programs_end() -> None:
     assert answers["absent"].code in NOT_RUN and not answers["absent"].hangs
     assert (answers["reads"].code, answers["reads"].output) == (0, ""), "it has no input"
     assert answers["leaves a child"].output == "done\n" and answers["leaves a child"].seconds < ENDLESS
+
+
+def test_of_too_much_output_the_end_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest errors of a kernel log are there, and without its beginning it is not taken for complete."""
+    monkeypatch.setattr(acceptance, "MOST_OUTPUT", 100)
+    said = "; ".join(["echo Linux version 6", "seq 1000", "echo 'NVRM: Xid (PCI:0000:1b:00): 79, pid=1'"])
+    answers = run_commands({"journalctl": Command(("sh", "-c", said), 10)})
+    assert Readings({}, answers).xids() == ([("0000:1b:00", 79)], False)
 
 
 def test_one_with_a_delay_looks_at_the_others() -> None:
