@@ -375,7 +375,7 @@ class JudgedHost:
                 **self._affected,
                 **self.noted_storage,
             }
-        if not self.has_entry or self.outcome not in (*ANSWERED_YES, "rejected"):
+        if not self.has_entry or self.is_superseded or self.outcome not in (*ANSWERED_YES, "rejected"):
             return {}
         before = strangers(self.contradictions)
         return {

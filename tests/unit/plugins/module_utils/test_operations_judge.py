@@ -230,12 +230,13 @@ def test_what_another_run_has_bought_meanwhile_stays_noted_and_is_told(
 
     theirs = of_host()
     theirs.claim({"provision_procured_offer_id": offer, "provision_purchase": "sent"})
-    ids = {"provision_resource_ids": [machine_id(1)]}
+    ids = {"provision_resource_ids": [machine_id(1)], "provision_storage": [{"resource_id": machine_id(2)}]}
     theirs.note({"provision_procured_offer_id": offer, "provision_purchase": "made", **ids})
     api: Any = Account([machine(1, "gpu-1", offer)])
+    before = of_host().read()
     (verdict,) = judge(api, params, False)["verdicts"]
     assert verdict["next"] == "stop"
-    assert (of_host().read() or {}).get("provision_resource_ids") == [machine_id(1)]
+    assert of_host().read() == before and before["provision_storage"]
     theirs_now = f"By its registry, gpu-1 has offer {offer} meanwhile, of another run: {machine_id(1)}."
     assert verdict["stop"] == f"It is too expensive. {theirs_now} No other offer is tried: run again."
 

@@ -78,7 +78,7 @@ def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine(
     woken = JudgedHost(
         planned(attempts_left=1), {"outcome": "created", "resource_ids": [M]}, ended, theirs, has_entry=True
     )
-    assert (woken.verdict(False), woken.is_forgotten(STOP)) == (STOP, False)
+    assert (woken.verdict(False), woken.is_forgotten(STOP), woken.noted(STOP)) == (STOP, False, {})
     told = woken.failure(woken.attempt(), [X])
     assert (
         f"By its registry, gpu-1 has offer {Y} meanwhile, of another run: {N}. No other offer is tried: run again."
