@@ -601,11 +601,16 @@ def _settled(
         purchase.open()  # nothing can be sent under it any more
         if not journal.entry.is_open:
             return None
-        ids = purchase.run()["resource_ids"]
-        return True, claims.settled(host, entry, f"It is bought: {ids_in_words(ids)}.")
+        try:
+            words = f"It is bought: {ids_in_words(purchase.run()['resource_ids'])}."
+        except Failure as failure:
+            words = str(failure)
+        # The registry decides: what was seen may not have been noted.
+        is_closed = not read_entry(registry.read() if registry else None).is_open
+        return is_closed, claims.settled(host, entry, joined(words, *purchase.facts["warnings"]))
     except Failure as failure:
-        outcome = failure.result["outcome"]
-        return None if outcome == "claimed" else (outcome != "unknown", claims.settled(host, entry, str(failure)))
+        is_in_other_hands = failure.result["outcome"] == "claimed"
+        return None if is_in_other_hands else (False, claims.settled(host, entry, str(failure)))
     except RegistryError as error:
         return False, claims.settled(host, entry, str(error))
     finally:

@@ -23,6 +23,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._registry._po
     Database,
     Purchase,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._registry._protocol import RegistryError
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._row import Row
 
 import postgresql
@@ -299,6 +300,31 @@ def test_a_purchase_that_is_sent_again_meanwhile_is_not_freed_by_the_refusal_bef
     assert (audit(True)["changed"], state(registry_url)) == (False, ("buying", []))
     queue.expect("GET", STATUS_PATH, status("available", "expired"))
     assert (audit(True)["changed"], state(registry_url)) == (False, ("buying", []))
+
+
+@pytest.mark.parametrize(("step", "answer"), [("void", 410), ("note", None), ("take_over", None)])
+def test_what_cannot_be_noted_is_not_settled(
+    queue: RequestQueue,
+    audit: Callable[..., Result],
+    registry_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    answer: int | None,
+) -> None:
+    """The database goes away between two steps: the claim still counts, and no report may say otherwise."""
+    sent(registry_url, **({"provision_refused_status": answer} if answer else {}))
+
+    def away(*_args: Any, **_further: Any) -> Any:
+        raise RegistryError("The registry cannot be reached.")
+
+    monkeypatch.setattr(Database, step, away)
+    if step == "void":
+        queue.list_nothing_of(OFFER_ID).expect("GET", STATUS_PATH, status("available", "expired"))
+    elif step == "note":
+        bought(queue, resource())
+    result = audit(True)
+    assert (result["changed"], state(registry_url)) == (False, ("buying", []))
+    assert any(OFFER_ID in each and "The registry cannot be reached." in each for each in result["warnings"])
 
 
 def test_a_claim_of_another_account_is_not_asked_for(
