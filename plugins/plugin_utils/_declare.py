@@ -38,7 +38,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.en
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import prefix_of
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import most_looks, read_patience
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.search import Patience, read_patience
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL
 from ansible_collections.compute_index.supply.plugins.module_utils._text import nearest, plain_name, printable
 from ansible_collections.compute_index.supply.plugins.plugin_utils._hosts import knowing, means_protection, value_of
@@ -185,14 +185,14 @@ def _arguments(host: str, task_vars: Variables, value: t.Callable[[str], t.Any])
 
 
 def _waits(wait: t.Any, delay: t.Any) -> dict[str, t.Any]:
-    """From when on, how often and at which distance (seconds) the market is looked at, for the task that does it.
+    """From when on and at which distance (seconds) the market is looked at, for the task that does it.
 
     A part of the distance is random, so that many controllers do not come at once. What is wrong is told by the plan.
     """
     now = time.time()
     patience = read_patience(wait, delay, now, [])
-    pause = math.ceil(patience.delay * random.uniform(1.0, 1.1))
-    return {"declared_at": now, "looks": most_looks(patience, now), "pause": pause}
+    # A host that looks once a run may be the first of a play in which others wait.
+    return {"declared_at": now, "pause": math.ceil((patience.delay or Patience.delay) * random.uniform(1.0, 1.1))}
 
 
 def registry_fingerprint(url: t.Any) -> str:

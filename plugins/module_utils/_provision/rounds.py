@@ -212,7 +212,7 @@ class Round(_HostRound):
     def for_tasks(self) -> dict[str, t.Any]:
         """The plan of the host as its tasks follow it: ``next`` is what the last verdict says, if that is of this plan.
 
-        ``undeclared``: it must declare by itself. ``looks`` and ``pause`` (seconds) are how to wait for offers.
+        ``undeclared``: it must declare by itself. ``pause`` (seconds) is between two looks for offers.
         """
         plan, common = self.plan, self.common
         last = self.judged if common.acquires else common
@@ -221,7 +221,6 @@ class Round(_HostRound):
             **self._following(plan),
             "undeclared": not self.declaration,
             "all_declared": self.declared.all_declared,
-            "looks": self.declaration.get("looks", 1),
             "pause": self.declaration.get("pause", 1),
             "one_tells_all": common.one_tells_all,
             "all_skip_first": common.all_skip_first,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-import math
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -55,7 +54,6 @@ DOCUMENTED: t.Mapping[str, tuple[str, ...]] = {
 }
 LISTED, CHEAPEST = "listed", "cheapest"  # how a list of searches is used
 AVOIDED_FOR = 7 * 86_400.0  # seconds for which the site of a bad machine is avoided, if a host says nothing else
-MAX_LOOKS = 100_000
 CEILING = "max_price_per_hour"  # of one choice: what the role itself reads of each search, and the API never gets
 
 
@@ -413,10 +411,3 @@ def _read_delay(value: t.Any) -> float:
 def may_wait(call: t.Mapping[str, t.Any], check_mode: bool) -> bool:
     """Whether the plans of a call may wait for offers: before its first purchase, in no check, and in no quote."""
     return not (check_mode or call["quote"] or call["attempts"] or call["failed"])
-
-
-def most_looks(patience: Patience, now: float) -> int:
-    """How often a run may look again at the most; another host of the play may wait where this one does not."""
-    if patience.until is None or patience.delay <= 0:
-        return MAX_LOOKS
-    return min(MAX_LOOKS, max(0, math.ceil((patience.until - now) / patience.delay)) + 2)

@@ -392,7 +392,6 @@ def test_what_a_list_shows_late_is_neither_taken_nor_doubled(seller: Seller, how
                 "sealed": {},
                 "api_token": "token",
                 "forks": 5,
-                "looks": 0,
             },
             **{"by_job": False, "job_keys": None, "no_login": "", "elsewhere": [], "untold": []},
         }

@@ -205,7 +205,6 @@ def planned(
             "plan_file": None,
             "serial": serial,
             "one_tells_all": True,
-            "looks": 0,
         },
         **{
             "by_job": by_job,
