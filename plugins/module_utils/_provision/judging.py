@@ -31,7 +31,7 @@ from . import holdings, lease, purchase, registration, storage
 from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
-from .ownership import Machine, base_of
+from .ownership import Machine, base_of, is_later
 from .planning import BUY, WAIT
 from .prices import highest_known_price
 from .purchase import ANSWERED_YES, Attempt, Verdict
@@ -47,6 +47,10 @@ _WITHOUT_NAME = {
     True: "Only the registry file tells which machine this host owns; keep it.",
     False: "With provision_registry_dir empty NOTHING tells the next run that it exists: it would buy another.",
 }
+
+
+# After one of two purchases of a host's name has ended again
+_GIVEN_BACK = "Offer {} was given back, since {} has another purchase of its name, which is billed: {}. Run again."
 
 
 @dataclass(frozen=True)
@@ -269,6 +273,11 @@ class JudgedHost:
         return tuple(item for item in self.proved if self.look.page_of(item))
 
     @property
+    def _is_later(self) -> bool:
+        """Whether the other purchase of the host's name, if there is one, was made before this one."""
+        return is_later(list(filter(None, map(self.look.page_of, self.endable))), self.namesakes)
+
+    @property
     def unlisted(self) -> set[str]:
         """The ids of which the list says nothing, or that they are gone, and which are read before anything follows.
 
@@ -295,7 +304,9 @@ class JudgedHost:
             phase=str(self.status.get("phase") or ""),
             ready=bool(self.status.get("ready")) and made and not self.held.pending,
             billed=self.left != () if self.outcome == "rejected" else made and not (self.is_over and self.left == ()),
-            unclear=bool(self.contradictions or self.held.pending or self.namesakes),
+            unclear=bool(self.contradictions or self.held.pending),
+            doubled=bool(self.namesakes),
+            later=self._is_later,
             wanted=bool(self.plan["wanted"]),
             unused=bool(self.plan["unused"]),
             released=released,
@@ -442,17 +453,21 @@ class JudgedHost:
             no_other = f"{self._overtaken} No other offer is tried: run again."
             advice = no_other if attempt.overtaken else advice
         spared = str(self.plan["spared"]) if attempt.is_left else ""
-        return joined(self.reason(), again, spared, money, offers_tried(tried), advice)
+        # A machine that was ready has ended only because of the other one.
+        doubled = _GIVEN_BACK.format(self.offer_id, self.host, described(self.namesakes)) if self.namesakes else ""
+        reason = joined("" if doubled and attempt.ready else self.reason(), doubled)
+        return joined(reason, again, spared, money, offers_tried(tried), advice)
 
     def _doubled(self) -> str:
         """After a purchase another machine has the host's name, of another run or of another project."""
+        later = self.billed if self._is_later else [item["resource_id"] for item in self.namesakes]
         end = "; ".join(
-            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in self.billed
+            f"ansible localhost -m compute_index.supply.delete_resource -a resource_id={item}" for item in later
         )
         return (
             f"There are two purchases of {self.host}'s name, and both are billed: {ids_in_words(self.billed)}"
             f" ({usd(self.price_per_hour)}), bought now, and {described(self.namesakes)}. If another run has bought"
-            f" that for this host, end this one: {end}"
+            f" that for this host, end the later one: {end}"
         )
 
     def _waits(self) -> str:

@@ -208,6 +208,19 @@ def namesakes(machines: t.Iterable[Kind], name: str, offer_id: str, ids: t.Colle
     return [item for item in live if item["resource_id"] not in mine and item["name"] in names]
 
 
+def is_later(own: t.Collection[Machine], others: t.Collection[Machine]) -> bool:
+    """Whether a purchase is the later one of two: by the first machine of each, its time, then its id.
+
+    Both runs see the same, so they never end both. Without an ``own`` machine to be seen it is the later one.
+    """
+    if not (own and others):
+        return bool(others)
+    mine, theirs = (min(moments(item.get("created_at") for item in each), default=None) for each in (own, others))
+    if None in (mine, theirs) or mine == theirs:
+        return min(map(id_of, own)) > min(map(id_of, others))
+    return t.cast(float, mine) > t.cast(float, theirs)
+
+
 # Whose they are
 
 

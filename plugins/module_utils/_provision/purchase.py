@@ -404,9 +404,10 @@ class Attempt:
     ``outcome``: what procure_offer answered; empty if the host had its purchase before. ``phase``: the offer's, as last
     seen; empty if nobody looked. ``billed``: something of it is or may be billed. ``wanted``: the user named this very
     offer. ``unused``: this purchase never had a machine that was registered as ready. ``attempts_left``: offers that
-    may still be tried. ``unclear``: the API names machines as bought by it that cannot be, or that it does not show, or
-    another purchase has machines of this name, too. ``overtaken``: by the registry, somebody has ended it meanwhile, or
-    has begun to, or another run has bought for the host.
+    may still be tried. ``unclear``: the API names machines as bought by it that cannot be, or that it does not show.
+    ``doubled``: another purchase has machines of this name, too; ``later``: this one is the later of the two.
+    ``overtaken``: by the registry, somebody has ended it meanwhile, or has begun to, or another run has bought for the
+    host.
     """
 
     outcome: str
@@ -420,6 +421,8 @@ class Attempt:
     release: bool = False
     attempts_left: int = 0
     unclear: bool = False
+    doubled: bool = False
+    later: bool = False
     unsound: bool = False  # its machine did not pass its test
     overtaken: bool = False
 
@@ -433,11 +436,12 @@ def what_follows(attempt: Attempt) -> Verdict:
     """The verdict. Whatever may be billed is never replaced by another offer."""
     if attempt.outcome in ("unknown", "claimed") or attempt.unclear:
         return Verdict.STOP
-    if _runs(attempt):
+    if _runs(attempt) and not attempt.doubled:
         return Verdict.READY
     if attempt.is_left:
         return Verdict.RELEASE if _gives_back(attempt) else Verdict.STOP
-    may_try_another = not (attempt.wanted or attempt.overtaken) and attempt.attempts_left > 0
+    is_over = attempt.wanted or attempt.overtaken or attempt.doubled
+    may_try_another = not is_over and attempt.attempts_left > 0
     return Verdict.AGAIN if may_try_another and _was_the_offers_fault(attempt) else Verdict.STOP
 
 
@@ -447,10 +451,10 @@ def _runs(attempt: Attempt) -> bool:
 
 
 def _gives_back(attempt: Attempt) -> bool:
-    """Whether what was bought ends again."""
+    """Whether what was bought ends again. Of two machines of one name that run the later one does."""
     # Bought for certain, and the last look showed it: one that was refused shows no failed machine.
     is_certain = attempt.outcome == "rejected" or (attempt.outcome in ANSWERED_YES and attempt.phase != "")
-    return attempt.release and attempt.unused and is_certain
+    return attempt.release and attempt.unused and (attempt.later if _runs(attempt) else is_certain)
 
 
 def _was_the_offers_fault(attempt: Attempt) -> bool:

@@ -87,6 +87,25 @@ def test_what_has_ended_and_was_bought_anew_by_another_run_is_no_second_machine(
     assert "Nothing is billed" not in told
 
 
+@pytest.mark.parametrize("spared", ["", "It was not released."])
+@pytest.mark.parametrize(("minute", "later"), [(59, M), (0, M), (1, N)])
+def test_of_two_machines_of_one_name_the_later_one_goes_if_this_run_has_bought_it(
+    minute: int, later: str, spared: str
+) -> None:
+    """Another run has bought for the host at the same moment, and no registry could tell."""
+    theirs = machine(2, "gpu-1", Y, created_at=f"2026-01-31T{12 - (minute == 59)}:{minute:02d}:00Z")
+    own = {**OURS, "created_at": "2026-01-31T12:00:30Z"}
+    plan = {"may_release": not spared, "spared": spared}
+    double = case([M], [own, theirs], namesakes=[theirs], plan=plan)
+    assert double.verdict(False) is (RELEASE if later == M and not spared else STOP)
+    assert double.verdict(True) is STOP
+    told = double.failure(double.attempt(), [X])
+    assert M in told and N in told and told.endswith(f"delete_resource -a resource_id={later} {spared}".strip())
+    after = double.failure(double.attempt(released=True), [X])
+    assert f"another purchase of its name, which is billed: {N}" in after
+    assert "is ready" not in after and "Nothing is billed" not in after
+
+
 def test_an_ordinary_purchase_is_registered() -> None:
     bought = case([M], [OURS])
     assert (bought.verdict(False), bought.noted(READY)["provision_resource_ids"]) == (READY, [M])

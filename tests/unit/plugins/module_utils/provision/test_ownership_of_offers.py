@@ -14,6 +14,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.ow
     ids_for_match,
     ids_in,
     ids_not_gone,
+    is_later,
     namesakes,
 )
 
@@ -102,3 +103,28 @@ OWN = machine(5, offer_id=A, minute=5)
 )
 def test_two_purchases_of_one_name_are_told_apart(machines: list[dict[str, Any]], others: list[str]) -> None:
     assert [each["resource_id"] for each in namesakes(machines, "gpu-1", A, ["5"])] == others
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "later"),
+    [
+        ([OWN], [], False),
+        ([OWN], [machine(1)], True),
+        ([OWN], [machine(1, minute=9), machine(2)], True),
+        ([OWN], [machine(9, minute=9)], False),
+        # The first machine of each counts.
+        ([OWN, machine(6, minute=1)], [machine(1, minute=2)], False),
+        # Without a time, and at the same time, the ids decide.
+        ([OWN], [machine(9, created_at=None)], False),
+        ([OWN], [machine(1, minute=9, created_at=None)], True),
+        ([OWN], [machine(4, minute=5)], True),
+        ([OWN], [machine(9, created_at="2026-01-31T13:04:00+02:00")], True),
+        # Nothing shows our own yet.
+        ([], [machine(1, minute=9)], True),
+    ],
+)
+def test_of_two_purchases_one_is_the_later_one(
+    own: list[dict[str, Any]], others: list[dict[str, Any]], later: bool
+) -> None:
+    assert is_later(own, others) is later
+    assert not (own and others) or is_later(others, own) is not later

@@ -27,6 +27,7 @@ READY, AGAIN = Verdict.READY, Verdict.AGAIN
 RELEASE, STOP = Verdict.RELEASE, Verdict.STOP
 
 RUNS = {"ready": True}
+LATER = {"doubled": True, "later": True}
 BILLED = {"billed": True}
 GIVES_BACK = {"billed": True, "release": True}
 GIVEN_BACK = {"billed": True, "release": True, "released": True}
@@ -80,15 +81,15 @@ TABLE: list[tuple[str, str, str, str, dict[str, bool], Verdict]] = [
     ("did not pass its test, was given back", "created", "", "ready", {**RUNS, **GIVEN_BACK, "unsound": True}, AGAIN),
     ("the same, not known to have ended", "created", "", "ready", {**BILLED, "unsound": True}, STOP),
     ("the same of the named offer", "created", "", "ready", {"wanted": True, **GIVEN_BACK, "unsound": True}, STOP),
-    # Another run has bought for the host at the same moment, where no registry could tell; or answers contradict.
-    (
-        "two machines of one name",
-        "created",
-        "",
-        "ready",
-        {**RUNS, "unclear": True, **GIVES_BACK},
-        STOP,
-    ),
+    # Another run has bought for the host at the same moment, where no registry could tell.
+    ("the later one of two runs", "created", "", "ready", {**RUNS, **LATER, **BILLED}, STOP),
+    ("the later one of two runs, is given back", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK}, RELEASE),
+    ("the later one of two, was given back", "created", "", "ready", {**RUNS, **LATER, **GIVEN_BACK}, STOP),
+    ("the later one was used", "created", "", "ready", {**RUNS, **LATER, **GIVES_BACK, "unused": False}, STOP),
+    ("the earlier one of two runs", "created", "", "ready", {**RUNS, "doubled": True, **GIVES_BACK}, STOP),
+    ("one of two has failed, is given back", "created", "", "failed", {"doubled": True, **GIVES_BACK}, RELEASE),
+    ("one of two has failed, was given back", "created", "", "failed", {"doubled": True, **GIVEN_BACK}, STOP),
+    ("answers contradict", "created", "", "ready", {**RUNS, "unclear": True, **GIVES_BACK}, STOP),
     ("the same, and it has failed", "created", "", "failed", {"unclear": True, **GIVES_BACK}, STOP),
 ]
 

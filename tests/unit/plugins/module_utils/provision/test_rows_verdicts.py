@@ -63,6 +63,7 @@ def test_beside_another_machine_of_its_name_nobody_says_that_nothing_is_billed()
     double = replace(failed(left=0), namesakes=(machine(2, "instance", Y),))
     found = released(double, TRIED, [OVER], "", check_mode=False)
     assert (found.next, "Nothing is billed" in found.stop) == ("stop", False)
+    assert f"another purchase of its name, which is billed: {N} (called instance, " in found.stop
 
 
 def test_a_machine_that_did_not_pass_says_why() -> None:
