@@ -40,7 +40,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--allow-file-access-from-files"),
-    "--remote-debugging-pipe",
+    # A container may have a small /dev/shm, and Chromium ends when it is full.
+    *("--disable-dev-shm-usage", "--remote-debugging-pipe"),
 )
 SECONDS = 60
 # Only on a laptop or wider
@@ -71,16 +72,19 @@ class Browser:
         commands, self.commands = os.pipe()
         self.answers, answers = os.pipe()
         shell = f'exec "$@" 3<&{commands} 4>&{answers}'
-        self.process = subprocess.Popen(
-            ["sh", "-c", shell, "browser", program, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(commands, answers),
-            stderr=subprocess.DEVNULL,
-        )
+        self.log = Path(profile, "stderr.txt")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["sh", "-c", shell, "browser", program, *OPTIONS, f"--user-data-dir={profile}"],
+                pass_fds=(commands, answers),
+                stderr=log,
+            )
         os.close(commands)
         os.close(answers)
         self.buffer, self.number, self.session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
-        (target,) = [each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        # A page of its own: on a busy machine the browser answers before it has opened its first one.
+        target = self.call("Target.createTarget", url="about:blank")
         attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -91,7 +95,7 @@ class Browser:
         while b"\0" not in self.buffer:
             piece = os.read(self.answers, 1 << 16)
             if not piece:
-                sys.exit("The browser has ended.")
+                sys.exit(f"The browser has ended. Its last words: {self.log.read_text(errors='replace')[-2000:]}")
             self.buffer += piece
         message, self.buffer = self.buffer.split(b"\0", 1)
         return dict(json.loads(message))
