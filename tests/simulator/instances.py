@@ -32,6 +32,7 @@ from .settings import Settings
 #: Names the machine in the environment of its processes, so that those that left their process group are found too.
 MARK = "SIMULATED_MACHINE"
 #: A command that leaves this file in the home folder has restarted the machine, as far as those who are connected see.
+#: A file with a word waits for a command that has it.
 RESTART = "restart"
 #: Of this computer's commands a machine has the system's own, and the Python that runs the simulator. On a developer's
 #: PATH Ansible may discover a Python that does not run everywhere, such as a shim of pyenv.
@@ -194,8 +195,9 @@ class Machine:
         status = await child.wait()
         self.children.discard(child)
         feeding.cancel()
-        if (self.home / RESTART).exists():
-            (self.home / RESTART).unlink()
+        lost = self.home / RESTART
+        if lost.exists() and lost.read_text(encoding="utf-8") in (process.command or ""):
+            lost.unlink()
             for connection in list(self.connections):
                 connection.abort()
             return
