@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import typing as t
 
@@ -51,7 +52,8 @@ def delete(api: SupplyApi, params: Params, check_mode: bool) -> Result:
     other.
     """
     answers: _Answers = {}
-    while due := ending_by_id.due(params["jobs"], answers):
+    parent = os.getppid()
+    while due := ending_by_id.due(params["jobs"], answers, {parent, os.getppid()}):
         answers.update(_ended(api, due, params.get(TELL, str)))
     diffs = ending_by_id.differences(answers.values())
     return {**BLANK_MANY, "round": params["round"], "answers": answers, "changed": bool(diffs), "diff": diffs}

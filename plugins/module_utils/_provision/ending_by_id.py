@@ -119,8 +119,14 @@ def jobs(plans: t.Iterable[Row]) -> list[dict[str, t.Any]]:
     ]
 
 
-def due(items: t.Iterable[Row], answers: t.Mapping[str, Row]) -> list[Row]:
-    """Those that are told to end now: machines, and storage once its host's machines have ended."""
+def due(items: t.Iterable[Row], answers: t.Mapping[str, Row], parents: t.Collection[int]) -> list[Row]:
+    """Those that are told to end now: machines, and storage once its host's machines have ended.
+
+    ``parents``: the processes that this one had as its parent. If there are two, the play was killed, perhaps since a
+    person wants to keep what has not ended yet.
+    """
+    if len(parents) > 1:
+        return []
     over = {item for item, answer in answers.items() if answer["billing_stopped"]}
     left = (item for item in items if item["resource_id"] not in answers)
     return [item for item in left if item["looks_only"] or over.issuperset(item["after"])]

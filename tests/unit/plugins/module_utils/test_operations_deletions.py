@@ -213,3 +213,13 @@ def test_storage_ends_after_its_machine_and_not_without_its_end() -> None:
     answers = done(api, *plans)["answers"]
     assert [answers[key]["billing_stopped"] for key in (machine, disk, goes_on)] == [True, True, False]
     assert its_disk not in answers and api.asked == {machine: 1, disk: 1, goes_on: 2}
+
+
+def test_a_play_that_was_killed_ends_no_storage_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker went on: it waited for the machine, and then deleted the data."""
+    api = Api(2, after=1)
+    machine, disk = api.looks
+    parents = iter([10, 10, 1])
+    monkeypatch.setattr(delete_resource, "os", SimpleNamespace(getppid=lambda: next(parents)))
+    answers = done(api, plan(machine, storage_ends=[disk]))["answers"]
+    assert answers[machine]["billing_stopped"] and api.asked == {machine: 1}

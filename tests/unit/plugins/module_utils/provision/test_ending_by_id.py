@@ -80,7 +80,8 @@ def test_what_is_deleted_and_what_is_only_looked_at(fields: Any, jobs: Any) -> N
 )
 def test_storage_ends_once_its_machines_have(fields: Any, answers: Any, due: Any) -> None:
     items = ending_by_id.jobs([plan(M, **fields)])
-    assert [item["resource_id"] for item in ending_by_id.due(items, answers)] == due
+    assert [item["resource_id"] for item in ending_by_id.due(items, answers, {7})] == due
+    assert ending_by_id.due(items, answers, {7, 1}) == []
 
 
 ITEM = {"resource_id": M, "wait": 600.0, "looks_only": False}
