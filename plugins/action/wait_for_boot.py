@@ -1,7 +1,7 @@
 # Copyright: Contributors to the compute_index.supply collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits until a machine answers and its first boot is over; ``_provision/boot.py`` decides what follows a look."""
+"""Waits until a machine answers and its first boot is over; ``_provision/waiting.py`` decides what follows a look."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible_collections.compute_index.supply.plugins.module_utils import _spec, _text
 from ansible_collections.compute_index.supply.plugins.module_utils._ansible.operation import check_seconds
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import waiting
 from ansible_collections.compute_index.supply.plugins.plugin_utils._task import (
     ATTEMPT,
     MachineAction,
@@ -20,7 +20,7 @@ from ansible_collections.compute_index.supply.plugins.plugin_utils._task import 
     limit_attempts,
 )
 
-LOOK = float(ATTEMPT + boot.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
+LOOK = float(ATTEMPT + waiting.ANSWER_SECONDS + 5)  # seconds that one may take, with a new connection
 
 
 class ActionModule(MachineAction):
@@ -31,9 +31,9 @@ class ActionModule(MachineAction):
         super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(_spec.WAIT_FOR_BOOT)
         try:
-            wait = boot.Wait(_limits(options))
+            wait = waiting.Wait(_limits(options))
         except ValueError as error:
-            return _result(boot.Wait(boot.BootTimeouts(0, 0)), boot.BootStep(str(error), failed=True), None, 0)
+            return _result(waiting.Wait(waiting.BootTimeouts(0, 0)), waiting.BootStep(str(error), failed=True), None, 0)
         # Repeating is our own task.
         limit_attempts(self._connection, max(1, min(ATTEMPT, int(wait.limits.connect))))
         report, stale = None, True  # a shared connection of before may lead nowhere
@@ -42,13 +42,13 @@ class ActionModule(MachineAction):
             try:
                 if not wait.reachable:
                     self._connect(stale)
-                    wait = boot.connected(wait, time.monotonic() - start)
+                    wait = waiting.connected(wait, time.monotonic() - start)
                 report = self._ask()
             except AnsibleError as error:
                 stale = wait.reachable
-                wait, step = boot.after_failure(wait, to_text(error), time.monotonic() - start)
+                wait, step = waiting.after_failure(wait, to_text(error), time.monotonic() - start)
             else:
-                wait, step = boot.after_report(wait, report, time.monotonic() - start)
+                wait, step = waiting.after_report(wait, report, time.monotonic() - start)
             if step.pause is None:
                 result = _result(wait, step, report, time.monotonic() - start)
                 # Ansible's own line does not say whose warning it is.
@@ -62,29 +62,29 @@ class ActionModule(MachineAction):
         with answering_within(LOOK):
             if stale and self._connection.transport == "ssh":
                 self._connection.reset()
-            self._low_level_execute_command(boot.CONNECT, sudoable=False)
+            self._low_level_execute_command(waiting.CONNECT, sudoable=False)
 
-    def _ask(self) -> boot.CloudInitStatus:
+    def _ask(self) -> waiting.CloudInitStatus:
         """What cloud-init says. Raises AnsibleError if SSH does not answer any more."""
         # Without become, since any user may ask, and without a terminal, which would mix the outputs.
         with answering_within(LOOK):
-            answer = self._low_level_execute_command(boot.ASK, sudoable=False)
-        return boot.cloud_init_status(answer["rc"], answer["stdout"], answer["stderr"])
+            answer = self._low_level_execute_command(waiting.ASK, sudoable=False)
+        return waiting.cloud_init_status(answer["rc"], answer["stdout"], answer["stderr"])
 
 
-def _limits(options: dict[str, t.Any]) -> boot.BootTimeouts:
+def _limits(options: dict[str, t.Any]) -> waiting.BootTimeouts:
     """Raises ValueError with a reason for a person."""
     name = "connect_timeout"
     try:
         connect = check_seconds(options[name])
         name = "boot_timeout"
-        return boot.BootTimeouts(connect, _text.duration(options[name]), options["seeded"], options["marked"])
+        return waiting.BootTimeouts(connect, _text.duration(options[name]), options["seeded"], options["marked"])
     except ValueError as error:
         raise ValueError(f"{name} {error}.") from error
 
 
 def _result(
-    wait: boot.Wait, step: boot.BootStep, report: boot.CloudInitStatus | None, seconds: float
+    wait: waiting.Wait, step: waiting.BootStep, report: waiting.CloudInitStatus | None, seconds: float
 ) -> dict[str, t.Any]:
     return {
         "changed": False,

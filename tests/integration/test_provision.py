@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import waiting
 
 from conftest import PROCURE, MakeProject, Project, core
 from simulator import Fault, Offer
@@ -607,7 +607,7 @@ def test_the_sampler_of_an_idle_machine_is_installed_if_it_is_asked_for(project:
         files = {file["path"]: file["content"] for file in user_data["write_files"]}
         commands = user_data["runcmd"]
         assert user_data["write_files"][0]["permissions"] == "0755"
-    mark = f"touch /var/lib/{boot.MARK} || touch ~/.{boot.MARK}"
+    mark = f"touch /var/lib/{waiting.MARK} || touch ~/.{waiting.MARK}"
     assert commands == ["systemctl enable --now supply-idle.timer || true", "echo own", mark]
     units = [f"/etc/systemd/system/supply-idle.{kind}" for kind in ("service", "timer")]
     assert [*files] == ["/usr/local/bin/supply-keep", *units]

@@ -20,8 +20,7 @@ from .._ansible.operation import Failure, Params, Result, check_limit, check_uui
 from .._api.client import ApiError, Json, SupplyApi
 from .._api.market import Market
 from .._machine import connection
-from .._provision import browsing, ownership, search
-from .._provision import offer as _offer
+from .._provision import browsing, ownership, search, waiting
 from .._provision.holdings import links_in
 from .._provision.messages import NOTHING_SENT
 from .._provision.ownership import bought_with, ids_for_match, ids_in
@@ -193,8 +192,8 @@ def _many(api: SupplyApi, offer_ids: list[str], check_mode: bool) -> Result:
     offers = dict(side_by_side(look, texts))
     for result in offers.values():
         result.pop("offers")
-    together = {**copy.deepcopy(_BLANK_STATUS), **_offer.combined_look(offers.values()), "offers": offers}
-    if refused := _offer.refused_token(offers.values()):
+    together = {**copy.deepcopy(_BLANK_STATUS), **waiting.combined_look(offers.values()), "offers": offers}
+    if refused := waiting.refused_token(offers.values()):
         together.update(ready=False, terminal=True, transient_error=False, status_code=refused["status_code"])
         raise Failure(refused["msg"], "auth", **together)
     return together
@@ -212,18 +211,18 @@ def _one(api: SupplyApi, offer_id: str, listing: List, check_mode: bool) -> Resu
         if error.passing:
             return {**blank, "transient_error": True, "retry_after": error.retry_after, "msg": f"{error} Look again."}
         raise Failure.of(error, "Waiting cannot cure this.", **result) from None
-    return {**copy.deepcopy(_BLANK_STATUS), **_offer.result_of(status, view, check_mode=check_mode)}
+    return {**copy.deepcopy(_BLANK_STATUS), **waiting.result_of(status, view, check_mode=check_mode)}
 
 
-def _view(api: SupplyApi, status: Json, listing: List) -> _offer.View:
+def _view(api: SupplyApi, status: Json, listing: List) -> waiting.View:
     """What the status shows, with the resources of an offer that is ready: ports, missing addresses and the news that a
     machine was deleted stand with these. Raises ApiError.
     """
-    alone = _offer.seen_alone(status)
+    alone = waiting.seen_alone(status)
     if alone.phase != _states.READY:
         return alone
     # Not every deployment may have the list of resources; what the status says is then all there is.
-    is_reachable = _offer.is_reachable(alone)
+    is_reachable = waiting.is_reachable(alone)
     try:
         resources = bought_with(listing(), status["offer_id"], ids_for_match(status))
     except ApiError:
@@ -232,8 +231,8 @@ def _view(api: SupplyApi, status: Json, listing: List) -> _offer.View:
         return alone
     unlisted = () if is_reachable else set(ids_in(status)).difference(resource["resource_id"] for resource in resources)
     # A list lags behind an end: where its word ends the wait, or an instance denies it, the resources speak themselves.
-    read = read_each_by_id(api, {*unlisted, *_offer.ids_to_read_when_ready(status, resources)}, retries=0)
-    return _offer.seen_with(status, _offer.as_read(status, resources, read))
+    read = read_each_by_id(api, {*unlisted, *waiting.ids_to_read_when_ready(status, resources)}, retries=0)
+    return waiting.seen_with(status, waiting.as_read(status, resources, read))
 
 
 _ONE_OR_MANY = {"mutually_exclusive": [("offer_id", "offer_ids")], "required_one_of": [("offer_id", "offer_ids")]}

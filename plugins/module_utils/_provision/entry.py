@@ -41,7 +41,7 @@ AFFECTED = "provision_affected_ids"
 
 # Digests of what was ordered first: see `sending.order_digests`
 ORDERED = "provision_ordered"
-# Whether the user data that were ordered leave a mark at their end: see `boot`
+# Whether the user data that were ordered leave a mark at their end: see `waiting`
 BOOT_MARK = "provision_boot_mark"
 
 # The number of the sealed plan that it was bought by: see `sealed`

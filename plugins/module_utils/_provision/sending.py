@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from .. import _states
 from .._text import QUOTA, applying, foreign_currency, gpus_of, joined, sentence, usd
 from . import search
-from .boot import NO_MARK
 from .ceilings import AccountPrices, CeilingPart, Count, State
 from .entry import BOOT_MARK, ORDERED, Entry
 from .messages import NO_REASON, NOTHING_BOUGHT, NOTHING_SENT, REPAIR, described, may_be_bought
 from .ownership import Machine
 from .prices import highest_known_price
 from .purchase import ANSWERED_NO, OURS, PHASE_OF_ERROR, PUT_OFF, Decision, History, NextStep, Reason, class_of
+from .waiting import NO_MARK
 
 Json = t.Mapping[str, t.Any]
 

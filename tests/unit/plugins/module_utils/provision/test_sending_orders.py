@@ -11,7 +11,6 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import NO_MARK
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.sending import (
     boot_mark,
     check_sealed,
@@ -19,6 +18,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.se
     order_digests,
     ordered_otherwise,
 )
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import NO_MARK
 from hypothesis import given
 from hypothesis import strategies as st
 

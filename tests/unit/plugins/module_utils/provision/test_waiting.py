@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils import _states
 from ansible_collections.compute_index.supply.plugins.module_utils._api.client import read_resource, read_status
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import offer
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.offer import View
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import waiting
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import View
 
 import samples
 
@@ -43,7 +43,7 @@ def resources(*states: str) -> list[dict[str, Any]]:
     ],
 )
 def test_a_ready_offer_with_its_resources(ids: Any, states: Any, phase: str, hindrance: str, left: Any) -> None:
-    view = offer.seen_with(status("ready", resource_ids=ids), resources(*states))
+    view = waiting.seen_with(status("ready", resource_ids=ids), resources(*states))
     assert (view.phase, view.left) == (phase, left)
     assert hindrance in view.hindrance and bool(hindrance) is bool(view.hindrance)
 
@@ -64,16 +64,16 @@ def test_storage_neither_keeps_an_offer_going_nor_hinders_it(
     machine, disk = resources(*states)
     bought = [machine, {**disk, "resource_type": "block_disk", "kind": "storage", "access": {}}]
     ready = status("ready", resource_ids=[ONE, TWO])
-    view = offer.seen_with(ready, bought)
+    view = waiting.seen_with(ready, bought)
     assert (view.phase, view.hindrance, view.left) == (phase, hindrance, left)
     assert TWO not in [item["resource_id"] for item in view.machines]
-    assert offer.ids_to_read_when_ready(ready, bought) == (set() if states[0] == "running" else {ONE})
+    assert waiting.ids_to_read_when_ready(ready, bought) == (set() if states[0] == "running" else {ONE})
 
 
 def test_no_instance_speaks_for_storage() -> None:
     machine, disk = resources("running", "active")
     ending = status("ready", resource_ids=[ONE, TWO], instances=[samples.instance(status="deleted")])
-    shown = offer.as_read(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
+    shown = waiting.as_read(ending, [machine, {**disk, "kind": "storage"}], {ONE: None, TWO: None})
     assert [item["status"] for item in shown] == ["deleted", "active"]
 
 
@@ -98,7 +98,7 @@ def test_no_instance_speaks_for_storage() -> None:
     ids=lambda value: value.phase if isinstance(value, View) else "",
 )
 def test_what_a_loop_and_a_person_learn(view: View, check_mode: bool, loop: Any, told: str) -> None:
-    found = offer.result_of(status("available", progress="1/2"), view, check_mode=check_mode)
+    found = waiting.result_of(status("available", progress="1/2"), view, check_mode=check_mode)
     assert (found["ready"], found["terminal"]) == loop
     assert found["msg"].endswith(told) and found["msg"].startswith(f"Offer {samples.OFFER_ID}")
     assert found["transient_error"] is (view.phase == _states.READY and bool(view.hindrance))
@@ -117,7 +117,7 @@ def look(phase: str | None, ready: bool = False, **fields: Any) -> dict[str, Any
     ],
 )
 def test_many_offers_in_a_line(looks: Any, line: str) -> None:
-    assert offer.summary_of_offers(looks) == line
+    assert waiting.summary_of_offers(looks) == line
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_many_offers_in_a_line(looks: Any, line: str) -> None:
 )
 def test_a_refused_token_is_no_fault_of_an_offer(codes: list[int | None], refused: bool) -> None:
     looks = [look(None, status_code=code, error_class="auth" if code else "not_found") for code in codes]
-    assert (offer.refused_token(looks) is not None) is refused
+    assert (waiting.refused_token(looks) is not None) is refused

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision import boot, sending
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.boot import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision import sending, waiting
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.waiting import (
     BootStep,
     BootTimeouts,
     CloudInitStatus,
@@ -35,7 +35,7 @@ NO_KEY = """Failed to connect to the host via ssh: No ED25519 host key is known 
 Host key verification failed."""
 DEBUG = "Failed to connect to the host via ssh: OpenSSH_10.0\r\ndebug1: a\r\nmux_client_b: c\r\nHost is down\r\n"
 
-UP = boot.connected(Wait(LIMITS), 20)
+UP = waiting.connected(Wait(LIMITS), 20)
 
 
 # What cloud-init says, by version.
@@ -110,7 +110,7 @@ def said(
     ],
 )
 def test_what_cloud_init_says_is_read(code: int, stdout: str, stderr: str, report: CloudInitStatus) -> None:
-    assert boot.cloud_init_status(code, stdout, stderr) == report
+    assert waiting.cloud_init_status(code, stdout, stderr) == report
 
 
 @pytest.mark.parametrize(
@@ -130,21 +130,21 @@ def test_the_question_is_one_that_a_shell_understands(
         (tmp_path / "cloud-init").chmod(0o755)
     # As ansible-core before 2.17 sends it; the program `timeout` is not there.
     answer = subprocess.run(
-        ["/bin/sh", "-c", f"{boot.ASK} && /bin/sleep 0"],
+        ["/bin/sh", "-c", f"{waiting.ASK} && /bin/sleep 0"],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert boot.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == report
+    assert waiting.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == report
 
 
 def test_what_hangs_is_asked_once(tmp_path: Path) -> None:
     for name, program in (("cloud-init", "exit 1"), ("timeout", 'echo "$@" >> "$0.log"; exit 124')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{program}\n")
         (tmp_path / name).chmod(0o755)
-    answer = subprocess.run(["/bin/sh", "-c", boot.ASK], env={"PATH": str(tmp_path)}, check=False)
-    assert boot.cloud_init_status(answer.returncode, "", "").detail == "it did not answer within 20 seconds"
+    answer = subprocess.run(["/bin/sh", "-c", waiting.ASK], env={"PATH": str(tmp_path)}, check=False)
+    assert waiting.cloud_init_status(answer.returncode, "", "").detail == "it did not answer within 20 seconds"
     assert (tmp_path / "timeout.log").read_text() == "20 cloud-init status --long\n"
 
 
@@ -263,7 +263,7 @@ SEEDED = BootTimeouts(600, 1800, seeded=True)
     ],
 )
 def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float, step: BootStep) -> None:
-    assert boot.after_failure(wait, error, now)[1] == step
+    assert waiting.after_failure(wait, error, now)[1] == step
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_what_follows_an_attempt_that_failed(wait: Wait, error: str, now: float,
     ],
 )
 def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
-    _wait, step = boot.after_failure(Wait(LIMITS), error, 0)
+    _wait, step = waiting.after_failure(Wait(LIMITS), error, 0)
     assert (step.urgent, step.host_key_refused) == (denied, other_key)
 
 
@@ -300,17 +300,17 @@ def test_who_is_refused(error: str, denied: bool, other_key: bool) -> None:
     ],
 )
 def test_a_name_without_an_address_is_waited_for_no_longer_than_a_minute_at_a_time(error: str) -> None:
-    wait, step = boot.after_failure(Wait(LIMITS), error, 10)
+    wait, step = waiting.after_failure(Wait(LIMITS), error, 10)
     assert (wait.unresolved, step.failed) == (10, False)
-    for known in (boot.after_failure(wait, REFUSED, 30)[0], boot.connected(wait, 30)):
-        wait, step = boot.after_failure(known, error, 75)
+    for known in (waiting.after_failure(wait, REFUSED, 30)[0], waiting.connected(wait, 30)):
+        wait, step = waiting.after_failure(known, error, 75)
         assert (known.unresolved, wait.unresolved, step.failed) == (None, 75, False)
-    assert boot.after_failure(wait, error, 135)[1].failed
+    assert waiting.after_failure(wait, error, 135)[1].failed
 
 
 def test_a_key_that_is_refused_again_later_has_its_time_again() -> None:
-    wait, _step = boot.after_failure(Wait(LIMITS), DENIED, 0)
-    wait, _step = boot.after_failure(boot.connected(wait, 100), DENIED, 300)
+    wait, _step = waiting.after_failure(Wait(LIMITS), DENIED, 0)
+    wait, _step = waiting.after_failure(waiting.connected(wait, 100), DENIED, 300)
     assert wait.doubtful == 300
 
 
@@ -378,14 +378,14 @@ RUNS = "The state of cloud-init is 'running' (Running in stage: modules-final)."
     ],
 )
 def test_what_follows_an_answer(report: CloudInitStatus, now: float, step: BootStep) -> None:
-    assert boot.after_report(UP, report, now)[1] == step
+    assert waiting.after_report(UP, report, now)[1] == step
 
 
 ABSENT = (
     "There is no cloud-init on the machine, and it did not run its user data, which leave a mark at their end. If your"
     " template leaves none, put a comment into it: supply-booted: none."
 )
-MARKED = boot.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)), 20)
+MARKED = waiting.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)), 20)
 
 
 @pytest.mark.parametrize(
@@ -404,17 +404,17 @@ MARKED = boot.connected(Wait(BootTimeouts(connect=600, boot=1800, marked=True)),
 def test_a_machine_without_cloud_init_and_without_the_mark_did_not_run_its_user_data(
     report: CloudInitStatus, now: float, step: BootStep
 ) -> None:
-    assert boot.after_report(MARKED, report, now)[1] == step
+    assert waiting.after_report(MARKED, report, now)[1] == step
 
 
 @pytest.mark.parametrize("place", ["var", "home", "both", ""])
 def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) -> None:
     var = tmp_path / "var"
-    for folder, name in ((var, boot.MARK), (tmp_path, f".{boot.MARK}")):
+    for folder, name in ((var, waiting.MARK), (tmp_path, f".{waiting.MARK}")):
         folder.mkdir(exist_ok=True)
         if place in ("both", "var" if folder == var else "home"):
             (folder / name).touch()
-    question = boot.ASK.replace("/var/lib", str(var))
+    question = waiting.ASK.replace("/var/lib", str(var))
     answer = subprocess.run(
         ["/bin/sh", "-c", question],
         env={"PATH": "/nowhere", "HOME": str(tmp_path)},
@@ -423,7 +423,7 @@ def test_the_mark_is_found_where_templates_leave_it(tmp_path: Path, place: str) 
         check=False,
     )
     expected = CloudInitStatus("absent", detail="marked" if place else "")
-    assert boot.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == expected
+    assert waiting.cloud_init_status(answer.returncode, answer.stdout, answer.stderr) == expected
 
 
 @pytest.mark.parametrize(
@@ -443,26 +443,26 @@ def test_user_data_leave_a_mark_unless_they_say_otherwise(user_data: str | None,
 @pytest.mark.parametrize("template", ["cloud-config.yaml.j2", "startup.sh.j2"])
 def test_the_templates_leave_the_mark(template: str) -> None:
     text = (ROOT / "roles" / "provision" / "templates" / template).read_text()
-    assert text.count(f"touch /var/lib/{boot.MARK} || touch ~/.{boot.MARK}") == 1
+    assert text.count(f"touch /var/lib/{waiting.MARK} || touch ~/.{waiting.MARK}") == 1
     assert sending.boot_mark(text)
 
 
 def test_what_cannot_be_read_is_waited_for_four_minutes() -> None:
-    wait, step = boot.after_report(UP, CloudInitStatus("unclear", detail="What"), 100)
-    assert not boot.after_report(wait, CloudInitStatus("unclear", detail="What"), 339)[1].failed
-    assert boot.after_report(wait, CloudInitStatus("unclear", detail="What"), 340)[1].failed
-    wait, step = boot.after_report(wait, RUNNING, 200)
+    wait, step = waiting.after_report(UP, CloudInitStatus("unclear", detail="What"), 100)
+    assert not waiting.after_report(wait, CloudInitStatus("unclear", detail="What"), 339)[1].failed
+    assert waiting.after_report(wait, CloudInitStatus("unclear", detail="What"), 340)[1].failed
+    wait, step = waiting.after_report(wait, RUNNING, 200)
     assert (wait.doubtful, step.failed) == (None, False)
 
 
 def test_a_machine_may_be_lost_three_times() -> None:
-    wait, now = boot.connected(Wait(BootTimeouts(connect=100, boot=1800)), 10), 10.0
+    wait, now = waiting.connected(Wait(BootTimeouts(connect=100, boot=1800)), 10), 10.0
     for lost in (1, 2, 3):
-        wait, step = boot.after_failure(wait, REFUSED, now + 10)
+        wait, step = waiting.after_failure(wait, REFUSED, now + 10)
         assert (step.failed, wait.lost) == (False, lost)
-        wait, step = boot.after_failure(wait, REFUSED, now + 109)
+        wait, step = waiting.after_failure(wait, REFUSED, now + 109)
         assert not step.failed, "each time it has as long as at first"
         now += 109
-        wait = boot.connected(wait, now)
-    wait, step = boot.after_failure(wait, REFUSED, now)
+        wait = waiting.connected(wait, now)
+    wait, step = waiting.after_failure(wait, REFUSED, now)
     assert step.failed and "does not stay reachable while cloud-init runs; it was lost 4 times. " in step.msg
