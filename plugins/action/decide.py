@@ -40,7 +40,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.de
     truth,
     turned,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import project_of
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import facts_to_come, project_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.messages import NOTHING_SENT
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.naming import not_named
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.order import (
@@ -59,7 +59,6 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.or
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.place import place_of
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import BUY, KEEP
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import facts_to_come
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.rounds import Declared
 from ansible_collections.compute_index.supply.plugins.module_utils._registry._connection import preload
 from ansible_collections.compute_index.supply.plugins.module_utils._spec import REGISTRY_URL

@@ -10,9 +10,8 @@ import typing as t
 from ansible_collections.compute_index.supply.plugins.module_utils import _text
 from ansible_collections.compute_index.supply.plugins.module_utils._cloud_init.user_data import completed
 from ansible_collections.compute_index.supply.plugins.module_utils._machine.verdicts import shortfalls
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, read_entry
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import BOUGHT, owned_row, read_entry
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import AT_MOST, ENDS_AT
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import owned_row
 
 try:
     from ansible.parsing.vault import EncryptedString

@@ -19,8 +19,21 @@ from .._ansible.operation import Params, Result, is_job, refusing
 from .._api import http
 from .._api.client import SupplyApi
 from .._machine import connection
-from .._provision import lease, registration
-from .._provision.entry import IDS, OFFER, PRICE, Entry, project_of, read_entry, storage_kept_by
+from .._provision import lease
+from .._provision.entry import (
+    IDS,
+    OFFER,
+    PRICE,
+    Entry,
+    further_names,
+    project_of,
+    read_entry,
+    ssh_args,
+    ssh_machines,
+    ssh_variables,
+    storage_kept_by,
+    trust_of,
+)
 from .._provision.ownership import Machine, OwnershipClaim, claim_of, id_of, noted_claim
 from .._provision.place import Place, SharedProject, another_project, place_of, place_of_purchase, why_not_imported
 from .._provision.spending import Bill, Ledger, combined_ledger
@@ -333,7 +346,7 @@ def bring_ssh_up_to_date(registries: Registries, places: t.Iterable[Place]) -> l
 def _ssh_config_of(store: Store) -> str | None:
     """How the machines of a folder are reached, as a file of ssh's; None if there are none."""
     return connection.render(
-        registration.ssh_machines(host, entry, store.known_hosts(host, entry.offer_id))
+        ssh_machines(host, entry, store.known_hosts(host, entry.offer_id))
         for host, entry in store.entries().hosts.items()
     )
 
@@ -427,15 +440,15 @@ def _machines_of_host(
     """The host's machine, and the further ones of its cluster, which are hosts of its groups."""
     noted = {OFFER: entry.offer_id, IDS: list(entry.resource_ids), PRICE: entry.price_per_hour}
     kept = {name: value for name, value in noted.items() if value is not None}
-    reached = {machine.alias: machine for machine in registration.ssh_machines(host, entry, known_hosts)}
-    names = [host, *registration.further_names(host, len(entry.resource_ids))]
+    reached = {machine.alias: machine for machine in ssh_machines(host, entry, known_hosts)}
+    names = [host, *further_names(host, len(entry.resource_ids))]
     for number, resource_id in enumerate(entry.resource_ids):
         own: Variables = dict(kept) if number == 0 else {IDS: [resource_id]}
         machine = reached.get(resource_id)
         if machine is not None:
-            trust = registration.trust_of(machine.trust)
-            arguments = registration.ssh_args(machine.alias, trust, known_hosts, identity)
-            own.update(registration.ssh_variables(arguments))
+            trust = trust_of(machine.trust)
+            arguments = ssh_args(machine.alias, trust, known_hosts, identity)
+            own.update(ssh_variables(arguments))
         address = {name: machine.connection.get(name) for name in connection.ADDRESS} if machine else {}
         yield (
             resource_id,

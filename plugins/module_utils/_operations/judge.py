@@ -14,9 +14,17 @@ from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api
 from .._api.client import ApiError, Json
 from .._api.market import Market
-from .._provision import acceptance, ending, registration, standing
+from .._provision import acceptance, ending, standing
 from .._provision.ended import storage_to_end
-from .._provision.entry import Entry, read_entry
+from .._provision.entry import (
+    Entry,
+    further_hosts,
+    names_taken,
+    noted_once_reached,
+    owned_row,
+    read_entry,
+    shares_host_keys,
+)
 from .._provision.judging import JudgedHost
 from .._provision.ownership import holders_of, namesakes, refreshed
 from .._provision.place import place_of
@@ -148,8 +156,8 @@ def _answer(judged: t.Sequence[_Judged], registries: Registries, params: Params,
         further.pop(case.host, None)
         row = verdict_row(case, verdict)
         if verdict is Verdict.READY:
-            further[case.host] = registration.further_hosts(case.plan, case.instances)
-            rows[case.host] = registration.owned_row(case.host, read_entry(row["facts"]))
+            further[case.host] = further_hosts(case.plan, case.instances)
+            rows[case.host] = owned_row(case.host, read_entry(row["facts"]))
             warnings += case.warnings()
         verdicts.append(row)
     if not check_mode:
@@ -174,7 +182,7 @@ def _settled(judged: _Judged, inventory: t.Mapping[str, t.Any], check_mode: bool
         return replace(judged.case, trouble=str(error)), Verdict.STOP, False
     names = judged.case.taken_names(inventory) if verdict is Verdict.READY else []
     if names:
-        trouble = registration.names_taken(judged.case.host, names)
+        trouble = names_taken(judged.case.host, names)
         return replace(judged.case, trouble=trouble), Verdict.STOP, kept
     return judged.case, verdict, kept
 
@@ -236,12 +244,12 @@ def reached(params: Params, check_mode: bool) -> Result:
         with Registries.of(params, read_only=check_mode) as registries:
             registry = registries.of_plan(plan)
             before = registry.read() if registry else None
-            changes = {**registration.noted_once_reached(plan, before), **_shared_keys(plan)}
+            changes = {**noted_once_reached(plan, before), **_shared_keys(plan)}
             if check_mode or registry is None or before is None or not changes:
                 return {"changed": False}
             return {"changed": registry.note(changes) != before}
     except RegistryError as error:
-        if registration.noted_once_reached(plan, before):
+        if noted_once_reached(plan, before):
             raise Failure(str(error), error.error_class) from None
         # The next run notes it: without it another controller takes the key that answers.
         return {"changed": False, "warnings": [str(error)]}
@@ -249,7 +257,7 @@ def reached(params: Params, check_mode: bool) -> Result:
 
 def _shared_keys(plan: Plan) -> Variables:
     """The host keys of the machine, where other controllers are told them."""
-    shares = registration.shares_host_keys(plan["trust"], place_of(plan["registry"]).keeps_host_keys)
+    shares = shares_host_keys(plan["trust"], place_of(plan["registry"]).keeps_host_keys)
     return {HOST_KEYS: pinned_host_keys(plan["known_hosts_file"])} if shares else {}
 
 

@@ -14,7 +14,8 @@ import typing as t
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, on_api, refusing
 from .._api.client import Json, SupplyApi
-from .._provision import messages, moving, reaping, registration
+from .._provision import messages, moving, reaping
+from .._provision.entry import connection_variables
 from .._provision.missing import Looked
 from .._provision.ownership import Account
 from .._provision.place import Place, SharedProject, place_of
@@ -156,7 +157,7 @@ def _due(
     """
     entry = host.entry
     known_hosts = registries.at(host.place).known_hosts(host.host, entry.offer_id)
-    reached = registration.connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
+    reached = connection_variables(entry, known_hosts, is_shared=host.place.hands_facts)
     sweep = {"place": host.place.text, "idle": idle, "lease": host.leased, "grace": limits.grace}
     sweep["seconds"] = math.ceil(host.time_for_command(limits))  # as a task's limit takes them
     sweep.update(offer_id=entry.offer_id, ends_at=host.life.end_by(registries.clock().here))

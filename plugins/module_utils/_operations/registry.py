@@ -9,8 +9,8 @@ import typing as t
 
 from .._ansible import steps
 from .._ansible.operation import Failure, Params, Result, refusing
-from .._provision import moving, registration
-from .._provision.entry import Entry, project_of, read_entry
+from .._provision import moving
+from .._provision.entry import Entry, project_of, read_entry, without_local_paths
 from .._provision.place import Place, SharedProject
 from .._registry._files import HOST_KEYS, pinned_host_keys
 from .._registry._protocol import MOVED, Claimed, Registry, RegistryError, Variables
@@ -88,7 +88,7 @@ def _moved(host: t.Mapping[str, t.Any], registries: Registries, params: Params, 
         _move_storage(registries, project_of(host["project"]), name, file, entry)
         if entry.may_have_bought:
             keys = pinned_host_keys(registries.at(folder).known_hosts(name, entry.offer_id))
-            facts = moving.without_kept(registration.without_local_paths(variables), entry)
+            facts = moving.without_kept(without_local_paths(variables), entry)
             _move(shared, {**facts, **({HOST_KEYS: keys} if keys else {})}, known, path)
             registries.database().note_begin(name, entry.offer_id, seconds_of(entry.journaled_at))
         file.end(MOVED)

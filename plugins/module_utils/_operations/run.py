@@ -17,8 +17,8 @@ from dataclasses import replace
 from .._ansible import steps
 from .._ansible.operation import Operation, Params, Result, refusing
 from .._machine import code_files
-from .._provision import messages, registration, run_record, run_request, running
-from .._provision.entry import Entry, read_entry
+from .._provision import messages, run_record, run_request, running
+from .._provision.entry import Entry, connection_variables, read_entry
 from .._provision.place import Place
 from .._provision.rows import shortest_path
 from .._provision.run_record import Run
@@ -223,7 +223,7 @@ def runs(params: Params, check_mode: bool) -> Result:
 def _reached(registries: Registries, place: Place, host: str, entry: Entry) -> Result:
     """A run's host as a play takes it, with how its machine is reached."""
     known_hosts = registries.at(place).known_hosts(host, entry.offer_id)
-    reached = registration.connection_variables(entry, known_hosts, is_shared=place.hands_facts)
+    reached = connection_variables(entry, known_hosts, is_shared=place.hands_facts)
     return {"host": host, "groups": list(entry.groups), "reached": reached}
 
 

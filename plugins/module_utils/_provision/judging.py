@@ -27,8 +27,19 @@ from .._text import (
     sentence,
     usd,
 )
-from . import holdings, lease, purchase, registration, storage
-from .entry import AFFECTED, LISTED_BEFORE, MADE, Entry, says_already
+from . import holdings, lease, purchase, storage
+from .entry import (
+    AFFECTED,
+    LISTED_BEFORE,
+    MADE,
+    Entry,
+    facts_of_first_boot,
+    facts_of_machine,
+    further_names,
+    instances_in_order,
+    lease_facts,
+    says_already,
+)
 from .holdings import Contradiction, Holdings, PurchaseLook, disowned, strangers
 from .messages import NO_REASON, REPAIR, described, may_be_bought, nothing_billed, offers_tried, still_open
 from .ownership import Machine, base_of, is_later
@@ -341,14 +352,12 @@ class JudgedHost:
     @cached_property
     def instances(self) -> list[Row]:
         """How its machines are reached, the host itself first: one that a status omits keeps its place and address."""
-        return registration.instances_in_order(
-            self.status.get("connections") or [], self.entry.instances, self.held.ids
-        )
+        return instances_in_order(self.status.get("connections") or [], self.entry.instances, self.held.ids)
 
     def facts(self) -> Variables:
         """The host's variables, its machine being ready."""
         plan = self.plan
-        facts = registration.facts_of_machine(
+        facts = facts_of_machine(
             self.offer_id,
             self.held.ids,
             self.instances,
@@ -357,9 +366,9 @@ class JudgedHost:
             plan["known_hosts_file"],
             plan["identity_file"],
         )
-        facts.update(registration.lease_facts(self.end(), self.begin, self.price_per_hour))
+        facts.update(lease_facts(self.end(), self.begin, self.price_per_hour))
         facts.update(storage.storage_ids_variable(self.all_storage))
-        return {**facts, **registration.facts_of_first_boot(self.entry)}
+        return {**facts, **facts_of_first_boot(self.entry)}
 
     def left_open(self) -> Variables:
         """Without a registry the host's variables tell a ``rescue`` in the same play what may be bought for it."""
@@ -377,7 +386,7 @@ class JudgedHost:
     def noted(self, verdict: Verdict) -> Variables:
         """What the entry is to say; nothing if there is nothing to say, or if the host has no entry."""
         if verdict is Verdict.READY:
-            facts, noted = self.facts(), registration.facts_of_first_boot(self.entry)
+            facts, noted = self.facts(), facts_of_first_boot(self.entry)
             return {
                 # What it has kept of storage is noted elsewhere.
                 **{key: item for key, item in facts.items() if key not in {*noted, STORAGE_IDS}},
@@ -513,7 +522,7 @@ class JudgedHost:
     def taken_names(self, inventory: t.Mapping[str, t.Any]) -> list[str]:
         """Hosts of the inventory whose names the further machines would have, but for those that the role added."""
         machines = self.instances[1:]
-        names = registration.further_names(self.host, len(machines) + 1)
+        names = further_names(self.host, len(machines) + 1)
         return [
             name
             for name, machine in zip(names, machines)

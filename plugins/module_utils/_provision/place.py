@@ -13,8 +13,7 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-from . import registration
-from .entry import USUAL_PROJECT, Entry, project_of
+from .entry import USUAL_PROJECT, Entry, project_of, without_local_paths
 
 ENTRY = "compute_index_supply.yml"  # in the host's folder
 EVIDENCE = ".evidence"  # a folder in the registry, of machines that did not pass their test
@@ -111,7 +110,7 @@ class SharedProject(Place):
         return ""  # each controller has its own
 
     def remembered(self, facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return registration.without_local_paths(facts)
+        return without_local_paths(facts)
 
 
 def prefix_of(project: object) -> str:

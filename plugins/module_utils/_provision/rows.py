@@ -30,11 +30,23 @@ from .._text import (
     usd_short,
     wrapped,
 )
-from . import acceptance, lease, registration, storage
+from . import acceptance, lease, storage
 from .acceptance import UNSOUND
 from .candidates import Case
 from .declaration import why_protected
-from .entry import MADE, PLAN
+from .entry import (
+    MADE,
+    PLAN,
+    facts_of_first_boot,
+    facts_of_machine,
+    further_names,
+    instances_in_order,
+    is_kept,
+    is_registered,
+    names_taken,
+    owned_row,
+    tasks_that_reach,
+)
 from .judging import JudgedHost, bought_and_billed
 from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import NOTHING_SENT
@@ -52,7 +64,7 @@ Answers = t.Collection[t.Mapping[str, t.Any]]  # of deletions
 _LARGEST = 8  # GPUs of one machine
 # How a task calls a host that does not buy
 _LABELS = {STOP: "{0}: no machine, see error", KEEP: "runs as registered, {1}", WAIT: "is bought, {1}"}
-# What the role does before anything is bought; see `registration.tasks_that_reach` for a machine that runs.
+# What the role does before anything is bought; see `tasks_that_reach` for a machine that runs.
 _FIRST = {STOP: "stop", LATER: "later"}
 # What it does after a verdict
 _NEXT = {Verdict.AGAIN: "round", Verdict.RELEASE: "give_back", Verdict.STOP: "stop"}
@@ -64,11 +76,11 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
     ``status``: that of its offer. ``known_hosts``: the file that pins its host keys.
     """
     host, entry, ids = case.host, case.entry, case.standing.resource_ids
-    connections = registration.instances_in_order(status.get("connections") or [], entry.instances, ids)
+    connections = instances_in_order(status.get("connections") or [], entry.instances, ids)
     # A cluster's further machines must be added as hosts in each run.
     if draft.action != WAIT or case.standing.kind is not HostState.READY or len(connections) != 1:
         return draft
-    facts = registration.facts_of_machine(
+    facts = facts_of_machine(
         case.standing.offer_id,
         ids,
         connections,
@@ -78,11 +90,11 @@ def keep_if_as_registered(case: Case, draft: Plan, status: Status, known_hosts: 
         host.identity_file,
     )
     if not host.registry.hands_facts:
-        return replace(draft, action=KEEP) if registration.is_registered(facts, entry, host.known) else draft
+        return replace(draft, action=KEEP) if is_registered(facts, entry, host.known) else draft
     # Nothing beside the inventory says this to Ansible.
     ends = {lease.ENDS_AT: entry.ends_at, lease.AT_MOST: entry.at_most} if entry.ends_at else {}
     facts.update({**ends, **storage.storage_ids_variable(storage.together(case.kept, entry.storage))})
-    return replace(draft, action=KEEP, facts=facts) if registration.is_kept(facts, entry) else draft
+    return replace(draft, action=KEEP, facts=facts) if is_kept(facts, entry) else draft
 
 
 def note_of_taken_over(case: Case, clock: Clock) -> Row:
@@ -112,10 +124,10 @@ def changes_of_protection(case: Case, clock: Clock) -> Row:
 
 def unless_names_are_taken(draft: Plan, inventory: t.Container[str]) -> Plan:
     """The plan, unless the further machines of a cluster would take over hosts of the inventory."""
-    taken = [name for name in registration.further_names(draft.host, nodes_of(draft.offer) or 1) if name in inventory]
+    taken = [name for name in further_names(draft.host, nodes_of(draft.offer) or 1) if name in inventory]
     if draft.action != BUY or not taken:
         return draft
-    return replace(draft, action=STOP, refusal=f"{registration.names_taken(draft.host, taken)} {NOTHING_SENT}")
+    return replace(draft, action=STOP, refusal=f"{names_taken(draft.host, taken)} {NOTHING_SENT}")
 
 
 def plan_row(
@@ -137,12 +149,10 @@ def plan_row(
         "action": draft.action,
         # What the role does, before anything is bought and after it.
         "first": "seeded" if draft.action == BUY and host.trust == "seeded" else _FIRST.get(draft.action, ""),
-        "next": registration.tasks_that_reach(
-            host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys
-        )
+        "next": tasks_that_reach(host.reach, bool(case.verifies), case.entry, host.trust, host.registry.keeps_host_keys)
         if draft.action == KEEP
         else "",
-        "facts": {**draft.facts, **registration.facts_of_first_boot(case.entry)} if draft.facts else {},
+        "facts": {**draft.facts, **facts_of_first_boot(case.entry)} if draft.facts else {},
         "offer_id": draft.offer_id,
         "offer": dict(draft.offer),
         "price_per_hour": draft.price_per_hour,
@@ -267,7 +277,7 @@ def too_dear(table: t.Iterable[Row]) -> list[Row]:
 def published_stats(plans: t.Sequence[Plan], cases: t.Sequence[Case]) -> Row:
     """What AWX publishes for a workflow, empty if that is nothing."""
     pairs = list(zip(plans, cases))
-    kept = {draft.host: registration.owned_row(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
+    kept = {draft.host: owned_row(draft.host, case.entry) for draft, case in pairs if draft.action == KEEP}
     data: Row = {"provision_hosts": kept} if kept else {}
     if any(case.host.patience.is_of_many_runs for case in cases):
         data["provision_waiting"] = [draft.host for draft in plans if draft.action == LATER]
@@ -282,9 +292,7 @@ def verdict_row(case: JudgedHost, verdict: Verdict) -> Row:
         facts = case.facts()
         if len(case.instances) == 1:
             is_shared = place_of(plan["registry"]).keeps_host_keys
-            then = registration.tasks_that_reach(
-                plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], is_shared
-            )
+            then = tasks_that_reach(plan["reach"], bool(plan["verify"]), case.entry, plan["trust"], is_shared)
     elif verdict is Verdict.STOP:
         stop = case.failure(case.attempt(), [attempt["offer_id"] for attempt in attempts])
         facts = case.left_open()

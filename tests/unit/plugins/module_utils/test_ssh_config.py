@@ -15,9 +15,9 @@ from ansible_collections.compute_index.supply.plugins.module_utils._machine.conn
     Machine,
     render,
 )
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
     facts_of_machine,
+    read_entry,
     ssh_machines,
 )
 from hypothesis import given

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.compute_index.supply.plugins.module_utils._provision import (
-    registration,
     rows,
 )
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.candidates import Case
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import facts_of_machine
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.lease import Clock
 from ansible_collections.compute_index.supply.plugins.module_utils._provision.planning import (
     BUY,
@@ -39,7 +39,7 @@ def case(kind: HostState = HostState.FREE, its: Any = None, place: str = REGISTR
 
 def owner(place: str = REGISTRY, **fields: Any) -> Case:
     """A host whose machine runs as it is registered, and as Ansible knows it."""
-    facts = registration.facts_of_machine(X, [M], [HERE], 2.0, "first_use", PINS)
+    facts = facts_of_machine(X, [M], [HERE], 2.0, "first_use", PINS)
     others = {name: value for name, value in facts.items() if name.startswith("ansible") or name.endswith("instances")}
     return case(HostState.READY, entry(X, [M], "made", **others), place, known=facts, **fields)
 

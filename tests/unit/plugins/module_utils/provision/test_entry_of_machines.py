@@ -11,8 +11,8 @@ import subprocess
 from typing import Any
 
 import pytest
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import CONNECTION, read_entry
-from ansible_collections.compute_index.supply.plugins.module_utils._provision.registration import (
+from ansible_collections.compute_index.supply.plugins.module_utils._provision.entry import (
+    CONNECTION,
     connection_variables,
     facts_of_machine,
     further_hosts,
@@ -20,6 +20,7 @@ from ansible_collections.compute_index.supply.plugins.module_utils._provision.re
     lease_facts,
     noted_once_reached,
     owned_row,
+    read_entry,
     shares_host_keys,
     ssh_args,
     tasks_that_reach,
