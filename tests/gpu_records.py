@@ -102,7 +102,6 @@ H100 = Card(
     tells_margin=True,
     fabric=("Completed", "Success"),
     sram_errors=("sram_uncorrectable_parity", "sram_uncorrectable_secded"),
-    further={"ecc_errors/aggregate/sram_threshold_exceeded": "No"},
 )
 A100 = Card("NVIDIA A100-SXM4-80GB", 81920, 400, 4, "nvidia-a100-sxm4-80gb", links=12, link_speed="25")
 L40S = Card("NVIDIA L40S", 46068, 350, 4, "nvidia-l40s-pcie-48gb")
@@ -227,7 +226,7 @@ class Machine:
             texts |= {"nvlink": self.nvlink(), "journalctl": self.kernel_log()}
             texts |= {"fabric_manager": f"{self.fabric_manager}\n", "disk": ""}
         if level in ("load", "burnin") and not self.parts:
-            texts |= {"dcgmi": self.dcgmi(), "gpu_burn": self.gpu_burn(), "loaded": self.smi(busy=True)}
+            texts |= {"dcgmi": self.dcgmi(), "load": self.gpu_burn(), "loaded": self.smi(busy=True)}
         if level == "burnin" and not self.parts:
             texts |= {"all_reduce": self.all_reduce()}
         answers = {name: CommandResult((name,), 0, text, seconds=0.2) for name, text in texts.items()}
@@ -366,17 +365,6 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         Machine(faults={0: {"gpu_power_readings/current_power_limit": "300.00 W"}}),
         *("bad", "bad", {"power_limit"}),
     ),
-    "too many errors in its life": (
-        Machine(
-            faults={
-                2: {
-                    "ecc_errors/aggregate/sram_uncorrectable_parity": "9",
-                    "ecc_errors/aggregate/sram_threshold_exceeded": "Yes",
-                }
-            }
-        ),
-        *("bad", "bad", {"ecc"}),
-    ),
     "an NVLink is down": (Machine(links_down={4: 1}), "degraded", "degraded", {"nvlink"}),
     "its NVLinks are down": (Machine(links_down={4: 18}), "bad", "bad", {"nvlink"}),
     "no fabric manager": (
@@ -450,15 +438,15 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         *("ok", "unknown", {"under_load"}),
     ),
     "a GPU of which the load says nothing": (
-        Machine(replaced=says("gpu_burn", Machine(count=7).gpu_burn())),
+        Machine(replaced=says("load", Machine(count=7).gpu_burn())),
         *("ok", "unknown", {"under_load"}),
     ),
     "a load that says nothing of any GPU": (
-        Machine(replaced=says("gpu_burn", "")),
+        Machine(replaced=says("load", "")),
         *("ok", "unknown", {"under_load"}),
     ),
     "a load that fails and says that all is well": (
-        Machine(replaced={"dcgmi": None, **says("gpu_burn", Machine().gpu_burn(), 1)}),
+        Machine(replaced={"dcgmi": None, **says("load", Machine().gpu_burn(), 1)}),
         *("ok", "unknown", {"under_load"}),
     ),
     "wrong sums": (
@@ -466,7 +454,7 @@ RECORDS: dict[str, tuple[Machine, str, str, set[str]]] = {
         *("ok", "bad", {"all_reduce"}),
     ),
     "no tool for a load": (
-        Machine(replaced={"dcgmi": None, "gpu_burn": None, "loaded": None}),
+        Machine(replaced={"dcgmi": None, "load": None, "loaded": None}),
         *("ok", "unknown", {"under_load"}),
     ),
     "a full disk": (Machine(replaced=says("disk", "", 1)), "bad", "bad", {"disk_write"}),

@@ -21,7 +21,7 @@ import typing as t
 from dataclasses import dataclass
 
 from . import verdicts
-from .readings import LOGS, NOT_RUN, Answers, CommandResult, Readings, hardware_of, is_divided, smi_of
+from .readings import LOGS, Answers, CommandResult, Readings, hardware_of, is_divided, smi_of
 from .wanted import TIMEOUTS, Wanted, least_version, thresholds_of
 
 MOST_OUTPUT = 16 * 2**20  # bytes of a program that are read
@@ -123,10 +123,6 @@ _QUERIES: dict[str, tuple[str, ...]] = {
     "dmesg": ("dmesg",),
     "fabric_manager": ("systemctl", "is-active", "nvidia-fabricmanager"),
 }
-# gpu_burn finds its parts only from its own folder.
-_GPU_BURN = (
-    'program=$(command -v gpu_burn || command -v gpu-burn) || exit 127; cd "$(dirname "$(readlink -f "$program")")"'
-)
 # Products of random matrices, again and again: each must be the first. The copies load the PCIe links.
 _PYTORCH = """
 import sys, time
@@ -147,15 +143,20 @@ while time.time() < end:
 for gpu in gpus:
     print(f"GPU {gpu}: {'OK' if right[gpu] else 'FAULTY'}")
 """
+# The first that is installed. gpu_burn finds its parts only from its own folder.
+_LOAD = """
+program=$(command -v gpu_burn || command -v gpu-burn) &&
+    cd "$(dirname "$(readlink -f "$program")")" && exec "$program" "$1"
+python3 -c "$2" "$1"
+code=$?
+[ $code -eq 127 ] || exit $code
+exec nvbandwidth
+"""
 
 
-def loads(seconds: int) -> dict[str, tuple[str, ...]]:
-    """The loads by their names, as `verdicts.LOADS`."""
-    return {
-        "gpu_burn": ("sh", "-c", f'{_GPU_BURN} && exec "$program" {seconds}'),
-        "pytorch": ("python3", "-c", _PYTORCH, str(seconds)),
-        "nvbandwidth": ("nvbandwidth",),
-    }
+def load_of(seconds: float) -> tuple[str, ...]:
+    """A program that puts load on all GPUs for so many seconds."""
+    return ("sh", "-c", _LOAD, "load", f"{seconds:g}", _PYTORCH)
 
 
 class Acceptance:
@@ -173,37 +174,29 @@ class Acceptance:
         self._query({**queries, "disk": ("sh", "-c", _WRITE)} if writes and level != "specs" else queries)
         smi = smi_of(self.answers.get("nvidia-smi"))
         if level in _LOADED and smi and smi.gpus and not is_divided(smi.gpus):
-            self._load(*_LOADED[level], len(smi.gpus))
+            diagnosis, seconds = _LOADED[level]
+            self._long("dcgmi", ("dcgmi", "diag", "-r", diagnosis, "--json"), _SHORTEST)
+            self._long("load", load_of(seconds), 1.5 * seconds + _LOAD_DELAY)
+            if level == "burnin" and len(smi.gpus) > 1:
+                self._long("all_reduce", (*_ALL_REDUCE, str(len(smi.gpus))), _SHORTEST)
             # What the load has brought to light.
             self._query({name: _QUERIES[name] for name in LOGS} if self._hangs else queries)
         return self.answers
-
-    def _load(self, diagnosis: str, seconds: int, gpus: int) -> None:
-        """DCGM's diagnosis, the first load that is installed, and at last the traffic between the GPUs."""
-        self._long({"dcgmi": ("dcgmi", "diag", "-r", diagnosis, "--json")}, _SHORTEST)
-        for name, arguments in loads(seconds).items():
-            if all(self.answers[item].code in NOT_RUN for item in verdicts.LOADS if item in self.answers):
-                self._long({name: arguments}, 1.5 * seconds + _LOAD_DELAY, loaded=SMI)
-        if self._wanted.level == "burnin" and gpus > 1:
-            self._long({"all_reduce": (*_ALL_REDUCE, str(gpus))}, _SHORTEST)
 
     def _query(self, programs: t.Mapping[str, tuple[str, ...]]) -> None:
         limit = min(self._tool_timeout, self._left)
         if limit > 0:
             self.answers.update(self._run({name: Command(item, limit) for name, item in programs.items()}))
 
-    def _long(self, programs: t.Mapping[str, tuple[str, ...]], least: float, **further: tuple[str, ...]) -> None:
-        """Programs that take as long as they may, but for the time of a last look.
+    def _long(self, name: str, arguments: tuple[str, ...], least: float) -> None:
+        """A program that takes as long as it may, but for the time of a last look; GPUs are looked at meanwhile.
 
-        They do not start with less than so many seconds: what we cut off would seem to hang.
+        It does not start with less than so many seconds: what we cut off would seem to hang.
         """
         left = self._left - self._tool_timeout
-        if left < least or self._hangs:
-            return
-        commands = {name: Command(item, left) for name, item in programs.items()}
-        limit = min(self._tool_timeout, left)
-        commands.update({name: Command(item, limit, _LOAD_DELAY) for name, item in further.items()})
-        self.answers.update(self._run(commands))
+        if left >= least and not self._hangs:
+            loaded = {"loaded": Command(SMI, min(self._tool_timeout, left), _LOAD_DELAY)} if name == "load" else {}
+            self.answers.update(self._run({name: Command(arguments, left), **loaded}))
 
     @property
     def _hangs(self) -> bool:
@@ -229,8 +222,9 @@ def accept(
     """
     began, ahead = time.monotonic(), None if controller_time is None else round(time.time() - controller_time, 1)
     answers = Acceptance(wanted, timeout, tool_timeout, run).ask(writes)
-    looks = readings_of(answers, root, ahead)
+    looks = Readings(answers, root, ahead)
     made = verdicts.findings(looks, wanted)
+    dcgm = re.search(r'"version"\s*:\s*"([^"]*)"', looks.output("dcgmi"))
     return {
         "verdict": verdicts.worst(finding.verdict for finding in made),
         "findings": [vars(finding) for finding in made],
@@ -238,17 +232,12 @@ def accept(
         "tools": {
             "driver": looks.smi.driver if looks.smi else None,
             "cuda": looks.smi.cuda if looks.smi else None,
-            "dcgm": verdicts.diagnosis_of(looks)[1],
+            "dcgm": dcgm[1] if dcgm else None,
             "kernel": os.uname().release,
         },
         "seconds": round(time.monotonic() - began, 1),
         "evidence": evidence(answers),
     }
-
-
-def readings_of(answers: Answers, root: str, ahead: float | None) -> Readings:
-    """What the answers and the files below ``root`` say."""
-    return Readings(hardware_of(smi_of(answers.get("nvidia-smi")), root), answers, root, ahead)
 
 
 def measure(root: str, seconds: float = 60.0, run: Run = run_commands) -> dict[str, t.Any]:
@@ -277,21 +266,19 @@ _OF_INTEREST = re.compile(r"NVRM|nvidia|nvlink|Xid|AER|Linux version", re.IGNORE
 
 def evidence(answers: Answers, most: int = MOST_EVIDENCE) -> list[dict[str, t.Any]]:
     """The raw outputs, in at most so many bytes of JSON: the longest are cut."""
-    texts = [_shortened(name, answer.output + answer.errors)[:most] for name, answer in answers.items()]
-    while True:
-        rows = [
-            {
-                "command": " ".join(answer.command)[:200],
-                "exit_code": answer.code,
-                "seconds": round(answer.seconds, 1),
-                "output": text,
-            }
-            for answer, text in zip(answers.values(), texts)
-        ]
-        if len(json.dumps(rows)) <= most:
-            return rows
-        longest = max(texts, key=len)
-        texts[texts.index(longest)] = longest[: len(longest) * 3 // 4]
+    rows = [
+        {
+            "command": " ".join(answer.command)[:200],
+            "exit_code": answer.code,
+            "seconds": round(answer.seconds, 1),
+            "output": _shortened(name, answer.output + answer.errors)[:most],
+        }
+        for name, answer in answers.items()
+    ]
+    while len(json.dumps(rows)) > most:
+        longest = max(rows, key=lambda row: len(str(row["output"])))
+        longest["output"] = str(longest["output"])[: len(str(longest["output"])) * 3 // 4]
+    return rows
 
 
 def _shortened(name: str, text: str) -> str:

@@ -104,14 +104,17 @@ def pci_address(text: str) -> str | None:
 class Readings:
     """What was read on a machine.
 
-    ``machine``: as `hardware_of` returns it. ``answers``: of the programs that were started, by name. ``clock``: the
-    seconds that the machine is ahead of the controller.
+    ``answers``: of the programs that were started, by name. ``root``: the folder of its files. ``clock``: the seconds
+    that it is ahead of the controller. ``machine``: as `hardware_of` returned it before, in place of the files.
     """
 
-    def __init__(self, machine: Json, answers: Answers | None = None, root: str = "/", clock: float | None = None):
-        self.machine, self.answers, self.root, self.clock = machine, answers or {}, root, clock
-        self.smi, self.loaded = (smi_of(self.answers.get(name)) for name in ("nvidia-smi", "loaded"))
+    def __init__(
+        self, answers: Answers, root: str = "/", clock: float | None = None, machine: Json | None = None
+    ) -> None:
+        self.answers, self.root, self.clock = answers, root, clock
+        self.smi, self.loaded = (smi_of(answers.get(name)) for name in ("nvidia-smi", "loaded"))
         self.gpus = self.smi.gpus if self.smi else ()
+        self.machine = machine or hardware_of(self.smi, root)
 
     def code(self, name: str) -> int | None:
         """The exit code of a program, None if it did not end or was not started."""
@@ -124,6 +127,11 @@ class Readings:
     def output(self, name: str) -> str:
         """What a program that has ended printed."""
         return "" if self.code(name) is None else self.answers[name].output
+
+    def busy(self, gpu: Gpu) -> Gpu:
+        """A GPU as it is under load; one of which nothing is known if it was not read."""
+        loaded = {item.index: item for item in (self.loaded.gpus if self.loaded else ())}
+        return loaded.get(gpu.index) or Gpu(gpu.index, ElementTree.Element("gpu"))
 
     def xids(self) -> tuple[list[tuple[str, int]], bool]:
         """The errors of the driver in the kernel log, each with the GPU's address; and whether the log is complete.
@@ -140,15 +148,14 @@ class Readings:
         part = re.search(rf"^GPU {gpu}:(.*(?:\n(?!GPU ).*)*)", text, re.MULTILINE)
         return len(re.findall(r"^\s*Link [0-9]+: [0-9.]+ GB/s", part[1], re.MULTILINE)) if part else None
 
-    def calculating(self, name: str) -> dict[int, bool]:
+    def calculating(self) -> dict[int, bool]:
         """Which GPUs calculate without errors under a load, by their numbers: ``GPU 0: OK`` or ``GPU 0: FAULTY``.
 
         nvbandwidth checks what it copies, of all of them.
         """
-        if name == "nvbandwidth" and "\nSUM " in self.output(name):
-            return {gpu.index: True for gpu in self.gpus}
-        words = re.findall(r"^\s*GPU ([0-9]+): (OK|FAULTY)\s*$", self.output(name), re.MULTILINE)
-        return {int(number): word == "OK" for number, word in words}
+        words = re.findall(r"^\s*GPU ([0-9]+): (OK|FAULTY)\s*$", self.output("load"), re.MULTILINE)
+        copied = self.gpus if "\nSUM " in self.output("load") else ()
+        return {gpu.index: True for gpu in copied} | {int(number): word == "OK" for number, word in words}
 
 
 # What the file system tells

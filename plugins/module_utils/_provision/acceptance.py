@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._machine.wanted import LEVELS, TIMEOUTS, VERDICTS
-from .._text import LONGEST_LINE, end_option, items_of, joined, printable, seconds_of, text_of, utc
+from .._text import LONGEST_LINE, end_option, joined, mappings_in, printable, seconds_of, text_of, utc
 from . import lease
 from .entry import Entry, unique_ids
 from .spending import Bill, dollars
@@ -56,18 +56,16 @@ class Tested:
         if result.get("unreachable") and not any(words in str(result.get("msg")) for words in _REACHED):
             return cls(machine, "bad", ("it cannot be reached any more",), result)
         if verdict in VERDICTS:
-            return cls(machine, str(verdict), tuple(map(str, result.get("reasons") or ())), result)
-        if _is_out_of_time(result):
+            # Each check that could not read what it needs once
+            names = [row.get("check") for row in mappings_in(result.get("findings")) if row.get("verdict") == "unknown"]
+            unread = ", ".join(dict.fromkeys(printable(text_of(name), _LONGEST_NAME) for name in names))
+            reasons = *map(str, result.get("reasons") or ()), *([f"could not be read: {unread}"] if unread else [])
+            return cls(machine, str(verdict), reasons, result)
+        # The test has not ended, or the limit of the task has ended it, which ansible-core 2.16 only says in words.
+        is_limit = "timedout" in result or "in the expected time frame" in str(result.get("msg"))
+        if is_limit or not result.get("finished", True):
             return cls(machine, "bad", ("its test does not answer",), result)
         return cls(machine, "unknown", (f"it could not be tested: {result.get('msg') or 'no result'}",), result)
-
-    @property
-    def unread(self) -> str:
-        """The checks that could not read what they need, each once; empty if all could."""
-        rows = (item for item in items_of(self.result.get("findings")) if isinstance(item, t.Mapping))
-        names = (row.get("check") for row in rows if row.get("verdict") == "unknown")
-        words = ", ".join(dict.fromkeys(printable(text_of(name), _LONGEST_NAME) for name in names))
-        return f"could not be read: {words}" if words else ""
 
     @property
     def row(self) -> dict[str, t.Any]:
@@ -75,12 +73,6 @@ class Tested:
         names = ("findings", "tools", "seconds", "evidence")
         kept = {name: self.result[name] for name in names if name in self.result}
         return {"machine": self.machine, "verdict": self.verdict, "reasons": list(self.reasons), **kept}
-
-
-def _is_out_of_time(result: Row) -> bool:
-    """Whether the test has not ended, or the limit of the task has ended it: ansible-core 2.16 only says so."""
-    is_limit = "timedout" in result or "in the expected time frame" in str(result.get("msg"))
-    return is_limit or not result.get("finished", True)
 
 
 @dataclass(frozen=True)
@@ -144,7 +136,7 @@ class Report:
     def reasons(self, verdict: str) -> str:
         """What was said of the machines with this verdict; of several machines with their names."""
         return "; ".join(
-            (f"{test.machine}: " if len(self.tests) > 1 else "") + ("; ".join(test.reasons) or test.unread)
+            (f"{test.machine}: " if len(self.tests) > 1 else "") + "; ".join(test.reasons)
             for test in self.tests
             if test.verdict == verdict
         )
@@ -168,14 +160,14 @@ class Report:
 
 def verdict_lines(reports: t.Iterable[Report]) -> list[str]:
     """The verdicts of machines that run, for people."""
-    rows: list[str] = []
-    for report in reports:
-        rows += [
+    return [
+        line
+        for report in reports
+        for line in (
             f"{report.host}: {report.verdict}",
             *(f"  {reason}" for test in report.tests for reason in test.reasons),
-            *dict.fromkeys(f"  {test.unread}" for test in report.tests if test.unread),
-        ]
-    return rows
+        )
+    ]
 
 
 def why_verify_fails(reports: t.Collection[Report]) -> str:

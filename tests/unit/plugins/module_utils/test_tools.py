@@ -92,7 +92,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
 
-    for name in ("nvidia-smi", "journalctl", "dmesg", "systemctl", "dcgmi", "gpu_burn", "gpu-burn", "nvbandwidth"):
+    for name in ("nvidia-smi", "journalctl", "dmesg", "systemctl", "dcgmi", "nvbandwidth"):
         write(name, "exit 127")
     return write
 
@@ -144,7 +144,7 @@ def test_of_too_much_output_the_end_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(acceptance, "MOST_OUTPUT", 100)
     said = "; ".join(["echo Linux version 6", "seq 1000", "echo 'NVRM: Xid (PCI:0000:1b:00): 79, pid=1'"])
     answers = run_commands({"journalctl": Command(("sh", "-c", said), 10)})
-    assert Readings({}, answers).xids() == ([("0000:1b:00", 79)], False)
+    assert Readings(answers).xids() == ([("0000:1b:00", 79)], False)
 
 
 def test_one_with_a_delay_looks_at_the_others() -> None:
@@ -171,10 +171,10 @@ def test_a_level_asks_what_is_there(program: Program) -> None:
 @pytest.mark.parametrize(
     ("level", "timeout", "started"),
     [
-        ("load", 600, {"dcgmi", "gpu_burn"}),
+        ("load", 600, {"dcgmi", "load"}),
         ("load", 150, {"dcgmi"}),
         ("load", 100, set()),
-        ("burnin", 3600, {"dcgmi", "gpu_burn", "all_reduce"}),
+        ("burnin", 3600, {"dcgmi", "load", "all_reduce"}),
         ("burnin", 900, {"dcgmi", "all_reduce"}),
     ],
 )
@@ -187,7 +187,7 @@ def test_no_load_starts_that_we_would_have_to_cut_off(level: str, timeout: float
         return {name: item for name, item in Machine().answers(level).items() if name in commands}
 
     result = acceptance.accept(Wanted(level, Machine().offer), timeout, 50, run=answers)
-    assert asked & {"dcgmi", "gpu_burn", "all_reduce"} == started
+    assert asked & {"dcgmi", "load", "all_reduce"} == started
     assert result["verdict"] in ("ok", "unknown")
 
 
@@ -199,12 +199,12 @@ def test_after_a_load_that_hangs_the_kernel_log_is_read(program: Program) -> Non
 
     def answers(commands: Mapping[str, Command]) -> dict[str, CommandResult]:
         asked.append(set(commands))
-        hangs = {"gpu_burn": LIMIT}
+        hangs = {"load": LIMIT}
         return run_commands({name: replace(item, limit=hangs.get(name, item.limit)) for name, item in commands.items()})
 
     result = acceptance.accept(Wanted("load", Machine(offered=1).offer), 600, 50, run=answers)
     assert asked[-1] == {"journalctl", "dmesg"}
-    assert "answers: gpu_burn does not answer (bad)" in result["reasons"]
+    assert "answers: load does not answer (bad)" in result["reasons"]
 
 
 def test_health_takes_little_of_the_machine_and_hanging_gpus_one_limit() -> None:
@@ -239,7 +239,7 @@ def equal(one, other):
 
 
 def test_the_load_of_pytorch_compares_its_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = Command(acceptance.loads(1)["pytorch"], 30)
+    load = Command(acceptance.load_of(1), 30)
     monkeypatch.setenv("PYTHONPATH", "")
     assert run_commands({"a": load})["a"].code in NOT_RUN, "it is not installed"
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
