@@ -182,7 +182,7 @@ def ended(api: SupplyApi, registries: Registries, params: Params, check_mode: bo
         except Failure as failure:
             noted[plan["host"]] = {**BLANK_ENDED, **failure.result}
     outcomes = endings.outcomes(plans, noted)
-    over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(outcomes)
+    over, lines = endings.cost_labels(plans, outcomes), endings.end_lines(plans, outcomes)
     one_for_all = endings.stands_for_all(outcomes, alone=params["alone"])
     changed = [place_of(plan["registry"]) for plan in plans if noted[plan["host"]].get("has_ended")]
     return {

@@ -20,6 +20,7 @@ from .lease import API_CLOCK, NOTED_BY, Clock
 from .messages import described
 from .ownership import Machine, price_of
 from .place import Place, place_of, twin_of
+from .prices import add_up
 from .spending import Bill, dollars, up_to_cents
 from .storage import Storage, read_storage
 
@@ -123,6 +124,11 @@ def price_and_begin(entry: Entry, end: End) -> dict[str, t.Any]:
     made = min(filter(None, (str(machine.get("created_at") or "") for machine in end.machines)), default="")
     highest = max(entry.price_per_hour or 0.0, _by_api(end))
     return {"price_per_hour": highest or None, "began": entry.journaled_at or made}
+
+
+def _saves(machines: t.Iterable[Machine]) -> float:
+    """USD per hour of those that are not ending yet."""
+    return add_up(item["price_per_hour"] for item in machines if not _states.is_ending(item["status"])).total
 
 
 def _by_api(end: End) -> float:
@@ -274,6 +280,7 @@ def row(raw: Row, entry: Entry, place: Place, found: End, ahead: float | None, c
         "force": bool(raw.get("force")),
         "check_mode": check_mode,
         **price_and_begin(entry, found),
+        "saves": _saves(found.machines),
         "ahead": ahead,
         "gone": list(found.gone),
         "forgotten": list(found.forgotten),
@@ -299,14 +306,14 @@ def _told(item: Storage, found: End, raw: Row) -> Storage:
     return replace(item, is_to_end=is_to_end or item.is_to_end)
 
 
-def outcomes(plans: t.Iterable[Row], noted: t.Mapping[str, Row]) -> dict[str, dict[str, t.Any]]:
+def outcomes(plans: t.Sequence[Row], noted: t.Mapping[str, Row]) -> dict[str, dict[str, t.Any]]:
     """What became of each host, by its name, with the file of tasks that follows (``next``), and why it stops there.
 
     ``noted``: what the registry says of the end, or the failure. ``over``: all has ended that was to end, so that the
     host loses its variables. Until then it keeps them: they may be in a role's ``when``.
     """
     found = {plan["host"]: _outcome(plan, noted[plan["host"]]) for plan in plans}
-    following = SAY if end_lines(found) or any(one["stop"] for one in found.values()) else ""
+    following = SAY if end_lines(plans, found) or any(one["stop"] for one in found.values()) else ""
     return {host: {**one, "next": following} for host, one in found.items()}
 
 
@@ -327,18 +334,22 @@ def stands_for_all(found: t.Mapping[str, Row], *, alone: bool) -> bool:
     return alone and not any(one["stop"] for one in found.values())
 
 
-def end_lines(found: t.Mapping[str, Row]) -> list[str]:
-    """Lines for people about all hosts."""
-    return [line for one in found.values() for line in one["lines"]]
+def end_lines(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[str]:
+    """Lines for people about all hosts, in check mode with what the ends of several would save."""
+    checked = [plan for plan in plans if plan["check_mode"] and plan["next"] == MACHINES]
+    total = [f"in total: would save {_saved(checked)}"] if len(checked) > 1 else []
+    return [*(line for one in found.values() for line in one["lines"]), *total]
 
 
 def cost_labels(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> list[dict[str, t.Any]]:
-    """A line about each host of which all has ended, with the ids of its ``storage`` that stays."""
+    """A line about each host of which all has ended, with the ids of its ``storage`` that stays.
+
+    And one about all if they are several, which the last one shows.
+    """
     ends = [plan for plan in plans if found[plan["host"]]["over"]]
-    return [
-        {"host": plan["host"], "label": _cost(plan, found[plan["host"]]), "storage": plan["storage_stays"]}
-        for plan in ends
-    ]
+    labels = [(plan, _cost(plan, found[plan["host"]])) for plan in ends]
+    labels += [(ends[-1], _total(ends, found))] if len(ends) > 1 else []
+    return [{"host": plan["host"], "label": label, "storage": plan["storage_stays"]} for plan, label in labels]
 
 
 def _cost(plan: Row, outcome: Row) -> str:
@@ -346,3 +357,13 @@ def _cost(plan: Row, outcome: Row) -> str:
     ids = [*plan["ids"], *plan["storage_ends"]]
     what = plural(len(ids), "resource") if len(ids) > 1 else "".join(ids)
     return ", ".join(filter(None, (what, outcome["cost"]))) or "has ended"
+
+
+def _total(plans: t.Iterable[Row], found: t.Mapping[str, Row]) -> str:
+    costs = add_up(found[plan["host"]]["usd"] for plan in plans)
+    unknown = f", and {costs.unknown} of unknown cost" if costs.unknown else ""
+    return f"in total at most USD {amount(up_to_cents(costs.total))}{unknown}; saves {_saved(plans)}"
+
+
+def _saved(plans: t.Iterable[Row]) -> str:
+    return usd_short(add_up(plan["saves"] for plan in plans).total)

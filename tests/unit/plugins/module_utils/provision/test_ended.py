@@ -227,7 +227,7 @@ Json = dict[str, Any]
 ID = "00000000-0000-4000-8000-000000000001"
 ENDS: Json = {
     **{"host": "gpu-1", "next": "end", "ids": [ID], "check_mode": False, "lines": []},
-    **{"refusal": "", "storage_ends": [], "storage_stays": ["kept"]},
+    **{"refusal": "", "storage_ends": [], "storage_stays": ["kept"], "saves": 2.5},
 }
 OVER: Json = {"changed": True, "usd": 22.5, "cost": "USD 22.50", "storage": []}
 FAILS: Json = {**OVER, "failed": True, "msg": "It may run.", "usd": None, "cost": ""}
@@ -281,11 +281,33 @@ def test_the_lines_about_a_host(plan: Json, noted: Json, over: list[str], lines:
     assert ended.cost_labels([plan], found) == [
         {"host": "gpu-1", "label": label, "storage": ["kept"]} for label in over
     ]
-    assert ended.end_lines(found) == lines
+    assert ended.end_lines([plan], found) == lines
     # As Ansible prints the item of a loop, for hosts whose names have six letters, and the item of a list.
     printed = [f"ok: [gpu-10 -> gpu-11] => (item={label})" for label in over]
     printed += [f'        "{line}",' for line in lines]
     assert max(map(len, printed), default=0) <= 80
+
+
+@pytest.mark.parametrize(
+    ("second", "noted", "total"),
+    [
+        (ENDS, OVER, ["in total at most USD 45.00; saves USD 5.00/h"]),
+        (ENDS, {**OVER, "usd": None}, ["in total at most USD 22.50, and 1 of unknown cost; saves USD 5.00/h"]),
+        (ENDS, FAILS, []),
+        (STOPS, OVER, []),
+    ],
+)
+def test_a_sum_of_several_ends_has_only_what_has_ended(second: Json, noted: Json, total: list[str]) -> None:
+    plans = [ENDS, {**second, "host": "gpu-2"}]
+    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": noted})
+    labels = [row["label"] for row in ended.cost_labels(plans, found) if "in total" in row["label"]]
+    assert labels == total
+
+
+def test_the_sum_of_check_mode_is_what_would_be_saved() -> None:
+    plans = [CHECKED, {**CHECKED, "host": "gpu-2"}]
+    found = ended.outcomes(plans, {"gpu-1": OVER, "gpu-2": OVER})
+    assert ended.end_lines(plans, found)[-1] == "in total: would save USD 5.00/h"
 
 
 def test_who_has_nothing_to_do_says_what_there_is_to_say_for_all() -> None:
