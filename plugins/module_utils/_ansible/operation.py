@@ -79,7 +79,7 @@ def given(option: str, value: t.Any, check: t.Callable[[t.Any], Checked], error_
     try:
         return check(value)
     except ValueError as error:
-        stop = "" if str(error).endswith("?") else "."
+        stop = "" if str(error).endswith(("?", ".")) else "."
         raise Failure(f"{option} {error}{stop} Nothing was sent.", error_class) from None
 
 

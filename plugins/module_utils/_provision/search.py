@@ -97,7 +97,7 @@ def misspelled_keys(spec: Spec, further: t.Sequence[str] = ()) -> list[str]:
     ``further``: what the search may have at the top beside what the API documents.
     """
     return [
-        f"has '{path}', which the API does not document: " + (f"did you mean '{meant}'?" if meant else "leave it out")
+        f"has '{path}', which the API does not document: " + (f"did you mean '{meant}'?" if meant else "leave it out.")
         for path, meant in _unknown_keys(spec, further).items()
         if meant or path.rpartition(".")[2].startswith(_LIMITS)
     ]

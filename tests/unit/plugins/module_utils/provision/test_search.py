@@ -146,7 +146,7 @@ EVERY_KEY = spec_page.example()
 )
 def test_a_key_that_would_not_count_is_refused(spec: dict[str, Any], path: str, meant: str) -> None:
     (slip,) = misspelled_keys(spec, (CEILING,))
-    advice = f"did you mean '{meant}'?" if meant else "leave it out"
+    advice = f"did you mean '{meant}'?" if meant else "leave it out."
     assert slip == f"has '{path}', which the API does not document: {advice}"
 
 
