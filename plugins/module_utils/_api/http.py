@@ -44,6 +44,7 @@ FIRST_PAUSE = 0.5  # seconds before the first repeat; doubles with each
 LONGEST_PAUSE = 60.0  # seconds; a server that wants more is reported instead of waited for
 FARTHEST = 10 * 366 * 86_400.0  # seconds between two clocks, of which one is no clock then
 MOST_BODY = 32 * 1024 * 1024  # bytes of a body; 10,000 machines take about 10 MB
+_PRIVATE = re.compile(r"[?#].*|(?<=//)[^/]*@", re.DOTALL)  # what an address may have of a login
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # what a later repeat of a read may cure
 _NO_PROXIES: t.Any = {"http": None, "https": None, "all": None}  # None takes an entry of the environment away
 
@@ -75,7 +76,7 @@ class Answer:
     is_json: bool
     data: t.Any
     retry_after: float | None = None  # seconds
-    location: str | None = None  # where a redirect points to, without its query; none is followed
+    location: str | None = None  # where a redirect points to, without what is `_PRIVATE`; none is followed
     ahead: float | None = None
     headers: t.Mapping[str, str] = field(default_factory=dict)  # found by names in small letters
     is_html: bool = False
@@ -333,7 +334,7 @@ class HttpClient:
         except (ValueError, RecursionError):
             data, is_json = None, False
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(timezone.utc))
-        location = response.headers.get("Location", "").partition("?")[0] if response.is_redirect else None
+        location = _PRIVATE.sub("", response.headers.get("Location", "")) if response.is_redirect else None
         # A proxy's page has the proxy's time.
         is_html = "html" in response.headers.get("Content-Type", "").lower()
         dated = response.headers.get("Date") if is_json and not is_html else None
